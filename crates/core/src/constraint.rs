@@ -1,0 +1,31 @@
+//! Constraints: what a ceiling or grant limits besides scopes. They only ever narrow.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Lifetime;
+
+/// Limits that travel with a ceiling or a grant. The constraint of a mandate is the intersection of all that apply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constraints {
+    /// The longest a token under this may live. Absent: the authority's own limit alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lifetime>,
+}
+
+impl Constraints {
+    /// The narrower of both, member by member.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let lifetime = match (self.lifetime, other.lifetime) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { lifetime }
+    }
+
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        self.lifetime.is_none()
+    }
+}

@@ -1,0 +1,159 @@
+//! Typed names and identifiers. They compare bytewise and never convert into one another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::time::{Entropy, Timestamp};
+
+/// A name or identifier is not of its required form.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {given:?} is not valid: {rule}")]
+pub struct InvalidName {
+    /// What kind of name it was meant to be.
+    pub what: &'static str,
+    /// What was given, cut to 80 characters.
+    pub given: String,
+    /// The rule it breaks.
+    pub rule: &'static str,
+}
+
+fn reject(what: &'static str, given: &str, rule: &'static str) -> InvalidName {
+    InvalidName { what, given: given.chars().take(80).collect(), rule }
+}
+
+const NAME_RULE: &str = "use 1 to 64 of a-z, 0-9, '-', '_', '.', starting with a letter or digit";
+
+fn check_name(what: &'static str, text: &str) -> Result<(), InvalidName> {
+    let mut bytes = text.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
+    // `..` would make a dot segment where a name becomes part of a path.
+    if first && rest && text.len() <= 64 && !text.contains("..") { Ok(()) } else { Err(reject(what, text, NAME_RULE)) }
+}
+
+const CLIENT_RULE: &str = "use 1 to 255 printable ASCII characters without spaces";
+
+fn check_client(what: &'static str, text: &str) -> Result<(), InvalidName> {
+    // RFC 6749 Appendix A.1: VSCHAR. Spaces are excluded because ids stand in space-separated logs.
+    let ok = (1..=255).contains(&text.len()) && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
+    if ok { Ok(()) } else { Err(reject(what, text, CLIENT_RULE)) }
+}
+
+const ID_RULE: &str = "expected 1 to 128 of A-Z, a-z, 0-9, '-', '_', '.'";
+
+fn check_id(what: &'static str, text: &str) -> Result<(), InvalidName> {
+    let ok = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if ok { Ok(()) } else { Err(reject(what, text, ID_RULE)) }
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text of it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                $check($what, text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                $check($what, &text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::try_from(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_type!(
+    /// The name of an agent, unique in the registry; by default also the last segment of its SPIFFE ID.
+    AgentName, "agent name", check_name
+);
+text_type!(
+    /// The name of a resource, unique in the registry.
+    ResourceName, "resource name", check_name
+);
+text_type!(
+    /// The name of a person in the registry; for people of the embedded directory also their `sub`.
+    PersonName, "person name", check_name
+);
+text_type!(
+    /// The name of a policy.
+    PolicyName, "policy name", check_name
+);
+text_type!(
+    /// An OAuth client identifier (RFC 6749 §2.2).
+    ClientId, "client id", check_client
+);
+text_type!(
+    /// Identifies one grant. Stable under re-application of the same grant: see [`GrantId::of`].
+    GrantId, "grant id", check_id
+);
+text_type!(
+    /// Identifies one audit record.
+    RecordId, "record id", check_id
+);
+text_type!(
+    /// A token's `jti` (RFC 7519 §4.1.7).
+    TokenId, "token id", check_id
+);
+text_type!(
+    /// Identifies an incident.
+    IncidentId, "incident id", check_id
+);
+
+fn time_ordered(now: Timestamp, entropy: &dyn Entropy) -> String {
+    let mut random = [0u8; 10];
+    entropy.fill(&mut random);
+    uuid::Builder::from_unix_timestamp_millis(now.millis(), &random).into_uuid().to_string()
+}
+
+impl RecordId {
+    /// A new, time-ordered id (UUID version 7, RFC 9562 §5.7).
+    pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        Self(time_ordered(now, entropy))
+    }
+}
+
+impl TokenId {
+    /// A new, time-ordered id with 74 random bits (UUID version 7, RFC 9562 §5.7). Not a secret.
+    pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        Self(time_ordered(now, entropy))
+    }
+}
+
+impl GrantId {
+    /// A new, time-ordered id (UUID version 7, RFC 9562 §5.7).
+    pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        Self(time_ordered(now, entropy))
+    }
+}

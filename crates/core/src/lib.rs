@@ -1,0 +1,28 @@
+//! The vocabulary of Mandate: names, identities, scopes, actor chains, the registry, revocation, time and secrets.
+//!
+//! Pure: no I/O and no async. The two doors to the outside world, the clock and the entropy source, are traits; their
+//! system implementations live in [`system`] and are constructed only by composition roots.
+
+pub mod constraint;
+pub mod id;
+pub mod lineage;
+pub mod registry;
+pub mod revocation;
+pub mod scope;
+pub mod secret;
+pub mod spiffe;
+pub mod subject;
+pub mod system;
+pub mod time;
+pub mod uri;
+
+pub use id::{AgentName, ClientId, GrantId, IncidentId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId};
+pub use lineage::Lineage;
+pub use revocation::{Cut, CutTarget, RevocationSet, TokenFacts};
+pub use scope::{InvalidScope, Scope, ScopeSet};
+pub use secret::Secret;
+pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
+pub use subject::{Act, Actor, ActorChain, InvalidActorChain, Person, SubjectProfile};
+pub use system::{SystemClock, SystemEntropy};
+pub use time::{Clock, Entropy, Lifetime, Timestamp};
+pub use uri::{InvalidUri, Issuer, ResourceUri};

@@ -1,0 +1,28 @@
+//! Lineage: from which tokens and grants a token descends. It makes revocation one cut instead of a walk.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{GrantId, TokenId};
+
+/// The `lineage` claim of an access token.
+///
+/// A token is dead when its own `jti`, any of `parents` or any of `grants` has been revoked. Because each token carries
+/// its whole ancestry (bounded by the chain depth), cutting one ancestor refuses every descendant at the cost of one
+/// entry, however many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lineage {
+    /// The `jti` of every ancestor token, nearest first. Tokens of foreign issuers appear as `<issuer>#<jti>` digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<TokenId>,
+    /// Every grant that this token and its ancestors rest on, nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<GrantId>,
+}
+
+impl Lineage {
+    /// Whether the token has no ancestors and rests on no grant.
+    pub fn is_empty(&self) -> bool {
+        self.parents.is_empty() && self.grants.is_empty()
+    }
+}

@@ -1,0 +1,488 @@
+//! The registry: what an operator has declared. Plain validated values and an immutable, indexed snapshot of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::constraint::Constraints;
+use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
+use crate::scope::{Scope, ScopeSet};
+use crate::spiffe::SpiffeId;
+use crate::subject::Person as PersonId;
+use crate::time::{Lifetime, Timestamp};
+use crate::uri::{Issuer, ResourceUri};
+
+/// The default limit on the depth of an actor chain.
+pub const DEFAULT_CHAIN_DEPTH: u8 = 3;
+
+/// One operation of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its name, unique within the resource.
+    pub name: String,
+    /// The scope it needs.
+    pub scope: Scope,
+    /// It deletes or changes what cannot be restored.
+    pub destructive: bool,
+    /// It sends data out.
+    pub egress: bool,
+    /// It reads input that others may have written.
+    pub untrusted_input: bool,
+}
+
+/// A protected API or MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Its name in the registry.
+    pub name: ResourceName,
+    /// Its identifier on the wire: the `resource` parameter and the `aud` claim.
+    pub uri: ResourceUri,
+    /// The scopes it understands.
+    pub scopes: ScopeSet,
+    /// Its tools.
+    pub tools: Vec<Tool>,
+    /// The agent that serves this resource, if an agent does. That agent may exchange, as the next hop, a token that
+    /// was addressed to it.
+    pub agent: Option<AgentName>,
+    /// The client as which the resource server authenticates at the introspection endpoint, if it does.
+    pub client: Option<ClientId>,
+}
+
+/// Scopes (and limits) on one resource: the unit of a ceiling and of a person's rights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permission {
+    /// On which resource.
+    pub resource: ResourceName,
+    /// Which scopes.
+    pub scopes: ScopeSet,
+    /// Within which limits.
+    pub constraints: Constraints,
+}
+
+/// Whether an agent may act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// It may act.
+    Active,
+    /// Stopped by its owner; may become active again.
+    Suspended,
+    /// Stopped by incident response; only closing the incident makes it active again.
+    Contained,
+    /// Stopped for good; its name and SPIFFE ID are never given to another.
+    Retired,
+}
+
+impl AgentState {
+    /// Its name in files and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Contained => "contained",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// A registered agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its name.
+    pub name: AgentName,
+    /// The person who answers for it.
+    pub owner: PersonName,
+    /// What it is for.
+    pub purpose: String,
+    /// Its identity.
+    pub spiffe_id: SpiffeId,
+    /// What a process must show, all of them, to be issued the identity: `unix:uid:1000`, `unix:gid:…`,
+    /// `unix:path:…`, `unix:sha256:…`.
+    pub selectors: Vec<String>,
+    /// The most it may ever be given. Nothing listed is nothing.
+    pub ceiling: Vec<Permission>,
+    /// The deepest chain in which it may be the outermost actor.
+    pub chain_depth: u8,
+    /// Whether it may act.
+    pub state: AgentState,
+}
+
+/// A person the registry knows: of the embedded directory, or of a trusted issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// The name in the registry.
+    pub name: PersonName,
+    /// Issuer and subject. For the embedded directory: our own issuer and the name.
+    pub id: PersonId,
+    /// What the person may do, and so at most delegate.
+    pub may: Vec<Permission>,
+    /// A disabled person can neither log in nor be acted for.
+    pub disabled: bool,
+}
+
+/// How a client proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "method")]
+pub enum ClientAuthentication {
+    /// A public client: nothing but PKCE.
+    None,
+    /// `client_secret_basic` (RFC 6749 §2.3.1). The secret's argon2id hash is kept by the store, beside the registry.
+    ClientSecretBasic,
+    /// `private_key_jwt` (RFC 7523 §2.2) with these keys, a JWK Set as JSON text.
+    PrivateKeyJwt {
+        /// The JWK Set.
+        jwks: String,
+    },
+}
+
+/// An OAuth client that is not an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// Where the browser may be sent back to; compared exactly, the port exempt on loopback IP literals.
+    pub redirect_uris: Vec<String>,
+    /// How it authenticates.
+    pub authentication: ClientAuthentication,
+    /// The agents whose actor tokens it may present. Empty: none.
+    pub agents: Vec<AgentName>,
+}
+
+/// Whether the scopes of a foreign issuer's token bound what may be delegated from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectScope {
+    /// The result never exceeds the token's own `scope` claim.
+    Token,
+    /// The token proves only who the person is; `may` in the registry alone says what they may do. Never wider than
+    /// the person's rights, the ceiling and the grant.
+    IdentityOnly,
+}
+
+/// Somebody else's identity provider whose access tokens are accepted as subject tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedIssuer {
+    /// Its issuer identifier.
+    pub url: Issuer,
+    /// What its tokens must be addressed to.
+    pub audience: String,
+    /// Whether its scopes bound the delegation.
+    pub subject_scope: SubjectScope,
+}
+
+/// A person's standing permission for an agent on a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its id.
+    pub id: GrantId,
+    /// Who grants.
+    pub person: PersonName,
+    /// To which agent.
+    pub agent: AgentName,
+    /// On which resource.
+    pub resource: ResourceName,
+    /// Which scopes.
+    pub scopes: ScopeSet,
+    /// Within which limits.
+    pub constraints: Constraints,
+    /// Until when; absent: until revoked.
+    pub expires: Option<Timestamp>,
+    /// How many mandates it may yield; absent: unlimited.
+    pub max_uses: Option<u64>,
+    /// Revoked grants stay in the registry as history.
+    pub revoked: bool,
+}
+
+/// One Cedar policy text. All policies of the registry are evaluated together with the built-in ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: PolicyName,
+    /// Cedar source.
+    pub source: String,
+}
+
+/// The kinds of entries, as in `mandate get KIND`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// [`Resource`]
+    Resource,
+    /// [`Person`]
+    Person,
+    /// [`Agent`]
+    Agent,
+    /// [`Client`]
+    Client,
+    /// [`TrustedIssuer`]
+    Issuer,
+    /// [`Grant`]
+    Grant,
+    /// [`Policy`]
+    Policy,
+}
+
+/// One entry of any kind. `Registry::apply` and the store take changes as entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+pub enum Entry {
+    /// A resource.
+    Resource(Resource),
+    /// A person.
+    Person(Person),
+    /// An agent.
+    Agent(Agent),
+    /// A client.
+    Client(Client),
+    /// A trusted issuer.
+    Issuer(TrustedIssuer),
+    /// A grant.
+    Grant(Grant),
+    /// A policy.
+    Policy(Policy),
+}
+
+impl Entry {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Resource(_) => Kind::Resource,
+            Self::Person(_) => Kind::Person,
+            Self::Agent(_) => Kind::Agent,
+            Self::Client(_) => Kind::Client,
+            Self::Issuer(_) => Kind::Issuer,
+            Self::Grant(_) => Kind::Grant,
+            Self::Policy(_) => Kind::Policy,
+        }
+    }
+
+    /// Its key, unique within its kind.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Resource(x) => x.name.as_str(),
+            Self::Person(x) => x.name.as_str(),
+            Self::Agent(x) => x.name.as_str(),
+            Self::Client(x) => x.id.as_str(),
+            Self::Issuer(x) => x.url.as_str(),
+            Self::Grant(x) => x.id.as_str(),
+            Self::Policy(x) => x.name.as_str(),
+        }
+    }
+}
+
+/// An immutable, indexed snapshot of the registry. Cloning shares the entries.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    resources: HashMap<ResourceName, Arc<Resource>>,
+    resources_by_uri: HashMap<ResourceUri, Arc<Resource>>,
+    people: HashMap<PersonName, Arc<Person>>,
+    people_by_id: HashMap<PersonId, Arc<Person>>,
+    agents: HashMap<AgentName, Arc<Agent>>,
+    agents_by_id: HashMap<SpiffeId, Arc<Agent>>,
+    clients: HashMap<ClientId, Arc<Client>>,
+    issuers: HashMap<Issuer, Arc<TrustedIssuer>>,
+    grants: HashMap<GrantId, Arc<Grant>>,
+    grants_by_parties: HashMap<(PersonName, AgentName, ResourceName), Vec<Arc<Grant>>>,
+    policies: HashMap<PolicyName, Arc<Policy>>,
+}
+
+impl Registry {
+    /// Builds a snapshot from entries.
+    pub fn from_entries(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut registry = Self::default();
+        for entry in entries {
+            registry.put(entry);
+        }
+        registry
+    }
+
+    /// Adds an entry, or replaces the one with the same key.
+    pub fn put(&mut self, entry: Entry) {
+        self.remove(entry.kind(), entry.key());
+        match entry {
+            Entry::Resource(x) => {
+                let x = Arc::new(x);
+                self.resources_by_uri.insert(x.uri.clone(), Arc::clone(&x));
+                self.resources.insert(x.name.clone(), x);
+            }
+            Entry::Person(x) => {
+                let x = Arc::new(x);
+                self.people_by_id.insert(x.id.clone(), Arc::clone(&x));
+                self.people.insert(x.name.clone(), x);
+            }
+            Entry::Agent(x) => {
+                let x = Arc::new(x);
+                self.agents_by_id.insert(x.spiffe_id.clone(), Arc::clone(&x));
+                self.agents.insert(x.name.clone(), x);
+            }
+            Entry::Client(x) => {
+                self.clients.insert(x.id.clone(), Arc::new(x));
+            }
+            Entry::Issuer(x) => {
+                self.issuers.insert(x.url.clone(), Arc::new(x));
+            }
+            Entry::Grant(x) => {
+                let x = Arc::new(x);
+                self.grants_by_parties.entry((x.person.clone(), x.agent.clone(), x.resource.clone())).or_default().push(Arc::clone(&x));
+                self.grants.insert(x.id.clone(), x);
+            }
+            Entry::Policy(x) => {
+                self.policies.insert(x.name.clone(), Arc::new(x));
+            }
+        }
+    }
+
+    /// Removes an entry, if it is there.
+    pub fn remove(&mut self, kind: Kind, key: &str) {
+        match kind {
+            Kind::Resource => {
+                if let Some(old) = key.parse().ok().and_then(|k: ResourceName| self.resources.remove(&k)) {
+                    self.resources_by_uri.remove(&old.uri);
+                }
+            }
+            Kind::Person => {
+                if let Some(old) = key.parse().ok().and_then(|k: PersonName| self.people.remove(&k)) {
+                    self.people_by_id.remove(&old.id);
+                }
+            }
+            Kind::Agent => {
+                if let Some(old) = key.parse().ok().and_then(|k: AgentName| self.agents.remove(&k)) {
+                    self.agents_by_id.remove(&old.spiffe_id);
+                }
+            }
+            Kind::Client => {
+                if let Ok(key) = key.parse::<ClientId>() {
+                    self.clients.remove(&key);
+                }
+            }
+            Kind::Issuer => {
+                if let Ok(key) = key.parse::<Issuer>() {
+                    self.issuers.remove(&key);
+                }
+            }
+            Kind::Grant => {
+                if let Some(old) = key.parse().ok().and_then(|k: GrantId| self.grants.remove(&k)) {
+                    let parties = (old.person.clone(), old.agent.clone(), old.resource.clone());
+                    if let Some(list) = self.grants_by_parties.get_mut(&parties) {
+                        list.retain(|g| g.id != old.id);
+                        if list.is_empty() {
+                            self.grants_by_parties.remove(&parties);
+                        }
+                    }
+                }
+            }
+            Kind::Policy => {
+                if let Ok(key) = key.parse::<PolicyName>() {
+                    self.policies.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// The resource of that name.
+    pub fn resource(&self, name: &ResourceName) -> Option<&Arc<Resource>> {
+        self.resources.get(name)
+    }
+
+    /// The resource with that identifier, compared bytewise.
+    pub fn resource_by_uri(&self, uri: &ResourceUri) -> Option<&Arc<Resource>> {
+        self.resources_by_uri.get(uri)
+    }
+
+    /// The person of that name.
+    pub fn person(&self, name: &PersonName) -> Option<&Arc<Person>> {
+        self.people.get(name)
+    }
+
+    /// The person with that issuer and subject.
+    pub fn person_by_id(&self, id: &PersonId) -> Option<&Arc<Person>> {
+        self.people_by_id.get(id)
+    }
+
+    /// The agent of that name.
+    pub fn agent(&self, name: &AgentName) -> Option<&Arc<Agent>> {
+        self.agents.get(name)
+    }
+
+    /// The agent with that SPIFFE ID.
+    pub fn agent_by_id(&self, id: &SpiffeId) -> Option<&Arc<Agent>> {
+        self.agents_by_id.get(id)
+    }
+
+    /// The client with that id.
+    pub fn client(&self, id: &ClientId) -> Option<&Arc<Client>> {
+        self.clients.get(id)
+    }
+
+    /// The trusted issuer with that identifier.
+    pub fn issuer(&self, url: &Issuer) -> Option<&Arc<TrustedIssuer>> {
+        self.issuers.get(url)
+    }
+
+    /// The grant with that id.
+    pub fn grant(&self, id: &GrantId) -> Option<&Arc<Grant>> {
+        self.grants.get(id)
+    }
+
+    /// All grants of a person to an agent on a resource.
+    pub fn grants_between(&self, person: &PersonName, agent: &AgentName, resource: &ResourceName) -> &[Arc<Grant>] {
+        // The key is built per call: three short strings, no index by reference is worth the types it needs.
+        self.grants_by_parties.get(&(person.clone(), agent.clone(), resource.clone())).map_or(&[], Vec::as_slice)
+    }
+
+    /// All resources, in no order.
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.values()
+    }
+
+    /// All people, in no order.
+    pub fn people(&self) -> impl Iterator<Item = &Arc<Person>> {
+        self.people.values()
+    }
+
+    /// All agents, in no order.
+    pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agents.values()
+    }
+
+    /// All clients, in no order.
+    pub fn clients(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.clients.values()
+    }
+
+    /// All trusted issuers, in no order.
+    pub fn issuers(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
+        self.issuers.values()
+    }
+
+    /// All grants, in no order.
+    pub fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.grants.values()
+    }
+
+    /// All policies, in no order.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
+    /// Every entry, in the order of kinds and then keys.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut all: Vec<Entry> = Vec::new();
+        all.extend(self.resources().map(|x| Entry::Resource(Resource::clone(x))));
+        all.extend(self.people().map(|x| Entry::Person(Person::clone(x))));
+        all.extend(self.agents().map(|x| Entry::Agent(Agent::clone(x))));
+        all.extend(self.clients().map(|x| Entry::Client(Client::clone(x))));
+        all.extend(self.issuers().map(|x| Entry::Issuer(TrustedIssuer::clone(x))));
+        all.extend(self.grants().map(|x| Entry::Grant(Grant::clone(x))));
+        all.extend(self.policies().map(|x| Entry::Policy(Policy::clone(x))));
+        all.sort_by(|a, b| (a.kind(), a.key()).cmp(&(b.kind(), b.key())));
+        all
+    }
+}
+
+/// How long an access token for an agent lives unless something narrows it.
+pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_secs(5 * 60));
+
+/// The longest an access token for an agent may ever live.
+pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_secs(15 * 60));

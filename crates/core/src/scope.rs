@@ -1,0 +1,205 @@
+//! OAuth scopes (RFC 6749 §3.3).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The most scopes one set may hold, and the longest scope in bytes: bounds for untrusted input.
+pub const MAX_SCOPES: usize = 64;
+/// The longest scope token, in bytes.
+pub const MAX_SCOPE_LEN: usize = 128;
+
+/// Why a text is not a scope or scope list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidScope {
+    /// Empty, or two spaces in a row (RFC 6749 §3.3 separates tokens by one space).
+    #[error("an empty scope; separate scopes by one space")]
+    Empty,
+    /// A character outside %x21 / %x23-5B / %x5D-7E (RFC 6749 §3.3).
+    #[error("a scope has printable ASCII without space, '\"' and '\\'")]
+    Character,
+    /// Over [`MAX_SCOPE_LEN`] or [`MAX_SCOPES`].
+    #[error("more than 64 scopes, or a scope of more than 128 characters")]
+    TooMany,
+}
+
+/// One scope token.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Scope(String);
+
+impl Scope {
+    /// The token.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Scope {
+    type Err = InvalidScope;
+
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        if text.is_empty() {
+            return Err(InvalidScope::Empty);
+        }
+        if text.len() > MAX_SCOPE_LEN {
+            return Err(InvalidScope::TooMany);
+        }
+        let allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if text.bytes().all(allowed) { Ok(Self(text.to_owned())) } else { Err(InvalidScope::Character) }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A set of scopes. Prints in bytewise order, separated by one space; serializes as an array.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ScopeSet(BTreeSet<Scope>);
+
+impl ScopeSet {
+    /// The empty set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).cloned().collect())
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).cloned().collect())
+    }
+
+    /// Whether every scope of this set is in `other`.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
+    }
+
+    /// Whether it holds `scope`.
+    pub fn contains(&self, scope: &Scope) -> bool {
+        self.0.contains(scope)
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many it holds.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// In bytewise order.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter()
+    }
+
+    /// The scopes for which `keep` answers true.
+    #[must_use]
+    pub fn filter(&self, mut keep: impl FnMut(&Scope) -> bool) -> Self {
+        Self(self.0.iter().filter(|s| keep(s)).cloned().collect())
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+}
+
+impl FromStr for ScopeSet {
+    type Err = InvalidScope;
+
+    /// Parses the `scope` parameter or claim: tokens separated by one space; an empty text is an error.
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        let mut set = BTreeSet::new();
+        for token in text.split(' ') {
+            set.insert(token.parse()?);
+            if set.len() > MAX_SCOPES {
+                return Err(InvalidScope::TooMany);
+            }
+        }
+        Ok(Self(set))
+    }
+}
+
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, scope) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for ScopeSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Vec::<Scope>::deserialize(deserializer)?;
+        if list.len() > MAX_SCOPES {
+            return Err(serde::de::Error::custom(InvalidScope::TooMany));
+        }
+        Ok(list.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InvalidScope, Scope, ScopeSet};
+    use proptest::prelude::*;
+
+    #[test]
+    fn follows_rfc_6749_section_3_3() {
+        assert_eq!("write:b read:a".parse::<ScopeSet>().unwrap().to_string(), "read:a write:b");
+        for (text, why) in [
+            ("", InvalidScope::Empty),
+            ("a  b", InvalidScope::Empty),
+            (" a", InvalidScope::Empty),
+            ("a\tb", InvalidScope::Character),
+            ("a\"b", InvalidScope::Character),
+            ("a\\b", InvalidScope::Character),
+            ("é", InvalidScope::Character),
+        ] {
+            assert_eq!(text.parse::<ScopeSet>(), Err(why), "{text:?}");
+        }
+        let many: Vec<String> = (0..65).map(|n| format!("s{n}")).collect();
+        assert_eq!(many.join(" ").parse::<ScopeSet>(), Err(InvalidScope::TooMany));
+        assert_eq!("a".repeat(129).parse::<Scope>(), Err(InvalidScope::TooMany));
+    }
+
+    proptest! {
+        #[test]
+        fn an_intersection_is_within_both(a in proptest::collection::btree_set("[a-e]", 0..5), b in proptest::collection::btree_set("[a-e]", 0..5)) {
+            let a: ScopeSet = a.iter().map(|s| s.parse().unwrap()).collect();
+            let b: ScopeSet = b.iter().map(|s| s.parse().unwrap()).collect();
+            let both = a.intersection(&b);
+            prop_assert!(both.is_subset(&a) && both.is_subset(&b));
+        }
+    }
+}

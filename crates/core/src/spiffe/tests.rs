@@ -1,0 +1,83 @@
+//! The SPIFFE ID vectors: what every conforming library accepts and refuses.
+
+use super::{InvalidSpiffeId, SpiffeId, TrustDomain};
+use proptest::prelude::*;
+
+#[test]
+fn accepts_the_published_examples() {
+    for text in [
+        "spiffe://trustdomain",
+        "spiffe://trustdomain/path",
+        "spiffe://trustdomain/path1/path2",
+        "spiffe://trustdomain/.path",
+        "spiffe://trustdomain/..path",
+        "spiffe://trustdomain/...",
+        "spiffe://10.1.2.3/agent",
+    ] {
+        assert_eq!(text.parse::<SpiffeId>().unwrap().as_str(), text);
+    }
+}
+
+#[test]
+fn refuses_the_published_counterexamples() {
+    use InvalidSpiffeId as E;
+    for (text, why) in [
+        ("", E::Scheme),
+        ("http://td", E::Scheme),
+        ("SPIFFE://td", E::Scheme),
+        ("spiffe://", E::EmptyTrustDomain),
+        ("spiffe:///path", E::EmptyTrustDomain),
+        ("spiffe://Td/x", E::TrustDomainCharacter),
+        ("spiffe://td:80/x", E::TrustDomainCharacter),
+        ("spiffe://u@td/x", E::TrustDomainCharacter),
+        ("spiffe://[::1]/x", E::TrustDomainCharacter),
+        ("spiffe://td/", E::EmptySegment),
+        ("spiffe://td//path", E::EmptySegment),
+        ("spiffe://td/path/", E::EmptySegment),
+        ("spiffe://td/./x", E::DotSegment),
+        ("spiffe://td/path/..", E::DotSegment),
+        ("spiffe://td/x?q", E::PathCharacter),
+        ("spiffe://td/x#f", E::PathCharacter),
+        ("spiffe://td/%41", E::PathCharacter),
+    ] {
+        assert_eq!(text.parse::<SpiffeId>(), Err(why), "{text}");
+    }
+}
+
+#[test]
+fn every_byte_in_either_position_follows_the_character_tables() {
+    for byte in 0..=255u8 {
+        let Ok(text) = String::from_utf8(vec![byte]) else { continue };
+        let in_domain = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+        assert_eq!(text.parse::<TrustDomain>().is_ok(), in_domain, "{byte:#x}");
+        let in_path = byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        assert_eq!(format!("spiffe://td/a{text}a").parse::<SpiffeId>().is_ok(), in_path || byte == b'/', "{byte:#x}");
+    }
+}
+
+#[test]
+fn enforces_both_length_limits() {
+    assert!("a".repeat(255).parse::<TrustDomain>().is_ok());
+    assert_eq!("a".repeat(256).parse::<TrustDomain>(), Err(InvalidSpiffeId::TooLong));
+    let longest = format!("spiffe://td/{}", "p".repeat(2048 - 12));
+    assert!(longest.parse::<SpiffeId>().is_ok());
+    assert_eq!(format!("{longest}p").parse::<SpiffeId>(), Err(InvalidSpiffeId::TooLong));
+}
+
+proptest! {
+    #[test]
+    fn whatever_parses_prints_as_it_was_written(text in ".{0,64}") {
+        if let Ok(id) = text.parse::<SpiffeId>() {
+            prop_assert_eq!(id.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn parts_join_to_the_whole(domain in "[a-z0-9._-]{1,20}", path in "(/[A-Za-z0-9_-]{1,8}){0,4}") {
+        let id: SpiffeId = format!("spiffe://{domain}{path}").parse().unwrap();
+        let trust_domain = id.trust_domain();
+        prop_assert_eq!(trust_domain.as_str(), domain);
+        prop_assert_eq!(id.path(), path);
+        prop_assert!(id.is_member_of(&id.trust_domain()));
+    }
+}

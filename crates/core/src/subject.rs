@@ -1,0 +1,244 @@
+//! Who: persons, actors, and the chain of actors (RFC 8693 §4.1).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::uri::Issuer;
+
+/// The hard limit on nested `act` objects that is parsed at all; the configured depth limit is lower.
+pub const MAX_PARSED_DEPTH: usize = 16;
+
+/// The longest `sub` that is accepted, in bytes.
+pub const MAX_SUBJECT_LEN: usize = 2048;
+
+/// A human subject, named by issuer and subject of an identity provider. Two issuers never name the same person.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Person {
+    /// The identity provider that names the person.
+    pub iss: Issuer,
+    /// The person's `sub` at that provider.
+    pub sub: String,
+}
+
+impl fmt::Display for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.sub, self.iss)
+    }
+}
+
+/// What kind of entity a subject is (`sub_profile` of the actor profile draft).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectProfile {
+    /// A piece of software that acts by itself for a person.
+    AiAgent,
+    /// An ordinary service.
+    Service,
+    /// A person.
+    User,
+}
+
+/// One actor, as its `act` object names it. `iss` is the namespace of `sub`, not the issuer of the token.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The actor's name: for an agent, its SPIFFE ID.
+    pub sub: String,
+    /// Who names it so.
+    pub iss: Issuer,
+    /// What kind of entity it is, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_profile: Option<SubjectProfile>,
+}
+
+/// The actors of a mandate, outermost (current) first.
+///
+/// Only the first decides anything; the others are history (RFC 8693 §4.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ActorChain(Vec<Actor>);
+
+/// Why an actor chain is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidActorChain {
+    /// More actors than allowed.
+    #[error("the actor chain is deeper than allowed")]
+    TooDeep,
+    /// The same actor stands twice in the chain.
+    #[error("the same actor stands twice in the actor chain")]
+    Loop,
+    /// `sub` is empty or too long.
+    #[error("an actor has an empty or oversized sub")]
+    Subject,
+}
+
+impl ActorChain {
+    /// No actor: the subject acts itself.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Outermost first. Refuses loops and hostile sizes.
+    pub fn new(actors: Vec<Actor>) -> Result<Self, InvalidActorChain> {
+        if actors.len() > MAX_PARSED_DEPTH {
+            return Err(InvalidActorChain::TooDeep);
+        }
+        for (at, actor) in actors.iter().enumerate() {
+            if actor.sub.is_empty() || actor.sub.len() > MAX_SUBJECT_LEN {
+                return Err(InvalidActorChain::Subject);
+            }
+            if actors.iter().take(at).any(|other| other.sub == actor.sub && other.iss == actor.iss) {
+                return Err(InvalidActorChain::Loop);
+            }
+        }
+        Ok(Self(actors))
+    }
+
+    /// The chain with `actor` as its new outermost member.
+    ///
+    /// If `actor` is the outermost already, the chain stays as it is: acting again adds nothing. Anywhere deeper it is
+    /// a loop. More than `limit` members are [`InvalidActorChain::TooDeep`], never a truncation.
+    pub fn extended(&self, actor: Actor, limit: usize) -> Result<Self, InvalidActorChain> {
+        let again = self.outermost().is_some_and(|now| now.sub == actor.sub && now.iss == actor.iss);
+        let mut actors = Vec::with_capacity(self.0.len() + 1);
+        if !again {
+            actors.push(actor);
+        }
+        actors.extend(self.0.iter().cloned());
+        if actors.len() > limit {
+            return Err(InvalidActorChain::TooDeep);
+        }
+        Self::new(actors)
+    }
+
+    /// The current actor.
+    pub fn outermost(&self) -> Option<&Actor> {
+        self.0.first()
+    }
+
+    /// All actors, outermost first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Actor> + ExactSizeIterator {
+        self.0.iter()
+    }
+
+    /// How many actors.
+    pub fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the subject acts itself.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As a nested `act` claim, or `None` for an empty chain.
+    pub fn to_act(&self) -> Option<Act> {
+        self.0.iter().rev().fold(None, |inner, actor| Some(Act { actor: actor.clone(), act: inner.map(Box::new) }))
+    }
+}
+
+/// The `act` claim: an actor and, nested, the one that acted before it (RFC 8693 §4.1).
+///
+/// Unknown members are refused: `exp`, `aud` and the like have no meaning inside `act`, and an authority that copied
+/// what it does not know would let a caller write history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Act {
+    /// The actor.
+    #[serde(flatten)]
+    pub actor: Actor,
+    /// The previous actor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Act>>,
+}
+
+impl<'de> Deserialize<'de> for Act {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Wire {
+            sub: String,
+            iss: Issuer,
+            #[serde(default)]
+            sub_profile: Option<SubjectProfile>,
+            #[serde(default)]
+            act: Option<Box<Act>>,
+        }
+        let Wire { sub, iss, sub_profile, act } = Wire::deserialize(deserializer)?;
+        Ok(Self { actor: Actor { sub, iss, sub_profile }, act })
+    }
+}
+
+impl TryFrom<Act> for ActorChain {
+    type Error = InvalidActorChain;
+
+    fn try_from(act: Act) -> Result<Self, InvalidActorChain> {
+        let mut actors = Vec::new();
+        let mut next = Some(Box::new(act));
+        while let Some(current) = next {
+            if actors.len() == MAX_PARSED_DEPTH {
+                return Err(InvalidActorChain::TooDeep);
+            }
+            actors.push(current.actor);
+            next = current.act;
+        }
+        Self::new(actors)
+    }
+}
+
+impl Serialize for ActorChain {
+    /// As an array, outermost first (for records and DTOs; tokens use [`ActorChain::to_act`]).
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ActorChain {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(Vec::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Act, Actor, ActorChain, InvalidActorChain};
+
+    fn actor(name: &str) -> Actor {
+        Actor { sub: format!("spiffe://td/{name}"), iss: "https://m.example".parse().unwrap(), sub_profile: None }
+    }
+
+    #[test]
+    fn nests_outermost_first_as_in_rfc_8693_figure_6() {
+        let chain = ActorChain::new(vec![actor("c"), actor("b")]).unwrap();
+        let json = serde_json::to_value(chain.to_act().unwrap()).unwrap();
+        assert_eq!(json["sub"], "spiffe://td/c");
+        assert_eq!(json["act"]["sub"], "spiffe://td/b");
+        let back: Act = serde_json::from_value(json).unwrap();
+        assert_eq!(ActorChain::try_from(back).unwrap(), chain);
+    }
+
+    #[test]
+    fn grows_at_the_outside_only_and_never_truncates() {
+        let one = ActorChain::empty().extended(actor("b"), 3).unwrap();
+        let two = one.extended(actor("c"), 3).unwrap();
+        assert_eq!(two.outermost(), Some(&actor("c")));
+        assert_eq!(two.extended(actor("c"), 3).unwrap(), two, "Z4: acting again changes nothing");
+        assert_eq!(two.extended(actor("b"), 3), Err(InvalidActorChain::Loop), "Z4: a loop is refused");
+        assert_eq!(two.extended(actor("d"), 2), Err(InvalidActorChain::TooDeep));
+    }
+
+    #[test]
+    fn refuses_depth_bombs_and_foreign_members() {
+        let mut json = serde_json::json!({"sub": "x0", "iss": "https://m.example"});
+        for n in 1..40 {
+            json = serde_json::json!({"sub": format!("x{n}"), "iss": "https://m.example", "act": json});
+        }
+        let act: Act = serde_json::from_value(json).unwrap();
+        assert_eq!(ActorChain::try_from(act), Err(InvalidActorChain::TooDeep), "A7");
+        for extra in
+            [r#"{"sub":"a","iss":"https://m.example","exp":1}"#, r#"{"sub":"a"}"#, r#"{"sub":"a","sub":"b","iss":"https://m.example"}"#]
+        {
+            assert!(serde_json::from_str::<Act>(extra).is_err(), "{extra}");
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! mandate
+fn main(){}
