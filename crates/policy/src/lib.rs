@@ -1,1 +1,15 @@
-//! mandate-policy
+//! Policy: may this person do it, and may this agent do it for them?
+//!
+//! The rules are Cedar policies: a small built-in set ([`DEFAULT_POLICY`]) and those of the registry, validated strictly
+//! against [`SCHEMA`] before they are accepted. For every scope two questions are asked, `delegate` of the person and
+//! `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. Nothing configured is nothing.
+//!
+//! Pure: no I/O, no clock, no global state. This is the only crate that knows Cedar.
+
+mod compile;
+mod evaluate;
+mod facts;
+
+pub use compile::{DEFAULT_POLICY, MAX_POLICY_LEN, Policies, PolicyError, SCHEMA};
+pub use evaluate::{Denial, Denied, Permit};
+pub use facts::Question;

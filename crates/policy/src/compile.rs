@@ -1,0 +1,133 @@
+//! From policy texts to a validated set.
+
+use std::str::FromStr;
+
+use cedar_policy::ffi::DetailedError;
+use cedar_policy::{Authorizer, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+
+use crate::facts::{InternalError, Vocabulary};
+
+/// The Cedar schema: what policies may speak about.
+pub const SCHEMA: &str = include_str!("schema.cedarschema");
+
+/// The built-in policy. Its determining policies are reported as `built-in/<id>`.
+pub const DEFAULT_POLICY: &str = include_str!("default.cedar");
+
+/// The longest policy text that is accepted, in bytes.
+pub const MAX_POLICY_LEN: usize = 64 * 1024;
+
+/// A policy was refused. Always the fault of whoever wrote the policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("policy {policy}, line {line}, column {column}: {message}")]
+pub struct PolicyError {
+    /// The name of the policy, as given to [`Policies::compile`].
+    pub policy: String,
+    /// The line in its source, from 1.
+    pub line: usize,
+    /// The column in that line, in characters, from 1.
+    pub column: usize,
+    /// What is wrong with it, and where Cedar knows it, how to repair it.
+    pub message: String,
+}
+
+/// A compiled set of policies: the built-in ones and the registry's.
+#[derive(Debug)]
+pub struct Policies {
+    pub(crate) set: PolicySet,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) words: Vocabulary,
+}
+
+impl Policies {
+    /// Compiles the built-in policy together with `extra`, pairs of name and Cedar source.
+    ///
+    /// A source may hold several statements. If it holds one, decisions name it by the policy's name alone; the
+    /// statements of a longer one are `name#1`, `name#2` and so on, or `name#<id>` where a statement has an `@id`.
+    ///
+    /// # Errors
+    /// The first policy that does not parse, is too long, is a template, has the name of another, or is not valid in
+    /// strict mode. A policy that can never apply counts as not valid: whoever wrote it believes to be protected by it.
+    pub fn compile<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
+        let internal = |message: String| PolicyError { policy: BUILT_IN.to_owned(), line: 1, column: 1, message };
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| from_diagnostic(BUILT_IN, SCHEMA, &DetailedError::from(&e)))?;
+        let validator = Validator::new(schema);
+        let words = Vocabulary::new().map_err(|InternalError(message)| internal(message))?;
+        let mut set = PolicySet::new();
+        add(&mut set, &validator, BUILT_IN, DEFAULT_POLICY)?;
+        for (name, source) in extra {
+            add(&mut set, &validator, name, source)?;
+        }
+        Ok(Self { set, authorizer: Authorizer::new(), words })
+    }
+}
+
+const BUILT_IN: &str = "built-in";
+
+fn add(set: &mut PolicySet, validator: &Validator, name: &str, source: &str) -> Result<(), PolicyError> {
+    let refuse = |message: String| PolicyError { policy: name.to_owned(), line: 1, column: 1, message };
+    if source.len() > MAX_POLICY_LEN {
+        return Err(refuse(format!("longer than {MAX_POLICY_LEN} bytes")));
+    }
+    let parsed = PolicySet::from_str(source).map_err(|e| from_diagnostic(name, source, &DetailedError::from(&e)))?;
+    if parsed.num_of_templates() > 0 {
+        return Err(refuse("a template with ?principal or ?resource is not accepted; write out the policy".to_owned()));
+    }
+    if parsed.is_empty() {
+        return Err(refuse("it holds no statement".to_owned()));
+    }
+    let result = validator.validate(&parsed, ValidationMode::Strict);
+    if let Some(error) = result.validation_errors().next() {
+        return Err(from_diagnostic(name, source, &DetailedError::from(error)));
+    }
+    if let Some(warning) = result.validation_warnings().next() {
+        return Err(from_diagnostic(name, source, &DetailedError::from(warning)));
+    }
+    let many = parsed.num_of_policies() > 1;
+    // Cedar numbers the statements `policy0`, `policy1`, … in the order of the text.
+    for at in 0..parsed.num_of_policies() {
+        let Some(policy) = parsed.policy(&PolicyId::new(format!("policy{at}"))) else {
+            return Err(refuse(format!("statement {} was lost in parsing", at + 1)));
+        };
+        let id = match policy.annotation("id") {
+            Some(id) if name == BUILT_IN => format!("{BUILT_IN}/{id}"),
+            Some(id) if many => format!("{name}#{id}"),
+            _ if many => format!("{name}#{}", at + 1),
+            _ => name.to_owned(),
+        };
+        set.add(policy.new_id(PolicyId::new(&id))).map_err(|_| refuse(format!("another policy is already called {id}")))?;
+    }
+    Ok(())
+}
+
+/// Takes the first source location anywhere in the diagnostic; parse errors keep theirs in `related`.
+fn from_diagnostic(policy: &str, source: &str, error: &DetailedError) -> PolicyError {
+    let offset = first_offset(error).unwrap_or(0);
+    let (line, column) = position(source, offset);
+    let mut message = innermost(error).message.clone();
+    if let Some(help) = &innermost(error).help {
+        message.push_str("; ");
+        message.push_str(help);
+    }
+    PolicyError { policy: policy.to_owned(), line, column, message }
+}
+
+fn first_offset(error: &DetailedError) -> Option<usize> {
+    let own = error.source_locations.iter().map(|label| label.loc.start).min();
+    own.or_else(|| error.related.iter().find_map(first_offset))
+}
+
+/// The error that has the location, else the outermost.
+fn innermost(error: &DetailedError) -> &DetailedError {
+    if error.source_locations.is_empty() {
+        error.related.iter().find(|e| first_offset(e).is_some()).map_or(error, innermost)
+    } else {
+        error
+    }
+}
+
+fn position(source: &str, offset: usize) -> (usize, usize) {
+    let before = source.get(..offset).unwrap_or(source);
+    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    (line, column)
+}

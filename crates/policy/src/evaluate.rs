@@ -1,0 +1,125 @@
+//! Asking: for every scope the person, then the agent; both must be permitted.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use cedar_policy::{AuthorizationError, Context, Decision, EntityUid, Request};
+use mandate_core::ScopeSet;
+
+use crate::compile::Policies;
+use crate::facts::{Facts, InternalError, Question};
+
+/// Proof that policy permitted some of the scopes asked for. Only [`Policies::evaluate`] makes one.
+#[derive(Debug)]
+pub struct Permit {
+    scopes: ScopeSet,
+    policies: Vec<String>,
+}
+
+impl Permit {
+    /// The scopes that both the person and the agent are permitted. Never empty, never more than was asked for.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
+    /// The names of the policies that permitted, sorted.
+    pub fn policies(&self) -> &[String] {
+        &self.policies
+    }
+}
+
+/// Whose question was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The person is not permitted any of the scopes.
+    Person,
+    /// The agent is not permitted any of the scopes that the person is permitted.
+    Agent,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Person => "the person",
+            Self::Agent => "the agent",
+        })
+    }
+}
+
+/// Policy denied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("policy denies {who}: forbidden by [{}], failed [{}]", .policies.join(", "), .errors.join("; "))]
+pub struct Denial {
+    /// Whose question was denied.
+    pub who: Denied,
+    /// The names of the policies that forbade, sorted. Empty if nothing permitted.
+    pub policies: Vec<String>,
+    /// Policies that could not be evaluated, each as `name: message`. Any one of them is a denial of everything asked.
+    pub errors: Vec<String>,
+}
+
+impl Policies {
+    /// Decides which of the scopes asked for are permitted.
+    ///
+    /// # Errors
+    /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.
+    pub fn evaluate(&self, question: &Question<'_>) -> Result<Permit, Denial> {
+        let internal =
+            |InternalError(message)| Denial { who: Denied::Person, policies: Vec::new(), errors: vec![format!("built-in: {message}")] };
+        let facts = Facts::gather(&self.words, question).map_err(internal)?;
+        let mut permitted = BTreeSet::new();
+        let mut forbidden_person = BTreeSet::new();
+        let mut forbidden_agent = BTreeSet::new();
+        let mut person_ever = false;
+        let mut scopes = Vec::new();
+        for scope in question.scopes.iter() {
+            let context = facts.context(scope).map_err(internal)?;
+            let person = self.ask(&facts, &facts.person, &self.words.delegate, context.clone(), Denied::Person)?;
+            if !person.permitted {
+                forbidden_person.extend(person.policies);
+                continue;
+            }
+            person_ever = true;
+            if let Some(agent) = &facts.agent {
+                let agent = self.ask(&facts, agent, &self.words.act, context, Denied::Agent)?;
+                if !agent.permitted {
+                    forbidden_agent.extend(agent.policies);
+                    continue;
+                }
+                permitted.extend(agent.policies);
+            }
+            permitted.extend(person.policies);
+            scopes.push(scope.clone());
+        }
+        if scopes.is_empty() {
+            let (who, policies) = if person_ever { (Denied::Agent, forbidden_agent) } else { (Denied::Person, forbidden_person) };
+            return Err(Denial { who, policies: policies.into_iter().collect(), errors: Vec::new() });
+        }
+        Ok(Permit { scopes: scopes.into_iter().collect(), policies: permitted.into_iter().collect() })
+    }
+
+    fn ask(&self, facts: &Facts<'_>, principal: &EntityUid, action: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {
+        let failed = |errors: Vec<String>| Denial { who, policies: Vec::new(), errors };
+        let request = Request::new(principal.clone(), action.clone(), facts.resource.clone(), context, None)
+            .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
+        let response = self.authorizer.is_authorized(&request, &self.set, &facts.entities);
+        // Cedar ignores a policy that fails. A forbid that is ignored is a hole, so here a failure is a denial.
+        let errors: Vec<String> = response.diagnostics().errors().map(describe).collect();
+        if !errors.is_empty() {
+            return Err(failed(errors));
+        }
+        let policies = response.diagnostics().reason().map(ToString::to_string).collect();
+        Ok(Answer { permitted: response.decision() == Decision::Allow, policies })
+    }
+}
+
+struct Answer {
+    permitted: bool,
+    policies: Vec<String>,
+}
+
+fn describe(error: &AuthorizationError) -> String {
+    match error {
+        AuthorizationError::PolicyEvaluationError(e) => format!("{}: {}", e.policy_id(), e.inner()),
+    }
+}
