@@ -1,1 +1,24 @@
-//! mandate-audit
+//! The audit log: what a record says, the Merkle tree over all records, signed checkpoints, the sequencer that makes
+//! records durable before their effect shows, and verification that needs neither server nor database.
+//!
+//! Formats are C2SP's: RFC 6962 hashing (`tlog_tiles`), `tlog-checkpoint` inside `signed-note` (`signed_note`). All but
+//! [`sequencer`] is pure: no I/O, no clock, no threads.
+
+pub mod backend;
+pub mod checkpoint;
+pub mod inclusion;
+pub mod offline;
+pub mod query;
+pub mod record;
+pub mod sequencer;
+pub mod tree;
+pub mod verification;
+
+pub use backend::{Backend, Leaf, Loaded, Staged};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier};
+pub use inclusion::InclusionProof;
+pub use query::Query;
+pub use record::{Asked, Kind, Outcome, Record};
+pub use sequencer::{AppendError, Log, Receipt, StartError};
+pub use tree::Hash;
+pub use verification::{Summary, Tampered, TreeVerification};

@@ -1,0 +1,66 @@
+//! What the sequencer asks of a database.
+
+use std::error::Error;
+
+use crate::record::Record;
+use crate::tree::Hash;
+
+/// What a backend holds durably.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// How many leaves: one more than the highest index.
+    pub size: u64,
+    /// The stored hashes at [`crate::tree::frontier_indexes`] of `size`, in that order.
+    pub frontier: Vec<Hash>,
+    /// The latest checkpoint, a signed note; none in a new log.
+    pub checkpoint: Option<Vec<u8>>,
+}
+
+/// One leaf on its way into the transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf<'a> {
+    /// Its index in the tree.
+    pub index: u64,
+    /// The record.
+    pub record: &'a Record,
+    /// The record's bytes, as hashed.
+    pub bytes: &'a [u8],
+    /// The hashes to store with it, its own first.
+    pub hashes: &'a [Hash],
+}
+
+/// Whether an entry is in the open transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Staged {
+    /// Record and effects are in.
+    Kept,
+    /// An effect refused. Neither the record nor any effect of this entry is in; the transaction goes on.
+    Refused(
+        /// The refusal's machine token.
+        String,
+    ),
+}
+
+/// A database that can hold the log. The sequencer owns it and calls it from one thread, in this order:
+/// `begin`, any number of `stage`, then `commit`; or `roll_back` after any error, then `load`.
+pub trait Backend: Send + 'static {
+    /// What happens in the same transaction as a record.
+    type Effect: Send + 'static;
+    /// Why the database failed. Its text is private detail for operators.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Reads what is durable.
+    fn load(&mut self) -> Result<Loaded, Self::Error>;
+
+    /// Opens a transaction that no other writer can get between.
+    fn begin(&mut self) -> Result<(), Self::Error>;
+
+    /// Puts one record and its effects into the transaction: all of them or none.
+    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> Result<Staged, Self::Error>;
+
+    /// Replaces the checkpoint and makes the transaction durable. Returns once it is on disk.
+    fn commit(&mut self, checkpoint: &[u8]) -> Result<(), Self::Error>;
+
+    /// Drops the open transaction, if there is one. Never fails: a failed roll-back shows at the next `load`.
+    fn roll_back(&mut self);
+}

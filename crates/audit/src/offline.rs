@@ -1,0 +1,162 @@
+//! The bundle: a whole log in one file that anyone can verify without server or database.
+//!
+//! JSON lines. The first is a header; then one line per record, in order: `{"index":0,"hashes":["…"],"leaf":"…"}`.
+//! `leaf` is the record's exact bytes as a JSON string; `hashes` are the tree hashes that were stored with it, its own
+//! first, base64. The header holds the signed checkpoint and the verifier key. A bundle that carries its own key only
+//! proves that it is whole; that it is *this* log is proven by giving the key, obtained another way.
+
+use std::io::{BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{CheckpointError, CheckpointVerifier};
+use crate::record::MAX_LEAF_LEN;
+use crate::tree::Hash;
+use crate::verification::{Summary, Tampered, TreeVerification};
+
+/// The format of bundles that this program writes and reads.
+pub const FORMAT: &str = "mandate-audit-bundle/1";
+
+// A leaf may grow when quoted as a JSON string: `"` and `\` double, control characters never occur in JSON output.
+const MAX_LINE_LEN: u64 = 4 * MAX_LEAF_LEN as u64;
+
+/// The first line of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The verifier key of the log.
+    pub vkey: String,
+    /// The signed checkpoint; none for a log without records.
+    pub checkpoint: Option<String>,
+    /// How many records follow.
+    pub size: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    index: u64,
+    hashes: Vec<String>,
+    #[serde(borrow)]
+    leaf: std::borrow::Cow<'a, str>,
+}
+
+/// Why a bundle is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// It cannot be read or written.
+    #[error("the bundle cannot be read or written")]
+    Io(#[from] std::io::Error),
+    /// A line has not the form of a bundle.
+    #[error("line {line} of the bundle is malformed: {why}")]
+    Malformed {
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// It is of another format.
+    #[error("this is a bundle of format {0:?}; this program reads {FORMAT:?}")]
+    Format(String),
+    /// It was made with another key than the expected one.
+    #[error("the bundle's verifier key is {found}, not the expected {expected}")]
+    OtherKey {
+        /// In the bundle.
+        found: String,
+        /// Expected.
+        expected: String,
+    },
+    /// Its verifier key is malformed.
+    #[error(transparent)]
+    Key(#[from] CheckpointError),
+    /// It is not what was written.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+}
+
+/// Writes a bundle's header, then its records one by one.
+#[derive(Debug)]
+pub struct BundleWriter<W: Write> {
+    out: W,
+}
+
+impl<W: Write> BundleWriter<W> {
+    /// Writes the header.
+    pub fn begin(mut out: W, vkey: &str, checkpoint: Option<&[u8]>, size: u64) -> Result<Self, BundleError> {
+        let checkpoint = checkpoint.map(|note| text(1, note)).transpose()?;
+        let header = Header { format: FORMAT.to_owned(), vkey: vkey.to_owned(), checkpoint, size };
+        write_line(&mut out, 1, &header)?;
+        Ok(Self { out })
+    }
+
+    /// Writes the next record: its index, its bytes and the hashes stored with it.
+    pub fn record(&mut self, index: u64, leaf: &[u8], hashes: &[Hash]) -> Result<(), BundleError> {
+        let line = index + 2;
+        let hashes = hashes.iter().map(Hash::to_string).collect();
+        write_line(&mut self.out, line, &Line { index, hashes, leaf: text(line, leaf)?.into() })
+    }
+
+    /// Flushes.
+    pub fn finish(mut self) -> Result<W, BundleError> {
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+fn text(line: u64, bytes: &[u8]) -> Result<String, BundleError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| BundleError::Malformed { line, why: "not UTF-8".to_owned() })
+}
+
+fn write_line<W: Write>(out: &mut W, line: u64, value: &impl Serialize) -> Result<(), BundleError> {
+    let mut bytes = serde_json::to_vec(value).map_err(|e| BundleError::Malformed { line, why: e.to_string() })?;
+    bytes.push(b'\n');
+    Ok(out.write_all(&bytes)?)
+}
+
+fn read_line(input: &mut impl BufRead, line: u64, buffer: &mut Vec<u8>) -> Result<bool, BundleError> {
+    buffer.clear();
+    std::io::Read::take(&mut *input, MAX_LINE_LEN).read_until(b'\n', buffer)?;
+    match buffer.pop() {
+        None => Ok(false),
+        Some(b'\n') => Ok(true),
+        Some(_) => Err(BundleError::Malformed { line, why: "it does not end, or is longer than any record".to_owned() }),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(line: u64, bytes: &'a [u8]) -> Result<T, BundleError> {
+    serde_json::from_slice(bytes).map_err(|e| BundleError::Malformed { line, why: e.to_string() })
+}
+
+/// Verifies a bundle: every leaf, the tree, the checkpoint's signature.
+///
+/// `vkey` is the log's verifier key as the caller knows it; without it the bundle's own is believed. `progress` is told
+/// how many of how many records are done.
+pub fn verify_bundle(mut input: impl BufRead, vkey: Option<&str>, mut progress: impl FnMut(u64, u64)) -> Result<Summary, BundleError> {
+    let mut buffer = Vec::new();
+    if !read_line(&mut input, 1, &mut buffer)? {
+        return Err(BundleError::Malformed { line: 1, why: "the bundle is empty".to_owned() });
+    }
+    let header: Header = parse(1, &buffer)?;
+    if header.format != FORMAT {
+        return Err(BundleError::Format(header.format));
+    }
+    if let Some(expected) = vkey.map(str::trim)
+        && expected != header.vkey
+    {
+        return Err(BundleError::OtherKey { found: header.vkey, expected: expected.to_owned() });
+    }
+    let verifier = CheckpointVerifier::new(&header.vkey)?;
+    let mut tree = TreeVerification::new();
+    let mut line = 2;
+    while read_line(&mut input, line, &mut buffer)? {
+        let entry: Line<'_> = parse(line, &buffer)?;
+        let hashes = entry.hashes.iter().map(|hash| Hash::parse_hash(hash)).collect::<Result<Vec<_>, _>>();
+        let hashes = hashes.map_err(|_| BundleError::Malformed { line, why: "a hash is malformed".to_owned() })?;
+        tree.push(entry.index, entry.leaf.as_bytes(), &hashes)?;
+        line += 1;
+        progress(tree.next_index(), header.size);
+    }
+    Ok(tree.finish(header.checkpoint.as_deref().map(str::as_bytes), &verifier)?)
+}

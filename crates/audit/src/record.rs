@@ -1,0 +1,333 @@
+//! What one record of the audit log says, and the bytes that are hashed, stored and exported for it.
+
+use mandate_core::{Act, ActorChain, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// The most bytes one record may have as a leaf.
+pub const MAX_LEAF_LEN: usize = 64 * 1024;
+
+/// The most bytes of an unverified text that a record keeps.
+pub const MAX_ASKED_LEN: usize = 512;
+
+/// What kind of decision or change a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A token exchange (RFC 8693).
+    Exchange,
+    /// A person logged in, or an authorization code was issued.
+    Authorize,
+    /// An authorization code was redeemed.
+    Token,
+    /// An agent was issued an identity document.
+    Identity,
+    /// Something was revoked.
+    Revoke,
+    /// The registry was changed.
+    Registry,
+    /// A node joined, renewed or left.
+    Node,
+    /// Any other act of an operator.
+    Admin,
+}
+
+impl Kind {
+    /// Its name in queries and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Authorize => "authorize",
+            Self::Token => "token",
+            Self::Identity => "identity",
+            Self::Revoke => "revoke",
+            Self::Registry => "registry",
+            Self::Node => "node",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// How a decision went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was permitted.
+    Permitted,
+    /// It was refused.
+    Refused,
+}
+
+impl Outcome {
+    /// Its name in queries and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What the caller asked for, as it was sent: unverified texts, cut to [`MAX_ASKED_LEN`] bytes each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The `resource` parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    /// The `scope` parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// Who the actor token claimed to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    actor: Option<String>,
+}
+
+impl Asked {
+    /// Takes the texts, cutting each.
+    pub fn new(resource: Option<&str>, scope: Option<&str>, actor: Option<&str>) -> Self {
+        Self { resource: resource.map(cut), scope: scope.map(cut), actor: actor.map(cut) }
+    }
+
+    /// The `resource` parameter, cut.
+    pub fn resource(&self) -> Option<&str> {
+        self.resource.as_deref()
+    }
+
+    /// The `scope` parameter, cut.
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// Who the actor token claimed to be, cut.
+    pub fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
+    }
+
+    /// Whether nothing was asked.
+    pub fn is_empty(&self) -> bool {
+        self.resource.is_none() && self.scope.is_none() && self.actor.is_none()
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_ASKED_LEN);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// One entry of the audit log.
+///
+/// As JSON it speaks as tokens do: `sub` is the person's subject and `sub_iss` the issuer that names them; `act` nests,
+/// outermost first (RFC 8693 §4.1); `scope` is space-separated (RFC 8693 §4.2). Times are RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OwnedWire")]
+pub struct Record {
+    /// Identifies the record.
+    pub id: RecordId,
+    /// When the decision was made.
+    pub time: Timestamp,
+    /// What it was about.
+    pub kind: Kind,
+    /// How it went.
+    pub outcome: Outcome,
+    /// A machine token: `ok`, or the code of the refusal.
+    pub reason: String,
+    /// A sentence for people, without secrets.
+    pub detail: Option<String>,
+    /// For whom: a verified person.
+    pub sub: Option<Person>,
+    /// Who acted: verified actors, outermost first.
+    pub act: ActorChain,
+    /// The one resource the decision is about.
+    pub aud: Option<String>,
+    /// What was given.
+    pub scope: ScopeSet,
+    /// The token that this record lets out.
+    pub jti: Option<TokenId>,
+    /// When that token expires.
+    pub exp: Option<Timestamp>,
+    /// The OAuth client that asked.
+    pub client: Option<String>,
+    /// What the token descends from.
+    pub lineage: Lineage,
+    /// The operator who acted, where it was one.
+    pub by: Option<String>,
+    /// What was asked, as sent.
+    pub asked: Asked,
+    /// The names of the policies that decided.
+    pub policies: Vec<String>,
+}
+
+/// A record cannot become a leaf.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    /// Over [`MAX_LEAF_LEN`].
+    #[error("a record of {0} bytes is larger than the {MAX_LEAF_LEN} allowed")]
+    TooLarge(usize),
+    /// It has no JSON form.
+    #[error("the record has no JSON form")]
+    Json(#[source] serde_json::Error),
+}
+
+impl Record {
+    /// A record with nothing but its head; fill in the rest.
+    pub fn new(id: RecordId, time: Timestamp, kind: Kind, outcome: Outcome, reason: impl Into<String>) -> Self {
+        Self {
+            id,
+            time,
+            kind,
+            outcome,
+            reason: reason.into(),
+            detail: None,
+            sub: None,
+            act: ActorChain::empty(),
+            aud: None,
+            scope: ScopeSet::new(),
+            jti: None,
+            exp: None,
+            client: None,
+            lineage: Lineage::default(),
+            by: None,
+            asked: Asked::default(),
+            policies: Vec::new(),
+        }
+    }
+
+    /// The bytes that are hashed, stored and exported: compact JSON, members in a fixed order, empty ones left out.
+    pub fn to_leaf(&self) -> Result<Vec<u8>, LeafError> {
+        let mut leaf = Vec::with_capacity(768);
+        serde_json::to_writer(&mut leaf, self).map_err(LeafError::Json)?;
+        if leaf.len() > MAX_LEAF_LEN { Err(LeafError::TooLarge(leaf.len())) } else { Ok(leaf) }
+    }
+
+    /// Reads a leaf. Members it does not know are ignored, so that an older program reads a newer log.
+    pub fn from_leaf(leaf: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(leaf)
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        BorrowedWire {
+            id: &self.id,
+            time: self.time,
+            kind: self.kind,
+            outcome: self.outcome,
+            reason: &self.reason,
+            detail: self.detail.as_deref(),
+            sub: self.sub.as_ref().map(|p| p.sub.as_str()),
+            sub_iss: self.sub.as_ref().map(|p| &p.iss),
+            act: self.act.to_act(),
+            aud: self.aud.as_deref(),
+            scope: self.scope.to_string(),
+            jti: self.jti.as_ref(),
+            exp: self.exp,
+            client: self.client.as_deref(),
+            lineage: &self.lineage,
+            by: self.by.as_deref(),
+            asked: &self.asked,
+            policies: &self.policies,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// `id`, `time`, `outcome`, `reason`, `sub`, `act`, `aud`, `scope` and `jti` are always present: scripts rely on them.
+#[derive(Serialize)]
+struct BorrowedWire<'a> {
+    id: &'a RecordId,
+    time: Timestamp,
+    kind: Kind,
+    outcome: Outcome,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    sub: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_iss: Option<&'a Issuer>,
+    act: Option<Act>,
+    aud: Option<&'a str>,
+    scope: String,
+    jti: Option<&'a TokenId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    #[serde(skip_serializing_if = "Lineage::is_empty")]
+    lineage: &'a Lineage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Asked::is_empty")]
+    asked: &'a Asked,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    policies: &'a [String],
+}
+
+#[derive(Deserialize)]
+struct OwnedWire {
+    id: RecordId,
+    time: Timestamp,
+    kind: Kind,
+    outcome: Outcome,
+    reason: String,
+    #[serde(default)]
+    detail: Option<String>,
+    #[serde(default)]
+    sub: Option<String>,
+    #[serde(default)]
+    sub_iss: Option<Issuer>,
+    #[serde(default)]
+    act: Option<Act>,
+    #[serde(default)]
+    aud: Option<String>,
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    jti: Option<TokenId>,
+    #[serde(default)]
+    exp: Option<Timestamp>,
+    #[serde(default)]
+    client: Option<String>,
+    #[serde(default)]
+    lineage: Lineage,
+    #[serde(default)]
+    by: Option<String>,
+    #[serde(default)]
+    asked: Asked,
+    #[serde(default)]
+    policies: Vec<String>,
+}
+
+impl TryFrom<OwnedWire> for Record {
+    type Error = &'static str;
+
+    fn try_from(wire: OwnedWire) -> Result<Self, Self::Error> {
+        let sub = match (wire.sub, wire.sub_iss) {
+            (Some(sub), Some(iss)) => Some(Person { iss, sub }),
+            (None, None) => None,
+            _ => return Err("sub and sub_iss stand together or not at all"),
+        };
+        let act = wire.act.map_or(Ok(ActorChain::empty()), ActorChain::try_from).map_err(|_| "act is not an actor chain")?;
+        let scope = if wire.scope.is_empty() { ScopeSet::new() } else { wire.scope.parse().map_err(|_| "scope is not a scope list")? };
+        Ok(Self {
+            id: wire.id,
+            time: wire.time,
+            kind: wire.kind,
+            outcome: wire.outcome,
+            reason: wire.reason,
+            detail: wire.detail,
+            sub,
+            act,
+            aud: wire.aud,
+            scope,
+            jti: wire.jti,
+            exp: wire.exp,
+            client: wire.client,
+            lineage: wire.lineage,
+            by: wire.by,
+            asked: wire.asked,
+            policies: wire.policies,
+        })
+    }
+}

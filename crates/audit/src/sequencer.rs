@@ -1,0 +1,284 @@
+//! One thread that orders all records, makes them durable in batches, and only then answers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::backend::{Backend, Leaf, Staged};
+use crate::checkpoint::CheckpointSigner;
+use crate::record::{LeafError, Record};
+use crate::tree::{Frontier, Hash, leaf_hash};
+use crate::verification::{Tampered, check_head};
+
+/// The most records in one transaction.
+pub const MAX_BATCH: usize = 512;
+
+/// The most records that may wait. Beyond, callers are refused at once instead of piling up in memory.
+pub const MAX_WAITING: usize = 16 * 1024;
+
+/// Proof that a record is durable. Only the sequencer makes one, after its transaction is on disk.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Receipt {
+    record: Record,
+    index: u64,
+}
+
+impl Receipt {
+    /// The durable record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Its index in the tree.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+}
+
+/// Why a record was not made durable. Then none of its effects happened, unless the database answered with an error
+/// for what it kept after all: the log never holds less than its receipts say, at worst more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The log cannot be written now: the disk is full or failing, too many wait, or it is closed. The next append
+    /// tries again by itself.
+    #[error("the audit log cannot be written: {0}")]
+    Unavailable(
+        /// Private detail for operators.
+        String,
+    ),
+    /// An effect refused; nothing of this entry was written.
+    #[error("an effect refused: {0}")]
+    EffectRefused(
+        /// The refusal's machine token.
+        String,
+    ),
+    /// The record cannot be written at all.
+    #[error("the record cannot be written: {0}")]
+    Invalid(
+        /// Private detail.
+        String,
+    ),
+}
+
+impl From<LeafError> for AppendError {
+    fn from(error: LeafError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+/// Why the log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be read.
+    #[error("the audit log cannot be read")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What was read is not what was written.
+    #[error("the audit log is not what was written: {0}")]
+    Tampered(#[from] Tampered),
+    /// No thread can be started.
+    #[error("the sequencer's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+type Answer = Result<Receipt, AppendError>;
+
+enum Waiter {
+    Async(oneshot::Sender<Answer>),
+    Blocking(SyncSender<Answer>),
+}
+
+impl Waiter {
+    fn answer(self, answer: Answer) {
+        // A waiter that went away needs no answer; the record stands.
+        match self {
+            Self::Async(waiter) => drop(waiter.send(answer)),
+            Self::Blocking(waiter) => drop(waiter.send(answer)),
+        }
+    }
+}
+
+struct Job<E> {
+    record: Record,
+    leaf: Vec<u8>,
+    hash: Hash,
+    effects: Vec<E>,
+    waiter: Waiter,
+}
+
+/// The handle by which everyone appends. Clones share one sequencer; it ends when the last handle is dropped.
+pub struct Log<E> {
+    jobs: Sender<Job<E>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl<E> Clone for Log<E> {
+    fn clone(&self) -> Self {
+        Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting) }
+    }
+}
+
+impl<E> fmt::Debug for Log<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("waiting", &self.waiting.load(Ordering::Relaxed)).finish_non_exhaustive()
+    }
+}
+
+fn closed() -> AppendError {
+    AppendError::Unavailable("the sequencer has stopped".to_owned())
+}
+
+impl<E: Send + 'static> Log<E> {
+    /// Opens the log: reads the tree's right edge, holds it against the last checkpoint, and starts the thread.
+    ///
+    /// The log's origin is the signer's. The join handle ends once every clone of the log is dropped and all that was
+    /// queued is answered.
+    pub fn start<B: Backend<Effect = E>>(mut backend: B, signer: CheckpointSigner) -> Result<(Self, JoinHandle<()>), StartError> {
+        let tree = open_tree(&mut backend, &signer)?;
+        let (jobs, queue) = mpsc::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting) };
+        let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || sequencer.run(&queue)).map_err(StartError::Thread)?;
+        Ok((Self { jobs, waiting }, thread))
+    }
+
+    fn enqueue(&self, record: Record, effects: Vec<E>, waiter: Waiter) -> Result<(), AppendError> {
+        let leaf = record.to_leaf()?;
+        let hash = leaf_hash(&leaf);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(AppendError::Unavailable("too many records wait to be written".to_owned()));
+        }
+        self.jobs.send(Job { record, leaf, hash, effects, waiter }).map_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            closed()
+        })
+    }
+
+    /// Makes a record and its effects durable, all or nothing.
+    ///
+    /// Cancel-safe in the sense that matters: dropping the future does not withdraw the record.
+    pub async fn append(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError> {
+        let (waiter, answer) = oneshot::channel();
+        self.enqueue(record, effects, Waiter::Async(waiter))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// As [`Log::append`], blocking the calling thread.
+    pub fn append_blocking(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError> {
+        let (waiter, answer) = mpsc::sync_channel(1);
+        self.enqueue(record, effects, Waiter::Blocking(waiter))?;
+        answer.recv().unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+struct Sequencer<B: Backend> {
+    backend: B,
+    signer: CheckpointSigner,
+    // None after an error whose result on disk is unknown: it is read again before the next batch.
+    tree: Option<Frontier>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl<B: Backend> Sequencer<B> {
+    fn run(mut self, queue: &Receiver<Job<B::Effect>>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = queue.recv() {
+            batch.push(first);
+            batch.extend(queue.try_iter().take(MAX_BATCH - 1));
+            self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+            self.write(&mut batch);
+        }
+    }
+
+    /// Writes one batch and answers all its waiters.
+    fn write(&mut self, batch: &mut Vec<Job<B::Effect>>) {
+        match self.transaction(batch) {
+            Ok((tree, verdicts)) => {
+                self.tree = Some(tree);
+                for (job, verdict) in batch.drain(..).zip(verdicts) {
+                    job.waiter.answer(match verdict {
+                        Verdict::Kept(index) => Ok(Receipt { record: job.record, index }),
+                        Verdict::Refused(code) => Err(AppendError::EffectRefused(code)),
+                    });
+                }
+            }
+            Err(why) => {
+                self.backend.roll_back();
+                // A commit that failed may yet be on disk. Only reading tells.
+                self.tree = None;
+                for job in batch.drain(..) {
+                    job.waiter.answer(Err(AppendError::Unavailable(why.clone())));
+                }
+            }
+        }
+    }
+
+    fn transaction(&mut self, batch: &[Job<B::Effect>]) -> Result<(Frontier, Vec<Verdict>), String> {
+        let mut tree = match &self.tree {
+            Some(tree) => tree.clone(),
+            None => open_tree(&mut self.backend, &self.signer).map_err(|e| chain(&e))?,
+        };
+        self.backend.begin().map_err(|e| chain(&e))?;
+        let before = tree.size();
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for job in batch {
+            let index = tree.size();
+            let mut next = tree.clone();
+            let hashes = next.append(job.hash).map_err(|e| chain(&e))?;
+            let leaf = Leaf { index, record: &job.record, bytes: &job.leaf, hashes: &hashes };
+            verdicts.push(match self.backend.stage(leaf, &job.effects).map_err(|e| chain(&e))? {
+                Staged::Kept => {
+                    tree = next;
+                    Verdict::Kept(index)
+                }
+                Staged::Refused(code) => Verdict::Refused(code),
+            });
+        }
+        if tree.size() == before {
+            // Every entry refused: there is nothing to keep.
+            self.backend.roll_back();
+        } else {
+            let root = tree.root().map_err(|e| chain(&e))?;
+            let note = self.signer.sign(tree.size(), root).map_err(|e| chain(&e))?;
+            self.backend.commit(&note).map_err(|e| chain(&e))?;
+        }
+        Ok((tree, verdicts))
+    }
+}
+
+enum Verdict {
+    Kept(u64),
+    Refused(String),
+}
+
+/// Reads the right edge and holds it against the last checkpoint: cheap, however long the log.
+fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, StartError> {
+    let loaded = backend.load().map_err(|e| StartError::Backend(Box::new(e)))?;
+    let broken = |e| StartError::Tampered(Tampered::from(e));
+    let tree = Frontier::from_hashes(loaded.size, &loaded.frontier).map_err(broken)?;
+    match &loaded.checkpoint {
+        Some(note) => {
+            let head = signer.verifier().open(note).map_err(Tampered::from)?;
+            check_head(tree.size(), tree.root().map_err(broken)?, &head)?;
+        }
+        None if tree.size() == 0 => {}
+        None => return Err(Tampered::NoCheckpoint { size: tree.size() }.into()),
+    }
+    Ok(tree)
+}
+
+/// An error and all that caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,188 @@
+//! Verifies a whole log, leaf by leaf, in constant memory.
+
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointVerifier};
+use crate::record::Record;
+use crate::tree::{BrokenTree, Frontier, Hash, leaf_hash};
+
+/// A verified log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Which log.
+    pub origin: String,
+    /// How many records.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// The key that signed the checkpoint.
+    pub vkey: String,
+}
+
+/// The log is not what was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Tampered {
+    /// A record's bytes are not those that were hashed when it was written.
+    #[error("record {index} was changed: its bytes do not have the hash that was stored with it")]
+    Changed {
+        /// Which.
+        index: u64,
+    },
+    /// A record's bytes are no record.
+    #[error("record {index} is unreadable")]
+    Unreadable {
+        /// Which.
+        index: u64,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The hashes above a record are not those of the records before it.
+    #[error("the tree is broken at record {index}: a record up to there was changed, moved, inserted or removed")]
+    Tree {
+        /// Which.
+        index: u64,
+    },
+    /// A record is gone, or stands at another place.
+    #[error("record {index} is missing: record {found} stands in its place")]
+    Missing {
+        /// Which.
+        index: u64,
+        /// What came instead.
+        found: u64,
+    },
+    /// A searchable column does not say what the record says.
+    #[error("record {index} was changed: its column {column:?} does not say what the record says")]
+    Column {
+        /// Which.
+        index: u64,
+        /// The column.
+        column: &'static str,
+    },
+    /// There are fewer records than the checkpoint signs.
+    #[error("the log was truncated: its checkpoint covers {signed} records, record {found} and all after it are missing")]
+    Truncated {
+        /// The size in the checkpoint.
+        signed: u64,
+        /// The index of the first that is missing.
+        found: u64,
+    },
+    /// There are more records than the checkpoint signs.
+    #[error("record {index} was added without a checkpoint: the checkpoint covers {signed} records")]
+    Unsigned {
+        /// The first that is too many.
+        index: u64,
+        /// The size in the checkpoint.
+        signed: u64,
+    },
+    /// All hashes agree with one another, but not with what was signed.
+    #[error("the records up to {size} have the root {found}, but the checkpoint signs {signed}: the whole log was rewritten")]
+    Root {
+        /// How many records.
+        size: u64,
+        /// Their root.
+        found: Hash,
+        /// The signed root.
+        signed: Hash,
+    },
+    /// There are records but no checkpoint.
+    #[error("the log has {size} records and no checkpoint")]
+    NoCheckpoint {
+        /// How many records.
+        size: u64,
+    },
+    /// The checkpoint is not acceptable.
+    #[error("checkpoint: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The log no longer contains what an earlier checkpoint signed.
+    #[error("the first {size} records are not those of the earlier checkpoint: history was rewritten since")]
+    History {
+        /// The earlier checkpoint's size.
+        size: u64,
+    },
+}
+
+impl From<BrokenTree> for Tampered {
+    fn from(broken: BrokenTree) -> Self {
+        Self::Tree { index: broken.size }
+    }
+}
+
+/// Recomputes a tree from its leaves and holds each against what was stored, so that an error names the first record
+/// that does not fit.
+#[derive(Clone, Debug, Default)]
+pub struct TreeVerification {
+    frontier: Frontier,
+    earlier: Option<(Checkpoint, Option<Hash>)>,
+}
+
+impl TreeVerification {
+    /// Starts with the first record.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also requires the log to continue an earlier, verified checkpoint: an auditor who kept one notices a log that
+    /// was rewritten and signed anew.
+    #[must_use]
+    pub fn continuing(mut self, earlier: Checkpoint) -> Self {
+        let root = if earlier.size == 0 { self.frontier.root().ok() } else { None };
+        self.earlier = Some((earlier, root));
+        self
+    }
+
+    /// The index of the record that comes next.
+    pub fn next_index(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Takes the next leaf: its index, its bytes and the hashes stored with it. Returns the record it holds.
+    pub fn push(&mut self, index: u64, leaf: &[u8], stored: &[Hash]) -> Result<Record, Tampered> {
+        let expected = self.frontier.size();
+        if index != expected {
+            return Err(Tampered::Missing { index: expected, found: index });
+        }
+        let hash = leaf_hash(leaf);
+        if stored.first() != Some(&hash) {
+            return Err(Tampered::Changed { index });
+        }
+        if self.frontier.append(hash)? != stored {
+            return Err(Tampered::Tree { index });
+        }
+        if let Some((earlier, root)) = &mut self.earlier
+            && earlier.size == self.frontier.size()
+        {
+            *root = Some(self.frontier.root()?);
+        }
+        Record::from_leaf(leaf).map_err(|source| Tampered::Unreadable { index, source })
+    }
+
+    /// After the last leaf: holds the tree against the signed checkpoint.
+    pub fn finish(self, checkpoint: Option<&[u8]>, verifier: &CheckpointVerifier) -> Result<Summary, Tampered> {
+        let size = self.frontier.size();
+        let root = self.frontier.root()?;
+        match checkpoint {
+            Some(note) => check_head(size, root, &verifier.open(note)?)?,
+            None if size == 0 => {}
+            None => return Err(Tampered::NoCheckpoint { size }),
+        }
+        if let Some((earlier, found)) = self.earlier
+            && found != Some(earlier.root)
+        {
+            return Err(Tampered::History { size: earlier.size });
+        }
+        Ok(Summary { origin: verifier.origin().to_owned(), size, root, vkey: verifier.vkey().to_owned() })
+    }
+}
+
+/// Holds a tree's size and root against a checkpoint.
+pub(crate) fn check_head(size: u64, root: Hash, signed: &Checkpoint) -> Result<(), Tampered> {
+    if size < signed.size {
+        return Err(Tampered::Truncated { signed: signed.size, found: size });
+    }
+    if size > signed.size {
+        return Err(Tampered::Unsigned { index: signed.size, signed: signed.size });
+    }
+    if root != signed.root {
+        return Err(Tampered::Root { size, found: root, signed: signed.root });
+    }
+    Ok(())
+}
