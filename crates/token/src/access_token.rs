@@ -1,0 +1,325 @@
+//! OAuth access tokens as JWT (RFC 9068), with the actor chain of RFC 8693 §4.1.
+//!
+//! A person of a foreign issuer who is the subject of one of our own tokens is named by two claims: `sub` and, because
+//! a `sub` is unique only within its issuer, the private claim `sub_iss`. The private claim `lineage` says from which
+//! tokens and grants a token descends.
+
+mod act;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::subject::MAX_SUBJECT_LEN;
+use mandate_core::{ActorChain, ClientId, Issuer, Lineage, Person, ScopeSet, Timestamp, TokenId};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+use crate::claim::{self, Claims as Json};
+use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
+use crate::error::{TokenError, shortened};
+use crate::key_set::{KeySet, KeyUse};
+use crate::memo::SignatureMemo;
+use crate::sign::{self, SignError, Signer};
+
+pub use act::MayAct;
+
+/// The `typ` that we write (RFC 9068 §2.1).
+pub const TYPE: &str = "at+jwt";
+
+/// The most ids in each list of a lineage: far above what the chain depth allows.
+const MAX_LINEAGE: usize = 64;
+
+/// Whose token it is meant to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Ours: ES256 in its one form, no header member but `alg`, `kid` and `typ`, no leeway after `exp`.
+    Own,
+    /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], 60 s of leeway after `exp`. Our private claims
+    /// `sub_iss` and `lineage` mean nothing there and are not read.
+    Foreign,
+}
+
+/// What a token is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expect<'a> {
+    /// Who must have issued it, compared bytewise with `iss`.
+    pub issuer: &'a Issuer,
+    /// That issuer's keys.
+    pub keys: &'a KeySet,
+    /// The time of the check.
+    pub now: Timestamp,
+    /// Whose token it is meant to be.
+    pub profile: Profile,
+    /// Where verified signatures are remembered, if anywhere.
+    pub memo: Option<&'a SignatureMemo>,
+}
+
+/// A verified access token. Nothing is decided yet about its audience: see [`AccessToken::require_audience`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessToken {
+    /// `iss`.
+    pub iss: Issuer,
+    /// For whom it speaks: `sub` within `sub_iss` (own tokens) or `iss`.
+    pub subject: Person,
+    /// `aud`, one or more.
+    pub audiences: Vec<String>,
+    /// `client_id`: to whom it was issued.
+    pub client_id: ClientId,
+    /// For own tokens `jti`. For foreign ones [`foreign_token_id`], so that no issuer can name another's token.
+    pub jti: TokenId,
+    /// `iat`.
+    pub iat: Timestamp,
+    /// `exp`: it is dead from then on.
+    pub exp: Timestamp,
+    /// `nbf`.
+    pub nbf: Option<Timestamp>,
+    /// When the person last authenticated (RFC 9068 §2.2.1).
+    pub auth_time: Option<Timestamp>,
+    /// How strongly (RFC 9068 §2.2.1).
+    pub acr: Option<String>,
+    /// By which means (RFC 9068 §2.2.1); empty if not said.
+    pub amr: Vec<String>,
+    /// `scope`; empty if not said.
+    pub scope: ScopeSet,
+    /// `act`, outermost first.
+    pub chain: ActorChain,
+    /// Who alone may become its next actor (RFC 8693 §4.4).
+    pub may_act: Option<MayAct>,
+    /// From what it descends; always empty for foreign tokens.
+    pub lineage: Lineage,
+    /// The confirmation claim (RFC 7800): if present, the token is worth nothing without proof of possession.
+    pub cnf: Option<Value>,
+    /// All signed claims verbatim.
+    pub claims: Map<String, Value>,
+}
+
+impl AccessToken {
+    /// Requires that `aud` is `exactly` and nothing else, compared bytewise (A20).
+    pub fn require_audience(&self, exactly: &str) -> Result<(), TokenError> {
+        claim::sole_audience(&self.audiences, exactly)
+    }
+
+    /// What revocation needs to know.
+    pub fn facts(&self) -> mandate_core::TokenFacts<'_> {
+        mandate_core::TokenFacts {
+            jti: &self.jti,
+            iat: self.iat,
+            subject: &self.subject,
+            client: &self.client_id,
+            chain: &self.chain,
+            lineage: &self.lineage,
+        }
+    }
+}
+
+/// The id under which a foreign token is known here: `f.` and the base64url SHA-256 of `<issuer>#<jti>`.
+pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenError> {
+    let digest = digest::digest(&digest::SHA256, format!("{issuer}#{jti}").as_bytes());
+    format!("f.{}", URL_SAFE_NO_PAD.encode(digest)).parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
+}
+
+/// Who a token says that it was issued by. Nothing is verified: the answer may only choose which keys to verify with.
+pub fn peek_issuer(token: &str) -> Result<Issuer, TokenError> {
+    let compact = Compact::parse(token, OtherMembers::Ignore)?;
+    check_type(&compact, Profile::Foreign)?;
+    issuer(claim::required_text(&compact.claims()?, "iss")?, "iss")
+}
+
+/// Verifies everything about an access token (RFC 9068 §4) but whether its audience and scopes fit.
+pub fn verify(token: &str, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
+    let (others, allowed, form): (_, &[Algorithm], _) = match expect.profile {
+        Profile::Own => (OtherMembers::Refuse, &[Algorithm::Es256], EcdsaForm::LowOnly),
+        Profile::Foreign => (OtherMembers::Ignore, Algorithm::ALL, EcdsaForm::Either),
+    };
+    let compact = Compact::parse(token, others)?;
+    check_type(&compact, expect.profile)?;
+    if expect.profile == Profile::Own && compact.key_id.is_none() {
+        return Err(TokenError::UnknownKey(None));
+    }
+    let check = SignatureCheck { keys: expect.keys, key_use: KeyUse::Signature, allowed, form, memo: expect.memo, now: expect.now };
+    let verified = compact.verify(&check)?;
+    let token = read(compact.claims()?, expect)?;
+    verified.remember(expect.memo, token.exp);
+    Ok(token)
+}
+
+fn check_type(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenError> {
+    let typ = compact.typ.as_deref().unwrap_or_default();
+    let fits = match profile {
+        Profile::Own => typ == TYPE,
+        // RFC 9068 §2.1, §4; media types compare without regard to case (RFC 7515 §4.1.9).
+        Profile::Foreign => typ.eq_ignore_ascii_case(TYPE) || typ.eq_ignore_ascii_case("application/at+jwt"),
+    };
+    if fits { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
+}
+
+fn read(claims: Json, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
+    if claim::required_text(&claims, "iss")? != expect.issuer.as_str() {
+        return Err(TokenError::Issuer);
+    }
+    let iss = expect.issuer.clone();
+    let (iat, exp) = (claim::required_time(&claims, "iat")?, claim::required_time(&claims, "exp")?);
+    let nbf = claim::time(&claims, "nbf")?;
+    let leeway = match expect.profile {
+        Profile::Own => std::time::Duration::ZERO,
+        Profile::Foreign => claim::LEEWAY,
+    };
+    claim::check_times((Some(iat), nbf, exp), expect.now, leeway)?;
+    let sub = claim::required_text(&claims, "sub")?.to_owned();
+    let jti = claim::required_text(&claims, "jti")?;
+    let (jti, sub_iss, lineage) = match expect.profile {
+        Profile::Own => {
+            let jti = jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
+            let sub_iss = claim::text(&claims, "sub_iss")?.map(|text| issuer(text, "sub_iss")).transpose()?;
+            (jti, sub_iss, lineage(&claims)?)
+        }
+        Profile::Foreign => (foreign_token_id(&iss, jti)?, None, Lineage::default()),
+    };
+    let amr = claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default();
+    let cnf = match claims.get("cnf") {
+        None => None,
+        Some(cnf @ Value::Object(_)) => Some(cnf.clone()),
+        Some(_) => return Err(TokenError::Claim { claim: "cnf", why: "not an object" }),
+    };
+    Ok(AccessToken {
+        subject: Person { iss: sub_iss.unwrap_or_else(|| iss.clone()), sub },
+        audiences: claim::audiences(&claims)?,
+        client_id: claim::required_text(&claims, "client_id")?
+            .parse()
+            .map_err(|_| TokenError::Claim { claim: "client_id", why: "not a client id" })?,
+        jti,
+        iat,
+        exp,
+        nbf,
+        auth_time: claim::time(&claims, "auth_time")?,
+        acr: claim::text(&claims, "acr")?.map(str::to_owned),
+        amr,
+        scope: scope(&claims)?,
+        chain: act::chain(claims.get("act"), &iss)?,
+        may_act: act::may_act(claims.get("may_act"), &iss)?,
+        lineage,
+        cnf,
+        iss,
+        claims,
+    })
+}
+
+fn issuer(text: &str, claim: &'static str) -> Result<Issuer, TokenError> {
+    text.parse().map_err(|_| TokenError::Claim { claim, why: "not an issuer identifier" })
+}
+
+fn scope(claims: &Json) -> Result<ScopeSet, TokenError> {
+    match claims.get("scope") {
+        None => Ok(ScopeSet::new()),
+        // Several servers write an empty text for "no scope".
+        Some(Value::String(text)) if text.is_empty() => Ok(ScopeSet::new()),
+        Some(Value::String(text)) => text.parse().map_err(|_| TokenError::Claim { claim: "scope", why: "not a list of scopes" }),
+        Some(_) => Err(TokenError::Claim { claim: "scope", why: "not a text" }),
+    }
+}
+
+fn lineage(claims: &Json) -> Result<Lineage, TokenError> {
+    let fault = TokenError::Claim { claim: "lineage", why: "not a lineage" };
+    let Some(value) = claims.get("lineage") else { return Ok(Lineage::default()) };
+    let lineage: Lineage = serde::Deserialize::deserialize(value).map_err(|_| fault.clone())?;
+    if lineage.parents.len() > MAX_LINEAGE || lineage.grants.len() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
+}
+
+/// What a token of ours is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `iss`: ourselves.
+    pub iss: Issuer,
+    /// `sub`, and `sub_iss` if the person belongs to another issuer.
+    pub subject: Person,
+    /// `aud`: the one resource (RFC 9068 §3).
+    pub audience: String,
+    /// `client_id`.
+    pub client_id: ClientId,
+    /// `jti`.
+    pub jti: TokenId,
+    /// `iat`, cut to whole seconds.
+    pub iat: Timestamp,
+    /// `exp`, cut to whole seconds.
+    pub exp: Timestamp,
+    /// `scope`; absent if empty.
+    pub scope: ScopeSet,
+    /// `act`; absent if empty.
+    pub chain: ActorChain,
+    /// `lineage`; absent if empty.
+    pub lineage: Lineage,
+    /// `auth_time`.
+    pub auth_time: Option<Timestamp>,
+    /// `acr`.
+    pub acr: Option<String>,
+    /// `amr`; absent if empty.
+    pub amr: Vec<String>,
+    /// `may_act`.
+    pub may_act: Option<MayAct>,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    iss: &'a Issuer,
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_iss: Option<&'a Issuer>,
+    aud: &'a str,
+    client_id: &'a ClientId,
+    jti: &'a TokenId,
+    iat: u64,
+    exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<mandate_core::Act>,
+    #[serde(skip_serializing_if = "Lineage::is_empty")]
+    lineage: &'a Lineage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    amr: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_act: Option<&'a MayAct>,
+}
+
+/// Builds and signs an access token of ours. Claims that our own verifier would refuse are not signed.
+pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> {
+    let Claims { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, auth_time, acr, amr, may_act } = claims;
+    if exp.secs() <= iat.secs() {
+        return Err(SignError::Claims("exp is not after iat"));
+    }
+    if subject.sub.is_empty() || subject.sub.len() > MAX_SUBJECT_LEN || subject.sub.chars().any(char::is_control) {
+        return Err(SignError::Claims("sub is empty, oversized or has a control character"));
+    }
+    if audience.is_empty() {
+        return Err(SignError::Claims("aud is empty"));
+    }
+    if lineage.parents.len() > MAX_LINEAGE || lineage.grants.len() > MAX_LINEAGE {
+        return Err(SignError::Claims("the lineage is too long"));
+    }
+    let wire = Wire {
+        iss,
+        sub: &subject.sub,
+        sub_iss: (subject.iss != *iss).then_some(&subject.iss),
+        aud: audience,
+        client_id,
+        jti,
+        iat: iat.secs(),
+        exp: exp.secs(),
+        scope: (!scope.is_empty()).then(|| scope.to_string()),
+        act: chain.to_act(),
+        lineage,
+        auth_time: auth_time.map(Timestamp::secs),
+        acr: acr.as_deref(),
+        amr,
+        may_act: may_act.as_ref(),
+    };
+    sign::compact(TYPE, &wire, signer)
+}
+
+#[cfg(test)]
+mod tests;

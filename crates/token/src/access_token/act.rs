@@ -1,0 +1,79 @@
+//! The claims that name actors: `act` and `may_act` (RFC 8693 §4.1, §4.4).
+
+use mandate_core::subject::{MAX_PARSED_DEPTH, SubjectProfile};
+use mandate_core::{Actor, ActorChain, InvalidActorChain, Issuer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::claim;
+use crate::error::TokenError;
+
+/// The `may_act` claim: who alone may become the next actor (RFC 8693 §4.4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MayAct {
+    /// That actor's `sub`.
+    pub sub: String,
+    /// Who names it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<Issuer>,
+}
+
+const UNKNOWN: &str = "it has an unknown member";
+
+/// Reads nested `act` objects. `usual` is the issuer most likely met: comparing is much cheaper than parsing.
+pub(super) fn chain(act: Option<&Value>, usual: &Issuer) -> Result<ActorChain, TokenError> {
+    let mut actors = Vec::new();
+    let mut next = act;
+    while let Some(current) = next {
+        if actors.len() == MAX_PARSED_DEPTH {
+            return Err(InvalidActorChain::TooDeep.into());
+        }
+        let (actor, inner) = one(current, usual)?;
+        actors.push(actor);
+        next = inner;
+    }
+    Ok(ActorChain::new(actors)?)
+}
+
+fn one<'v>(value: &'v Value, usual: &Issuer) -> Result<(Actor, Option<&'v Value>), TokenError> {
+    let fault = |why| TokenError::Claim { claim: "act", why };
+    let Value::Object(members) = value else { return Err(fault("not an object")) };
+    let (mut sub, mut iss, mut sub_profile, mut inner) = (None, None, None, None);
+    for (name, value) in members {
+        match name.as_str() {
+            "sub" => sub = Some(claim::checked_text(value, "act")?.to_owned()),
+            "iss" => iss = Some(issuer(value, usual, "act")?),
+            "sub_profile" => sub_profile = Some(SubjectProfile::deserialize(value).map_err(|_| fault("unknown sub_profile"))?),
+            "act" => inner = Some(value),
+            // `exp`, `aud` and the like have no meaning here, and history is not ours to copy unread (RFC 8693 §4.1).
+            _ => return Err(fault(UNKNOWN)),
+        }
+    }
+    let (Some(sub), Some(iss)) = (sub, iss) else { return Err(fault("without sub or iss")) };
+    Ok((Actor { sub, iss, sub_profile }, inner))
+}
+
+pub(super) fn may_act(value: Option<&Value>, usual: &Issuer) -> Result<Option<MayAct>, TokenError> {
+    let fault = |why| TokenError::Claim { claim: "may_act", why };
+    let Some(value) = value else { return Ok(None) };
+    let Value::Object(members) = value else { return Err(fault("not an object")) };
+    let (mut sub, mut iss) = (None, None);
+    for (name, value) in members {
+        match name.as_str() {
+            "sub" => sub = Some(claim::checked_text(value, "may_act")?.to_owned()),
+            "iss" => iss = Some(issuer(value, usual, "may_act")?),
+            // A condition that is not understood must not be dropped: that would let more actors in.
+            _ => return Err(fault(UNKNOWN)),
+        }
+    }
+    let sub = sub.ok_or_else(|| fault("without sub"))?;
+    Ok(Some(MayAct { sub, iss }))
+}
+
+fn issuer(value: &Value, usual: &Issuer, claim: &'static str) -> Result<Issuer, TokenError> {
+    let text = claim::checked_text(value, claim)?;
+    if text == usual.as_str() {
+        return Ok(usual.clone());
+    }
+    text.parse().map_err(|_| TokenError::Claim { claim, why: "iss is not an issuer identifier" })
+}

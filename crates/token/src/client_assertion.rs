@@ -1,0 +1,79 @@
+//! Client authentication with `private_key_jwt` (RFC 7523 §2.2, §3; RFC 7523bis).
+
+use std::time::Duration;
+
+use mandate_core::{ClientId, Issuer, Timestamp};
+
+use crate::algorithm::Algorithm;
+use crate::claim::{self, Claims as Json};
+use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
+use crate::error::{TokenError, shortened};
+use crate::key_set::{KeySet, KeyUse};
+
+/// How far ahead `exp` may lie: replays must be remembered until then.
+pub const MAX_AHEAD: Duration = Duration::from_mins(10);
+
+/// A verified client assertion. The caller refuses a `jti` that the same client has used before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAssertion {
+    /// `iss` and `sub`, which are the same.
+    pub client_id: ClientId,
+    /// `jti`, unique per client.
+    pub jti: String,
+    /// `exp`: how long the `jti` must be remembered.
+    pub exp: Timestamp,
+}
+
+/// Verifies a client assertion with the client's registered keys.
+///
+/// `aud` must be `issuer`, the authorization server's issuer identifier, as sole value: neither the token endpoint nor
+/// a list of several is accepted (RFC 7523bis), so that no other server can have a client sign an assertion for us.
+pub fn verify(token: &str, keys: &KeySet, issuer: &Issuer, now: Timestamp) -> Result<ClientAssertion, TokenError> {
+    let compact = parse(token)?;
+    // Each assertion is used once: there is nothing to remember.
+    compact.verify(&SignatureCheck {
+        keys,
+        key_use: KeyUse::Signature,
+        allowed: Algorithm::ALL,
+        form: EcdsaForm::Either,
+        memo: None,
+        now,
+    })?;
+    let claims = compact.claims()?;
+    let client_id = client(&claims)?;
+    claim::sole_audience(&claim::audiences(&claims)?, issuer.as_str())?;
+    let exp = claim::required_time(&claims, "exp")?;
+    claim::check_times((claim::time(&claims, "iat")?, claim::time(&claims, "nbf")?, exp), now, Duration::ZERO)?;
+    if exp > now.plus(MAX_AHEAD) {
+        return Err(TokenError::Lifetime);
+    }
+    claim::refuse(&claims, &["act", "may_act", "events"])?;
+    let jti = claim::required_text(&claims, "jti")?.to_owned();
+    Ok(ClientAssertion { client_id, jti, exp })
+}
+
+/// Which client an assertion claims to be of. Nothing is verified: the answer may only choose the keys.
+pub fn peek_client_id(token: &str) -> Result<ClientId, TokenError> {
+    client(&parse(token)?.claims()?)
+}
+
+fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
+    let compact = Compact::parse(token, OtherMembers::Ignore)?;
+    // RFC 7523bis names `client-authentication+jwt`; older clients write `JWT` or nothing.
+    match compact.typ.as_deref() {
+        None | Some("JWT" | "client-authentication+jwt") => Ok(compact),
+        Some(other) => Err(TokenError::Type(shortened(other))),
+    }
+}
+
+fn client(claims: &Json) -> Result<ClientId, TokenError> {
+    let sub = claim::required_text(claims, "sub")?;
+    // RFC 7523 §3: both are the client's id. A26.
+    if claim::required_text(claims, "iss")? != sub {
+        return Err(TokenError::Issuer);
+    }
+    sub.parse().map_err(|_| TokenError::Claim { claim: "sub", why: "not a client id" })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The compact serialization of a JWS (RFC 7515 §7.1) and its header, read strictly.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+use crate::ecdsa_scalar;
+use crate::error::{TokenError, shortened};
+use crate::key_set::{KeySet, KeyUse};
+use crate::memo::{Mark, SignatureMemo};
+use crate::strict_json;
+
+/// The longest token that is read, in bytes.
+pub const MAX_TOKEN_LEN: usize = 16 * 1024;
+
+/// Which header members besides `alg`, `kid` and `typ` are tolerated. None is ever used.
+#[derive(Clone, Copy)]
+pub(crate) enum OtherMembers {
+    /// None: we know what the signer writes (our own tokens; JWT-SVID §2).
+    Refuse,
+    /// Those that mean nothing here, such as `x5t` (RFC 7515 §4: unknown members are ignored).
+    Ignore,
+}
+
+/// Members that move the choice of key, meaning or encoding into the hands of the sender. Refused always, because a
+/// token that carries one was meant for a verifier that obeys it (RFC 8725 §3.10; RFC 7515 §4.1.11; RFC 7797).
+const DANGEROUS: &[&str] = &["jku", "x5u", "jwk", "x5c", "crit", "b64", "zip", "cty", "enc"];
+
+pub(crate) struct Compact<'a> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key_id: Option<String>,
+    pub(crate) typ: Option<String>,
+    token: &'a str,
+    signed: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Compact<'a> {
+    pub(crate) fn parse(token: &'a str, others: OtherMembers) -> Result<Self, TokenError> {
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(TokenError::TooLarge);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed("not three parts"))?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed("not three parts"))?;
+        if payload.contains('.') {
+            return Err(TokenError::Malformed("not three parts"));
+        }
+        let mut members = strict_json::object(&decode(header)?)?;
+        let algorithm = match members.remove("alg") {
+            Some(Value::String(name)) => Algorithm::from_name(&name).ok_or_else(|| TokenError::Algorithm(shortened(&name)))?,
+            Some(_) => return Err(TokenError::Header("alg".to_owned())),
+            None => return Err(TokenError::Algorithm(String::new())),
+        };
+        let key_id = text(&mut members, "kid")?;
+        let typ = text(&mut members, "typ")?;
+        for name in members.keys() {
+            let refused = match others {
+                OtherMembers::Refuse => true,
+                OtherMembers::Ignore => DANGEROUS.contains(&name.as_str()),
+            };
+            if refused {
+                return Err(TokenError::Header(shortened(name)));
+            }
+        }
+        Ok(Self { algorithm, key_id, typ, token, signed, payload, signature })
+    }
+
+    /// The claims, not yet verified.
+    pub(crate) fn claims(&self) -> Result<Map<String, Value>, TokenError> {
+        strict_json::object(&decode(self.payload)?)
+    }
+
+    /// Checks the signature, or that the memo knows it. The answer says what to remember once all else has passed.
+    pub(crate) fn verify(&self, check: &SignatureCheck<'_>) -> Result<Verified, TokenError> {
+        if !check.allowed.contains(&self.algorithm) {
+            return Err(TokenError::Algorithm(self.algorithm.name().to_owned()));
+        }
+        let key = check.keys.select(self.key_id.as_deref(), self.algorithm, check.key_use)?;
+        let signature = decode(self.signature)?;
+        if check.form == EcdsaForm::LowOnly && self.algorithm == Algorithm::Es256 && !ecdsa_scalar::is_low(&signature) {
+            return Err(TokenError::Signature);
+        }
+        let mark = check.memo.map(|memo| (memo, Mark::of(check.keys.fingerprint(), self.token)));
+        if let Some((memo, mark)) = &mark
+            && memo.contains(mark, check.now)
+        {
+            return Ok(Verified { fresh: None });
+        }
+        key.verify(self.signed.as_bytes(), &signature)?;
+        Ok(Verified { fresh: mark.map(|(_, mark)| mark) })
+    }
+}
+
+/// Which of the two spellings of an ECDSA signature is accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EcdsaForm {
+    /// The one with the smaller s, which [`crate::sign`] writes.
+    LowOnly,
+    /// Either: foreign signers do not normalize.
+    Either,
+}
+
+pub(crate) struct SignatureCheck<'a> {
+    pub(crate) keys: &'a KeySet,
+    pub(crate) key_use: KeyUse,
+    pub(crate) allowed: &'a [Algorithm],
+    pub(crate) form: EcdsaForm,
+    pub(crate) memo: Option<&'a SignatureMemo>,
+    pub(crate) now: Timestamp,
+}
+
+/// Proof that the signature was checked.
+pub(crate) struct Verified {
+    fresh: Option<Mark>,
+}
+
+impl Verified {
+    /// Remembers the signature until the token ends. Called only after every claim has been accepted.
+    pub(crate) fn remember(self, memo: Option<&SignatureMemo>, until: Timestamp) {
+        if let (Some(memo), Some(mark)) = (memo, self.fresh) {
+            memo.insert(mark, until);
+        }
+    }
+}
+
+/// Base64url without padding, white space or stray trailing bits: each byte string has one spelling (RFC 7515 §2).
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed("not base64url without padding"))
+}
+
+fn text(members: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, TokenError> {
+    match members.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(TokenError::Header(name.to_owned())),
+    }
+}

@@ -1,0 +1,104 @@
+//! Why a token is refused.
+
+use mandate_core::InvalidActorChain;
+
+/// Why a token is refused. [`TokenError::public_code`] is for the sender; the `Display` text is for the operator's log.
+/// Neither ever holds the token, its signature or a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than [`crate::MAX_TOKEN_LEN`].
+    #[error("the token is longer than 16384 bytes")]
+    TooLarge,
+    /// Not a compact JWS with a JSON object as header and as payload (RFC 7515 §7.1, RFC 7519 §7.2).
+    #[error("not a well-formed signed token: {0}")]
+    Malformed(&'static str),
+    /// A JSON object has the same member twice (RFC 7515 §4, RFC 7519 §4).
+    #[error("a JSON member stands twice")]
+    DuplicateMember,
+    /// JSON nested deeper than any token needs.
+    #[error("JSON is nested too deeply")]
+    TooDeep,
+    /// A header member that is not acceptable here, such as `jku`, `jwk`, `crit` or `b64` (RFC 8725 §3.10).
+    #[error("the header member {0:?} is not acceptable")]
+    Header(String),
+    /// `alg` is missing, unknown, or not allowed for this kind of token (RFC 8725 §3.1).
+    #[error("the signature algorithm {0:?} is not allowed for this kind of token")]
+    Algorithm(String),
+    /// `typ` is not that of the expected kind of token (RFC 8725 §3.11).
+    #[error("the header says typ {0:?}, which is another kind of token")]
+    Type(String),
+    /// No key of the expected issuer has this `kid` and fits the algorithm. A fresher key set may have one.
+    #[error("no key with kid {0:?} fits")]
+    UnknownKey(Option<String>),
+    /// The signature does not verify.
+    #[error("the signature does not verify")]
+    Signature,
+    /// A required claim is missing.
+    #[error("the claim {0:?} is missing")]
+    MissingClaim(&'static str),
+    /// A claim is not of its required form.
+    #[error("the claim {claim:?} is not acceptable: {why}")]
+    Claim {
+        /// Which claim.
+        claim: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// `iss` is not the expected issuer.
+    #[error("issued by somebody else than expected")]
+    Issuer,
+    /// `aud` is not exactly the expected audience, or does not contain it where that is enough.
+    #[error("meant for another audience")]
+    Audience,
+    /// `exp` has passed.
+    #[error("expired")]
+    Expired,
+    /// `nbf` or `iat` is in the future.
+    #[error("not valid yet")]
+    NotYetValid,
+    /// It would be valid for longer than its kind may be.
+    #[error("valid for too long")]
+    Lifetime,
+    /// `act` is not an acceptable chain of actors (RFC 8693 §4.1).
+    #[error("the actor chain is not acceptable: {0}")]
+    ActorChain(#[from] InvalidActorChain),
+    /// The SPIFFE ID belongs to another trust domain.
+    #[error("the SPIFFE ID belongs to another trust domain")]
+    TrustDomain,
+}
+
+impl TokenError {
+    /// A stable machine-readable token for the sender and for records.
+    pub const fn public_code(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "token_too_large",
+            Self::Malformed(_) => "malformed",
+            Self::DuplicateMember => "duplicate_member",
+            Self::TooDeep => "too_deep",
+            Self::Header(_) => "header",
+            Self::Algorithm(_) => "alg",
+            Self::Type(_) => "typ",
+            Self::UnknownKey(_) => "unknown_key",
+            Self::Signature => "signature",
+            Self::MissingClaim(_) => "claim_missing",
+            Self::Claim { .. } => "claim_invalid",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Lifetime => "lifetime",
+            Self::ActorChain(_) => "actor_chain",
+            Self::TrustDomain => "trust_domain",
+        }
+    }
+
+    /// Whether a fresher key set could change the answer: the signer may have rotated its keys.
+    pub const fn may_be_stale_keys(&self) -> bool {
+        matches!(self, Self::UnknownKey(_))
+    }
+}
+
+/// At most 64 characters of a text that came from outside, for an error.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}

@@ -1,0 +1,156 @@
+//! JWT-SVIDs: the identity of a workload as a token (SPIFFE JWT-SVID).
+
+use mandate_core::{SpiffeId, Timestamp, TokenId, TrustDomain};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+use crate::claim::{self, Claims as Json};
+use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
+use crate::error::{TokenError, shortened};
+use crate::key_set::{KeySet, KeyUse};
+use crate::memo::SignatureMemo;
+use crate::sign::{self, SignError, Signer};
+
+/// A verified JWT-SVID.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JwtSvid {
+    /// `sub`.
+    pub spiffe_id: SpiffeId,
+    /// `aud`, one or more.
+    pub audiences: Vec<String>,
+    /// `exp`: it is dead from then on.
+    pub exp: Timestamp,
+    /// `iat`.
+    pub iat: Option<Timestamp>,
+    /// `jti`.
+    pub jti: Option<String>,
+    /// All signed claims verbatim.
+    pub claims: Map<String, Value>,
+}
+
+/// Verifies a JWT-SVID whose `aud` is `audience` and nothing else: the form that may stand for an actor or a client.
+///
+/// `keys` is the bundle of `trust_domain`, and of no other.
+pub fn verify(
+    token: &str,
+    keys: &KeySet,
+    trust_domain: &TrustDomain,
+    audience: &str,
+    now: Timestamp,
+    memo: Option<&SignatureMemo>,
+) -> Result<JwtSvid, TokenError> {
+    checked(token, keys, trust_domain, now, memo, |audiences| claim::sole_audience(audiences, audience))
+}
+
+/// Verifies a JWT-SVID whose `aud` contains `audience`, among others perhaps (JWT-SVID §3, the Workload API's
+/// `ValidateJWTSVID`).
+pub fn verify_containing(
+    token: &str,
+    keys: &KeySet,
+    trust_domain: &TrustDomain,
+    audience: &str,
+    now: Timestamp,
+    memo: Option<&SignatureMemo>,
+) -> Result<JwtSvid, TokenError> {
+    checked(token, keys, trust_domain, now, memo, |audiences| {
+        if audiences.iter().any(|one| one == audience) { Ok(()) } else { Err(TokenError::Audience) }
+    })
+}
+
+/// Of which trust domain a JWT-SVID claims to be. Nothing is verified: the answer may only choose a bundle.
+pub fn peek_trust_domain(token: &str) -> Result<TrustDomain, TokenError> {
+    let compact = parse(token)?;
+    Ok(subject(&compact.claims()?)?.trust_domain())
+}
+
+fn checked(
+    token: &str,
+    keys: &KeySet,
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+    memo: Option<&SignatureMemo>,
+    audience: impl FnOnce(&[String]) -> Result<(), TokenError>,
+) -> Result<JwtSvid, TokenError> {
+    let compact = parse(token)?;
+    let check = SignatureCheck { keys, key_use: KeyUse::JwtSvid, allowed: Algorithm::ALL, form: EcdsaForm::Either, memo, now };
+    let verified = compact.verify(&check)?;
+    let svid = read(compact.claims()?, trust_domain, now)?;
+    audience(&svid.audiences)?;
+    verified.remember(memo, svid.exp);
+    Ok(svid)
+}
+
+fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
+    // JWT-SVID §2: no other header member may be present.
+    let compact = Compact::parse(token, OtherMembers::Refuse)?;
+    // JWT-SVID §2.3.
+    match compact.typ.as_deref() {
+        None | Some("JWT" | "JOSE") => {}
+        Some(other) => return Err(TokenError::Type(shortened(other))),
+    }
+    // JWT-SVID §2.2 makes `kid` optional, but every bundle element must have one (§6), and all known libraries ask for it.
+    if compact.key_id.is_none() { Err(TokenError::UnknownKey(None)) } else { Ok(compact) }
+}
+
+fn subject(claims: &Json) -> Result<SpiffeId, TokenError> {
+    let sub = claim::required_text(claims, "sub")?;
+    let id: SpiffeId = sub.parse().map_err(|_| TokenError::Claim { claim: "sub", why: "not a SPIFFE ID" })?;
+    // SPIFFE-ID §2.2: an ID without path names the trust domain itself, which is no workload.
+    if id.path().is_empty() { Err(TokenError::Claim { claim: "sub", why: "it names a trust domain, not a workload" }) } else { Ok(id) }
+}
+
+fn read(claims: Json, trust_domain: &TrustDomain, now: Timestamp) -> Result<JwtSvid, TokenError> {
+    let spiffe_id = subject(&claims)?;
+    if !spiffe_id.is_member_of(trust_domain) {
+        return Err(TokenError::TrustDomain);
+    }
+    let exp = claim::required_time(&claims, "exp")?;
+    let iat = claim::time(&claims, "iat")?;
+    claim::check_times((iat, claim::time(&claims, "nbf")?, exp), now, std::time::Duration::ZERO)?;
+    // A5: an identity says who somebody is, never for whom it acts. One that does would let its holder write history.
+    claim::refuse(&claims, &["act", "may_act", "events"])?;
+    let audiences = claim::audiences(&claims)?;
+    let jti = claim::text(&claims, "jti")?.map(str::to_owned);
+    Ok(JwtSvid { spiffe_id, audiences, exp, iat, jti, claims })
+}
+
+/// What a JWT-SVID of ours is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `sub`.
+    pub spiffe_id: SpiffeId,
+    /// `aud`, at least one.
+    pub audiences: Vec<String>,
+    /// `iat`, cut to whole seconds.
+    pub iat: Timestamp,
+    /// `exp`, cut to whole seconds.
+    pub exp: Timestamp,
+    /// `jti`.
+    pub jti: TokenId,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    sub: &'a SpiffeId,
+    aud: &'a [String],
+    iat: u64,
+    exp: u64,
+    jti: &'a TokenId,
+}
+
+/// Builds and signs a JWT-SVID. Claims that a validator would refuse are not signed.
+pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> {
+    let Claims { spiffe_id, audiences, iat, exp, jti } = claims;
+    if exp.secs() <= iat.secs() {
+        return Err(SignError::Claims("exp is not after iat"));
+    }
+    if spiffe_id.path().is_empty() {
+        return Err(SignError::Claims("sub names a trust domain, not a workload"));
+    }
+    claim::texts(&Value::from(audiences.as_slice()), "aud").map_err(|_| SignError::Claims("aud is not 1 to 16 texts"))?;
+    sign::compact("JWT", &Wire { sub: spiffe_id, aud: audiences, iat: iat.secs(), exp: exp.secs(), jti }, signer)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! Sets of public keys (RFC 7517 §5): parsed once, bounded, and only what can verify signatures here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::rsa::PublicKeyComponents;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    RsaParameters, VerificationAlgorithm,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+use crate::error::{TokenError, shortened};
+use crate::strict_json;
+
+/// The largest JWK Set document that is read, in bytes.
+const MAX_DOCUMENT: usize = 256 * 1024;
+/// The most keys that one set may hold, usable or not.
+const MAX_KEYS: usize = 128;
+/// The longest `kid`, in bytes.
+const MAX_KEY_ID: usize = 512;
+
+/// What a key is for: the `use` of its JWK (RFC 7517 §4.2, SPIFFE JWT-SVID §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyUse {
+    /// `sig`, or no `use` at all: tokens of OAuth and its relatives.
+    Signature,
+    /// `jwt-svid`: JWT-SVIDs of a trust domain, never anything else.
+    JwtSvid,
+}
+
+impl KeyUse {
+    /// The value of `use`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "sig",
+            Self::JwtSvid => "jwt-svid",
+        }
+    }
+}
+
+/// Why a JWK Set is refused as a whole. Single keys that are of no use here are skipped, not refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    /// More than 256 KiB.
+    #[error("the key set is larger than 262144 bytes")]
+    TooLarge,
+    /// More than 128 keys.
+    #[error("the key set has more than 128 keys")]
+    TooManyKeys,
+    /// Not a JSON object with an array `keys` of objects; also a duplicate member anywhere.
+    #[error("not a JWK Set (RFC 7517 §5): {0}")]
+    Malformed(String),
+    /// Two usable keys share a `kid`, so that the `kid` of a token would name either.
+    #[error("two keys share the kid {0:?}")]
+    DuplicateKeyId(String),
+    /// The bytes are no point of the curve.
+    #[error("not a public key on the curve")]
+    NotAPoint,
+}
+
+/// An immutable set of public keys of one issuer or one trust domain. Cheap to clone.
+///
+/// Sets of different issuers are never merged: a `kid` has a meaning only within its set.
+#[derive(Clone)]
+pub struct KeySet {
+    keys: Vec<Arc<Key>>,
+    fingerprint: [u8; 32],
+}
+
+struct Key {
+    id: Option<String>,
+    purpose: KeyUse,
+    algorithm: Option<Algorithm>,
+    material: Material,
+    digest: [u8; 32],
+}
+
+enum Material {
+    P256(ParsedPublicKey),
+    P384(ParsedPublicKey),
+    P521(ParsedPublicKey),
+    Rsa(PublicKeyComponents<Vec<u8>>),
+}
+
+impl KeySet {
+    /// A set without keys: it verifies nothing.
+    pub fn empty() -> Self {
+        Self::of(Vec::new())
+    }
+
+    /// Parses a JWK Set document. Keys for encryption, of other key types, with weak or malformed material, and with an
+    /// unknown `use` or `alg` are skipped (RFC 7517 §5, SPIFFE bundle §4.2).
+    pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
+        if json.len() > MAX_DOCUMENT {
+            return Err(KeySetError::TooLarge);
+        }
+        let document = strict_json::object(json).map_err(|error| KeySetError::Malformed(error.to_string()))?;
+        let Some(Value::Array(items)) = document.get("keys") else {
+            return Err(KeySetError::Malformed("no array \"keys\"".to_owned()));
+        };
+        if items.len() > MAX_KEYS {
+            return Err(KeySetError::TooManyKeys);
+        }
+        let mut keys: Vec<Arc<Key>> = Vec::new();
+        for item in items {
+            let Value::Object(jwk) = item else {
+                return Err(KeySetError::Malformed("a key is not an object".to_owned()));
+            };
+            let Ok(key) = Key::from_jwk(jwk) else { continue };
+            if let Some(id) = &key.id
+                && keys.iter().any(|other| other.id.as_ref() == Some(id))
+            {
+                return Err(KeySetError::DuplicateKeyId(shortened(id)));
+            }
+            keys.push(Arc::new(key));
+        }
+        Ok(Self::of(keys))
+    }
+
+    fn of(keys: Vec<Arc<Key>>) -> Self {
+        // In sorted order: the same keys in another order are the same set.
+        let mut digests: Vec<[u8; 32]> = keys.iter().map(|key| key.digest).collect();
+        digests.sort_unstable();
+        let fingerprint = sha256(&[b"key set", digests.concat().as_slice()]);
+        Self { keys, fingerprint }
+    }
+
+    /// The keys for one use alone.
+    #[must_use]
+    pub fn for_use(&self, key_use: KeyUse) -> Self {
+        Self::of(self.keys.iter().filter(|key| key.purpose == key_use).cloned().collect())
+    }
+
+    /// How many usable keys it has.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether it has no usable key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether a key with this `kid` is in it.
+    pub fn contains(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|key| key.id.as_deref() == Some(key_id))
+    }
+
+    /// The `kid`s of the usable keys that have one.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|key| key.id.as_deref())
+    }
+
+    /// SHA-256 over all that matters of all usable keys. Two sets with the same fingerprint verify the same tokens.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    /// The one key that a header names, or why there is none.
+    pub(crate) fn select(&self, key_id: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<VerificationKey<'_>, TokenError> {
+        let mut fitting = self.keys.iter().filter(|key| key.purpose == key_use);
+        let unknown = || TokenError::UnknownKey(key_id.map(shortened));
+        let key = match key_id {
+            Some(id) => match fitting.clone().find(|key| key.id.as_deref() == Some(id)) {
+                Some(key) => key,
+                // A set of one key without `kid` has nothing to choose from: `kid` is a hint (RFC 7515 §4.1.4).
+                None => match (fitting.next(), fitting.next()) {
+                    (Some(only), None) if only.id.is_none() => only,
+                    _ => return Err(unknown()),
+                },
+            },
+            // Trying every key until one fits would let an attacker choose; without `kid` there must be no choice.
+            None => match (fitting.next(), fitting.next()) {
+                (Some(only), None) => only,
+                _ => return Err(unknown()),
+            },
+        };
+        // RFC 8725 §3.1: the key decides which algorithm is used, not the token.
+        if key.fits(algorithm) { Ok(VerificationKey { key, algorithm }) } else { Err(TokenError::Algorithm(algorithm.name().to_owned())) }
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySet").field("kids", &self.key_ids().collect::<Vec<_>>()).field("len", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for KeySet {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for KeySet {}
+
+/// A key together with the algorithm for which it was found fit.
+pub(crate) struct VerificationKey<'a> {
+    key: &'a Key,
+    algorithm: Algorithm,
+}
+
+impl VerificationKey<'_> {
+    /// Checks the signature.
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), TokenError> {
+        if self.algorithm.signature_len().is_some_and(|len| len != signature.len()) {
+            return Err(TokenError::Signature);
+        }
+        match &self.key.material {
+            Material::P256(key) | Material::P384(key) | Material::P521(key) => key.verify_sig(message, signature),
+            Material::Rsa(key) => match rsa_parameters(self.algorithm) {
+                Some(parameters) => key.verify(parameters, message, signature),
+                None => return Err(TokenError::Signature),
+            },
+        }
+        .map_err(|_| TokenError::Signature)
+    }
+}
+
+fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    match algorithm {
+        Algorithm::Rs256 => Some(&RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::Rs384 => Some(&RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::Rs512 => Some(&RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::Ps256 => Some(&RSA_PSS_2048_8192_SHA256),
+        Algorithm::Ps384 => Some(&RSA_PSS_2048_8192_SHA384),
+        Algorithm::Ps512 => Some(&RSA_PSS_2048_8192_SHA512),
+        Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512 => None,
+    }
+}
+
+impl Key {
+    fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, Unusable> {
+        let purpose = match optional_text(jwk, "use")? {
+            None | Some("sig") => KeyUse::Signature,
+            Some("jwt-svid") => KeyUse::JwtSvid,
+            Some(_) => return Err(Unusable),
+        };
+        let id = match optional_text(jwk, "kid")? {
+            Some(id) if id.is_empty() || id.len() > MAX_KEY_ID => return Err(Unusable),
+            // SPIFFE JWT-SVID §6: a key without kid is of no use in a bundle.
+            None if purpose == KeyUse::JwtSvid => return Err(Unusable),
+            id => id.map(str::to_owned),
+        };
+        let algorithm = match optional_text(jwk, "alg")? {
+            Some(name) => Some(Algorithm::from_name(name).ok_or(Unusable)?),
+            None => None,
+        };
+        match jwk.get("key_ops") {
+            None => {}
+            Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+            Some(_) => return Err(Unusable),
+        }
+        // A published private or symmetric key is no secret any more: whoever read it can sign.
+        if ["d", "p", "q", "k"].iter().any(|private| jwk.contains_key(*private)) {
+            return Err(Unusable);
+        }
+        let (kind, raw, material) = match required_text(jwk, "kty")? {
+            "EC" => elliptic(jwk)?,
+            "RSA" => rsa(jwk)?,
+            _ => return Err(Unusable),
+        };
+        let algorithm_name = algorithm.map_or("", Algorithm::name);
+        let id_text = id.as_deref().unwrap_or_default();
+        let digest = sha256(&[
+            purpose.name().as_bytes(),
+            id_text.as_bytes(),
+            algorithm_name.as_bytes(),
+            kind.as_bytes(),
+            &[u8::from(id.is_some())],
+            &raw,
+        ]);
+        let key = Self { id, purpose, algorithm, material, digest };
+        if key.algorithm.is_none_or(|declared| key.material_fits(declared)) { Ok(key) } else { Err(Unusable) }
+    }
+
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|declared| declared == algorithm) && self.material_fits(algorithm)
+    }
+
+    fn material_fits(&self, algorithm: Algorithm) -> bool {
+        match &self.material {
+            Material::P256(_) => algorithm == Algorithm::Es256,
+            Material::P384(_) => algorithm == Algorithm::Es384,
+            Material::P521(_) => algorithm == Algorithm::Es512,
+            Material::Rsa(_) => rsa_parameters(algorithm).is_some(),
+        }
+    }
+}
+
+/// This key cannot verify anything here.
+struct Unusable;
+
+fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Unusable> {
+    match jwk.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Unusable),
+    }
+}
+
+fn required_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<&'a str, Unusable> {
+    optional_text(jwk, name)?.ok_or(Unusable)
+}
+
+fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, Unusable> {
+    URL_SAFE_NO_PAD.decode(required_text(jwk, name)?).map_err(|_| Unusable)
+}
+
+type Parsed = (&'static str, Vec<u8>, Material);
+
+fn elliptic(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
+    let curve = required_text(jwk, "crv")?;
+    let (kind, len, algorithm, wrap): (_, _, &'static dyn VerificationAlgorithm, fn(ParsedPublicKey) -> Material) = match curve {
+        "P-256" => ("P-256", 32, &ECDSA_P256_SHA256_FIXED, Material::P256),
+        "P-384" => ("P-384", 48, &ECDSA_P384_SHA384_FIXED, Material::P384),
+        "P-521" => ("P-521", 66, &ECDSA_P521_SHA512_FIXED, Material::P521),
+        _ => return Err(Unusable),
+    };
+    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    // RFC 7518 §6.2.1.2: full-length coordinates.
+    if x.len() != len || y.len() != len {
+        return Err(Unusable);
+    }
+    let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
+    // Parsing checks that the point is on the curve.
+    let key = ParsedPublicKey::new(algorithm, &point).map_err(|_| Unusable)?;
+    Ok((kind, point, wrap(key)))
+}
+
+fn rsa(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
+    let (n, e) = (trimmed(bytes(jwk, "n")?), trimmed(bytes(jwk, "e")?));
+    // RFC 7518 §3.3: at least 2048 bits. The upper bound keeps one verification cheap.
+    let strong = (256..=512).contains(&n.len()) && (n.len() > 256 || n.first().is_some_and(|first| *first >= 0x80));
+    let odd = n.last().is_some_and(|last| last % 2 == 1) && e.last().is_some_and(|last| last % 2 == 1);
+    if !strong || !odd || e.len() > 4 || e.as_slice() == [1] {
+        return Err(Unusable);
+    }
+    let raw = [n.as_slice(), &[0], e.as_slice()].concat();
+    Ok(("RSA", raw, Material::Rsa(PublicKeyComponents { n, e })))
+}
+
+fn trimmed(number: Vec<u8>) -> Vec<u8> {
+    number.into_iter().skip_while(|byte| *byte == 0).collect()
+}
+
+/// SHA-256 over the parts, each preceded by its length.
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut out = [0; 32];
+    for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Remembering which signatures have verified.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::digest;
+use mandate_core::Timestamp;
+
+const SHARDS: usize = 16;
+
+/// A bounded memo of verified signatures, safe to share between threads.
+///
+/// The key is a SHA-256 over the fingerprint of the key set and the whole token. A hit skips the signature's arithmetic
+/// and nothing else: header rules, choice of the key, and every claim are checked each time. Any change of the key set
+/// changes its fingerprint and so forgets everything at once. Only tokens that verified are put in, so nobody can flush
+/// it with garbage.
+pub struct SignatureMemo {
+    shards: [Mutex<Shard>; SHARDS],
+    per_generation: usize,
+}
+
+/// Two generations: lookups move what is in use into the young one; when that is full the old one is dropped whole.
+/// That approximates "least recently used" without a list, in constant time.
+#[derive(Default)]
+struct Shard {
+    young: HashMap<Mark, Timestamp>,
+    old: HashMap<Mark, Timestamp>,
+}
+
+/// What is remembered of a token under a key set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Mark([u8; 32]);
+
+impl Mark {
+    pub(crate) fn of(fingerprint: &[u8; 32], token: &str) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(fingerprint);
+        context.update(token.as_bytes());
+        let mut mark = [0; 32];
+        for (to, from) in mark.iter_mut().zip(context.finish().as_ref()) {
+            *to = *from;
+        }
+        Self(mark)
+    }
+}
+
+impl SignatureMemo {
+    /// A memo of at most about `capacity` signatures (48 bytes each).
+    pub fn new(capacity: usize) -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()), per_generation: capacity.div_ceil(2 * SHARDS).max(1) }
+    }
+
+    /// How many signatures it remembers, expired ones included.
+    pub fn len(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| {
+                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                shard.young.len() + shard.old.len()
+            })
+            .sum()
+    }
+
+    /// Whether it remembers nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, mark: &Mark) -> Option<&Mutex<Shard>> {
+        let [first, ..] = mark.0;
+        self.shards.get(usize::from(first) % SHARDS)
+    }
+
+    pub(crate) fn contains(&self, mark: &Mark, now: Timestamp) -> bool {
+        let Some(shard) = self.shard(mark) else { return false };
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = shard.young.get(mark) {
+            return now < *until;
+        }
+        let Some(until) = shard.old.remove(mark) else { return false };
+        if now >= until {
+            return false;
+        }
+        shard.put(*mark, until, self.per_generation);
+        true
+    }
+
+    pub(crate) fn insert(&self, mark: Mark, until: Timestamp) {
+        if let Some(shard) = self.shard(&mark) {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).put(mark, until, self.per_generation);
+        }
+    }
+}
+
+impl Shard {
+    fn put(&mut self, mark: Mark, until: Timestamp, per_generation: usize) {
+        if self.young.len() >= per_generation {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(mark, until);
+    }
+}
+
+impl std::fmt::Debug for SignatureMemo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignatureMemo").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mark, SignatureMemo};
+    use mandate_core::Timestamp;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn stays_within_its_bound_and_keeps_what_is_in_use() {
+        let memo = SignatureMemo::new(64);
+        let kept = Mark::of(&[0; 32], "kept");
+        memo.insert(kept, at(10));
+        for n in 0..10_000 {
+            memo.insert(Mark::of(&[0; 32], &n.to_string()), at(10));
+            assert!(memo.contains(&kept, at(1)), "in use after {n}");
+        }
+        assert!(memo.len() <= 64, "{}", memo.len());
+        assert!(!memo.contains(&Mark::of(&[0; 32], "0"), at(1)), "the oldest is gone");
+    }
+
+    #[test]
+    fn an_entry_ends_with_the_token() {
+        let memo = SignatureMemo::new(8);
+        let mark = Mark::of(&[0; 32], "t");
+        memo.insert(mark, at(10));
+        assert!(memo.contains(&mark, Timestamp::from_millis(9_999)));
+        assert!(!memo.contains(&mark, at(10)));
+    }
+
+    #[test]
+    fn another_key_set_or_token_is_another_entry() {
+        let memo = SignatureMemo::new(8);
+        memo.insert(Mark::of(&[0; 32], "t"), at(10));
+        assert!(!memo.contains(&Mark::of(&[1; 32], "t"), at(1)), "A22: keys changed");
+        assert!(!memo.contains(&Mark::of(&[0; 32], "u"), at(1)));
+    }
+}

@@ -1,0 +1,69 @@
+//! Signing, by somebody who holds the key.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use crate::algorithm::Algorithm;
+use crate::compact::MAX_TOKEN_LEN;
+use crate::ecdsa_scalar;
+
+/// A private key that somebody else holds.
+pub trait Signer: Send + Sync {
+    /// What it signs with.
+    fn algorithm(&self) -> Algorithm;
+
+    /// The `kid` under which its public key is published.
+    fn key_id(&self) -> &str;
+
+    /// The JWS signature of `message` (RFC 7518 §3): for ECDSA the fixed-length concatenation of r and s.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
+}
+
+/// Why nothing was signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// The key cannot be used; the text says why, without anything secret.
+    #[error("the signing key cannot be used: {0}")]
+    Key(String),
+    /// The signer answered with bytes that are no signature of its algorithm.
+    #[error("the signer answered with {0} bytes, which is no signature of its algorithm")]
+    Length(usize),
+    /// The claims contradict themselves. Such a token would be refused by its own verifier.
+    #[error("the claims are not fit to be signed: {0}")]
+    Claims(&'static str),
+    /// Longer than any verifier here would read.
+    #[error("the token would be longer than 16384 bytes")]
+    TooLarge,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'static str,
+    kid: &'a str,
+    typ: &'static str,
+}
+
+/// Signs `claims` as a compact JWS with the header members `alg`, `kid` and `typ`.
+pub(crate) fn compact(typ: &'static str, claims: &impl Serialize, signer: &dyn Signer) -> Result<String, SignError> {
+    let algorithm = signer.algorithm();
+    let header = json(&Header { alg: algorithm.name(), kid: signer.key_id(), typ })?;
+    let mut token = String::with_capacity(1024);
+    URL_SAFE_NO_PAD.encode_string(header, &mut token);
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(json(claims)?, &mut token);
+    let mut signature = signer.sign(token.as_bytes())?;
+    if signature.is_empty() || algorithm.signature_len().is_some_and(|len| len != signature.len()) {
+        return Err(SignError::Length(signature.len()));
+    }
+    if algorithm == Algorithm::Es256 {
+        ecdsa_scalar::make_low(&mut signature);
+    }
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
+    if token.len() > MAX_TOKEN_LEN { Err(SignError::TooLarge) } else { Ok(token) }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, SignError> {
+    serde_json::to_vec(value).map_err(|_| SignError::Claims("not representable as JSON"))
+}
