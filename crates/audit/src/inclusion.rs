@@ -21,6 +21,20 @@ pub struct InclusionProof {
     pub checkpoint: String,
 }
 
+/// Reads the tree hashes that were stored with the records.
+pub trait StoredHashes {
+    /// The hash at a stored index: see [`crate::tree::location_of`].
+    fn hash(&self, stored_index: u64) -> Option<Hash>;
+}
+
+struct Reader<'a, S: StoredHashes>(&'a S);
+
+impl<S: StoredHashes> HashReader for Reader<'_, S> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {
+        indexes.iter().map(|at| self.0.hash(*at)).collect::<Option<Vec<_>>>().ok_or(tlog_tiles::Error::IndexesNotInTree)
+    }
+}
+
 /// Why a proof does not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum InclusionError {
@@ -50,14 +64,14 @@ impl InclusionProof {
         leaf: &[u8],
         checkpoint: &[u8],
         verifier: &CheckpointVerifier,
-        hashes: &impl HashReader,
+        hashes: &impl StoredHashes,
     ) -> Result<Self, InclusionError> {
         let head = verifier.open(checkpoint)?;
         let missing = InclusionError::NotIncluded { index, size: head.size };
         if index >= head.size {
             return Err(missing);
         }
-        let Ok(path) = prove_record(head.size, index, hashes) else { return Err(missing) };
+        let Ok(path) = prove_record(head.size, index, &Reader(hashes)) else { return Err(missing) };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| InclusionError::NotText);
         Ok(Self { index, leaf: text(leaf)?, path: path.iter().map(Hash::to_string).collect(), checkpoint: text(checkpoint)? })
     }

@@ -1,1 +1,29 @@
-//! mandate-store
+//! The database: one transaction handle, numbered migrations, sealed columns, repositories by aggregate.
+//!
+//! The only crate that knows SQL. Writes that are decisions go through the audit log as [`Effect`]s, in the same
+//! transaction as their record; [`Store::transact`] is for bookkeeping that is no decision. Both wait their turn at one
+//! gate, so neither starves nor deadlocks the other.
+
+mod audit_backend;
+pub mod codes;
+mod connection;
+pub mod cuts;
+mod directory;
+mod error;
+mod gate;
+pub mod keys;
+pub mod meta;
+mod migration;
+pub mod nodes;
+pub mod records;
+pub mod registry;
+pub mod replay;
+mod seal;
+pub mod secrets;
+mod store;
+mod tx;
+
+pub use audit_backend::{AuditBackend, Effect};
+pub use error::StoreError;
+pub use store::Store;
+pub use tx::Tx;

@@ -1,0 +1,111 @@
+//! The audit log's transactions.
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+
+use mandate_audit::{Backend, Leaf, Loaded, Staged};
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+use crate::gate::{Gate, Turn};
+use crate::records;
+use crate::seal::Sealer;
+use crate::tx::Tx;
+
+/// A write that happens in the same transaction as its audit record, or not at all.
+///
+/// It may run twice, and must not begin a transaction of its own. Refusing with [`StoreError::Refused`] undoes its
+/// own entry alone.
+pub type Effect = Box<dyn Fn(&Tx<'_>) -> Result<(), StoreError> + Send>;
+
+/// What an entry is refused with when its effect failed for a reason that is neither a refusal nor the environment.
+pub(crate) const INTERNAL: &str = "internal";
+
+/// The database as the audit log's sequencer sees it: a connection of its own, one transaction per batch.
+pub struct AuditBackend {
+    conn: Connection,
+    sealer: Sealer,
+    gate: Arc<Gate>,
+    turn: Option<Turn>,
+    _lock: Arc<File>,
+}
+
+impl fmt::Debug for AuditBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditBackend").field("open", &self.turn.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl AuditBackend {
+    pub(crate) fn new(conn: Connection, sealer: Sealer, gate: Arc<Gate>, lock: Arc<File>) -> Self {
+        Self { conn, sealer, gate, turn: None, _lock: lock }
+    }
+
+    fn run(&self, sql: &str) -> Result<(), StoreError> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn keep(&self, leaf: Leaf<'_>, effects: &[Effect]) -> Result<(), StoreError> {
+        let tx = Tx::new(&self.conn, &self.sealer);
+        // Effects first: what refuses most often costs least.
+        effects.iter().try_for_each(|effect| effect(&tx))?;
+        records::insert(&tx, leaf)
+    }
+}
+
+impl Backend for AuditBackend {
+    type Effect = Effect;
+    type Error = StoreError;
+
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.run("BEGIN DEFERRED")?;
+        let loaded = records::load(&Tx::new(&self.conn, &self.sealer));
+        self.run("ROLLBACK")?;
+        loaded
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        let turn = self.gate.enter()?;
+        self.run("BEGIN IMMEDIATE")?;
+        self.turn = Some(turn);
+        Ok(())
+    }
+
+    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Effect]) -> Result<Staged, StoreError> {
+        self.run("SAVEPOINT entry")?;
+        let Err(error) = self.keep(leaf, effects) else {
+            self.run("RELEASE entry")?;
+            return Ok(Staged::Kept);
+        };
+        if error.is_environment() {
+            return Err(error);
+        }
+        self.run("ROLLBACK TO entry")?;
+        self.run("RELEASE entry")?;
+        if let Some(code) = error.refusal() {
+            return Ok(Staged::Refused(code.to_owned()));
+        }
+        // One entry's fault must not refuse its neighbours.
+        tracing::error!(record = %leaf.record.id, %error, cause = ?std::error::Error::source(&error), "an effect failed");
+        Ok(Staged::Refused(INTERNAL.to_owned()))
+    }
+
+    fn commit(&mut self, checkpoint: &[u8]) -> Result<(), StoreError> {
+        records::put_checkpoint(&Tx::new(&self.conn, &self.sealer), checkpoint)?;
+        self.run("COMMIT")?;
+        self.turn = None;
+        Ok(())
+    }
+
+    fn roll_back(&mut self) {
+        // After some errors SQLite has rolled back by itself already.
+        if !self.conn.is_autocommit()
+            && let Err(error) = self.run("ROLLBACK")
+        {
+            tracing::error!(%error, "roll-back failed");
+        }
+        self.turn = None;
+    }
+}

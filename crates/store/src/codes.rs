@@ -1,0 +1,86 @@
+//! Authorization codes: kept by hash, sealed, usable once.
+
+use mandate_core::{Secret, Timestamp, TokenId};
+use rusqlite::params;
+
+use crate::error::StoreError;
+use crate::seal::Place;
+use crate::tx::{Tx, parsed, time, timestamp};
+
+/// SHA-256 of a code. The code itself is never stored.
+pub type CodeHash = [u8; 32];
+
+/// What presenting a code amounts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redemption {
+    /// Its first use; it is used up now.
+    First {
+        /// What was stored with the code.
+        payload: Secret,
+    },
+    /// A second use: an attack, or a client that repeats itself. What the first use let out should be revoked
+    /// (RFC 6749 §4.1.2).
+    Again {
+        /// What was stored with the code.
+        payload: Secret,
+        /// The token of the first use.
+        token: Option<TokenId>,
+    },
+    /// It was never used, and is too late now.
+    Expired,
+    /// There is no such code.
+    Unknown,
+}
+
+fn place<'a>(row: &'a [&'a [u8]]) -> Place<'a> {
+    Place { table: "codes", row, column: "sealed" }
+}
+
+/// Adds a code that may be used before `expires`, and whose second use is noticed until `forget`.
+pub fn insert(tx: &Tx<'_>, hash: &CodeHash, payload: &[u8], expires: Timestamp, forget: Timestamp) -> Result<(), StoreError> {
+    let sealed = tx.seal(place(&[hash]), payload)?;
+    tx.execute(
+        "INSERT INTO codes (hash, expires, forget, sealed) VALUES (?, ?, ?, ?)",
+        params![hash, time(expires), time(forget.max(expires)), sealed],
+    )?;
+    Ok(())
+}
+
+/// What presenting the code now would amount to. Changes nothing; what decides is [`consume`].
+pub fn peek(tx: &Tx<'_>, hash: &CodeHash, now: Timestamp) -> Result<Redemption, StoreError> {
+    let row = tx.first("SELECT expires, used, jti, sealed FROM codes WHERE hash = ?", [hash], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Vec<u8>>(3)?))
+    })?;
+    let Some((expires, used, jti, sealed)) = row else { return Ok(Redemption::Unknown) };
+    let payload = tx.open(place(&[hash]), &sealed)?;
+    if used.is_some() {
+        let token = jti.map(|jti| parsed("token id", &jti)).transpose()?;
+        return Ok(Redemption::Again { payload, token });
+    }
+    // Also a code that expired was issued by us: only an unused one is merely late.
+    if now >= timestamp(expires) { Ok(Redemption::Expired) } else { Ok(Redemption::First { payload }) }
+}
+
+/// Presents a code: uses it up if it is the first time and in time. `token` is what will be let out for it.
+pub fn consume(tx: &Tx<'_>, hash: &CodeHash, token: &TokenId, now: Timestamp) -> Result<Redemption, StoreError> {
+    let redemption = peek(tx, hash, now)?;
+    if matches!(redemption, Redemption::First { .. }) {
+        tx.execute("UPDATE codes SET used = ?, jti = ? WHERE hash = ? AND used IS NULL", params![time(now), token.as_str(), hash])?;
+    }
+    Ok(redemption)
+}
+
+/// [`consume`] as an effect: refuses with `code_used`, `code_expired` or `code_unknown` unless it is the first use.
+pub fn consume_or_refuse(tx: &Tx<'_>, hash: &CodeHash, token: &TokenId, now: Timestamp) -> Result<(), StoreError> {
+    match consume(tx, hash, token, now)? {
+        Redemption::First { .. } => Ok(()),
+        Redemption::Again { .. } => Err(StoreError::Refused("code_used")),
+        Redemption::Expired => Err(StoreError::Refused("code_expired")),
+        Redemption::Unknown => Err(StoreError::Refused("code_unknown")),
+    }
+}
+
+/// Forgets codes whose second use need no longer be noticed. Returns how many.
+pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
+    tx.execute("DELETE FROM codes WHERE forget <= ?", [time(now)])
+}

@@ -1,0 +1,42 @@
+//! How every connection is set up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+
+/// How long a connection waits for another process. Ours wait at the gate instead.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Read,
+    Write,
+}
+
+/// Opens a connection to an existing file.
+pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError> {
+    // No shared cache, no URI names; one thread at a time uses a connection.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    // synchronous=FULL: a commit returns after the fsync of the log. A receipt means that.
+    conn.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 2000;
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    match what_for {
+        Use::Read => conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2000;")?,
+        Use::Write => conn.execute_batch("PRAGMA cache_size = -8000;")?,
+    }
+    Ok(conn)
+}

@@ -1,0 +1,90 @@
+//! Why the database did not do what was asked, by whose fault it is.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What was asked is not possible as things stand: used up, seen before, unknown. Rolls back its own entry alone.
+    #[error("refused: {0}")]
+    Refused(
+        /// A machine token.
+        &'static str,
+    ),
+    /// The disk is full. Goes on by itself once there is room.
+    #[error("the disk is full")]
+    Full(#[source] Cause),
+    /// The disk fails.
+    #[error("the disk or file system fails")]
+    Io(#[source] Cause),
+    /// Another process holds the database.
+    #[error("another process holds the database")]
+    Busy(#[source] Cause),
+    /// What the database holds is not what was written to it.
+    #[error("the database holds something unreadable: {0}")]
+    Corrupt(String),
+    /// A write inside a write. A fault of the program.
+    #[error("a transaction was begun inside another on the same thread")]
+    Nested,
+    /// The statement failed otherwise. A fault of the program.
+    #[error("the database refused a statement")]
+    Sql(#[source] Cause),
+    /// The directory or a file in it cannot be used.
+    #[error("{path}: {why}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The sealing key is missing, damaged, readable by others, or another database's.
+    #[error("{path}: {why}")]
+    SealKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The database was written by a newer program.
+    #[error("the database has schema {found}, this program knows up to {known}: use the program that wrote it, or a newer one")]
+    Newer {
+        /// In the file.
+        found: u32,
+        /// The newest known.
+        known: u32,
+    },
+    /// The file is not a database of ours.
+    #[error("the file is not a Mandate database")]
+    Foreign,
+}
+
+impl StoreError {
+    /// Whether the environment is at fault, so that everything that is tried now would fail alike.
+    pub fn is_environment(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Nested)
+    }
+
+    /// The machine token of a refusal.
+    pub fn refusal(&self) -> Option<&'static str> {
+        if let Self::Refused(code) = self { Some(code) } else { None }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(Box::new(error)),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::Io(Box::new(error))
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(Box::new(error)),
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt(error.to_string()),
+            Some(ErrorCode::NotADatabase) => Self::Foreign,
+            _ => Self::Sql(Box::new(error)),
+        }
+    }
+}

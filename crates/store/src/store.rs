@@ -1,0 +1,131 @@
+//! The store: where reads and writes begin.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mandate_core::Entropy;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::audit_backend::AuditBackend;
+use crate::connection::{self, Use};
+use crate::directory;
+use crate::error::StoreError;
+use crate::gate::Gate;
+use crate::meta;
+use crate::migration;
+use crate::seal::Sealer;
+use crate::tx::Tx;
+
+/// How many idle read connections are kept.
+const IDLE_READERS: usize = 8;
+
+/// How often a transaction is tried while another process holds the database.
+const TRIES: u32 = 3;
+
+/// The embedded database in one directory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    database: PathBuf,
+    sealer: Sealer,
+    gate: Arc<Gate>,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    lock: Arc<File>,
+}
+
+impl Store {
+    /// Opens `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when absent, and brings the schema up
+    /// to date. Only one process at a time has a directory open.
+    pub fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let opened = directory::open(dir, entropy.as_ref())?;
+        let refused = |why: &str| StoreError::SealKey { path: opened.seal_key_file.clone(), why: why.to_owned() };
+        let sealer = Sealer::new(&opened.seal_key, entropy).ok_or_else(|| refused("the sealing key is damaged"))?;
+        let mut writer = connection::open(&opened.database, Use::Write)?;
+        migration::run(&mut writer)?;
+        let shared = Shared {
+            database: opened.database,
+            sealer,
+            gate: Arc::default(),
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            lock: Arc::new(opened.lock),
+        };
+        let store = Self { shared: Arc::new(shared) };
+        store.transact("check the sealing key", meta::check_seal).map_err(|e| match e {
+            StoreError::Corrupt(_) => refused("this is not the sealing key of this database; restore the right one from a backup"),
+            other => other,
+        })?;
+        Ok(store)
+    }
+
+    /// Reads from one consistent snapshot, beside any writer. Blocks for as long as the reads take.
+    ///
+    /// `name` says in logs what was read. The closure may run twice.
+    pub fn read<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.readers().pop();
+        let mut conn = match idle {
+            Some(conn) => conn,
+            None => connection::open(&self.shared.database, Use::Read)?,
+        };
+        let result = (|| {
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            f(&Tx::new(&tx, &self.shared.sealer))
+        })();
+        if let Err(error) = &result
+            && error.refusal().is_none()
+        {
+            tracing::warn!(name, %error, "read failed");
+        }
+        let mut readers = self.readers();
+        if readers.len() < IDLE_READERS {
+            readers.push(conn);
+        }
+        result
+    }
+
+    /// Writes what is no decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
+    /// Waits for its turn beside the audit log's sequencer. Decisions are effects of an audit record instead.
+    ///
+    /// `name` says in logs what was written. The closure may run twice.
+    pub fn transact<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let _turn = self.shared.gate.enter()?;
+        let mut conn = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let result = (|| {
+                let tx: Transaction<'_> = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let value = f(&Tx::new(&tx, &self.shared.sealer))?;
+                tx.commit()?;
+                Ok(value)
+            })();
+            match result {
+                Err(StoreError::Busy(_)) if tries < TRIES => {}
+                Err(error) => {
+                    if error.refusal().is_none() {
+                        tracing::warn!(name, %error, "write failed");
+                    }
+                    return Err(error);
+                }
+                Ok(value) => return Ok(value),
+            }
+        }
+    }
+
+    /// The audit log's side of the store, with a connection of its own. One log at a time may use it.
+    pub fn audit_backend(&self) -> Result<AuditBackend, StoreError> {
+        let conn = connection::open(&self.shared.database, Use::Write)?;
+        Ok(AuditBackend::new(conn, self.shared.sealer.clone(), Arc::clone(&self.shared.gate), Arc::clone(&self.shared.lock)))
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        // The list is whole at any moment; a panic in a reader does not spoil it.
+        self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

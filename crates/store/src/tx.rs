@@ -1,0 +1,95 @@
+//! One transaction, as repositories see it.
+
+use mandate_core::{Secret, Timestamp};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
+
+use crate::error::StoreError;
+use crate::seal::{Place, Sealer};
+
+/// An open transaction. Repositories take it; only the store makes one.
+#[derive(Debug)]
+pub struct Tx<'c> {
+    conn: &'c Connection,
+    sealer: &'c Sealer,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(conn: &'c Connection, sealer: &'c Sealer) -> Self {
+        Self { conn, sealer }
+    }
+
+    /// A prepared statement, kept for the next time.
+    pub(crate) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
+        Ok(self.conn.prepare_cached(sql)?)
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    pub(crate) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+        Ok(self.prepare(sql)?.execute(params)?)
+    }
+
+    /// The first row, if there is one.
+    pub(crate) fn first<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.prepare(sql)?.query_row(params, read).optional()?)
+    }
+
+    /// All rows.
+    pub(crate) fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.prepare(sql)?;
+        let rows = statement.query_map(params, read)?;
+        Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
+    }
+
+    /// The row id that the last insert got.
+    pub(crate) fn last_row_id(&self) -> u64 {
+        u64::try_from(self.conn.last_insert_rowid()).unwrap_or(0)
+    }
+
+    pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.sealer.seal(place, value)
+    }
+
+    pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
+        self.sealer.open(place, sealed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn connection(&self) -> &Connection {
+        self.conn
+    }
+}
+
+/// A count or time as the database holds it. Times past the year 292 million are all the same.
+pub(crate) fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A count or time from the database, where none is negative.
+pub(crate) fn from_sql(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// A time as the database holds it.
+pub(crate) fn time(at: Timestamp) -> i64 {
+    to_sql(at.millis())
+}
+
+/// A time from the database.
+pub(crate) fn timestamp(value: i64) -> Timestamp {
+    Timestamp::from_millis(from_sql(value))
+}
+
+/// A stored text as the type it was written from.
+pub(crate) fn parsed<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt(format!("{what} {text:?}")))
+}
