@@ -1,1 +1,21 @@
-//! mandate-delegation
+//! Delegation: the one decision that every grant of authority goes through.
+//!
+//! [`decide`] is pure: no I/O, no clock, no async. It takes what has been verified ([`VerifiedSubject`],
+//! [`VerifiedActor`], [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time; it answers with a
+//! [`Mandate`] or a [`Refusal`]. Nothing else can build a `Mandate`.
+//!
+//! [`live`] holds the snapshot that decisions read and the counters of grants in use; [`revocation`] turns changes of
+//! the registry into cuts.
+
+mod credential;
+mod decide;
+pub mod live;
+mod mandate;
+mod refusal;
+pub mod revocation;
+
+pub use credential::{AuthenticatedClient, LoggedInPerson, SubjectOrigin, VerifiedActor, VerifiedSubject};
+pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, PERSON_TOKEN_LIFETIME, Request, decide};
+pub use live::{Live, Snapshot};
+pub use mandate::{Mandate, MandateView};
+pub use refusal::{Refusal, RefusalReason};

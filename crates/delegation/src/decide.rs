@@ -1,0 +1,435 @@
+//! The decision. Pure: everything it knows comes in through its arguments.
+//!
+//! The order of the checks is the order in which a refusal is the most useful to its reader: who, then through whom,
+//! then where, then what, then how long. No check depends on which parameters the caller chose to send, only on what
+//! the credentials are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_core::constraint::Constraints;
+use mandate_core::registry::{
+    Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
+};
+use mandate_core::{
+    Actor, ActorChain, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet, SubjectProfile, Timestamp, TokenFacts,
+    TokenId,
+};
+use mandate_policy::{Denied, Policies, Question};
+
+use crate::VerifiedActor;
+use crate::credential::{AuthenticatedClient, LoggedInPerson, SubjectOrigin, VerifiedSubject};
+use crate::mandate::{Mandate, MandateView};
+use crate::refusal::{Refusal, RefusalReason};
+
+/// How long a person's own access token lives.
+pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// The most ancestors that a token's lineage may name.
+pub const MAX_LINEAGE: usize = 16;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A token exchange (RFC 8693).
+    Exchange(Exchange),
+    /// A person's own access token, by the authorization code grant (RFC 6749 §4.1).
+    Authorization(Authorization),
+}
+
+/// A token exchange with verified credentials.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Who presents.
+    pub client: AuthenticatedClient,
+    /// On whose behalf.
+    pub subject: VerifiedSubject,
+    /// Who will act, if an actor token was sent.
+    pub actor: Option<VerifiedActor>,
+    /// Where.
+    pub resource: ResourceUri,
+    /// What; absent: everything that is permitted.
+    pub scopes: Option<ScopeSet>,
+    /// The id of the token to be.
+    pub jti: TokenId,
+}
+
+/// A person who has logged in for a client.
+#[derive(Clone, Debug)]
+pub struct Authorization {
+    /// The client.
+    pub client: Arc<Client>,
+    /// The person.
+    pub person: LoggedInPerson,
+    /// Where; absent: the token is addressed to us, to be exchanged.
+    pub resource: Option<ResourceUri>,
+    /// What; absent: everything that is permitted.
+    pub scopes: Option<ScopeSet>,
+    /// The id of the token to be.
+    pub jti: TokenId,
+}
+
+/// What is known at the time of the decision: one immutable snapshot.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// Our issuer.
+    pub issuer: &'a Issuer,
+    /// What is registered.
+    pub registry: &'a Registry,
+    /// The compiled policies.
+    pub policies: &'a Policies,
+    /// What has been cut.
+    pub revocations: &'a RevocationSet,
+    /// How often a grant has been used.
+    pub uses: &'a dyn Fn(&GrantId) -> u64,
+}
+
+/// Decides.
+///
+/// # Errors
+/// A [`Refusal`] with the first reason found. There is no partial permission: scopes are intersected, everything else
+/// either holds or refuses.
+pub fn decide(request: Request, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
+    match request {
+        Request::Exchange(exchange) => decide_exchange(exchange, facts, now),
+        Request::Authorization(authorization) => decide_authorization(authorization, facts, now),
+    }
+}
+
+fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
+    let Exchange { client, subject, actor, resource, scopes, jti } = exchange;
+
+    subject_is_alive(&subject, facts, now)?;
+    let person = active_person(facts.registry.person_by_id(&subject.person))?;
+
+    let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
+    let actor = Actor { sub: agent.spiffe_id.as_str().to_owned(), iss: facts.issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
+    may_act_names(&subject, &actor)?;
+    presenter_is_entitled(&client, agent, &subject, facts)?;
+    chain_is_active(&subject.chain, facts)?;
+    let chain = subject.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
+
+    let target = delegable_resource(&resource, facts)?;
+    if let Some(asked) = &scopes {
+        scopes_are_known(asked, target)?;
+        if subject.scopes_bound_the_result() && !asked.is_subset(&subject.scopes) {
+            return Err(RefusalReason::ScopeExceedsSubject.into());
+        }
+    }
+    let wanted = scopes.as_ref().unwrap_or(&target.scopes);
+    let grant = usable_grant(facts, person, agent, target, wanted, now)?;
+    let narrowed = intersect(wanted, &subject, person, agent, target, grant)?;
+
+    let depth = u8::try_from(chain.depth()).unwrap_or(u8::MAX);
+    let question =
+        Question { person, agent: Some(agent), resource: target, scopes: &narrowed, grant: Some(grant), client: client.name(), depth, now };
+    let permit = facts.policies.evaluate(&question).map_err(|denial| Refusal {
+        reason: match denial.who {
+            Denied::Person => RefusalReason::PolicyDeniesPerson,
+            Denied::Agent => RefusalReason::PolicyDeniesAgent,
+        },
+        policies: denial.policies,
+    })?;
+    // What the policy answers is intersected once more: a policy can only take away.
+    let scopes = narrowed.intersection(permit.scopes());
+    if scopes.is_empty() {
+        return Err(Refusal { reason: RefusalReason::NothingInCommon, policies: permit.policies().to_vec() });
+    }
+
+    let ceiling = constraints_on(&agent.ceiling, &target.name);
+    let expires = expiry(&subject, grant, &ceiling, now)?;
+    let lineage = descend(&subject, grant)?;
+    Ok(Mandate::decided(MandateView {
+        issuer: facts.issuer.clone(),
+        subject: subject.person,
+        chain,
+        resource: resource.as_str().to_owned(),
+        scopes,
+        issued: now,
+        expires,
+        jti,
+        client: client_id(&client)?,
+        lineage,
+        auth_time: subject.auth_time,
+        acr: subject.acr,
+        amr: subject.amr,
+        grant: Some((grant.id.clone(), grant.max_uses)),
+        policies: permit.policies().to_vec(),
+    }))
+}
+
+fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
+    let Authorization { client, person, resource, scopes, jti } = authorization;
+    let at = person.at;
+    let person = active_person(facts.registry.person(&person.name))?;
+
+    // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries what the
+    // person may delegate anywhere; never our own administration, which must be asked for by name and alone.
+    let targets: Vec<&Arc<Resource>> = match &resource {
+        Some(uri) => vec![facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?],
+        None => person
+            .may
+            .iter()
+            .filter_map(|permission| facts.registry.resource(&permission.resource))
+            .filter(|target| target.uri.as_str() != facts.issuer.as_str())
+            .collect(),
+    };
+    if let Some(asked) = &scopes {
+        let known: ScopeSet = targets.iter().flat_map(|target| target.scopes.iter().cloned()).collect();
+        if !asked.is_subset(&known) {
+            return Err(RefusalReason::ScopeUnknown.into());
+        }
+    }
+
+    let mut permitted = ScopeSet::new();
+    let mut policies: Vec<String> = Vec::new();
+    let mut denied: Option<Refusal> = None;
+    for target in targets {
+        let wanted =
+            scopes.as_ref().unwrap_or(&target.scopes).intersection(&target.scopes).intersection(&scopes_on(&person.may, &target.name));
+        if wanted.is_empty() {
+            continue;
+        }
+        let question =
+            Question { person, agent: None, resource: target, scopes: &wanted, grant: None, client: client.id.as_str(), depth: 0, now };
+        match facts.policies.evaluate(&question) {
+            Ok(permit) => {
+                permitted = permitted.union(&wanted.intersection(permit.scopes()));
+                policies.extend(permit.policies().iter().cloned());
+            }
+            Err(denial) => denied = Some(Refusal { reason: RefusalReason::PolicyDeniesPerson, policies: denial.policies }),
+        }
+    }
+    if permitted.is_empty() {
+        return Err(denied.unwrap_or_else(|| RefusalReason::ScopeBeyondPerson.into()));
+    }
+    policies.sort_unstable();
+    policies.dedup();
+
+    Ok(Mandate::decided(MandateView {
+        issuer: facts.issuer.clone(),
+        subject: person.id.clone(),
+        chain: ActorChain::empty(),
+        resource: resource.map_or_else(|| facts.issuer.as_str().to_owned(), |uri| uri.as_str().to_owned()),
+        scopes: permitted,
+        issued: now,
+        expires: now.plus(PERSON_TOKEN_LIFETIME),
+        jti,
+        client: client.id.clone(),
+        lineage: Lineage::default(),
+        auth_time: Some(at),
+        acr: None,
+        amr: vec!["pwd".to_owned()],
+        grant: None,
+        policies,
+    }))
+}
+
+/// Invariant 5: nothing descends from what has been revoked or has expired.
+fn subject_is_alive(subject: &VerifiedSubject, facts: &Facts<'_>, now: Timestamp) -> Result<(), RefusalReason> {
+    if subject.expires <= now {
+        return Err(RefusalReason::SubjectExpired);
+    }
+    let token = TokenFacts {
+        jti: &subject.jti,
+        iat: subject.issued,
+        subject: &subject.person,
+        client: &subject.client,
+        chain: &subject.chain,
+        lineage: &subject.lineage,
+    };
+    if facts.revocations.find(&token).is_some() {
+        return Err(RefusalReason::SubjectRevoked);
+    }
+    // RFC 8693 leaves the binding of the inputs open; dropping it would turn a bound token into a bearer token (Z8).
+    if subject.key_bound { Err(RefusalReason::SubjectKeyNotProven) } else { Ok(()) }
+}
+
+fn active_person(person: Option<&Arc<Person>>) -> Result<&Person, RefusalReason> {
+    let person = person.ok_or(RefusalReason::PersonUnknown)?;
+    if person.disabled { Err(RefusalReason::PersonDisabled) } else { Ok(person) }
+}
+
+/// The agent that will act: the one whose actor token was verified, or the client itself if it is an agent.
+///
+/// No actor at all would be impersonation (RFC 8693 §1.1), and is refused (A1).
+fn acting_agent<'a>(
+    client: &AuthenticatedClient,
+    actor: Option<&VerifiedActor>,
+    registry: &'a Registry,
+) -> Result<&'a Agent, RefusalReason> {
+    let id = match (client, actor) {
+        (AuthenticatedClient::Agent(client), Some(actor)) if client != actor => return Err(RefusalReason::ActorNotClient),
+        (AuthenticatedClient::Agent(agent), _) | (AuthenticatedClient::App(_), Some(agent)) => agent.spiffe_id(),
+        (AuthenticatedClient::App(_), None) => return Err(RefusalReason::ActorRequired),
+    };
+    let agent = registry.agent_by_id(id).ok_or(RefusalReason::ActorUnknown)?;
+    if agent.state != AgentState::Active {
+        return Err(RefusalReason::AgentNotActive);
+    }
+    if let AuthenticatedClient::App(app) = client {
+        if !app.agents.contains(&agent.name) {
+            return Err(RefusalReason::ClientMayNotPresent);
+        }
+    }
+    Ok(agent)
+}
+
+/// RFC 8693 §4.4: where `may_act` stands, it names who may act, by issuer and subject; nobody else may (K2, A8).
+fn may_act_names(subject: &VerifiedSubject, actor: &Actor) -> Result<(), RefusalReason> {
+    let Some(may_act) = &subject.may_act else { return Ok(()) };
+    let named = may_act.sub == actor.sub && may_act.iss.as_ref().unwrap_or(&subject.issuer) == &actor.iss;
+    if named { Ok(()) } else { Err(RefusalReason::MayActMismatch) }
+}
+
+/// A subject token may be exchanged by the client it was issued to, by the agent that serves the resource it is
+/// addressed to, by whom its `may_act` names, and by anybody entitled if it is addressed to us (A11).
+fn presenter_is_entitled(
+    client: &AuthenticatedClient,
+    agent: &Agent,
+    subject: &VerifiedSubject,
+    facts: &Facts<'_>,
+) -> Result<(), RefusalReason> {
+    let addressed_to_us = match &subject.origin {
+        SubjectOrigin::Own => subject.audiences.iter().all(|aud| aud == facts.issuer.as_str()) && !subject.audiences.is_empty(),
+        SubjectOrigin::Foreign(issuer) => subject.audiences.contains(&issuer.audience),
+    };
+    let issued_to_presenter = subject.origin == SubjectOrigin::Own && subject.client.as_str() == client.name();
+    let addressed_to_agent = subject.origin == SubjectOrigin::Own
+        && subject.audiences.len() == 1
+        && subject
+            .audiences
+            .iter()
+            .filter_map(|aud| aud.parse().ok().and_then(|uri| facts.registry.resource_by_uri(&uri)))
+            .any(|resource| resource.agent.as_ref() == Some(&agent.name));
+    // `may_act_names` has already refused a `may_act` that names somebody else.
+    let named_by_may_act = subject.origin == SubjectOrigin::Own && subject.may_act.is_some();
+    if addressed_to_us || issued_to_presenter || addressed_to_agent || named_by_may_act {
+        Ok(())
+    } else {
+        Err(RefusalReason::SubjectNotForPresenter)
+    }
+}
+
+/// Invariant 5, for each actor that stands in the chain already (Z7). Actors of other issuers are history that we
+/// cannot look up.
+fn chain_is_active(chain: &ActorChain, facts: &Facts<'_>) -> Result<(), RefusalReason> {
+    for actor in chain.iter().filter(|actor| actor.iss == *facts.issuer) {
+        let agent = actor.sub.parse().ok().and_then(|id| facts.registry.agent_by_id(&id));
+        if agent.is_none_or(|agent| agent.state != AgentState::Active) {
+            return Err(RefusalReason::ChainActorNotActive);
+        }
+    }
+    Ok(())
+}
+
+fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
+    let resource = facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?;
+    if uri.as_str() == facts.issuer.as_str() { Err(RefusalReason::ResourceNotDelegable) } else { Ok(resource) }
+}
+
+fn scopes_are_known(asked: &ScopeSet, target: &Resource) -> Result<(), RefusalReason> {
+    if asked.is_subset(&target.scopes) { Ok(()) } else { Err(RefusalReason::ScopeUnknown) }
+}
+
+/// The grant to use: of those that are in force, the one that covers the most of what is wanted.
+fn usable_grant<'a>(
+    facts: &Facts<'a>,
+    person: &Person,
+    agent: &Agent,
+    target: &Resource,
+    wanted: &ScopeSet,
+    now: Timestamp,
+) -> Result<&'a Grant, RefusalReason> {
+    let mut best: Option<(usize, &Grant)> = None;
+    let mut why = RefusalReason::NoGrant;
+    for grant in facts.registry.grants_between(&person.name, &agent.name, &target.name) {
+        if grant.revoked {
+            why = RefusalReason::GrantRevoked;
+        } else if grant.expires.is_some_and(|expires| expires <= now) {
+            why = RefusalReason::GrantExpired;
+        } else if grant.max_uses.is_some_and(|max| (facts.uses)(&grant.id) >= max) {
+            why = RefusalReason::GrantExhausted;
+        } else {
+            let covers = grant.scopes.intersection(wanted).len();
+            if best.is_none_or(|(most, _)| covers > most) {
+                best = Some((covers, grant));
+            }
+        }
+    }
+    best.map(|(_, grant)| grant).ok_or(why)
+}
+
+/// Invariant 1 for scopes: subject token ∩ person ∩ ceiling ∩ grant ∩ what was asked. Empty is a refusal, and says
+/// which of them left nothing.
+fn intersect(
+    wanted: &ScopeSet,
+    subject: &VerifiedSubject,
+    person: &Person,
+    agent: &Agent,
+    target: &Resource,
+    grant: &Grant,
+) -> Result<ScopeSet, RefusalReason> {
+    let within_person = wanted.intersection(&scopes_on(&person.may, &target.name));
+    if within_person.is_empty() {
+        return Err(RefusalReason::ScopeBeyondPerson);
+    }
+    let within_ceiling = wanted.intersection(&scopes_on(&agent.ceiling, &target.name));
+    if within_ceiling.is_empty() {
+        return Err(RefusalReason::ScopeBeyondCeiling);
+    }
+    let within_grant = wanted.intersection(&grant.scopes);
+    if within_grant.is_empty() {
+        return Err(RefusalReason::ScopeBeyondGrant);
+    }
+    let mut all = within_person.intersection(&within_ceiling).intersection(&within_grant);
+    if subject.scopes_bound_the_result() {
+        all = all.intersection(&subject.scopes);
+    }
+    if all.is_empty() { Err(RefusalReason::NothingInCommon) } else { Ok(all) }
+}
+
+fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {
+    permissions.iter().filter(|p| p.resource == *resource).flat_map(|p| p.scopes.iter().cloned()).collect()
+}
+
+fn constraints_on(permissions: &[Permission], resource: &ResourceName) -> Constraints {
+    permissions
+        .iter()
+        .filter(|p| p.resource == *resource)
+        .fold(Constraints::default(), |all, permission| all.intersection(&permission.constraints))
+}
+
+/// Invariant 1 for time: never past the subject token, the grant or our own limits (K11).
+fn expiry(subject: &VerifiedSubject, grant: &Grant, ceiling: &Constraints, now: Timestamp) -> Result<Timestamp, RefusalReason> {
+    let lifetime = grant.constraints.intersection(ceiling).lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME).min(MAX_MANDATE_LIFETIME);
+    let mut expires = now.plus(lifetime.0).min(subject.expires);
+    if let Some(end) = grant.expires {
+        expires = expires.min(end);
+    }
+    // `exp` is whole seconds; a token of less than one second would be dead on arrival.
+    if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
+}
+
+/// The lineage of the new token: the subject token before its own ancestors, the grant before theirs.
+fn descend(subject: &VerifiedSubject, grant: &Grant) -> Result<Lineage, RefusalReason> {
+    let mut parents = vec![subject.jti.clone()];
+    parents.extend(subject.lineage.parents.iter().cloned());
+    let mut grants = vec![grant.id.clone()];
+    grants.extend(subject.lineage.grants.iter().filter(|id| **id != grant.id).cloned());
+    if parents.len() > MAX_LINEAGE || grants.len() > MAX_LINEAGE {
+        return Err(RefusalReason::LineageTooLong);
+    }
+    Ok(Lineage { parents, grants })
+}
+
+fn client_id(client: &AuthenticatedClient) -> Result<mandate_core::ClientId, RefusalReason> {
+    match client {
+        AuthenticatedClient::App(app) => Ok(app.id.clone()),
+        // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
+        AuthenticatedClient::Agent(agent) => agent.spiffe_id().as_str().parse().map_err(|_| RefusalReason::ActorUnknown),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What decisions read: an immutable snapshot, swapped as a whole, and the counters of grants in use.
+//!
+//! The hot path takes no lock for the snapshot. Whoever changes the registry, the policies or the cuts does so after
+//! the change is durable, and wakes the subscribers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use mandate_core::registry::Registry;
+use mandate_core::{Cut, GrantId, Issuer, RevocationSet, Timestamp};
+use mandate_policy::Policies;
+use tokio::sync::{broadcast, watch};
+
+use crate::decide::Facts;
+
+/// How many cuts a slow subscriber may fall behind before it must start over from a snapshot.
+const FEED_BACKLOG: usize = 1024;
+
+/// One immutable state of everything that decisions read, except the use counters.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The registry.
+    pub registry: Arc<Registry>,
+    /// The compiled policies.
+    pub policies: Arc<Policies>,
+    /// The cuts in force.
+    pub revocations: Arc<RevocationSet>,
+}
+
+/// A cut with its place in the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedCut {
+    /// Its number, increasing.
+    pub seq: u64,
+    /// The cut.
+    pub cut: Cut,
+}
+
+/// The living state: the current [`Snapshot`], the uses of grants, and who wants to hear of changes.
+pub struct Live {
+    issuer: Issuer,
+    snapshot: ArcSwap<Snapshot>,
+    /// Serializes writers of `snapshot`; readers never take it. Holds the number of the last cut.
+    writer: Mutex<u64>,
+    uses: Mutex<HashMap<GrantId, u64>>,
+    generation: watch::Sender<u64>,
+    cuts: broadcast::Sender<NumberedCut>,
+}
+
+impl Live {
+    /// Starts from what the store holds.
+    pub fn new(issuer: Issuer, snapshot: Snapshot, uses: HashMap<GrantId, u64>, last_cut: u64) -> Self {
+        Self {
+            issuer,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            writer: Mutex::new(last_cut),
+            uses: Mutex::new(uses),
+            generation: watch::Sender::new(0),
+            cuts: broadcast::Sender::new(FEED_BACKLOG),
+        }
+    }
+
+    /// Our issuer.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// The current snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Asks `question` with the facts of `snapshot`.
+    pub fn with_facts<T>(&self, snapshot: &Snapshot, question: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let uses = |grant: &GrantId| self.uses(grant);
+        question(&Facts {
+            issuer: &self.issuer,
+            registry: &snapshot.registry,
+            policies: &snapshot.policies,
+            revocations: &snapshot.revocations,
+            uses: &uses,
+        })
+    }
+
+    /// How often a grant has been used.
+    pub fn uses(&self, grant: &GrantId) -> u64 {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner).get(grant).copied().unwrap_or(0)
+    }
+
+    /// Counts one use. To be called after the use is durable; the store refuses an overrun by itself.
+    pub fn count_use(&self, grant: &GrantId) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        *uses.entry(grant.clone()).or_default() += 1;
+    }
+
+    /// Swaps registry and policies in, after the change is durable.
+    pub fn replace_registry(&self, registry: Registry, policies: Policies) {
+        let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let revocations = Arc::clone(&self.snapshot.load().revocations);
+        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations }));
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Puts cuts in force, after they are durable, and tells the subscribers. Forgets those that no living token needs.
+    pub fn cut(&self, cuts: Vec<Cut>, now: Timestamp) {
+        let mut last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.snapshot.load_full();
+        let mut revocations = RevocationSet::clone(&current.revocations);
+        revocations.forget_before(now);
+        let mut numbered = Vec::with_capacity(cuts.len());
+        for cut in cuts {
+            *last += 1;
+            revocations.insert(cut.clone());
+            numbered.push(NumberedCut { seq: *last, cut });
+        }
+        self.snapshot.store(Arc::new(Snapshot { revocations: Arc::new(revocations), ..Snapshot::clone(&current) }));
+        for cut in numbered {
+            // No subscriber is no error.
+            let _ = self.cuts.send(cut);
+        }
+    }
+
+    /// The cuts in force with the number of the last one, and a subscription that continues from there without a gap.
+    pub fn subscribe_cuts(&self) -> (u64, Vec<Cut>, broadcast::Receiver<NumberedCut>) {
+        let last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = self.cuts.subscribe();
+        let cuts = self.snapshot.load().revocations.iter().cloned().collect();
+        (*last, cuts, receiver)
+    }
+
+    /// Changes with every swap of the registry.
+    pub fn subscribe_registry(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}

@@ -1,0 +1,102 @@
+//! The outcome of a decision that permitted.
+
+use mandate_audit::{Asked, Kind, Outcome, Record};
+use mandate_core::{ActorChain, ClientId, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
+
+/// One delegation that has been decided: who, through whom, where, what, until when.
+///
+/// Only [`crate::decide`] builds it, and it cannot be cloned: `authority` consumes it, together with the receipt of its
+/// durable audit record, to mint exactly one token.
+///
+/// ```compile_fail
+/// // There is no constructor, and the fields are private.
+/// let forged = mandate_delegation::Mandate { view: todo!() };
+/// ```
+///
+/// ```compile_fail
+/// fn twice(mandate: mandate_delegation::Mandate) -> (mandate_delegation::Mandate, mandate_delegation::Mandate) {
+///     (mandate.clone(), mandate)
+/// }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mandate {
+    view: MandateView,
+}
+
+/// What a mandate says. A copy of it grants nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MandateView {
+    /// Our issuer, the `iss` of the token.
+    pub issuer: Issuer,
+    /// On whose behalf.
+    pub subject: Person,
+    /// Who acts, outermost first; empty for a person's own token.
+    pub chain: ActorChain,
+    /// The one audience.
+    pub resource: String,
+    /// What is allowed there. Never empty.
+    pub scopes: ScopeSet,
+    /// From when: `iat`.
+    pub issued: Timestamp,
+    /// Until when: `exp`.
+    pub expires: Timestamp,
+    /// The token's id.
+    pub jti: TokenId,
+    /// To which client.
+    pub client: ClientId,
+    /// From which tokens and grants.
+    pub lineage: Lineage,
+    /// When the person last proved who they are (RFC 9068 §2.2.1), unchanged by exchanges.
+    pub auth_time: Option<Timestamp>,
+    /// Authentication context, unchanged by exchanges.
+    pub acr: Option<String>,
+    /// Authentication methods, unchanged by exchanges.
+    pub amr: Vec<String>,
+    /// The grant that this mandate uses up by one, with its limit.
+    pub grant: Option<(GrantId, Option<u64>)>,
+    /// The policies that permitted it, by name.
+    pub policies: Vec<String>,
+}
+
+impl Mandate {
+    pub(crate) fn decided(view: MandateView) -> Self {
+        Self { view }
+    }
+
+    /// What it says.
+    pub fn view(&self) -> &MandateView {
+        &self.view
+    }
+}
+
+impl MandateView {
+    /// The audit record that must be durable before the token is minted. It says everything the token will say.
+    pub fn record(&self, id: RecordId, kind: Kind, asked: Asked) -> Record {
+        let mut record = Record::new(id, self.issued, kind, Outcome::Permitted, "ok");
+        record.sub = Some(self.subject.clone());
+        record.act = self.chain.clone();
+        record.aud = Some(self.resource.clone());
+        record.scope = self.scopes.clone();
+        record.jti = Some(self.jti.clone());
+        record.exp = Some(self.expires);
+        record.client = Some(self.client.as_str().to_owned());
+        record.lineage = self.lineage.clone();
+        record.asked = asked;
+        record.policies = self.policies.clone();
+        record
+    }
+
+    /// Whether `record` is the permitting record of exactly this mandate.
+    pub fn is_recorded_by(&self, record: &Record) -> bool {
+        record.outcome == Outcome::Permitted
+            && record.time == self.issued
+            && record.sub.as_ref() == Some(&self.subject)
+            && record.act == self.chain
+            && record.aud.as_ref() == Some(&self.resource)
+            && record.scope == self.scopes
+            && record.jti.as_ref() == Some(&self.jti)
+            && record.exp == Some(self.expires)
+            && record.client.as_deref() == Some(self.client.as_str())
+            && record.lineage == self.lineage
+    }
+}

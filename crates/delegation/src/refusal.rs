@@ -1,0 +1,206 @@
+//! Why there is no mandate. One enum, by whose fault it is; each wire maps it exhaustively.
+
+use mandate_core::InvalidActorChain;
+
+/// A refusal of [`crate::decide`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// Why.
+    pub reason: RefusalReason,
+    /// The policies that decided, by name.
+    pub policies: Vec<String>,
+}
+
+impl From<RefusalReason> for Refusal {
+    fn from(reason: RefusalReason) -> Self {
+        Self { reason, policies: Vec::new() }
+    }
+}
+
+/// The reasons. The `Display` text is private detail, for the audit log; the public text is the wire's affair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum RefusalReason {
+    // The subject.
+    /// The subject is not in the registry.
+    #[error("the subject is not a person of the registry")]
+    PersonUnknown,
+    /// The subject is disabled.
+    #[error("the person is disabled")]
+    PersonDisabled,
+    /// The subject token, an ancestor of it, or one of its parties has been revoked.
+    #[error("the subject token hangs below a revocation")]
+    SubjectRevoked,
+    /// The subject token has expired.
+    #[error("the subject token has expired")]
+    SubjectExpired,
+    /// The subject token is neither addressed to the presenter nor issued to it.
+    #[error("the subject token is not for this presenter")]
+    SubjectNotForPresenter,
+    /// The subject token is bound to a key, and the presenter has not proven that key.
+    #[error("the subject token is bound to a key that was not proven")]
+    SubjectKeyNotProven,
+    // The actor.
+    /// No actor was proven; a token without an actor would be impersonation.
+    #[error("no actor was proven")]
+    ActorRequired,
+    /// The actor token names another agent than the authenticated client.
+    #[error("the actor is not the authenticated client")]
+    ActorNotClient,
+    /// The client may not present this agent's actor tokens.
+    #[error("the client may not present this agent")]
+    ClientMayNotPresent,
+    /// The actor is not a registered agent.
+    #[error("the actor is not a registered agent")]
+    ActorUnknown,
+    /// The agent is suspended, contained or retired.
+    #[error("the agent is not active")]
+    AgentNotActive,
+    /// An earlier actor of the chain is not an active agent any more.
+    #[error("an earlier actor of the chain is not active")]
+    ChainActorNotActive,
+    /// `may_act` names somebody else.
+    #[error("may_act names another actor")]
+    MayActMismatch,
+    /// The chain would be deeper than allowed.
+    #[error("the actor chain would be too deep")]
+    ChainTooDeep,
+    /// The actor stands in the chain already, further in.
+    #[error("the actor chain would loop")]
+    ChainLoop,
+    /// The token has been exchanged more often in a row than a chain can explain.
+    #[error("the lineage would be too long")]
+    LineageTooLong,
+    // The target.
+    /// No such resource.
+    #[error("the resource is not registered")]
+    ResourceUnknown,
+    /// The resource exists, but is never delegated (our own administration).
+    #[error("the resource is not open to agents")]
+    ResourceNotDelegable,
+    // The permission.
+    /// The person has given this agent no grant on this resource.
+    #[error("there is no grant of the person to the agent on the resource")]
+    NoGrant,
+    /// There was a grant; it is revoked.
+    #[error("the grant is revoked")]
+    GrantRevoked,
+    /// There was a grant; it has expired.
+    #[error("the grant has expired")]
+    GrantExpired,
+    /// There was a grant; it is used up.
+    #[error("the grant is used up")]
+    GrantExhausted,
+    /// More scope was asked for than the subject token carries.
+    #[error("more scope asked for than the subject token carries")]
+    ScopeExceedsSubject,
+    /// A scope was asked for that the resource does not have.
+    #[error("a scope that the resource does not have")]
+    ScopeUnknown,
+    /// None of the scopes is within the person's rights.
+    #[error("nothing asked for is within the person's rights")]
+    ScopeBeyondPerson,
+    /// None of the scopes is within the agent's ceiling.
+    #[error("nothing asked for is within the agent's ceiling")]
+    ScopeBeyondCeiling,
+    /// None of the scopes is within the grant.
+    #[error("nothing asked for is within the grant")]
+    ScopeBeyondGrant,
+    /// The subject token, the person, the ceiling and the grant have nothing in common.
+    #[error("the intersection of subject token, person, ceiling and grant is empty")]
+    NothingInCommon,
+    /// Policy denies the person.
+    #[error("policy denies the person")]
+    PolicyDeniesPerson,
+    /// Policy denies the agent.
+    #[error("policy denies the agent")]
+    PolicyDeniesAgent,
+    /// Nothing would be left of the lifetime.
+    #[error("no lifetime would be left")]
+    NoLifetime,
+}
+
+impl RefusalReason {
+    /// The machine-readable token that stands in audit records.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::PersonUnknown => "person_unknown",
+            Self::PersonDisabled => "person_disabled",
+            Self::SubjectRevoked => "subject_revoked",
+            Self::SubjectExpired => "subject_expired",
+            Self::SubjectNotForPresenter => "subject_not_for_presenter",
+            Self::SubjectKeyNotProven => "subject_key_not_proven",
+            Self::ActorRequired => "actor_required",
+            Self::ActorNotClient => "actor_not_client",
+            Self::ClientMayNotPresent => "client_may_not_present",
+            Self::ActorUnknown => "actor_unknown",
+            Self::AgentNotActive => "agent_not_active",
+            Self::ChainActorNotActive => "chain_actor_not_active",
+            Self::MayActMismatch => "may_act_mismatch",
+            Self::ChainTooDeep => "chain_too_deep",
+            Self::ChainLoop => "chain_loop",
+            Self::LineageTooLong => "lineage_too_long",
+            Self::ResourceUnknown => "resource_unknown",
+            Self::ResourceNotDelegable => "resource_not_delegable",
+            Self::NoGrant => "no_grant",
+            Self::GrantRevoked => "grant_revoked",
+            Self::GrantExpired => "grant_expired",
+            Self::GrantExhausted => "grant_exhausted",
+            Self::ScopeExceedsSubject => "scope_exceeds_subject",
+            Self::ScopeUnknown => "scope_unknown",
+            Self::ScopeBeyondPerson => "scope_beyond_person",
+            Self::ScopeBeyondCeiling => "scope_beyond_ceiling",
+            Self::ScopeBeyondGrant => "scope_beyond_grant",
+            Self::NothingInCommon => "nothing_in_common",
+            Self::PolicyDeniesPerson => "policy_denies_person",
+            Self::PolicyDeniesAgent => "policy_denies_agent",
+            Self::NoLifetime => "no_lifetime",
+        }
+    }
+
+    /// Every reason, for tables and tests.
+    pub const ALL: &'static [Self] = &[
+        Self::PersonUnknown,
+        Self::PersonDisabled,
+        Self::SubjectRevoked,
+        Self::SubjectExpired,
+        Self::SubjectNotForPresenter,
+        Self::SubjectKeyNotProven,
+        Self::ActorRequired,
+        Self::ActorNotClient,
+        Self::ClientMayNotPresent,
+        Self::ActorUnknown,
+        Self::AgentNotActive,
+        Self::ChainActorNotActive,
+        Self::MayActMismatch,
+        Self::ChainTooDeep,
+        Self::ChainLoop,
+        Self::LineageTooLong,
+        Self::ResourceUnknown,
+        Self::ResourceNotDelegable,
+        Self::NoGrant,
+        Self::GrantRevoked,
+        Self::GrantExpired,
+        Self::GrantExhausted,
+        Self::ScopeExceedsSubject,
+        Self::ScopeUnknown,
+        Self::ScopeBeyondPerson,
+        Self::ScopeBeyondCeiling,
+        Self::ScopeBeyondGrant,
+        Self::NothingInCommon,
+        Self::PolicyDeniesPerson,
+        Self::PolicyDeniesAgent,
+        Self::NoLifetime,
+    ];
+}
+
+impl From<InvalidActorChain> for RefusalReason {
+    fn from(invalid: InvalidActorChain) -> Self {
+        match invalid {
+            InvalidActorChain::TooDeep => Self::ChainTooDeep,
+            InvalidActorChain::Loop => Self::ChainLoop,
+            // A SPIFFE ID is never empty nor over 2048 bytes; should it ever be, the actor is not one of ours.
+            InvalidActorChain::Subject => Self::ActorUnknown,
+        }
+    }
+}
