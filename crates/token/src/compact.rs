@@ -138,3 +138,6 @@ fn text(members: &mut Map<String, Value>, name: &'static str) -> Result<Option<S
         Some(_) => Err(TokenError::Header(name.to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,55 @@ fn coordinates(point: &[u8]) -> Result<(String, String), KeySetError> {
 
 fn thumbprint_of(x: &str, y: &str) -> String {
     // RFC 7638 §3.1, §3.2: the required members in lexicographic order without white space. Base64url needs no escaping.
-    let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    digest_of(&format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
+}
+
+fn digest_of(members: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PublicJwk, digest_of, jwks_json, thumbprint, thumbprint_of};
+    use crate::test_keys::Es256;
+    use crate::{KeySet, KeySetError, KeyUse};
+    use aws_lc_rs::signature::KeyPair as _;
+
+    #[test]
+    fn matches_the_published_thumbprints() {
+        // RFC 9449 §6.1: a P-256 key and its thumbprint.
+        let (x, y) = ("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA");
+        assert_eq!(thumbprint_of(x, y), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+        // RFC 7638 §3.1: the members of an RSA key, already in their canonical form.
+        let members = concat!(
+            r#"{"e":"AQAB","kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRX"#,
+            "jBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6",
+            r#"qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"}"#
+        );
+        assert_eq!(digest_of(members), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    #[test]
+    fn what_is_published_is_read_back_for_its_one_use() {
+        let (a, b) = (Es256::new(KeyUse::Signature), Es256::new(KeyUse::JwtSvid));
+        let set = KeySet::from_json(jwks_json(&[a.jwk.clone(), b.jwk.clone()]).as_bytes()).unwrap();
+        assert_eq!(set.len(), 2);
+        assert_eq!(set.for_use(KeyUse::Signature).key_ids().collect::<Vec<_>>(), [a.kid()]);
+        assert_eq!(set.for_use(KeyUse::JwtSvid), b.key_set());
+        assert_eq!(thumbprint(a.pair.public_key().as_ref()).unwrap(), a.kid());
+        assert_eq!(jwks_json(&[]), r#"{"keys":[]}"#);
+    }
+
+    #[test]
+    fn refuses_what_is_no_point_of_the_curve() {
+        let good = Es256::new(KeyUse::Signature).pair.public_key().as_ref().to_vec();
+        let mut off_curve = good.clone();
+        off_curve[64] ^= 1;
+        let mut compressed = good[..33].to_vec();
+        compressed[0] = 2;
+        for bytes in [&[][..], &[0], &good[1..], &good[..64], &off_curve, &compressed, &[4; 65], &[0; 65]] {
+            assert_eq!(PublicJwk::from_p256_point(bytes, KeyUse::Signature), Err(KeySetError::NotAPoint));
+            assert_eq!(thumbprint(bytes), Err(KeySetError::NotAPoint));
+        }
+    }
 }

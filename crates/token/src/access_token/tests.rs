@@ -1,1 +1,484 @@
+use std::sync::LazyLock;
 
+use mandate_core::{Actor, ActorChain, InvalidActorChain, Issuer, Lineage, Person, SubjectProfile, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{AccessToken, Claims, Expect, MayAct, Profile, build, foreign_token_id, peek_issuer, verify};
+use crate::error::TokenError;
+use crate::test_keys::Es256;
+use crate::{Algorithm, KeySet, KeyUse, MAX_TOKEN_LEN, SignError, SignatureMemo, Signer};
+
+const NOW: u64 = 1_700_000_000;
+const CRM: &str = "https://crm.example";
+
+fn ours() -> Issuer {
+    "https://m.example".parse().unwrap()
+}
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn good() -> Value {
+    json!({
+        "iss": "https://m.example", "sub": "riley", "aud": CRM, "client_id": "support-app", "jti": "t1", "iat": NOW, "exp": NOW + 300,
+        "scope": "read:cases write:case_comments",
+        "act": {"sub": "spiffe://acme.example/agent/a", "iss": "https://m.example", "sub_profile": "ai_agent"},
+    })
+}
+
+fn with(changes: &Value) -> Value {
+    let mut claims = good();
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => claims.as_object_mut().unwrap().remove(name),
+            value => claims.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    claims
+}
+
+fn check(token: &str, keys: &KeySet, profile: Profile) -> Result<AccessToken, TokenError> {
+    verify(token, &Expect { issuer: &ours(), keys, now: at(NOW), profile, memo: None })
+}
+
+static KEY: LazyLock<Es256> = LazyLock::new(|| Es256::new(KeyUse::Signature));
+
+fn own(changes: &Value) -> Result<AccessToken, TokenError> {
+    check(&KEY.sign_claims("at+jwt", &with(changes)), &KEY.key_set(), Profile::Own)
+}
+
+fn foreign(changes: &Value) -> Result<AccessToken, TokenError> {
+    check(&KEY.sign_claims("at+jwt", &with(changes)), &KEY.key_set(), Profile::Foreign)
+}
+
+fn full_claims() -> Claims {
+    let actor = |sub: &str| Actor { sub: sub.into(), iss: ours(), sub_profile: Some(SubjectProfile::AiAgent) };
+    Claims {
+        iss: ours(),
+        subject: Person { iss: "https://login.acme.example".parse().unwrap(), sub: "riley@acme".into() },
+        audience: CRM.into(),
+        client_id: "spiffe://acme.example/agent/b".parse().unwrap(),
+        jti: "t2".parse().unwrap(),
+        iat: at(NOW),
+        exp: at(NOW + 300),
+        scope: "read:cases".parse().unwrap(),
+        chain: ActorChain::new(vec![actor("spiffe://acme.example/agent/b"), actor("spiffe://acme.example/agent/a")]).unwrap(),
+        lineage: Lineage { parents: vec!["t1".parse().unwrap()], grants: vec!["g1".parse().unwrap()] },
+        auth_time: Some(at(NOW - 60)),
+        acr: Some("urn:x:2".into()),
+        amr: vec!["pwd".into(), "otp".into()],
+        may_act: Some(MayAct { sub: "spiffe://acme.example/agent/c".into(), iss: Some(ours()) }),
+    }
+}
+
+#[test]
+fn what_is_built_verifies_and_says_the_same() {
+    let claims = full_claims();
+    let token = build(&claims, &*KEY).unwrap();
+    let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
+    assert_eq!(read.iss, claims.iss);
+    assert_eq!(read.subject, claims.subject, "sub_iss names the person's own issuer");
+    assert_eq!(read.require_audience(CRM), Ok(()));
+    assert_eq!((&read.client_id, &read.jti, read.iat, read.exp), (&claims.client_id, &claims.jti, claims.iat, claims.exp));
+    assert_eq!((&read.scope, &read.chain, &read.lineage), (&claims.scope, &claims.chain, &claims.lineage));
+    assert_eq!((read.auth_time, &read.acr, &read.amr, &read.may_act), (claims.auth_time, &claims.acr, &claims.amr, &claims.may_act));
+    assert_eq!(peek_issuer(&token), Ok(ours()));
+    assert_eq!(read.facts().jti.as_str(), "t2");
+    let plain = Claims {
+        subject: Person { iss: ours(), sub: "riley".into() },
+        chain: ActorChain::empty(),
+        lineage: Lineage::default(),
+        scope: mandate_core::ScopeSet::new(),
+        auth_time: None,
+        acr: None,
+        amr: vec![],
+        may_act: None,
+        ..claims
+    };
+    let read = check(&build(&plain, &*KEY).unwrap(), &KEY.key_set(), Profile::Own).unwrap();
+    let mut members: Vec<&str> = read.claims.keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["aud", "client_id", "exp", "iat", "iss", "jti", "sub"], "what is empty is left out");
+    assert_eq!(read.subject, plain.subject);
+}
+
+#[test]
+fn claims_that_the_verifier_would_refuse_are_not_signed() {
+    let refused = |claims: Claims| build(&claims, &*KEY).unwrap_err();
+    let bad = |why| SignError::Claims(why);
+    assert_eq!(refused(Claims { exp: at(NOW), ..full_claims() }), bad("exp is not after iat"));
+    assert_eq!(refused(Claims { exp: Timestamp::from_millis(NOW * 1000 + 999), ..full_claims() }), bad("exp is not after iat"));
+    assert_eq!(refused(Claims { audience: String::new(), ..full_claims() }), bad("aud is empty"));
+    for sub in ["", "a\nb", &"x".repeat(2049)] {
+        let subject = Person { iss: ours(), sub: sub.into() };
+        assert_eq!(refused(Claims { subject, ..full_claims() }), bad("sub is empty, oversized or has a control character"));
+    }
+    let amr = vec!["x".repeat(MAX_TOKEN_LEN)];
+    assert_eq!(refused(Claims { amr, ..full_claims() }), SignError::TooLarge);
+}
+
+struct Broken(Vec<u8>);
+
+impl Signer for Broken {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Es256
+    }
+    fn key_id(&self) -> &'static str {
+        "k"
+    }
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn a_signer_that_answers_nonsense_yields_no_token() {
+    for len in [0, 63, 65, 72] {
+        assert_eq!(build(&full_claims(), &Broken(vec![1; len])), Err(SignError::Length(len)));
+    }
+}
+
+#[test]
+fn each_required_claim_is_required_and_each_claim_has_its_form() {
+    for claim in ["iss", "sub", "aud", "client_id", "jti", "iat", "exp"] {
+        let name = json!({ claim: null });
+        assert_eq!(own(&name).unwrap_err(), TokenError::MissingClaim(claim));
+        assert_eq!(foreign(&name).unwrap_err(), TokenError::MissingClaim(claim));
+    }
+    for (claim, values) in [
+        ("iss", vec![json!(7), json!(""), json!(["https://m.example"])]),
+        ("sub", vec![json!(7), json!(""), json!("a\u{0}b"), json!("a\nb"), json!("x".repeat(2049)), json!(["riley"])]),
+        ("aud", vec![json!(7), json!(""), json!([]), json!([""]), json!([7]), json!({}), json!(vec!["a"; 17])]),
+        ("client_id", vec![json!(7), json!(""), json!("a b"), json!("é"), json!("x".repeat(3000))]),
+        ("jti", vec![json!(7), json!("")]),
+        ("iat", vec![json!("1"), json!(-1), json!(1e300), json!([NOW])]),
+        ("exp", vec![json!("1"), json!(-1), json!(-0.5), json!(1e300), json!(253_402_300_800_u64), json!(true)]),
+        ("nbf", vec![json!("1"), json!(-1)]),
+        ("auth_time", vec![json!("1"), json!(-1)]),
+        ("acr", vec![json!(2), json!("")]),
+        ("amr", vec![json!("pwd"), json!([]), json!([1])]),
+        ("scope", vec![json!(["read"]), json!("a  b"), json!(" a"), json!("a\"b"), json!(7)]),
+        ("cnf", vec![json!("x"), json!([])]),
+        ("act", vec![json!("a"), json!([]), json!(7), json!({})]),
+        ("may_act", vec![json!("a"), json!([]), json!({})]),
+    ] {
+        for value in values.into_iter().filter(|value| !value.is_null()) {
+            let changes = json!({ claim: value });
+            for result in [own(&changes), foreign(&changes)] {
+                let error = result.unwrap_err();
+                assert!(matches!(error, TokenError::Claim { claim: named, .. } if named == claim), "{changes}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_claim_that_is_null_is_not_a_claim_that_is_absent() {
+    for claim in ["act", "may_act", "scope", "nbf", "auth_time", "acr", "amr", "cnf", "lineage", "sub_iss"] {
+        let mut claims = good();
+        claims[claim] = Value::Null;
+        let token = KEY.sign_claims("at+jwt", &claims);
+        assert!(matches!(check(&token, &KEY.key_set(), Profile::Own), Err(TokenError::Claim { .. })), "{claim}");
+    }
+}
+
+#[test]
+fn duplicate_claims_are_refused_even_when_signed() {
+    let payload = good().to_string();
+    for extra in [r#""sub":"admin""#, r#""aud":"https://victim.example""#, r#""scope":"all""#, r#""exp":9999999999"#, r#""\u0073ub":"x""#] {
+        let doubled = format!("{},{extra}}}", payload.strip_suffix('}').unwrap());
+        let header = json!({"alg": "ES256", "kid": KEY.kid(), "typ": "at+jwt"}).to_string();
+        let refused = check(&KEY.sign_raw(&header, &doubled), &KEY.key_set(), Profile::Own);
+        assert_eq!(refused.unwrap_err(), TokenError::DuplicateMember, "{extra}");
+    }
+}
+
+#[test]
+fn times_are_checked_against_the_given_time_to_the_millisecond() {
+    let token = KEY.sign_claims("at+jwt", &with(&json!({"nbf": NOW + 10})));
+    let keys = KEY.key_set();
+    let when = |millis, profile| {
+        verify(&token, &Expect { issuer: &ours(), keys: &keys, now: Timestamp::from_millis(millis), profile, memo: None }).err()
+    };
+    let (iat, nbf, exp) = (NOW * 1000, (NOW + 10) * 1000, (NOW + 300) * 1000);
+    for profile in [Profile::Own, Profile::Foreign] {
+        assert_eq!(when(iat - 50_001, profile), Some(TokenError::NotYetValid), "nbf more than the leeway ahead");
+        assert_eq!(when(nbf - 60_000, profile), None);
+    }
+    assert_eq!(when(exp - 1, Profile::Own), None);
+    assert_eq!(when(exp, Profile::Own), Some(TokenError::Expired), "own tokens have no leeway");
+    assert_eq!(when(exp + 59_999, Profile::Foreign), None);
+    assert_eq!(when(exp + 60_000, Profile::Foreign), Some(TokenError::Expired));
+    assert_eq!(when(u64::MAX, Profile::Foreign), Some(TokenError::Expired));
+    assert_eq!(when(0, Profile::Own), Some(TokenError::NotYetValid));
+    assert_eq!(own(&json!({"iat": NOW + 61})).unwrap_err(), TokenError::NotYetValid);
+    assert!(own(&json!({"iat": NOW + 60})).is_ok());
+    let fault = TokenError::Claim { claim: "exp", why: "not after iat and nbf" };
+    assert_eq!(own(&json!({"exp": NOW})).unwrap_err(), fault);
+    assert_eq!(own(&json!({"nbf": NOW + 300})).unwrap_err(), fault);
+    assert_eq!(foreign(&json!({"exp": 1_700_000_300.9, "iat": 1_699_999_999.5})).unwrap().exp, at(NOW + 300), "a fraction is cut");
+}
+
+#[test]
+fn the_issuer_is_compared_bytewise() {
+    for iss in ["https://m.example/", "https://M.example", "http://m.example", "https://m.example.evil", "https://m.exampl", "m.example"] {
+        assert_eq!(own(&json!({ "iss": iss })).unwrap_err(), TokenError::Issuer);
+        assert_eq!(foreign(&json!({ "iss": iss })).unwrap_err(), TokenError::Issuer);
+    }
+}
+
+#[test]
+fn a20_the_sole_audience_is_compared_bytewise() {
+    assert_eq!(own(&json!({"aud": [CRM]})).unwrap().require_audience(CRM), Ok(()));
+    let several = [json!([CRM, "https://victim.example"]), json!(["https://victim.example", CRM]), json!([CRM, CRM])];
+    for aud in several {
+        let token = own(&json!({ "aud": aud })).unwrap();
+        assert_eq!(token.require_audience(CRM), Err(TokenError::Audience));
+        assert_eq!(token.require_audience("https://victim.example"), Err(TokenError::Audience));
+    }
+    for aud in ["https://crm.example/", "https://crm.example.evil", "https://crm.exampl", "https://CRM.example", "crm", "*"] {
+        assert_eq!(own(&json!({ "aud": aud })).unwrap().require_audience(CRM), Err(TokenError::Audience), "{aud}");
+    }
+}
+
+#[test]
+fn a10_only_the_access_token_type_is_taken() {
+    let keys = KEY.key_set();
+    for typ in [
+        "JWT",
+        "jwt",
+        "",
+        "secevent+jwt",
+        "dpop+jwt",
+        "client-authentication+jwt",
+        "wit+jwt",
+        "oauth-id-jag+jwt",
+        "txntoken+jwt",
+        "rt+jwt",
+        "at+jwt ",
+    ] {
+        let token = KEY.sign_claims(typ, &good());
+        for profile in [Profile::Own, Profile::Foreign] {
+            assert_eq!(check(&token, &keys, profile).unwrap_err(), TokenError::Type(typ.into()), "A9, A10");
+        }
+        assert_eq!(peek_issuer(&token), Err(TokenError::Type(typ.into())));
+    }
+    let untyped = KEY.sign_raw(&json!({"alg": "ES256", "kid": KEY.kid()}).to_string(), &good().to_string());
+    assert_eq!(check(&untyped, &keys, Profile::Foreign).unwrap_err(), TokenError::Type(String::new()), "an ID token has no typ or JWT");
+    for typ in ["application/at+jwt", "AT+JWT"] {
+        let token = KEY.sign_claims(typ, &good());
+        assert!(check(&token, &keys, Profile::Foreign).is_ok());
+        assert_eq!(check(&token, &keys, Profile::Own).unwrap_err(), TokenError::Type(typ.into()), "we write one spelling");
+    }
+}
+
+#[test]
+fn a9_a_jwt_svid_is_no_access_token_even_with_the_right_typ_and_claims() {
+    let svid_key = Es256::new(KeyUse::JwtSvid);
+    let token = svid_key.sign_claims("at+jwt", &good());
+    for profile in [Profile::Own, Profile::Foreign] {
+        assert!(matches!(check(&token, &svid_key.key_set(), profile), Err(TokenError::UnknownKey(_))), "its key has another use");
+    }
+}
+
+#[test]
+fn a22_a_kid_means_something_only_within_its_issuers_own_set() {
+    let (mine, theirs) = (Es256::new(KeyUse::Signature), Es256::new(KeyUse::Signature));
+    let set = |key: &Es256| {
+        let mut jwk = serde_json::to_value(&key.jwk).unwrap();
+        jwk["kid"] = json!("1");
+        KeySet::from_json(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap()
+    };
+    let header = json!({"alg": "ES256", "kid": "1", "typ": "at+jwt"}).to_string();
+    let forged = theirs.sign_raw(&header, &good().to_string());
+    for profile in [Profile::Own, Profile::Foreign] {
+        assert_eq!(check(&forged, &set(&mine), profile).unwrap_err(), TokenError::Signature, "our iss, their key, same kid");
+    }
+    let memo = SignatureMemo::new(16);
+    let expect = |keys| verify(&forged, &Expect { issuer: &ours(), keys, now: at(NOW), profile: Profile::Foreign, memo: Some(&memo) });
+    let (their_set, my_set) = (set(&theirs), set(&mine));
+    assert!(expect(&their_set).is_ok(), "in its own set it verifies");
+    assert_eq!(expect(&my_set).unwrap_err(), TokenError::Signature, "and is remembered for that set alone");
+}
+
+#[test]
+fn own_tokens_are_es256_with_a_kid_and_nothing_else_in_the_header() {
+    let keys = KEY.key_set();
+    let refused = |header: Value| check(&KEY.sign_raw(&header.to_string(), &good().to_string()), &keys, Profile::Own).unwrap_err();
+    assert_eq!(refused(json!({"alg": "ES256", "typ": "at+jwt"})), TokenError::UnknownKey(None));
+    assert_eq!(refused(json!({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid(), "x5t": "a"})), TokenError::Header("x5t".into()));
+    for algorithm in Algorithm::ALL.iter().filter(|algorithm| **algorithm != Algorithm::Es256) {
+        let header = json!({"alg": algorithm.name(), "typ": "at+jwt", "kid": KEY.kid()});
+        assert_eq!(refused(header), TokenError::Algorithm(algorithm.name().into()), "A21");
+    }
+}
+
+#[test]
+fn foreign_tokens_cannot_speak_our_private_claims() {
+    let token = foreign(&json!({"sub_iss": "https://other.example", "lineage": {"parents": ["t1"], "grants": ["g1"]}})).unwrap();
+    assert_eq!(token.subject, Person { iss: ours(), sub: "riley".into() }, "the person is the issuer's own");
+    assert!(token.lineage.is_empty());
+    let nonsense = foreign(&json!({"sub_iss": 7, "lineage": "x"})).unwrap();
+    assert!(nonsense.lineage.is_empty());
+    assert_eq!(own(&json!({"sub_iss": "https://other.example"})).unwrap().subject.iss.as_str(), "https://other.example");
+    for bad in [json!({"sub_iss": 7}), json!({"sub_iss": "other"}), json!({"lineage": "x"}), json!({"lineage": {"parents": ["a b"]}})] {
+        assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { .. }), "{bad}");
+    }
+    let long: Vec<String> = (0..65).map(|n| format!("t{n}")).collect();
+    for bad in [json!({"lineage": {"parents": long}}), json!({"lineage": {"grants": long}}), json!({"lineage": {"x": []}})] {
+        assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { claim: "lineage", .. }));
+    }
+}
+
+#[test]
+fn a_foreign_token_id_names_issuer_and_jti_together() {
+    let other: Issuer = "https://other.example".parse().unwrap();
+    let id = foreign(&json!({"jti": "trrtna:1f 2"})).unwrap().jti;
+    assert_eq!(id, foreign_token_id(&ours(), "trrtna:1f 2").unwrap());
+    assert_ne!(id, foreign_token_id(&other, "trrtna:1f 2").unwrap());
+    assert!(id.as_str().starts_with("f.") && id.as_str().len() == 45);
+    assert_ne!(foreign(&json!({"jti": "t1"})).unwrap().jti.as_str(), "t1", "it cannot take the id of a token of ours");
+    assert!(matches!(own(&json!({"jti": "a b"})).unwrap_err(), TokenError::Claim { claim: "jti", .. }));
+}
+
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(Value::Null, |inner, n| {
+        let mut actor = json!({"sub": format!("spiffe://td/{n}"), "iss": "https://m.example"});
+        if !inner.is_null() {
+            actor["act"] = inner;
+        }
+        actor
+    })
+}
+
+#[test]
+fn a7_depth_bombs_and_loops_in_act_are_refused() {
+    assert_eq!(own(&json!({"act": nested(16)})).unwrap().chain.depth(), 16);
+    assert_eq!(own(&json!({"act": nested(17)})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::TooDeep));
+    assert_eq!(own(&json!({"act": nested(40)})).unwrap_err(), TokenError::TooDeep, "the parser stops first");
+    let a = json!({"sub": "spiffe://td/a", "iss": "https://m.example"});
+    let mut b = json!({"sub": "spiffe://td/b", "iss": "https://m.example", "act": a});
+    let mut outer = a.clone();
+    outer["act"] = b.clone();
+    assert_eq!(own(&json!({"act": outer})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::Loop));
+    b["sub"] = json!("spiffe://td/a");
+    assert_eq!(own(&json!({"act": b})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::Loop));
+    b["iss"] = json!("https://other.example");
+    assert_eq!(own(&json!({"act": b})).unwrap().chain.depth(), 2, "the same sub of another issuer is somebody else");
+}
+
+#[test]
+fn a5_act_and_may_act_have_no_members_that_are_not_understood() {
+    let base = json!({"sub": "spiffe://td/a", "iss": "https://m.example"});
+    for (name, value) in [
+        ("exp", json!(NOW)),
+        ("aud", json!(CRM)),
+        ("client_id", json!("x")),
+        ("sub_profile", json!("root")),
+        ("sub_profile", json!(7)),
+        ("iss", json!("m.example")),
+        ("iss", json!(7)),
+        ("sub", json!("")),
+        ("sub", json!("a\nb")),
+        ("act", json!("x")),
+        ("act", json!([])),
+        ("anything", json!(null)),
+    ] {
+        let mut act = base.clone();
+        act[name] = value;
+        let (outer, inner) = (json!({ "act": act }), json!({"act": {"sub": "spiffe://td/z", "iss": "https://m.example", "act": act}}));
+        for changes in [&outer, &inner] {
+            assert!(matches!(own(changes).unwrap_err(), TokenError::Claim { claim: "act", .. }), "{changes}");
+            assert!(foreign(changes).is_err(), "{changes}");
+        }
+        let may = json!({ "may_act": act });
+        assert!(matches!(own(&may).unwrap_err(), TokenError::Claim { claim: "may_act", .. }), "{may}");
+    }
+    for missing in ["sub", "iss"] {
+        let mut act = base.clone();
+        act.as_object_mut().unwrap().remove(missing);
+        assert!(own(&json!({ "act": act })).is_err(), "act without {missing}");
+    }
+    let may = own(&json!({"may_act": {"sub": "spiffe://td/a"}})).unwrap().may_act.unwrap();
+    assert_eq!(may, MayAct { sub: "spiffe://td/a".into(), iss: None });
+}
+
+#[test]
+fn cnf_is_handed_on_and_an_empty_scope_is_none() {
+    let token = own(&json!({"cnf": {"jkt": "x"}, "scope": ""})).unwrap();
+    assert_eq!(token.cnf, Some(json!({"jkt": "x"})));
+    assert!(token.scope.is_empty());
+    assert_eq!(token.claims["cnf"], json!({"jkt": "x"}));
+}
+
+#[test]
+fn the_memo_skips_only_the_signature() {
+    let (key, memo) = (Es256::new(KeyUse::Signature), SignatureMemo::new(64));
+    let keys = key.key_set();
+    let token = build(&full_claims(), &key).unwrap();
+    let check = |token: &str, keys: &KeySet, secs, issuer: &Issuer| {
+        verify(token, &Expect { issuer, keys, now: at(secs), profile: Profile::Own, memo: Some(&memo) }).err()
+    };
+    assert_eq!(check(&token, &keys, NOW + 300, &ours()), Some(TokenError::Expired));
+    assert!(memo.is_empty(), "a refused token is not remembered");
+    assert_eq!(check(&token, &keys, NOW, &ours()), None);
+    assert_eq!(check(&token, &keys, NOW, &ours()), None);
+    assert_eq!(memo.len(), 1);
+    assert_eq!(check(&token, &keys, NOW + 300, &ours()), Some(TokenError::Expired), "a warm token still expires");
+    assert_eq!(check(&token, &keys, NOW, &"https://x.example".parse().unwrap()), Some(TokenError::Issuer));
+    assert!(matches!(check(&token, &KeySet::empty(), NOW, &ours()), Some(TokenError::UnknownKey(_))), "A22: a cut key");
+    let mut flipped = token.clone().into_bytes();
+    let last = flipped.len() - 10;
+    flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
+    assert_eq!(check(&String::from_utf8(flipped).unwrap(), &keys, NOW, &ours()), Some(TokenError::Signature));
+    assert_eq!(memo.len(), 1, "nor is a forged one");
+}
+
+#[test]
+fn errors_and_debug_show_neither_token_nor_signature() {
+    let token = build(&full_claims(), &*KEY).unwrap();
+    let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
+    let parts: Vec<&str> = token.split('.').collect();
+    let shown = format!("{read:?} {:?} {:?}", KEY.key_set(), own(&json!({"exp": NOW})));
+    for part in parts {
+        assert!(!shown.contains(part));
+    }
+}
+
+static GOOD: LazyLock<(KeySet, String)> = LazyLock::new(|| (KEY.key_set(), build(&full_claims(), &*KEY).unwrap()));
+
+proptest! {
+    #[test]
+    fn any_flipped_bytes_are_refused(flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..128), 1..4)) {
+        let (keys, good) = &*GOOD;
+        let mut bytes = good.clone().into_bytes();
+        for (at, mask) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= mask;
+        }
+        let changed = String::from_utf8_lossy(&bytes).into_owned();
+        prop_assume!(changed != *good);
+        prop_assert!(check(&changed, keys, Profile::Own).is_err());
+        prop_assert!(check(&changed, keys, Profile::Foreign).is_err());
+    }
+
+    #[test]
+    fn any_signed_claim_of_any_shape_is_read_or_refused_without_panic(
+        claim in prop::sample::select(vec!["iss", "sub", "aud", "client_id", "jti", "iat", "exp", "nbf", "scope", "act", "may_act", "lineage", "cnf", "amr", "sub_iss"]),
+        text in "\\PC{0,20}", number in any::<f64>(), shape in 0..6,
+    ) {
+        let value = match shape {
+            0 => json!(text),
+            1 => json!(number),
+            2 => json!([text, number]),
+            3 => json!({"sub": text, "iss": number}),
+            4 => json!({"sub": text, "iss": text, "act": {"sub": number}}),
+            _ => json!(true),
+        };
+        let changes = json!({ claim: value });
+        let _ = own(&changes);
+        let _ = foreign(&changes);
+    }
+}

@@ -1,1 +1,182 @@
+use serde_json::{Value, json};
 
+use super::{KeySet, KeySetError, KeyUse};
+use crate::test_keys::Es256;
+use crate::{Algorithm, TokenError};
+
+fn parse(keys: &Value) -> Result<KeySet, KeySetError> {
+    KeySet::from_json(json!({ "keys": keys }).to_string().as_bytes())
+}
+
+fn jwk(changes: &Value) -> Value {
+    let mut jwk = serde_json::to_value(Es256::new(KeyUse::Signature).jwk).unwrap();
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => jwk.as_object_mut().unwrap().remove(name),
+            value => jwk.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    jwk
+}
+
+#[test]
+fn documents_that_are_no_key_set_are_refused_whole() {
+    for json in
+        ["", "[]", "null", "{}", r#"{"keys":{}}"#, r#"{"keys":"x"}"#, r#"{"keys":[1]}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[]} x"#]
+    {
+        assert!(matches!(KeySet::from_json(json.as_bytes()), Err(KeySetError::Malformed(_))), "{json}");
+    }
+    assert_eq!(KeySet::from_json(&vec![b' '; 256 * 1024 + 1]), Err(KeySetError::TooLarge));
+    assert_eq!(parse(&vec![json!({"kty": "x"}); 129].into()), Err(KeySetError::TooManyKeys));
+    assert!(parse(&json!([])).unwrap().is_empty(), "an empty set is valid and trusts nobody");
+}
+
+#[test]
+fn keys_that_are_of_no_use_here_are_skipped_and_the_rest_stays() {
+    for changes in [
+        json!({"use": "enc"}),
+        json!({"use": "x509-svid"}),
+        json!({"use": 1}),
+        json!({"alg": "HS256"}),
+        json!({"alg": "none"}),
+        json!({"alg": "ES384"}),
+        json!({"alg": "RS256"}),
+        json!({"alg": 1}),
+        json!({"kty": "oct"}),
+        json!({"kty": "OKP"}),
+        json!({"kty": "RSA"}),
+        json!({"kty": null}),
+        json!({"crv": "P-384"}),
+        json!({"crv": "secp256k1"}),
+        json!({"crv": null}),
+        json!({"x": null}),
+        json!({"x": ""}),
+        json!({"x": "AAAA"}),
+        json!({"x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"}),
+        json!({"y": "not base64!"}),
+        json!({"kid": ""}),
+        json!({"kid": 7}),
+        json!({"kid": "k".repeat(513)}),
+        json!({"kid": null, "use": "jwt-svid"}),
+        json!({"key_ops": ["sign"]}),
+        json!({"key_ops": "verify"}),
+        json!({"d": "AAAA"}),
+    ] {
+        let good = Es256::new(KeyUse::Signature);
+        let set = parse(&json!([jwk(&changes), good.jwk])).unwrap();
+        assert_eq!(set.key_ids().collect::<Vec<_>>(), [good.kid()], "{changes}");
+        assert_eq!(set.len(), 1, "{changes}");
+    }
+    for changes in
+        [json!({"use": null}), json!({"alg": null}), json!({"key_ops": ["verify"]}), json!({"x5t": "ignored", "x5c": ["ignored"]})]
+    {
+        assert_eq!(parse(&json!([jwk(&changes)])).unwrap().len(), 1, "{changes}");
+    }
+}
+
+#[test]
+fn weak_rsa_keys_are_skipped() {
+    let n = |bytes: usize, top: u8| {
+        let mut n = vec![0x55; bytes];
+        n[0] = top;
+        n[bytes - 1] = 0x0f | 1;
+        base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, n)
+    };
+    let usable = |n: String, e: &str| parse(&json!([{"kty": "RSA", "kid": "r", "n": n, "e": e}])).unwrap().len() == 1;
+    assert!(usable(n(256, 0x80), "AQAB"));
+    assert!(usable(n(512, 0x80), "AQAB"));
+    for (n, e, why) in [
+        (n(128, 0x80), "AQAB", "1024 bits"),
+        (n(256, 0x7f), "AQAB", "2047 bits"),
+        (n(513, 0x80), "AQAB", "more than 4096 bits"),
+        (n(256, 0x80), "AQ", "exponent 1"),
+        (n(256, 0x80), "Ag", "exponent 2"),
+        (n(256, 0x80), "", "no exponent"),
+        (n(256, 0x80), "AQAAAAE", "an exponent of five bytes"),
+    ] {
+        assert!(!usable(n, e), "{why}");
+    }
+}
+
+#[test]
+fn a22_two_usable_keys_with_one_kid_are_refused() {
+    let (a, b) = (jwk(&json!({"kid": "same"})), jwk(&json!({"kid": "same"})));
+    assert_eq!(parse(&json!([a, b])), Err(KeySetError::DuplicateKeyId("same".into())));
+    let svid = jwk(&json!({"kid": "same", "use": "jwt-svid"}));
+    assert_eq!(parse(&json!([a, svid])), Err(KeySetError::DuplicateKeyId("same".into())), "even for different uses");
+    let encryption = jwk(&json!({"kid": "same", "use": "enc"}));
+    assert_eq!(parse(&json!([a, encryption])).unwrap().len(), 1, "a skipped key cannot be meant");
+}
+
+fn select(set: &KeySet, kid: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<(), TokenError> {
+    set.select(kid, algorithm, key_use).map(|_| ())
+}
+
+#[test]
+fn a_key_is_chosen_by_kid_or_because_there_is_no_choice() {
+    let unknown = |kid: &str| Err(TokenError::UnknownKey(Some(kid.into())));
+    let (named, bare) = (jwk(&json!({"kid": "a"})), jwk(&json!({"kid": null})));
+    let one = parse(&json!([named])).unwrap();
+    assert_eq!(select(&one, Some("a"), Algorithm::Es256, KeyUse::Signature), Ok(()));
+    assert_eq!(select(&one, None, Algorithm::Es256, KeyUse::Signature), Ok(()), "the only key");
+    assert_eq!(select(&one, Some("b"), Algorithm::Es256, KeyUse::Signature), unknown("b"));
+    assert_eq!(select(&one, Some("a"), Algorithm::Es256, KeyUse::JwtSvid), unknown("a"), "another use");
+    let lone = parse(&json!([bare])).unwrap();
+    assert_eq!(select(&lone, Some("b"), Algorithm::Es256, KeyUse::Signature), Ok(()), "kid is a hint");
+    let two = parse(&json!([named, bare])).unwrap();
+    assert_eq!(select(&two, None, Algorithm::Es256, KeyUse::Signature), Err(TokenError::UnknownKey(None)), "no trial of all keys");
+    assert_eq!(select(&two, Some("b"), Algorithm::Es256, KeyUse::Signature), unknown("b"));
+    for kid in ["", "A", "a ", "../a", "a' OR '1'='1", "/dev/null", "a\0", "https://evil.example/jwks"] {
+        assert_eq!(select(&one, Some(kid), Algorithm::Es256, KeyUse::Signature), unknown(kid), "A22: kid is compared, never used");
+    }
+    assert_eq!(select(&KeySet::empty(), None, Algorithm::Es256, KeyUse::Signature), Err(TokenError::UnknownKey(None)));
+}
+
+#[test]
+fn a21_the_key_decides_the_algorithm() {
+    let n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+    let set = parse(&json!([
+        jwk(&json!({"kid": "ec", "alg": null})),
+        {"kty": "RSA", "kid": "rs", "alg": "RS256", "n": n, "e": "AQAB"},
+        {"kty": "RSA", "kid": "any", "n": n, "e": "AQAB"},
+    ]))
+    .unwrap();
+    for algorithm in Algorithm::ALL {
+        let fits = |kid| select(&set, Some(kid), *algorithm, KeyUse::Signature).is_ok();
+        assert_eq!(fits("ec"), *algorithm == Algorithm::Es256, "{algorithm}");
+        assert_eq!(fits("rs"), *algorithm == Algorithm::Rs256, "{algorithm}: PS and PKCS are not swapped");
+        assert_eq!(fits("any"), algorithm.name().contains('S') && !algorithm.name().starts_with('E'), "{algorithm}");
+    }
+}
+
+#[test]
+fn the_fingerprint_follows_all_that_matters_and_nothing_else() {
+    let base = jwk(&json!({"kid": "a"}));
+    let change = |changes: &Value| {
+        let mut jwk = base.clone();
+        for (name, value) in changes.as_object().unwrap() {
+            jwk.as_object_mut().unwrap().insert(name.clone(), value.clone());
+        }
+        jwk
+    };
+    let print = |keys: Value| *parse(&keys).unwrap().fingerprint();
+    let other = jwk(&json!({"kid": "b"}));
+    assert_eq!(print(json!([base, other])), print(json!([other, base])), "order");
+    assert_eq!(print(json!([base])), print(json!([change(&json!({"x5t": "z"}))])));
+    assert_ne!(print(json!([base])), print(json!([base, other])));
+    assert_ne!(print(json!([base])), print(json!([change(&json!({"kid": "b"}))])));
+    assert_ne!(print(json!([base])), print(json!([change(&json!({"use": "jwt-svid"}))])));
+    assert_ne!(print(json!([base])), print(json!([jwk(&json!({"kid": "a"}))])), "another key under the same kid");
+}
+
+proptest::proptest! {
+    #[test]
+    fn never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+        let _ = KeySet::from_json(&bytes);
+    }
+
+    #[test]
+    fn never_panics_on_any_key_material(x in "[A-Za-z0-9_-]{0,90}", y in "[A-Za-z0-9_-]{0,90}", crv in "P-(256|384|521)") {
+        let _ = parse(&json!([{"kty": "EC", "crv": crv, "x": x, "y": y}, {"kty": "RSA", "n": x, "e": y}]));
+    }
+}
