@@ -3,11 +3,21 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
 
 mod codegen;
+mod dependencies;
+mod documents;
+mod setup;
+mod sources;
+mod steps;
+mod tidy;
+mod tree;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::steps::TestArguments;
+use crate::tidy::TidyError;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The project's own tasks")]
@@ -24,6 +34,10 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Hold the tree against the rules that no lint knows, and list what weakens a check
+    Tidy,
+    /// Set up what the tests need and run everything that must hold
+    Test(TestArguments),
 }
 
 /// The root of the workspace.
@@ -32,15 +46,33 @@ fn root() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().task {
-        Task::Codegen { check: true } => codegen::check(root()).map_err(Into::into),
-        Task::Codegen { check: false } => codegen::write(root()).map(|names| println!("wrote {}", names.join(", "))).map_err(Into::into),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Arguments::parse().task) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(task: Task) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    match task {
+        Task::Codegen { check: true } => codegen::check(root())?,
+        Task::Codegen { check: false } => println!("wrote {}", codegen::write(root())?.join(", ")),
+        Task::Tidy => {
+            let report = tidy::report(root())?;
+            steps::print_report(&report);
+            if report.errors() > 0 {
+                return Err(TidyError::Untidy(report.errors()).into());
+            }
+        }
+        Task::Test(arguments) => {
+            let steps = steps::test(root(), &arguments);
+            println!("\n{}", steps.summary());
+            if steps.failed() > 0 {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,198 @@
+//! Rules about source text that no lint knows.
+
+use crate::tidy::Finding;
+use crate::tree::File;
+
+/// A file of more lines is reported.
+const SOFT_LINES: usize = 600;
+/// A file of more lines is refused.
+const HARD_LINES: usize = 1000;
+
+/// Names that say nothing about what a module does.
+const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc", "stuff"];
+
+/// Marks of unfinished work. Written in halves so that this file passes its own rule.
+const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
+const UNFINISHED_MACROS: &[&str] = &[concat!("to", "do!"), concat!("unimple", "mented!")];
+
+/// How test doubles are called. They belong in the testkit, which no shipped crate depends on.
+const DOUBLES: &[&str] = &["Fake", "Mock", "Stub", "Dummy"];
+
+/// Applies every rule to one file.
+pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
+    if !file.hand_written() {
+        return;
+    }
+    unfinished(file, findings);
+    if file.is_rust() {
+        length(file, findings);
+        module_name(file, findings);
+        reasons(file, findings);
+        doubles(file, findings);
+    }
+}
+
+fn length(file: &File, findings: &mut Vec<Finding>) {
+    let lines = file.text.lines().count();
+    if lines > HARD_LINES {
+        findings.push(Finding::error(file, lines, format!("{lines} lines; split it, {HARD_LINES} is the limit")));
+    } else if lines > SOFT_LINES {
+        findings.push(Finding::warning(file, lines, format!("{lines} lines; consider splitting it, {SOFT_LINES} is the aim")));
+    }
+}
+
+fn module_name(file: &File, findings: &mut Vec<Finding>) {
+    // Both `utils.rs` and `utils/…`; `tests/common/mod.rs` is no exception.
+    let named = file.path.trim_end_matches(".rs").split('/').find(|part| EMPTY_NAMES.contains(part));
+    if let Some(name) = named {
+        findings.push(Finding::error(file, 1, format!("a module called {name:?} does not say what it does")));
+    }
+    for (number, line) in file.lines() {
+        let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
+        let inline = words.next() == Some("mod") && words.next().is_some_and(|name| EMPTY_NAMES.contains(&name));
+        if inline {
+            findings.push(Finding::error(file, number, "a module's name must say what it does".to_owned()));
+        }
+    }
+}
+
+fn unfinished(file: &File, findings: &mut Vec<Finding>) {
+    for (number, line) in file.lines() {
+        let word = UNFINISHED.iter().find(|word| has_word(line, word));
+        let found = word.or_else(|| UNFINISHED_MACROS.iter().find(|call| line.contains(*call)));
+        if let Some(found) = found {
+            findings.push(Finding::error(file, number, format!("{found} marks unfinished work")));
+        }
+    }
+}
+
+/// Whether `word` stands in `line` with nothing alphanumeric beside it.
+pub(crate) fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let outside = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        let (before, after) = (line.get(..at), line.get(at + word.len()..));
+        outside(before.and_then(|b| b.chars().next_back())) && outside(after.and_then(|a| a.chars().next()))
+    })
+}
+
+/// Every lint that is lifted says why, also where clippy does not look.
+fn reasons(file: &File, findings: &mut Vec<Finding>) {
+    const ATTRIBUTES: [&str; 4] = ["#[allow(", "#![allow(", "#[expect(", "#![expect("];
+    for (number, line) in file.lines() {
+        if !ATTRIBUTES.iter().any(|start| line.trim_start().starts_with(start)) {
+            continue;
+        }
+        let attribute: String = file.text.lines().skip(number - 1).take(12).collect::<Vec<_>>().join(" ");
+        let inside = attribute.split_once(")]").map_or(attribute.as_str(), |(inside, _)| inside);
+        if !inside.contains("reason =") {
+            findings.push(Finding::error(file, number, "a lint is lifted without a reason".to_owned()));
+        }
+    }
+}
+
+fn doubles(file: &File, findings: &mut Vec<Finding>) {
+    let shipped = file.path.contains("/src/") && !file.path.starts_with("crates/testkit/") && !file.path.ends_with("/tests.rs");
+    if !shipped {
+        return;
+    }
+    // Unit tests stand at the end of a file.
+    for (number, line) in file.lines().take_while(|(_, line)| !line.starts_with("#[cfg(test)]")) {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
+        let defines = words.by_ref().any(|word| matches!(word, "struct" | "enum" | "trait"));
+        if defines && words.next().is_some_and(|name| DOUBLES.iter().any(|double| name.starts_with(double))) {
+            findings.push(Finding::error(file, number, "test doubles live in crates/testkit".to_owned()));
+        }
+    }
+}
+
+/// The definitions that weaken a check, as `path:line name`.
+pub(crate) fn dangerous(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files.iter().filter(|f| f.hand_written() && f.is_rust() && !f.path.starts_with("crates/xtask/")) {
+        for (number, line) in file.lines() {
+            let code = line.split("//").next().unwrap_or(line);
+            let field = code.trim_start().split_once(':').map(|(name, _)| name.trim_end());
+            if let Some(name) = field.filter(|name| name.starts_with("dangerous_") && name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+            {
+                found.push(format!("{}:{number} {name}", file.path));
+            }
+            let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).peekable();
+            while let Some(word) = words.next() {
+                let defines = matches!(word, "fn" | "const" | "static" | "mod" | "let") || word.starts_with("pub");
+                if let Some(name) = words.peek().filter(|name| defines && name.starts_with("dangerous_")) {
+                    found.push(format!("{}:{number} {name}", file.path));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HARD_LINES, SOFT_LINES, check, dangerous};
+    use crate::tidy::{Finding, Weight};
+    use crate::tree::File;
+
+    fn file(path: &str, text: &str) -> File {
+        File { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    fn findings(path: &str, text: &str) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        check(&file(path, text), &mut findings);
+        findings
+    }
+
+    fn refused(path: &str, text: &str) -> bool {
+        findings(path, text).iter().any(|f| f.weight == Weight::Error)
+    }
+
+    #[test]
+    fn a_long_file_is_reported_and_a_very_long_one_refused() {
+        assert!(findings("crates/a/src/b.rs", &"\n".repeat(SOFT_LINES)).is_empty());
+        assert_eq!(findings("crates/a/src/b.rs", &"\n".repeat(SOFT_LINES + 1))[0].weight, Weight::Warning);
+        assert!(refused("crates/a/src/b.rs", &"\n".repeat(HARD_LINES + 1)));
+        assert!(!refused("crates/a/src/generated/b.rs", &"\n".repeat(HARD_LINES + 1)));
+    }
+
+    #[test]
+    fn a_module_name_that_says_nothing_is_refused() {
+        assert!(refused("crates/a/src/utils.rs", ""));
+        assert!(refused("crates/a/src/helpers/mod.rs", ""));
+        assert!(refused("crates/a/tests/common/mod.rs", ""));
+        assert!(refused("crates/a/src/b.rs", "pub(crate) mod manager {"));
+        assert!(!refused("crates/a/src/commonality.rs", "mod grants;"));
+    }
+
+    #[test]
+    fn unfinished_work_is_refused_in_any_text() {
+        for mark in [concat!("// TO", "DO: x"), concat!("// XX", "X"), concat!("unimple", "mented!()"), concat!("(FIX", "ME)")] {
+            assert!(refused("crates/a/src/b.rs", mark), "{mark}");
+            assert!(refused("docs/a.md", mark), "{mark}");
+        }
+        assert!(!refused("crates/a/src/b.rs", "let mastodon = \"XXXL\";"));
+    }
+
+    #[test]
+    fn a_lifted_lint_without_a_reason_is_refused() {
+        assert!(refused("crates/a/src/b.rs", "#[expect(clippy::panic)]\nfn f() {} // reason ="));
+        assert!(refused("crates/a/src/b.rs", "#![allow(\n    clippy::panic,\n)]"));
+        assert!(!refused("crates/a/src/b.rs", "#[expect(\n    clippy::panic,\n    reason = \"why\"\n)]"));
+    }
+
+    #[test]
+    fn a_test_double_in_shipped_code_is_refused() {
+        assert!(refused("crates/a/src/b.rs", "pub struct FakeClock;"));
+        assert!(!refused("crates/testkit/src/b.rs", "pub struct FakeClock;"));
+        assert!(!refused("crates/a/src/b.rs", "#[cfg(test)]\nmod tests {\n    struct FakeClock;\n}"));
+        assert!(!refused("crates/a/src/b.rs", "pub struct Clock; // not a Fake one"));
+    }
+
+    #[test]
+    fn what_weakens_a_check_is_listed() {
+        let text = "    pub fn dangerous_skip(&self) {}\n    // fn dangerous_comment\n    x.dangerous_skip();\n    dangerous_flag: bool,\n";
+        let expected = ["crates/a/src/b.rs:1 dangerous_skip", "crates/a/src/b.rs:4 dangerous_flag"];
+        assert_eq!(dangerous(&[file("crates/a/src/b.rs", text)]), expected);
+    }
+}

@@ -1,0 +1,187 @@
+//! `cargo xtask test`: everything that must hold, one step after the other, and a summary.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{codegen, setup, tidy};
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+/// The steps taken so far.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    taken: Vec<(String, Outcome)>,
+}
+
+impl Steps {
+    /// Takes a step and remembers how it ended. A failure does not keep the later steps from being taken.
+    pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> Outcome) {
+        println!("\n== {name}");
+        let outcome = step();
+        if let Outcome::Failed(why) | Outcome::Skipped(why) = &outcome {
+            println!("{why}");
+        }
+        self.taken.push((name.to_owned(), outcome));
+    }
+
+    fn count(&self, wanted: impl Fn(&Outcome) -> bool) -> usize {
+        self.taken.iter().filter(|(_, outcome)| wanted(outcome)).count()
+    }
+
+    /// How many steps failed.
+    pub(crate) fn failed(&self) -> usize {
+        self.count(|o| matches!(o, Outcome::Failed(_)))
+    }
+
+    /// One line for each step, and a last line that counts them.
+    pub(crate) fn summary(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for (name, outcome) in &self.taken {
+            lines.push(match outcome {
+                Outcome::Passed => format!("passed   {name}"),
+                Outcome::Failed(why) => format!("FAILED   {name}: {why}"),
+                Outcome::Skipped(why) => format!("skipped  {name}: {why}"),
+            });
+        }
+        let passed = self.count(|o| *o == Outcome::Passed);
+        let skipped = self.count(|o| matches!(o, Outcome::Skipped(_)));
+        lines.push(format!("{passed} passed, {} failed, {skipped} skipped", self.failed()));
+        lines.join("\n")
+    }
+}
+
+/// What `cargo xtask test` may be told.
+#[derive(clap::Args, Debug)]
+pub(crate) struct TestArguments {
+    /// Install nothing; use what is there
+    #[arg(long)]
+    no_setup: bool,
+    /// How long to run each fuzz target
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    fuzz_seconds: u32,
+}
+
+/// Takes every step.
+pub(crate) fn test(root: &Path, arguments: &TestArguments) -> Steps {
+    let mut steps = Steps::default();
+    if arguments.no_setup {
+        steps.take("set up", || Outcome::Skipped("--no-setup".to_owned()));
+    } else {
+        steps.take("set up", || setup::install(root));
+    }
+    steps.take("format", || cargo(root, &["fmt", "--all", "--check"]));
+    steps.take("lints", || cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]));
+    steps.take("tests", || cargo(root, &["test", "--workspace", "--locked"]));
+    steps.take("tidy", || match tidy::report(root) {
+        Ok(report) => {
+            print_report(&report);
+            match report.errors() {
+                0 => Outcome::Passed,
+                errors => Outcome::Failed(tidy::TidyError::Untidy(errors).to_string()),
+            }
+        }
+        Err(error) => Outcome::Failed(error.to_string()),
+    });
+    steps.take("generated code", || codegen::check(root).map_or_else(|e| Outcome::Failed(e.to_string()), |()| Outcome::Passed));
+    steps.take("licenses and sources", || {
+        if answers(Command::new("cargo").args(["deny", "--version"])) {
+            cargo(root, &["deny", "check", "bans", "licenses", "sources"])
+        } else {
+            Outcome::Skipped("cargo-deny is not installed".to_owned())
+        }
+    });
+    fuzz(root, arguments.fuzz_seconds, &mut steps);
+    steps
+}
+
+/// Prints what `tidy` found.
+pub(crate) fn print_report(report: &tidy::Report) {
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    println!("{} names that weaken a check:", report.dangerous.len());
+    for name in &report.dangerous {
+        println!("  {name}");
+    }
+}
+
+fn fuzz(root: &Path, seconds: u32, steps: &mut Steps) {
+    let targets = match fuzz_targets(root) {
+        Ok(targets) => targets,
+        Err(why) => return steps.take("fuzz", || Outcome::Skipped(why)),
+    };
+    for target in targets {
+        steps.take(&format!("fuzz {target}"), || {
+            let limit = format!("-max_total_time={seconds}");
+            // `rustup run`, not `cargo +nightly`: inside of `cargo xtask` the toolchain is already chosen.
+            run(root, "rustup", &["run", "nightly", "cargo", "fuzz", "run", &target, "--", &limit, "-timeout=10", "-verbosity=0"])
+        });
+    }
+}
+
+fn fuzz_targets(root: &Path) -> Result<Vec<String>, String> {
+    if !root.join("fuzz/Cargo.toml").is_file() {
+        return Err("there are no fuzz targets".to_owned());
+    }
+    if !answers(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])) {
+        return Err("there is no nightly toolchain, which libFuzzer needs".to_owned());
+    }
+    let list = Command::new("rustup").args(["run", "nightly", "cargo", "fuzz", "list"]).current_dir(root).output();
+    match list {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()),
+        _ => Err("cargo-fuzz is not installed".to_owned()),
+    }
+}
+
+/// Whether the command can be run and succeeds.
+pub(crate) fn answers(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Outcome {
+    run(root, "cargo", arguments)
+}
+
+/// Runs a program in `dir`; its output is ours.
+pub(crate) fn run(dir: &Path, program: &str, arguments: &[&str]) -> Outcome {
+    println!("$ {program} {}", arguments.join(" "));
+    match Command::new(program).args(arguments).current_dir(dir).stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) => Outcome::Failed(format!("{program}: {status}")),
+        Err(error) => Outcome::Failed(format!("{program} could not be started: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Steps, answers, run};
+    use std::path::Path;
+    use std::process::Command;
+
+    #[test]
+    fn the_last_line_counts_every_step_and_a_failure_stops_nothing() {
+        let mut steps = Steps::default();
+        steps.take("a", || Outcome::Passed);
+        steps.take("b", || Outcome::Failed("broken".to_owned()));
+        steps.take("c", || Outcome::Skipped("not here".to_owned()));
+        steps.take("d", || Outcome::Passed);
+        assert_eq!(steps.failed(), 1);
+        let summary = steps.summary();
+        assert!(summary.contains("FAILED   b: broken\n") && summary.contains("skipped  c: not here\n"), "{summary}");
+        assert_eq!(summary.lines().last(), Some("2 passed, 1 failed, 1 skipped"));
+    }
+
+    #[test]
+    fn a_program_that_fails_or_is_missing_is_a_failed_step() {
+        assert_eq!(run(Path::new("."), "true", &[]), Outcome::Passed);
+        assert!(matches!(run(Path::new("."), "false", &[]), Outcome::Failed(_)));
+        assert!(matches!(run(Path::new("."), "no-such-program-anywhere", &[]), Outcome::Failed(_)));
+        assert!(!answers(&mut Command::new("no-such-program-anywhere")));
+    }
+}

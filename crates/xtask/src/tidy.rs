@@ -1,0 +1,110 @@
+//! `cargo xtask tidy`: the rules that neither the compiler nor clippy can hold.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::dependencies::{self, DependencyError};
+use crate::tree::{self, File};
+use crate::{documents, sources};
+
+/// Whether a finding fails the check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Warning,
+    Error,
+}
+
+/// One broken rule.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) weight: Weight,
+    place: String,
+    message: String,
+}
+
+impl Finding {
+    pub(crate) fn error(file: &File, line: usize, message: String) -> Self {
+        Self { weight: Weight::Error, place: format!("{}:{line}", file.path), message }
+    }
+
+    pub(crate) fn warning(file: &File, line: usize, message: String) -> Self {
+        Self { weight: Weight::Warning, place: format!("{}:{line}", file.path), message }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weight = match self.weight {
+            Weight::Warning => "warning",
+            Weight::Error => "error",
+        };
+        write!(f, "{weight}: {}: {}", self.place, self.message)
+    }
+}
+
+/// Why the project could not be looked at, or is not tidy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TidyError {
+    #[error("the tree could not be read: {0}")]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Dependencies(#[from] DependencyError),
+    #[error("{0} rules are broken")]
+    Untidy(usize),
+}
+
+/// Everything there is to say about the tree at `root`.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) findings: Vec<Finding>,
+    /// Definitions that weaken a check, as `path:line name`.
+    pub(crate) dangerous: Vec<String>,
+}
+
+impl Report {
+    /// How many findings fail the check.
+    pub(crate) fn errors(&self) -> usize {
+        self.findings.iter().filter(|f| f.weight == Weight::Error).count()
+    }
+}
+
+/// Applies every rule.
+pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
+    let files = tree::files(root)?;
+    let mut findings = Vec::new();
+    for file in &files {
+        sources::check(file, &mut findings);
+        documents::check(file, &mut findings);
+        manifest(root, file, &mut findings);
+    }
+    for message in dependencies::check(root)? {
+        findings.push(Finding { weight: Weight::Error, place: dependencies::FILE.to_owned(), message });
+    }
+    Ok(Report { findings, dangerous: sources::dangerous(&files) })
+}
+
+/// A crate that does not take the workspace's lints stands outside the wall; one without a first line says nothing.
+fn manifest(root: &Path, file: &File, findings: &mut Vec<Finding>) {
+    let Some(dir) = file.path.strip_prefix("crates/").and_then(|p| p.strip_suffix("/Cargo.toml")).filter(|d| !d.contains('/')) else {
+        return;
+    };
+    if !file.text.contains("[lints]\nworkspace = true") {
+        findings.push(Finding::error(file, 1, "it does not take the workspace's lints".to_owned()));
+    }
+    let start = |name: &str| fs::read_to_string(root.join(format!("crates/{dir}/src/{name}"))).ok();
+    if !start("lib.rs").or_else(|| start("main.rs")).is_some_and(|text| text.starts_with("//!")) {
+        findings.push(Finding::error(file, 1, "its first source file does not begin with what the crate is for".to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_project_is_tidy() {
+        let report = super::report(crate::root()).unwrap();
+        let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+        assert_eq!(report.errors(), 0, "\n{}", findings.join("\n"));
+    }
+}
