@@ -3,4 +3,12 @@
 //!
 //! Nothing here decides anything. The server and the command line both build on these types, so that neither can drift.
 
+pub mod admin;
+pub mod client;
+pub mod problem;
 pub mod proto;
+pub mod registry_file;
+
+pub use client::{AdminClient, ClientError, Endpoint};
+pub use problem::Problem;
+pub use registry_file::RegistryFile;

@@ -5,13 +5,23 @@
 use std::fmt;
 
 /// The SPIFFE Workload API (`proto/workload.proto`).
-#[expect(clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code; its generator decides its style")]
+#[expect(
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; its generator decides its style"
+)]
 pub mod workload {
     include!("generated/workload.rs");
 }
 
 /// The protocol between a node and the server (`proto/node.proto`).
-#[expect(clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code; its generator decides its style")]
+#[expect(
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; its generator decides its style"
+)]
 pub mod node {
     include!("generated/node.rs");
 }

@@ -1,0 +1,467 @@
+//! The documents of the admin API. Paths are in [`path`]; every body is JSON, every error a [`crate::Problem`].
+
+use mandate_core::registry::Kind;
+use mandate_core::subject::Act;
+use mandate_core::{AgentName, ClientId, Cut, GrantId, Lifetime, PersonName, RecordId, TokenId};
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::registry_file::{AgentItem, ClientItem, GrantItem, IssuerItem, PersonItem, PolicyItem, RegistryFile, ResourceItem};
+
+/// The scope that an access token needs to use the admin API over TCP; its `aud` is the issuer.
+pub const ADMIN_SCOPE: &str = "mandate:admin";
+
+/// The paths of the admin API.
+pub mod path {
+    /// `POST`: apply a registry file.
+    pub const APPLY: &str = "/v1/apply";
+    /// `GET /v1/registry/{kind}` and `GET /v1/registry/{kind}/{name}`.
+    pub const REGISTRY: &str = "/v1/registry";
+    /// `POST`: a join token for a node.
+    pub const JOIN_TOKENS: &str = "/v1/join-tokens";
+    /// `POST /v1/people/{name}/password`.
+    pub const PEOPLE: &str = "/v1/people";
+    /// `POST /v1/clients/{id}/secret`.
+    pub const CLIENTS: &str = "/v1/clients";
+    /// `GET`: query; `GET /v1/audit/records/{id}`: one.
+    pub const AUDIT_RECORDS: &str = "/v1/audit/records";
+    /// `GET`: verify the whole log on the server.
+    pub const AUDIT_VERIFY: &str = "/v1/audit/verify";
+    /// `GET`: the whole log as a bundle that verifies offline.
+    pub const AUDIT_EXPORT: &str = "/v1/audit/export";
+    /// `POST`: revoke.
+    pub const REVOCATIONS: &str = "/v1/revocations";
+    /// `POST`: rotate signing keys.
+    pub const KEYS_ROTATE: &str = "/v1/keys/rotate";
+    /// `GET`: what is running.
+    pub const STATUS: &str = "/v1/status";
+    /// `GET`: this interface as an `OpenAPI` 3.1 document.
+    pub const OPENAPI: &str = "/openapi.json";
+}
+
+/// The name of a kind, as in `GET /v1/registry/{kind}` and in the registry file.
+pub fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Resource => "resource",
+        Kind::Person => "person",
+        Kind::Agent => "agent",
+        Kind::Client => "client",
+        Kind::Issuer => "issuer",
+        Kind::Grant => "grant",
+        Kind::Policy => "policy",
+    }
+}
+
+/// The kind of that name, singular or plural.
+pub fn parse_kind(text: &str) -> Option<Kind> {
+    Some(match text {
+        "resource" | "resources" => Kind::Resource,
+        "person" | "people" | "persons" => Kind::Person,
+        "agent" | "agents" => Kind::Agent,
+        "client" | "clients" => Kind::Client,
+        "issuer" | "issuers" => Kind::Issuer,
+        "grant" | "grants" => Kind::Grant,
+        "policy" | "policies" => Kind::Policy,
+        _ => return None,
+    })
+}
+
+/// `POST /v1/apply`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The registry file.
+    pub entries: RegistryFile,
+    /// Remove what the file does not mention.
+    #[serde(default)]
+    pub prune: bool,
+    /// Answer what would change, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What happens to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It is new.
+    Created,
+    /// It was there and becomes different.
+    Changed,
+    /// It goes.
+    Removed,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangeItem {
+    /// The kind of entry.
+    #[schema(example = "agent")]
+    pub kind: String,
+    /// Its key.
+    #[schema(example = "support-agent")]
+    pub name: String,
+    /// What happens to it.
+    pub change: Change,
+    /// The members that differ, if it is `changed`.
+    #[serde(default)]
+    pub fields: Vec<String>,
+}
+
+/// The answer to [`ApplyRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApplyResponse {
+    /// Whether nothing was changed because nothing was meant to be.
+    pub dry_run: bool,
+    /// The changes; entries that are so already are not among them.
+    pub changes: Vec<ChangeItem>,
+    /// How many entries of the file are so already.
+    pub unchanged: u64,
+    /// What the operator should know although it is no error.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// One entry of the registry in the words of the registry file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RegistryItem {
+    /// A resource.
+    Resource(ResourceItem),
+    /// A person.
+    Person(PersonItem),
+    /// An agent.
+    Agent(AgentItem),
+    /// A client.
+    Client(ClientItem),
+    /// A trusted issuer.
+    Issuer(IssuerItem),
+    /// A grant.
+    Grant(GrantItem),
+    /// A policy.
+    Policy(PolicyItem),
+}
+
+/// One entry with what the server knows besides. `GET /v1/registry/{kind}` answers a list of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegistryEntry {
+    /// The entry.
+    #[serde(flatten)]
+    pub item: RegistryItem,
+    /// Of a grant: how many mandates it has yielded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u64>,
+}
+
+/// `POST /v1/join-tokens`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinTokenRequest {
+    /// How long it can be used. Absent: the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "10m")]
+    pub ttl: Option<Lifetime>,
+}
+
+/// The answer to [`JoinTokenRequest`]. The token is a secret and is shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinTokenResponse {
+    /// The token; it joins one node, once.
+    pub token: String,
+    /// Until when it can be used, RFC 3339.
+    pub expires_at: String,
+}
+
+/// `POST /v1/people/{name}/password`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRequest {
+    /// The new password.
+    pub password: String,
+}
+
+/// `POST /v1/clients/{id}/secret`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSecretRequest {
+    /// The new secret.
+    pub secret: String,
+}
+
+macro_rules! redacted_debug {
+    ($($name:ident),*) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(redacted)"))
+            }
+        }
+    )*};
+}
+redacted_debug!(JoinTokenResponse, PasswordRequest, ClientSecretRequest);
+
+/// What to revoke, by its name in the registry or its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "id", rename_all = "snake_case")]
+pub enum RevocationTarget {
+    /// One token, by its `jti`, and every token derived from it.
+    Token(TokenId),
+    /// A grant, for good, and every token that rests on it.
+    Grant(GrantId),
+    /// Every living token in whose chain the agent stands. It can get new ones unless it is suspended.
+    Agent(AgentName),
+    /// Every living token of the person.
+    Person(PersonName),
+    /// Every living token that was issued to the client.
+    Client(ClientId),
+}
+
+impl PartialSchema for RevocationTarget {
+    fn schema() -> RefOr<Schema> {
+        let kinds = ["token", "grant", "agent", "person", "client"];
+        let kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(kinds));
+        let id = ObjectBuilder::new().schema_type(Type::String).description(Some("Its name in the registry, or its id."));
+        ObjectBuilder::new().property("kind", kind).required("kind").property("id", id).required("id").into()
+    }
+}
+
+impl ToSchema for RevocationTarget {}
+
+/// `POST /v1/revocations`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationRequest {
+    /// What to revoke.
+    pub target: RevocationTarget,
+}
+
+/// The answer to [`RevocationRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RevocationResponse {
+    /// The cut, as the revocation feed carries it.
+    #[schema(value_type = Object)]
+    pub cut: Cut,
+    /// The audit record of it.
+    #[schema(value_type = String)]
+    pub record: RecordId,
+}
+
+/// `POST /v1/keys/rotate`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotationRequest {
+    /// `access-token` or `jwt-svid`. Absent: both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+}
+
+/// One signing key, by name only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyItem {
+    /// What it signs: `access-token`, `jwt-svid`, …
+    pub purpose: String,
+    /// Its key id.
+    pub kid: String,
+    /// `active`, `next` or `retiring`, in the server's words.
+    pub state: String,
+}
+
+/// The answer to [`KeyRotationRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyRotationResponse {
+    /// Every key of the purposes that were rotated.
+    pub keys: Vec<KeyItem>,
+}
+
+/// One record of the audit log. `sub`, `act`, `aud`, `scope` and `jti` are written as in the token they speak of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditRecord {
+    /// Its id.
+    pub id: String,
+    /// When, RFC 3339 with milliseconds.
+    pub time: String,
+    /// What kind of decision: `exchange`, `authorize`, `token`, `identity`, `revoke`, `registry`, `node`, `admin`.
+    pub kind: String,
+    /// `permitted` or `refused`.
+    #[schema(example = "permitted")]
+    pub outcome: String,
+    /// `ok`, or the machine-readable reason of the refusal.
+    pub reason: String,
+    /// More about the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// For whom: the person's `sub`.
+    pub sub: Option<String>,
+    /// The issuer that names the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_iss: Option<String>,
+    /// By whom: the nested `act` claim (RFC 8693 §4.1), outermost actor first.
+    #[schema(value_type = Option<Object>)]
+    pub act: Option<Act>,
+    /// At which resource.
+    pub aud: Option<String>,
+    /// With which scopes, separated by spaces.
+    pub scope: Option<String>,
+    /// In which token.
+    pub jti: Option<String>,
+    /// When that token expires, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<String>,
+    /// The client that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The ancestors and grants of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub lineage: Option<serde_json::Value>,
+    /// The operator who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What was asked for, as unverified text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub asked: Option<serde_json::Value>,
+    /// The policies that decided.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// Its place in the log, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+}
+
+/// `GET /v1/audit/verify`. A log that does not verify is a [`crate::Problem`] with the code `audit_broken`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditVerification {
+    /// Always `true`: what does not verify is an error.
+    pub verified: bool,
+    /// How many records the tree has.
+    pub size: u64,
+    /// The root of the tree, base64.
+    pub root: String,
+    /// The signed checkpoint, a C2SP signed note.
+    pub checkpoint: String,
+    /// The verifier key of the checkpoint, to be kept outside the server.
+    pub key: String,
+}
+
+/// `GET /v1/audit/records?…`, all optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    /// Records in whose chain this agent stands: its name or SPIFFE ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Records about this person: the name in the registry, or the `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// Records about this resource: its name or URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Records about this token or a token derived from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// Not before this time, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Before this time, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// `permitted` or `refused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Only this kind of record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// At most so many, the newest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The version of the server.
+    pub version: String,
+    /// Its issuer identifier.
+    pub issuer: String,
+    /// Its trust domain.
+    pub trust_domain: String,
+    /// Where nodes connect: `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_server: Option<String>,
+    /// Since when it runs, RFC 3339.
+    pub started: String,
+    /// How many entries of each kind the registry has.
+    pub registry: RegistryCounts,
+    /// How many audit records there are.
+    pub audit_size: u64,
+    /// The verifier key of the audit checkpoints.
+    pub audit_key: String,
+    /// How many cuts are in force.
+    pub cuts: u64,
+    /// The signing keys, by name only.
+    #[serde(default)]
+    pub keys: Vec<KeyItem>,
+}
+
+/// How many entries of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegistryCounts {
+    /// Resources.
+    pub resources: u64,
+    /// People.
+    pub people: u64,
+    /// Agents.
+    pub agents: u64,
+    /// Clients.
+    pub clients: u64,
+    /// Trusted issuers.
+    pub issuers: u64,
+    /// Grants.
+    pub grants: u64,
+    /// Policies.
+    pub policies: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ClientSecretRequest, JoinTokenResponse, PasswordRequest, RegistryEntry, RevocationRequest, kind_name, parse_kind};
+    use mandate_core::registry::Kind;
+
+    #[test]
+    fn bodies_that_carry_secrets_do_not_print_them() {
+        let secret = "hunter2".to_owned();
+        let all = [
+            format!("{:?}", PasswordRequest { password: secret.clone() }),
+            format!("{:?}", ClientSecretRequest { secret: secret.clone() }),
+            format!("{:?}", JoinTokenResponse { token: secret.clone(), expires_at: String::new() }),
+        ];
+        assert!(all.iter().all(|text| !text.contains(&secret)), "{all:?}");
+    }
+
+    #[test]
+    fn kinds_have_one_name_and_a_plural() {
+        for kind in [Kind::Resource, Kind::Person, Kind::Agent, Kind::Client, Kind::Issuer, Kind::Grant, Kind::Policy] {
+            assert_eq!(parse_kind(kind_name(kind)), Some(kind));
+        }
+        assert_eq!(parse_kind("people"), Some(Kind::Person));
+        assert_eq!(parse_kind("Agent"), None);
+    }
+
+    #[test]
+    fn an_entry_survives_the_wire() {
+        let text =
+            r#"{"kind":"grant","id":"g-1","person":"riley","agent":"a","resource":"crm","scopes":["read:cases"],"revoked":false,"uses":3}"#;
+        let entry: RegistryEntry = serde_json::from_str(text).unwrap();
+        assert_eq!(entry.uses, Some(3));
+        assert_eq!(serde_json::to_string(&entry).unwrap(), text);
+    }
+
+    #[test]
+    fn unknown_members_of_requests_are_refused() {
+        assert!(serde_json::from_str::<PasswordRequest>(r#"{"password":"x","force":true}"#).is_err());
+        assert!(serde_json::from_str::<RevocationRequest>(r#"{"target":{"kind":"world","id":"x"}}"#).is_err());
+        assert!(serde_json::from_str::<RevocationRequest>(r#"{"target":{"kind":"agent","id":"Not A Name"}}"#).is_err());
+    }
+}

@@ -1,0 +1,283 @@
+//! The client of the admin API: over the server's unix socket, where the peer's uid is the credential, or over TCP with
+//! an access token.
+
+mod connect;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use mandate_core::registry::Kind;
+use mandate_core::{Issuer, Secret};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::Problem;
+use crate::admin::{
+    ApplyRequest, ApplyResponse, AuditQuery, AuditRecord, AuditVerification, ClientSecretRequest, JoinTokenRequest, JoinTokenResponse,
+    KeyRotationRequest, KeyRotationResponse, PasswordRequest, RegistryEntry, RevocationRequest, RevocationResponse, Status, kind_name,
+    path,
+};
+
+/// The largest answer that is kept in memory, in bytes. The audit export is streamed instead.
+const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// Where the admin API is.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// The server's unix socket, `DIR/admin.sock`.
+    Socket(PathBuf),
+    /// The server's public address, with an access token that has the scope `mandate:admin` and the issuer as `aud`.
+    Tcp {
+        /// The issuer identifier.
+        server: Issuer,
+        /// The access token.
+        token: Secret,
+    },
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Tcp { server, .. } => write!(f, "{server}"),
+        }
+    }
+}
+
+/// Why a call failed, by whose fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server could not be reached at all.
+    #[error("cannot reach the server at {endpoint}")]
+    Unreachable {
+        /// Where it was looked for.
+        endpoint: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The connection broke, or what answered is not this API.
+    #[error("the answer from {endpoint} makes no sense: {why}")]
+    Protocol {
+        /// Who answered.
+        endpoint: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The server refused the request (4xx).
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// The server failed (5xx).
+    #[error("{0}")]
+    Server(Box<Problem>),
+    /// The answer could not be written where it was to go.
+    #[error("cannot write what the server sent")]
+    Output(#[source] std::io::Error),
+}
+
+/// One operator's client. Each call opens its own connection.
+#[derive(Clone, Debug)]
+pub struct AdminClient {
+    endpoint: Endpoint,
+}
+
+impl AdminClient {
+    /// A client; nothing is connected yet.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint }
+    }
+
+    /// Where it connects to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Applies a registry file, or says what that would change.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<ApplyResponse, ClientError> {
+        self.post(path::APPLY, request).await
+    }
+
+    /// All entries of a kind.
+    pub async fn list(&self, kind: Kind) -> Result<Vec<RegistryEntry>, ClientError> {
+        self.get(&format!("{}/{}", path::REGISTRY, kind_name(kind))).await
+    }
+
+    /// One entry.
+    pub async fn entry(&self, kind: Kind, key: &str) -> Result<RegistryEntry, ClientError> {
+        self.get(&format!("{}/{}/{}", path::REGISTRY, kind_name(kind), escape(key))).await
+    }
+
+    /// A join token for one node.
+    pub async fn join_token(&self, request: &JoinTokenRequest) -> Result<JoinTokenResponse, ClientError> {
+        self.post(path::JOIN_TOKENS, request).await
+    }
+
+    /// Sets the password of a person of the embedded directory.
+    pub async fn set_password(&self, person: &str, request: &PasswordRequest) -> Result<(), ClientError> {
+        self.post_unit(&format!("{}/{}/password", path::PEOPLE, escape(person)), request).await
+    }
+
+    /// Sets the secret of a client.
+    pub async fn set_client_secret(&self, client: &str, request: &ClientSecretRequest) -> Result<(), ClientError> {
+        self.post_unit(&format!("{}/{}/secret", path::CLIENTS, escape(client)), request).await
+    }
+
+    /// Audit records, the newest first.
+    pub async fn audit_records(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, ClientError> {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        let limit = query.limit.map(|limit| limit.to_string());
+        let pairs = [
+            ("agent", &query.agent),
+            ("person", &query.person),
+            ("resource", &query.resource),
+            ("jti", &query.jti),
+            ("since", &query.since),
+            ("until", &query.until),
+            ("outcome", &query.outcome),
+            ("kind", &query.kind),
+            ("limit", &limit),
+        ];
+        for (name, value) in pairs {
+            if let Some(value) = value {
+                text.append_pair(name, value);
+            }
+        }
+        let text = text.finish();
+        let query = if text.is_empty() { String::new() } else { format!("?{text}") };
+        self.get(&format!("{}{query}", path::AUDIT_RECORDS)).await
+    }
+
+    /// One audit record.
+    pub async fn audit_record(&self, id: &str) -> Result<AuditRecord, ClientError> {
+        self.get(&format!("{}/{}", path::AUDIT_RECORDS, escape(id))).await
+    }
+
+    /// Lets the server verify its whole log.
+    pub async fn audit_verify(&self) -> Result<AuditVerification, ClientError> {
+        self.get(path::AUDIT_VERIFY).await
+    }
+
+    /// Writes the bundle of the whole log to `out` as it arrives. Answers how many bytes.
+    pub async fn audit_export(&self, out: &mut (dyn AsyncWrite + Unpin + Send)) -> Result<u64, ClientError> {
+        let mut response = self.send(Method::GET, path::AUDIT_EXPORT, Bytes::new()).await?;
+        let mut written = 0;
+        while let Some(frame) = response.body_mut().frame().await {
+            let frame = frame.map_err(|error| self.protocol(error.to_string()))?;
+            if let Some(data) = frame.data_ref() {
+                out.write_all(data).await.map_err(ClientError::Output)?;
+                written += data.len() as u64;
+            }
+        }
+        out.flush().await.map_err(ClientError::Output)?;
+        Ok(written)
+    }
+
+    /// Revokes.
+    pub async fn revoke(&self, request: &RevocationRequest) -> Result<RevocationResponse, ClientError> {
+        self.post(path::REVOCATIONS, request).await
+    }
+
+    /// Rotates signing keys.
+    pub async fn rotate_keys(&self, request: &KeyRotationRequest) -> Result<KeyRotationResponse, ClientError> {
+        self.post(path::KEYS_ROTATE, request).await
+    }
+
+    /// What is running.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get(path::STATUS).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let response = self.send(Method::GET, path, Bytes::new()).await?;
+        self.read(&self.collect(response).await?)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, ClientError> {
+        let response = self.send(Method::POST, path, self.json(body)?).await?;
+        self.read(&self.collect(response).await?)
+    }
+
+    async fn post_unit(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), ClientError> {
+        let response = self.send(Method::POST, path, self.json(body)?).await?;
+        self.collect(response).await.map(drop)
+    }
+
+    fn json(&self, body: &impl Serialize) -> Result<Bytes, ClientError> {
+        serde_json::to_vec(body).map(Bytes::from).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    fn protocol(&self, why: impl Into<String>) -> ClientError {
+        ClientError::Protocol { endpoint: self.endpoint.to_string(), why: why.into() }
+    }
+
+    /// The response if it is a success, else the problem it describes.
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<http::Response<hyper::body::Incoming>, ClientError> {
+        let (host, authorization) = match &self.endpoint {
+            Endpoint::Socket(_) => ("localhost".to_owned(), None),
+            Endpoint::Tcp { server, token } => {
+                let bearer = token.expose_secret_str().map(|token| format!("Bearer {}", token.trim()));
+                let bearer = bearer.and_then(|text| http::HeaderValue::from_str(&text).ok());
+                let mut bearer =
+                    bearer.ok_or_else(|| self.protocol("the access token in the token file has characters that no token has"))?;
+                bearer.set_sensitive(true);
+                (connect::authority(server), Some(bearer))
+            }
+        };
+        let mut request = Request::builder().method(method).uri(path).header(http::header::HOST, host);
+        request = request.header(http::header::ACCEPT, "application/json, application/problem+json");
+        if !body.is_empty() {
+            request = request.header(http::header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(bearer) = authorization {
+            request = request.header(http::header::AUTHORIZATION, bearer);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.protocol(error.to_string()))?;
+
+        let unreachable = |source| ClientError::Unreachable { endpoint: self.endpoint.to_string(), source };
+        let stream = connect::connect(&self.endpoint).await.map_err(unreachable)?;
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|error| self.protocol(error.to_string()))?;
+        // The connection ends by itself when the response has been read; its error reaches the reader of the body too.
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        let response = sender.send_request(request).await.map_err(|error| self.protocol(error.to_string()))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.collect(response).await?;
+        let problem = serde_json::from_slice(&body).unwrap_or_else(|_| unexplained(status));
+        let problem = Box::new(problem);
+        Err(if status.is_client_error() { ClientError::Refused(problem) } else { ClientError::Server(problem) })
+    }
+
+    async fn collect(&self, response: http::Response<hyper::body::Incoming>) -> Result<Bytes, ClientError> {
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| self.protocol(error.to_string()))
+    }
+}
+
+/// An error without a readable problem document: something in between answered, or another server.
+fn unexplained(status: StatusCode) -> Problem {
+    let title = status.canonical_reason().unwrap_or("error");
+    Problem::new(status.as_u16(), "unexplained", title)
+        .with_detail(format!("the server answered {} {title} and said no more", status.as_u16()))
+}
+
+/// A key as one path segment: everything but unreserved characters is percent-encoded (RFC 3986 §2.3).
+fn escape(key: &str) -> String {
+    const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    // A segment of dots alone would be taken for a relative step.
+    let text = percent_encoding::utf8_percent_encode(key, SEGMENT).to_string();
+    if text.bytes().all(|b| b == b'.') { text.replace('.', "%2E") } else { text }
+}
+
+#[cfg(test)]
+mod tests;

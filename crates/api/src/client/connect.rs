@@ -1,0 +1,89 @@
+//! One connection to the admin API.
+
+use std::io;
+
+use mandate_core::Issuer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Endpoint;
+
+/// A connection, whatever it runs over.
+pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// `host[:port]` of an issuer, for the `Host` header.
+pub(super) fn authority(server: &Issuer) -> String {
+    let rest = server.as_str().split_once("://").map_or("", |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default().to_owned()
+}
+
+fn host_and_port(authority: &str, default: u16) -> (&str, u16) {
+    // The colons of an IPv6 address are inside its brackets.
+    let after_address = authority.rfind(']').map_or(0, |at| at + 1);
+    let colon = authority.get(after_address..).and_then(|rest| rest.rfind(':')).map(|at| after_address + at);
+    let (host, port) = match colon {
+        Some(at) => {
+            (authority.get(..at).unwrap_or_default(), authority.get(at + 1..).and_then(|port| port.parse().ok()).unwrap_or(default))
+        }
+        None => (authority, default),
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
+}
+
+/// Connects. Every error means that nobody who could be believed answered.
+pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Box<dyn Connection>> {
+    match endpoint {
+        Endpoint::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Endpoint::Tcp { server, .. } => {
+            let authority = authority(server);
+            // An `Issuer` has http on loopback only, so a token never crosses a network in clear.
+            if server.as_str().starts_with("http://") {
+                let (host, port) = host_and_port(&authority, 80);
+                return Ok(Box::new(TcpStream::connect((host, port)).await?));
+            }
+            let (host, port) = host_and_port(&authority, 443);
+            tls(host, TcpStream::connect((host, port)).await?).await
+        }
+    }
+}
+
+#[cfg(feature = "https")]
+async fn tls(host: &str, stream: TcpStream) -> io::Result<Box<dyn Connection>> {
+    use std::sync::Arc;
+
+    use rustls_platform_verifier::BuilderVerifierExt;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::ClientConfig;
+    use tokio_rustls::rustls::crypto::aws_lc_rs;
+    use tokio_rustls::rustls::pki_types::ServerName;
+
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
+    let config = builder.and_then(BuilderVerifierExt::with_platform_verifier).map_err(io::Error::other)?.with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    Ok(Box::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?))
+}
+
+#[cfg(not(feature = "https"))]
+#[expect(clippy::unused_async, reason = "the same signature as with TLS")]
+async fn tls(_host: &str, _stream: TcpStream) -> io::Result<Box<dyn Connection>> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this client was built without https"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{authority, host_and_port};
+
+    #[test]
+    fn finds_host_and_port() {
+        for (issuer, host, port) in [
+            ("https://m.example", "m.example", 443),
+            ("https://m.example:8443/tenant", "m.example", 8443),
+            ("https://[2001:db8::1]", "2001:db8::1", 443),
+            ("http://[::1]:8080", "::1", 8080),
+        ] {
+            let authority = authority(&issuer.parse().unwrap());
+            assert_eq!(host_and_port(&authority, 443), (host, port), "{issuer}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Entries back to items of the file, for `get` and `describe`.
+
+use mandate_core::Issuer;
+use mandate_core::registry::{ClientAuthentication, Entry, Permission};
+use mandate_core::{Scope, ScopeSet};
+
+use super::{
+    AgentItem, AuthenticationItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem, PersonItem, PolicyItem, RegistryFile,
+    ResourceItem, ToolItem,
+};
+use crate::admin::RegistryItem;
+
+fn list(scopes: &ScopeSet) -> Vec<Scope> {
+    scopes.iter().cloned().collect()
+}
+
+fn permissions(all: &[Permission]) -> Vec<PermissionItem> {
+    let item = |p: &Permission| PermissionItem { resource: p.resource.clone(), scopes: list(&p.scopes), lifetime: p.constraints.lifetime };
+    all.iter().map(item).collect()
+}
+
+impl RegistryItem {
+    /// The item that declares `entry`, with every default written out. `own` is the issuer of the embedded directory.
+    pub fn of(entry: &Entry, own: &Issuer) -> Self {
+        match entry {
+            Entry::Resource(x) => {
+                let tool = |t: &mandate_core::registry::Tool| ToolItem {
+                    name: t.name.clone(),
+                    scope: t.scope.clone(),
+                    destructive: t.destructive,
+                    egress: t.egress,
+                    untrusted_input: t.untrusted_input,
+                };
+                Self::Resource(ResourceItem {
+                    name: x.name.clone(),
+                    uri: x.uri.clone(),
+                    scopes: list(&x.scopes),
+                    tools: x.tools.iter().map(tool).collect(),
+                    agent: x.agent.clone(),
+                    client: x.client.clone(),
+                })
+            }
+            Entry::Person(x) => {
+                let foreign = x.id.iss != *own;
+                Self::Person(PersonItem {
+                    name: x.name.clone(),
+                    may: permissions(&x.may),
+                    issuer: foreign.then(|| x.id.iss.clone()),
+                    sub: foreign.then(|| x.id.sub.clone()),
+                    disabled: Some(x.disabled),
+                })
+            }
+            Entry::Agent(x) => Self::Agent(AgentItem {
+                name: x.name.clone(),
+                owner: x.owner.clone(),
+                purpose: x.purpose.clone(),
+                spiffe_id: Some(x.spiffe_id.clone()),
+                selectors: x.selectors.clone(),
+                ceiling: permissions(&x.ceiling),
+                chain_depth: Some(x.chain_depth),
+                state: Some(x.state),
+            }),
+            Entry::Client(x) => {
+                let (authentication, jwks) = match &x.authentication {
+                    ClientAuthentication::None => (AuthenticationItem::None, None),
+                    ClientAuthentication::ClientSecretBasic => (AuthenticationItem::ClientSecretBasic, None),
+                    ClientAuthentication::PrivateKeyJwt { jwks } => (AuthenticationItem::PrivateKeyJwt, Some(jwks.clone())),
+                };
+                let (id, redirect_uris, agents) = (x.id.clone(), x.redirect_uris.clone(), x.agents.clone());
+                Self::Client(ClientItem { id, redirect_uris, authentication, jwks, agents })
+            }
+            Entry::Issuer(x) => {
+                Self::Issuer(IssuerItem { url: x.url.clone(), audience: x.audience.clone(), subject_scope: x.subject_scope })
+            }
+            Entry::Grant(x) => Self::Grant(GrantItem {
+                name: None,
+                id: Some(x.id.clone()),
+                person: x.person.clone(),
+                agent: x.agent.clone(),
+                resource: x.resource.clone(),
+                scopes: list(&x.scopes),
+                expires: x.expires.map(Expiry::At),
+                max_uses: x.max_uses,
+                lifetime: x.constraints.lifetime,
+                revoked: Some(x.revoked),
+            }),
+            Entry::Policy(x) => Self::Policy(PolicyItem { name: x.name.clone(), source: x.source.clone() }),
+        }
+    }
+}
+
+impl RegistryFile {
+    /// The file that declares these items.
+    pub fn from_items(items: impl IntoIterator<Item = RegistryItem>) -> Self {
+        let mut file = Self::default();
+        for item in items {
+            match item {
+                RegistryItem::Resource(x) => file.resource.push(x),
+                RegistryItem::Person(x) => file.person.push(x),
+                RegistryItem::Agent(x) => file.agent.push(x),
+                RegistryItem::Client(x) => file.client.push(x),
+                RegistryItem::Issuer(x) => file.issuer.push(x),
+                RegistryItem::Grant(x) => file.grant.push(x),
+                RegistryItem::Policy(x) => file.policy.push(x),
+            }
+        }
+        file
+    }
+}

@@ -1,0 +1,357 @@
+//! Items of the file to validated entries: defaults, and everything that can be checked about one entry alone.
+
+use std::collections::HashSet;
+
+use mandate_core::constraint::Constraints;
+use mandate_core::registry::{
+    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Policy, Registry, Resource,
+    Tool, TrustedIssuer,
+};
+use mandate_core::scope::MAX_SCOPES;
+use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonId};
+use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, ResourceUri, Scope, ScopeSet, Timestamp, TrustDomain};
+use sha2::{Digest, Sha256};
+
+use super::{
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, RegistryFile, ResourceItem,
+};
+
+/// What the file leaves to the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The trust domain in which agents are named.
+    pub trust_domain: TrustDomain,
+    /// The issuer that names the people of the embedded directory.
+    pub issuer: Issuer,
+    /// The time at which the file is applied, from which spans count.
+    pub now: Timestamp,
+}
+
+/// The id of a grant that is given none: a digest of whom it concerns, so that applying it again finds it again.
+#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "34 characters of g, - and hex digits are an id by construction")]
+pub fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName, name: Option<&str>) -> GrantId {
+    let mut digest = Sha256::new();
+    for part in [person.as_str(), agent.as_str(), resource.as_str(), name.unwrap_or_default()] {
+        // The length in front keeps ("a", "bc") apart from ("ab", "c").
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    let mut text = String::from("g-");
+    for byte in digest.finalize().iter().take(16) {
+        use std::fmt::Write as _;
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.parse().expect("hexadecimal digits form an id")
+}
+
+/// An entry and where it stands in the file.
+pub(super) struct Declared {
+    /// The entry.
+    pub(super) entry: Entry,
+    /// Its JSON pointer.
+    pub(super) pointer: String,
+}
+
+impl RegistryFile {
+    /// Entries of one kind with the same name, and the like.
+    pub(super) fn duplicates(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut twice = |kind: &str, what: &str, keys: Vec<String>| {
+            let mut first: HashSet<String> = HashSet::new();
+            for (at, key) in keys.into_iter().enumerate() {
+                let detail = format!("a second {kind} {what}{key}");
+                if !first.insert(key) {
+                    let hint = if kind == "grant" { "; give each a `name` of its own" } else { "" };
+                    findings.push(Finding::new(format!("/{kind}/{at}"), format!("{detail}{hint}")));
+                }
+            }
+        };
+        let quoted = |text: &str| format!("`{text}`");
+        twice("resource", "named ", self.resource.iter().map(|x| quoted(x.name.as_str())).collect());
+        twice("person", "named ", self.person.iter().map(|x| quoted(x.name.as_str())).collect());
+        twice("agent", "named ", self.agent.iter().map(|x| quoted(x.name.as_str())).collect());
+        twice("client", "with the id ", self.client.iter().map(|x| quoted(x.id.as_str())).collect());
+        twice("issuer", "with the url ", self.issuer.iter().map(|x| quoted(x.url.as_str())).collect());
+        twice("policy", "named ", self.policy.iter().map(|x| quoted(x.name.as_str())).collect());
+        let grant = |x: &GrantItem| match (&x.id, &x.name) {
+            (Some(id), _) => format!("with the id `{id}`"),
+            (None, name) => {
+                let name = name.as_ref().map(|name| format!(", named `{name}`")).unwrap_or_default();
+                format!("of `{}` to `{}` on `{}`{name}", x.person, x.agent, x.resource)
+            }
+        };
+        twice("grant", "", self.grant.iter().map(grant).collect());
+        findings
+    }
+
+    /// Every item as an entry. What is wrong goes to `findings`; an item that is wrong is left out.
+    pub(super) fn declare(&self, current: &Registry, defaults: &Defaults, findings: &mut Vec<Finding>) -> (Vec<Declared>, Vec<String>) {
+        let mut all = Vec::new();
+        let mut notes = Vec::new();
+        let mut keep = |kind: &str, at: usize, made: Result<Entry, Finding>| match made {
+            Ok(entry) => all.push(Declared { entry, pointer: format!("/{kind}/{at}") }),
+            Err(finding) => findings.push(Finding::new(format!("/{kind}/{at}{}", finding.pointer), finding.detail)),
+        };
+        for (at, item) in self.resource.iter().enumerate() {
+            keep("resource", at, resource(item));
+        }
+        for (at, item) in self.person.iter().enumerate() {
+            keep("person", at, person(item, current, defaults));
+        }
+        for (at, item) in self.agent.iter().enumerate() {
+            keep("agent", at, agent(item, current, defaults));
+            if item.selectors.is_empty() {
+                notes.push(format!("agent `{}` has no selectors, so no process will be issued its identity", item.name));
+            }
+        }
+        for (at, item) in self.client.iter().enumerate() {
+            keep("client", at, client(item));
+        }
+        for (at, item) in self.issuer.iter().enumerate() {
+            keep("issuer", at, issuer(item, defaults));
+        }
+        for (at, item) in self.grant.iter().enumerate() {
+            let id = item.id.clone().unwrap_or_else(|| grant_id(&item.person, &item.agent, &item.resource, item.name.as_deref()));
+            let before = current.grant(&id);
+            if item.revoked.is_none() && before.is_some_and(|grant| grant.revoked) {
+                notes.push(format!(
+                    "the grant of `{}` to `{}` on `{}` stays revoked; to grant again, give it another `name`",
+                    item.person, item.agent, item.resource
+                ));
+            }
+            keep("grant", at, grant(item, id, before.map(|grant| &**grant), defaults));
+        }
+        for (at, item) in self.policy.iter().enumerate() {
+            keep("policy", at, Ok(Entry::Policy(Policy { name: item.name.clone(), source: item.source.clone() })));
+        }
+        (all, notes)
+    }
+}
+
+fn scopes(list: &[Scope], pointer: &str) -> Result<ScopeSet, Finding> {
+    if list.len() > MAX_SCOPES {
+        return Err(Finding::new(pointer, format!("more than {MAX_SCOPES} scopes")));
+    }
+    Ok(list.iter().cloned().collect())
+}
+
+fn constraints(lifetime: Option<Lifetime>, pointer: &str) -> Result<Constraints, Finding> {
+    if lifetime.is_some_and(|span| span.0.as_secs() == 0) {
+        return Err(Finding::new(format!("{pointer}/lifetime"), "a lifetime is at least 1s"));
+    }
+    Ok(Constraints { lifetime })
+}
+
+fn permissions(list: &[PermissionItem], pointer: &str) -> Result<Vec<Permission>, Finding> {
+    let mut made: Vec<Permission> = Vec::with_capacity(list.len());
+    for (at, item) in list.iter().enumerate() {
+        let here = format!("{pointer}/{at}");
+        if made.iter().any(|p| p.resource == item.resource) {
+            return Err(Finding::new(here, format!("a second permission on resource `{}`; write its scopes in one list", item.resource)));
+        }
+        let scopes = scopes(&item.scopes, &format!("{here}/scopes"))?;
+        made.push(Permission { resource: item.resource.clone(), scopes, constraints: constraints(item.lifetime, &here)? });
+    }
+    Ok(made)
+}
+
+fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
+    let known = scopes(&item.scopes, "/scopes")?;
+    let mut tools: Vec<Tool> = Vec::with_capacity(item.tools.len());
+    for (at, tool) in item.tools.iter().enumerate() {
+        if tool.name.is_empty() || tool.name.len() > 128 || tool.name.chars().any(char::is_control) {
+            return Err(Finding::new(
+                format!("/tools/{at}/name"),
+                "the name of a tool has 1 to 128 characters, none of them control characters",
+            ));
+        }
+        if tools.iter().any(|other| other.name == tool.name) {
+            return Err(Finding::new(format!("/tools/{at}"), format!("a second tool named `{}`", tool.name)));
+        }
+        if !known.contains(&tool.scope) {
+            let detail = format!("tool `{}` needs the scope `{}`, which resource `{}` does not have", tool.name, tool.scope, item.name);
+            return Err(Finding::new(format!("/tools/{at}/scope"), detail));
+        }
+        tools.push(Tool {
+            name: tool.name.clone(),
+            scope: tool.scope.clone(),
+            destructive: tool.destructive,
+            egress: tool.egress,
+            untrusted_input: tool.untrusted_input,
+        });
+    }
+    let (name, uri) = (item.name.clone(), item.uri.clone());
+    Ok(Entry::Resource(Resource { name, uri, scopes: known, tools, agent: item.agent.clone(), client: item.client.clone() }))
+}
+
+fn person(item: &PersonItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {
+    let iss = item.issuer.clone().unwrap_or_else(|| defaults.issuer.clone());
+    let sub = item.sub.clone().unwrap_or_else(|| item.name.as_str().to_owned());
+    if sub.is_empty() || sub.len() > MAX_SUBJECT_LEN || sub.chars().any(char::is_control) {
+        return Err(Finding::new("/sub", format!("a sub has 1 to {MAX_SUBJECT_LEN} bytes and no control characters")));
+    }
+    if iss == defaults.issuer && sub != item.name.as_str() {
+        // The embedded directory knows people by name; a second spelling would let one person be named as another.
+        return Err(Finding::new("/sub", format!("`sub` of person `{}` of the embedded directory is the name; leave it out", item.name)));
+    }
+    let disabled = item.disabled.unwrap_or_else(|| current.person(&item.name).is_some_and(|before| before.disabled));
+    let may = permissions(&item.may, "/may")?;
+    Ok(Entry::Person(Person { name: item.name.clone(), id: PersonId { iss, sub }, may, disabled }))
+}
+
+fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {
+    if item.purpose.trim().is_empty() || item.purpose.len() > 1024 || item.purpose.chars().any(char::is_control) {
+        return Err(Finding::new("/purpose", format!("say in 1 to 1024 characters, on one line, what agent `{}` is for", item.name)));
+    }
+    let spiffe_id = match &item.spiffe_id {
+        Some(id) => id.clone(),
+        None => defaults
+            .trust_domain
+            .member(&format!("/agent/{}", item.name))
+            .map_err(|error| Finding::new("/name", format!("no SPIFFE ID can be made from the name: {error}")))?,
+    };
+    if !spiffe_id.is_member_of(&defaults.trust_domain) {
+        let detail = format!("`{spiffe_id}` is not in the trust domain `{}` of this server", defaults.trust_domain);
+        return Err(Finding::new("/spiffe_id", detail));
+    }
+    if spiffe_id.path().is_empty() || spiffe_id.path() == "/node" || spiffe_id.path().starts_with("/node/") {
+        let detail = format!("`{spiffe_id}` cannot be an agent's: the trust domain's own ID and IDs below /node belong to the server");
+        return Err(Finding::new("/spiffe_id", detail));
+    }
+    for (at, selector) in item.selectors.iter().enumerate() {
+        check_selector(selector).map_err(|why| Finding::new(format!("/selectors/{at}"), format!("selector {selector:?}: {why}")))?;
+    }
+    let mut selectors = item.selectors.clone();
+    selectors.sort();
+    selectors.dedup();
+    let chain_depth = item.chain_depth.unwrap_or(DEFAULT_CHAIN_DEPTH);
+    if chain_depth == 0 || usize::from(chain_depth) > MAX_PARSED_DEPTH {
+        return Err(Finding::new("/chain_depth", format!("a chain has 1 to {MAX_PARSED_DEPTH} actors")));
+    }
+    let before = current.agent(&item.name).map(|agent| agent.state);
+    let state = match (before, item.state) {
+        (Some(AgentState::Contained), Some(wish)) if !matches!(wish, AgentState::Contained | AgentState::Retired) => {
+            let detail = format!("agent `{}` is contained; only closing its incident makes it {} again", item.name, wish.as_str());
+            return Err(Finding::new("/state", detail));
+        }
+        (Some(AgentState::Retired), Some(wish)) if wish != AgentState::Retired => {
+            let detail = format!("agent `{}` is retired for good; give the new agent another name", item.name);
+            return Err(Finding::new("/state", detail));
+        }
+        (before, wish) => wish.or(before).unwrap_or(AgentState::Active),
+    };
+    Ok(Entry::Agent(Agent {
+        name: item.name.clone(),
+        owner: item.owner.clone(),
+        purpose: item.purpose.clone(),
+        spiffe_id,
+        selectors,
+        ceiling: permissions(&item.ceiling, "/ceiling")?,
+        chain_depth,
+        state,
+    }))
+}
+
+/// A selector is `unix:` and what the node measures of a process. A misspelt one would never match, silently.
+fn check_selector(selector: &str) -> Result<(), &'static str> {
+    const FORMS: &str = "use unix:uid:<number>, unix:gid:<number>, unix:path:<absolute path> or unix:sha256:<64 hex digits in lower case>";
+    let (kind, value) = selector.strip_prefix("unix:").and_then(|rest| rest.split_once(':')).ok_or(FORMS)?;
+    let number = || value.parse::<u32>().is_ok_and(|n| n.to_string() == value);
+    let fine = match kind {
+        "uid" | "gid" => number(),
+        "path" => value.starts_with('/') && value.len() <= 4096 && !value.chars().any(char::is_control),
+        "sha256" => value.len() == 64 && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+        _ => false,
+    };
+    if fine { Ok(()) } else { Err(FORMS) }
+}
+
+fn client(item: &ClientItem) -> Result<Entry, Finding> {
+    for (at, uri) in item.redirect_uris.iter().enumerate() {
+        // The rules of a resource's identifier are those of RFC 6749 §3.1.2 and RFC 8252 §8.3: absolute, no fragment,
+        // https or loopback; and one normal form, because redirect URIs are compared as text (RFC 9700 §2.1).
+        uri.parse::<ResourceUri>()
+            .map_err(|error| Finding::new(format!("/redirect_uris/{at}"), format!("redirect URI {uri:?}: {error}")))?;
+    }
+    let authentication = match (item.authentication, &item.jwks) {
+        (AuthenticationItem::None, None) => ClientAuthentication::None,
+        (AuthenticationItem::ClientSecretBasic, None) => ClientAuthentication::ClientSecretBasic,
+        (AuthenticationItem::PrivateKeyJwt, Some(jwks)) => {
+            check_jwks(jwks).map_err(|why| Finding::new("/jwks", format!("the keys of client `{}`: {why}", item.id)))?;
+            ClientAuthentication::PrivateKeyJwt { jwks: jwks.clone() }
+        }
+        (AuthenticationItem::PrivateKeyJwt, None) => {
+            return Err(Finding::new(
+                "/authentication",
+                format!("client `{}` authenticates by private_key_jwt but has no `jwks`", item.id),
+            ));
+        }
+        (_, Some(_)) => {
+            return Err(Finding::new("/jwks", format!("`jwks` of client `{}` needs authentication = \"private_key_jwt\"", item.id)));
+        }
+    };
+    Ok(Entry::Client(Client {
+        id: item.id.clone(),
+        redirect_uris: item.redirect_uris.clone(),
+        authentication,
+        agents: item.agents.clone(),
+    }))
+}
+
+/// The shape of a JWK Set of public keys (RFC 7517 §5). The keys themselves are checked by the server.
+fn check_jwks(text: &str) -> Result<(), &'static str> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| "not JSON")?;
+    let keys = value.get("keys").and_then(serde_json::Value::as_array).ok_or("not a JWK Set: it has no array `keys`")?;
+    if keys.is_empty() {
+        return Err("there is none");
+    }
+    for key in keys {
+        if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|member| key.get(member).is_some()) {
+            return Err("one of them is a private or secret key; a registry holds public keys only");
+        }
+    }
+    Ok(())
+}
+
+fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
+    if item.url == defaults.issuer {
+        return Err(Finding::new("/url", format!("`{}` is this server itself; its own tokens are trusted already", item.url)));
+    }
+    if item.audience.is_empty() || item.audience.len() > 2048 || item.audience.chars().any(char::is_control) {
+        return Err(Finding::new("/audience", "an audience has 1 to 2048 bytes and no control characters"));
+    }
+    let (url, audience) = (item.url.clone(), item.audience.clone());
+    Ok(Entry::Issuer(TrustedIssuer { url, audience, subject_scope: item.subject_scope }))
+}
+
+fn grant(item: &GrantItem, id: GrantId, before: Option<&Grant>, defaults: &Defaults) -> Result<Entry, Finding> {
+    let scopes = scopes(&item.scopes, "/scopes")?;
+    if scopes.is_empty() {
+        return Err(Finding::new("/scopes", "a grant has at least one scope"));
+    }
+    if item.max_uses == Some(0) {
+        return Err(Finding::new("/max_uses", "max_uses is at least 1; leave it out for no limit"));
+    }
+    if let Some(before) = before {
+        let same = before.person == item.person && before.agent == item.agent && before.resource == item.resource;
+        if !same {
+            let detail = format!("the grant with the id `{id}` is of `{}` to `{}` on `{}`", before.person, before.agent, before.resource);
+            return Err(Finding::new("/id", detail));
+        }
+        if before.revoked && item.revoked == Some(false) {
+            return Err(Finding::new("/revoked", "a revoked grant stays revoked; give the new grant another `name`"));
+        }
+    }
+    Ok(Entry::Grant(Grant {
+        id,
+        person: item.person.clone(),
+        agent: item.agent.clone(),
+        resource: item.resource.clone(),
+        scopes,
+        constraints: constraints(item.lifetime, "")?,
+        expires: item.expires.map(|expires| expires.resolve(defaults.now, before.and_then(|grant| grant.expires))),
+        max_uses: item.max_uses,
+        revoked: item.revoked.unwrap_or_else(|| before.is_some_and(|grant| grant.revoked)),
+    }))
+}

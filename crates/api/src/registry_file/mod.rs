@@ -1,0 +1,279 @@
+//! The registry file: what an operator declares, as TOML on disk and as JSON on the admin API.
+//!
+//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. [`RegistryFile::plan`] compares it with what is
+//! declared already and gives every change, or every reason why nothing may change: it is all or nothing.
+
+mod convert;
+mod entries;
+mod expiry;
+mod parse;
+mod plan;
+mod references;
+mod suggest;
+
+use mandate_core::registry::{AgentState, SubjectScope};
+use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope, SpiffeId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use entries::{Defaults, grant_id};
+pub use expiry::Expiry;
+pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
+pub use plan::{Finding, Plan, PlannedChange};
+
+/// A whole registry file. Every section is a list; the order of entries means nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryFile {
+    /// Protected APIs and MCP servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource: Vec<ResourceItem>,
+    /// People of the embedded directory and of trusted issuers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub person: Vec<PersonItem>,
+    /// Agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agent: Vec<AgentItem>,
+    /// OAuth clients that are not agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client: Vec<ClientItem>,
+    /// Trusted identity providers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuer: Vec<IssuerItem>,
+    /// Standing permissions of people for agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grant: Vec<GrantItem>,
+    /// Cedar policies, evaluated together with the built-in ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<PolicyItem>,
+}
+
+/// `[[resource]]`: a protected API or MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceItem {
+    /// Its name in the registry.
+    #[schema(value_type = String, example = "crm")]
+    pub name: ResourceName,
+    /// Its identifier: the `resource` parameter of an exchange and the `aud` of a token, compared bytewise.
+    #[schema(value_type = String, example = "https://crm.acme.example")]
+    pub uri: ResourceUri,
+    /// The scopes it understands.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub scopes: Vec<Scope>,
+    /// Its tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolItem>,
+    /// The agent that serves this resource, if an agent does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub agent: Option<AgentName>,
+    /// The client as which it authenticates at the introspection endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub client: Option<ClientId>,
+}
+
+/// One operation of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToolItem {
+    /// Its name, unique within the resource.
+    pub name: String,
+    /// The scope it needs; one of the resource's.
+    #[schema(value_type = String)]
+    pub scope: Scope,
+    /// It deletes or changes what cannot be restored.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub destructive: bool,
+    /// It sends data out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub egress: bool,
+    /// It reads input that others may have written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub untrusted_input: bool,
+}
+
+/// Scopes on one resource, in `may` of a person and `ceiling` of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PermissionItem {
+    /// On which resource.
+    #[schema(value_type = String)]
+    pub resource: ResourceName,
+    /// Which of its scopes.
+    #[schema(value_type = Vec<String>)]
+    pub scopes: Vec<Scope>,
+    /// The longest a token under this may live, such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "5m")]
+    pub lifetime: Option<Lifetime>,
+}
+
+/// `[[person]]`: a person of the embedded directory, or of a trusted issuer. The password is set apart from the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonItem {
+    /// The name in the registry, and for the embedded directory the `sub`.
+    #[schema(value_type = String, example = "riley")]
+    pub name: PersonName,
+    /// What the person may do, and so at most delegate.
+    #[serde(default)]
+    pub may: Vec<PermissionItem>,
+    /// The trusted issuer that names the person. Absent: the embedded directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub issuer: Option<Issuer>,
+    /// The person's `sub` at that issuer. Absent: the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// A disabled person can neither log in nor be acted for. Absent: as it is, and for a new person `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
+/// `[[agent]]`: a piece of software that acts for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentItem {
+    /// Its name.
+    #[schema(value_type = String, example = "support-agent")]
+    pub name: AgentName,
+    /// The person who answers for it.
+    #[schema(value_type = String)]
+    pub owner: PersonName,
+    /// What it is for.
+    pub purpose: String,
+    /// Its identity. Absent: `spiffe://<trust domain>/agent/<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub spiffe_id: Option<SpiffeId>,
+    /// What a process must show, all of them, to be issued the identity. None: no process ever is.
+    #[serde(default)]
+    #[schema(example = json!(["unix:uid:1000"]))]
+    pub selectors: Vec<String>,
+    /// The most it may ever be given. Nothing listed is nothing.
+    #[serde(default)]
+    pub ceiling: Vec<PermissionItem>,
+    /// The deepest chain in which it may be the outermost actor; 1 to 16. Absent: 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_depth: Option<u8>,
+    /// Whether it may act. Absent: as it is, and for a new agent `active`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "active")]
+    pub state: Option<AgentState>,
+}
+
+/// How a client proves who it is, in files and on the wire (the names of OAuth's `token_endpoint_auth_method`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthenticationItem {
+    /// A public client: nothing but PKCE.
+    #[default]
+    None,
+    /// A secret, set apart from the file.
+    ClientSecretBasic,
+    /// A signed assertion, checked with the keys in `jwks`.
+    PrivateKeyJwt,
+}
+
+/// `[[client]]`: an OAuth client that is not an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientItem {
+    /// Its id.
+    #[schema(value_type = String, example = "support-app")]
+    pub id: ClientId,
+    /// Where the browser may be sent back to; compared exactly, the port exempt on loopback addresses.
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
+    /// How it authenticates.
+    #[serde(default)]
+    pub authentication: AuthenticationItem,
+    /// Its public keys, a JWK Set as JSON text; with `private_key_jwt` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// The agents whose actor tokens it may present. Empty: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub agents: Vec<AgentName>,
+}
+
+/// `[[issuer]]`: somebody else's identity provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerItem {
+    /// Its issuer identifier.
+    #[schema(value_type = String, example = "https://login.acme.example")]
+    pub url: Issuer,
+    /// What its tokens must be addressed to.
+    pub audience: String,
+    /// Whether its tokens' scopes bound what is delegated from them (`token`, the default) or the tokens prove only who
+    /// the person is (`identity_only`).
+    #[serde(default = "subject_scope_of_the_token")]
+    #[schema(value_type = String, example = "token")]
+    pub subject_scope: SubjectScope,
+}
+
+/// `[[grant]]`: a person's standing permission for an agent on a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantItem {
+    /// Tells several grants of one person to one agent on one resource apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its id. Absent: made from person, agent, resource and name, so that it stays the same when applied again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub id: Option<GrantId>,
+    /// Who grants.
+    #[schema(value_type = String)]
+    pub person: PersonName,
+    /// To which agent.
+    #[schema(value_type = String)]
+    pub agent: AgentName,
+    /// On which resource.
+    #[schema(value_type = String)]
+    pub resource: ResourceName,
+    /// Which of its scopes.
+    #[schema(value_type = Vec<String>)]
+    pub scopes: Vec<Scope>,
+    /// Until when: a time, or a span from the first time it is applied. Absent: until revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "2027-01-31T00:00:00Z")]
+    pub expires: Option<Expiry>,
+    /// How many mandates it may yield. Absent: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u64>,
+    /// The longest a token under this may live, such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "5m")]
+    pub lifetime: Option<Lifetime>,
+    /// Revoked for good. Absent: as it is. Once `true` it stays so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<bool>,
+}
+
+/// `[[policy]]`: one Cedar policy text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyItem {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: PolicyName,
+    /// Cedar source.
+    pub source: String,
+}
+
+fn subject_scope_of_the_token() -> SubjectScope {
+    SubjectScope::Token
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde's skip_serializing_if calls")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[cfg(test)]
+mod tests;

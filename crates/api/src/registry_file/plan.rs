@@ -1,0 +1,196 @@
+//! What applying a file would change: every change, or every reason against it.
+
+use std::collections::{HashMap, HashSet};
+
+use mandate_core::registry::{AgentState, Entry, Kind, Registry};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Defaults, RegistryFile, references};
+use crate::admin::{ApplyResponse, Change, ChangeItem, kind_name};
+
+/// One reason why a file is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// Where, as a JSON pointer (RFC 6901) into the file; empty if it is about something outside the file.
+    #[schema(example = "/agent/0/owner")]
+    pub pointer: String,
+    /// What is wrong, with the name of the offender.
+    pub detail: String,
+}
+
+impl Finding {
+    pub(super) fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// One entry before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedChange {
+    /// As it is; `None` for a new entry.
+    pub before: Option<Entry>,
+    /// As it will be; `None` for one that is removed.
+    pub after: Option<Entry>,
+}
+
+impl PlannedChange {
+    /// The kind of the entry.
+    pub fn kind(&self) -> Option<Kind> {
+        self.after.as_ref().or(self.before.as_ref()).map(Entry::kind)
+    }
+
+    /// The key of the entry.
+    pub fn key(&self) -> &str {
+        self.after.as_ref().or(self.before.as_ref()).map_or("", Entry::key)
+    }
+
+    /// What happens to it.
+    pub fn change(&self) -> Change {
+        match (&self.before, &self.after) {
+            (None, _) => Change::Created,
+            (Some(_), None) => Change::Removed,
+            (Some(_), Some(_)) => Change::Changed,
+        }
+    }
+
+    /// The members that differ, in alphabetical order. Empty unless it is a change of an entry that stays.
+    pub fn fields(&self) -> Vec<String> {
+        let (Some(before), Some(after)) = (&self.before, &self.after) else { return Vec::new() };
+        let value = |entry: &Entry| match serde_json::to_value(entry) {
+            Ok(serde_json::Value::Object(mut members)) => members.remove("value").unwrap_or_default(),
+            _ => serde_json::Value::Null,
+        };
+        let (before, after) = (value(before), value(after));
+        let names = |v: &serde_json::Value| v.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let mut fields: Vec<String> =
+            names(&before).into_iter().chain(names(&after)).filter(|key| before.get(key) != after.get(key)).collect();
+        fields.sort();
+        fields.dedup();
+        fields
+    }
+}
+
+/// Everything that applying a file changes. Entries that stay as they are are only counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes: what is created or changed in an order in which every reference points backwards, then removals.
+    pub changes: Vec<PlannedChange>,
+    /// How many entries of the file are so already.
+    pub unchanged: usize,
+    /// What the operator should know although it is no error.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The entries to put.
+    pub fn puts(&self) -> impl Iterator<Item = &Entry> {
+        self.changes.iter().filter_map(|change| change.after.as_ref())
+    }
+
+    /// The entries to remove.
+    pub fn removals(&self) -> impl Iterator<Item = &Entry> {
+        self.changes.iter().filter(|change| change.after.is_none()).filter_map(|change| change.before.as_ref())
+    }
+
+    /// The answer of the admin API.
+    pub fn to_response(&self, dry_run: bool) -> ApplyResponse {
+        let changes = self
+            .changes
+            .iter()
+            .filter_map(|change| {
+                let kind = kind_name(change.kind()?).to_owned();
+                Some(ChangeItem { kind, name: change.key().to_owned(), change: change.change(), fields: change.fields() })
+            })
+            .collect();
+        ApplyResponse { dry_run, changes, unchanged: self.unchanged as u64, notes: self.notes.clone() }
+    }
+}
+
+impl RegistryFile {
+    /// Compares the file with the registry.
+    ///
+    /// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay, as
+    /// history. On error nothing may be applied; all findings are given at once.
+    pub fn plan(&self, current: &Registry, defaults: &Defaults, prune: bool) -> Result<Plan, Vec<Finding>> {
+        let mut findings = self.duplicates();
+        let (declared, mut notes) = self.declare(current, defaults, &mut findings);
+        let mut removals = Vec::new();
+        if prune {
+            let kept: HashSet<(Kind, &str)> = declared.iter().map(|d| (d.entry.kind(), d.entry.key())).collect();
+            for entry in current.entries() {
+                if kept.contains(&(entry.kind(), entry.key())) || is_history(&entry) {
+                    continue;
+                }
+                match &entry {
+                    Entry::Agent(agent) if agent.state == AgentState::Contained => findings.push(Finding::new(
+                        "",
+                        format!(
+                            "agent `{}` is contained and cannot be removed before its incident is closed; keep it in the file",
+                            agent.name
+                        ),
+                    )),
+                    _ => removals.push(entry),
+                }
+            }
+        }
+        findings.extend(references::check(&declared, current, &removals, defaults));
+        if !findings.is_empty() {
+            return Err(findings);
+        }
+        notes.extend(references::notes(&declared));
+
+        let mut plan = Plan { notes, ..Plan::default() };
+        let mut puts = Vec::new();
+        let existing: HashMap<(Kind, String), Entry> =
+            declared.iter().filter_map(|d| find(current, &d.entry)).map(|e| ((e.kind(), e.key().to_owned()), e)).collect();
+        for item in declared {
+            let before = existing.get(&(item.entry.kind(), item.entry.key().to_owned())).cloned();
+            if before.as_ref() == Some(&item.entry) {
+                plan.unchanged += 1;
+            } else {
+                puts.push(PlannedChange { before, after: Some(item.entry) });
+            }
+        }
+        // Kinds are ordered so that what is referred to comes first: resources and people, then agents, then grants.
+        puts.sort_by(|a, b| (a.kind(), a.key()).cmp(&(b.kind(), b.key())));
+        removals.sort_by(|a, b| (b.kind(), b.key()).cmp(&(a.kind(), a.key())));
+        plan.changes = puts;
+        plan.changes.extend(removals.into_iter().map(|entry| PlannedChange { before: Some(entry), after: None }));
+        Ok(plan)
+    }
+
+    /// The file alone as entries, as if nothing were declared yet.
+    pub fn into_entries(self, defaults: &Defaults) -> Result<Vec<Entry>, Vec<Finding>> {
+        let plan = self.plan(&Registry::default(), defaults, false)?;
+        Ok(plan.changes.into_iter().filter_map(|change| change.after).collect())
+    }
+}
+
+/// What stays in the registry for good: the names of retired agents are never given to another, and revoked grants
+/// explain old records.
+pub(super) fn is_history(entry: &Entry) -> bool {
+    match entry {
+        Entry::Agent(agent) => agent.state == AgentState::Retired,
+        Entry::Grant(grant) => grant.revoked,
+        _ => false,
+    }
+}
+
+/// The registry's entry of the same kind and key.
+fn find(registry: &Registry, like: &Entry) -> Option<Entry> {
+    match like {
+        Entry::Resource(x) => registry.resource(&x.name).map(|x| Entry::Resource((**x).clone())),
+        Entry::Person(x) => registry.person(&x.name).map(|x| Entry::Person((**x).clone())),
+        Entry::Agent(x) => registry.agent(&x.name).map(|x| Entry::Agent((**x).clone())),
+        Entry::Client(x) => registry.client(&x.id).map(|x| Entry::Client((**x).clone())),
+        Entry::Issuer(x) => registry.issuer(&x.url).map(|x| Entry::Issuer((**x).clone())),
+        Entry::Grant(x) => registry.grant(&x.id).map(|x| Entry::Grant((**x).clone())),
+        Entry::Policy(x) => registry.policies().find(|p| p.name == x.name).map(|x| Entry::Policy((**x).clone())),
+    }
+}

@@ -1,0 +1,203 @@
+//! Whether every name that an entry mentions exists, and every identifier that must be unique is.
+
+use std::collections::{HashMap, HashSet};
+
+use mandate_core::registry::{Agent, Client, Entry, Grant, Kind, Permission, Person, Registry, Resource, TrustedIssuer};
+use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
+
+use super::entries::Declared;
+use super::plan::is_history;
+use super::suggest::nearest;
+use super::{Defaults, Finding};
+
+/// The registry as it will be: what is declared now, over what was there, without what is removed.
+struct After<'a> {
+    declared: HashMap<(Kind, &'a str), &'a Entry>,
+    removed: HashSet<(Kind, &'a str)>,
+    current: &'a Registry,
+}
+
+macro_rules! lookup {
+    ($name:ident, $key:ty, $kind:ident, $value:ty) => {
+        fn $name(&self, key: &$key) -> Option<&$value> {
+            match self.declared.get(&(Kind::$kind, key.as_str())) {
+                Some(Entry::$kind(found)) => Some(found),
+                _ if self.removed.contains(&(Kind::$kind, key.as_str())) => None,
+                _ => self.current.$name(key).map(|found| &**found),
+            }
+        }
+    };
+}
+
+impl After<'_> {
+    lookup!(resource, ResourceName, Resource, Resource);
+    lookup!(person, PersonName, Person, Person);
+    lookup!(agent, AgentName, Agent, Agent);
+    lookup!(client, ClientId, Client, Client);
+    lookup!(issuer, Issuer, Issuer, TrustedIssuer);
+
+    /// Whether the entry of that kind and key is left as it was.
+    fn untouched(&self, kind: Kind, key: &str) -> bool {
+        !self.declared.contains_key(&(kind, key)) && !self.removed.contains(&(kind, key))
+    }
+
+    fn unknown(&self, kind: Kind, word: &str, key: &str) -> String {
+        let declared = self.declared.keys().filter(|(k, _)| *k == kind).map(|(_, key)| *key);
+        match nearest(key, declared) {
+            Some(meant) => format!("{word} `{key}` is not declared; did you mean `{meant}`?"),
+            None => format!("{word} `{key}` is not declared"),
+        }
+    }
+}
+
+/// Checks the declared entries, and if something was removed or narrowed, also the entries that stay as they were.
+pub(super) fn check(declared: &[Declared], current: &Registry, removals: &[Entry], defaults: &Defaults) -> Vec<Finding> {
+    let after = After {
+        declared: declared.iter().map(|d| ((d.entry.kind(), d.entry.key()), &d.entry)).collect(),
+        removed: removals.iter().map(|entry| (entry.kind(), entry.key())).collect(),
+        current,
+    };
+    let mut findings = Vec::new();
+    for item in declared {
+        for (at, detail) in dangling(&item.entry, &after, defaults) {
+            findings.push(Finding::new(format!("{}{at}", item.pointer), detail));
+        }
+    }
+    let narrowed = declared.iter().any(|d| match &d.entry {
+        Entry::Resource(x) => current.resource(&x.name).is_some_and(|before| !before.scopes.is_subset(&x.scopes)),
+        _ => false,
+    });
+    if narrowed || !removals.is_empty() {
+        for entry in current.entries() {
+            if after.untouched(entry.kind(), entry.key()) {
+                let who = format!("{} `{}`", crate::admin::kind_name(entry.kind()), entry.key());
+                findings.extend(
+                    dangling(&entry, &after, defaults)
+                        .into_iter()
+                        .map(|(_, detail)| Finding::new("", format!("{who}, which stays, mentions: {detail}"))),
+                );
+            }
+        }
+    }
+    findings.extend(collisions(declared, &after));
+    findings
+}
+
+/// The pointers below an entry, and what they mention that does not exist.
+fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    if is_history(entry) {
+        return found;
+    }
+    match entry {
+        Entry::Resource(x) => {
+            if let Some(agent) = x.agent.as_ref().filter(|name| after.agent(name).is_none()) {
+                found.push(("/agent".to_owned(), after.unknown(Kind::Agent, "agent", agent.as_str())));
+            }
+            if let Some(client) = x.client.as_ref().filter(|id| after.client(id).is_none()) {
+                found.push(("/client".to_owned(), after.unknown(Kind::Client, "client", client.as_str())));
+            }
+        }
+        Entry::Person(x) => {
+            if x.id.iss != defaults.issuer && after.issuer(&x.id.iss).is_none() {
+                found.push(("/issuer".to_owned(), after.unknown(Kind::Issuer, "issuer", x.id.iss.as_str())));
+            }
+            found.extend(permissions(&x.may, "/may", after));
+        }
+        Entry::Agent(x) => {
+            if after.person(&x.owner).is_none() {
+                found.push(("/owner".to_owned(), after.unknown(Kind::Person, "person", x.owner.as_str())));
+            }
+            found.extend(permissions(&x.ceiling, "/ceiling", after));
+        }
+        Entry::Client(x) => {
+            for (at, agent) in x.agents.iter().enumerate().filter(|(_, name)| after.agent(name).is_none()) {
+                found.push((format!("/agents/{at}"), after.unknown(Kind::Agent, "agent", agent.as_str())));
+            }
+        }
+        Entry::Grant(x) => {
+            if after.person(&x.person).is_none() {
+                found.push(("/person".to_owned(), after.unknown(Kind::Person, "person", x.person.as_str())));
+            }
+            if after.agent(&x.agent).is_none() {
+                found.push(("/agent".to_owned(), after.unknown(Kind::Agent, "agent", x.agent.as_str())));
+            }
+            found.extend(on_resource(&x.resource, &x.scopes, "", after));
+        }
+        Entry::Issuer(_) | Entry::Policy(_) => {}
+    }
+    found
+}
+
+fn permissions(list: &[Permission], pointer: &str, after: &After<'_>) -> Vec<(String, String)> {
+    list.iter().enumerate().flat_map(|(at, p)| on_resource(&p.resource, &p.scopes, &format!("{pointer}/{at}"), after)).collect()
+}
+
+fn on_resource(name: &ResourceName, scopes: &ScopeSet, pointer: &str, after: &After<'_>) -> Vec<(String, String)> {
+    let Some(resource) = after.resource(name) else {
+        return vec![(format!("{pointer}/resource"), after.unknown(Kind::Resource, "resource", name.as_str()))];
+    };
+    let missing = scopes.iter().filter(|scope| !resource.scopes.contains(scope));
+    missing
+        .map(|scope| {
+            let detail = match nearest(scope.as_str(), resource.scopes.iter().map(mandate_core::Scope::as_str)) {
+                Some(meant) => format!("resource `{name}` has no scope `{scope}`; did you mean `{meant}`?"),
+                None => format!("resource `{name}` has no scope `{scope}`"),
+            };
+            (format!("{pointer}/scopes"), detail)
+        })
+        .collect()
+}
+
+/// Two entries of one kind that claim the same identifier on the wire.
+fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut claimed: HashMap<(Kind, String), &str> = HashMap::new();
+    for item in declared {
+        let (member, id, holder) = match &item.entry {
+            Entry::Resource(x) => ("/uri", x.uri.as_str().to_owned(), after.current.resource_by_uri(&x.uri).map(|r| r.name.as_str())),
+            Entry::Person(x) => ("", x.id.to_string(), after.current.person_by_id(&x.id).map(|p| p.name.as_str())),
+            Entry::Agent(x) => {
+                ("/spiffe_id", x.spiffe_id.as_str().to_owned(), after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()))
+            }
+            Entry::Client(_) | Entry::Issuer(_) | Entry::Grant(_) | Entry::Policy(_) => continue,
+        };
+        let (kind, key) = (item.entry.kind(), item.entry.key());
+        let stays = holder.filter(|name| *name != key && after.untouched(kind, name));
+        let other = claimed.insert((kind, id.clone()), key).or(stays);
+        if let Some(other) = other.filter(|other| *other != key) {
+            let word = crate::admin::kind_name(kind);
+            findings.push(Finding::new(format!("{}{member}", item.pointer), format!("{word} `{other}` is `{id}` already")));
+        }
+    }
+    findings
+}
+
+/// What is allowed but surely not meant: a grant of what can never be used.
+pub(super) fn notes(declared: &[Declared]) -> Vec<String> {
+    let of = |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
+    // Only looked for in files that a person can have written; the search is quadratic.
+    if declared.len() > 1000 {
+        return Vec::new();
+    }
+    let mut notes = Vec::new();
+    for grant in declared.iter().filter_map(|d| match &d.entry {
+        Entry::Grant(grant) if !grant.revoked => Some(grant),
+        _ => None,
+    }) {
+        if let Some(Entry::Agent(agent)) = of(Kind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry) {
+            notes.extend(unused(grant, &agent.ceiling, &format!("the ceiling of `{}`", agent.name)));
+        }
+        if let Some(Entry::Person(person)) = of(Kind::Person, grant.person.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry) {
+            notes.extend(unused(grant, &person.may, &format!("what `{}` may do", person.name)));
+        }
+    }
+    notes
+}
+
+fn unused(grant: &Grant, bound: &[Permission], whose: &str) -> Option<String> {
+    let within = bound.iter().find(|p| p.resource == grant.resource).map(|p| p.scopes.clone()).unwrap_or_default();
+    let beyond = grant.scopes.filter(|scope| !within.contains(scope));
+    let parties = format!("the grant of `{}` to `{}` on `{}`", grant.person, grant.agent, grant.resource);
+    (!beyond.is_empty()).then(|| format!("{parties} has `{beyond}`, which {whose} does not: it will not be given"))
+}

@@ -1,0 +1,441 @@
+use mandate_core::registry::{AgentState, Entry, Kind, Registry};
+use mandate_core::{Lifetime, Timestamp};
+
+use super::{Defaults, Expiry, Finding, Plan, RegistryFile, grant_id, locate, parse};
+use crate::admin::{Change, RegistryItem};
+
+/// The example that the documentation shows.
+const EXAMPLE: &str = r#"
+[[resource]]
+name   = "crm"
+uri    = "http://127.0.0.1:9100"
+scopes = ["read:cases", "write:case_comments", "write:opportunities", "send:mail"]
+tools  = [{ name = "close_opportunity", scope = "write:opportunities", destructive = true }]
+
+[[person]]
+name = "riley"
+may  = [{ resource = "crm", scopes = ["read:cases", "write:case_comments", "write:opportunities"] }]
+
+[[agent]]
+name      = "support-agent"
+owner     = "riley"
+purpose   = "Works on support cases"
+selectors = ["unix:uid:1000"]
+ceiling   = [{ resource = "crm", scopes = ["read:cases", "write:case_comments"] }]
+
+[[grant]]
+person   = "riley"
+agent    = "support-agent"
+resource = "crm"
+scopes   = ["read:cases", "write:case_comments"]
+expires  = "2027-01-31T00:00:00Z"
+max_uses = 500
+
+[[client]]
+id            = "support-app"
+redirect_uris = ["http://127.0.0.1:9200/callback"]
+
+[[issuer]]
+url      = "https://login.acme.example"
+audience = "https://mandate.acme.example"
+"#;
+
+fn defaults() -> Defaults {
+    Defaults {
+        trust_domain: "acme.example".parse().unwrap(),
+        issuer: "https://mandate.acme.example".parse().unwrap(),
+        now: "2026-11-24T00:00:00Z".parse().unwrap(),
+    }
+}
+
+fn registry(text: &str) -> Registry {
+    Registry::from_entries(parse(text).unwrap().into_entries(&defaults()).unwrap())
+}
+
+fn plan(current: &Registry, text: &str, prune: bool) -> Result<Plan, Vec<Finding>> {
+    parse(text).unwrap().plan(current, &defaults(), prune)
+}
+
+/// The only finding, and the line and column at which it is shown.
+fn refused(current: &Registry, text: &str, prune: bool) -> (String, (usize, usize)) {
+    let findings = plan(current, text, prune).unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    (findings[0].detail.clone(), locate(text, &findings[0].pointer).unwrap())
+}
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_example_becomes_entries_with_safe_defaults() {
+    let registry = registry(EXAMPLE);
+    let agent = registry.agent(&"support-agent".parse().unwrap()).unwrap();
+    assert_eq!(agent.spiffe_id.as_str(), "spiffe://acme.example/agent/support-agent");
+    assert_eq!((agent.chain_depth, agent.state), (3, AgentState::Active));
+    let riley = registry.person(&"riley".parse().unwrap()).unwrap();
+    assert_eq!((riley.id.iss.as_str(), riley.id.sub.as_str(), riley.disabled), ("https://mandate.acme.example", "riley", false));
+    let grant = registry.grants().next().unwrap();
+    assert_eq!(grant.expires, Some("2027-01-31T00:00:00Z".parse().unwrap()));
+    assert_eq!((grant.max_uses, grant.revoked), (Some(500), false));
+    assert!(registry.issuers().all(|issuer| issuer.subject_scope == mandate_core::registry::SubjectScope::Token));
+    assert!(registry.clients().all(|client| client.agents.is_empty()));
+}
+
+#[test]
+fn applying_again_changes_nothing() {
+    let registry = registry(EXAMPLE);
+    for prune in [false, true] {
+        let again = plan(&registry, EXAMPLE, prune).unwrap();
+        assert!(again.is_empty(), "{again:?}");
+        assert_eq!(again.unchanged, 6);
+    }
+}
+
+#[test]
+fn what_get_prints_can_be_applied_and_changes_nothing() {
+    let registry = registry(EXAMPLE);
+    let items = registry.entries();
+    let file = RegistryFile::from_items(items.iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)));
+    let text = toml::to_string(&file).unwrap();
+    let again = plan(&registry, &text, true).unwrap();
+    assert!(again.is_empty(), "{again:?}\n{text}");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_place_and_suggestion() {
+    for (text, expected) in [
+        ("[[agents]]\n", "line 1, column 3: unknown key `agents`; did you mean `agent`?"),
+        (
+            "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\n  scpoes = []\n",
+            "line 4, column 3: unknown key `scpoes`; did you mean `scopes`?",
+        ),
+        (
+            "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"a\"]\ntools = [{ name = \"t\", scope = \"a\", destructiv = true }]\n",
+            "line 5, column 36: unknown key `destructiv`; did you mean `destructive`?",
+        ),
+        (
+            "[[issuer]]\nurl = \"https://a.example\"\naudience = \"x\"\ncolour = 1\n",
+            "line 4, column 1: unknown key `colour`; here one can write url, audience, subject_scope",
+        ),
+        (
+            "[[client]]\nid = \"a\"\nauthentication = \"private_key_jws\"\n",
+            "line 3, column 18: `private_key_jws` is not known; did you mean `private_key_jwt`?",
+        ),
+    ] {
+        assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
+fn values_of_the_wrong_form_are_refused_where_they_stand() {
+    for (text, place, part) in [
+        ("[agent]\nname = \"a\"\n", "line 1, column 1", "two brackets"),
+        ("[[agent]]\nname = \"Agent\"\n", "line 2, column 8", "agent name \"Agent\" is not valid"),
+        ("[[agent]]\nname = \"a\"\n", "line 1, column 1", "`owner` is missing"),
+        ("[[person]]\nname = \"../x\"\n", "line 2, column 8", "person name"),
+        ("[[resource]]\nname = \"crm\"\nuri = \"http://crm.example\"\n", "line 3, column 7", "the scheme must be https"),
+        ("[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"a b\"]\n", "line 4, column 11", "printable ASCII"),
+        ("[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nmax_uses = -1\n", "line 6, column 12", "u64"),
+        (
+            "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nexpires = \"soon\"\n",
+            "line 6, column 11",
+            "\"soon\" is neither a time",
+        ),
+        (
+            "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nexpires = 2027-01-31\n",
+            "line 6, column 11",
+            "neither a time",
+        ),
+        ("[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nlifetime = \"5 minuets\"\n", "line 6, column 12", "5m"),
+        ("[[agent]]\nname = \"a\"\nname = \"b\"\n", "line 3, column 1", "duplicate key"),
+        ("[[agent]\n", "line 1, column", ""),
+        ("é = ¿\n", "line 1, column", ""),
+    ] {
+        let error = error(text);
+        assert!(error.starts_with(place) && error.contains(part), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn columns_count_characters_not_bytes() {
+    assert_eq!(error("[[policy]]\nname = \"p\"\nsource = \"ééé\" \nkolor = 1").split(':').next(), Some("line 4, column 1"));
+    assert_eq!(error("policy = [{ name = \"p\", source = \"ééé\", kolor = 1 }]").split(':').next(), Some("line 1, column 41"));
+}
+
+#[test]
+fn a_date_time_needs_no_quotes_and_a_span_is_a_span() {
+    let text = |expires: &str| format!("[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nexpires = {expires}\n");
+    let at = Expiry::At("2027-01-31T00:00:00Z".parse().unwrap());
+    assert_eq!(parse(&text("2027-01-31T00:00:00Z")).unwrap().grant[0].expires, Some(at));
+    assert_eq!(parse(&text("\"2027-01-31T00:00:00Z\"")).unwrap().grant[0].expires, Some(at));
+    let hour = Expiry::After(Lifetime(std::time::Duration::from_hours(1)));
+    assert_eq!(parse(&text("\"1h\"")).unwrap().grant[0].expires, Some(hour));
+    assert!(parse(&text("{ \"$__toml_private_datetime\" = 1 }")).is_err());
+    assert!(parse(&text("{ at = \"1h\" }")).is_err());
+}
+
+#[test]
+fn duplicates_are_refused_by_name() {
+    let two = |entry: &str| error(&format!("{entry}\n{entry}"));
+    let agent = "[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\n";
+    assert_eq!(two(agent), "line 6, column 1: a second agent named `a`");
+    assert_eq!(
+        two("[[issuer]]\nurl = \"https://a.example\"\naudience = \"x\"\n"),
+        "line 5, column 1: a second issuer with the url `https://a.example`"
+    );
+    let grant = "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = [\"s\"]\n";
+    assert_eq!(two(grant), "line 7, column 1: a second grant of `p` to `a` on `r`; give each a `name` of its own");
+    assert!(parse(&format!("{grant}name = \"one\"\n{grant}name = \"two\"\n")).is_ok());
+}
+
+#[test]
+fn every_dangling_reference_is_named_at_its_place() {
+    let empty = Registry::default();
+    for (from, to, detail, place) in [
+        ("owner     = \"riley\"", "owner     = \"rileh\"", "person `rileh` is not declared; did you mean `riley`?", (14, 13)),
+        ("person   = \"riley\"", "person   = \"jo\"", "person `jo` is not declared", (20, 12)),
+        ("agent    = \"support-agent\"", "agent    = \"x\"", "agent `x` is not declared", (21, 12)),
+        (
+            "resource = \"crm\"\nscopes   = [\"read:cases\", \"write:case_comments\"]\nexpires",
+            "resource = \"cmr\"\nscopes   = [\"read:cases\"]\nexpires",
+            "resource `cmr` is not declared; did you mean `crm`?",
+            (22, 12),
+        ),
+        (
+            "scopes   = [\"read:cases\", \"write:case_comments\"]\nexpires",
+            "scopes   = [\"read:case\"]\nexpires",
+            "resource `crm` has no scope `read:case`; did you mean `read:cases`?",
+            (23, 12),
+        ),
+        (
+            "scope = \"write:opportunities\", destr",
+            "scope = \"delete\", destr",
+            "tool `close_opportunity` needs the scope `delete`, which resource `crm` does not have",
+            (6, 50),
+        ),
+        ("redirect_uris = [", "agents = [\"ghost\"]\nredirect_uris = [", "agent `ghost` is not declared", (29, 11)),
+    ] {
+        let text = EXAMPLE.replacen(from, to, 1);
+        assert_ne!(text, EXAMPLE, "{from}");
+        let found = plan(&empty, &text, false).unwrap_err();
+        let (first, at) = (&found[0], locate(&text, &found[0].pointer).unwrap());
+        assert_eq!((first.detail.as_str(), at), (detail, place));
+    }
+}
+
+#[test]
+fn a_reference_may_point_at_what_is_declared_already_unless_that_is_pruned() {
+    let current = registry(EXAMPLE);
+    let more =
+        "[[agent]]\nname = \"b\"\nowner = \"riley\"\npurpose = \"x\"\nceiling = [{ resource = \"crm\", scopes = [\"read:cases\"] }]\n";
+    let made = plan(&current, more, false).unwrap();
+    assert_eq!(made.changes.len(), 1);
+    assert_eq!(made.notes, ["agent `b` has no selectors, so no process will be issued its identity"]);
+    let findings = plan(&current, more, true).unwrap_err();
+    assert_eq!(findings[0].detail, "person `riley` is not declared");
+}
+
+#[test]
+fn what_stays_may_not_lose_what_it_mentions() {
+    let current = registry(EXAMPLE);
+    let narrower = "[[resource]]\nname = \"crm\"\nuri = \"http://127.0.0.1:9100\"\nscopes = [\"read:cases\", \"write:case_comments\"]\n";
+    let (detail, place) = refused(&current, narrower, false);
+    assert_eq!(detail, "person `riley`, which stays, mentions: resource `crm` has no scope `write:opportunities`");
+    assert_eq!(place, (1, 1));
+}
+
+#[test]
+fn pruning_removes_what_is_not_mentioned_dependants_first() {
+    let current = registry(EXAMPLE);
+    let changes = plan(&current, "", true).unwrap().to_response(true).changes;
+    let order: Vec<&str> = changes.iter().map(|c| c.kind.as_str()).collect();
+    assert_eq!(order, ["grant", "issuer", "client", "agent", "person", "resource"]);
+    assert!(changes.iter().all(|c| c.change == Change::Removed));
+    assert!(plan(&current, "", false).unwrap().is_empty());
+}
+
+#[test]
+fn a_change_names_its_fields() {
+    let current = registry(EXAMPLE);
+    let text = EXAMPLE.replace("max_uses = 500", "max_uses = 5\nlifetime = \"2m\"").replace("Works on", "Answers");
+    let response = plan(&current, &text, true).unwrap().to_response(false);
+    let said: Vec<String> = response.changes.iter().map(|c| format!("{} {:?} {}", c.kind, c.change, c.fields.join(","))).collect();
+    assert_eq!(said, ["agent Changed purpose", "grant Changed constraints,max_uses"]);
+    assert_eq!((response.unchanged, response.dry_run), (4, false));
+}
+
+#[test]
+fn two_entries_may_not_claim_one_identifier() {
+    let current = registry(EXAMPLE);
+    let resource = "[[resource]]\nname = \"crm2\"\nuri = \"http://127.0.0.1:9100\"\n";
+    assert_eq!(refused(&current, resource, false), ("resource `crm` is `http://127.0.0.1:9100` already".to_owned(), (3, 7)));
+    assert!(plan(&Registry::default(), resource, false).is_ok());
+    let agent = "[[agent]]\nname = \"b\"\nowner = \"riley\"\npurpose = \"x\"\nspiffe_id = \"spiffe://acme.example/agent/support-agent\"\n";
+    assert_eq!(refused(&current, agent, false).0, "agent `support-agent` is `spiffe://acme.example/agent/support-agent` already");
+    let people = "[[issuer]]\nurl = \"https://login.acme.example\"\naudience = \"x\"\n[[person]]\nname = \"a\"\nissuer = \"https://login.acme.example\"\nsub = \"1\"\n[[person]]\nname = \"b\"\nissuer = \"https://login.acme.example\"\nsub = \"1\"\n";
+    assert_eq!(refused(&Registry::default(), people, false).0, "person `a` is `1 of https://login.acme.example` already");
+}
+
+#[test]
+fn an_identifier_may_pass_from_one_entry_to_another_in_one_file() {
+    let current = registry(EXAMPLE);
+    let text = EXAMPLE.replace("name   = \"crm\"", "name   = \"sales\"").replace("\"crm\"", "\"sales\"");
+    assert!(plan(&current, &text, true).is_ok());
+}
+
+#[test]
+fn identities_outside_the_agents_own_space_are_refused() {
+    let agent =
+        |id: &str| format!("[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nspiffe_id = \"{id}\"\n");
+    for id in ["spiffe://other.example/agent/a", "spiffe://acme.example", "spiffe://acme.example/node", "spiffe://acme.example/node/1"] {
+        let (detail, place) = refused(&Registry::default(), &agent(id), false);
+        assert!(detail.contains(id), "{detail}");
+        assert_eq!(place, (7, 13));
+    }
+    assert!(plan(&Registry::default(), &agent("spiffe://acme.example/support-agent/v2"), false).is_ok());
+}
+
+#[test]
+fn selectors_that_could_never_match_are_refused() {
+    let agent = |selector: &str| {
+        format!("[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [\"{selector}\"]\n")
+    };
+    for bad in [
+        "",
+        "uid:1",
+        "unix:uid:",
+        "unix:uid:-1",
+        "unix:uid:007",
+        "unix:uid:riley",
+        "unix:user:riley",
+        "unix:path:bin/x",
+        "unix:sha256:AB",
+        "docker:image:x",
+    ] {
+        let (detail, place) = refused(&Registry::default(), &agent(bad), false);
+        assert!(detail.contains("use unix:uid:"), "{detail}");
+        assert_eq!(place, (7, 14));
+    }
+    for good in ["unix:uid:0", "unix:gid:1000", "unix:path:/usr/bin/my agent", &format!("unix:sha256:{}", "0a".repeat(32))] {
+        assert!(plan(&Registry::default(), &agent(good), false).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
+    let state = |state: AgentState| {
+        let mut registry = registry(EXAMPLE);
+        let mut agent = (**registry.agent(&"support-agent".parse().unwrap()).unwrap()).clone();
+        agent.state = state;
+        registry.put(Entry::Agent(agent));
+        registry
+    };
+    let wish = |state: &str| EXAMPLE.replace("owner     =", &format!("state = \"{state}\"\nowner     ="));
+    for held in [AgentState::Suspended, AgentState::Contained, AgentState::Retired] {
+        assert!(plan(&state(held), EXAMPLE, false).unwrap().is_empty(), "no `state` keeps {held:?}");
+    }
+    assert_eq!(plan(&state(AgentState::Suspended), &wish("active"), false).unwrap().changes[0].fields(), ["state"]);
+    let contained = refused(&state(AgentState::Contained), &wish("active"), false).0;
+    assert_eq!(contained, "agent `support-agent` is contained; only closing its incident makes it active again");
+    assert!(refused(&state(AgentState::Contained), &wish("suspended"), false).0.contains("contained"));
+    assert!(refused(&state(AgentState::Retired), &wish("active"), false).0.contains("retired for good"));
+    assert!(refused(&state(AgentState::Contained), "", true).0.contains("cannot be removed"));
+    let kept = plan(&state(AgentState::Retired), "", true).unwrap();
+    assert!(kept.removals().all(|entry| entry.kind() != Kind::Agent), "the name is never free again");
+    let other = "[[person]]\nname = \"p\"\n[[agent]]\nname = \"b\"\nowner = \"p\"\npurpose = \"x\"\nspiffe_id = \"spiffe://acme.example/agent/support-agent\"\n";
+    assert!(plan(&state(AgentState::Retired), other, true).unwrap_err()[0].detail.contains("already"));
+}
+
+#[test]
+fn a_revoked_grant_is_not_revived_by_its_file() {
+    let mut current = registry(EXAMPLE);
+    let mut grant = (**current.grants().next().unwrap()).clone();
+    grant.revoked = true;
+    current.put(Entry::Grant(grant));
+    let again = plan(&current, EXAMPLE, true).unwrap();
+    assert!(again.is_empty());
+    assert!(again.notes[0].contains("stays revoked"), "{:?}", again.notes);
+    let revived = EXAMPLE.replace("max_uses = 500", "revoked = false");
+    assert!(refused(&current, &revived, false).0.contains("stays revoked"));
+    assert!(plan(&current, "", true).unwrap().removals().all(|entry| entry.kind() != Kind::Grant));
+}
+
+#[test]
+fn a_grant_id_cannot_be_bent_to_other_parties() {
+    let current = registry(EXAMPLE);
+    let id = current.grants().next().unwrap().id.clone();
+    let text = format!(
+        "[[person]]\nname = \"eve\"\n[[grant]]\nid = \"{id}\"\nperson = \"eve\"\nagent = \"support-agent\"\nresource = \"crm\"\nscopes = [\"read:cases\"]\n"
+    );
+    assert!(refused(&current, &text, false).0.contains("is of `riley`"));
+    let id = |p: &str, a: &str, r: &str, n| grant_id(&p.parse().unwrap(), &a.parse().unwrap(), &r.parse().unwrap(), n);
+    assert_ne!(id("ab", "c", "d", None), id("a", "bc", "d", None));
+    assert_ne!(id("a", "b", "c", None), id("a", "b", "c", Some("x")));
+    assert_eq!(id("a", "b", "c", None), id("a", "b", "c", None));
+}
+
+#[test]
+fn a_span_does_not_creep_when_the_file_is_applied_again() {
+    let text = EXAMPLE.replace("\"2027-01-31T00:00:00Z\"", "\"1h\"");
+    let current = registry(&text);
+    let file = parse(&text).unwrap();
+    let at = |now: &str| Defaults { now: now.parse().unwrap(), ..defaults() };
+    assert!(file.plan(&current, &at("2026-11-24T00:30:00Z"), false).unwrap().is_empty());
+    let later = file.plan(&current, &at("2026-11-24T02:00:00Z"), false).unwrap();
+    let Some(Entry::Grant(grant)) = later.puts().next() else { panic!("{later:?}") };
+    assert_eq!(grant.expires, Some("2026-11-24T03:00:00Z".parse::<Timestamp>().unwrap()));
+}
+
+#[test]
+fn clients_are_refused_what_makes_them_unsafe() {
+    let client = |more: &str| format!("[[client]]\nid = \"app\"\n{more}\n");
+    for (more, part) in [
+        ("redirect_uris = [\"http://app.example/cb\"]", "the scheme must be https"),
+        ("redirect_uris = [\"https://app.example/cb#x\"]", "fragment"),
+        ("redirect_uris = [\"javascript:alert(1)\"]", "not an absolute URI"),
+        ("redirect_uris = [\"https://*.example/cb\"]", ""),
+        ("authentication = \"private_key_jwt\"", "has no `jwks`"),
+        ("jwks = '{\"keys\":[{}]}'", "needs authentication"),
+        ("authentication = \"private_key_jwt\"\njwks = '[]'", "not a JWK Set"),
+        ("authentication = \"private_key_jwt\"\njwks = '{\"keys\":[]}'", "there is none"),
+        ("authentication = \"private_key_jwt\"\njwks = '{\"keys\":[{\"kty\":\"EC\",\"d\":\"s3cret\"}]}'", "private or secret key"),
+    ] {
+        match plan(&Registry::default(), &client(more), false) {
+            Err(findings) => assert!(findings[0].detail.contains(part) && !findings[0].detail.contains("s3cret"), "{more}: {findings:?}"),
+            Ok(_) => assert!(part.is_empty(), "{more} was accepted"),
+        }
+    }
+}
+
+#[test]
+fn a_grant_of_what_is_never_given_is_noted() {
+    let text = EXAMPLE
+        .replace("scopes   = [\"read:cases\", \"write:case_comments\"]\nexpires", "scopes   = [\"read:cases\", \"send:mail\"]\nexpires");
+    let notes = plan(&Registry::default(), &text, false).unwrap().notes;
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].contains("`send:mail`, which the ceiling of `support-agent` does not"), "{notes:?}");
+}
+
+#[test]
+fn the_embedded_directory_names_people_by_name_only() {
+    let text = "[[person]]\nname = \"eve\"\nsub = \"riley\"\n";
+    assert!(refused(&Registry::default(), text, false).0.contains("leave it out"));
+    let own = "[[issuer]]\nurl = \"https://mandate.acme.example\"\naudience = \"x\"\n";
+    assert!(refused(&Registry::default(), own, false).0.contains("this server itself"));
+    let foreign = "[[person]]\nname = \"eve\"\nissuer = \"https://login.acme.example\"\n";
+    assert_eq!(refused(&Registry::default(), foreign, false), ("issuer `https://login.acme.example` is not declared".to_owned(), (3, 10)));
+}
+
+#[test]
+fn hostile_texts_end_in_an_error_not_in_a_panic() {
+    let deep = format!("policy = {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(parse(&deep).is_err());
+    let keys = format!("{} = 1", "a.".repeat(50_000) + "a");
+    assert!(parse(&keys).is_err());
+    assert!(parse("\u{0}").is_err());
+    assert!(parse("\u{feff}").is_ok());
+    assert_eq!(locate("[[", "/agent/0"), None);
+    assert_eq!(locate("", ""), Some((1, 1)));
+    assert_eq!(locate("a = 1", "/a/0/~1~0"), Some((1, 5)));
+}
