@@ -1,0 +1,94 @@
+//! Tokens of all three kinds, and JWK Sets.
+//!
+//! The first byte chooses how the rest is read: as a token as it arrives, or as header and payload (separated by the
+//! first line feed) that are signed properly first, so that what lies behind the signature check is reached too.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use libfuzzer_sys::fuzz_target;
+use mandate_core::{Issuer, Timestamp, TrustDomain};
+use mandate_token::access_token::{self, Expect, Profile};
+use mandate_token::{KeySet, SignatureMemo, client_assertion, jwt_svid};
+
+// The key of RFC 7515 Appendix A.3, which everybody knows.
+const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+const D: &str = "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI";
+const AUDIENCE: &str = "https://m.example";
+
+static SIGNATURE_KEYS: LazyLock<KeySet> = LazyLock::new(|| key_set("sig"));
+static SVID_KEYS: LazyLock<KeySet> = LazyLock::new(|| key_set("jwt-svid"));
+static ISSUER: LazyLock<Issuer> = LazyLock::new(|| AUDIENCE.parse().unwrap());
+static DOMAIN: LazyLock<TrustDomain> = LazyLock::new(|| "acme.example".parse().unwrap());
+static PAIR: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
+    let bytes = |text| URL_SAFE_NO_PAD.decode(text).unwrap();
+    let point = [vec![4], bytes(X), bytes(Y)].concat();
+    EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &bytes(D), &point).unwrap()
+});
+
+fn key_set(key_use: &str) -> KeySet {
+    let json = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"k","use":"{key_use}","x":"{X}","y":"{Y}"}}]}}"#);
+    KeySet::from_json(json.as_bytes()).unwrap()
+}
+
+fn signed(header: &[u8], payload: &[u8]) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signature = PAIR.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+}
+
+/// Reads `token` as each kind; returns as how many kinds it was accepted.
+fn read(token: &str) -> usize {
+    let now = Timestamp::from_secs(1_700_000_000);
+    let memo = SignatureMemo::new(8);
+    let mut kinds = 0;
+    let expect = |profile, memo| Expect { issuer: &ISSUER, keys: &SIGNATURE_KEYS, now, profile, memo };
+    let foreign = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
+    if let Ok(own) = access_token::verify(token, &expect(Profile::Own, None)) {
+        assert!(own.exp > now && own.exp > own.iat && own.chain.depth() <= 16 && !own.audiences.is_empty());
+    }
+    if let Ok(foreign) = &foreign {
+        assert!(foreign.lineage.is_empty() && foreign.subject.iss == *ISSUER);
+        assert_eq!(access_token::peek_issuer(token).as_ref(), Ok(&*ISSUER));
+        let again = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
+        assert_eq!(again.as_ref(), Ok(foreign), "a remembered signature changes nothing");
+        kinds += 1;
+    }
+    if let Ok(svid) = jwt_svid::verify(token, &SVID_KEYS, &DOMAIN, AUDIENCE, now, None) {
+        assert!(svid.exp > now && svid.audiences == [AUDIENCE] && !svid.claims.contains_key("act"));
+        assert_eq!(jwt_svid::peek_trust_domain(token).as_ref(), Ok(&*DOMAIN));
+        assert!(jwt_svid::verify_containing(token, &SVID_KEYS, &DOMAIN, AUDIENCE, now, None).is_ok());
+    }
+    if let Ok(assertion) = client_assertion::verify(token, &SIGNATURE_KEYS, &ISSUER, now) {
+        assert_eq!(client_assertion::peek_client_id(token), Ok(assertion.client_id));
+        kinds += 1;
+    }
+    kinds
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((how, rest)) = data.split_first() else { return };
+    match how {
+        b't' => {
+            if let Ok(token) = std::str::from_utf8(rest) {
+                read(token);
+            }
+        }
+        b'k' => {
+            if let Ok(keys) = KeySet::from_json(rest) {
+                assert_eq!(keys.is_empty(), keys.len() == 0);
+                assert!(keys.for_use(mandate_token::KeyUse::JwtSvid).len() <= keys.len());
+            }
+        }
+        _ => {
+            let mut parts = rest.splitn(2, |byte| *byte == b'\n');
+            let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            assert!(read(&signed(header, payload)) <= 1, "one token was taken for two kinds");
+        }
+    }
+});
