@@ -1,1 +1,11 @@
-//! mandate-testkit
+//! What only tests may link: clocks that stand still, entropy that repeats. The release binary contains none of it.
+
+pub mod clock;
+#[cfg(feature = "faulty-backend")]
+pub mod faulty_backend;
+#[cfg(feature = "hostile-issuer")]
+pub mod hostile_issuer;
+#[cfg(feature = "world")]
+pub mod story;
+#[cfg(feature = "world")]
+pub mod world;

@@ -1,1 +1,119 @@
-//! mandate-verifier
+//! Protects an API with Mandate's access tokens.
+//!
+//! A token of Mandate says for whom a request is made (`sub`, a person), who makes it (`act`, an agent), at which one
+//! resource (`aud`), with which scopes, for a few minutes. This crate checks all of that locally, and it knows within
+//! moments when a token, a grant, an agent or a person has been revoked.
+//!
+//! # One call
+//!
+//! ```no_run
+//! use mandate_verifier::{Route, Verifier};
+//!
+//! # async fn example(authorization: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
+//! let issuer = "https://mandate.acme.example".parse()?;
+//! let resource = "https://crm.acme.example".parse()?;
+//! let verifier = Verifier::builder(issuer, resource).build()?;
+//! let route = Route::requires("write:opportunities")?;
+//!
+//! match verifier.verify(authorization, &route).await {
+//!     Ok(verified) => println!("{} by {:?}, token {}", verified.subject(), verified.actor(), verified.jti()),
+//!     Err(refusal) => println!("{} {:?} {}", refusal.status(), refusal.www_authenticate(), refusal.body()),
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # One layer (feature `tower`)
+//!
+//! ```
+//! # #[cfg(feature = "tower")]
+//! # fn app(verifier: mandate_verifier::Verifier) -> Result<(), mandate_verifier::InvalidScope> {
+//! use axum::{Extension, Router, routing::get};
+//! use mandate_verifier::{Route, Verified};
+//!
+//! async fn list_cases(Extension(verified): Extension<Verified>) -> String {
+//!     format!("the cases of {}", verified.subject())
+//! }
+//!
+//! let protect = verifier.layer(Route::requires("read:cases")?);
+//! let app: Router = Router::new()
+//!     .route("/cases", get(list_cases).route_layer(protect))
+//!     .layer(verifier.metadata_layer());
+//! # Ok(()) }
+//! ```
+//!
+//! A whole API is in `examples/protect_axum.rs`.
+//!
+//! # What is checked
+//!
+//! * one bearer token in one `Authorization` header (RFC 6750); none in the query string;
+//! * `typ` is `at+jwt`, an asymmetric algorithm from a fixed list, a signature by a key of *this* issuer, found by
+//!   discovery and never by what the token itself says (RFC 9068 §4, RFC 8725);
+//! * `iss` is the issuer and `aud` is this resource alone, byte for byte;
+//! * not expired, not from the future;
+//! * not bound to a key (`cnf`): such a token is no bearer token;
+//! * neither the token nor an ancestor, its grant, person, client or any agent in its chain has been revoked;
+//! * all scopes of the route; optionally, who the current actor is.
+//!
+//! Authorize by [`Verified::subject`], [`Verified::actor`] and [`Verified::scopes`]. The rest of the chain is history and
+//! must not decide anything (RFC 8693 §4.1). Keep [`Verified::jti`] beside what a request changed: one query to the
+//! issuer's audit log with it names the person and every agent involved.
+//!
+//! # What happens in an outage
+//!
+//! | what fails | what follows |
+//! |---|---|
+//! | the issuer, while the API runs | tokens go on being verified with the last good keys, for 24 hours ([`Builder::keys_max_age`]) |
+//! | … and its revocation feed with it | after 15 seconds each route refuses with 503, unless it says otherwise: [`Freshness`] |
+//! | the API restarts while the issuer is down | as above with [`Builder::cache_file`]; without it, 503 until the issuer is back |
+//! | the issuer rotates its keys | an unknown key id makes the keys be fetched anew: by one request, at most every 5 seconds |
+//! | the API's clock is set back | knowledge of revocations counts as stale until the next sign of life |
+//!
+//! A 503 carries `Retry-After` and no challenge: nobody has to log in again because the issuer is away.
+//!
+//! # Logs
+//!
+//! Each decision is one `tracing` event of level info and target [`DECISION_TARGET`] with `decision`, `reason`,
+//! `status`, `aud` and, once the signature is verified, `sub`, `sub_iss`, `act`, `depth`, `jti`, `client_id`, `scope`.
+//! Tokens are never logged.
+//!
+//! # Another language or framework
+//!
+//! Any JWT library can check these tokens; the list above is the whole recipe. The feed is
+//! `GET {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then live cuts, and
+//! a comment every few seconds.
+
+mod builder;
+mod cache_file;
+mod credentials;
+mod decision;
+mod feed;
+mod issuer;
+mod keys;
+#[cfg(feature = "tower")]
+mod layer;
+mod metadata;
+mod refusal;
+mod revocations;
+mod route;
+mod shared;
+mod sse;
+mod verified;
+mod verifier;
+
+pub use mandate_core::{
+    Actor, ActorChain, ClientId, Clock, Entropy, GrantId, InvalidScope, InvalidUri, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet,
+    SubjectProfile, Timestamp, TokenId,
+};
+
+pub use builder::{BuildError, Builder};
+pub use cache_file::CacheFileError;
+pub use credentials::Presented;
+pub use decision::DECISION_TARGET;
+#[cfg(feature = "tower")]
+pub use layer::{MetadataLayer, Protect, ProtectLayer, WithMetadata};
+pub use metadata::ResourceMetadata;
+pub use refusal::{Attempt, Reason, Refusal};
+pub use route::{DEFAULT_MAX_AGE, Freshness, Route};
+pub use shared::Status;
+pub use verified::Verified;
+pub use verifier::Verifier;

@@ -1,0 +1,317 @@
+//! An issuer under the test's control: it serves metadata, keys and a revocation feed over real HTTP, and it can rotate
+//! its keys, go away, come back, lie, and send what no issuer should.
+
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test double that cannot do its part ends the test")]
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::{Actor, ActorChain, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Timestamp};
+use mandate_token::access_token::{self, Claims};
+use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+/// A fresh P-256 key that signs what a test wants.
+pub struct TestKey {
+    pair: EcdsaKeyPair,
+    jwk: PublicJwk,
+}
+
+impl TestKey {
+    /// A new key.
+    pub fn generate() -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key");
+        let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), KeyUse::Signature).expect("a public key");
+        Self { pair, jwk }
+    }
+
+    /// Its JWK Set.
+    pub fn jwks(&self) -> String {
+        jwks_json(std::slice::from_ref(&self.jwk))
+    }
+
+    /// Signs any header and payload, however wrong they are.
+    pub fn sign_raw(&self, header: &str, payload: &str) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.sign_low(signed.as_bytes())))
+    }
+
+    /// A signature whose `s` is below half of the order: the one form that our own tokens have.
+    fn sign_low(&self, message: &[u8]) -> Vec<u8> {
+        loop {
+            let signature = self.pair.sign(&SystemRandom::new(), message).expect("a signature").as_ref().to_vec();
+            if signature.get(32).is_some_and(|first| *first < 0x7f) {
+                return signature;
+            }
+        }
+    }
+}
+
+impl Signer for TestKey {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Es256
+    }
+
+    fn key_id(&self) -> &str {
+        self.jwk.key_id()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        Ok(self.sign_low(message))
+    }
+}
+
+struct Desk {
+    issuer: String,
+    key: Arc<TestKey>,
+    metadata: Option<String>,
+    jwks: Option<String>,
+    jwks_served: usize,
+    feeds: Vec<UnboundedSender<Result<String, Infallible>>>,
+    feeds_opened: usize,
+    feed_prefix: String,
+    cuts: Vec<Cut>,
+    next_id: u64,
+    jti: u64,
+}
+
+type Shared = Arc<Mutex<Desk>>;
+
+fn lock(desk: &Shared) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    fn event(&mut self, cut: &Cut) -> String {
+        self.next_id += 1;
+        format!("id: {}\nevent: cut\ndata: {}\n\n", self.next_id, serde_json::to_string(cut).expect("JSON"))
+    }
+
+    fn send(&mut self, text: &str) {
+        self.feeds.retain(|feed| feed.send(Ok(text.to_owned())).is_ok());
+    }
+}
+
+/// The issuer. It lives in threads of its own, so that going down closes every connection at once.
+pub struct HostileIssuer {
+    address: SocketAddr,
+    desk: Shared,
+    runtime: Option<Runtime>,
+}
+
+impl HostileIssuer {
+    /// An honest issuer on a free port of 127.0.0.1, with one key.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let desk = Arc::new(Mutex::new(Desk {
+            issuer: format!("http://{address}"),
+            key: Arc::new(TestKey::generate()),
+            metadata: None,
+            jwks: None,
+            jwks_served: 0,
+            feeds: Vec::new(),
+            feeds_opened: 0,
+            feed_prefix: String::new(),
+            cuts: Vec::new(),
+            next_id: 0,
+            jti: 0,
+        }));
+        let mut issuer = Self { address, desk, runtime: None };
+        issuer.serve(listener);
+        issuer
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        listener.set_nonblocking(true).expect("a listener");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let app = Router::new()
+            .route("/.well-known/oauth-authorization-server", get(metadata))
+            .route("/jwks", get(jwks))
+            .route("/revocations", get(feed))
+            .with_state(Arc::clone(&self.desk));
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            axum::serve(listener, app).await.expect("serving");
+        });
+        self.runtime = Some(runtime);
+    }
+
+    /// Closes the listener and every connection; returns when that is done.
+    pub fn go_down(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A runtime may not be shut down from within another one.
+            std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().expect("a shutdown");
+        }
+        lock(&self.desk).feeds.clear();
+    }
+
+    /// Serves again at the same address.
+    pub fn come_back(&mut self) {
+        self.serve(TcpListener::bind(self.address).expect("the same port"));
+    }
+
+    /// Its true name.
+    pub fn issuer(&self) -> Issuer {
+        format!("http://{}", self.address).parse().expect("an issuer")
+    }
+
+    /// The key it signs with now.
+    pub fn key(&self) -> Arc<TestKey> {
+        Arc::clone(&lock(&self.desk).key)
+    }
+
+    /// From now on signs with a new key and publishes that one alone.
+    pub fn rotate(&self) {
+        lock(&self.desk).key = Arc::new(TestKey::generate());
+    }
+
+    /// Claims to be somebody else in its metadata.
+    pub fn lie_about_issuer(&self, name: &str) {
+        name.clone_into(&mut lock(&self.desk).issuer);
+    }
+
+    /// Serves this text as its metadata; `None` is the honest document again.
+    pub fn serve_metadata(&self, text: Option<&str>) {
+        lock(&self.desk).metadata = text.map(str::to_owned);
+    }
+
+    /// Serves this text as its JWK Set; `None` is the honest one again.
+    pub fn serve_jwks(&self, text: Option<&str>) {
+        lock(&self.desk).jwks = text.map(str::to_owned);
+    }
+
+    /// How often the JWK Set was served.
+    pub fn jwks_served(&self) -> usize {
+        lock(&self.desk).jwks_served
+    }
+
+    /// How often the feed was opened.
+    pub fn feeds_opened(&self) -> usize {
+        lock(&self.desk).feeds_opened
+    }
+
+    /// Publishes a cut, now and to whoever connects later.
+    pub fn cut(&self, target: CutTarget, at: Timestamp) {
+        let mut desk = lock(&self.desk);
+        let cut = Cut { target, at, forget: at.plus(Duration::from_mins(15)) };
+        let event = desk.event(&cut);
+        desk.cuts.push(cut);
+        desk.send(&event);
+    }
+
+    /// Sends a heartbeat.
+    pub fn beat(&self) {
+        lock(&self.desk).send(": beat\n\n");
+    }
+
+    /// Sends any text on every open feed.
+    pub fn send_raw(&self, text: &str) {
+        lock(&self.desk).send(text);
+    }
+
+    /// Begins every feed that is opened from now on with this text.
+    pub fn begin_feeds_with(&self, text: &str) {
+        text.clone_into(&mut lock(&self.desk).feed_prefix);
+    }
+
+    /// Claims of a proper token: Riley, by the support agent, for `audience`, issued at `now` for five minutes.
+    pub fn claims(&self, audience: &str, scope: &str, now: Timestamp) -> Claims {
+        let mut desk = lock(&self.desk);
+        desk.jti += 1;
+        let iss = self.issuer();
+        Claims {
+            subject: Person { iss: iss.clone(), sub: "riley".into() },
+            audience: audience.to_owned(),
+            client_id: "spiffe://acme.example/agent/support-agent".parse().expect("a client id"),
+            jti: format!("token-{}", desk.jti).parse().expect("a token id"),
+            iat: now,
+            exp: now.plus(Duration::from_mins(5)),
+            scope: if scope.is_empty() { ScopeSet::new() } else { scope.parse().expect("scopes") },
+            chain: chain(&iss, &["support-agent"]),
+            lineage: Lineage { parents: vec!["parent-1".parse().expect("an id")], grants: vec!["grant-1".parse().expect("an id")] },
+            auth_time: None,
+            acr: None,
+            amr: Vec::new(),
+            may_act: None,
+            iss,
+        }
+    }
+
+    /// A proper token: see [`HostileIssuer::claims`].
+    pub fn token(&self, audience: &str, scope: &str, now: Timestamp) -> String {
+        self.sign(&self.claims(audience, scope, now))
+    }
+
+    /// Signs claims with the present key.
+    pub fn sign(&self, claims: &Claims) -> String {
+        access_token::build(claims, &*self.key()).expect("a token")
+    }
+}
+
+impl Drop for HostileIssuer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// An actor chain of agents of acme.example, outermost first.
+pub fn chain(iss: &Issuer, agents: &[&str]) -> ActorChain {
+    let actor = |name: &&str| Actor {
+        sub: format!("spiffe://acme.example/agent/{name}"),
+        iss: iss.clone(),
+        sub_profile: Some(SubjectProfile::AiAgent),
+    };
+    ActorChain::new(agents.iter().map(actor).collect()).expect("a chain")
+}
+
+fn json(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+async fn metadata(State(desk): State<Shared>) -> Response {
+    let desk = lock(&desk);
+    let honest = || serde_json::json!({ "issuer": desk.issuer, "jwks_uri": format!("{}/jwks", desk.issuer) }).to_string();
+    json(desk.metadata.clone().unwrap_or_else(honest))
+}
+
+async fn jwks(State(desk): State<Shared>) -> Response {
+    let mut desk = lock(&desk);
+    desk.jwks_served += 1;
+    json(desk.jwks.clone().unwrap_or_else(|| desk.key.jwks()))
+}
+
+async fn feed(State(desk): State<Shared>) -> Response {
+    let (sender, receiver) = unbounded_channel();
+    let mut desk = lock(&desk);
+    let cuts = desk.cuts.clone();
+    let mut hello = desk.feed_prefix.clone();
+    for cut in &cuts {
+        hello.push_str(&desk.event(cut));
+    }
+    hello.push_str("event: ready\ndata: {}\n\n");
+    let sent = sender.send(Ok(hello));
+    if sent.is_err() {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    desk.feeds.push(sender);
+    desk.feeds_opened += 1;
+    let body = Body::from_stream(UnboundedReceiverStream::new(receiver));
+    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}

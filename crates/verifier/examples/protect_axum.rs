@@ -1,0 +1,54 @@
+//! An axum API behind the verifier.
+//!
+//! `cargo run -p mandate-verifier --features tower --example protect_axum -- http://127.0.0.1:8080`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Extension;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use mandate_verifier::{Freshness, Route, Verified, Verifier};
+use serde_json::{Value, json};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let issuer = std::env::args().nth(1).ok_or("name the issuer")?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:9300").await?;
+
+    let verifier = Verifier::builder(issuer.parse()?, "http://127.0.0.1:9300".parse()?)
+        .scopes_supported("read:notes write:notes".parse()?)
+        .cache_file("/var/tmp/notes-mandate.json")
+        .build()?;
+
+    // Reading goes on while the issuer is away, writing does not for more than five seconds.
+    let read = Route::requires("read:notes")?.dangerous_accept_stale();
+    let write = Route::requires("write:notes")?.freshness(Freshness::FailClosed { max_age: Duration::from_secs(5) });
+
+    let notes = Arc::new(std::sync::Mutex::new(Vec::<Value>::new()));
+    let app = Router::new()
+        .route("/notes", get(list).route_layer(verifier.layer(read)))
+        .route("/notes/new", post(add).route_layer(verifier.layer(write)))
+        .layer(verifier.metadata_layer())
+        .layer(Extension(notes));
+    axum::serve(listener, app).await?;
+    Ok(())
+}
+
+type Notes = Arc<std::sync::Mutex<Vec<Value>>>;
+
+async fn list(Extension(notes): Extension<Notes>) -> Json<Value> {
+    Json(json!(*notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
+}
+
+async fn add(Extension(notes): Extension<Notes>, Extension(verified): Extension<Verified>, body: String) -> Json<Value> {
+    // The token's id beside the change: one query to the audit log says who is behind it.
+    let note = json!({
+        "text": body,
+        "for": verified.subject().sub,
+        "by": verified.actor().map(|actor| &actor.sub),
+        "token": verified.jti(),
+    });
+    notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(note.clone());
+    Json(note)
+}

@@ -1,0 +1,86 @@
+//! Following the issuer's revocation feed.
+//!
+//! Every connection starts with all cuts in force, then `ready`, then live cuts; a comment every few seconds says that
+//! the line is alive. The feed is always read from its beginning, never resumed by `Last-Event-ID`: all cuts in force
+//! are few, because cuts live no longer than tokens, and a resumed feed would miss cuts when the issuer was restored
+//! from a backup and counts anew.
+
+use std::time::Duration;
+
+use mandate_core::Cut;
+
+use crate::issuer::FetchError;
+use crate::revocations::TooManyCuts;
+use crate::shared::Shared;
+use crate::sse::{Item, Parser, SseError};
+
+/// A feed that says nothing for so long is dead: three missed heartbeats.
+pub(crate) const SILENCE: Duration = Duration::from_secs(15);
+
+/// Why the feed has to be opened again.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error(transparent)]
+    Open(#[from] FetchError),
+    #[error("the issuer closed the feed")]
+    Closed,
+    #[error("the feed has been silent for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("the connection broke: {0}")]
+    Broken(reqwest::Error),
+    #[error("the feed is not an event stream: {0}")]
+    Stream(#[from] SseError),
+    // What cannot be understood cannot be enforced, so it must not pass for "known".
+    #[error("a cut that is not understood: {0}")]
+    Cut(serde_json::Error),
+    #[error(transparent)]
+    TooMany(#[from] TooManyCuts),
+}
+
+/// Follows the feed for as long as the verifier lives.
+pub(crate) async fn follow(shared: &Shared) {
+    let mut backoff = shared.backoff();
+    loop {
+        let Err(error) = follow_once(shared).await;
+        let was_synced = shared.status.borrow().feed_synced;
+        shared.update(|status| status.feed_synced = false);
+        if was_synced {
+            backoff = shared.backoff();
+        }
+        let wait = backoff.next_delay();
+        tracing::warn!(issuer = %shared.client.issuer(), %error, retry_ms = wait.as_millis(), "the revocation feed is lost");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn follow_once(shared: &Shared) -> Result<std::convert::Infallible, FeedError> {
+    let mut response = shared.client.open_feed().await?;
+    let (mut parser, mut items, mut ready) = (Parser::default(), Vec::new(), false);
+    loop {
+        let chunk = match tokio::time::timeout(SILENCE, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => return Err(FeedError::Closed),
+            Ok(Err(error)) => return Err(FeedError::Broken(error)),
+            Err(_) => return Err(FeedError::Silent),
+        };
+        parser.push(&chunk, &mut items)?;
+        for item in items.drain(..) {
+            let Item::Event { kind, data } = item else { continue };
+            match kind.as_str() {
+                "cut" => {
+                    let cut: Cut = serde_json::from_str(&data).map_err(FeedError::Cut)?;
+                    let count = shared.revocations.insert(cut)?;
+                    shared.update(|status| status.cuts = count);
+                }
+                "ready" => ready = true,
+                // A later server may say more; what it says besides cuts does not revoke anything.
+                _ => {}
+            }
+        }
+        // Only now, when everything that came with this chunk is in force.
+        if ready {
+            shared.revocations.in_contact(shared.clock.now());
+            shared.update(|status| status.feed_synced = true);
+        }
+    }
+}

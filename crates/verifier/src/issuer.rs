@@ -1,0 +1,174 @@
+//! What is fetched from the issuer: its metadata (RFC 8414) and its keys (RFC 7517). Bounded in size and time, without
+//! redirects, and never from an address that a token names.
+
+use std::time::Duration;
+
+use mandate_core::Issuer;
+use mandate_token::KeySet;
+use serde::Deserialize;
+use url::Url;
+
+/// The largest metadata document, in bytes.
+const MAX_METADATA: usize = 64 * 1024;
+/// The largest JWK Set, in bytes.
+const MAX_JWKS: usize = 256 * 1024;
+/// How long one document may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why the issuer's keys could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("{url} cannot be reached: {detail}")]
+    Unreachable { url: String, detail: String },
+    #[error("{url} answered with status {status}")]
+    Status { url: String, status: u16 },
+    #[error("{url} is larger than {limit} bytes")]
+    TooLarge { url: String, limit: usize },
+    #[error("{url} is not a metadata document: {detail}")]
+    Metadata { url: String, detail: String },
+    #[error("the metadata names the issuer {found:?}, not {expected}")]
+    WrongIssuer { found: String, expected: Issuer },
+    #[error("the metadata places the keys at {0:?}, which is not on the issuer's own origin")]
+    ForeignKeys(String),
+    #[error("the issuer's JWK Set is not usable: {0}")]
+    Keys(String),
+}
+
+/// A fetched and parsed JWK Set, with the text it came from.
+pub(crate) struct FetchedKeys {
+    pub(crate) set: KeySet,
+    pub(crate) json: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// The way to one issuer.
+#[derive(Clone, Debug)]
+pub(crate) struct IssuerClient {
+    http: reqwest::Client,
+    issuer: Issuer,
+}
+
+impl IssuerClient {
+    pub(crate) fn new(issuer: Issuer, roots: Vec<reqwest::Certificate>) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("mandate-verifier/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT);
+        if !roots.is_empty() {
+            builder = builder.tls_certs_only(roots);
+        }
+        Ok(Self { http: builder.build()?, issuer })
+    }
+
+    pub(crate) fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// Opens the revocation feed. The stream itself has no time limit; its silence is judged by the reader.
+    pub(crate) async fn open_feed(&self) -> Result<reqwest::Response, FetchError> {
+        let url = format!("{}/revocations", self.issuer.as_str().trim_end_matches('/'));
+        let request = self.http.get(&url).header("accept", "text/event-stream").header("cache-control", "no-store");
+        let opening = tokio::time::timeout(FETCH_TIMEOUT, request.send());
+        let response = match opening.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(unreachable(&url, &error)),
+            Err(_) => return Err(FetchError::Unreachable { url, detail: "no answer in time".to_owned() }),
+        };
+        let status = response.status().as_u16();
+        let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if status != 200 || !kind.starts_with("text/event-stream") {
+            return Err(FetchError::Status { url, status });
+        }
+        Ok(response)
+    }
+
+    /// The issuer's keys, found through its metadata.
+    pub(crate) async fn fetch_keys(&self) -> Result<FetchedKeys, FetchError> {
+        let url = self.issuer.well_known("oauth-authorization-server");
+        let document = self.get(&url, MAX_METADATA).await?;
+        let metadata: Metadata =
+            serde_json::from_slice(&document).map_err(|error| FetchError::Metadata { url, detail: error.to_string() })?;
+        // RFC 8414 §3.3: identical, or the document must not be used. Bytes, not URLs: a trailing slash is another issuer.
+        if metadata.issuer != self.issuer.as_str() {
+            return Err(FetchError::WrongIssuer { found: metadata.issuer.chars().take(200).collect(), expected: self.issuer.clone() });
+        }
+        if !same_origin(&metadata.jwks_uri, self.issuer.as_str()) {
+            return Err(FetchError::ForeignKeys(metadata.jwks_uri.chars().take(200).collect()));
+        }
+        let json = self.get(&metadata.jwks_uri, MAX_JWKS).await?;
+        let set = parse_keys(&json)?;
+        Ok(FetchedKeys { set, json })
+    }
+
+    async fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
+        let request = self.http.get(url).header("accept", "application/json").timeout(FETCH_TIMEOUT);
+        let mut response = request.send().await.map_err(|error| unreachable(url, &error))?;
+        if response.status().as_u16() != 200 {
+            return Err(FetchError::Status { url: url.to_owned(), status: response.status().as_u16() });
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
+            if body.len() + chunk.len() > limit {
+                return Err(FetchError::TooLarge { url: url.to_owned(), limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// Parses a JWK Set and refuses one without a usable key: replacing good keys by none would be an outage.
+pub(crate) fn parse_keys(json: &[u8]) -> Result<KeySet, FetchError> {
+    let set = KeySet::from_json(json).map_err(|error| FetchError::Keys(error.to_string()))?;
+    if set.is_empty() { Err(FetchError::Keys("it has no usable key".to_owned())) } else { Ok(set) }
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
+    // The source says what went wrong ("connection refused"); the outer text only repeats the URL.
+    let mut detail = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        detail = inner.to_string();
+        source = inner.source();
+    }
+    FetchError::Unreachable { url: url.to_owned(), detail }
+}
+
+/// RFC 6454 §5. The keys of an issuer come from the issuer itself, so that no other host can be made to vouch for it.
+fn same_origin(a: &str, b: &str) -> bool {
+    match (Url::parse(a), Url::parse(b)) {
+        (Ok(a), Ok(b)) => a.origin().is_tuple() && a.origin() == b.origin() && a.username().is_empty() && a.password().is_none(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_origin;
+
+    #[test]
+    fn keys_from_elsewhere_are_refused_a22() {
+        let issuer = "https://login.example/tenant";
+        assert!(same_origin("https://login.example/jwks.json", issuer));
+        for elsewhere in [
+            "https://login.example.evil.test/jwks",
+            "http://login.example/jwks",
+            "https://login.example:8443/jwks",
+            "https://login.example@evil.test/jwks",
+            "https://user@login.example/jwks",
+            "file:///etc/jwks.json",
+            "data:application/json,{}",
+            "/jwks",
+            "",
+        ] {
+            assert!(!same_origin(elsewhere, issuer), "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Refusals and what they say to a caller (RFC 6750 §3, RFC 9728 §5.1). The only place that maps reasons to HTTP.
+
+use std::fmt;
+use std::time::Duration;
+
+use mandate_core::{Actor, ClientId, Person, Scope, ScopeSet, TokenId};
+use mandate_token::access_token::AccessToken;
+
+/// Why a request is refused, by whose fault it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The caller showed no credentials, or used a scheme that is not supported here.
+    NoCredentials,
+    /// The caller's request is malformed: what is wrong with it.
+    Malformed(&'static str),
+    /// The caller's token is not valid here: a stable machine token such as `expired`, `signature`, `audience`.
+    InvalidToken(&'static str),
+    /// The token, one of its ancestors, its grant, agent, person or client has been revoked.
+    Revoked,
+    /// The token is bound to a key (`cnf`) and was shown without proof of that key.
+    SenderConstrained,
+    /// The token lacks a scope that the route requires.
+    InsufficientScope {
+        /// The first scope that is missing.
+        missing: Scope,
+    },
+    /// The current actor is not among those the route admits.
+    ActorNotAdmitted,
+    /// Nobody's credentials can be judged: the issuer's keys are not known, or not known recently enough.
+    KeysUnavailable,
+    /// The revocation feed has been silent for longer than the route accepts.
+    RevocationsStale,
+}
+
+impl Reason {
+    /// A stable machine token for logs, metrics and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::Malformed(_) => "malformed_request",
+            Self::InvalidToken(code) => code,
+            Self::Revoked => "revoked",
+            Self::SenderConstrained => "sender_constrained",
+            Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::ActorNotAdmitted => "actor_unauthorized",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::RevocationsStale => "revocations_stale",
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        match self {
+            Self::NoCredentials => Answer { status: 401, error: None, hint_scope: true, description: "an access token is required".into() },
+            Self::Malformed(what) => {
+                Answer { status: 400, error: Some("invalid_request"), hint_scope: false, description: format!("malformed_request: {what}") }
+            }
+            Self::InvalidToken(code) => Answer::invalid_token(format!("{code}: the access token is not valid for this resource")),
+            Self::Revoked => Answer::invalid_token("revoked: the access token has been revoked".into()),
+            // RFC 9449 §7.2: a bound token presented as Bearer must be rejected.
+            Self::SenderConstrained => {
+                Answer::invalid_token("sender_constrained: the access token is bound to a key and cannot be used as a bearer token".into())
+            }
+            Self::InsufficientScope { missing } => Answer {
+                status: 403,
+                error: Some("insufficient_scope"),
+                hint_scope: true,
+                description: format!("insufficient_scope: the access token lacks {missing}"),
+            },
+            // Without `scope`: no other scope would help, so a client must not start a step-up.
+            Self::ActorNotAdmitted => Answer {
+                status: 403,
+                error: Some("insufficient_scope"),
+                hint_scope: false,
+                description: "actor_unauthorized: the current actor may not use this route".into(),
+            },
+            Self::KeysUnavailable => Answer::unavailable("keys_unavailable: the keys of the issuer are not available; try again shortly"),
+            Self::RevocationsStale => {
+                Answer::unavailable("revocations_stale: revocations cannot be checked at the moment; try again shortly")
+            }
+        }
+    }
+}
+
+struct Answer {
+    status: u16,
+    error: Option<&'static str>,
+    hint_scope: bool,
+    description: String,
+}
+
+impl Answer {
+    fn invalid_token(description: String) -> Self {
+        Self { status: 401, error: Some("invalid_token"), hint_scope: true, description }
+    }
+
+    // RFC 6750 has no code for "cannot tell". A 401 would send every client to log in again.
+    fn unavailable(description: &str) -> Self {
+        Self { status: 503, error: Some("temporarily_unavailable"), hint_scope: false, description: description.to_owned() }
+    }
+}
+
+/// Who was refused, where the token itself was genuine: it was refused for what it was used for. For records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// For whom the request was made.
+    pub subject: Person,
+    /// Who made it.
+    pub actor: Option<Actor>,
+    /// The token's id.
+    pub jti: TokenId,
+    /// The client to which the token was issued.
+    pub client_id: ClientId,
+}
+
+/// A refusal, ready to be sent: status, `WWW-Authenticate`, and a JSON body. Contains nothing secret.
+///
+/// The tower layer leaves it in the extensions of the response, for middleware further out that keeps records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    reason: Reason,
+    attempt: Option<Box<Attempt>>,
+    status: u16,
+    www_authenticate: Option<String>,
+    body: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason, token: Option<&AccessToken>, metadata_url: &str, scopes: &ScopeSet) -> Self {
+        let Answer { status, error, hint_scope, description } = reason.answer();
+        let mut challenge = String::from("Bearer ");
+        if let Some(error) = error {
+            challenge = format!("Bearer error=\"{error}\", error_description=\"{}\", ", quotable(&description));
+        }
+        challenge.extend(["resource_metadata=\"", metadata_url, "\""]);
+        if hint_scope && !scopes.is_empty() {
+            challenge.extend([", scope=\"", &scopes.to_string(), "\""]);
+        }
+        let body = match error {
+            Some(error) => serde_json::json!({ "error": error, "error_description": description }),
+            // RFC 6750 §3.1: without credentials, no error code and no other error information.
+            None => serde_json::json!({}),
+        };
+        let www_authenticate = (status != 503).then_some(challenge);
+        let attempt = token.map(|token| {
+            Box::new(Attempt {
+                subject: token.subject.clone(),
+                actor: token.chain.outermost().cloned(),
+                jti: token.jti.clone(),
+                client_id: token.client_id.clone(),
+            })
+        });
+        Self { reason, attempt, status, www_authenticate, body: body.to_string() }
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// Who was refused, if the token was genuine; unverified claims are never told.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_deref()
+    }
+
+    /// The HTTP status: 400, 401, 403 or 503.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The value of the `WWW-Authenticate` header, on all but 503.
+    pub fn www_authenticate(&self) -> Option<&str> {
+        self.www_authenticate.as_deref()
+    }
+
+    /// The value of the `Retry-After` header, on 503.
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.status == 503).then_some(Duration::from_secs(2))
+    }
+
+    /// The body, `application/json`: `error` and `error_description`, or `{}` where RFC 6750 §3.1 wants no detail.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused with {}: {}", self.status, self.reason.code())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// RFC 6750 §3: `error_description` excludes `"` and `\`.
+fn quotable(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reason, Refusal};
+
+    const METADATA: &str = "https://api.example/.well-known/oauth-protected-resource";
+
+    fn refusal(reason: Reason) -> Refusal {
+        Refusal::new(reason, None, METADATA, &"read:cases write:x".parse().unwrap())
+    }
+
+    #[test]
+    fn no_credentials_get_a_challenge_without_an_error_code() {
+        let refusal = refusal(Reason::NoCredentials);
+        assert_eq!(refusal.status(), 401);
+        let expected = format!("Bearer resource_metadata=\"{METADATA}\", scope=\"read:cases write:x\"");
+        assert_eq!(refusal.www_authenticate(), Some(expected.as_str()));
+        assert_eq!(refusal.body(), "{}");
+    }
+
+    #[test]
+    fn each_reason_has_its_status_and_error() {
+        let missing = "write:x".parse().unwrap();
+        for (reason, status, error, scope) in [
+            (Reason::Malformed("two"), 400, "invalid_request", false),
+            (Reason::InvalidToken("expired"), 401, "invalid_token", true),
+            (Reason::Revoked, 401, "invalid_token", true),
+            (Reason::SenderConstrained, 401, "invalid_token", true),
+            (Reason::InsufficientScope { missing }, 403, "insufficient_scope", true),
+            (Reason::ActorNotAdmitted, 403, "insufficient_scope", false),
+        ] {
+            let code = reason.code();
+            let refusal = refusal(reason);
+            let challenge = refusal.www_authenticate().unwrap();
+            assert_eq!(refusal.status(), status, "{code}");
+            assert!(challenge.starts_with(&format!("Bearer error=\"{error}\", error_description=\"{code}: ")), "{challenge}");
+            assert!(challenge.contains(&format!("resource_metadata=\"{METADATA}\"")), "{challenge}");
+            assert_eq!(challenge.contains(", scope=\"read:cases write:x\""), scope, "{challenge}");
+            assert!(refusal.body().contains(error));
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_judge_is_503_and_sends_nobody_to_log_in() {
+        for reason in [Reason::KeysUnavailable, Reason::RevocationsStale] {
+            let refusal = refusal(reason);
+            assert_eq!((refusal.status(), refusal.www_authenticate()), (503, None));
+            assert!(refusal.retry_after().is_some());
+        }
+    }
+
+    #[test]
+    fn the_challenge_stays_one_quoted_string_whatever_the_text() {
+        assert_eq!(super::quotable("a\"b\\c\r\nd\u{e9}"), "a?b?c??d?");
+    }
+}

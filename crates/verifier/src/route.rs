@@ -1,0 +1,146 @@
+//! What a route demands of a caller.
+
+use std::time::Duration;
+
+use mandate_core::{InvalidScope, Scope, ScopeSet};
+
+/// How old the knowledge of revocations may be by default: three missed heartbeats of the feed.
+pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(15);
+
+/// What happens when the revocation feed is silent, so that a token may have been revoked unnoticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Refuse with 503 when the last sign of life of the feed is older than `max_age`. The default, with
+    /// [`DEFAULT_MAX_AGE`].
+    FailClosed {
+        /// The oldest acceptable sign of life.
+        max_age: Duration,
+    },
+    /// Go on with the cuts known so far, however old. A token that is revoked during an outage of the issuer keeps
+    /// working on this route until it expires. For routes whose availability matters more than that, never for
+    /// destructive ones.
+    DangerousAcceptStale,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self::FailClosed { max_age: DEFAULT_MAX_AGE }
+    }
+}
+
+/// What one route demands: scopes (all of them), fresh knowledge of revocations and, optionally, who may act.
+///
+/// ```
+/// use mandate_verifier::{Freshness, Route};
+/// use std::time::Duration;
+///
+/// let close = Route::requires("write:opportunities")?.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) });
+/// let list = Route::requires("read:cases")?.dangerous_accept_stale();
+/// # Ok::<(), mandate_verifier::InvalidScope>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    scopes: ScopeSet,
+    freshness: Freshness,
+    actors: Option<Vec<String>>,
+}
+
+impl Route {
+    /// A valid token for this resource, whatever its scopes.
+    #[must_use]
+    pub fn any_scope() -> Self {
+        Self::default()
+    }
+
+    /// A valid token that has every one of these scopes, which are separated by one space (RFC 6749 §3.3).
+    pub fn requires(scopes: &str) -> Result<Self, InvalidScope> {
+        Ok(Self::requires_set(scopes.parse()?))
+    }
+
+    /// As [`Route::requires`], of parsed scopes.
+    #[must_use]
+    pub fn requires_set(scopes: ScopeSet) -> Self {
+        Self { scopes, ..Self::default() }
+    }
+
+    /// Sets how old the knowledge of revocations may be.
+    #[must_use]
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// Short for `freshness(Freshness::DangerousAcceptStale)`. Read there what it gives up.
+    #[must_use]
+    pub fn dangerous_accept_stale(self) -> Self {
+        self.freshness(Freshness::DangerousAcceptStale)
+    }
+
+    /// Only these actors, by their `sub` (an agent's SPIFFE ID).
+    ///
+    /// Compared bytewise with the current, outermost actor alone: who acted before decides nothing (RFC 8693 §4.1).
+    /// A token without an actor is refused, too.
+    #[must_use]
+    pub fn only_actors<I, S>(mut self, actors: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        self.actors = Some(actors.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The scopes that are required.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        match self.freshness {
+            Freshness::FailClosed { max_age } => Some(max_age),
+            Freshness::DangerousAcceptStale => None,
+        }
+    }
+
+    pub(crate) fn missing(&self, held: &ScopeSet) -> Option<Scope> {
+        self.scopes.iter().find(|scope| !held.contains(scope)).cloned()
+    }
+
+    pub(crate) fn admits_actor(&self, current: Option<&str>) -> bool {
+        match (&self.actors, current) {
+            (None, _) => true,
+            (Some(allowed), Some(sub)) => allowed.iter().any(|one| one == sub),
+            (Some(_), None) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEFAULT_MAX_AGE, Freshness, Route};
+
+    #[test]
+    fn fails_closed_unless_told_otherwise() {
+        assert_eq!(Route::any_scope().max_age(), Some(DEFAULT_MAX_AGE));
+        assert_eq!(Route::requires("a").unwrap().freshness(Freshness::DangerousAcceptStale).max_age(), None);
+    }
+
+    #[test]
+    fn every_scope_is_required_and_a_prefix_is_not_enough() {
+        let route = Route::requires("read:a write:b").unwrap();
+        assert_eq!(route.missing(&"read:a write:b c".parse().unwrap()), None);
+        assert_eq!(route.missing(&"read:a write:bb".parse().unwrap()).unwrap().as_str(), "write:b");
+        assert!(Route::requires("").is_err());
+        assert!(Route::requires("a  b").is_err());
+    }
+
+    #[test]
+    fn admits_listed_actors_only() {
+        let route = Route::any_scope().only_actors(["spiffe://td/agent/a"]);
+        assert!(route.admits_actor(Some("spiffe://td/agent/a")));
+        assert!(!route.admits_actor(Some("spiffe://td/agent/A")));
+        assert!(!route.admits_actor(Some("spiffe://td/agent/a/x")));
+        assert!(!route.admits_actor(None));
+        assert!(Route::any_scope().admits_actor(None));
+    }
+}

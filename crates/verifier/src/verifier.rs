@@ -1,0 +1,183 @@
+//! The check itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mandate_core::{Issuer, ResourceUri, Timestamp};
+use mandate_token::access_token::{self, AccessToken, Expect, Profile};
+use mandate_token::{SignatureMemo, TokenError};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::builder::Builder;
+use crate::credentials::Presented;
+use crate::decision;
+use crate::keys::{Keys, Refreshed};
+use crate::metadata::ResourceMetadata;
+use crate::refusal::{Reason, Refusal};
+use crate::route::Route;
+use crate::shared::{Shared, Status};
+use crate::verified::Verified;
+
+/// Checks requests to one resource. Cheap to clone; all clones share keys, revocations and memory of signatures.
+///
+/// Its background tasks end when the last clone is dropped.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) resource: ResourceUri,
+    pub(crate) metadata: ResourceMetadata,
+    pub(crate) metadata_url: String,
+    pub(crate) memo: Option<SignatureMemo>,
+    pub(crate) tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("issuer", self.issuer()).field("resource", &self.inner.resource).finish_non_exhaustive()
+    }
+}
+
+/// A refusal in the making, with the token if its signature and claims were good.
+struct Denied {
+    reason: Reason,
+    token: Option<AccessToken>,
+}
+
+impl From<Reason> for Box<Denied> {
+    fn from(reason: Reason) -> Self {
+        Self::new(Denied { reason, token: None })
+    }
+}
+
+impl Verifier {
+    /// Starts to configure a verifier for `resource`, whose tokens come from `issuer`.
+    ///
+    /// Both compare bytewise: `https://api.example` and `https://api.example/` are two resources.
+    pub fn builder(issuer: Issuer, resource: ResourceUri) -> Builder {
+        Builder::new(issuer, resource)
+    }
+
+    pub(crate) fn from_inner(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Checks what a request shows against what the route demands, and logs the decision.
+    ///
+    /// `presented` is either the one `Authorization` header (`Option<&str>`) or a [`Presented`], which sees more.
+    /// Waits for the network only when the token names a key that is not known yet, and then at most for one fetch.
+    ///
+    /// The order is that of RFC 9068 §4: type, issuer, signature, audience, time; then proof of possession, revocation,
+    /// scope and actor.
+    pub async fn verify<'a>(&self, presented: impl Into<Presented<'a>>, route: &Route) -> Result<Verified, Refusal> {
+        match self.judge(presented.into(), route).await {
+            Ok(verified) => {
+                decision::permitted(&verified);
+                Ok(verified)
+            }
+            Err(denied) => {
+                let refusal = Refusal::new(denied.reason, denied.token.as_ref(), &self.inner.metadata_url, route.scopes());
+                decision::refused(&refusal, self.inner.resource.as_str(), denied.token.as_ref());
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn judge(&self, presented: Presented<'_>, route: &Route) -> Result<Verified, Box<Denied>> {
+        let text = presented.bearer()?.ok_or(Reason::NoCredentials)?;
+        let now = self.inner.shared.clock.now();
+        let token = self.check_token(text, now).await?;
+        match self.check_use(&token, route, now) {
+            Ok(()) => Ok(Verified::new(token, self.inner.resource.clone())),
+            Err(reason) => Err(Box::new(Denied { reason, token: Some(token) })),
+        }
+    }
+
+    /// Everything that the token by itself must fulfil.
+    async fn check_token(&self, text: &str, now: Timestamp) -> Result<AccessToken, Reason> {
+        let shared = &self.inner.shared;
+        let max_age = shared.intervals.keys_max_age;
+        let keys = if let Some(keys) = shared.keys.usable(now, max_age) {
+            keys
+        } else {
+            shared.refresh_keys(shared.intervals.unknown_key).await;
+            shared.keys.usable(shared.clock.now(), max_age).ok_or(Reason::KeysUnavailable)?
+        };
+        let error = match self.verify_with(&keys, text, now) {
+            Ok(token) => return Ok(token),
+            Err(error) => error,
+        };
+        if error.may_be_stale_keys() {
+            let outcome = shared.refresh_keys(shared.intervals.unknown_key).await;
+            let newer = shared.keys.last_good().filter(|newer| !Arc::ptr_eq(newer, &keys));
+            if let (Refreshed::Fetched | Refreshed::Recent, Some(newer)) = (outcome, newer) {
+                return self.verify_with(&newer, text, now).map_err(|error| Reason::InvalidToken(error.public_code()));
+            }
+        }
+        Err(Reason::InvalidToken(error.public_code()))
+    }
+
+    fn verify_with(&self, keys: &Keys, text: &str, now: Timestamp) -> Result<AccessToken, TokenError> {
+        let issuer = self.inner.shared.client.issuer();
+        let expect = Expect { issuer, keys: &keys.set, now, profile: Profile::Own, memo: self.inner.memo.as_ref() };
+        access_token::verify(text, &expect)
+    }
+
+    /// Everything that depends on where and when the token is used.
+    fn check_use(&self, token: &AccessToken, route: &Route, now: Timestamp) -> Result<(), Reason> {
+        // The sole audience: a token that is good elsewhere, too, could be carried there by whoever receives it here.
+        token.require_audience(self.inner.resource.as_str()).map_err(|error| Reason::InvalidToken(error.public_code()))?;
+        if token.cnf.is_some() {
+            return Err(Reason::SenderConstrained);
+        }
+        let revocations = &self.inner.shared.revocations;
+        // A known cut speaks before stale knowledge does: it is final, and the caller need not try again.
+        if revocations.cuts(&token.facts()) {
+            return Err(Reason::Revoked);
+        }
+        if route.max_age().is_some_and(|max_age| !revocations.is_fresh(now, max_age)) {
+            return Err(Reason::RevocationsStale);
+        }
+        if let Some(missing) = route.missing(&token.scope) {
+            return Err(Reason::InsufficientScope { missing });
+        }
+        if !route.admits_actor(token.chain.outermost().map(|actor| actor.sub.as_str())) {
+            return Err(Reason::ActorNotAdmitted);
+        }
+        Ok(())
+    }
+
+    /// The issuer whose tokens are accepted.
+    pub fn issuer(&self) -> &Issuer {
+        self.inner.shared.client.issuer()
+    }
+
+    /// The protected resource metadata document, to be served without authentication at
+    /// [`ResourceMetadata::path_and_query`]. The tower layers do it by themselves.
+    pub fn metadata(&self) -> &ResourceMetadata {
+        &self.inner.metadata
+    }
+
+    /// How the verifier stands with its issuer, and every change of it.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.inner.shared.status.subscribe()
+    }
+
+    /// Waits until keys are known and the revocation feed is in step. Put a time limit around it where a start without
+    /// the issuer shall be possible; requests are refused with 503 until then.
+    pub async fn ready(&self) {
+        let mut status = self.status();
+        // An error would mean that the sender is gone; it is held by `self`.
+        let _ = status.wait_for(Status::is_ready).await;
+    }
+}

@@ -1,0 +1,10 @@
+//! The verifier against a real issuer over HTTP, which the tests rotate, stop and corrupt.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests end the test")]
+
+mod decision_line;
+mod layer;
+mod outage;
+mod revocation;
+mod tokens;
+mod world;
