@@ -1,1 +1,199 @@
-//! mandate-node
+//! `mandate node`: the part of Mandate that runs on each machine.
+//!
+//! It looks at a local process through the kernel's eyes (user, group, program and its digest), and gives it the
+//! JWT-SVID of the agent that this process is, over the SPIFFE Workload API on a unix socket. It holds its own
+//! certificate and the SVIDs it has handed out; it has no signing key and no database, so whoever takes it over gains
+//! the identities of this machine's processes and no others.
+//!
+//! The server pushes every change of registrations and keys over one connection; nothing is polled. While the server
+//! cannot be reached, SVIDs that have not expired are still served.
+
+mod caller;
+mod certificate;
+mod claims;
+mod credentials;
+mod dial;
+mod entitlement;
+mod error;
+mod hex;
+mod join_token;
+mod listener;
+mod process;
+mod program;
+mod refusal;
+mod selector;
+mod session;
+mod socket;
+mod storage;
+mod svid_cache;
+mod svids;
+mod trust;
+mod view;
+mod workload_api;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_api::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
+use mandate_core::{Clock, Entropy, Secret, SpiffeId, TrustDomain};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tonic::service::InterceptorLayer;
+use tonic::transport::Server;
+
+pub use error::{Fault, NodeError};
+pub use join_token::InvalidJoinToken;
+
+use credentials::Credentials;
+use dial::Dialer;
+use join_token::JoinToken;
+use refusal::Waiting;
+use session::{Session, Start};
+use socket::Socket;
+use storage::{Storage, Stored};
+use svids::Svids;
+use view::{Link, View};
+use workload_api::WorkloadApi;
+
+/// The largest request that is accepted: a token of 16 KiB and an audience, with room.
+const LARGEST_REQUEST: usize = 64 << 10;
+
+/// How many calls one connection may have open.
+const MOST_CALLS: u32 = 64;
+
+/// How long open calls may take to end when the node stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the node keeps its key, its certificate and its server's CA. Made with mode 0700 if it does not exist.
+    pub dir: PathBuf,
+    /// The server's address for nodes: `host:port`.
+    pub server: String,
+    /// What to join with, as `mandate node join-token` printed it. Ignored while `dir` holds a certificate that has not
+    /// expired, so that a node is restarted with the command that started it.
+    pub join_token: Option<Secret>,
+    /// Where the Workload API listens.
+    pub socket: PathBuf,
+}
+
+/// A node that has heard from its server: from here on it serves SVIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The node's own SPIFFE ID.
+    pub spiffe_id: SpiffeId,
+    /// The trust domain it has joined.
+    pub trust_domain: TrustDomain,
+}
+
+/// Runs a node until `shutdown` completes, or until it cannot go on without its operator.
+///
+/// The socket listens from the start; until the node has heard from its server, the first time of which calls `ready`,
+/// it answers `Unavailable`. A server that cannot be reached is waited for.
+pub async fn run<R, S>(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, ready: R, shutdown: S) -> Result<(), NodeError>
+where
+    R: FnOnce(Ready) + Send,
+    S: Future<Output = ()> + Send,
+{
+    let dialer = Dialer::new(&config.server, Arc::clone(&clock))?;
+    let storage = Storage::open(&config.dir)?;
+    let rejoin = rejoin(&config);
+    let start = start(&storage, config.join_token.as_ref(), clock.as_ref(), &rejoin)?;
+    if let Err(error) = process::raise_descriptor_limit() {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+    let (_socket, listener) = Socket::bind(&config.socket, entropy.as_ref())?;
+    let (views, seen) = watch::channel(View::starting());
+    let svids = Arc::new(Svids::new(seen.clone(), Arc::clone(&clock)));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&svids).keep_renewed());
+    let api = WorkloadApi::new(seen, Arc::clone(&svids), Arc::clone(&clock));
+    let mut served = JoinSet::new();
+    served.spawn(serve(api, listener, stopped));
+
+    let session = Session { dialer, storage, clock, entropy, views: views.clone(), svids, rejoin };
+    let outcome = tokio::select! {
+        error = session.keep(start, ready) => Err(error),
+        () = shutdown => Ok(()),
+        ended = served.join_next() => Err(NodeError::Listener(format!("{ended:?}"))),
+    };
+    // Streams end with a word; then the listener has nothing left to wait for.
+    views.send_modify(|view| view.link = Link::Down(Waiting::Stopping));
+    let _ = stop.send(());
+    let _ = tokio::time::timeout(FAREWELL, served.join_next()).await;
+    outcome
+}
+
+async fn serve(
+    api: WorkloadApi,
+    listener: tokio::net::UnixListener,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), tonic::transport::Error> {
+    let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(LARGEST_REQUEST);
+    Server::builder()
+        .max_concurrent_streams(MOST_CALLS)
+        .layer(InterceptorLayer::new(workload_api::require_header))
+        .add_service(service)
+        .serve_with_incoming_shutdown(listener::connections(listener), async {
+            // Dropped is as good as sent.
+            let _ = stopped.await;
+        })
+        .await
+}
+
+fn start(storage: &Storage, token: Option<&Secret>, clock: &dyn Clock, rejoin: &str) -> Result<Start, NodeError> {
+    let stored = storage.load()?;
+    let joined = |credentials: Credentials| Ok(Start::Joined(Box::new(credentials)));
+    match (stored, token) {
+        (Stored::Credentials(credentials), _) if !credentials.is_expired(clock.now()) => joined(credentials),
+        (Stored::Unusable(path, error), Some(token)) => {
+            tracing::warn!(path = %path.display(), %error, "the stored credentials are not usable; joining again");
+            Ok(Start::Join(JoinToken::parse(token)?))
+        }
+        (Stored::Credentials(_) | Stored::Nothing, Some(token)) => Ok(Start::Join(JoinToken::parse(token)?)),
+        (Stored::Nothing, None) => Err(NodeError::NotJoined { rejoin: rejoin.to_owned() }),
+        (Stored::Credentials(credentials), None) => {
+            Err(NodeError::CertificateExpired { at: credentials.expires(), rejoin: rejoin.to_owned() })
+        }
+        (Stored::Unusable(path, error), None) => Err(NodeError::Credentials { path, reason: error.to_string(), rejoin: rejoin.to_owned() }),
+    }
+}
+
+/// The commands by which an operator lets this node join, with everything but the token's file filled in.
+fn rejoin(config: &Config) -> String {
+    let Config { dir, server, socket, .. } = config;
+    format!(
+        "run `mandate node join-token` on the server, put the token into a file FILE, then run `mandate node run --dir {} --server {server} --join-token-file FILE --socket {}`",
+        quoted(dir),
+        quoted(socket)
+    )
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_'));
+    if plain && !text.is_empty() { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, quoted, rejoin};
+    use std::path::Path;
+
+    #[test]
+    fn the_command_to_join_again_can_be_pasted() {
+        let config = Config {
+            dir: "/var/lib/my node".into(),
+            server: "mandate.acme.example:8081".into(),
+            join_token: None,
+            socket: "/run/mandate/api.sock".into(),
+        };
+        let text = rejoin(&config);
+        assert!(text.ends_with("`mandate node run --dir '/var/lib/my node' --server mandate.acme.example:8081 --join-token-file FILE --socket /run/mandate/api.sock`"), "{text}");
+        assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,198 @@
+//! Who is at the other end of a connection: the kernel's word for it, never the caller's.
+
+use tokio::net::UnixStream;
+
+use crate::entitlement::Entitlements;
+use crate::process::{self, Born, Gone, Process};
+use crate::program::{self, Digests, FileId};
+use crate::selector::Selector;
+
+/// The process that opened a connection.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    process: Process,
+    uid: u32,
+    gid: u32,
+    program: Option<FileId>,
+}
+
+/// What was found of a caller, and enough to find out later whether it is still the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Attested {
+    /// Its selectors, each once.
+    pub(crate) selectors: Vec<Selector>,
+    pid: u32,
+    born: Born,
+    program: Option<FileId>,
+}
+
+impl Caller {
+    /// Takes the credentials that the kernel recorded when the connection was made (`SO_PEERCRED`, unix(7)).
+    pub(crate) fn of(stream: &UnixStream) -> Result<Self, Gone> {
+        let credentials = stream.peer_cred().map_err(|_| Gone::Invisible)?;
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0).ok_or(Gone::Invisible)?;
+        Self::new(pid, credentials.uid(), credentials.gid())
+    }
+
+    fn new(pid: u32, uid: u32, gid: u32) -> Result<Self, Gone> {
+        let process = Process::open(pid)?;
+        Ok(Self { process, uid, gid, program: program::file_of(pid) })
+    }
+
+    /// Its process number, for the log.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its user.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Refuses unless the process is alive, the same, and running the program with which it connected.
+    ///
+    /// The last matters because a connection outlives `execve`: a process could connect, leave the connection to a child,
+    /// and turn itself into a program that is entitled to more.
+    pub(crate) fn check(&self) -> Result<(), Gone> {
+        self.process.check()?;
+        self.program_now().map(drop)
+    }
+
+    fn program_now(&self) -> Result<Option<FileId>, Gone> {
+        let now = program::file_of(self.pid());
+        // A process that has just exited has no program either.
+        if is_same(now, self.program) { Ok(now) } else { self.process.check().and(Err(Gone::Replaced)) }
+    }
+
+    /// Looks at the process: what it shows now, of what `entitlements` ask for.
+    pub(crate) async fn attest(&self, entitlements: &Entitlements, digests: &Digests) -> Result<Attested, Gone> {
+        self.process.check()?;
+        let program = self.program_now()?;
+        let selectors = vec![Selector::Uid(self.uid), Selector::Gid(self.gid)];
+        let mut attested = Attested { selectors, pid: self.pid(), born: self.process.born(), program };
+        if let Some(file) = program {
+            attested.selectors.extend(program::path_of(self.pid(), &file).map(Selector::Path));
+            if entitlements.depend_on_digest(&attested.selectors) {
+                attested.selectors.extend(digests.of(self.pid(), file).await.map(Selector::Sha256));
+            }
+        }
+        // What was read belongs to this process only if it was the same one all along.
+        self.check()?;
+        Ok(attested)
+    }
+}
+
+fn is_same(now: Option<FileId>, then: Option<FileId>) -> bool {
+    match (now, then) {
+        (Some(now), Some(then)) => now.is_same_program(&then),
+        (now, then) => now.is_none() && then.is_none(),
+    }
+}
+
+impl Attested {
+    /// Refuses unless the process that was attested still runs the same program.
+    pub(crate) fn check(&self) -> Result<(), Gone> {
+        process::check(self.pid, self.born)?;
+        if is_same(program::file_of(self.pid), self.program) { Ok(()) } else { Err(Gone::Replaced) }
+    }
+
+    /// This process itself, for tests of what is kept along with an attestation.
+    #[cfg(test)]
+    pub(crate) fn of_this_process() -> Self {
+        let pid = std::process::id();
+        Self { selectors: vec![Selector::Uid(1000)], pid, born: process::born(pid).unwrap(), program: program::file_of(pid) }
+    }
+
+    /// The selectors in their text form.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.selectors.iter().map(Selector::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Caller;
+    use crate::entitlement::Entitlements;
+    use crate::process::Gone;
+    use crate::program::Digests;
+    use mandate_api::proto::node::Entry;
+    use std::fs;
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+    use tokio::net::{UnixListener, UnixStream};
+
+    fn wanting(selector: &str) -> Entitlements {
+        let entry = Entry { spiffe_id: "spiffe://acme.example/agent/a".into(), selectors: vec![selector.into()] };
+        Entitlements::new(vec![entry], &"acme.example".parse().unwrap())
+    }
+
+    fn ends(mut child: Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_kernel_says_who_connected() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+        let (_client, accepted) = tokio::join!(UnixStream::connect(dir.path().join("s")), listener.accept());
+        let caller = Caller::of(&accepted.unwrap().0).unwrap();
+        let me = rustix::process::getuid().as_raw();
+        assert_eq!((caller.pid(), caller.uid()), (std::process::id(), me));
+        let found = caller.attest(&wanting("unix:uid:1"), &Digests::default()).await.unwrap().texts();
+        let exe = fs::read_link("/proc/self/exe").unwrap();
+        assert_eq!(
+            found,
+            [format!("unix:uid:{me}"), format!("unix:gid:{}", rustix::process::getgid().as_raw()), format!("unix:path:{}", exe.display())]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_child_shows_user_group_path_and_digest() {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let caller = Caller::new(child.id(), 12, 34).unwrap();
+        let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
+        let zeros = format!("unix:sha256:{}", "0".repeat(64));
+        let found = caller.attest(&wanting(&zeros), &Digests::default()).await.unwrap().texts();
+        let digest: String = crate::hex::sha256(&fs::read(&path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            found,
+            ["unix:uid:12".to_owned(), "unix:gid:34".to_owned(), format!("unix:path:{}", path.display()), format!("unix:sha256:{digest}")]
+        );
+        ends(child);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_has_exited_is_refused_before_and_after() {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let caller = Caller::new(child.id(), 12, 34).unwrap();
+        let attested = caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap();
+        assert_eq!(attested.check(), Ok(()));
+        ends(child);
+        assert_eq!(caller.check(), Err(Gone::Exited));
+        assert_eq!(attested.check(), Err(Gone::Exited));
+        assert_eq!(caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap_err(), Gone::Exited);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_becomes_another_program_is_refused() {
+        // A shell that waits for a line and then turns itself into `sleep`: same process, same start time.
+        let mut child = Command::new("sh")
+            .args(["-c", "echo ready; read line; exec sleep 60"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let caller = Caller::new(child.id(), 12, 34).unwrap();
+        let attested = caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        while caller.check().is_ok() {
+            std::thread::yield_now();
+        }
+        assert_eq!(caller.check(), Err(Gone::Replaced));
+        assert_eq!(attested.check(), Err(Gone::Replaced));
+        ends(child);
+    }
+}

@@ -1,0 +1,182 @@
+//! Which process is entitled to which identity, as the server last said.
+
+use std::collections::{HashMap, HashSet};
+
+use mandate_api::proto::node as wire;
+use mandate_core::{SpiffeId, TrustDomain};
+
+use crate::selector::Selector;
+
+struct Entry {
+    spiffe_id: SpiffeId,
+    selectors: Box<[Selector]>,
+}
+
+/// The entries of one state, found by one selector of each so that a lookup does not walk them all.
+#[derive(Default)]
+pub(crate) struct Entitlements {
+    entries: Vec<Entry>,
+    by_selector: HashMap<Selector, Vec<usize>>,
+    ids: HashSet<SpiffeId>,
+    digest_only: bool,
+}
+
+impl Entitlements {
+    /// Takes the entries of a pushed state.
+    ///
+    /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector it
+    /// cannot attest, or no selector at all, which would entitle every process of the machine.
+    pub(crate) fn new(pushed: Vec<wire::Entry>, trust_domain: &TrustDomain) -> Self {
+        let mut out = Self::default();
+        for entry in pushed {
+            let id = entry.spiffe_id.parse::<SpiffeId>();
+            let selectors: Result<Box<[Selector]>, _> = entry.selectors.iter().map(|text| text.parse()).collect();
+            match (id, selectors) {
+                (Ok(id), Ok(selectors)) if id.is_member_of(trust_domain) && !id.path().is_empty() && !selectors.is_empty() => {
+                    out.push(id, selectors)
+                }
+                (_, _) => {
+                    tracing::warn!(spiffe_id = entry.spiffe_id, selectors = ?entry.selectors, "an entry cannot be served by this node")
+                }
+            }
+        }
+        out
+    }
+
+    fn push(&mut self, spiffe_id: SpiffeId, selectors: Box<[Selector]>) {
+        // The rarest kind of selector makes the shortest list; a digest is only known after the file has been read.
+        let rank = |selector: &&Selector| match selector {
+            Selector::Path(_) => 0,
+            Selector::Uid(_) => 1,
+            Selector::Gid(_) => 2,
+            Selector::Sha256(_) => 3,
+        };
+        let Some(by) = selectors.iter().min_by_key(rank).cloned() else { return };
+        self.digest_only |= matches!(by, Selector::Sha256(_));
+        self.by_selector.entry(by).or_default().push(self.entries.len());
+        self.ids.insert(spiffe_id.clone());
+        self.entries.push(Entry { spiffe_id, selectors });
+    }
+
+    fn candidates<'a>(&'a self, has: &[Selector]) -> impl Iterator<Item = (usize, &'a Entry)> {
+        let at = has.iter().filter_map(|selector| self.by_selector.get(selector)).flatten();
+        at.filter_map(|at| Some((*at, self.entries.get(*at)?)))
+    }
+
+    /// Every identity to which a process with the selectors `has` is entitled, each once, in the order they were pushed.
+    pub(crate) fn of<'a>(&'a self, has: &[Selector]) -> Vec<&'a SpiffeId> {
+        let mut found: Vec<(usize, &SpiffeId)> = self
+            .candidates(has)
+            .filter(|(_, entry)| entry.selectors.iter().all(|needed| has.contains(needed)))
+            .map(|(at, entry)| (at, &entry.spiffe_id))
+            .collect();
+        found.sort_unstable_by_key(|(at, _)| *at);
+        let mut seen = HashSet::new();
+        found.into_iter().filter(|(_, id)| seen.insert(*id)).map(|(_, id)| id).collect()
+    }
+
+    /// Whether knowing the program's digest could entitle such a process to more. Reading a large file for every
+    /// process would be waste where nothing depends on it.
+    pub(crate) fn depend_on_digest(&self, has: &[Selector]) -> bool {
+        let waits = |entry: &Entry| {
+            let (digests, others): (Vec<_>, Vec<_>) = entry.selectors.iter().partition(|selector| matches!(selector, Selector::Sha256(_)));
+            !digests.is_empty() && others.iter().all(|needed| has.contains(needed))
+        };
+        self.digest_only || self.candidates(has).any(|(_, entry)| waits(entry))
+    }
+
+    /// Whether any entry names this identity.
+    pub(crate) fn names(&self, id: &SpiffeId) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Entitlements;
+    use crate::selector::Selector;
+    use mandate_api::proto::node::Entry;
+    use mandate_core::SpiffeId;
+
+    const DIGEST: &str = "unix:sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn entry(id: &str, selectors: &[&str]) -> Entry {
+        Entry { spiffe_id: id.into(), selectors: selectors.iter().map(|&text| text.into()).collect() }
+    }
+
+    fn selectors(texts: &[&str]) -> Vec<Selector> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn entitlements(entries: Vec<Entry>) -> Entitlements {
+        Entitlements::new(entries, &"acme.example".parse().unwrap())
+    }
+
+    fn ids(all: &Entitlements, has: &[&str]) -> Vec<String> {
+        all.of(&selectors(has)).into_iter().map(SpiffeId::to_string).collect()
+    }
+
+    #[test]
+    fn every_selector_of_an_entry_is_needed() {
+        let all = entitlements(vec![
+            entry("spiffe://acme.example/agent/b", &["unix:uid:1000", "unix:path:/bin/a"]),
+            entry("spiffe://acme.example/agent/a", &["unix:uid:1000"]),
+        ]);
+        assert_eq!(
+            ids(&all, &["unix:uid:1000", "unix:gid:1000", "unix:path:/bin/a"]),
+            ["spiffe://acme.example/agent/b", "spiffe://acme.example/agent/a"]
+        );
+        assert_eq!(ids(&all, &["unix:uid:1000", "unix:path:/bin/other"]), ["spiffe://acme.example/agent/a"]);
+        assert!(ids(&all, &["unix:uid:1001", "unix:path:/bin/a"]).is_empty());
+        // A group of the same number is not the user.
+        assert!(ids(&all, &["unix:gid:1000", "unix:path:/bin/a"]).is_empty());
+    }
+
+    #[test]
+    fn two_entries_of_one_identity_count_once() {
+        let all = entitlements(vec![
+            entry("spiffe://acme.example/agent/a", &["unix:uid:1"]),
+            entry("spiffe://acme.example/agent/a", &["unix:gid:1"]),
+        ]);
+        assert_eq!(ids(&all, &["unix:uid:1", "unix:gid:1"]), ["spiffe://acme.example/agent/a"]);
+    }
+
+    #[test]
+    fn an_entry_without_selectors_entitles_nobody() {
+        let all = entitlements(vec![entry("spiffe://acme.example/agent/a", &[])]);
+        assert_eq!(all.len(), 0);
+        assert!(ids(&all, &["unix:uid:0"]).is_empty());
+    }
+
+    #[test]
+    fn an_entry_with_a_selector_that_cannot_be_attested_entitles_nobody() {
+        let all = entitlements(vec![entry("spiffe://acme.example/agent/a", &["unix:uid:1000", "k8s:ns:prod"])]);
+        assert!(ids(&all, &["unix:uid:1000"]).is_empty());
+    }
+
+    #[test]
+    fn identities_outside_the_trust_domain_are_not_served() {
+        for id in ["spiffe://other.example/agent/a", "spiffe://acme.example", "agent/a", ""] {
+            assert_eq!(entitlements(vec![entry(id, &["unix:uid:1000"])]).len(), 0, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_digest_is_wanted_only_where_it_could_matter() {
+        let all = entitlements(vec![
+            entry("spiffe://acme.example/agent/a", &["unix:uid:1000", DIGEST]),
+            entry("spiffe://acme.example/agent/b", &["unix:uid:1001"]),
+        ]);
+        assert!(all.depend_on_digest(&selectors(&["unix:uid:1000"])));
+        assert!(!all.depend_on_digest(&selectors(&["unix:uid:1001"])));
+        assert_eq!(ids(&all, &["unix:uid:1000", DIGEST]), ["spiffe://acme.example/agent/a"]);
+        assert!(ids(&all, &["unix:uid:1000"]).is_empty());
+        let by_digest_alone = entitlements(vec![entry("spiffe://acme.example/agent/a", &[DIGEST])]);
+        assert!(by_digest_alone.depend_on_digest(&selectors(&["unix:uid:7"])));
+    }
+}

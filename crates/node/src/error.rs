@@ -1,0 +1,116 @@
+//! Why a node does not start, or stops.
+
+use std::io;
+use std::path::PathBuf;
+
+use mandate_core::Timestamp;
+
+use crate::join_token::InvalidJoinToken;
+
+/// Whose fault it is that a node does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// What was asked for makes no sense: a malformed address or join token, or nothing to join with.
+    Usage,
+    /// The server refused this node, or this node refused the server.
+    Refused,
+    /// Something on this machine: files, permissions, another node in the same place.
+    Local,
+}
+
+/// Why a node does not start, or stops. A server that cannot be reached is no error: the node waits for it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The join token has not the form of one.
+    #[error(transparent)]
+    JoinToken(#[from] InvalidJoinToken),
+    /// The server's address is not `host:port`.
+    #[error("{given:?} is not an address of the form host:port")]
+    Address {
+        /// What was given.
+        given: String,
+    },
+    /// There are no credentials in the node's directory, and no join token was given.
+    #[error("this node has not joined a server yet; to join: {rejoin}")]
+    NotJoined {
+        /// The commands by which to join.
+        rejoin: String,
+    },
+    /// The node's own certificate has expired, and no join token was given.
+    #[error("this node's certificate expired at {at}, so the server cannot recognize it any more; to join again: {rejoin}")]
+    CertificateExpired {
+        /// When it expired.
+        at: Timestamp,
+        /// The commands by which to join again.
+        rejoin: String,
+    },
+    /// The server refused the join token.
+    #[error("the server refuses to let this node join: {reason}; to join with a new token: {rejoin}")]
+    JoinRefused {
+        /// What the server said.
+        reason: String,
+        /// The commands by which to join with another token.
+        rejoin: String,
+    },
+    /// What answers at the server's address is not the server that the join token or the stored CA names.
+    #[error("{server} is not the server this node may trust: {reason}")]
+    ServerNotTrusted {
+        /// The address.
+        server: String,
+        /// What is wrong with its certificate.
+        reason: String,
+    },
+    /// A file of the node cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A stored credential is not usable.
+    #[error("{path}: {reason}; to join again: {rejoin}")]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// The commands by which to join again.
+        rejoin: String,
+    },
+    /// Another process uses this directory or this socket.
+    #[error("{path} is in use by another node")]
+    InUse {
+        /// The directory or socket.
+        path: PathBuf,
+    },
+    /// There is something at the socket's path that this node did not make.
+    #[error("{path} exists and is not a socket of this user; remove it or choose another path")]
+    Occupied {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A key or certificate request could not be made.
+    #[error("cannot make a key: {0}")]
+    Key(String),
+    /// The Workload API's server ended.
+    #[error("the Workload API ended: {0}")]
+    Listener(String),
+}
+
+impl NodeError {
+    /// Whose fault it is, for the exit code.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } => Fault::Usage,
+            Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => Fault::Refused,
+            Self::File { .. }
+            | Self::Credentials { .. }
+            | Self::InUse { .. }
+            | Self::Occupied { .. }
+            | Self::Key(_)
+            | Self::Listener(_) => Fault::Local,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A local process, told apart from a later one that was given the same number.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// Why a process cannot be attested. All of them are refusals: who is gone is entitled to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Gone {
+    /// The kernel gave no process number, or 0: the caller lives outside this node's process namespace.
+    #[error("the calling process is not visible to this node")]
+    Invisible,
+    /// It has exited.
+    #[error("the calling process has exited")]
+    Exited,
+    /// Another process has its number now.
+    #[error("the calling process has exited and its number belongs to another process")]
+    Reused,
+    /// It runs another program than when it connected.
+    #[error("the calling process has changed its program since it connected; connect again")]
+    Replaced,
+}
+
+/// When a process was started: clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Born(u64);
+
+/// The start time of a live process. A zombie counts as gone: it can use nothing that it is given.
+pub(crate) fn born(pid: u32) -> Result<Born, Gone> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|_| Gone::Exited)?;
+    parse_stat(&stat).ok_or(Gone::Exited)
+}
+
+fn parse_stat(stat: &[u8]) -> Option<Born> {
+    // The second field is the program's name in parentheses, which the process chooses: it may hold spaces and
+    // parentheses itself, so the fields are counted from the last one.
+    let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok().map(Born)
+}
+
+/// A process, held so that its end is noticed even if its number is given to another at once.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    born: Born,
+    // The start time has a resolution of 10 ms. A process descriptor has no such gap: it names one process for good.
+    descriptor: Option<OwnedFd>,
+}
+
+impl Process {
+    /// The live process with this number.
+    pub(crate) fn open(pid: u32) -> Result<Self, Gone> {
+        let born = born(pid)?;
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Gone::Invisible)?;
+        let descriptor = match pidfd_open(raw, PidfdFlags::empty()) {
+            Ok(descriptor) => Some(descriptor),
+            Err(rustix::io::Errno::SRCH) => return Err(Gone::Exited),
+            // Kernels before 5.3 and some sandboxes have none; the start time is checked in any case.
+            Err(_) => None,
+        };
+        let process = Self { pid, born, descriptor };
+        process.check()?;
+        Ok(process)
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// When it was started.
+    pub(crate) fn born(&self) -> Born {
+        self.born
+    }
+
+    /// Refuses unless it is still alive and still the same.
+    pub(crate) fn check(&self) -> Result<(), Gone> {
+        if self.descriptor.as_ref().is_some_and(exited) {
+            return Err(Gone::Exited);
+        }
+        check(self.pid, self.born)
+    }
+}
+
+/// Refuses unless process `pid` is alive and was started at `born`.
+pub(crate) fn check(pid: u32, expected: Born) -> Result<(), Gone> {
+    if born(pid)? == expected { Ok(()) } else { Err(Gone::Reused) }
+}
+
+/// A process descriptor becomes readable when its process exits (`pidfd_open(2)`).
+fn exited(descriptor: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(descriptor, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    !matches!(poll(&mut fds, Some(&at_once)), Ok(0) | Err(rustix::io::Errno::INTR))
+}
+
+/// Raises this process's limit on open files to what it may have: each caller needs two.
+pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Born, Gone, Process, born, check, parse_stat};
+    use std::process::Command;
+
+    #[test]
+    fn the_start_time_is_found_behind_a_hostile_program_name() {
+        let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 424242 20 21";
+        for name in ["sleep", "a b", "x) R 1 1", ")) (", ""] {
+            assert_eq!(parse_stat(format!("77 ({name}) {tail}").as_bytes()), Some(Born(424_242)), "{name:?}");
+        }
+        assert_eq!(parse_stat(format!("77 (sleep) {}", tail.replacen('S', "Z", 1)).as_bytes()), None, "a zombie is gone");
+        for text in ["", "77", "77 (sleep)", "77 (sleep) S 1 2"] {
+            assert_eq!(parse_stat(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_child_is_the_same_until_it_exits() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::open(child.id()).unwrap();
+        assert_eq!(process.check(), Ok(()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process.check(), Err(Gone::Exited));
+        assert_eq!(Process::open(child.id()).unwrap_err(), Gone::Exited);
+    }
+
+    #[test]
+    fn a_zombie_is_gone() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::open(child.id()).unwrap();
+        child.kill().unwrap();
+        // Not yet waited for: its number and its /proc entry remain. The descriptor tells when it has exited.
+        while process.check().is_ok() {
+            std::thread::yield_now();
+        }
+        assert_eq!(process.check(), Err(Gone::Exited));
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_reused_number_is_noticed_by_its_start_time() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let Born(ticks) = born(child.id()).unwrap();
+        assert_eq!(check(child.id(), Born(ticks)), Ok(()));
+        assert_eq!(check(child.id(), Born(ticks - 1)), Err(Gone::Reused));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn no_process_has_number_zero() {
+        assert!(Process::open(0).is_err());
+        assert!(Process::open(u32::MAX).is_err());
+    }
+}

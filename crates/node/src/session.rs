@@ -1,0 +1,315 @@
+//! The node's side of the conversation with the server: join once, then watch, renew, and come back after every outage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_api::proto::node::node_client::NodeClient;
+use mandate_api::proto::node::{JoinRequest, NodeState, RenewRequest, WatchRequest};
+use mandate_core::{Clock, Entropy, Timestamp};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
+
+use crate::Ready;
+use crate::certificate::Certificate;
+use crate::credentials::{Backoff, Credentials, KeyRequest};
+use crate::dial::{DialError, Dialer};
+use crate::error::NodeError;
+use crate::join_token::JoinToken;
+use crate::refusal::Waiting;
+use crate::storage::Storage;
+use crate::svids::Svids;
+use crate::trust::Anchor;
+use crate::view::{Link, Remote, Snapshot, View};
+
+/// The longest that one call may take.
+const CALL: Duration = Duration::from_secs(10);
+
+/// The longest sleep until something is due by the clock, which may be set, or stand still while the machine sleeps.
+const GLANCE: Duration = Duration::from_secs(30);
+
+/// How long to wait after a renewal, failed or not, before the next one.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
+
+/// The largest state that is accepted: several hundred thousand entries.
+const LARGEST_STATE: usize = 128 << 20;
+
+/// What a node starts from.
+pub(crate) enum Start {
+    /// It has joined before.
+    Joined(Box<Credentials>),
+    /// It is to join with this token.
+    Join(JoinToken),
+}
+
+/// Everything the conversation needs.
+pub(crate) struct Session {
+    pub(crate) dialer: Dialer,
+    pub(crate) storage: Storage,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) views: watch::Sender<View>,
+    pub(crate) svids: Arc<Svids>,
+    pub(crate) rejoin: String,
+}
+
+/// How a connection ended.
+enum Ended {
+    /// With a new certificate; the next connection shows it.
+    Renewed,
+    /// It broke, or there was none.
+    Broken(String),
+    /// The server does not want this node.
+    Refused(String),
+    /// It is not the server.
+    Untrusted(String),
+}
+
+enum Unjoined {
+    Later(String),
+    Never(NodeError),
+}
+
+impl Session {
+    /// Joins if need be, then stays connected. Returns only when the node cannot go on without its operator.
+    pub(crate) async fn keep<R: FnOnce(Ready) + Send>(&self, start: Start, ready: R) -> NodeError {
+        let mut credentials = match start {
+            Start::Joined(credentials) => *credentials,
+            Start::Join(token) => match self.join(&token).await {
+                Ok(credentials) => credentials,
+                Err(error) => return error,
+            },
+        };
+        self.stand(Waiting::Connecting);
+        let mut ready = Some(ready);
+        let mut backoff = Backoff::new();
+        let mut renewed = false;
+        loop {
+            if credentials.is_expired(self.clock.now()) {
+                self.stand(Waiting::Expired);
+                tracing::error!(at = %credentials.expires(), "this node's certificate has expired, so the server cannot recognize it any more; to join again: stop this node, then {}", self.rejoin);
+                // What it holds is served until that expires too; only an operator can bring it back.
+                return std::future::pending().await;
+            }
+            let ended = self.connected(&mut credentials, &mut ready, &mut backoff, renewed).await;
+            renewed = matches!(ended, Ended::Renewed);
+            let server = self.dialer.address();
+            match ended {
+                Ended::Renewed => {
+                    tracing::info!(spiffe_id = %credentials.spiffe_id(), expires = %credentials.expires(), "this node's certificate was renewed");
+                    continue;
+                }
+                Ended::Broken(reason) => {
+                    self.lost();
+                    tracing::warn!(server, reason, "not connected to the server");
+                }
+                Ended::Untrusted(reason) => {
+                    self.lost();
+                    tracing::error!(server, reason, "what answers at the server's address is not the server");
+                }
+                Ended::Refused(reason) => {
+                    // It is the server that says so, so nothing of what it said before stands any more.
+                    self.views.send_replace(View { link: Link::Down(Waiting::Refused), snapshot: None });
+                    self.svids.clear();
+                    tracing::error!(server, reason, "the server refuses this node; to join again: {}", self.rejoin);
+                }
+            }
+            sleep(backoff.wait(self.entropy.as_ref())).await;
+        }
+    }
+
+    fn stand(&self, waiting: Waiting) {
+        self.views.send_modify(|view| view.link = Link::Down(waiting));
+    }
+
+    fn lost(&self) {
+        // Whoever has never heard from the server has not lost it.
+        let known = self.views.borrow().snapshot.is_some();
+        self.stand(if known { Waiting::Lost } else { Waiting::Connecting });
+    }
+
+    async fn join(&self, token: &JoinToken) -> Result<Credentials, NodeError> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.try_to_join(token).await {
+                Ok(credentials) => {
+                    self.storage.save(&credentials, self.entropy.as_ref())?;
+                    tracing::info!(spiffe_id = %credentials.spiffe_id(), expires = %credentials.expires(), "this node has joined");
+                    return Ok(credentials);
+                }
+                Err(Unjoined::Never(error)) => return Err(error),
+                Err(Unjoined::Later(reason)) => {
+                    tracing::warn!(server = self.dialer.address(), reason, "cannot join yet; trying again");
+                    sleep(backoff.wait(self.entropy.as_ref())).await;
+                }
+            }
+        }
+    }
+
+    async fn try_to_join(&self, token: &JoinToken) -> Result<Credentials, Unjoined> {
+        let untrusted = |reason: String| Unjoined::Never(NodeError::ServerNotTrusted { server: self.dialer.address().to_owned(), reason });
+        let (channel, server) = match self.dialer.connect(Anchor::Pinned(token.pin()), None).await {
+            Ok(connected) => connected,
+            Err(DialError::Untrusted(reason)) => return Err(untrusted(reason)),
+            Err(error @ DialError::Unreachable(_)) => return Err(Unjoined::Later(error.to_string())),
+        };
+        let request = KeyRequest::generate().map_err(Unjoined::Never)?;
+        let asked = JoinRequest { token: token.expose_secret().to_owned(), csr: request.csr.clone() };
+        let joined = match timeout(CALL, NodeClient::new(channel).join(asked)).await {
+            Ok(Ok(joined)) => joined.into_inner(),
+            Ok(Err(status)) if is_passing(&status) => return Err(Unjoined::Later(describe(&status))),
+            Ok(Err(status)) => {
+                return Err(Unjoined::Never(NodeError::JoinRefused { reason: describe(&status), rejoin: self.rejoin.clone() }));
+            }
+            Err(_) => return Err(Unjoined::Later("no answer in time".to_owned())),
+        };
+        let (spiffe_id, trust_domain, ca) = (joined.spiffe_id, joined.trust_domain, joined.ca);
+        // The trust domain is the one of the certificate that proved the server, and the CA is the pinned one.
+        if !ca.iter().any(|der| Certificate::parse(der).is_ok_and(|certificate| certificate.pin == token.pin())) {
+            return Err(untrusted("it hands over other CA certificates than the join token pins".to_owned()));
+        }
+        let credentials =
+            request.complete(joined.chain, ca).map_err(|error| untrusted(format!("it answers with unusable credentials: {error}")))?;
+        let as_said = credentials.spiffe_id().as_str() == spiffe_id && server.trust_domain().as_str() == trust_domain;
+        if !as_said || credentials.trust_domain() != server.trust_domain() || credentials.is_expired(self.clock.now()) {
+            return Err(untrusted("it answers with credentials of another trust domain or name, or expired ones".to_owned()));
+        }
+        Ok(credentials)
+    }
+
+    /// One connection: from dialling to its end.
+    async fn connected<R: FnOnce(Ready)>(
+        &self,
+        credentials: &mut Credentials,
+        ready: &mut Option<R>,
+        backoff: &mut Backoff,
+        renewed: bool,
+    ) -> Ended {
+        let (channel, _) = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
+            Ok(connected) => connected,
+            Err(DialError::Untrusted(reason)) => return Ended::Untrusted(reason),
+            Err(DialError::Unreachable(reason)) => return Ended::Broken(reason),
+        };
+        let mut remote = NodeClient::new(channel).max_decoding_message_size(LARGEST_STATE);
+        let mut states = match timeout(CALL, remote.watch(WatchRequest {})).await {
+            Ok(Ok(states)) => states.into_inner(),
+            Ok(Err(status)) => return ended(&status),
+            Err(_) => return Ended::Broken("no answer in time".to_owned()),
+        };
+        let mut renewal =
+            std::pin::pin!(self.due(credentials.renewal(self.entropy.as_ref()), if renewed { RENEWAL_PAUSE } else { Duration::ZERO }));
+        loop {
+            tokio::select! {
+                state = states.message() => match state {
+                    Ok(Some(state)) => {
+                        if let Err(reason) = self.apply(state, credentials, &remote) {
+                            return Ended::Broken(reason);
+                        }
+                        *backoff = Backoff::new();
+                        if let Some(ready) = ready.take() {
+                            ready(Ready { spiffe_id: credentials.spiffe_id().clone(), trust_domain: credentials.trust_domain() });
+                        }
+                    }
+                    Ok(None) => return Ended::Broken("the server closed the connection".to_owned()),
+                    Err(status) => return ended(&status),
+                },
+                () = &mut renewal => match self.renew(&mut remote, credentials).await {
+                    Ok(new) => {
+                        *credentials = new;
+                        return Ended::Renewed;
+                    }
+                    Err(reason) => {
+                        tracing::warn!(reason, expires = %credentials.expires(), "this node's certificate was not renewed; trying again");
+                        renewal.set(self.due(self.clock.now(), RENEWAL_PAUSE));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Takes a pushed state: publishes it, then drops what it no longer covers.
+    fn apply(&self, mut state: NodeState, credentials: &mut Credentials, remote: &Remote) -> Result<(), String> {
+        let ca: Vec<CertificateDer<'static>> = std::mem::take(&mut state.ca).into_iter().map(CertificateDer::from).collect();
+        if !ca.is_empty() && ca != credentials.ca() {
+            match credentials.with_ca(ca) {
+                Ok(new) => {
+                    *credentials = new;
+                    if let Err(error) = self.storage.save_ca(credentials, self.entropy.as_ref()) {
+                        tracing::error!(%error, "the CA's new certificates are not saved; after a restart this node may not recognize its server");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the server pushed unusable CA certificates; the old ones stay"),
+            }
+        }
+        let snapshot =
+            Snapshot::new(state, credentials.trust_domain()).map_err(|error| format!("the server pushed an unusable bundle: {error}"))?;
+        let snapshot = Arc::new(snapshot);
+        tracing::debug!(generation = snapshot.generation, entries = snapshot.entitlements.len(), keys = snapshot.keys.len(), "state");
+        self.views.send_replace(View { link: Link::Up(remote.clone()), snapshot: Some(Arc::clone(&snapshot)) });
+        self.svids.purge(&snapshot);
+        Ok(())
+    }
+
+    async fn renew(&self, remote: &mut Remote, credentials: &Credentials) -> Result<Credentials, String> {
+        // A new key each time: one that has leaked is worth nothing after the next renewal.
+        let request = KeyRequest::generate().map_err(|error| error.to_string())?;
+        let asked = RenewRequest { csr: request.csr.clone() };
+        let answer = timeout(CALL, remote.renew(asked)).await.map_err(|_| "no answer in time".to_owned())?;
+        let answer = answer.map_err(|status| describe(&status))?.into_inner();
+        let ca = if answer.ca.is_empty() { credentials.ca().iter().map(|der| der.to_vec()).collect() } else { answer.ca };
+        let new = request.complete(answer.chain, ca).map_err(|error| error.to_string())?;
+        if new.spiffe_id() != credentials.spiffe_id() || new.is_expired(self.clock.now()) {
+            return Err("the new certificate is that of another node, or has expired".to_owned());
+        }
+        if let Err(error) = self.storage.save(&new, self.entropy.as_ref()) {
+            tracing::error!(%error, "this node's new certificate is not saved; it is used until this node stops");
+        }
+        Ok(new)
+    }
+
+    /// Waits for `pause`, and then until the clock shows `at`.
+    async fn due(&self, at: Timestamp, pause: Duration) {
+        sleep(pause).await;
+        loop {
+            let left = at.since(self.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left.min(GLANCE)).await;
+        }
+    }
+}
+
+fn ended(status: &Status) -> Ended {
+    match status.code() {
+        Code::PermissionDenied | Code::Unauthenticated => Ended::Refused(describe(status)),
+        _ => Ended::Broken(describe(status)),
+    }
+}
+
+/// Whether the same call may succeed later: the answer says more about the server than about this node.
+fn is_passing(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::Internal
+            | Code::Cancelled
+            | Code::ResourceExhausted
+            | Code::Aborted
+    )
+}
+
+/// What a status says, with its cause if the connection was that. TLS 1.3 tells a client only at its first read that
+/// its certificate was refused.
+fn describe(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,171 @@
+//! The socket of the Workload API: where it is, who may connect, and taking the place of one that was left behind.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use mandate_core::Entropy;
+use tokio::net::UnixListener;
+
+use crate::error::NodeError;
+
+/// A bound socket. Its file goes away with it, unless another has taken its place.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> NodeError {
+    let path = path.to_owned();
+    move |source| NodeError::File { path: path.clone(), source }
+}
+
+impl Socket {
+    /// Binds. Any local process may connect (mode 0777): who it is, the node finds out by itself (Workload Endpoint §5).
+    ///
+    /// The socket is made under another name and then moved into place, so that at no moment there is a socket that
+    /// refuses connections or has other permissions.
+    pub(crate) fn bind(path: &Path, entropy: &dyn Entropy) -> Result<(Self, UnixListener), NodeError> {
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        make_dir(dir)?;
+        check_vacant(path)?;
+        let mut random = [0; 4];
+        entropy.fill(&mut random);
+        let temporary = dir.join(format!(".{:08x}", u32::from_le_bytes(random)));
+        let bound = (|| {
+            let listener = UnixListener::bind(&temporary)?;
+            fs::set_permissions(&temporary, Permissions::from_mode(0o777))?;
+            let metadata = fs::symlink_metadata(&temporary)?;
+            fs::rename(&temporary, path)?;
+            Ok((listener, (metadata.dev(), metadata.ino())))
+        })();
+        match bound {
+            Ok((listener, file)) => Ok((Self { path: path.to_owned(), file }, listener)),
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                Err(failed(path)(error))
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the socket cannot be removed");
+        }
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), NodeError> {
+    if !dir.exists() {
+        DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(failed(dir))?;
+        // The umask may have closed it to the workloads.
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).map_err(failed(dir))?;
+    }
+    let mode = fs::metadata(dir).map_err(failed(dir))?.mode();
+    // Others may write, and may also remove what is not theirs: they could put a socket of their own in its place.
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        tracing::warn!(dir = %dir.display(), "other users can replace the Workload API's socket; keep it in a directory that only this node's user can write to");
+    }
+    Ok(())
+}
+
+/// Refuses unless there is nothing at `path`, or only a socket of this user that nobody listens on any more.
+fn check_vacant(path: &Path) -> Result<(), NodeError> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(path)(error)),
+    };
+    if !metadata.file_type().is_socket() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(NodeError::Occupied { path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+        Ok(_) | Err(_) => Err(NodeError::InUse { path: path.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Socket;
+    use crate::error::NodeError;
+    use mandate_core::SystemEntropy;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use tokio::net::UnixStream;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn any_local_process_may_connect() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/api.sock");
+        let (socket, _listener) = Socket::bind(&path, &SystemEntropy).unwrap();
+        assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o755, 0o777));
+        assert!(UnixStream::connect(&path).await.is_ok());
+        drop(socket);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_left_behind_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let (_socket, _listener) = Socket::bind(&path, &SystemEntropy).unwrap();
+        assert!(UnixStream::connect(&path).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_use_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let (_socket, _listener) = Socket::bind(&path, &SystemEntropy).unwrap();
+        assert!(matches!(Socket::bind(&path, &SystemEntropy), Err(NodeError::InUse { .. })));
+        assert!(UnixStream::connect(&path).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn files_directories_and_links_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, folder, link) = (dir.path().join("file"), dir.path().join("folder"), dir.path().join("link"));
+        fs::write(&file, "precious").unwrap();
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&file, &folder, &link] {
+            assert!(matches!(Socket::bind(path, &SystemEntropy), Err(NodeError::Occupied { .. })), "{path:?}");
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_path_longer_than_the_kernel_takes_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d".repeat(120)).join("api.sock");
+        assert!(matches!(Socket::bind(&path, &SystemEntropy), Err(NodeError::File { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_another_node_has_put_in_its_place_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let (socket, _listener) = Socket::bind(&path, &SystemEntropy).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "another").unwrap();
+        drop(socket);
+        assert!(path.exists());
+    }
+}

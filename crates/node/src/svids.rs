@@ -1,0 +1,182 @@
+//! Getting JWT-SVIDs: from the cache while they are fresh, from the server otherwise, one request at a time for each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, Shared};
+use futures_util::stream::{self, StreamExt};
+use mandate_api::proto::node::IssueJwtSvidRequest;
+use mandate_core::{Clock, Timestamp};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
+
+use crate::caller::Attested;
+use crate::refusal::{Refusal, Waiting};
+use crate::svid_cache::{Svid, SvidCache, Wanted};
+use crate::view::{Link, Remote, Snapshot, View, settled};
+
+/// The longest that the server may take to issue.
+const ISSUE: Duration = Duration::from_secs(5);
+
+/// How long renewing sleeps at least and at most.
+const ROUND: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// How many SVIDs are renewed at a time.
+const RENEWALS: usize = 8;
+
+type Flight = Shared<BoxFuture<'static, Result<Arc<Svid>, Refusal>>>;
+
+#[derive(Default)]
+struct State {
+    cache: SvidCache,
+    flights: HashMap<Wanted, Flight>,
+}
+
+/// The SVIDs of this node's workloads.
+pub(crate) struct Svids {
+    views: watch::Receiver<View>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+impl Svids {
+    /// None yet.
+    pub(crate) fn new(views: watch::Receiver<View>, clock: Arc<dyn Clock>) -> Self {
+        Self { views, clock, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete when the lock is let go, also by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The SVID for `holder`, who has been found entitled to it.
+    ///
+    /// In the second half of its life a cached SVID is replaced; while the server cannot do that, it still serves until
+    /// it expires.
+    pub(crate) async fn get(self: &Arc<Self>, wanted: Wanted, holder: &Attested) -> Result<Arc<Svid>, Refusal> {
+        let now = self.clock.now();
+        let held = self.state().cache.get(&wanted, holder, now);
+        let view = match held {
+            Some(svid) if svid.is_fresh(now) => return Ok(svid),
+            Some(_) => self.views.borrow().clone(),
+            None => settled(&self.views, |view| matches!(view.link, Link::Up(_))).await,
+        };
+        let issued = match view.link {
+            Link::Up(remote) => self.flight(wanted, holder, remote).await,
+            Link::Down(waiting) => Err(Refusal::NotReady(waiting)),
+        };
+        match (issued, held) {
+            (Err(Refusal::NotReady(_) | Refusal::NotIssued), Some(held)) if held.is_good(self.clock.now()) => Ok(held),
+            (issued, _) => issued,
+        }
+    }
+
+    /// Joins the request that is under way for `wanted`, or starts one. It runs to its end whoever gives up waiting.
+    fn flight(self: &Arc<Self>, wanted: Wanted, holder: &Attested, remote: Remote) -> Flight {
+        let mut state = self.state();
+        if let Some(flight) = state.flights.get(&wanted) {
+            return flight.clone();
+        }
+        let (this, holder, key) = (Arc::clone(self), holder.clone(), wanted.clone());
+        let task = tokio::spawn(async move {
+            let issued = this.ask(remote, &key, &holder).await;
+            this.land(key, holder, issued)
+        });
+        let flight = async move { task.await.unwrap_or(Err(Refusal::NotIssued)) }.boxed().shared();
+        state.flights.insert(wanted, flight.clone());
+        flight
+    }
+
+    fn land(&self, wanted: Wanted, holder: Attested, issued: Result<Arc<Svid>, Refusal>) -> Result<Arc<Svid>, Refusal> {
+        let mut state = self.state();
+        state.flights.remove(&wanted);
+        // A state that withdraws the identity may have been pushed meanwhile. It is published before the cache is
+        // purged under this lock, so that one of the two sees the other.
+        if let Ok(svid) = &issued
+            && self.views.borrow().names(&wanted.spiffe_id)
+        {
+            state.cache.put(wanted, Arc::clone(svid), holder, self.clock.now());
+        }
+        issued
+    }
+
+    async fn ask(&self, mut remote: Remote, wanted: &Wanted, holder: &Attested) -> Result<Arc<Svid>, Refusal> {
+        let request = IssueJwtSvidRequest {
+            spiffe_id: wanted.spiffe_id.to_string(),
+            audience: wanted.audiences().to_vec(),
+            selectors: holder.texts(),
+        };
+        let asked = self.clock.now();
+        let response = match timeout(ISSUE, remote.issue_jwt_svid(request)).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => {
+                tracing::warn!(spiffe_id = %wanted.spiffe_id, code = ?status.code(), reason = status.message(), "the server did not issue a JWT-SVID");
+                return Err(refusal(&status));
+            }
+            Err(_) => return Err(Refusal::NotReady(Waiting::Lost)),
+        };
+        let expires = u64::try_from(response.expires_at).map(Timestamp::from_secs).unwrap_or(asked);
+        // A workload must never be handed something that its own client library then refuses as empty or expired.
+        if response.svid.is_empty() || expires <= self.clock.now() {
+            tracing::warn!(spiffe_id = %wanted.spiffe_id, %expires, "the server issued a JWT-SVID that is empty or has expired; are the clocks apart?");
+            return Err(Refusal::NotIssued);
+        }
+        Ok(Arc::new(Svid::new(wanted.spiffe_id.clone(), response.svid, asked, expires)))
+    }
+
+    /// Drops what a newly published state no longer covers.
+    pub(crate) fn purge(&self, snapshot: &Snapshot) {
+        self.state().cache.retain(|id| snapshot.entitlements.names(id), |key_id| snapshot.keys.contains(key_id));
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&self) {
+        self.state().cache.clear();
+    }
+
+    /// Renews for as long as it is polled.
+    pub(crate) async fn keep_renewed(self: Arc<Self>) {
+        let (shortest, longest) = ROUND;
+        loop {
+            let next = self.state().cache.next_due(self.clock.now());
+            sleep(next.unwrap_or(longest).clamp(shortest, longest)).await;
+            self.renew_due().await;
+        }
+    }
+
+    /// Renews what is due now, for processes that are still there.
+    pub(crate) async fn renew_due(self: &Arc<Self>) {
+        let due = self.state().cache.due(self.clock.now());
+        stream::iter(due)
+            .for_each_concurrent(RENEWALS, |(wanted, holder)| async move {
+                // Whatever comes of it, it is not tried again until somebody asks: a fetch does the same, and at once.
+                self.state().cache.settle(&wanted);
+                let remote = match &self.views.borrow().link {
+                    Link::Up(remote) => remote.clone(),
+                    Link::Down(_) => return,
+                };
+                // Nobody is issued anything who could not fetch it now.
+                if holder.check().is_err() {
+                    return;
+                }
+                let spiffe_id = wanted.spiffe_id.clone();
+                if let Err(refusal) = self.flight(wanted, &holder, remote).await {
+                    tracing::debug!(%spiffe_id, ?refusal, "a JWT-SVID was not renewed");
+                }
+            })
+            .await;
+    }
+}
+
+fn refusal(status: &Status) -> Refusal {
+    match status.code() {
+        Code::PermissionDenied | Code::NotFound => Refusal::NoIdentity,
+        Code::InvalidArgument => Refusal::Argument("the server refuses this audience or SPIFFE ID"),
+        // A failure of the connection carries its cause; an answer of the server does not.
+        _ if std::error::Error::source(status).is_some() => Refusal::NotReady(Waiting::Lost),
+        _ => Refusal::NotIssued,
+    }
+}

@@ -1,0 +1,106 @@
+//! What this node knows at a moment, as one value that every reader sees whole: the pushed state and the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_api::proto::node::NodeState;
+use mandate_api::proto::node::node_client::NodeClient;
+use mandate_core::{SpiffeId, TrustDomain};
+use mandate_token::{KeySet, KeySetError, KeyUse};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+use crate::entitlement::Entitlements;
+use crate::refusal::{Refusal, Waiting};
+
+/// How long a caller may be kept waiting for a node that is still getting ready. A client that is told "no" at once may
+/// take it as final (the Java client does); one that is told "not yet" tries again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The server, reachable.
+pub(crate) type Remote = NodeClient<Channel>;
+
+/// One state as the server pushed it.
+pub(crate) struct Snapshot {
+    /// Rises with every change.
+    pub(crate) generation: u64,
+    /// The trust domain of this node.
+    pub(crate) trust_domain: TrustDomain,
+    /// Who is entitled to what.
+    pub(crate) entitlements: Entitlements,
+    /// The JWT bundle as it was pushed: a JWK Set as JSON.
+    pub(crate) bundle: Arc<[u8]>,
+    /// The same, parsed: the keys for JWT-SVIDs.
+    pub(crate) keys: KeySet,
+}
+
+impl Snapshot {
+    /// Takes a pushed state.
+    pub(crate) fn new(state: NodeState, trust_domain: TrustDomain) -> Result<Self, KeySetError> {
+        let keys = KeySet::from_json(&state.jwt_bundle)?.for_use(KeyUse::JwtSvid);
+        let entitlements = Entitlements::new(state.entries, &trust_domain);
+        Ok(Self { generation: state.generation, trust_domain, entitlements, bundle: state.jwt_bundle.into(), keys })
+    }
+}
+
+/// How this node stands with its server.
+#[derive(Clone)]
+pub(crate) enum Link {
+    /// Watching: what is known is what is.
+    Up(Remote),
+    /// Not reachable at the moment; what is known may be old.
+    Down(Waiting),
+}
+
+/// Everything that answers depend on.
+#[derive(Clone)]
+pub(crate) struct View {
+    /// How this node stands with its server.
+    pub(crate) link: Link,
+    /// The last state, if there was one.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
+}
+
+impl View {
+    /// A node that has just started.
+    pub(crate) fn starting() -> Self {
+        Self { link: Link::Down(Waiting::Joining), snapshot: None }
+    }
+
+    /// The state, if it is known to be the current one.
+    pub(crate) fn current(&self) -> Option<&Arc<Snapshot>> {
+        match self.link {
+            Link::Up(_) => self.snapshot.as_ref(),
+            Link::Down(_) => None,
+        }
+    }
+
+    /// The last known state, current or not.
+    pub(crate) fn last_known(&self) -> Result<&Arc<Snapshot>, Refusal> {
+        self.snapshot.as_ref().ok_or(Refusal::NotReady(self.waiting()))
+    }
+
+    /// Why this node cannot say more.
+    pub(crate) fn waiting(&self) -> Waiting {
+        match self.link {
+            Link::Up(_) => Waiting::Connecting,
+            Link::Down(waiting) => waiting,
+        }
+    }
+
+    /// Whether the last known state entitles anybody to this identity.
+    pub(crate) fn names(&self, id: &SpiffeId) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.entitlements.names(id))
+    }
+}
+
+/// The view as soon as `enough` holds of it, or what it is when the caller's patience ends.
+pub(crate) async fn settled(views: &watch::Receiver<View>, enough: impl FnMut(&View) -> bool) -> View {
+    let mut waiting = views.clone();
+    match timeout(PATIENCE, waiting.wait_for(enough)).await {
+        Ok(Ok(view)) => view.clone(),
+        // Too late, or the node is stopping: the last word counts.
+        Ok(Err(_)) | Err(_) => views.borrow().clone(),
+    }
+}

@@ -1,0 +1,243 @@
+//! The SPIFFE Workload API, JWT profile. Every answer rests on what the kernel says of the caller at that moment.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use futures_util::stream::Stream;
+use mandate_api::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
+use mandate_api::proto::workload::{
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest, ValidateJwtsvidResponse,
+    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+};
+use mandate_api::proto::{WORKLOAD_METADATA_KEY, WORKLOAD_METADATA_VALUE};
+use mandate_core::{Clock, SpiffeId};
+use mandate_token::{TokenError, jwt_svid};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::caller::{Attested, Caller};
+use crate::claims;
+use crate::program::Digests;
+use crate::refusal::{Refusal, Waiting};
+use crate::svid_cache::Wanted;
+use crate::svids::Svids;
+use crate::view::{Link, Snapshot, View, settled};
+
+/// How many identities one answer holds. Clients accept no more.
+const MOST_IDENTITIES: usize = 100;
+
+/// How many audiences one SVID may have, and how long each may be.
+const AUDIENCES: (usize, usize) = (16, 2048);
+
+const NO_X509: &str = "this node serves the JWT profile only; X.509-SVIDs are not available";
+
+/// Refuses a call without the security header: exactly one `workload.spiffe.io: true` (Workload Endpoint §3). A browser
+/// or proxy that is tricked into speaking to the socket does not send it.
+pub(crate) fn require_header(request: Request<()>) -> Result<Request<()>, Status> {
+    let mut values = request.metadata().get_all(WORKLOAD_METADATA_KEY).iter();
+    let only = values.next().is_some_and(|value| value == WORKLOAD_METADATA_VALUE) && values.next().is_none();
+    if only { Ok(request) } else { Err(Refusal::Header.into()) }
+}
+
+/// The Workload API of this node.
+#[derive(Clone)]
+pub(crate) struct WorkloadApi {
+    views: watch::Receiver<View>,
+    svids: Arc<Svids>,
+    digests: Digests,
+    clock: Arc<dyn Clock>,
+}
+
+/// A caller, what it has shown, and to which of the asked identities it is entitled.
+struct Entitled {
+    attested: Attested,
+    ids: Vec<SpiffeId>,
+}
+
+impl WorkloadApi {
+    /// Serves from `views` and `svids`.
+    pub(crate) fn new(views: watch::Receiver<View>, svids: Arc<Svids>, clock: Arc<dyn Clock>) -> Self {
+        Self { views, svids, digests: Digests::default(), clock }
+    }
+
+    async fn look(&self, caller: &Caller, snapshot: &Snapshot, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
+        let attested = caller.attest(&snapshot.entitlements, &self.digests).await?;
+        let ids = snapshot
+            .entitlements
+            .of(&attested.selectors)
+            .into_iter()
+            .filter(|id| asked.is_none_or(|asked| asked == *id))
+            .cloned()
+            .collect();
+        Ok(Entitled { attested, ids })
+    }
+
+    /// Attests the caller and finds its identities: at least one.
+    ///
+    /// "No" is said only by a node that knows the current state. One that does not waits briefly, then says "not now".
+    async fn entitled(&self, caller: &Caller, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
+        let view = settled(&self.views, |view| view.snapshot.is_some()).await;
+        let found = self.look(caller, view.last_known()?, asked).await?;
+        if !found.ids.is_empty() {
+            return Ok(found);
+        }
+        let current = match view.current() {
+            Some(_) => return Err(Refusal::NoIdentity),
+            None => settled(&self.views, |view| view.current().is_some()).await,
+        };
+        let snapshot = current.current().ok_or_else(|| Refusal::NotReady(current.waiting()))?;
+        let found = self.look(caller, snapshot, asked).await?;
+        if found.ids.is_empty() { Err(Refusal::NoIdentity) } else { Ok(found) }
+    }
+
+    async fn fetch(&self, caller: &Caller, request: JwtsvidRequest) -> Result<JwtsvidResponse, Refusal> {
+        check_audiences(&request.audience)?;
+        let asked = match request.spiffe_id.as_str() {
+            "" => None,
+            text => Some(text.parse::<SpiffeId>().map_err(|_| Refusal::Argument("spiffe_id is not a SPIFFE ID"))?),
+        };
+        let Entitled { attested, ids } = self.entitled(caller, asked.as_ref()).await?;
+        if ids.len() > MOST_IDENTITIES {
+            return Err(Refusal::TooMany);
+        }
+        let asked_for = ids.into_iter().map(|id| self.svids.get(Wanted::new(id, &request.audience), &attested));
+        let mut svids = Vec::new();
+        for issued in join_all(asked_for).await {
+            match issued {
+                Ok(svid) => svids.push(svid),
+                // Withdrawn between the pushed state and the server's answer; the others stand.
+                Err(Refusal::NoIdentity) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        // The answer goes to the process that was attested, or to nobody; and only what it is still entitled to.
+        caller.check()?;
+        let view = self.views.borrow().clone();
+        let still = view.last_known()?.entitlements.of(&attested.selectors);
+        svids.retain(|svid| still.contains(&&svid.spiffe_id));
+        if svids.is_empty() {
+            return Err(Refusal::NoIdentity);
+        }
+        for svid in &svids {
+            tracing::info!(pid = caller.pid(), uid = caller.uid(), spiffe_id = %svid.spiffe_id, audience = ?request.audience, "JWT-SVID");
+        }
+        let answer = |svid: &Arc<crate::svid_cache::Svid>| Jwtsvid {
+            spiffe_id: svid.spiffe_id.to_string(),
+            svid: svid.expose_token().to_owned(),
+            hint: String::new(),
+        };
+        Ok(JwtsvidResponse { svids: svids.iter().map(answer).collect() })
+    }
+
+    /// Sends the bundle whenever it differs from the one before, until the caller goes, or may not have it any more.
+    async fn send_bundles(&self, caller: &Caller, to: &mpsc::Sender<Result<JwtBundlesResponse, Status>>) -> Result<(), Refusal> {
+        let mut views = self.views.clone();
+        let mut sent: Option<Arc<[u8]>> = None;
+        loop {
+            views.mark_unchanged();
+            self.entitled(caller, None).await?;
+            let snapshot = Arc::clone(self.views.borrow().last_known()?);
+            if sent.as_ref() != Some(&snapshot.bundle) {
+                let bundles = HashMap::from([(snapshot.trust_domain.id().to_string(), snapshot.bundle.to_vec())]);
+                sent = Some(Arc::clone(&snapshot.bundle));
+                if to.send(Ok(JwtBundlesResponse { bundles })).await.is_err() {
+                    return Ok(());
+                }
+            }
+            tokio::select! {
+                changed = views.changed() => changed.map_err(|_| Refusal::NotReady(Waiting::Stopping))?,
+                () = to.closed() => return Ok(()),
+            }
+            if matches!(views.borrow().link, Link::Down(Waiting::Stopping)) {
+                return Err(Refusal::NotReady(Waiting::Stopping));
+            }
+        }
+    }
+
+    async fn validate(&self, request: &ValidateJwtsvidRequest) -> Result<ValidateJwtsvidResponse, Refusal> {
+        if request.audience.is_empty() || request.svid.is_empty() {
+            return Err(Refusal::Argument("audience and svid are required"));
+        }
+        let invalid = |error: &TokenError| Refusal::InvalidSvid(error.public_code());
+        // Workload API §6.3: the bundle is that of the trust domain in `sub`, whatever key the token names.
+        let claimed = jwt_svid::peek_trust_domain(&request.svid).map_err(|error| invalid(&error))?;
+        let view = settled(&self.views, |view| view.snapshot.is_some()).await;
+        let snapshot = view.last_known()?;
+        if claimed != snapshot.trust_domain {
+            return Err(Refusal::UnknownTrustDomain);
+        }
+        let svid =
+            jwt_svid::verify_containing(&request.svid, &snapshot.keys, &snapshot.trust_domain, &request.audience, self.clock.now(), None)
+                .map_err(|error| invalid(&error))?;
+        Ok(ValidateJwtsvidResponse { spiffe_id: svid.spiffe_id.to_string(), claims: Some(claims::to_struct(svid.claims)) })
+    }
+}
+
+fn check_audiences(audiences: &[String]) -> Result<(), Refusal> {
+    let (most, longest) = AUDIENCES;
+    if audiences.is_empty() {
+        return Err(Refusal::Argument("audience is required: name at least one"));
+    }
+    if audiences.len() > most {
+        return Err(Refusal::Argument("more than 16 audiences"));
+    }
+    if audiences.iter().any(|audience| audience.is_empty() || audience.len() > longest) {
+        return Err(Refusal::Argument("an audience is empty or longer than 2048 bytes"));
+    }
+    Ok(())
+}
+
+fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, Status> {
+    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    caller.ok_or_else(|| Status::internal("the connection's peer is not known"))
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for WorkloadApi {
+    type FetchX509SVIDStream = Answers<X509svidResponse>;
+    type FetchX509BundlesStream = Answers<X509BundlesResponse>;
+    type FetchJWTBundlesStream = Answers<JwtBundlesResponse>;
+
+    async fn fetch_x509svid(&self, _request: Request<X509svidRequest>) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        Err(Refusal::Profile(NO_X509).into())
+    }
+
+    async fn fetch_x509_bundles(&self, _request: Request<X509BundlesRequest>) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        Err(Refusal::Profile(NO_X509).into())
+    }
+
+    async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+        let caller = caller(&request)?;
+        let answer = self.fetch(&caller, request.into_inner()).await;
+        answer.map(Response::new).map_err(|refusal| refused(&caller, "FetchJWTSVID", refusal))
+    }
+
+    async fn fetch_jwt_bundles(&self, request: Request<JwtBundlesRequest>) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        let caller = caller(&request)?;
+        let (to, answers) = mpsc::channel(1);
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(refusal) = this.send_bundles(&caller, &to).await {
+                // If the caller has gone meanwhile, there is nobody to tell.
+                let _ = to.send(Err(refused(&caller, "FetchJWTBundles", refusal))).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn validate_jwtsvid(&self, request: Request<ValidateJwtsvidRequest>) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        let caller = caller(&request)?;
+        let answer = self.validate(&request.into_inner()).await;
+        answer.map(Response::new).map_err(|refusal| refused(&caller, "ValidateJWTSVID", refusal))
+    }
+}
+
+fn refused(caller: &Caller, call: &'static str, refusal: Refusal) -> Status {
+    tracing::info!(pid = caller.pid(), uid = caller.uid(), call, ?refusal, "refused");
+    refusal.into()
+}
