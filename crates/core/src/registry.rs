@@ -380,6 +380,19 @@ impl Registry {
         }
     }
 
+    /// The entry of that kind and key.
+    pub fn get(&self, kind: Kind, key: &str) -> Option<Entry> {
+        Some(match kind {
+            Kind::Resource => Entry::Resource(Resource::clone(self.resource(&key.parse().ok()?)?)),
+            Kind::Person => Entry::Person(Person::clone(self.person(&key.parse().ok()?)?)),
+            Kind::Agent => Entry::Agent(Agent::clone(self.agent(&key.parse().ok()?)?)),
+            Kind::Client => Entry::Client(Client::clone(self.client(&key.parse().ok()?)?)),
+            Kind::Issuer => Entry::Issuer(TrustedIssuer::clone(self.issuer(&key.parse().ok()?)?)),
+            Kind::Grant => Entry::Grant(Grant::clone(self.grant(&key.parse().ok()?)?)),
+            Kind::Policy => Entry::Policy(Policy::clone(self.policies.get(&key.parse().ok()?)?)),
+        })
+    }
+
     /// The resource of that name.
     pub fn resource(&self, name: &ResourceName) -> Option<&Arc<Resource>> {
         self.resources.get(name)

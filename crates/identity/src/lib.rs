@@ -1,1 +1,107 @@
-//! mandate-identity
+//! Agent identity, the server's side: how a node joins, which attested process is which agent, and what it is issued.
+//!
+//! A node says what it saw of a process; this crate says what that entitles it to, against the registry of the moment.
+//! Everything issued, and everything refused, is an audit record first. No gRPC here: `server` speaks that.
+
+mod changes;
+mod entitlement;
+mod error;
+mod issue;
+mod join;
+
+use std::sync::Arc;
+
+use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
+use mandate_authority::Authority;
+use mandate_core::{Clock, Entropy, RecordId, SpiffeId, Timestamp};
+use mandate_delegation::Live;
+use mandate_store::{Effect, Store};
+
+pub use changes::Changes;
+pub use entitlement::{MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, TooManySelectors};
+pub use error::IdentityError;
+pub use issue::{IssuedSvid, NodeEntry};
+pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate};
+
+/// What it is made of.
+pub struct Parts {
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// Where everything is recorded.
+    pub log: Log<Effect>,
+    /// The living registry.
+    pub live: Arc<Live>,
+    /// Nodes and join tokens.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// The identity engine of one server.
+pub struct Identity {
+    authority: Arc<Authority>,
+    log: Log<Effect>,
+    live: Arc<Live>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("trust_domain", self.authority.trust_domain()).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// An engine of these parts.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { authority, log, live, store, clock, entropy } = parts;
+        Self { authority, log, live, store, clock, entropy }
+    }
+
+    fn record(&self, kind: Kind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {
+        Record::new(RecordId::generate(now, self.entropy.as_ref()), now, kind, outcome, reason)
+    }
+
+    async fn append(&self, record: Record, effects: Vec<Effect>) -> Result<Receipt, AppendError> {
+        self.log.append(record, effects).await
+    }
+
+    /// Records a refusal and hands it back. If it cannot be recorded, that is what the caller is told instead.
+    async fn refuse<T>(&self, mut record: Record, detail: String, error: IdentityError) -> Result<T, IdentityError> {
+        record.outcome = Outcome::Refused;
+        error.code().clone_into(&mut record.reason);
+        record.detail = Some(detail);
+        match self.append(record, Vec::new()).await {
+            Ok(_) => Err(error),
+            Err(failed) => Err(IdentityError::AuditUnavailable(failed.to_string())),
+        }
+    }
+}
+
+/// The node's name: the last segment of `spiffe://<trust domain>/node/<name>`.
+fn node_name(id: &SpiffeId) -> Option<&str> {
+    id.path().strip_prefix("/node/").filter(|name| !name.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node_name;
+
+    #[test]
+    fn only_an_identity_below_node_is_a_node() {
+        let name = |text: &str| node_name(&text.parse().unwrap()).map(str::to_owned);
+        assert_eq!(name("spiffe://acme.example/node/n1"), Some("n1".to_owned()));
+        for other in [
+            "spiffe://acme.example/node",
+            "spiffe://acme.example/node/a/b",
+            "spiffe://acme.example/agent/n1",
+            "spiffe://acme.example/nodes/n1",
+        ] {
+            assert_eq!(name(other), None, "{other}");
+        }
+    }
+}

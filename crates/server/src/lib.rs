@@ -1,1 +1,259 @@
-//! mandate-server
+//! `mandate serve`: the composition root of the control plane.
+//!
+//! It opens the store, the keys and the audit log, builds the engines on them, and binds them to listeners: the public
+//! one (OAuth, login, keys, revocation feed), the nodes' (gRPC over mutually authenticated TLS), and the administration
+//! (a unix socket, and a TCP listener of its own). Wire formats end here; nothing below knows of HTTP.
+
+mod admin;
+mod config;
+mod control;
+mod error;
+mod listener;
+mod nodes;
+mod operator;
+mod peer;
+mod public;
+mod tls;
+
+use std::fs;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_audit::Log;
+use mandate_authority::Authority;
+use mandate_core::registry::{Entry, Registry};
+use mandate_core::{Clock, Entropy, Issuer, RevocationSet, TrustDomain};
+use mandate_delegation::{Live, Snapshot};
+use mandate_identity::Identity;
+use mandate_oauth::{Engine, Parts};
+use mandate_store::{Store, StoreError, cuts, registry};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Mutex, watch};
+
+pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
+pub use error::ServerError;
+pub use tls::TlsError;
+
+use config::Remembered;
+use control::Control;
+
+/// How often keys are looked after and what has expired is swept.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Where a server that accepts requests can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The issuer identifier.
+    pub issuer: Issuer,
+    /// The trust domain.
+    pub trust_domain: TrustDomain,
+    /// The address of the public listener.
+    pub public: SocketAddr,
+    /// The unix socket of the admin API.
+    pub admin_socket: PathBuf,
+    /// The URL of the admin API over TCP.
+    pub admin_url: String,
+    /// Where nodes connect.
+    pub node_server: SocketAddr,
+}
+
+async fn listen(address: SocketAddr, remembered: Option<u16>) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let fail = |address: SocketAddr| move |source| ServerError::Listen { address: address.to_string(), source };
+    let bind = |address| async move {
+        let listener = TcpListener::bind(address).await.map_err(fail(address))?;
+        let bound = listener.local_addr().map_err(fail(address))?;
+        Ok::<_, ServerError>((listener, bound))
+    };
+    match remembered {
+        // The port stands in the issuer that tokens name: no other will do.
+        Some(port) if address.port() == 0 => bind(SocketAddr::new(address.ip(), port)).await,
+        _ => bind(address).await,
+    }
+}
+
+/// A unix socket for the owner alone. One that a killed process left behind is replaced: the store's lock has already
+/// shown that no other server has this directory.
+fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
+    let fail = |source| ServerError::Listen { address: path.display().to_string(), source };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    // The directory is 0700 already; this holds even if somebody opens the directory.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    Ok(listener)
+}
+
+/// Reads everything decisions need from the store.
+fn load_live(store: &Store, issuer: &Issuer, clock: &dyn Clock) -> Result<Live, ServerError> {
+    let now = clock.now();
+    let (entries, uses, cuts) =
+        store.read("load the registry", |tx| Ok::<_, StoreError>((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx, now)?)))?;
+    let mut registry = Registry::from_entries(entries);
+    if let Some(own) = control::administration(issuer) {
+        registry.put(Entry::Resource(own));
+    }
+    let policies = control::compile(&registry)?;
+    let last = cuts.iter().map(|numbered| numbered.seq).max().unwrap_or(0);
+    let mut revocations = RevocationSet::new();
+    for numbered in cuts {
+        revocations.insert(numbered.cut);
+    }
+    let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(revocations) };
+    Ok(Live::new(issuer.clone(), snapshot, uses, last))
+}
+
+/// Runs the server until `shutdown` completes. `ready` is called once requests are accepted.
+///
+/// # Errors
+/// Whatever keeps it from starting, with what to do about it.
+pub async fn run(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    ready: impl FnOnce(&Ready),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    config.check()?;
+    config::create_dir(&config.dir)?;
+    let remembered = Remembered::load(&config.dir)?;
+    let before = remembered.as_ref();
+    // The store first: its lock says that no other server uses this directory.
+    let store = Store::open(&config.dir, Arc::clone(&entropy))?;
+    let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
+    let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
+    let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
+    let issuer = match (&config.issuer, before) {
+        // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
+        (None, Some(before)) if config.listen.port() == 0 => before.issuer.clone(),
+        _ => config.issuer_at(public_at)?,
+    };
+    let trust_domain = match (&config.trust_domain, before) {
+        (Some(given), _) => given.clone(),
+        (None, Some(before)) => before.trust_domain.clone(),
+        (None, None) => DEFAULT_TRUST_DOMAIN.parse().map_err(|_| ServerError::SetUp { what: "the trust domain", why: String::new() })?,
+    };
+    let now = Remembered {
+        issuer: issuer.clone(),
+        trust_domain: trust_domain.clone(),
+        port: public_at.port(),
+        node_port: node_at.port(),
+        admin_port: admin_at.port(),
+    };
+    config.reconcile(before, &now)?;
+    if before != Some(&now) {
+        now.save(&config.dir)?;
+    }
+    let tls = match &config.transport {
+        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone())?),
+        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
+    };
+
+    let authority =
+        Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&clock), Arc::clone(&entropy))?);
+    let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
+    let live = Arc::new(load_live(&store, &issuer, clock.as_ref())?);
+    let set_up = |what| move |error: &dyn std::fmt::Display| ServerError::SetUp { what, why: error.to_string() };
+    let identity = Arc::new(Identity::new(mandate_identity::Parts {
+        authority: Arc::clone(&authority),
+        log: log.clone(),
+        live: Arc::clone(&live),
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    }));
+    let engine = Engine::new(Parts {
+        live: Arc::clone(&live),
+        trust_domain: trust_domain.clone(),
+        authority: Arc::clone(&authority),
+        log: log.clone(),
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    })
+    .map_err(|error| set_up("the authorization server")(&error))?;
+
+    let (stop, stopping) = watch::channel(false);
+    let control = Arc::new(Control {
+        live: Arc::clone(&live),
+        store: store.clone(),
+        log,
+        authority: Arc::clone(&authority),
+        identity: Arc::clone(&identity),
+        trust_domain: trust_domain.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        node_server: node_at.to_string(),
+        started: clock.now(),
+        changes: Mutex::new(()),
+    });
+    let public = public::router(Arc::new(public::Public {
+        engine,
+        authority: Arc::clone(&authority),
+        live,
+        entropy,
+        shutdown: stopping.clone(),
+        secure_cookies: issuer.as_str().starts_with("https:"),
+    }));
+    let admin = admin::router(control);
+    let admin_socket = config.dir.join("admin.sock");
+    let admin_scheme = if tls.is_some() { "https" } else { "http" };
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(listener::serve_unix(listen_unix(&admin_socket)?, admin.clone(), stopping.clone()));
+    tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), admin, stopping.clone()));
+    tasks.spawn(listener::serve_tcp(public_listener, tls, public, stopping.clone()));
+    tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), stopping.clone()));
+    tasks.spawn(housekeeping(store, authority, clock, stopping));
+
+    ready(&Ready {
+        issuer,
+        trust_domain,
+        public: public_at,
+        admin_socket: admin_socket.clone(),
+        admin_url: format!("{admin_scheme}://{admin_at}"),
+        node_server: node_at,
+    });
+    tokio::pin!(shutdown);
+    tokio::select! {
+        () = &mut shutdown => {}
+        // A listener never ends before it is told to: should one panic, half a server must not go on.
+        _ = tasks.join_next() => tracing::error!("a part of the server has ended; stopping"),
+    }
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(Duration::from_secs(10), async { while tasks.join_next().await.is_some() {} }).await;
+    tasks.shutdown().await;
+    let _ = fs::remove_file(&admin_socket);
+    // Every handle of the log is gone now; what was queued is written.
+    let _ = tokio::task::spawn_blocking(move || sequencer.join()).await;
+    Ok(())
+}
+
+/// Replaces keys that are due, and forgets what can match nothing any more.
+async fn housekeeping(store: Store, authority: Arc<Authority>, clock: Arc<dyn Clock>, mut stop: listener::Shutdown) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let (store, authority, now) = (store.clone(), Arc::clone(&authority), clock.now());
+        let swept = tokio::task::spawn_blocking(move || {
+            if let Err(error) = authority.maintain(now) {
+                tracing::error!(%error, "signing keys could not be looked after");
+            }
+            store.transact("sweep", |tx| {
+                mandate_store::codes::forget(tx, now)?;
+                mandate_store::cuts::forget(tx, now)?;
+                mandate_store::replay::forget(tx, now)?;
+                mandate_store::nodes::forget_join_tokens(tx, now)
+            })
+        });
+        if let Ok(Err(error)) = swept.await {
+            tracing::warn!(%error, "sweeping expired entries failed; it is tried again");
+        }
+    }
+}

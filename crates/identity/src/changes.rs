@@ -1,0 +1,32 @@
+//! Waking nodes: registrations and keys, either of which may change.
+
+use mandate_authority::Authority;
+use mandate_delegation::Live;
+use tokio::sync::watch;
+
+/// A subscription to everything a node serves from.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    registry: watch::Receiver<u64>,
+    keys: watch::Receiver<u64>,
+}
+
+impl Changes {
+    pub(crate) fn new(live: &Live, authority: &Authority) -> Self {
+        Self { registry: live.subscribe_registry(), keys: authority.subscribe() }
+    }
+
+    /// Marks everything so far as seen. Returns a number that rises with every change.
+    pub fn seen(&mut self) -> u64 {
+        let registry = *self.registry.borrow_and_update();
+        registry.wrapping_add(*self.keys.borrow_and_update())
+    }
+
+    /// Waits for the next change. `false`: there will be none, the server is stopping.
+    pub async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.registry.changed() => changed.is_ok(),
+            changed = self.keys.changed() => changed.is_ok(),
+        }
+    }
+}

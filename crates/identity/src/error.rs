@@ -1,0 +1,72 @@
+//! Why no identity is given, by whose fault it is. The gRPC wire maps it exhaustively.
+
+use crate::entitlement::NotIssuable;
+
+/// A refusal or failure. `Display` is private detail, for the audit log and the server's own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    // The node's request.
+    /// The join token is unknown, used, or expired; the text is the store's code.
+    #[error("the join token is refused: {0}")]
+    JoinToken(String),
+    /// The certificate request cannot be used.
+    #[error("the certificate request is refused: {0}")]
+    CertificateRequest(String),
+    /// The audiences are none, too many, too long, or unprintable.
+    #[error("the audiences are refused")]
+    Audience,
+    /// More or longer selectors than a node may send.
+    #[error("more or longer selectors than a node may send")]
+    Selectors,
+    // The node.
+    /// The caller is not a node that has joined.
+    #[error("the caller is not a joined node")]
+    NodeUnknown,
+    /// The node has been banned.
+    #[error("the node is banned")]
+    NodeBanned,
+    // The agent.
+    /// No agent has this identity.
+    #[error("no agent has this identity")]
+    AgentUnknown,
+    /// The agent is given no identity, whoever asks.
+    #[error("the agent is given no identity: {0}")]
+    NotIssuable(NotIssuable),
+    /// The process does not show all of the agent's selectors.
+    #[error("the process does not show all of the agent's selectors")]
+    NotEntitled,
+    // Ours.
+    /// The audit log cannot be written.
+    #[error("the audit log cannot be written: {0}")]
+    AuditUnavailable(String),
+    /// Something of ours failed.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl IdentityError {
+    /// The machine-readable token that stands in audit records.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::JoinToken(_) => "join_token_refused",
+            Self::CertificateRequest(_) => "certificate_request_refused",
+            Self::Audience => "audience_refused",
+            Self::Selectors => "selectors_refused",
+            Self::NodeUnknown => "node_unknown",
+            Self::NodeBanned => "node_banned",
+            Self::AgentUnknown => "agent_unknown",
+            Self::NotIssuable(NotIssuable::NotActive) => "agent_not_active",
+            Self::NotIssuable(NotIssuable::NoSelectors) => "agent_without_selectors",
+            Self::NotIssuable(NotIssuable::NoPurpose) => "agent_without_purpose",
+            Self::NotEntitled => "not_entitled",
+            Self::AuditUnavailable(_) => "audit_unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<mandate_store::StoreError> for IdentityError {
+    fn from(error: mandate_store::StoreError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}

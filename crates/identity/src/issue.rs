@@ -1,0 +1,93 @@
+//! What a node may know, and what its processes are issued.
+
+use mandate_audit::{Kind, Outcome};
+use mandate_authority::JwtSvidGrant;
+use mandate_core::{SpiffeId, Timestamp, TokenId};
+
+use crate::Identity;
+use crate::changes::Changes;
+use crate::entitlement::{Attested, issuable};
+use crate::error::IdentityError;
+
+/// One identity and what a process must show to be given it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// The identity.
+    pub spiffe_id: SpiffeId,
+    /// All of them must be shown.
+    pub selectors: Vec<String>,
+}
+
+/// A JWT-SVID.
+#[derive(Clone)]
+pub struct IssuedSvid {
+    /// The token.
+    pub svid: String,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+impl std::fmt::Debug for IssuedSvid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IssuedSvid").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// A subscription to everything that [`Identity::entries_for_node`] depends on.
+    pub fn subscribe(&self) -> Changes {
+        Changes::new(&self.live, &self.authority)
+    }
+
+    /// Every identity that some process of this node could be entitled to, by SPIFFE ID.
+    ///
+    /// Selectors name local facts (a user, a program) and no node, so every node is told of every agent that has some.
+    pub fn entries_for_node(&self, node: &SpiffeId) -> Result<Vec<NodeEntry>, IdentityError> {
+        self.joined_node(node)?;
+        let snapshot = self.live.snapshot();
+        let own = self.authority.trust_domain();
+        let mut entries: Vec<NodeEntry> = snapshot
+            .registry
+            .agents()
+            .filter(|agent| agent.spiffe_id.is_member_of(own) && issuable(agent).is_ok())
+            .map(|agent| NodeEntry { spiffe_id: agent.spiffe_id.clone(), selectors: agent.selectors.clone() })
+            .collect();
+        entries.sort_by(|a, b| a.spiffe_id.cmp(&b.spiffe_id));
+        Ok(entries)
+    }
+
+    /// Issues a JWT-SVID for a process of `node` that showed `selectors`. The entitlement is decided here and now, not
+    /// by what the node was told earlier; the record is durable before the signature.
+    pub async fn issue_jwt_svid(
+        &self,
+        node: &SpiffeId,
+        agent: &SpiffeId,
+        selectors: &[String],
+        audiences: Vec<String>,
+    ) -> Result<IssuedSvid, IdentityError> {
+        let now = self.clock.now();
+        let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
+        record.client = Some(node.as_str().to_owned());
+        let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
+        if let Err(error) = self.entitled(node, agent, selectors) {
+            return self.refuse(record, what, error).await;
+        }
+        let jti = TokenId::generate(now, self.entropy.as_ref());
+        let Ok(grant) = JwtSvidGrant::new(self.authority.trust_domain(), agent.clone(), audiences, jti, now) else {
+            return self.refuse(record, what, IdentityError::Audience).await;
+        };
+        grant.describe(self.authority.issuer(), &mut record);
+        let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        let svid = self.authority.sign_jwt_svid(&grant, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        Ok(IssuedSvid { svid, expires: grant.expires() })
+    }
+
+    fn entitled(&self, node: &SpiffeId, agent: &SpiffeId, selectors: &[String]) -> Result<(), IdentityError> {
+        self.joined_node(node)?;
+        let attested = Attested::new(selectors).map_err(|_| IdentityError::Selectors)?;
+        let snapshot = self.live.snapshot();
+        let agent = snapshot.registry.agent_by_id(agent).ok_or(IdentityError::AgentUnknown)?;
+        issuable(agent).map_err(IdentityError::NotIssuable)?;
+        if attested.covers(agent) { Ok(()) } else { Err(IdentityError::NotEntitled) }
+    }
+}

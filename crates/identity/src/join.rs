@@ -1,0 +1,193 @@
+//! How a node joins: a single-use token for a certificate, and that certificate for the next.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_audit::{AppendError, Kind, Outcome};
+use mandate_authority::{NodeGrant, ProvenKey};
+use mandate_core::{Secret, SpiffeId, Timestamp};
+use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState};
+use mandate_store::{Effect, StoreError};
+use sha2::{Digest, Sha256};
+
+use crate::error::IdentityError;
+use crate::{Identity, node_name};
+
+/// How long a join token can be used unless its maker says otherwise.
+pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// The longest a join token can be used.
+pub const MAX_JOIN_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A token that joins one node, once: `<random>.<pin of the signing authority>`.
+///
+/// The pin lets a node that knows nothing yet recognize the server; the random half lets the server recognize the node.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    text: Secret,
+    expires: Timestamp,
+}
+
+impl JoinToken {
+    /// The text to hand to the node.
+    pub fn text(&self) -> &Secret {
+        &self.text
+    }
+
+    /// Until when it can be used.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinToken").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// A node's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeCertificate {
+    /// DER certificates, leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// Whose.
+    pub spiffe_id: SpiffeId,
+    /// `notAfter`.
+    pub expires: Timestamp,
+}
+
+fn hash(token: &Secret) -> JoinTokenHash {
+    Sha256::digest(token.expose_secret()).into()
+}
+
+impl Identity {
+    /// Makes a join token. `by` is the operator, for the record.
+    pub async fn create_join_token(&self, by: &str, lifetime: Option<Duration>) -> Result<JoinToken, IdentityError> {
+        let now = self.clock.now();
+        let expires = now.plus(lifetime.unwrap_or(JOIN_TOKEN_LIFETIME).min(MAX_JOIN_TOKEN_LIFETIME));
+        let mut random = [0u8; 32];
+        self.entropy.fill(&mut random);
+        let text = Secret::new(format!("{}.{}", URL_SAFE_NO_PAD.encode(random), self.authority.ca_pin()));
+        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        record.by = Some(by.to_owned());
+        record.detail = Some(format!("made a join token that can be used until {expires}"));
+        let (digest, by) = (hash(&text), by.to_owned());
+        let insert: Effect = Box::new(move |tx| nodes::insert_join_token(tx, &digest, &by, expires));
+        self.append(record, vec![insert]).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        Ok(JoinToken { text, expires })
+    }
+
+    /// Joins a node: spends the token, records it, issues the certificate. The node's name is ours to give; nothing in
+    /// the certificate request but its proven key is used.
+    pub async fn join(&self, token: &Secret, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
+        let now = self.clock.now();
+        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        let key = match ProvenKey::from_request(request) {
+            Ok(key) => key,
+            Err(error) => {
+                let refused = IdentityError::CertificateRequest(error.to_string());
+                return self.refuse(record, "a node tried to join".to_owned(), refused).await;
+            }
+        };
+        let mut random = [0u8; 8];
+        self.entropy.fill(&mut random);
+        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let grant =
+            NodeGrant::new(self.authority.trust_domain(), &name, now).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        grant.describe(self.authority.issuer(), &mut record);
+        record.detail = Some(format!("node {name} joined"));
+        let node = Node {
+            id: name.clone(),
+            spiffe_id: grant.spiffe_id().clone(),
+            state: NodeState::Joined,
+            joined: now,
+            renewed: now,
+            expires: grant.expires(),
+        };
+        let digest = hash(token);
+        let spend: Effect = Box::new(move |tx| {
+            nodes::consume_join_token(tx, &digest, &node.id, now)?;
+            nodes::put(tx, &node)
+        });
+        let receipt = match self.append(record, vec![spend]).await {
+            Ok(receipt) => receipt,
+            Err(AppendError::EffectRefused(code)) => {
+                let refused = self.record(Kind::Node, Outcome::Refused, "", now);
+                return self.refuse(refused, format!("a node tried to join: {code}"), IdentityError::JoinToken(code)).await;
+            }
+            Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
+        };
+        let issued =
+            self.authority.issue_node_certificate(&grant, &key, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
+    }
+
+    /// A new certificate for a node that has joined and is not banned.
+    pub async fn renew(&self, id: &SpiffeId, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
+        let now = self.clock.now();
+        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        let what = format!("{id} asked for a new certificate");
+        let mut node = match self.joined_node(id) {
+            Ok(node) => node,
+            Err(error) => return self.refuse(record, what, error).await,
+        };
+        let key = match ProvenKey::from_request(request) {
+            Ok(key) => key,
+            Err(error) => return self.refuse(record, what, IdentityError::CertificateRequest(error.to_string())).await,
+        };
+        let grant =
+            NodeGrant::new(self.authority.trust_domain(), &node.id, now).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        grant.describe(self.authority.issuer(), &mut record);
+        record.detail = Some(format!("node {} renewed its certificate", node.id));
+        (node.renewed, node.expires) = (now, grant.expires());
+        let put: Effect = Box::new(move |tx| {
+            // Banned between the look above and now: the ban stands.
+            match nodes::get(tx, &node.id)?.map(|current| current.state) {
+                Some(NodeState::Joined) => nodes::put(tx, &node),
+                _ => Err(StoreError::Refused("node_banned")),
+            }
+        });
+        let receipt = match self.append(record, vec![put]).await {
+            Ok(receipt) => receipt,
+            Err(AppendError::EffectRefused(_)) => {
+                let refused = self.record(Kind::Node, Outcome::Refused, "", now);
+                return self.refuse(refused, what, IdentityError::NodeBanned).await;
+            }
+            Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
+        };
+        let issued =
+            self.authority.issue_node_certificate(&grant, &key, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
+    }
+
+    /// Bans a node: it gets nothing any more, whatever certificate it holds.
+    pub async fn ban_node(&self, by: &str, name: &str) -> Result<(), IdentityError> {
+        let now = self.clock.now();
+        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        record.by = Some(by.to_owned());
+        record.detail = Some(format!("banned node {name}"));
+        let name = name.to_owned();
+        let ban: Effect = Box::new(move |tx| match nodes::get(tx, &name)? {
+            Some(node) => nodes::put(tx, &Node { state: NodeState::Banned, ..node }),
+            None => Err(StoreError::Refused("node_unknown")),
+        });
+        match self.append(record, vec![ban]).await {
+            Ok(_) => Ok(()),
+            Err(AppendError::EffectRefused(_)) => Err(IdentityError::NodeUnknown),
+            Err(error) => Err(IdentityError::AuditUnavailable(error.to_string())),
+        }
+    }
+
+    /// The node that a verified certificate names.
+    pub(crate) fn joined_node(&self, id: &SpiffeId) -> Result<Node, IdentityError> {
+        let name = node_name(id).filter(|_| id.is_member_of(self.authority.trust_domain())).ok_or(IdentityError::NodeUnknown)?;
+        let node = self.store.read("read a node", |tx| nodes::get(tx, name))?.ok_or(IdentityError::NodeUnknown)?;
+        match node.state {
+            NodeState::Joined => Ok(node),
+            NodeState::Banned => Err(IdentityError::NodeBanned),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Who is asking: the peer's uid on the unix socket, an access token of ours over TCP. Nothing else counts (Z9, Z10).
+
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::Response;
+use mandate_api::admin::ADMIN_SCOPE;
+use mandate_core::TokenFacts;
+use mandate_token::access_token::{self, Expect, Profile};
+
+use super::authorization::{Need, need};
+use super::problem::{self, Unauthorized};
+use crate::control::Control;
+use crate::operator::Operator;
+use crate::peer::Peer;
+
+/// The gate in front of every route.
+pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    let what = format!("{} {route}", request.method());
+    match need(request.method(), &route) {
+        None => return problem::unauthorized(&Unauthorized::NoRow),
+        Some(Need::Anybody) => return next.run(request).await,
+        Some(Need::Operator) => {}
+    }
+    let peer = request.extensions().get::<Peer>().copied();
+    match operator(&control, peer, request.headers()) {
+        Ok(operator) => {
+            request.extensions_mut().insert(operator);
+            next.run(request).await
+        }
+        Err((refused, who)) => match control.record_refused(who, refused.code(), what).await {
+            Ok(()) => problem::unauthorized(&refused),
+            Err(error) => problem::response(&error),
+        },
+    }
+}
+
+type Refused = (Unauthorized, Option<String>);
+
+fn operator(control: &Control, peer: Option<Peer>, headers: &HeaderMap) -> Result<Operator, Refused> {
+    match peer {
+        Some(Peer::Unix { uid }) => local(uid),
+        Some(Peer::Tcp) => person(control, headers),
+        None => Err((Unauthorized::NoCredentials, None)),
+    }
+}
+
+/// Root and the user the server runs as could read the database anyway; nobody else administrates by uid.
+fn local(uid: u32) -> Result<Operator, Refused> {
+    let own = rustix::process::geteuid().as_raw();
+    if uid == own || uid == 0 { Ok(Operator::Local { uid }) } else { Err((Unauthorized::Uid, Some(format!("uid:{uid}")))) }
+}
+
+fn person(control: &Control, headers: &HeaderMap) -> Result<Operator, Refused> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or((Unauthorized::NoCredentials, None))?;
+    if values.next().is_some() {
+        return Err((Unauthorized::BadToken, None));
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or((Unauthorized::NoCredentials, None))?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err((Unauthorized::NoCredentials, None));
+    }
+    let now = control.clock.now();
+    let keys = control.authority.access_token_jwks();
+    let expect = Expect { issuer: control.live.issuer(), keys: &keys, now, profile: Profile::Own, memo: None };
+    let token = access_token::verify(token.trim(), &expect).map_err(|_| (Unauthorized::BadToken, None))?;
+    let who = Some(token.subject.to_string());
+    let bad = |_| (Unauthorized::BadToken, who.clone());
+    token.require_audience(control.live.issuer().as_str()).map_err(bad)?;
+
+    let snapshot = control.snapshot();
+    let facts = TokenFacts {
+        jti: &token.jti,
+        iat: token.iat,
+        subject: &token.subject,
+        client: &token.client_id,
+        chain: &token.chain,
+        lineage: &token.lineage,
+    };
+    let alive = snapshot.revocations.find(&facts).is_none();
+    let person = snapshot.registry.person_by_id(&token.subject);
+    if !alive || token.cnf.is_some() || person.is_none_or(|person| person.disabled) {
+        return Err((Unauthorized::BadToken, who));
+    }
+    // An agent never administrates, whatever scopes its token names.
+    let admin = token.scope.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
+    if !admin || !token.chain.is_empty() {
+        return Err((Unauthorized::NoAdminScope, who));
+    }
+    Ok(Operator::Person { person: token.subject, jti: token.jti })
+}

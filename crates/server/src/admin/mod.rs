@@ -1,0 +1,86 @@
+//! The admin API: the same router on the unix socket and on its own TCP listener.
+//!
+//! Every route has a row in [`authorization::ROWS`]; a route without one answers 403 to everybody.
+
+mod audit;
+pub(crate) mod authentication;
+pub(crate) mod authorization;
+mod operation;
+pub(crate) mod problem;
+mod registry;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use mandate_api::admin::path;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::control::Control;
+
+/// The largest body: a registry file of a hundred thousand agents.
+const MAX_BODY: usize = 96 * 1024 * 1024;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Mandate admin API", description = "Registry, nodes, revocation, keys and audit of one Mandate server.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    components(schemas(mandate_api::Problem)),
+    security(("admin" = []))
+)]
+struct Document;
+
+fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(registry::apply))
+        .routes(routes!(registry::list))
+        .routes(routes!(registry::entry))
+        .routes(routes!(operation::join_token))
+        .routes(routes!(operation::set_password))
+        .routes(routes!(operation::set_client_secret))
+        .routes(routes!(operation::revoke))
+        .routes(routes!(operation::rotate))
+        .routes(routes!(operation::status))
+        .routes(routes!(audit::records))
+        .routes(routes!(audit::record))
+        .routes(routes!(audit::verify))
+        .routes(routes!(audit::export))
+        .split_for_parts();
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("at+jwt")
+        .description(Some("An access token of this server with the scope mandate:admin. On the unix socket the peer's uid counts instead."))
+        .build();
+    document.components.get_or_insert_default().add_security_scheme("admin", SecurityScheme::Http(scheme));
+    (router, document)
+}
+
+/// The OpenAPI 3.1 document, as JSON.
+pub(crate) fn openapi() -> String {
+    // The document is built from constants; if it did not serialize, an empty document would promise nothing.
+    collected().1.to_json().unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// Answers the OpenAPI document.
+pub(crate) fn openapi_response(document: Arc<str>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+}
+
+/// The admin API.
+pub(crate) fn router(control: Arc<Control>) -> Router {
+    let (router, _) = collected();
+    let document: Arc<str> = openapi().into();
+    router
+        .route(path::OPENAPI, get(move |State(_): State<Arc<Control>>| async move { openapi_response(document) }))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&control), authentication::authorize))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(control)
+}

@@ -1,0 +1,155 @@
+//! What operators do besides the registry: nodes, secrets, revocation, keys, status.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use mandate_api::Problem;
+use mandate_api::admin::{
+    ClientSecretRequest, JoinTokenRequest, JoinTokenResponse, KeyItem, KeyRotationRequest, KeyRotationResponse, PasswordRequest,
+    RegistryCounts, RevocationRequest, RevocationResponse, Status,
+};
+use mandate_authority::Purpose;
+use mandate_core::Secret;
+use mandate_store::records;
+
+use super::registry::body;
+use crate::control::Control;
+use crate::error::ControlError;
+use crate::operator::Operator;
+
+/// A single-use token with which one node joins.
+#[utoipa::path(post, path = "/v1/join-tokens", tag = "nodes", request_body = JoinTokenRequest,
+    responses((status = 200, body = JoinTokenResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn join_token(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    request: Result<Json<JoinTokenRequest>, JsonRejection>,
+) -> Response {
+    let request = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    control.join_token(&by, request.ttl.map(|ttl| ttl.0)).await.map(Json).into_response()
+}
+
+/// Sets the password of a person of the embedded directory. What the old one opened is cut.
+#[utoipa::path(post, path = "/v1/people/{name}/password", tag = "people", params(("name" = String, Path)), request_body = PasswordRequest,
+    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn set_password(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    Path(name): Path<String>,
+    request: Result<Json<PasswordRequest>, JsonRejection>,
+) -> Response {
+    let request = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    control.set_password(&by, &name, Secret::new(request.password)).await.map(|()| StatusCode::NO_CONTENT).into_response()
+}
+
+/// Sets the secret of a confidential client.
+#[utoipa::path(post, path = "/v1/clients/{id}/secret", tag = "clients", params(("id" = String, Path)), request_body = ClientSecretRequest,
+    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn set_client_secret(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    Path(id): Path<String>,
+    request: Result<Json<ClientSecretRequest>, JsonRejection>,
+) -> Response {
+    let request = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    control.set_client_secret(&by, &id, Secret::new(request.secret)).await.map(|()| StatusCode::NO_CONTENT).into_response()
+}
+
+/// Cuts tokens that are out: one with its descendants, or all of a grant, agent, person or client.
+#[utoipa::path(post, path = "/v1/revocations", tag = "revocation", request_body = RevocationRequest,
+    responses((status = 200, body = RevocationResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn revoke(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    request: Result<Json<RevocationRequest>, JsonRejection>,
+) -> Response {
+    let request = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    control.revoke(&by, request.target).await.map(|(cut, record)| Json(RevocationResponse { cut, record })).into_response()
+}
+
+/// Lets the waiting keys sign from now on. Tokens that are out stay valid until they expire.
+#[utoipa::path(post, path = "/v1/keys/rotate", tag = "keys", request_body = KeyRotationRequest,
+    responses((status = 200, body = KeyRotationResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn rotate(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    request: Result<Json<KeyRotationRequest>, JsonRejection>,
+) -> Response {
+    let request = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    rotate_keys(control, &by, request.purpose.as_deref()).await.map(Json).into_response()
+}
+
+async fn rotate_keys(control: Arc<Control>, by: &Operator, purpose: Option<&str>) -> Result<KeyRotationResponse, ControlError> {
+    let purposes = match purpose {
+        None => vec![Purpose::AccessToken, Purpose::JwtSvid],
+        Some("access-token") => vec![Purpose::AccessToken],
+        Some("jwt-svid") => vec![Purpose::JwtSvid],
+        Some(other) => return Err(ControlError::BadRequest(format!("there is no key purpose `{other}`: use access-token or jwt-svid"))),
+    };
+    for purpose in &purposes {
+        control.record_act(by, format!("rotate the {purpose} key")).await?;
+        let (authority, now, purpose) = (Arc::clone(&control.authority), control.clock.now(), *purpose);
+        let rotated = tokio::task::spawn_blocking(move || authority.rotate(purpose, now)).await;
+        rotated.map_err(|error| ControlError::Internal(error.to_string()))?.map_err(|error| ControlError::Conflict(error.to_string()))?;
+    }
+    Ok(KeyRotationResponse { keys: keys(&control, &purposes) })
+}
+
+fn keys(control: &Control, purposes: &[Purpose]) -> Vec<KeyItem> {
+    let active = |purpose: &Purpose| KeyItem {
+        purpose: purpose.as_str().replace('_', "-"),
+        kid: control.authority.active_key(*purpose),
+        state: "active".to_owned(),
+    };
+    purposes.iter().map(active).collect()
+}
+
+/// What is running.
+#[utoipa::path(get, path = "/v1/status", tag = "status",
+    responses((status = 200, body = Status), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, ControlError> {
+    let snapshot = control.snapshot();
+    let registry = &snapshot.registry;
+    let count = |n: usize| n as u64;
+    let store = control.store.clone();
+    let size = tokio::task::spawn_blocking(move || store.read("count the audit log", records::size)).await;
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        issuer: control.live.issuer().to_string(),
+        trust_domain: control.trust_domain.to_string(),
+        node_server: Some(control.node_server.clone()),
+        started: control.started.to_string(),
+        registry: RegistryCounts {
+            resources: count(registry.resources().count()),
+            people: count(registry.people().count()),
+            agents: count(registry.agents().count()),
+            clients: count(registry.clients().count()),
+            issuers: count(registry.issuers().count()),
+            grants: count(registry.grants().count()),
+            policies: count(registry.policies().count()),
+        },
+        audit_size: size.map_err(|error| ControlError::Internal(error.to_string()))??,
+        audit_key: control.authority.checkpoint_vkey().to_owned(),
+        cuts: count(snapshot.revocations.len()),
+        keys: keys(&control, Purpose::ALL),
+    }))
+}

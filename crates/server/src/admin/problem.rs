@@ -1,0 +1,120 @@
+//! Every error of the admin API as problem details (RFC 9457). One exhaustive match: a new error needs its place here.
+
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use mandate_api::Problem;
+use mandate_api::admin::kind_name;
+use mandate_api::problem::PROBLEM_JSON;
+
+use crate::error::ControlError;
+
+/// Why somebody is not an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unauthorized {
+    /// The route has no authorization row: a fault of ours, closed.
+    NoRow,
+    /// Nothing was shown.
+    NoCredentials,
+    /// The token is not one of ours, or not alive, or not for us.
+    BadToken,
+    /// The token has not the admin scope, or an agent acts with it.
+    NoAdminScope,
+    /// The local user is neither root nor the server's own.
+    Uid,
+}
+
+impl Unauthorized {
+    /// The reason in the audit record.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::NoRow => "no_authorization_row",
+            Self::NoCredentials => "no_credentials",
+            Self::BadToken => "invalid_token",
+            Self::NoAdminScope => "insufficient_scope",
+            Self::Uid => "uid_not_permitted",
+        }
+    }
+}
+
+fn send(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // Plain data always serializes; should it not, the status alone still says it.
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+}
+
+/// The refusal (RFC 6750 §3.1 for the challenge).
+pub(crate) fn unauthorized(why: &Unauthorized) -> Response {
+    let (problem, challenge) = match why {
+        Unauthorized::NoRow => (Problem::new(403, "forbidden", "Nobody may call this"), None),
+        Unauthorized::NoCredentials => (
+            Problem::new(401, "unauthorized", "Administration needs credentials").with_detail(
+                "Use the unix socket as the server's own user, or send an access token of this server with the scope mandate:admin.",
+            ),
+            Some("Bearer realm=\"mandate\", scope=\"mandate:admin\""),
+        ),
+        Unauthorized::BadToken => (
+            Problem::new(401, "unauthorized", "The access token is not accepted here"),
+            Some("Bearer realm=\"mandate\", error=\"invalid_token\""),
+        ),
+        Unauthorized::NoAdminScope => (
+            Problem::new(403, "forbidden", "The access token does not permit administration"),
+            Some("Bearer realm=\"mandate\", error=\"insufficient_scope\", scope=\"mandate:admin\""),
+        ),
+        Unauthorized::Uid => (Problem::new(403, "forbidden", "Only root and the server's own user administrate by this socket"), None),
+    };
+    let mut response = send(&problem);
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response
+}
+
+/// The problem of an error, with private detail left to the log.
+pub(crate) fn response(error: &ControlError) -> Response {
+    let problem = match error {
+        ControlError::InvalidRegistry(findings) => Problem::invalid_registry(findings.clone()),
+        ControlError::BadRequest(why) => Problem::new(400, "bad_request", "The request makes no sense").with_detail(why.clone()),
+        ControlError::NotFound { kind, name } => {
+            Problem::new(404, "not_found", "No such entry").with_detail(format!("there is no {} `{name}`", kind_name(*kind)))
+        }
+        ControlError::NoSuchRecord => Problem::new(404, "not_found", "No such record"),
+        ControlError::Conflict(code) => Problem::new(409, "conflict", "The change was refused").with_detail(code.clone()),
+        ControlError::AuditUnavailable(why) => {
+            tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
+            Problem::new(503, "audit_unavailable", "The audit log cannot be written, so nothing was done")
+                .with_detail("Look at the server's log; free disk space if the disk is full. Then try again.")
+        }
+        ControlError::AuditBroken(what) => Problem::new(500, "audit_broken", "The audit log does not verify").with_detail(what.clone()),
+        ControlError::Internal(why) => {
+            tracing::error!(%why, "an operator's request failed");
+            Problem::new(500, "internal", "The server could not do this").with_detail("Look at the server's log.")
+        }
+    };
+    send(&problem)
+}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        response(&self)
+    }
+}
+
+/// A body or parameter that cannot be read.
+pub(crate) fn unreadable(why: &str, status: StatusCode) -> Response {
+    send(&Problem::new(status.as_u16(), "bad_request", "The request cannot be read").with_detail(why))
+}
+
+/// The fallback for paths.
+pub(crate) async fn no_such_path(method: Method, uri: Uri) -> Response {
+    send(&Problem::new(404, "not_found", "No such path").with_detail(format!("there is no {method} {}; see /openapi.json", uri.path())))
+}
+
+/// The fallback for methods.
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Response {
+    send(
+        &Problem::new(405, "method_not_allowed", "No such method")
+            .with_detail(format!("{} takes no {method}; see /openapi.json", uri.path())),
+    )
+}

@@ -1,0 +1,65 @@
+//! Registry routes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use mandate_api::Problem;
+use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryEntry, RegistryItem, parse_kind};
+use mandate_core::registry::Entry;
+
+use super::problem;
+use crate::control::Control;
+use crate::error::ControlError;
+use crate::operator::Operator;
+
+/// A JSON body, or the problem with it.
+pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Response> {
+    body.map(|Json(value)| value).map_err(|rejection| problem::unreadable(&rejection.body_text(), rejection.status()))
+}
+
+/// Applies a registry file: creates, changes and with `prune` removes; all of it or nothing.
+#[utoipa::path(post, path = "/v1/apply", tag = "registry", request_body = ApplyRequest,
+    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn apply(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    request: Result<Json<ApplyRequest>, JsonRejection>,
+) -> Response {
+    let request = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    control.apply(&by, request).await.map(Json).into_response()
+}
+
+/// All entries of a kind, by name.
+#[utoipa::path(get, path = "/v1/registry/{kind}", tag = "registry", params(("kind" = String, Path, description = "`agent`, `resource`, `person`, `client`, `issuer`, `grant` or `policy`")),
+    responses((status = 200, body = Vec<RegistryEntry>), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn list(State(control): State<Arc<Control>>, Path(kind): Path<String>) -> Result<Json<Vec<RegistryEntry>>, ControlError> {
+    let kind = parse_kind(&kind).ok_or_else(|| ControlError::BadRequest(format!("there is no kind `{kind}`")))?;
+    let entries = control.snapshot().registry.entries();
+    Ok(Json(entries.iter().filter(|entry| entry.kind() == kind).map(|entry| describe(&control, entry)).collect()))
+}
+
+/// One entry.
+#[utoipa::path(get, path = "/v1/registry/{kind}/{name}", tag = "registry", params(("kind" = String, Path), ("name" = String, Path)),
+    responses((status = 200, body = RegistryEntry), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn entry(
+    State(control): State<Arc<Control>>,
+    Path((kind, name)): Path<(String, String)>,
+) -> Result<Json<RegistryEntry>, ControlError> {
+    let kind = parse_kind(&kind).ok_or_else(|| ControlError::BadRequest(format!("there is no kind `{kind}`")))?;
+    let found = control.snapshot().registry.get(kind, &name).ok_or(ControlError::NotFound { kind, name })?;
+    Ok(Json(describe(&control, &found)))
+}
+
+fn describe(control: &Control, entry: &Entry) -> RegistryEntry {
+    let uses = match entry {
+        Entry::Grant(grant) => Some(control.live.uses(&grant.id)),
+        _ => None,
+    };
+    RegistryEntry { item: RegistryItem::of(entry, control.live.issuer()), uses }
+}

@@ -1,0 +1,233 @@
+//! What `mandate serve` is told, and what a directory remembers between starts.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use mandate_core::{Issuer, TrustDomain};
+use serde::{Deserialize, Serialize};
+
+/// The trust domain of a directory that was never told another.
+pub const DEFAULT_TRUST_DOMAIN: &str = "mandate.internal";
+
+/// How the public listener protects its connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain HTTP; only loopback addresses are accepted.
+    LoopbackHttp,
+    /// TLS with this certificate chain and key (PEM files), read again when they change.
+    Tls {
+        /// The chain, leaf first.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+    /// Plain HTTP on any address, because a TLS proxy stands in front. Needs an explicit issuer.
+    DangerousBehindTlsProxy,
+}
+
+/// What `serve` is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything is kept.
+    pub dir: PathBuf,
+    /// The public listener; port 0 takes the port the directory remembers, or any.
+    pub listen: SocketAddr,
+    /// The listener of the nodes; port 0 likewise.
+    pub node_listen: SocketAddr,
+    /// The listener of the admin API over TCP; port 0 likewise.
+    pub admin_listen: SocketAddr,
+    /// How the public and the admin listener are protected.
+    pub transport: Transport,
+    /// The issuer identifier; by default derived from the public listener's address at the first start.
+    pub issuer: Option<Issuer>,
+    /// The trust domain; by default [`DEFAULT_TRUST_DOMAIN`].
+    pub trust_domain: Option<TrustDomain>,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Plain HTTP on an address that others can reach.
+    #[error("{0} is not a loopback address: give --tls-cert and --tls-key, or --behind-tls-proxy if a proxy ends TLS in front of it")]
+    PlainHttp(SocketAddr),
+    /// Behind a proxy, our own address is not what clients see.
+    #[error("--behind-tls-proxy needs --issuer, the URL under which clients reach the proxy")]
+    IssuerNeeded,
+    /// The directory belongs to another issuer or trust domain.
+    #[error(
+        "{dir} belongs to {what} {remembered}, not {given}: tokens and identities would change their issuer. Start with --{flag} {remembered}, or use another --dir"
+    )]
+    Changed {
+        /// The directory.
+        dir: PathBuf,
+        /// `issuer` or `trust domain`.
+        what: &'static str,
+        /// The flag to give.
+        flag: &'static str,
+        /// What it was.
+        remembered: String,
+        /// What it would be.
+        given: String,
+    },
+    /// The directory cannot be used.
+    #[error("cannot use {path}")]
+    Directory {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The remembered settings cannot be read.
+    #[error("{0} is damaged; restore it from a backup")]
+    Damaged(PathBuf),
+    /// No valid issuer follows from the listener's address.
+    #[error("no issuer identifier follows from {0}: give --issuer")]
+    NoIssuer(SocketAddr),
+}
+
+/// What the directory remembers: what may never change once tokens name it, and the ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Remembered {
+    pub(crate) issuer: Issuer,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) port: u16,
+    pub(crate) node_port: u16,
+    pub(crate) admin_port: u16,
+}
+
+const FILE: &str = "serve.json";
+
+impl Config {
+    /// Refuses plain HTTP where others can listen.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        match self.transport {
+            Transport::LoopbackHttp => {
+                for address in [self.listen, self.admin_listen] {
+                    if !address.ip().is_loopback() {
+                        return Err(ConfigError::PlainHttp(address));
+                    }
+                }
+                Ok(())
+            }
+            Transport::Tls { .. } => Ok(()),
+            Transport::DangerousBehindTlsProxy if self.issuer.is_none() => Err(ConfigError::IssuerNeeded),
+            Transport::DangerousBehindTlsProxy => Ok(()),
+        }
+    }
+
+    /// The issuer for a listener that is bound at `bound`.
+    pub(crate) fn issuer_at(&self, bound: SocketAddr) -> Result<Issuer, ConfigError> {
+        if let Some(issuer) = &self.issuer {
+            return Ok(issuer.clone());
+        }
+        let scheme = if matches!(self.transport, Transport::LoopbackHttp) { "http" } else { "https" };
+        format!("{scheme}://{bound}").parse().map_err(|_| ConfigError::NoIssuer(bound))
+    }
+
+    /// Holds what this start would use against what the directory remembers.
+    pub(crate) fn reconcile(&self, remembered: Option<&Remembered>, now: &Remembered) -> Result<(), ConfigError> {
+        let Some(before) = remembered else { return Ok(()) };
+        let changed = |what, flag, remembered: &str, given: &str| ConfigError::Changed {
+            dir: self.dir.clone(),
+            what,
+            flag,
+            remembered: remembered.to_owned(),
+            given: given.to_owned(),
+        };
+        if before.issuer != now.issuer {
+            return Err(changed("issuer", "issuer", before.issuer.as_str(), now.issuer.as_str()));
+        }
+        if before.trust_domain != now.trust_domain {
+            return Err(changed("trust domain", "trust-domain", before.trust_domain.as_str(), now.trust_domain.as_str()));
+        }
+        Ok(())
+    }
+}
+
+impl Remembered {
+    pub(crate) fn load(dir: &Path) -> Result<Option<Self>, ConfigError> {
+        let path = dir.join(FILE);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|_| ConfigError::Damaged(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ConfigError::Directory { path, source }),
+        }
+    }
+
+    /// Writes beside and renames, so that a crash leaves the old file or the new one.
+    pub(crate) fn save(&self, dir: &Path) -> Result<(), ConfigError> {
+        let path = dir.join(FILE);
+        let fail = |source| ConfigError::Directory { path: path.clone(), source };
+        let text = serde_json::to_vec_pretty(self).map_err(|error| fail(error.into()))?;
+        let beside = dir.join(".serve.json.new");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(fail)?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(fail)?;
+        fs::rename(&beside, &path).map_err(fail)
+    }
+}
+
+/// Makes the directory, for the owner alone.
+pub(crate) fn create_dir(dir: &Path) -> Result<(), ConfigError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| ConfigError::Directory { path: dir.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, ConfigError, Remembered, Transport};
+
+    fn config(listen: &str, transport: Transport) -> Config {
+        let loopback = "127.0.0.1:0".parse().unwrap();
+        Config {
+            dir: "/nowhere".into(),
+            listen: listen.parse().unwrap(),
+            node_listen: loopback,
+            admin_listen: loopback,
+            transport,
+            issuer: None,
+            trust_domain: None,
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        assert!(config("127.0.0.1:1", Transport::LoopbackHttp).check().is_ok());
+        assert!(config("[::1]:1", Transport::LoopbackHttp).check().is_ok());
+        assert!(matches!(config("0.0.0.0:1", Transport::LoopbackHttp).check(), Err(ConfigError::PlainHttp(_))));
+        assert!(matches!(config("192.0.2.1:1", Transport::LoopbackHttp).check(), Err(ConfigError::PlainHttp(_))));
+        assert!(matches!(config("0.0.0.0:1", Transport::DangerousBehindTlsProxy).check(), Err(ConfigError::IssuerNeeded)));
+        let mut admin = config("127.0.0.1:1", Transport::LoopbackHttp);
+        admin.admin_listen = "0.0.0.0:1".parse().unwrap();
+        assert!(matches!(admin.check(), Err(ConfigError::PlainHttp(_))));
+    }
+
+    #[test]
+    fn a_directory_keeps_its_issuer_and_trust_domain() {
+        let config = config("127.0.0.1:8420", Transport::LoopbackHttp);
+        let before = Remembered {
+            issuer: config.issuer_at("127.0.0.1:8420".parse().unwrap()).unwrap(),
+            trust_domain: "acme.example".parse().unwrap(),
+            port: 8420,
+            node_port: 8421,
+            admin_port: 8422,
+        };
+        assert_eq!(before.issuer.as_str(), "http://127.0.0.1:8420");
+        let dir = std::env::temp_dir().join(format!("mandate-config-{}", std::process::id()));
+        super::create_dir(&dir).unwrap();
+        assert_eq!(Remembered::load(&dir).unwrap(), None);
+        before.save(&dir).unwrap();
+        assert_eq!(Remembered::load(&dir).unwrap(), Some(before.clone()));
+        std::fs::write(dir.join("serve.json"), "{").unwrap();
+        assert!(matches!(Remembered::load(&dir), Err(ConfigError::Damaged(_))));
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(config.reconcile(Some(&before), &before).is_ok());
+        let moved = Remembered { issuer: "http://127.0.0.1:9999".parse().unwrap(), ..before.clone() };
+        assert!(matches!(config.reconcile(Some(&before), &moved), Err(ConfigError::Changed { what: "issuer", .. })));
+        let renamed = Remembered { trust_domain: "other.example".parse().unwrap(), ..before.clone() };
+        assert!(matches!(config.reconcile(Some(&before), &renamed), Err(ConfigError::Changed { what: "trust domain", .. })));
+    }
+}

@@ -1,0 +1,309 @@
+//! What an operator can do. Each act is one audit record with its effects, then a swap of what decisions read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, RevocationTarget};
+use mandate_api::registry_file::{Defaults, Finding, PlannedChange};
+use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
+use mandate_authority::Authority;
+use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
+use mandate_core::{Clock, Cut, CutTarget, Entropy, RecordId, ScopeSet, Secret, Timestamp, TrustDomain};
+use mandate_delegation::revocation::{cut, cuts_for_change};
+use mandate_delegation::{Live, Snapshot};
+use mandate_identity::{Identity, IdentityError};
+use mandate_policy::Policies;
+use mandate_store::{Effect, Store, cuts, registry, secrets};
+use tokio::sync::Mutex;
+
+use crate::error::ControlError;
+use crate::operator::Operator;
+
+/// The name of the resource that stands for our own administration.
+pub(crate) const ADMINISTRATION: &str = "mandate";
+
+/// The most characters of a summary of changes that a record keeps.
+const MAX_SUMMARY: usize = 8 * 1024;
+
+/// The parts that operators act on.
+pub(crate) struct Control {
+    pub(crate) live: Arc<Live>,
+    pub(crate) store: Store,
+    pub(crate) log: Log<Effect>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) node_server: String,
+    pub(crate) started: Timestamp,
+    /// One change of the registry at a time: each is planned against the result of the one before.
+    pub(crate) changes: Mutex<()>,
+}
+
+/// Our own administration as a resource: its identifier is the issuer, its only scope the admin scope.
+pub(crate) fn administration(issuer: &mandate_core::Issuer) -> Option<Resource> {
+    Some(Resource {
+        name: ADMINISTRATION.parse().ok()?,
+        uri: issuer.as_str().parse().ok()?,
+        scopes: mandate_api::admin::ADMIN_SCOPE.parse::<ScopeSet>().ok()?,
+        tools: Vec::new(),
+        agent: None,
+        client: None,
+    })
+}
+
+fn is_administration(entry: &Entry, issuer: &mandate_core::Issuer) -> bool {
+    matches!(entry, Entry::Resource(resource) if resource.name.as_str() == ADMINISTRATION || resource.uri.as_str() == issuer.as_str())
+}
+
+/// Compiles the policies of a registry.
+pub(crate) fn compile(registry: &Registry) -> Result<Policies, mandate_policy::PolicyError> {
+    let mut sources: Vec<(&str, &str)> = registry.policies().map(|policy| (policy.name.as_str(), policy.source.as_str())).collect();
+    // The order must not depend on the registry's hashing: determining policies are listed in records.
+    sources.sort_unstable();
+    Policies::compile(sources)
+}
+
+impl Control {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.snapshot()
+    }
+
+    fn record(&self, kind: Kind, by: &Operator, detail: String) -> Record {
+        let now = self.clock.now();
+        let mut record = Record::new(RecordId::generate(now, self.entropy.as_ref()), now, kind, Outcome::Permitted, "ok");
+        record.by = Some(by.to_string());
+        record.detail = Some(detail);
+        record
+    }
+
+    async fn append(&self, record: Record, effects: Vec<Effect>) -> Result<Receipt, ControlError> {
+        self.log.append(record, effects).await.map_err(|error| match error {
+            AppendError::EffectRefused(code) => ControlError::Conflict(code),
+            AppendError::Unavailable(why) | AppendError::Invalid(why) => ControlError::AuditUnavailable(why),
+        })
+    }
+
+    /// Records that somebody was refused administration.
+    pub(crate) async fn record_refused(&self, who: Option<String>, reason: &'static str, what: String) -> Result<(), ControlError> {
+        let now = self.clock.now();
+        let mut record = Record::new(RecordId::generate(now, self.entropy.as_ref()), now, Kind::Admin, Outcome::Refused, reason);
+        record.by = who;
+        record.detail = Some(what);
+        self.append(record, Vec::new()).await.map(drop)
+    }
+
+    /// Applies a registry file: all of it or nothing.
+    pub(crate) async fn apply(&self, by: &Operator, request: ApplyRequest) -> Result<ApplyResponse, ControlError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let now = self.clock.now();
+        let snapshot = self.snapshot();
+        let issuer = self.live.issuer().clone();
+        let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
+        let mut plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
+        plan.changes
+            .retain(|change| change.after.is_some() || !change.before.as_ref().is_some_and(|entry| is_administration(entry, &issuer)));
+        if plan.puts().any(|entry| is_administration(entry, &issuer)) {
+            let detail =
+                format!("the resource name `{ADMINISTRATION}` and the issuer's own URI stand for the administration of this server");
+            return Err(ControlError::InvalidRegistry(vec![Finding { pointer: "/resource".to_owned(), detail }]));
+        }
+
+        let mut registry = Registry::clone(&snapshot.registry);
+        for change in &plan.changes {
+            match (&change.before, &change.after) {
+                (_, Some(after)) => registry.put(after.clone()),
+                (Some(before), None) => registry.remove(before.kind(), before.key()),
+                (None, None) => {}
+            }
+        }
+        let policies = compile(&registry)
+            .map_err(|error| ControlError::InvalidRegistry(vec![Finding { pointer: "/policy".to_owned(), detail: error.to_string() }]))?;
+        let response = plan.to_response(request.dry_run);
+        if request.dry_run || plan.is_empty() {
+            return Ok(response);
+        }
+
+        let cuts = plan.changes.iter().filter_map(|c| c.before.as_ref().map(|old| cuts_for_change(old, c.after.as_ref(), now))).flatten();
+        let cuts: Vec<Cut> = cuts.collect();
+        let record = self.record(Kind::Registry, by, summary(&plan.changes));
+        self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
+        self.live.replace_registry(registry, policies);
+        if !cuts.is_empty() {
+            self.live.cut(cuts, now);
+        }
+        Ok(response)
+    }
+
+    /// Cuts what is out. A grant is also closed for good.
+    pub(crate) async fn revoke(&self, by: &Operator, target: RevocationTarget) -> Result<(Cut, RecordId), ControlError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let now = self.clock.now();
+        let snapshot = self.snapshot();
+        let registry = &snapshot.registry;
+        let unknown = |kind, name: &str| ControlError::NotFound { kind, name: name.to_owned() };
+        let mut closed: Option<Grant> = None;
+        let (target, subject) = match target {
+            RevocationTarget::Token(jti) => (CutTarget::Token(jti), None),
+            RevocationTarget::Grant(id) => {
+                let grant = registry.grant(&id).ok_or_else(|| unknown(EntryKind::Grant, id.as_str()))?;
+                closed = Some(Grant { revoked: true, ..Grant::clone(grant) });
+                (CutTarget::Grant(id), registry.person(&grant.person).map(|person| person.id.clone()))
+            }
+            RevocationTarget::Agent(name) => {
+                let agent = registry.agent(&name).ok_or_else(|| unknown(EntryKind::Agent, name.as_str()))?;
+                (CutTarget::Agent(agent.spiffe_id.as_str().to_owned()), None)
+            }
+            RevocationTarget::Person(name) => {
+                let person = registry.person(&name).ok_or_else(|| unknown(EntryKind::Person, name.as_str()))?;
+                (CutTarget::Person(person.id.clone()), Some(person.id.clone()))
+            }
+            RevocationTarget::Client(id) => {
+                registry.client(&id).ok_or_else(|| unknown(EntryKind::Client, id.as_str()))?;
+                (CutTarget::Client(id), None)
+            }
+        };
+        let cut = cut(target, now);
+        let mut record = self.record(Kind::Revoke, by, format!("revoked {}", name_of(&cut.target)));
+        record.sub = subject;
+        let id = record.id.clone();
+        let mut effects = vec![cut_effect(vec![cut.clone()])];
+        let changed = closed.map(|grant| {
+            let entry = Entry::Grant(grant);
+            let mut registry = Registry::clone(registry);
+            registry.put(entry.clone());
+            effects.push(change_effect(vec![PlannedChange { before: None, after: Some(entry) }]));
+            registry
+        });
+        self.append(record, effects).await?;
+        if let Some(registry) = changed {
+            let policies = compile(&registry).map_err(|error| ControlError::Internal(error.to_string()))?;
+            self.live.replace_registry(registry, policies);
+        }
+        self.live.cut(vec![cut.clone()], now);
+        Ok((cut, id))
+    }
+
+    /// Sets the password of a person of the embedded directory, and ends what the old one opened.
+    pub(crate) async fn set_password(&self, by: &Operator, name: &str, password: Secret) -> Result<(), ControlError> {
+        check_secret(&password, 8, "a password")?;
+        let snapshot = self.snapshot();
+        let unknown = || ControlError::NotFound { kind: EntryKind::Person, name: name.to_owned() };
+        let person = name.parse().ok().and_then(|name| snapshot.registry.person(&name)).ok_or_else(unknown)?;
+        if person.id.iss != *self.live.issuer() {
+            return Err(ControlError::BadRequest(format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss)));
+        }
+        let phc = self.hash(password).await?;
+        let had_one = self.store.read("is there a password", |tx| secrets::password(tx, &person.name).map(|old| old.is_some()));
+        let now = self.clock.now();
+        // The first password opened nothing before it.
+        let cuts = if had_one.map_err(ControlError::from)? { vec![cut(CutTarget::Person(person.id.clone()), now)] } else { Vec::new() };
+        let mut record = self.record(Kind::Admin, by, format!("set the password of {name}"));
+        record.sub = Some(person.id.clone());
+        let name = person.name.clone();
+        let set: Effect = Box::new(move |tx| secrets::set_password(tx, &name, &phc));
+        self.append(record, vec![set, cut_effect(cuts.clone())]).await?;
+        self.live.cut(cuts, now);
+        Ok(())
+    }
+
+    /// Sets the secret of a confidential client.
+    pub(crate) async fn set_client_secret(&self, by: &Operator, id: &str, secret: Secret) -> Result<(), ControlError> {
+        check_secret(&secret, 16, "a client secret")?;
+        let snapshot = self.snapshot();
+        let unknown = || ControlError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
+        let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
+        let phc = self.hash(secret).await?;
+        let record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));
+        let id = client.id.clone();
+        let set: Effect = Box::new(move |tx| secrets::set_client_secret(tx, &id, &phc));
+        self.append(record, vec![set]).await.map(drop)
+    }
+
+    /// argon2id takes tens of milliseconds: not on the threads that serve.
+    async fn hash(&self, secret: Secret) -> Result<String, ControlError> {
+        let entropy = Arc::clone(&self.entropy);
+        let hashed = tokio::task::spawn_blocking(move || mandate_oauth::password::hash(&secret, entropy.as_ref())).await;
+        hashed.map_err(|error| ControlError::Internal(error.to_string()))?.map_err(|error| ControlError::Internal(error.to_string()))
+    }
+
+    /// Makes a join token for one node.
+    pub(crate) async fn join_token(&self, by: &Operator, ttl: Option<Duration>) -> Result<JoinTokenResponse, ControlError> {
+        match self.identity.create_join_token(&by.to_string(), ttl).await {
+            Ok(token) => Ok(JoinTokenResponse {
+                token: token.text().expose_secret_str().unwrap_or_default().to_owned(),
+                expires_at: token.expires().to_string(),
+            }),
+            Err(IdentityError::AuditUnavailable(why)) => Err(ControlError::AuditUnavailable(why)),
+            Err(error) => Err(ControlError::Internal(error.to_string())),
+        }
+    }
+
+    /// Records an act of an operator that has no other effect in the store.
+    pub(crate) async fn record_act(&self, by: &Operator, detail: String) -> Result<(), ControlError> {
+        self.append(self.record(Kind::Admin, by, detail), Vec::new()).await.map(drop)
+    }
+}
+
+fn check_secret(secret: &Secret, least: usize, what: &'static str) -> Result<(), ControlError> {
+    let length = secret.expose_secret_str().map_or(0, |text| text.chars().count());
+    if (least..=1024).contains(&length) {
+        Ok(())
+    } else {
+        Err(ControlError::BadRequest(format!("{what} has {least} to 1024 characters of UTF-8")))
+    }
+}
+
+fn change_effect(changes: Vec<PlannedChange>) -> Effect {
+    Box::new(move |tx| {
+        for change in &changes {
+            match (&change.before, &change.after) {
+                (_, Some(after)) => registry::put(tx, after)?,
+                (Some(before), None) => registry::remove(tx, before.kind(), before.key())?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    })
+}
+
+fn cut_effect(list: Vec<Cut>) -> Effect {
+    Box::new(move |tx| list.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop)))
+}
+
+/// `created agent support-agent; changed grant … (expires, scopes)`
+fn summary(changes: &[PlannedChange]) -> String {
+    let mut text = String::new();
+    for (at, change) in changes.iter().enumerate() {
+        if text.len() > MAX_SUMMARY {
+            text.push_str(&format!("; and {} more", changes.len() - at));
+            break;
+        }
+        if at > 0 {
+            text.push_str("; ");
+        }
+        let what = match (&change.before, &change.after) {
+            (None, _) => "created",
+            (Some(_), Some(_)) => "changed",
+            (Some(_), None) => "removed",
+        };
+        let kind = change.kind().map_or("entry", mandate_api::admin::kind_name);
+        text.push_str(&format!("{what} {kind} {}", change.key()));
+        let fields = change.fields();
+        if !fields.is_empty() {
+            text.push_str(&format!(" ({})", fields.join(", ")));
+        }
+    }
+    text
+}
+
+fn name_of(target: &CutTarget) -> String {
+    match target {
+        CutTarget::Token(jti) => format!("token {jti}"),
+        CutTarget::Grant(id) => format!("grant {id}"),
+        CutTarget::Agent(sub) => format!("agent {sub}"),
+        CutTarget::Person(person) => format!("person {person}"),
+        CutTarget::Client(id) => format!("client {id}"),
+    }
+}

@@ -1,0 +1,76 @@
+//! Errors of operators' acts, and of the server's own life.
+
+use mandate_api::registry_file::Finding;
+use mandate_core::registry::Kind;
+
+/// Why an operator's act was not done. The public text is in `admin::problem`.
+#[derive(Debug)]
+pub(crate) enum ControlError {
+    /// The registry file cannot be applied.
+    InvalidRegistry(Vec<Finding>),
+    /// The request makes no sense; the text is public.
+    BadRequest(String),
+    /// No such entry.
+    NotFound {
+        /// Of which kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// No such record.
+    NoSuchRecord,
+    /// An effect refused; the text is its code.
+    Conflict(String),
+    /// The audit log cannot be written. Private detail.
+    AuditUnavailable(String),
+    /// The audit log does not verify; the text says where.
+    AuditBroken(String),
+    /// Something of ours failed. Private detail.
+    Internal(String),
+}
+
+impl From<mandate_store::StoreError> for ControlError {
+    fn from(error: mandate_store::StoreError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// Why the server does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
+    /// The store.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] mandate_store::StoreError),
+    /// The keys.
+    #[error("the signing keys cannot be opened: {0}")]
+    Authority(#[from] mandate_authority::OpenError),
+    /// The audit log.
+    #[error("the audit log cannot be opened: {0}")]
+    Audit(#[from] mandate_audit::StartError),
+    /// A policy in the store does not compile.
+    #[error("a policy of the registry does not compile: {0}")]
+    Policy(#[from] mandate_policy::PolicyError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A part could not be set up.
+    #[error("{what} cannot be set up: {why}")]
+    SetUp {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}

@@ -1,0 +1,139 @@
+//! The server's side of the node protocol: gRPC on one side, `identity` on the other.
+
+mod acceptor;
+mod status;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use mandate_api::proto::node::node_server::{Node, NodeServer};
+use mandate_api::proto::node::{
+    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest, RenewResponse, WatchRequest,
+};
+use mandate_authority::Authority;
+use mandate_core::SpiffeId;
+use mandate_identity::Identity;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::listener::Shutdown;
+use acceptor::NodePeer;
+
+/// The largest message a node may send: a certificate request and a full set of selectors fit many times.
+const MAX_MESSAGE: usize = 512 * 1024;
+
+/// How often a silent connection is asked whether it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+struct Service {
+    identity: Arc<Identity>,
+    authority: Arc<Authority>,
+    shutdown: Shutdown,
+}
+
+/// The node that the verified client certificate names. Everything but `Join` needs one.
+fn node<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
+    match request.extensions().get::<NodePeer>() {
+        Some(NodePeer::Holder(id)) => Ok(id.clone()),
+        Some(NodePeer::Stranger) | None => Err(Status::unauthenticated("this call needs the node's client certificate: join first")),
+    }
+}
+
+#[tonic::async_trait]
+impl Node for Service {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let JoinRequest { token, csr } = request.into_inner();
+        let joined = self.identity.join(&mandate_core::Secret::new(token), &csr).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(JoinResponse {
+            chain: joined.chain,
+            ca: self.authority.ca_certificates_der(),
+            spiffe_id: joined.spiffe_id.to_string(),
+            trust_domain: self.authority.trust_domain().to_string(),
+            issuer: self.authority.issuer().to_string(),
+        }))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let node = node(&request)?;
+        let renewed = self.identity.renew(&node, &request.into_inner().csr).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(RenewResponse { chain: renewed.chain, ca: self.authority.ca_certificates_der() }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<NodeState, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let node = node(&request)?;
+        let mut changes = self.identity.subscribe();
+        let (out, states) = mpsc::channel(1);
+        let (identity, authority, mut shutdown) = (Arc::clone(&self.identity), Arc::clone(&self.authority), self.shutdown.clone());
+        tokio::spawn(async move {
+            loop {
+                let generation = changes.seen();
+                let state = match identity.entries_for_node(&node) {
+                    Ok(entries) => Ok(NodeState {
+                        generation,
+                        entries: entries
+                            .into_iter()
+                            .map(|entry| Entry { spiffe_id: entry.spiffe_id.to_string(), selectors: entry.selectors })
+                            .collect(),
+                        jwt_bundle: authority.jwt_bundle_json().as_bytes().to_vec(),
+                        ca: authority.ca_certificates_der(),
+                    }),
+                    Err(error) => Err(status::of(&error)),
+                };
+                let over = state.is_err();
+                if out.send(state).await.is_err() || over {
+                    return;
+                }
+                tokio::select! {
+                    more = changes.changed() => if !more { return },
+                    () = out.closed() => return,
+                    _ = shutdown.wait_for(|stop| *stop) => return,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(states))))
+    }
+
+    async fn issue_jwt_svid(&self, request: Request<IssueJwtSvidRequest>) -> Result<Response<IssueJwtSvidResponse>, Status> {
+        let node = node(&request)?;
+        let IssueJwtSvidRequest { spiffe_id, audience, selectors } = request.into_inner();
+        let id: SpiffeId = spiffe_id.parse().map_err(|_| Status::invalid_argument("spiffe_id is not a SPIFFE ID"))?;
+        let issued = self.identity.issue_jwt_svid(&node, &id, &selectors, audience).await.map_err(|error| status::of(&error))?;
+        let expires_at = i64::try_from(issued.expires.secs()).unwrap_or(i64::MAX);
+        Ok(Response::new(IssueJwtSvidResponse { svid: issued.svid, expires_at }))
+    }
+}
+
+/// Serves nodes until shutdown.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    address: SocketAddr,
+    identity: Arc<Identity>,
+    authority: Arc<Authority>,
+    shutdown: Shutdown,
+) {
+    let (out, connections) = mpsc::channel(64);
+    let service = Service { identity, authority: Arc::clone(&authority), shutdown: shutdown.clone() };
+    let service = NodeServer::new(service).max_decoding_message_size(MAX_MESSAGE);
+    let mut stop = shutdown.clone();
+    let serving = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).add_service(service).serve_with_incoming_shutdown(
+        ReceiverStream::new(connections),
+        async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        },
+    );
+    let (accepting, serving) = tokio::join!(acceptor::accept(listener, address, authority, out, shutdown), serving);
+    if let Err(error) = accepting {
+        tracing::error!(%error, "nodes cannot connect");
+    }
+    if let Err(error) = serving {
+        tracing::error!(%error, "the nodes' listener has failed");
+    }
+}

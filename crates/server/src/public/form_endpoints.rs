@@ -1,0 +1,85 @@
+//! The OAuth form endpoints: HTTP on one side, the engine on the other, nothing in between.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use mandate_oauth::{OAuthError, Request};
+
+use super::Public;
+
+const JSON: [(axum::http::HeaderName, &str); 2] = [(CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")];
+
+/// The wire form of an OAuth error (RFC 6749 §5.2).
+fn refused(error: &OAuthError) -> Response {
+    if error.status >= 500 {
+        tracing::error!(error = error.error, private = %error.private, "an OAuth request failed");
+    } else {
+        tracing::debug!(error = error.error, private = %error.private, "an OAuth request was refused");
+    }
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, JSON, error.to_json()).into_response();
+    if let Some(value) = error.www_authenticate.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// RFC 9110 §15.5.14, in the form every OAuth client reads.
+fn unreadable(rejection: &BytesRejection) -> Response {
+    let body = serde_json::json!({"error": "invalid_request", "error_description": "body_unreadable: The body is too large or broke off."});
+    (rejection.status(), JSON, body.to_string()).into_response()
+}
+
+/// What the engine reads of the headers. A value that is no visible ASCII cannot be a credential; it is kept as one
+/// that fails.
+fn headers(headers: &HeaderMap) -> (Option<&str>, Vec<&str>) {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    (content_type, headers.get_all(AUTHORIZATION).iter().map(|value| value.to_str().unwrap_or("\u{fffd}")).collect())
+}
+
+/// `POST /token`
+pub(super) async fn token(State(public): State<Arc<Public>>, map: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unreadable(&rejection),
+    };
+    let (content_type, authorization) = headers(&map);
+    match public.engine.token(Request { content_type, authorization: &authorization, body: &body }).await {
+        Ok(token) => (JSON, token.to_json()).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+/// `POST /introspect`
+pub(super) async fn introspect(State(public): State<Arc<Public>>, map: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unreadable(&rejection),
+    };
+    let (content_type, authorization) = headers(&map);
+    match public.engine.introspect(Request { content_type, authorization: &authorization, body: &body }).await {
+        Ok(answer) => (JSON, answer.to_json()).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+/// `POST /revoke`
+pub(super) async fn revoke(State(public): State<Arc<Public>>, map: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unreadable(&rejection),
+    };
+    let (content_type, authorization) = headers(&map);
+    match public.engine.revoke(Request { content_type, authorization: &authorization, body: &body }).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => refused(&error),
+    }
+}

@@ -1,0 +1,129 @@
+//! `GET /authorize` shows the login page; `POST /authorize` is its form (RFC 6749 §3.1).
+//!
+//! The authorization request stands in the query both times and is validated both times: nothing is remembered about
+//! somebody who has not logged in.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::Secret;
+use mandate_oauth::form::Form;
+use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
+use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError};
+use subtle::ConstantTimeEq as _;
+
+use super::{Public, page};
+
+fn cookie_name(public: &Public) -> &'static str {
+    // The prefix makes browsers refuse a cookie that another host or plain HTTP has set (RFC 6265bis §4.1.3).
+    if public.secure_cookies { "__Host-mandate-login" } else { "mandate-login" }
+}
+
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
+
+fn see_other(location: &str) -> Response {
+    // 303, so that the form's body, a password, is not sent along (RFC 9700 §4.12).
+    match HeaderValue::from_str(location) {
+        Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
+        Err(_) => page::error(StatusCode::BAD_REQUEST, "This cannot go on", "The address to return to cannot be written in a header."),
+    }
+}
+
+fn refused(refusal: &AuthorizeRefusal) -> Response {
+    match refusal {
+        AuthorizeRefusal::Page(error) => error_page(error),
+        AuthorizeRefusal::Redirect { location, .. } => see_other(location),
+    }
+}
+
+fn error_page(error: &OAuthError) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+    page::error(status, "This request is refused", &format!("{}: {}", error.error, error.description))
+}
+
+/// Shows the form; `csrf` stands in it and in a cookie that only this site's own forms bring along.
+fn form(public: &Public, request: &AuthorizationRequest, query: &str, status: StatusCode, name: &str, error: Option<&str>) -> Response {
+    let mut random = [0u8; 32];
+    public.entropy.fill(&mut random);
+    let csrf = URL_SAFE_NO_PAD.encode(random);
+    let action = format!("{}?{query}", endpoint(public.engine.issuer(), AUTHORIZE_PATH));
+    let login = page::Login {
+        client: request.client().id.as_str(),
+        redirect_uri: request.redirect_uri(),
+        resource: request.resource().map(mandate_core::ResourceUri::as_str),
+        scopes: request.scopes().map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()).unwrap_or_default(),
+        action: &action,
+        csrf: &csrf,
+        name,
+        error,
+    };
+    let mut response = page::login(status, &login);
+    let secure = if public.secure_cookies { "; Secure" } else { "" };
+    let cookie = format!("{}={csrf}; Path=/; HttpOnly; SameSite=Strict; Max-Age=900{secure}", cookie_name(public));
+    if let Ok(value) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().insert(SET_COOKIE, value);
+    }
+    response
+}
+
+/// `GET /authorize`
+pub(super) async fn show(State(public): State<Arc<Public>>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    match public.engine.authorize(query.as_bytes()).await {
+        Ok(request) => form(&public, &request, &query, StatusCode::OK, "", None),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// `POST /authorize`
+pub(super) async fn submit(State(public): State<Arc<Public>>, RawQuery(query): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let query = query.unwrap_or_default();
+    let request = match public.engine.authorize(query.as_bytes()).await {
+        Ok(request) => request,
+        Err(refusal) => return refused(&refusal),
+    };
+    let Ok(fields) = Form::parse(&body) else {
+        return page::error(StatusCode::BAD_REQUEST, "This form cannot be read", "The form was sent in a way that no browser sends it.");
+    };
+    let expected = cookie(&headers, cookie_name(&public)).unwrap_or_default();
+    let sent = fields.get("csrf").unwrap_or_default();
+    let genuine = !expected.is_empty() && bool::from(expected.as_bytes().ct_eq(sent.as_bytes()));
+    if !genuine {
+        let text = "The form does not come from this page, or it is older than a quarter of an hour.";
+        return form(&public, &request, &query, StatusCode::FORBIDDEN, "", Some(text));
+    }
+    match fields.get("decision") {
+        Some("deny") => return see_other(&public.engine.decline(&request).await),
+        Some("allow") | None => {}
+        Some(_) => return page::error(StatusCode::BAD_REQUEST, "This form cannot be read", "It neither allows nor denies."),
+    }
+    let name = fields.get("name").unwrap_or_default();
+    let password = Secret::new(fields.get("password").unwrap_or_default().as_bytes());
+    match public.engine.log_in(&request, name, password).await {
+        Ok(redirect) => see_other(redirect.location()),
+        Err(LoginRefusal::Wrong(_)) => {
+            form(&public, &request, &query, StatusCode::UNAUTHORIZED, name, Some("The name or the password is wrong."))
+        }
+        Err(LoginRefusal::Paused(pause, _)) => {
+            let seconds = pause.as_secs() + 1;
+            let text = format!("Too many attempts. Try again in {seconds} seconds.");
+            let mut response = form(&public, &request, &query, StatusCode::TOO_MANY_REQUESTS, name, Some(&text));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response
+        }
+        Err(LoginRefusal::Redirect { location, .. }) => see_other(&location),
+        Err(LoginRefusal::Unavailable(error)) => error_page(&error),
+    }
+}

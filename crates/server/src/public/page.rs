@@ -1,0 +1,126 @@
+//! The pages people see. Rendered here, without script; every value is escaped by the template macro.
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use url::Url;
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6676;--line:#d5dbe3;--paper:#fff;--ground:#f3f5f8;--accent:#0b5cad;--bad:#a4262c}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ecf2;--soft:#9aa6b6;--line:#38424f;--paper:#1b222c;--ground:#11161d;--accent:#6db3ff;--bad:#ff8f93}}
+*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:27rem;margin:8vh auto 2rem;padding:2rem;background:var(--paper);border:1px solid var(--line);border-radius:12px}
+h1{font-size:1.3rem;margin:0 0 .3rem}p{margin:.4rem 0}.soft{color:var(--soft);font-size:.9rem}.bad{color:var(--bad);border-left:3px solid var(--bad);padding-left:.7rem}
+label{display:block;margin:1rem 0 .25rem;font-weight:600}input{width:100%;padding:.6rem .7rem;font:inherit;color:inherit;background:var(--ground);border:1px solid var(--line);border-radius:7px}
+input:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+.row{display:flex;gap:.7rem;margin-top:1.4rem}button{flex:1;padding:.65rem;font:inherit;font-weight:600;border-radius:7px;border:1px solid var(--line);background:transparent;color:inherit;cursor:pointer}
+button.main{background:var(--accent);border-color:var(--accent);color:var(--paper)}
+dl{margin:1rem 0;padding:.8rem 1rem;background:var(--ground);border-radius:8px}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .5rem;overflow-wrap:anywhere}code{font-size:.9em}
+";
+
+/// SHA-256 of [`STYLE`] for the content security policy, so that no other style, and no script at all, runs.
+fn style_hash() -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(STYLE.as_bytes()))
+}
+
+fn layout(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · Mandate" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main { (body) } }
+        }
+    }
+}
+
+/// A page with the headers that keep others from framing it, scripting it or learning its address.
+fn respond(status: StatusCode, form_target: Option<&str>, page: Markup) -> Response {
+    // Browsers hold the redirect that answers a form against form-action as well.
+    let origin = form_target.and_then(|uri| Url::parse(uri).ok()).map(|url| match url.origin() {
+        url::Origin::Tuple(..) => url.origin().ascii_serialization(),
+        url::Origin::Opaque(_) => format!("{}:", url.scheme()),
+    });
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; form-action 'self' {}; frame-ancestors 'none'; base-uri 'none'",
+        style_hash(),
+        origin.unwrap_or_default()
+    );
+    let mut response = (status, Html(page.into_string())).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'")));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What the login page shows of the request.
+pub(super) struct Login<'a> {
+    /// The client's id.
+    pub(super) client: &'a str,
+    /// Where the browser goes afterwards.
+    pub(super) redirect_uri: &'a str,
+    /// The resource, or none for a token to be exchanged here.
+    pub(super) resource: Option<&'a str>,
+    /// The scopes asked for.
+    pub(super) scopes: Vec<&'a str>,
+    /// Where the form goes: our own path with the request's query.
+    pub(super) action: &'a str,
+    /// The token against forged forms.
+    pub(super) csrf: &'a str,
+    /// The name that was typed before.
+    pub(super) name: &'a str,
+    /// What went wrong before.
+    pub(super) error: Option<&'a str>,
+}
+
+/// The login page: who asks, for what, where the answer goes.
+pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
+    let host = Url::parse(page.redirect_uri).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let body = html! {
+        h1 { "Log in to Mandate" }
+        p { strong { (page.client) } " asks for access on your behalf." }
+        @if let Some(error) = page.error { p.bad role="alert" { (error) } }
+        dl {
+            dt { "May do" }
+            dd {
+                @if page.scopes.is_empty() { "everything you may delegate" }
+                @for scope in &page.scopes { code { (scope) } " " }
+            }
+            dt { "Where" }
+            dd { @if let Some(resource) = page.resource { code { (resource) } } @else { "wherever you have granted an agent access, never beyond your grant" } }
+            dt { "You will be sent back to" }
+            dd { code { (host.as_deref().unwrap_or(page.redirect_uri)) } }
+        }
+        form method="post" action=(page.action) {
+            input type="hidden" name="csrf" value=(page.csrf);
+            label for="name" { "Name" }
+            input id="name" name="name" value=(page.name) autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="64" autofocus[page.name.is_empty()];
+            label for="password" { "Password" }
+            input id="password" name="password" type="password" autocomplete="current-password" maxlength="1024" autofocus[!page.name.is_empty()];
+            div.row {
+                button.main type="submit" name="decision" value="allow" { "Log in and allow" }
+                button type="submit" name="decision" value="deny" formnovalidate { "Deny" }
+            }
+        }
+    };
+    respond(status, Some(page.redirect_uri), layout("Log in", &body))
+}
+
+/// A page that says what went wrong and goes nowhere.
+pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Response {
+    let body = html! {
+        h1 { (title) }
+        p.bad { (text) }
+        p.soft { "Go back to the application and start again. If this happens again, tell its developer what stands above." }
+    };
+    respond(status, None, layout(title, &body))
+}
