@@ -99,7 +99,12 @@ impl Attested {
     /// This process itself, for tests of what is kept along with an attestation.
     #[cfg(test)]
     pub(crate) fn of_this_process() -> Self {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// The process `pid`, for tests of what is kept along with an attestation.
+    #[cfg(test)]
+    pub(crate) fn of(pid: u32) -> Self {
         Self { selectors: vec![Selector::Uid(1000)], pid, born: process::born(pid).unwrap(), program: program::file_of(pid) }
     }
 
@@ -115,6 +120,7 @@ mod tests {
     use crate::entitlement::Entitlements;
     use crate::process::Gone;
     use crate::program::Digests;
+    use crate::selector::Selector;
     use mandate_api::proto::node::Entry;
     use std::fs;
     use std::io::{BufRead, BufReader, Write};
@@ -154,11 +160,8 @@ mod tests {
         let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
         let zeros = format!("unix:sha256:{}", "0".repeat(64));
         let found = caller.attest(&wanting(&zeros), &Digests::default()).await.unwrap().texts();
-        let digest: String = crate::hex::sha256(&fs::read(&path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            found,
-            ["unix:uid:12".to_owned(), "unix:gid:34".to_owned(), format!("unix:path:{}", path.display()), format!("unix:sha256:{digest}")]
-        );
+        let digest = Selector::Sha256(crate::hex::sha256(&fs::read(&path).unwrap())).to_string();
+        assert_eq!(found, ["unix:uid:12".to_owned(), "unix:gid:34".to_owned(), format!("unix:path:{}", path.display()), digest]);
         ends(child);
     }
 

@@ -33,10 +33,10 @@ impl Entitlements {
             let selectors: Result<Box<[Selector]>, _> = entry.selectors.iter().map(|text| text.parse()).collect();
             match (id, selectors) {
                 (Ok(id), Ok(selectors)) if id.is_member_of(trust_domain) && !id.path().is_empty() && !selectors.is_empty() => {
-                    out.push(id, selectors)
+                    out.push(id, selectors);
                 }
                 (_, _) => {
-                    tracing::warn!(spiffe_id = entry.spiffe_id, selectors = ?entry.selectors, "an entry cannot be served by this node")
+                    tracing::warn!(spiffe_id = entry.spiffe_id, selectors = ?entry.selectors, "an entry cannot be served by this node");
                 }
             }
         }

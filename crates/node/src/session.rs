@@ -192,7 +192,7 @@ impl Session {
             Err(DialError::Unreachable(reason)) => return Ended::Broken(reason),
         };
         let mut remote = NodeClient::new(channel).max_decoding_message_size(LARGEST_STATE);
-        let mut states = match timeout(CALL, remote.watch(WatchRequest {})).await {
+        let mut pushed = match timeout(CALL, remote.watch(WatchRequest {})).await {
             Ok(Ok(states)) => states.into_inner(),
             Ok(Err(status)) => return ended(&status),
             Err(_) => return Ended::Broken("no answer in time".to_owned()),
@@ -201,7 +201,7 @@ impl Session {
             std::pin::pin!(self.due(credentials.renewal(self.entropy.as_ref()), if renewed { RENEWAL_PAUSE } else { Duration::ZERO }));
         loop {
             tokio::select! {
-                state = states.message() => match state {
+                state = pushed.message() => match state {
                     Ok(Some(state)) => {
                         if let Err(reason) = self.apply(state, credentials, &remote) {
                             return Ended::Broken(reason);

@@ -118,7 +118,7 @@ impl Svids {
             }
             Err(_) => return Err(Refusal::NotReady(Waiting::Lost)),
         };
-        let expires = u64::try_from(response.expires_at).map(Timestamp::from_secs).unwrap_or(asked);
+        let expires = u64::try_from(response.expires_at).map_or(asked, Timestamp::from_secs);
         // A workload must never be handed something that its own client library then refuses as empty or expired.
         if response.svid.is_empty() || expires <= self.clock.now() {
             tracing::warn!(spiffe_id = %wanted.spiffe_id, %expires, "the server issued a JWT-SVID that is empty or has expired; are the clocks apart?");
@@ -180,3 +180,6 @@ fn refusal(status: &Status) -> Refusal {
         _ => Refusal::NotIssued,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,7 +247,7 @@ impl Server {
     /// The SHA-256 of the CA's `SubjectPublicKeyInfo`.
     pub(crate) fn pin(&self) -> String {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.inner.ca.key().subject_public_key_info());
-        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(digest.as_ref())
     }
 
     /// Pushes these entries: pairs of an agent's name and its selectors.
@@ -291,6 +291,11 @@ fn bound(address: SocketAddr) -> OwnedFd {
     sockopt::set_socket_reuseaddr(&socket, true).unwrap();
     bind(&socket, &address).unwrap();
     socket
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// The SPIFFE ID of an agent.
