@@ -176,3 +176,6 @@ impl CheckpointVerifier {
         Ok(Checkpoint { origin: body.origin().to_owned(), size: body.size(), root: *body.hash() })
     }
 }
+
+#[cfg(test)]
+mod tests;

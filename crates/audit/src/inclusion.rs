@@ -89,3 +89,6 @@ impl InclusionProof {
         Record::from_leaf(self.leaf.as_bytes()).map_err(InclusionError::Unreadable)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,3 +160,6 @@ pub fn verify_bundle(mut input: impl BufRead, vkey: Option<&str>, mut progress: 
     }
     Ok(tree.finish(header.checkpoint.as_deref().map(str::as_bytes), &verifier)?)
 }
+
+#[cfg(test)]
+mod tests;

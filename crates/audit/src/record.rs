@@ -331,3 +331,6 @@ impl TryFrom<OwnedWire> for Record {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

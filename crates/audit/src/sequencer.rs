@@ -145,6 +145,11 @@ impl<E: Send + 'static> Log<E> {
         Ok((Self { jobs, waiting }, thread))
     }
 
+    /// How many records wait to be taken into a batch.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn enqueue(&self, record: Record, effects: Vec<E>, waiter: Waiter) -> Result<(), AppendError> {
         let leaf = record.to_leaf()?;
         let hash = leaf_hash(&leaf);

@@ -84,3 +84,6 @@ impl Frontier {
         tree_hash(self.size, self).map_err(|_| BrokenTree { size: self.size })
     }
 }
+
+#[cfg(test)]
+mod tests;

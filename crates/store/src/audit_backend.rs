@@ -109,3 +109,6 @@ impl Backend for AuditBackend {
         self.turn = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,6 @@ fn seal_key(path: &Path, fresh: bool, entropy: &dyn Entropy) -> Result<Secret, S
         Err(e) => Err(refused(e.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,3 +59,6 @@ impl Drop for Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,3 +32,6 @@ pub(crate) fn run(conn: &mut Connection) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

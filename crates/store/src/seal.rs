@@ -94,3 +94,6 @@ impl Sealer {
         Ok(Secret::new(&*plain))
     }
 }
+
+#[cfg(test)]
+mod tests;

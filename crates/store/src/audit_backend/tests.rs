@@ -1,0 +1,62 @@
+//! The disk fills up under the log. `max_page_count` makes `SQLite` answer as it does when the disk is full.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mandate_audit::{AppendError, CheckpointSigner, Kind, Log, Outcome, Record};
+use mandate_core::Timestamp;
+use mandate_testkit::clock::SeededEntropy;
+
+use super::Effect;
+use crate::{Store, meta, records};
+
+fn record(n: u64) -> Record {
+    let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
+    Record { detail: Some("x".repeat(3000)), ..head }
+}
+
+#[test]
+fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let (signer, _) = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap();
+    let (log, _thread) = Log::start(store.audit_backend().unwrap(), signer.clone()).unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let effect = || -> Vec<Effect> {
+        let full = Arc::clone(&full);
+        vec![Box::new(move |tx| {
+            // The setting belongs to the connection, not to the transaction.
+            let used: u32 = tx.connection().query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            let most = if full.load(Ordering::SeqCst) { used } else { u32::MAX - 1 };
+            tx.connection().query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
+            meta::put(tx, "effect", "happened")
+        })]
+    };
+    for n in 0..10 {
+        log.append_blocking(record(n), Vec::new()).unwrap();
+    }
+    full.store(true, Ordering::SeqCst);
+    let mut written = 10;
+    let mut refused = 0;
+    for n in 10..40 {
+        match log.append_blocking(record(n), effect()) {
+            // What fits into pages that are there already is still written.
+            Ok(receipt) => {
+                assert_eq!(receipt.index(), written);
+                written += 1;
+            }
+            Err(AppendError::Unavailable(why)) => {
+                assert!(why.contains("the disk is full"), "{why}");
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused >= 25, "{refused}");
+    full.store(false, Ordering::SeqCst);
+    let receipt = log.append_blocking(record(100), effect()).unwrap();
+    assert_eq!(receipt.index(), written, "no restart was needed");
+    let size = store.read("verify", |tx| Ok(records::verify(tx, signer.verifier(), None, |_, _| {}).unwrap().size)).unwrap();
+    assert_eq!(size, written + 1);
+    assert_eq!(store.read("meta", |tx| meta::get(tx, "effect")).unwrap().as_deref(), Some("happened"));
+}

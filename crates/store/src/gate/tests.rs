@@ -1,0 +1,55 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::Gate;
+use crate::StoreError;
+
+#[test]
+fn one_at_a_time_and_free_again_afterwards() {
+    let gate = Arc::new(Gate::default());
+    let inside = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let turn = gate.enter().unwrap();
+                    assert!(!inside.swap(true, Ordering::SeqCst), "two at once");
+                    inside.store(false, Ordering::SeqCst);
+                    drop(turn);
+                }
+            });
+        }
+    });
+    assert!(gate.enter().is_ok());
+}
+
+#[test]
+fn whoever_asks_first_is_first() {
+    let gate = Arc::new(Gate::default());
+    let order = std::sync::Mutex::new(Vec::new());
+    let turn = gate.enter().unwrap();
+    thread::scope(|scope| {
+        for n in 1..=5u64 {
+            let (gate, order) = (&gate, &order);
+            scope.spawn(move || {
+                let _turn = gate.enter().unwrap();
+                order.lock().unwrap().push(n);
+            });
+            while gate.lock().next < n + 1 {
+                thread::yield_now();
+            }
+        }
+        drop(turn);
+    });
+    assert_eq!(order.into_inner().unwrap(), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_thread_never_waits_for_itself() {
+    let gate = Arc::new(Gate::default());
+    let turn = gate.enter().unwrap();
+    assert!(matches!(gate.enter(), Err(StoreError::Nested)));
+    drop(turn);
+    assert!(gate.enter().is_ok());
+}

@@ -1,0 +1,216 @@
+//! What a receipt means, and that many share one commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use mandate_audit::AppendError;
+use mandate_core::Timestamp;
+use mandate_store::{Effect, StoreError, codes, meta, records, registry, replay};
+use mandate_testkit::faulty_backend::Point;
+
+use crate::world::{World, record};
+
+fn refuse(code: &'static str) -> Effect {
+    Box::new(move |_| Err(StoreError::Refused(code)))
+}
+
+fn write(name: &'static str, value: &'static str) -> Effect {
+    Box::new(move |tx| meta::put(tx, name, value))
+}
+
+#[test]
+fn a_receipt_is_for_a_record_that_a_restart_finds_and_that_is_proven() {
+    let world = World::new();
+    for n in 0..5 {
+        let receipt = world.append(n).unwrap();
+        assert_eq!((receipt.index(), receipt.record()), (n, &record(n)));
+    }
+    let world = world.restart();
+    assert_eq!(world.verify().unwrap().size, 5);
+    assert_eq!(world.append(5).unwrap().index(), 5);
+    let id = record(2).id;
+    let found = world.store.read("get", |tx| records::get(tx, &id)).unwrap().unwrap();
+    assert_eq!(found, record(2));
+    let verifier = crate::world::verifier();
+    let proof = world.store.read("proof", |tx| Ok(records::proof(tx, &id, &verifier).unwrap())).unwrap().unwrap();
+    assert_eq!(proof.verify(&verifier).unwrap(), record(2));
+    let unknown = "nobody".parse().unwrap();
+    assert!(world.store.read("get", |tx| records::get(tx, &unknown)).unwrap().is_none());
+    assert!(world.store.read("proof", |tx| Ok(records::proof(tx, &unknown, &verifier).unwrap())).unwrap().is_none());
+}
+
+#[test]
+fn concurrent_appends_share_one_commit_and_each_has_its_own_place() {
+    const MANY: u64 = 200;
+    let world = World::new();
+    let places = world.in_one_batch((1..=MANY).map(|n| (n, Vec::new())).collect());
+    let mut places: Vec<u64> = places.into_iter().map(|answer| answer.unwrap().index()).collect();
+    places.sort_unstable();
+    assert_eq!(places, (1..=MANY).collect::<Vec<_>>());
+    assert_eq!(world.faults.calls(Point::Commit), 2, "one for the record before, one for all {MANY}");
+    assert_eq!(world.verify().unwrap().size, MANY + 1);
+}
+
+#[test]
+fn an_effect_that_refuses_undoes_its_own_entry_alone_in_a_shared_batch() {
+    let world = World::new();
+    let mut answers = world.in_one_batch(vec![
+        (1, vec![write("one", "kept")]),
+        (2, vec![write("two", "undone"), refuse("grant_exhausted")]),
+        (3, vec![write("three", "kept")]),
+    ]);
+    let refused = answers.remove(1);
+    assert_eq!(refused.unwrap_err(), AppendError::EffectRefused("grant_exhausted".into()));
+    let mut places: Vec<u64> = answers.into_iter().map(|answer| answer.unwrap().index()).collect();
+    places.sort_unstable();
+    assert_eq!(places, [1, 2], "no place is left empty");
+    assert_eq!(world.faults.calls(Point::Commit), 2, "the three were one batch");
+    let value = |name: &'static str| world.store.read("meta", |tx| meta::get(tx, name)).unwrap();
+    assert_eq!((value("one").as_deref(), value("two"), value("three").as_deref()), (Some("kept"), None, Some("kept")));
+    assert_eq!(world.verify().unwrap().size, 3);
+}
+
+#[test]
+fn a_batch_in_which_all_is_refused_writes_nothing_and_the_log_goes_on() {
+    let world = World::new();
+    for n in 0..3 {
+        let refused = world.log.append_blocking(record(n), vec![write("x", "y"), refuse("no")]);
+        assert_eq!(refused.unwrap_err(), AppendError::EffectRefused("no".into()));
+    }
+    assert_eq!(world.faults.calls(Point::Commit), 0);
+    assert_eq!(world.append(0).unwrap().index(), 0);
+    assert_eq!(world.verify().unwrap().size, 1);
+}
+
+#[test]
+fn a_fault_of_one_entry_is_its_own_and_keeps_its_detail_private() {
+    let world = World::new();
+    world.append(0).unwrap();
+    let again = world.append(0).unwrap_err();
+    assert_eq!(again, AppendError::EffectRefused("internal".into()), "one id, two records");
+    let broken: Effect = Box::new(|_| Err(StoreError::Corrupt("the content of a row".into())));
+    let answer = world.log.append_blocking(record(1), vec![broken]).unwrap_err();
+    assert!(!answer.to_string().contains("row"), "{answer}");
+    assert_eq!(world.append(1).unwrap().index(), 1);
+    assert_eq!(world.verify().unwrap().size, 2);
+}
+
+#[test]
+fn an_oversized_record_is_refused_before_it_is_queued() {
+    let world = World::new();
+    let mut huge = record(0);
+    huge.detail = Some("x".repeat(mandate_audit::record::MAX_LEAF_LEN));
+    assert!(matches!(world.log.append_blocking(huge, Vec::new()), Err(AppendError::Invalid(_))));
+    assert_eq!(world.faults.calls(Point::Begin), 0);
+}
+
+#[test]
+fn a_grant_yields_no_more_than_its_uses_however_many_ask_at_once() {
+    const MAX: u64 = 25;
+    let world = World::new();
+    let kept = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let (log, kept) = (world.log.clone(), &kept);
+            scope.spawn(move || {
+                for n in 0..10 {
+                    let effect: Effect = Box::new(|tx| registry::use_grant(tx, &"g1".parse().unwrap(), Some(MAX)));
+                    match log.append_blocking(record(worker * 100 + n), vec![effect]) {
+                        Ok(_) => drop(kept.fetch_add(1, Ordering::Relaxed)),
+                        Err(e) => assert_eq!(e, AppendError::EffectRefused(registry::GRANT_EXHAUSTED.into())),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(kept.into_inner(), MAX);
+    let uses = world.store.read("uses", registry::load_uses).unwrap();
+    assert_eq!(uses.get(&"g1".parse().unwrap()), Some(&MAX));
+    assert_eq!(world.verify().unwrap().size, MAX);
+}
+
+#[test]
+fn a_code_is_redeemed_once_however_many_try_at_once() {
+    let world = World::new();
+    let now = Timestamp::from_secs(10);
+    let hash = [9; 32];
+    world.store.transact("code", |tx| codes::insert(tx, &hash, b"payload", now.plus(std::time::Duration::from_mins(1)), now)).unwrap();
+    let won = thread::scope(|scope| {
+        let tries: Vec<_> = (0..16)
+            .map(|n| {
+                let log = world.log.clone();
+                let token: mandate_core::TokenId = format!("t{n}").parse().unwrap();
+                let effect: Effect = Box::new(move |tx| codes::consume_or_refuse(tx, &hash, &token, now));
+                scope.spawn(move || log.append_blocking(record(n), vec![effect]))
+            })
+            .collect();
+        tries.into_iter().filter_map(|t| t.join().unwrap().ok()).collect::<Vec<_>>()
+    });
+    assert_eq!(won.len(), 1);
+    let token = won[0].record().jti.clone();
+    match world.store.read("peek", |tx| codes::peek(tx, &hash, now)).unwrap() {
+        codes::Redemption::Again { token: found, .. } => assert_eq!(found, token, "what to revoke on the second use"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn k12_an_assertion_is_accepted_once_however_many_present_it_at_once() {
+    let world = World::new();
+    let (now, exp) = (Timestamp::from_secs(10), Timestamp::from_secs(70));
+    let won = thread::scope(|scope| {
+        let tries: Vec<_> = (0..16)
+            .map(|n| {
+                let log = world.log.clone();
+                let effect: Effect = Box::new(move |tx| replay::remember(tx, "app", "assertion-1", exp, now));
+                scope.spawn(move || log.append_blocking(record(n), vec![effect]))
+            })
+            .collect();
+        tries.into_iter().filter_map(|t| t.join().unwrap().ok()).count()
+    });
+    assert_eq!(won, 1);
+}
+
+#[test]
+fn bookkeeping_and_decisions_take_turns_without_deadlock() {
+    let world = World::new();
+    let stop = Arc::new(AtomicU64::new(0));
+    thread::scope(|scope| {
+        for worker in 0..4u64 {
+            let (log, stop) = (world.log.clone(), Arc::clone(&stop));
+            scope.spawn(move || {
+                let mut n = 0;
+                while stop.load(Ordering::Relaxed) == 0 {
+                    log.append_blocking(record(worker * 1_000_000 + n), vec![write("decision", "x")]).unwrap();
+                    n += 1;
+                }
+            });
+        }
+        for _ in 0..30 {
+            world.store.transact("bookkeeping", |tx| meta::put(tx, "bookkeeping", "x")).unwrap();
+        }
+        stop.store(1, Ordering::Relaxed);
+    });
+    world.verify().unwrap();
+}
+
+#[test]
+fn a_transaction_inside_an_effect_or_another_is_an_error_not_a_deadlock() {
+    let world = World::new();
+    let store = world.store.clone();
+    let nested: Effect = Box::new(move |_| store.transact("nested", |tx| meta::put(tx, "x", "y")));
+    assert!(matches!(world.log.append_blocking(record(0), vec![nested]), Err(AppendError::Unavailable(_))));
+    let inner = world.store.clone();
+    let result = world.store.transact("outer", |_| inner.transact("inner", |tx| meta::put(tx, "x", "y")));
+    assert!(matches!(result, Err(StoreError::Nested)));
+    assert_eq!(world.append(0).unwrap().index(), 0);
+}
+
+#[test]
+fn all_that_was_queued_is_answered_before_the_log_ends() {
+    let world = World::new();
+    let answers = world.in_one_batch((1..=20).map(|n| (n, Vec::new())).collect());
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(world.restart().verify().unwrap().size, 21);
+}

@@ -1,0 +1,293 @@
+//! What each repository keeps, and what it refuses.
+
+use std::time::Duration;
+
+use mandate_core::registry::{AgentState, Client, ClientAuthentication, Entry, Kind, Policy};
+use mandate_core::{Cut, CutTarget, Secret, Timestamp};
+use mandate_store::codes::Redemption;
+use mandate_store::keys::{KeyState, StoredKey};
+use mandate_store::nodes::{Node, NodeState};
+use mandate_store::{Store, StoreError, codes, cuts, keys, meta, nodes, registry, replay, secrets};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::world::open;
+
+const NOW: Timestamp = Timestamp::from_secs(1000);
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn store() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (dir, store)
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>, code: &str) {
+    assert_eq!(result.unwrap_err().refusal(), Some(code));
+}
+
+fn policy(name: &str, source: &str) -> Entry {
+    Entry::Policy(Policy { name: name.parse().unwrap(), source: source.to_owned() })
+}
+
+fn client(id: &str) -> Entry {
+    let authentication = ClientAuthentication::PrivateKeyJwt { jwks: "{}".into() };
+    Entry::Client(Client { id: id.parse().unwrap(), redirect_uris: vec!["http://127.0.0.1/cb".into()], authentication, agents: vec![] })
+}
+
+fn agent(name: &str) -> Entry {
+    Entry::Agent(mandate_core::registry::Agent {
+        name: name.parse().unwrap(),
+        owner: "riley".parse().unwrap(),
+        purpose: "Works".into(),
+        spiffe_id: format!("spiffe://td/agent/{name}").parse().unwrap(),
+        selectors: vec!["unix:uid:1000".into()],
+        ceiling: vec![],
+        chain_depth: 3,
+        state: AgentState::Suspended,
+    })
+}
+
+#[test]
+fn the_registry_comes_back_as_it_was_put_after_a_restart() {
+    let (dir, store) = store();
+    let entries = [agent("a"), agent("b"), client("App"), client("app"), policy("p", "permit;")];
+    store.transact("put", |tx| entries.iter().try_for_each(|e| registry::put(tx, e))).unwrap();
+    store.transact("replace", |tx| registry::put(tx, &policy("p", "forbid;"))).unwrap();
+    store.transact("remove", |tx| registry::remove(tx, Kind::Agent, "b")).unwrap();
+    drop(store);
+    let found = open(dir.path()).read("load", registry::load).unwrap();
+    assert_eq!(found, [agent("a"), client("App"), client("app"), policy("p", "forbid;")]);
+}
+
+#[test]
+fn an_entry_that_was_moved_or_mangled_in_the_file_is_not_loaded() {
+    for sql in [
+        "UPDATE registry SET key = 'b' WHERE kind = 'agent'",
+        "UPDATE registry SET kind = 'policy' WHERE kind = 'agent'",
+        "UPDATE registry SET body = '{}' WHERE kind = 'agent'",
+        "UPDATE registry SET body = replace(body, 'suspended', 'omnipotent')",
+    ] {
+        let (dir, store) = store();
+        store.transact("put", |tx| registry::put(tx, &agent("a"))).unwrap();
+        Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch(sql).unwrap();
+        assert!(matches!(store.read("load", registry::load), Err(StoreError::Corrupt(_))), "{sql}");
+    }
+}
+
+#[test]
+fn a_transaction_is_all_or_nothing() {
+    let (_dir, store) = store();
+    let result: Result<(), _> = store.transact("half", |tx| {
+        registry::put(tx, &agent("a"))?;
+        Err(StoreError::Refused("no"))
+    });
+    refused(result, "no");
+    assert!(store.read("load", registry::load).unwrap().is_empty());
+}
+
+#[test]
+fn what_reads_cannot_write() {
+    let (_dir, store) = store();
+    assert!(store.read("write", |tx| registry::put(tx, &agent("a"))).is_err());
+    assert!(store.read("load", registry::load).unwrap().is_empty());
+}
+
+#[test]
+fn a_grant_is_used_up_at_its_limit_and_keeps_its_count_when_added_anew() {
+    let (_dir, store) = store();
+    let grant = "g1".parse().unwrap();
+    let use_it = |max| store.transact("use", |tx| registry::use_grant(tx, &grant, max));
+    refused(use_it(Some(0)), registry::GRANT_EXHAUSTED);
+    use_it(Some(2)).unwrap();
+    use_it(Some(2)).unwrap();
+    refused(use_it(Some(2)), registry::GRANT_EXHAUSTED);
+    store.transact("remove", |tx| registry::remove(tx, Kind::Grant, "g1")).unwrap();
+    refused(use_it(Some(2)), registry::GRANT_EXHAUSTED);
+    refused(use_it(Some(1)), registry::GRANT_EXHAUSTED);
+    use_it(Some(3)).unwrap();
+    use_it(None).unwrap();
+    assert_eq!(store.read("uses", registry::load_uses).unwrap().get(&grant), Some(&4));
+}
+
+#[test]
+fn secrets_are_sealed_and_leave_with_their_owner() {
+    let (dir, store) = store();
+    let (person, id) = ("riley".parse().unwrap(), "app".parse().unwrap());
+    let set = |phc: &'static str| {
+        store
+            .transact("set", |tx| secrets::set_password(tx, &person, phc).and_then(|()| secrets::set_client_secret(tx, &id, phc)))
+            .unwrap();
+    };
+    let password = || store.read("get", |tx| secrets::password(tx, &person)).unwrap();
+    assert_eq!(password(), None);
+    set("$argon2id$first-phc");
+    set("$argon2id$second-phc");
+    assert_eq!(password(), Some(Secret::new("$argon2id$second-phc")));
+    store.transact("remove", |tx| registry::remove(tx, Kind::Person, "riley")).unwrap();
+    assert_eq!(password(), None, "the next riley starts without a password");
+    let secret = || store.read("get", |tx| secrets::client_secret(tx, &id)).unwrap();
+    assert!(secret().is_some());
+    store.transact("remove", |tx| registry::remove(tx, Kind::Client, "app")).unwrap();
+    assert_eq!(secret(), None);
+    set("$argon2id$third-phc");
+    drop(store);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(9).any(|w| w == b"$argon2id"));
+    }
+}
+
+#[test]
+fn a_sealed_value_moved_to_another_row_does_not_open() {
+    let (dir, store) = store();
+    let (riley, mallory) = ("riley".parse().unwrap(), "mallory".parse().unwrap());
+    store
+        .transact("set", |tx| secrets::set_password(tx, &mallory, "$known").and_then(|()| secrets::set_password(tx, &riley, "$r")))
+        .unwrap();
+    let sql = "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE name = 'mallory') WHERE name = 'riley'";
+    Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch(sql).unwrap();
+    assert!(matches!(store.read("get", |tx| secrets::password(tx, &riley)), Err(StoreError::Corrupt(_))));
+    assert!(store.read("get", |tx| secrets::password(tx, &mallory)).unwrap().is_some());
+}
+
+fn key(purpose: &str, kid: &str, created: u64) -> StoredKey {
+    StoredKey {
+        purpose: purpose.into(),
+        kid: kid.into(),
+        state: KeyState::Next,
+        created: at(created),
+        until: None,
+        public: b"public".to_vec(),
+        private: Secret::new(format!("private half of {kid}")),
+    }
+}
+
+#[test]
+fn keys_are_sealed_listed_by_purpose_and_moved_through_their_life() {
+    let (dir, store) = store();
+    let all = [key("access", "k2", 20), key("access", "k1", 10), key("svid", "k1", 5)];
+    store.transact("put", |tx| all.iter().try_for_each(|k| keys::put(tx, k))).unwrap();
+    store.transact("retire", |tx| keys::set_state(tx, "access", "k1", KeyState::Retired, Some(at(99)))).unwrap();
+    let unknown = store.transact("retire", |tx| keys::set_state(tx, "access", "k9", KeyState::Active, None));
+    refused(unknown, "key_unknown");
+    drop(store);
+    let store = open(dir.path());
+    let found = store.read("list", |tx| keys::list(tx, "access")).unwrap();
+    let retired = StoredKey { state: KeyState::Retired, until: Some(at(99)), ..key("access", "k1", 10) };
+    assert_eq!(found, [retired, key("access", "k2", 20)]);
+    assert!(!format!("{found:?}").contains("private half"));
+    store.transact("remove", |tx| keys::remove(tx, "access", "k1")).unwrap();
+    assert_eq!(store.read("list", |tx| keys::list(tx, "access")).unwrap().len(), 1);
+    drop(store);
+    let bytes = std::fs::read(dir.path().join("mandate.db")).unwrap();
+    assert!(!bytes.windows(12).any(|w| w == b"private half"));
+    // A private half under another purpose would let one key sign what another must.
+    let conn = Connection::open(dir.path().join("mandate.db")).unwrap();
+    conn.execute_batch("UPDATE keys SET purpose = 'access' WHERE purpose = 'svid'").unwrap();
+    drop(conn);
+    assert!(matches!(open(dir.path()).read("list", |tx| keys::list(tx, "access")), Err(StoreError::Corrupt(_))));
+}
+
+#[test]
+fn cuts_are_numbered_upwards_for_ever() {
+    let (dir, store) = store();
+    let cut = |id: &str, forget: u64| Cut { target: CutTarget::Token(id.parse().unwrap()), at: NOW, forget: at(forget) };
+    let insert = |store: &Store, c: &Cut| store.transact("cut", |tx| cuts::insert(tx, c)).unwrap();
+    let (first, second) = (insert(&store, &cut("t1", 2000)), insert(&store, &cut("t2", 3000)));
+    assert!(first >= 1 && second > first);
+    let load = |store: &Store, now: u64| store.read("load", |tx| cuts::load(tx, at(now))).unwrap();
+    assert_eq!(load(&store, 1000).iter().map(|c| c.seq).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(load(&store, 2000).iter().map(|c| c.cut.clone()).collect::<Vec<_>>(), [cut("t2", 3000)]);
+    let after = store.read("after", |tx| cuts::load_after(tx, first, NOW)).unwrap();
+    assert_eq!(after.iter().map(|c| c.seq).collect::<Vec<_>>(), [second]);
+    assert_eq!(store.transact("forget", |tx| cuts::forget(tx, at(9000))).unwrap(), 2);
+    drop(store);
+    let store = open(dir.path());
+    assert!(insert(&store, &cut("t3", 9999)) > second, "a number is not given again after the rows are gone");
+}
+
+#[test]
+fn a_code_is_used_once_in_time_and_its_second_use_names_the_token_of_the_first() {
+    let (_dir, store) = store();
+    let hash = [1; 32];
+    store.transact("insert", |tx| codes::insert(tx, &hash, b"who and what", at(1060), at(2000))).unwrap();
+    let (first, second) = ("t1".parse().unwrap(), "t2".parse().unwrap());
+    let consume = |hash, token, now| store.transact("consume", |tx| codes::consume(tx, hash, token, at(now))).unwrap();
+    assert_eq!(consume(&[2; 32], &first, 1000), Redemption::Unknown);
+    assert_eq!(consume(&hash, &first, 1060), Redemption::Expired);
+    let payload = Secret::new("who and what");
+    assert_eq!(consume(&hash, &first, 1059), Redemption::First { payload: payload.clone() });
+    for late in [1059, 1060, 1999] {
+        let again = Redemption::Again { payload: payload.clone(), token: Some("t1".parse().unwrap()) };
+        assert_eq!(consume(&hash, &second, late), again);
+    }
+    let effect = |hash, now| store.transact("effect", |tx| codes::consume_or_refuse(tx, hash, &first, at(now)));
+    refused(effect(&hash, 1000), "code_used");
+    refused(effect(&[2; 32], 1000), "code_unknown");
+    store.transact("insert", |tx| codes::insert(tx, &[3; 32], b"", at(1060), at(2000))).unwrap();
+    refused(effect(&[3; 32], 1060), "code_expired");
+    assert_eq!(store.transact("forget", |tx| codes::forget(tx, at(2000))).unwrap(), 2);
+    assert_eq!(consume(&hash, &first, 1000), Redemption::Unknown);
+}
+
+#[test]
+fn k12_an_assertion_is_remembered_per_client_until_it_expires() {
+    let (_dir, store) = store();
+    let remember = |client, jti, exp, now| store.transact("see", |tx| replay::remember(tx, client, jti, at(exp), at(now)));
+    remember("app", "j1", 1060, 1000).unwrap();
+    refused(remember("app", "j1", 1060, 1000), replay::REPLAYED);
+    refused(remember("app", "j1", 9999, 1060), replay::REPLAYED);
+    remember("App", "j1", 1060, 1000).unwrap();
+    remember("app", "J1", 1060, 1000).unwrap();
+    assert_eq!(store.transact("forget", |tx| replay::forget(tx, at(1060))).unwrap(), 0, "at its expiry it is still known");
+    assert_eq!(store.transact("forget", |tx| replay::forget(tx, at(1061))).unwrap(), 3);
+}
+
+#[test]
+fn a_join_token_joins_one_node_in_time() {
+    let (_dir, store) = store();
+    let (one, two) = ([1; 32], [2; 32]);
+    store.transact("insert", |tx| nodes::insert_join_token(tx, &one, "uid 0", at(1060))).unwrap();
+    store.transact("insert", |tx| nodes::insert_join_token(tx, &two, "uid 0", at(1060))).unwrap();
+    let consume = |hash, now| store.transact("join", |tx| nodes::consume_join_token(tx, hash, "n1", at(now)));
+    refused(consume(&[3; 32], 1000), "join_token_unknown");
+    consume(&one, 1059).unwrap();
+    refused(consume(&one, 1059), "join_token_used");
+    refused(consume(&two, 1060), "join_token_expired");
+    store.transact("forget", |tx| nodes::forget_join_tokens(tx, at(1061))).unwrap();
+    refused(consume(&one, 1059), "join_token_unknown");
+}
+
+#[test]
+fn nodes_come_back_as_they_were_put() {
+    let (_dir, store) = store();
+    let node = |id: &str, state| Node {
+        id: id.into(),
+        spiffe_id: format!("spiffe://td/node/{id}").parse().unwrap(),
+        state,
+        joined: NOW,
+        renewed: NOW.plus(Duration::from_secs(5)),
+        expires: NOW.plus(Duration::from_hours(1)),
+    };
+    store
+        .transact("put", |tx| nodes::put(tx, &node("b", NodeState::Joined)).and_then(|()| nodes::put(tx, &node("a", NodeState::Joined))))
+        .unwrap();
+    store.transact("ban", |tx| nodes::put(tx, &node("b", NodeState::Banned))).unwrap();
+    assert_eq!(store.read("list", nodes::list).unwrap(), [node("a", NodeState::Joined), node("b", NodeState::Banned)]);
+    assert_eq!(store.read("get", |tx| nodes::get(tx, "b")).unwrap(), Some(node("b", NodeState::Banned)));
+    assert_eq!(store.read("get", |tx| nodes::get(tx, "c")).unwrap(), None);
+}
+
+#[test]
+fn named_values_come_back() {
+    let (_dir, store) = store();
+    store
+        .transact("put", |tx| meta::put(tx, "issuer", "https://a.example").and_then(|()| meta::put(tx, "issuer", "https://b.example")))
+        .unwrap();
+    assert_eq!(store.read("get", |tx| meta::get(tx, "issuer")).unwrap().as_deref(), Some("https://b.example"));
+    assert_eq!(store.read("get", |tx| meta::get(tx, "Issuer")).unwrap(), None);
+}

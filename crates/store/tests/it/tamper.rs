@@ -1,0 +1,194 @@
+//! Z11: whoever can write to the file cannot change what was recorded unseen.
+
+use std::path::Path;
+
+use mandate_audit::offline::{BundleError, verify_bundle};
+use mandate_audit::{CheckpointSigner, StartError, Tampered};
+use mandate_store::records::{self, LogError};
+use mandate_store::{Store, StoreError};
+use mandate_testkit::clock::SeededEntropy;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::world::{World, open, start, verifier, verify};
+
+fn log_of(size: u64) -> TempDir {
+    let world = World::new();
+    for n in 0..size {
+        world.append(n).unwrap();
+    }
+    world.stop()
+}
+
+fn edit(dir: &Path, sql: &str) {
+    Connection::open(dir.join("mandate.db")).unwrap().execute_batch(sql).unwrap();
+}
+
+fn tampered(sql: &str) -> Tampered {
+    let dir = log_of(9);
+    edit(dir.path(), sql);
+    match verify(&open(dir.path())) {
+        Err(LogError::Tampered(what)) => what,
+        other => panic!("{sql}: {other:?}"),
+    }
+}
+
+#[test]
+fn z11_an_updated_row_is_named() {
+    let sql = "UPDATE records SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person3', 'person0') AS BLOB) WHERE idx = 3";
+    assert!(matches!(tampered(sql), Tampered::Changed { index: 3 }));
+}
+
+#[test]
+fn z11_a_column_that_hides_a_record_from_queries_is_named() {
+    for (column, sql) in [
+        ("id", "UPDATE records SET id = 'x' WHERE idx = 3"),
+        ("time", "UPDATE records SET time = 0 WHERE idx = 3"),
+        ("kind", "UPDATE records SET kind = 'admin' WHERE idx = 3"),
+        ("outcome", "UPDATE records SET outcome = 'refused' WHERE idx = 3"),
+        ("sub", "UPDATE records SET sub = 'person0' WHERE idx = 3"),
+        ("sub", "UPDATE records SET sub_iss = 'https://x.example' WHERE idx = 3"),
+        ("sub", "UPDATE records SET sub = NULL WHERE idx = 3"),
+        ("aud", "UPDATE records SET aud = 'https://x.example' WHERE idx = 3"),
+        ("jti", "UPDATE records SET jti = NULL WHERE idx = 3"),
+        ("act", "DELETE FROM record_actor WHERE idx = 3"),
+        ("act", "INSERT INTO record_actor (actor, idx) VALUES ('spiffe://td/agent/innocent', 3)"),
+    ] {
+        match tampered(sql) {
+            Tampered::Column { index: 3, column: found } => assert_eq!(found, column),
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn z11_a_deleted_row_is_named() {
+    assert!(matches!(tampered("DELETE FROM records WHERE idx = 3"), Tampered::Missing { index: 3, found: 4 }));
+    // The gap closed by moving the rest: the hashes above no longer fit.
+    let closed = "DELETE FROM records WHERE idx = 3; UPDATE records SET idx = idx - 1 WHERE idx > 3;";
+    assert!(matches!(tampered(closed), Tampered::Tree { index: 3 }));
+}
+
+#[test]
+fn z11_reordered_rows_are_named() {
+    let swap =
+        "UPDATE records SET idx = -1 WHERE idx = 3; UPDATE records SET idx = 3 WHERE idx = 4; UPDATE records SET idx = 4 WHERE idx = -1;";
+    assert!(matches!(tampered(swap), Tampered::Tree { index: 3 }));
+}
+
+#[test]
+fn z11_tree_hashes_that_were_changed_are_named() {
+    assert!(matches!(tampered("UPDATE records SET hashes = zeroblob(64) WHERE idx = 3"), Tampered::Changed { index: 3 }));
+    assert!(matches!(tampered("UPDATE records SET hashes = zeroblob(7) WHERE idx = 3"), Tampered::Tree { index: 3 }));
+}
+
+#[test]
+fn z11_a_truncated_log_is_noticed_at_start_and_by_verification() {
+    let dir = log_of(9);
+    edit(dir.path(), "DELETE FROM records WHERE idx > 5; DELETE FROM record_actor WHERE idx > 5;");
+    let store = open(dir.path());
+    assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
+    let refused = start(store.audit_backend().unwrap());
+    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
+}
+
+#[test]
+fn z11_a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
+    let stranger = CheckpointSigner::generate("log.example/1", &SeededEntropy::new(666)).unwrap().0;
+    let honest_for_less = crate::world::signer().sign(5, mandate_audit::tree::leaf_hash(b"x")).unwrap();
+    let forged = stranger.sign(9, mandate_audit::tree::leaf_hash(b"x")).unwrap();
+    let wrong_root = crate::world::signer().sign(9, mandate_audit::tree::leaf_hash(b"x")).unwrap();
+    for note in [Some(honest_for_less), Some(forged), Some(wrong_root), Some(b"junk".to_vec()), None] {
+        let dir = log_of(9);
+        let conn = Connection::open(dir.path().join("mandate.db")).unwrap();
+        match &note {
+            Some(note) => conn.execute("UPDATE checkpoint SET note = ?", [note]).unwrap(),
+            None => conn.execute("DELETE FROM checkpoint", []).unwrap(),
+        };
+        drop(conn);
+        let store = open(dir.path());
+        assert!(matches!(verify(&store), Err(LogError::Tampered(_))), "{note:?}");
+        assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(_))), "{note:?}");
+    }
+}
+
+#[test]
+fn z11_a_changed_right_edge_is_noticed_at_start() {
+    let dir = log_of(8);
+    edit(dir.path(), "UPDATE records SET hashes = zeroblob(length(hashes)) WHERE idx = 7");
+    let refused = start(open(dir.path()).audit_backend().unwrap());
+    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Root { size: 8, .. }))));
+}
+
+#[test]
+fn z11_a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
+    let kept = {
+        let dir = log_of(4);
+        let store = open(dir.path());
+        let note = store.read("checkpoint", records::checkpoint).unwrap().unwrap();
+        verifier().open(&note).unwrap()
+    };
+    let world = World::new();
+    for n in [0, 1, 99, 3, 4] {
+        world.append(n).unwrap();
+    }
+    assert!(world.verify().is_ok(), "in itself it is whole");
+    let held = world.store.read("verify", |tx| Ok(records::verify(tx, &verifier(), Some(kept.clone()), |_, _| {}))).unwrap();
+    assert!(matches!(held, Err(LogError::Tampered(Tampered::History { size: 4 }))));
+}
+
+fn export(store: &Store) -> Vec<u8> {
+    store.read("export", |tx| Ok(records::export(tx, &verifier(), Vec::new(), |_, _| {}).unwrap())).unwrap()
+}
+
+#[test]
+fn an_exported_bundle_verifies_without_the_store_and_names_what_was_changed() {
+    let world = World::new();
+    for n in 0..9 {
+        world.append(n).unwrap();
+    }
+    let bundle = export(&world.store);
+    let summary = verify_bundle(bundle.as_slice(), Some(verifier().vkey()), |_, _| {}).unwrap();
+    assert_eq!(summary, world.verify().unwrap());
+    let text = String::from_utf8(bundle).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for index in 0..9usize {
+        let mut changed: Vec<String> = lines.iter().map(|&l| l.to_owned()).collect();
+        changed[index + 1] = changed[index + 1].replace("person", "nobody");
+        let refused = verify_bundle((changed.join("\n") + "\n").as_bytes(), None, |_, _| {});
+        match refused {
+            Err(BundleError::Tampered(Tampered::Changed { index: found })) => assert_eq!(found, index as u64),
+            other => panic!("{index}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_empty_log_exports_and_verifies() {
+    let world = World::new();
+    assert_eq!(world.verify().unwrap().size, 0);
+    assert_eq!(verify_bundle(export(&world.store).as_slice(), Some(verifier().vkey()), |_, _| {}).unwrap().size, 0);
+}
+
+#[test]
+fn a_log_of_another_key_does_not_start() {
+    let dir = log_of(3);
+    let store = open(dir.path());
+    let other = CheckpointSigner::generate("log.example/1", &SeededEntropy::new(666)).unwrap().0;
+    let refused = mandate_audit::Log::start(store.audit_backend().unwrap(), other);
+    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Checkpoint(_)))));
+}
+
+#[test]
+fn a_file_that_is_not_ours_or_newer_than_ours_is_refused() {
+    let dir = log_of(1);
+    edit(dir.path(), "PRAGMA user_version = 9999");
+    let again = |dir: &Path| Store::open(dir, std::sync::Arc::new(SeededEntropy::new(1)));
+    assert!(matches!(again(dir.path()), Err(StoreError::Newer { found: 9999, .. })));
+    let dir = log_of(1);
+    edit(dir.path(), "PRAGMA application_id = 1");
+    assert!(matches!(again(dir.path()), Err(StoreError::Foreign)));
+    let dir = log_of(1);
+    std::fs::write(dir.path().join("mandate.db"), "This is a letter, not a database. ".repeat(300)).unwrap();
+    assert!(matches!(again(dir.path()), Err(StoreError::Foreign)));
+}

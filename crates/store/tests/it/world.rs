@@ -1,0 +1,126 @@
+//! One store, its log, and records to put into it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use mandate_audit::{AppendError, Backend, CheckpointSigner, CheckpointVerifier, Kind, Log, Outcome, Receipt, Record, StartError, Summary};
+use mandate_core::{Actor, ActorChain, Person, Timestamp};
+use mandate_store::records::LogError;
+use mandate_store::{Effect, Store, records};
+use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::faulty_backend::{Faults, FaultyBackend};
+use tempfile::TempDir;
+
+pub(crate) fn signer() -> CheckpointSigner {
+    CheckpointSigner::generate("log.example/1", &SeededEntropy::new(42)).unwrap().0
+}
+
+pub(crate) fn verifier() -> CheckpointVerifier {
+    signer().verifier().clone()
+}
+
+pub(crate) fn open(dir: &Path) -> Store {
+    Store::open(dir, Arc::new(SeededEntropy::new(7))).unwrap()
+}
+
+/// A running log over a store in a directory of its own.
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) log: Log<Effect>,
+    pub(crate) faults: Faults,
+    thread: JoinHandle<()>,
+    dir: TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::over(tempfile::tempdir().unwrap())
+    }
+
+    fn over(dir: TempDir) -> Self {
+        let store = open(dir.path());
+        let (backend, faults) = FaultyBackend::new(store.audit_backend().unwrap());
+        let (log, thread) = start(backend).unwrap();
+        Self { store, log, faults, thread, dir }
+    }
+
+    /// Ends the process, as far as the directory can tell.
+    pub(crate) fn stop(self) -> TempDir {
+        let Self { store, log, thread, dir, .. } = self;
+        drop(log);
+        thread.join().unwrap();
+        drop(store);
+        dir
+    }
+
+    /// Ends it and starts it again: what is read then is what is on disk.
+    pub(crate) fn restart(self) -> Self {
+        Self::over(self.stop())
+    }
+
+    pub(crate) fn append(&self, n: u64) -> Result<Receipt, AppendError> {
+        self.log.append_blocking(record(n), Vec::new())
+    }
+
+    /// Appends record 0, and while it stands still all of `entries`, so that they share one batch in any order.
+    pub(crate) fn in_one_batch(&self, entries: Vec<(u64, Vec<Effect>)>) -> Vec<Result<Receipt, AppendError>> {
+        self.in_one_batch_after(entries, || {})
+    }
+
+    /// As [`World::in_one_batch`], calling `prepare` when all stand in the queue.
+    pub(crate) fn in_one_batch_after(&self, entries: Vec<(u64, Vec<Effect>)>, prepare: impl FnOnce()) -> Vec<Result<Receipt, AppendError>> {
+        let count = entries.len();
+        self.faults.hold();
+        thread::scope(|scope| {
+            let append = |n: u64, effects: Vec<Effect>| {
+                let log = self.log.clone();
+                scope.spawn(move || log.append_blocking(record(n), effects))
+            };
+            let first = append(0, Vec::new());
+            self.faults.wait_until_held();
+            let batch: Vec<_> = entries.into_iter().map(|(n, effects)| append(n, effects)).collect();
+            while self.log.waiting() < count {
+                thread::yield_now();
+            }
+            prepare();
+            self.faults.release();
+            first.join().unwrap().unwrap();
+            batch.into_iter().map(|waiter| waiter.join().unwrap()).collect()
+        })
+    }
+
+    pub(crate) fn verify(&self) -> Result<Summary, LogError> {
+        verify(&self.store)
+    }
+}
+
+pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log<Effect>, JoinHandle<()>), StartError> {
+    Log::start(backend, signer())
+}
+
+pub(crate) fn verify(store: &Store) -> Result<Summary, LogError> {
+    let mut result = None;
+    store
+        .read("verify", |tx| {
+            result = Some(records::verify(tx, &verifier(), None, |_, _| {}));
+            Ok(())
+        })
+        .unwrap();
+    result.unwrap()
+}
+
+/// A permitted exchange number `n`: person, agents and resource vary with it.
+pub(crate) fn record(n: u64) -> Record {
+    let iss: mandate_core::Issuer = "https://m.example".parse().unwrap();
+    let actor = |name: String| Actor { sub: format!("spiffe://td/agent/{name}"), iss: iss.clone(), sub_profile: None };
+    let chain = vec![actor(format!("a{}", n % 3)), actor(format!("b{}", n % 2))];
+    Record {
+        sub: Some(Person { iss: iss.clone(), sub: format!("person{}", n % 4) }),
+        act: ActorChain::new(chain).unwrap(),
+        aud: Some(format!("https://api{}.example", n % 2)),
+        scope: "read:cases".parse().unwrap(),
+        jti: Some(format!("t{n}").parse().unwrap()),
+        ..Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(1000 + n), Kind::Exchange, Outcome::Permitted, "ok")
+    }
+}

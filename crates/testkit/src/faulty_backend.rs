@@ -1,0 +1,180 @@
+//! An audit backend that fails where and how a test says, and that can be held still.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use mandate_audit::{Backend, Leaf, Loaded, Staged};
+
+/// Where a backend can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// Reading what is durable.
+    Load,
+    /// Opening a transaction.
+    Begin,
+    /// Putting an entry into it.
+    Stage,
+    /// Making it durable.
+    Commit,
+}
+
+impl Point {
+    /// The points that write.
+    pub const WRITES: [Self; 3] = [Self::Begin, Self::Stage, Self::Commit];
+}
+
+/// How it fails. The caller sees the same error either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing was done.
+    Lost,
+    /// It was done nevertheless: the answer was lost, not the work.
+    Kept,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: HashMap<Point, u64>,
+    faults: HashMap<(Point, u64), Fault>,
+    held: bool,
+    standing: bool,
+}
+
+/// The test's hand on a [`FaultyBackend`] that a log owns.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Faults {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails the call to `point` that comes after `skip` more.
+    pub fn fail(&self, point: Point, skip: u64, fault: Fault) {
+        let mut state = self.state();
+        let at = state.calls.get(&point).copied().unwrap_or(0) + skip;
+        state.faults.insert((point, at), fault);
+    }
+
+    /// How often `point` was called.
+    pub fn calls(&self, point: Point) -> u64 {
+        self.state().calls.get(&point).copied().unwrap_or(0)
+    }
+
+    /// Stops the backend at its next transaction until [`Faults::release`].
+    pub fn hold(&self) {
+        self.state().held = true;
+    }
+
+    /// Waits until the backend stands still. Needs a record on its way, or it never begins a transaction.
+    pub fn wait_until_held(&self) {
+        let mut state = self.state();
+        while !state.standing {
+            state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Lets it go on.
+    pub fn release(&self) {
+        self.state().held = false;
+        self.shared.1.notify_all();
+    }
+
+    fn wait_while_held(&self) {
+        let mut state = self.state();
+        while state.held {
+            state.standing = true;
+            self.shared.1.notify_all();
+            state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.standing = false;
+    }
+
+    fn next(&self, point: Point) -> Option<Fault> {
+        let mut state = self.state();
+        let count = state.calls.entry(point).or_insert(0);
+        let at = *count;
+        *count += 1;
+        state.faults.remove(&(point, at))
+    }
+
+    fn run<T, E>(&self, point: Point, work: impl FnOnce() -> Result<T, E>) -> Result<T, Faulty<E>> {
+        match self.next(point) {
+            None => work().map_err(Faulty::Real),
+            Some(Fault::Lost) => Err(Faulty::Injected(point)),
+            Some(Fault::Kept) => {
+                work().map_err(Faulty::Real)?;
+                Err(Faulty::Injected(point))
+            }
+        }
+    }
+}
+
+/// A backend's error, or an injected one.
+#[derive(Debug)]
+pub enum Faulty<E> {
+    /// The backend's own.
+    Real(E),
+    /// Made by the test.
+    Injected(Point),
+}
+
+impl<E: fmt::Display> fmt::Display for Faulty<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Real(error) => error.fmt(f),
+            Self::Injected(point) => write!(f, "injected at {point:?}"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for Faulty<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if let Self::Real(error) = self { error.source() } else { None }
+    }
+}
+
+/// A backend around another one.
+#[derive(Debug)]
+pub struct FaultyBackend<B> {
+    inner: B,
+    faults: Faults,
+}
+
+impl<B> FaultyBackend<B> {
+    /// Wraps `inner`. It does as it should until told otherwise.
+    pub fn new(inner: B) -> (Self, Faults) {
+        let faults = Faults::default();
+        (Self { inner, faults: faults.clone() }, faults)
+    }
+}
+
+impl<B: Backend> Backend for FaultyBackend<B> {
+    type Effect = B::Effect;
+    type Error = Faulty<B::Error>;
+
+    fn load(&mut self) -> Result<Loaded, Self::Error> {
+        self.faults.run(Point::Load, || self.inner.load())
+    }
+
+    fn begin(&mut self) -> Result<(), Self::Error> {
+        self.faults.wait_while_held();
+        self.faults.run(Point::Begin, || self.inner.begin())
+    }
+
+    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> Result<Staged, Self::Error> {
+        self.faults.run(Point::Stage, || self.inner.stage(leaf, effects))
+    }
+
+    fn commit(&mut self, checkpoint: &[u8]) -> Result<(), Self::Error> {
+        self.faults.run(Point::Commit, || self.inner.commit(checkpoint))
+    }
+
+    fn roll_back(&mut self) {
+        self.inner.roll_back();
+    }
+}
