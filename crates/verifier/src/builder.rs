@@ -58,6 +58,7 @@ impl Builder {
                 keys_refresh: Duration::from_mins(5),
                 keys_max_age: Duration::from_hours(24),
                 unknown_key: Duration::from_secs(5),
+                feed_silence: Duration::from_secs(15),
             },
             memo: Some(10_000),
             clock: Arc::new(SystemClock),
@@ -115,6 +116,13 @@ impl Builder {
     /// A token with an unknown key id makes the keys be fetched anew, at most once in this time. Default: 5 seconds.
     pub fn unknown_key_interval(mut self, interval: Duration) -> Self {
         self.intervals.unknown_key = interval;
+        self
+    }
+
+    /// A revocation feed that says nothing for so long is given up and opened again. Default: 15 seconds, three of the
+    /// issuer's heartbeats.
+    pub fn feed_silence(mut self, silence: Duration) -> Self {
+        self.intervals.feed_silence = silence;
         self
     }
 

@@ -14,9 +14,6 @@ use crate::revocations::TooManyCuts;
 use crate::shared::Shared;
 use crate::sse::{Item, Parser, SseError};
 
-/// A feed that says nothing for so long is dead: three missed heartbeats.
-pub(crate) const SILENCE: Duration = Duration::from_secs(15);
-
 /// Why the feed has to be opened again.
 #[derive(Debug, thiserror::Error)]
 enum FeedError {
@@ -24,8 +21,8 @@ enum FeedError {
     Open(#[from] FetchError),
     #[error("the issuer closed the feed")]
     Closed,
-    #[error("the feed has been silent for {} s", SILENCE.as_secs())]
-    Silent,
+    #[error("the feed has been silent for {0:?}")]
+    Silent(Duration),
     #[error("the connection broke: {0}")]
     Broken(reqwest::Error),
     #[error("the feed is not an event stream: {0}")]
@@ -55,13 +52,14 @@ pub(crate) async fn follow(shared: &Shared) {
 
 async fn follow_once(shared: &Shared) -> Result<std::convert::Infallible, FeedError> {
     let mut response = shared.client.open_feed().await?;
+    let silence = shared.intervals.feed_silence;
     let (mut parser, mut items, mut ready) = (Parser::default(), Vec::new(), false);
     loop {
-        let chunk = match tokio::time::timeout(SILENCE, response.chunk()).await {
+        let chunk = match tokio::time::timeout(silence, response.chunk()).await {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => return Err(FeedError::Closed),
             Ok(Err(error)) => return Err(FeedError::Broken(error)),
-            Err(_) => return Err(FeedError::Silent),
+            Err(_) => return Err(FeedError::Silent(silence)),
         };
         parser.push(&chunk, &mut items)?;
         for item in items.drain(..) {

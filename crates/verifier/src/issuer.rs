@@ -23,6 +23,8 @@ pub(crate) enum FetchError {
     Unreachable { url: String, detail: String },
     #[error("{url} answered with status {status}")]
     Status { url: String, status: u16 },
+    #[error("{0} answers with something else than an event stream")]
+    NotAStream(String),
     #[error("{url} is larger than {limit} bytes")]
     TooLarge { url: String, limit: usize },
     #[error("{url} is not a metadata document: {detail}")]
@@ -82,9 +84,12 @@ impl IssuerClient {
             Err(_) => return Err(FetchError::Unreachable { url, detail: "no answer in time".to_owned() }),
         };
         let status = response.status().as_u16();
-        let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if status != 200 || !kind.starts_with("text/event-stream") {
+        if status != 200 {
             return Err(FetchError::Status { url, status });
+        }
+        let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            return Err(FetchError::NotAStream(url));
         }
         Ok(response)
     }

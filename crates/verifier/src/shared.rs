@@ -39,6 +39,7 @@ pub(crate) struct Intervals {
     pub(crate) keys_refresh: Duration,
     pub(crate) keys_max_age: Duration,
     pub(crate) unknown_key: Duration,
+    pub(crate) feed_silence: Duration,
 }
 
 pub(crate) struct Shared {

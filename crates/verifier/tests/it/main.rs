@@ -6,5 +6,6 @@ mod decision_line;
 mod layer;
 mod outage;
 mod revocation;
+mod tls;
 mod tokens;
 mod world;

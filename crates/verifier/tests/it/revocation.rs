@@ -115,6 +115,13 @@ async fn a_lost_feed_is_opened_again_and_catches_up() {
 }
 
 #[tokio::test]
+async fn a_feed_that_hangs_is_given_up_and_opened_again() {
+    let world = World::with(|builder| builder.feed_silence(Duration::from_millis(50))).await;
+    let opened = world.issuer.feeds_opened();
+    eventually(async || world.issuer.feeds_opened() > opened + 1).await;
+}
+
+#[tokio::test]
 async fn a_cut_that_is_not_understood_never_passes_for_known() {
     let world = World::new().await;
     let token = world.token("read:cases");
