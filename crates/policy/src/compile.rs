@@ -1,11 +1,15 @@
 //! From policy texts to a validated set.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{Authorizer, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    ActionConstraint, Authorizer, Effect, EntityUid, Policy, PolicyId, PolicySet, PolicySetError, Schema, ValidationMode, Validator,
+};
 
-use crate::facts::{InternalError, Vocabulary};
+use crate::facts::{InternalError, Mentioned, Vocabulary};
+use crate::limits;
 
 /// The Cedar schema: what policies may speak about.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
@@ -30,12 +34,35 @@ pub struct PolicyError {
     pub message: String,
 }
 
+/// The policies that can say something about one action.
+#[derive(Debug, Default)]
+pub(crate) struct ActionPolicies {
+    /// All of them.
+    pub(crate) full: PolicySet,
+    /// Those that settle whether it is permitted. Without a permit besides the built-in ones, which contain all
+    /// built-in limits, the built-in forbids only explain, and are left out.
+    pub(crate) deciding: PolicySet,
+}
+
+impl ActionPolicies {
+    fn add(&mut self, policy: Policy, built_in: bool) -> Result<(), Box<PolicySetError>> {
+        let explains_only = built_in && policy.effect() == Effect::Forbid;
+        if !explains_only {
+            self.deciding.add(policy.clone()).map_err(Box::new)?;
+        }
+        self.full.add(policy).map_err(Box::new)
+    }
+}
+
 /// A compiled set of policies: the built-in ones and the registry's.
 #[derive(Debug)]
 pub struct Policies {
-    pub(crate) set: PolicySet,
+    pub(crate) delegate: ActionPolicies,
+    pub(crate) act: ActionPolicies,
+    pub(crate) mentioned: Mentioned,
     pub(crate) authorizer: Authorizer,
     pub(crate) words: Vocabulary,
+    names: BTreeSet<String>,
 }
 
 impl Policies {
@@ -45,59 +72,94 @@ impl Policies {
     /// statements of a longer one are `name#1`, `name#2` and so on, or `name#<id>` where a statement has an `@id`.
     ///
     /// # Errors
-    /// The first policy that does not parse, is too long, is a template, has the name of another, or is not valid in
-    /// strict mode. A policy that can never apply counts as not valid: whoever wrote it believes to be protected by it.
+    /// The first policy that does not parse, is too long or too deeply nested, is a template, has the name of another,
+    /// or is not valid in strict mode. A policy that can never apply counts as not valid: whoever wrote it believes to be protected by it.
     pub fn compile<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
         let internal = |message: String| PolicyError { policy: BUILT_IN.to_owned(), line: 1, column: 1, message };
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| from_diagnostic(BUILT_IN, SCHEMA, &DetailedError::from(&e)))?;
         let validator = Validator::new(schema);
         let words = Vocabulary::new().map_err(|InternalError(message)| internal(message))?;
-        let mut set = PolicySet::new();
-        add(&mut set, &validator, BUILT_IN, DEFAULT_POLICY)?;
+        let mut policies = Self {
+            delegate: ActionPolicies::default(),
+            act: ActionPolicies::default(),
+            mentioned: Mentioned::default(),
+            authorizer: Authorizer::new(),
+            words,
+            names: BTreeSet::new(),
+        };
+        policies.add(&validator, BUILT_IN, DEFAULT_POLICY)?;
         for (name, source) in extra {
-            add(&mut set, &validator, name, source)?;
+            if name == BUILT_IN {
+                let message = "another policy is already called built-in".to_owned();
+                return Err(PolicyError { policy: name.to_owned(), line: 1, column: 1, message });
+            }
+            policies.add(&validator, name, source)?;
         }
-        Ok(Self { set, authorizer: Authorizer::new(), words })
+        for action in [&mut policies.delegate, &mut policies.act] {
+            let permits = |set: &PolicySet| set.policies().filter(|p| p.effect() == Effect::Permit).count();
+            if permits(&action.full) > 1 {
+                action.deciding = action.full.clone();
+            }
+        }
+        Ok(policies)
+    }
+
+    fn add(&mut self, validator: &Validator, name: &str, source: &str) -> Result<(), PolicyError> {
+        let refuse = |message: String| PolicyError { policy: name.to_owned(), line: 1, column: 1, message };
+        if source.len() > MAX_POLICY_LEN {
+            return Err(refuse(format!("longer than {MAX_POLICY_LEN} bytes")));
+        }
+        limits::check(source).map_err(|(offset, why)| {
+            let (line, column) = position(source, offset);
+            PolicyError { policy: name.to_owned(), line, column, message: why.to_string() }
+        })?;
+        let parsed = PolicySet::from_str(source).map_err(|e| from_diagnostic(name, source, &DetailedError::from(&e)))?;
+        if parsed.num_of_templates() > 0 {
+            return Err(refuse("a template with ?principal or ?resource is not accepted; write out the policy".to_owned()));
+        }
+        if parsed.is_empty() {
+            return Err(refuse("it holds no statement".to_owned()));
+        }
+        let result = validator.validate(&parsed, ValidationMode::Strict);
+        if let Some(error) = result.validation_errors().next() {
+            return Err(from_diagnostic(name, source, &DetailedError::from(error)));
+        }
+        if let Some(warning) = result.validation_warnings().next() {
+            return Err(from_diagnostic(name, source, &DetailedError::from(warning)));
+        }
+        let many = parsed.num_of_policies() > 1;
+        // Cedar numbers the statements `policy0`, `policy1`, … in the order of the text.
+        for at in 0..parsed.num_of_policies() {
+            let Some(policy) = parsed.policy(&PolicyId::new(format!("policy{at}"))) else {
+                return Err(refuse(format!("statement {} was lost in parsing", at + 1)));
+            };
+            let id = match policy.annotation("id") {
+                Some(id) if name == BUILT_IN => format!("{BUILT_IN}/{id}"),
+                Some(id) if many => format!("{name}#{id}"),
+                _ if many => format!("{name}#{}", at + 1),
+                _ => name.to_owned(),
+            };
+            if !self.names.insert(id.clone()) {
+                return Err(refuse(format!("another policy is already called {id}")));
+            }
+            let policy = policy.new_id(PolicyId::new(&id));
+            let about = |action: &EntityUid| match policy.action_constraint() {
+                ActionConstraint::Any => true,
+                ActionConstraint::Eq(only) => only == *action,
+                ActionConstraint::In(some) => some.contains(action),
+            };
+            self.mentioned.add(&policy.to_json().map_err(|e| refuse(e.to_string()))?);
+            for (action, set) in [(&self.words.delegate, &mut self.delegate), (&self.words.act, &mut self.act)] {
+                if about(action) {
+                    set.add(policy.clone(), name == BUILT_IN).map_err(|e| refuse(e.to_string()))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 const BUILT_IN: &str = "built-in";
-
-fn add(set: &mut PolicySet, validator: &Validator, name: &str, source: &str) -> Result<(), PolicyError> {
-    let refuse = |message: String| PolicyError { policy: name.to_owned(), line: 1, column: 1, message };
-    if source.len() > MAX_POLICY_LEN {
-        return Err(refuse(format!("longer than {MAX_POLICY_LEN} bytes")));
-    }
-    let parsed = PolicySet::from_str(source).map_err(|e| from_diagnostic(name, source, &DetailedError::from(&e)))?;
-    if parsed.num_of_templates() > 0 {
-        return Err(refuse("a template with ?principal or ?resource is not accepted; write out the policy".to_owned()));
-    }
-    if parsed.is_empty() {
-        return Err(refuse("it holds no statement".to_owned()));
-    }
-    let result = validator.validate(&parsed, ValidationMode::Strict);
-    if let Some(error) = result.validation_errors().next() {
-        return Err(from_diagnostic(name, source, &DetailedError::from(error)));
-    }
-    if let Some(warning) = result.validation_warnings().next() {
-        return Err(from_diagnostic(name, source, &DetailedError::from(warning)));
-    }
-    let many = parsed.num_of_policies() > 1;
-    // Cedar numbers the statements `policy0`, `policy1`, … in the order of the text.
-    for at in 0..parsed.num_of_policies() {
-        let Some(policy) = parsed.policy(&PolicyId::new(format!("policy{at}"))) else {
-            return Err(refuse(format!("statement {} was lost in parsing", at + 1)));
-        };
-        let id = match policy.annotation("id") {
-            Some(id) if name == BUILT_IN => format!("{BUILT_IN}/{id}"),
-            Some(id) if many => format!("{name}#{id}"),
-            _ if many => format!("{name}#{}", at + 1),
-            _ => name.to_owned(),
-        };
-        set.add(policy.new_id(PolicyId::new(&id))).map_err(|_| refuse(format!("another policy is already called {id}")))?;
-    }
-    Ok(())
-}
 
 /// Takes the first source location anywhere in the diagnostic; parse errors keep theirs in `related`.
 fn from_diagnostic(policy: &str, source: &str, error: &DetailedError) -> PolicyError {

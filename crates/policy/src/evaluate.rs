@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use cedar_policy::{AuthorizationError, Context, Decision, EntityUid, Request};
+use cedar_policy::{AuthorizationError, Context, Decision, EntityUid, PolicyId, Request};
 use mandate_core::ScopeSet;
 
 use crate::compile::Policies;
@@ -66,7 +66,7 @@ impl Policies {
     pub fn evaluate(&self, question: &Question<'_>) -> Result<Permit, Denial> {
         let internal =
             |InternalError(message)| Denial { who: Denied::Person, policies: Vec::new(), errors: vec![format!("built-in: {message}")] };
-        let facts = Facts::gather(&self.words, question).map_err(internal)?;
+        let facts = Facts::gather(&self.words, &self.mentioned, question).map_err(internal)?;
         let mut permitted = BTreeSet::new();
         let mut forbidden_person = BTreeSet::new();
         let mut forbidden_agent = BTreeSet::new();
@@ -74,14 +74,14 @@ impl Policies {
         let mut scopes = Vec::new();
         for scope in question.scopes.iter() {
             let context = facts.context(scope).map_err(internal)?;
-            let person = self.ask(&facts, &facts.person, &self.words.delegate, context.clone(), Denied::Person)?;
+            let person = self.ask(&facts, &facts.person, context.clone(), Denied::Person)?;
             if !person.permitted {
                 forbidden_person.extend(person.policies);
                 continue;
             }
             person_ever = true;
             if let Some(agent) = &facts.agent {
-                let agent = self.ask(&facts, agent, &self.words.act, context, Denied::Agent)?;
+                let agent = self.ask(&facts, agent, context, Denied::Agent)?;
                 if !agent.permitted {
                     forbidden_agent.extend(agent.policies);
                     continue;
@@ -98,18 +98,26 @@ impl Policies {
         Ok(Permit { scopes: scopes.into_iter().collect(), policies: permitted.into_iter().collect() })
     }
 
-    fn ask(&self, facts: &Facts<'_>, principal: &EntityUid, action: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {
+    fn ask(&self, facts: &Facts<'_>, principal: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {
+        let (action, policies) = match who {
+            Denied::Person => (&self.words.delegate, &self.delegate),
+            Denied::Agent => (&self.words.act, &self.act),
+        };
         let failed = |errors: Vec<String>| Denial { who, policies: Vec::new(), errors };
         let request = Request::new(principal.clone(), action.clone(), facts.resource.clone(), context, None)
             .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
-        let response = self.authorizer.is_authorized(&request, &self.set, &facts.entities);
-        // Cedar ignores a policy that fails. A forbid that is ignored is a hole, so here a failure is a denial.
-        let errors: Vec<String> = response.diagnostics().errors().map(describe).collect();
-        if !errors.is_empty() {
-            return Err(failed(errors));
+        let decide = |set| {
+            let response = self.authorizer.is_authorized(&request, set, &facts.entities);
+            // Cedar ignores a policy that fails. A forbid that is ignored is a hole, so here a failure is a denial.
+            let errors: Vec<String> = response.diagnostics().errors().map(describe).collect();
+            if errors.is_empty() { Ok(response) } else { Err(failed(errors)) }
+        };
+        let mut response = decide(&policies.deciding)?;
+        if response.decision() == Decision::Deny {
+            response = decide(&policies.full)?;
         }
-        let policies = response.diagnostics().reason().map(ToString::to_string).collect();
-        Ok(Answer { permitted: response.decision() == Decision::Allow, policies })
+        let permitted = response.decision() == Decision::Allow;
+        Ok(Answer { permitted, policies: response.diagnostics().reason().map(name).collect() })
     }
 }
 
@@ -120,6 +128,10 @@ struct Answer {
 
 fn describe(error: &AuthorizationError) -> String {
     match error {
-        AuthorizationError::PolicyEvaluationError(e) => format!("{}: {}", e.policy_id(), e.inner()),
+        AuthorizationError::PolicyEvaluationError(e) => format!("{}: {}", name(e.policy_id()), e.inner()),
     }
+}
+
+fn name(id: &PolicyId) -> String {
+    AsRef::<str>::as_ref(id).to_owned()
 }

@@ -9,6 +9,7 @@
 mod compile;
 mod evaluate;
 mod facts;
+mod limits;
 
 pub use compile::{DEFAULT_POLICY, MAX_POLICY_LEN, Policies, PolicyError, SCHEMA};
 pub use evaluate::{Denial, Denied, Permit};

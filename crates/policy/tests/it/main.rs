@@ -1,0 +1,8 @@
+//! What the policy crate promises, seen from outside.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod compiling;
+mod deciding;
+mod narrowing;
+mod world;
