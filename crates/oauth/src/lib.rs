@@ -1,1 +1,34 @@
-//! mandate-oauth
+//! The authorization server's engine: grants, client authentication, introspection, revocation, metadata, login.
+//!
+//! No HTTP types: a request is a body and a header text, an answer is a value with a status. Every way to a token goes
+//! through the same steps: parse, authenticate the client, verify the subject, verify the actor, gather facts,
+//! `decide`, record, mint. Each outcome, refusals included, is a durable record before the caller hears of it; if the
+//! record cannot be written there is no outcome.
+
+pub mod attempts;
+mod authorize;
+mod client;
+mod code;
+mod engine;
+pub mod exchange;
+pub mod foreign;
+pub mod form;
+mod introspect;
+mod login;
+pub mod metadata;
+pub mod password;
+pub mod pkce;
+pub mod redirect;
+mod refusal;
+mod revoke;
+mod token;
+mod trail;
+pub mod wire;
+
+pub use authorize::{AuthorizationRequest, AuthorizeRefusal};
+pub use engine::{Engine, Parts, Request};
+pub use introspect::Introspection;
+pub use login::{LoginRefusal, Redirect};
+pub use refusal::Refusal;
+pub use token::TokenResponse;
+pub use wire::OAuthError;

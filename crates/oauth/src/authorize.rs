@@ -1,0 +1,207 @@
+//! The authorization endpoint up to the login (RFC 6749 §4.1.1): what can be refused is refused before anybody types a
+//! password (K7).
+//!
+//! Until client and redirect URI are known to belong together nothing is sent to the redirect URI: it could be an
+//! attacker's (A18, RFC 6749 §4.1.2.1).
+
+use std::sync::Arc;
+
+use mandate_audit::{Asked, Kind};
+use mandate_core::registry::{Client, Registry};
+use mandate_core::{ClientId, Issuer, ResourceUri, ScopeSet, Timestamp};
+use mandate_delegation::LoggedInPerson;
+
+use crate::code::CodePayload;
+use crate::engine::Engine;
+use crate::form::Form;
+use crate::pkce::Challenge;
+use crate::redirect::{is_registered, with_parameters};
+use crate::refusal::Refusal;
+use crate::token::scopes;
+use crate::trail::Trail;
+use crate::wire::OAuthError;
+
+/// An authorization request that holds: only a login is missing.
+#[derive(Clone, Debug)]
+pub struct AuthorizationRequest {
+    pub(crate) back: Back,
+    challenge: Challenge,
+    pub(crate) resource: Option<ResourceUri>,
+    pub(crate) scopes: Option<ScopeSet>,
+}
+
+impl AuthorizationRequest {
+    /// Who asks. For the login page.
+    pub fn client(&self) -> &Client {
+        &self.back.client
+    }
+
+    /// Where the browser will be sent. For the login page.
+    pub fn redirect_uri(&self) -> &str {
+        &self.back.redirect_uri
+    }
+
+    /// For which resource; none: for tokens to be exchanged here.
+    pub fn resource(&self) -> Option<&ResourceUri> {
+        self.resource.as_ref()
+    }
+
+    /// The scopes asked for; none: all that the person has.
+    pub fn scopes(&self) -> Option<&ScopeSet> {
+        self.scopes.as_ref()
+    }
+
+    /// What a code for this request stands for once `person` has logged in.
+    pub(crate) fn code_for(&self, person: &LoggedInPerson, logged_in: Timestamp) -> CodePayload {
+        CodePayload {
+            client: self.back.client.id.clone(),
+            redirect_uri: self.back.redirect_uri.clone(),
+            challenge: self.challenge.clone(),
+            person: person.name().clone(),
+            logged_in,
+            resource: self.resource.clone(),
+            scopes: self.scopes.clone(),
+        }
+    }
+}
+
+/// A way back to the client that has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Back {
+    pub(crate) client: Arc<Client>,
+    pub(crate) redirect_uri: String,
+    pub(crate) state: Option<String>,
+}
+
+impl Back {
+    /// The redirect with these parameters, `state` and `iss` (RFC 9207 §2: on success and on error).
+    pub(crate) fn to(&self, issuer: &Issuer, parameters: &[(&str, &str)]) -> String {
+        let mut all = parameters.to_vec();
+        if let Some(state) = &self.state {
+            all.push(("state", state));
+        }
+        all.push(("iss", issuer.as_str()));
+        with_parameters(&self.redirect_uri, &all)
+    }
+
+    /// The redirect that tells the client of a refusal.
+    pub(crate) fn with_error(&self, issuer: &Issuer, error: &OAuthError) -> String {
+        // RFC 6749 §4.1.2.1 has no invalid_grant; what the person may not have is access_denied there.
+        let code = if error.error == "invalid_grant" { "access_denied" } else { error.error };
+        self.to(issuer, &[("error", code), ("error_description", &error.description)])
+    }
+}
+
+/// A refused authorization request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorizeRefusal {
+    /// Show a page; send the browser nowhere.
+    Page(OAuthError),
+    /// Send the browser back to the client with the error.
+    Redirect {
+        /// The `Location`, for a 303.
+        location: String,
+        /// The error it carries.
+        error: OAuthError,
+    },
+}
+
+impl AuthorizeRefusal {
+    /// The error, either way.
+    pub fn error(&self) -> &OAuthError {
+        match self {
+            Self::Page(error) | Self::Redirect { error, .. } => error,
+        }
+    }
+}
+
+impl Engine {
+    /// Validates an authorization request from its query string. Nothing is issued and nobody is asked yet; a refusal
+    /// is recorded.
+    pub async fn authorize(&self, query: &[u8]) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+        let mut trail = Trail::new(Kind::Authorize, self.now());
+        let snapshot = self.snapshot();
+        let form = match Form::parse(query) {
+            Ok(form) => form,
+            Err(error) => return Err(AuthorizeRefusal::Page(self.refuse(trail, Refusal::Form(error)).await)),
+        };
+        trail.asked = Asked::new(form.get("resource"), form.get("scope"), None);
+        let back = match way_back(&form, &snapshot.registry) {
+            Ok(back) => back,
+            Err(refusal) => return Err(AuthorizeRefusal::Page(self.refuse(trail, refusal).await)),
+        };
+        // A client is not authenticated here, but its registered redirect URI has been checked.
+        trail.client = Some(back.client.id.as_str().to_owned());
+        match validate(&form, back.clone(), self.issuer(), &snapshot.registry) {
+            Ok(request) => Ok(request),
+            Err(refusal) => {
+                let error = self.refuse(trail, refusal).await;
+                Err(AuthorizeRefusal::Redirect { location: back.with_error(self.issuer(), &error), error })
+            }
+        }
+    }
+}
+
+/// Client and redirect URI. Until both are right there is no way back.
+fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
+    let id = form.get("client_id").ok_or(Refusal::Missing("client_id"))?;
+    let client = id.parse().ok().and_then(|id: ClientId| registry.client(&id)).ok_or(Refusal::Unacceptable("client_id"))?;
+    let redirect_uri = form.get("redirect_uri").ok_or(Refusal::Missing("redirect_uri"))?;
+    if !is_registered(redirect_uri, &client.redirect_uris) {
+        return Err(Refusal::Redirect);
+    }
+    Ok(Back { client: Arc::clone(client), redirect_uri: redirect_uri.to_owned(), state: form.get("state").map(str::to_owned) })
+}
+
+fn validate(form: &Form<'_>, back: Back, issuer: &Issuer, registry: &Registry) -> Result<AuthorizationRequest, Refusal> {
+    no_request_object(form)?;
+    response_is_code_in_query(form)?;
+    let challenge = Challenge::from_parameters(form.get("code_challenge"), form.get("code_challenge_method"))?;
+    let resource = known_resource(form, issuer, registry)?;
+    let scopes = scopes(form)?;
+    if let Some(asked) = &scopes {
+        scopes_are_known(asked, resource.as_ref(), registry)?;
+    }
+    Ok(AuthorizationRequest { back, challenge, resource, scopes })
+}
+
+/// RFC 9101 §6.1: what is not supported is refused, never ignored.
+fn no_request_object(form: &Form<'_>) -> Result<(), Refusal> {
+    if form.has("request") {
+        return Err(Refusal::RequestObject("request_not_supported"));
+    }
+    if form.has("request_uri") { Err(Refusal::RequestObject("request_uri_not_supported")) } else { Ok(()) }
+}
+
+fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
+    if form.get("response_type").ok_or(Refusal::Missing("response_type"))? != "code" {
+        return Err(Refusal::ResponseType);
+    }
+    match form.get("response_mode") {
+        None | Some("query") => Ok(()),
+        Some(_) => Err(Refusal::Unacceptable("response_mode")),
+    }
+}
+
+/// At most one resource, and a registered one, before the login (K7). None, or our issuer where that is no registered
+/// resource: a token to be exchanged here.
+fn known_resource(form: &Form<'_>, issuer: &Issuer, registry: &Registry) -> Result<Option<ResourceUri>, Refusal> {
+    let mut all = form.all("resource");
+    let Some(resource) = all.next() else { return Ok(None) };
+    if all.next().is_some() {
+        return Err(Refusal::ResourceRepeated);
+    }
+    let uri: ResourceUri = resource.parse().map_err(|_| Refusal::ResourceMalformed)?;
+    if registry.resource_by_uri(&uri).is_some() {
+        return Ok(Some(uri));
+    }
+    if resource == issuer.as_str() { Ok(None) } else { Err(Refusal::ResourceUnknown) }
+}
+
+fn scopes_are_known(asked: &ScopeSet, resource: Option<&ResourceUri>, registry: &Registry) -> Result<(), Refusal> {
+    let known = match resource.and_then(|uri| registry.resource_by_uri(uri)) {
+        Some(resource) => asked.is_subset(&resource.scopes),
+        None => asked.iter().all(|scope| registry.resources().any(|resource| resource.scopes.contains(scope))),
+    };
+    if known { Ok(()) } else { Err(Refusal::ScopeUnknown) }
+}

@@ -1,0 +1,270 @@
+//! Who calls: client authentication by exactly one method (RFC 6749 §2.3).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mandate_core::registry::{Client, ClientAuthentication};
+use mandate_core::{ClientId, Secret, Timestamp};
+use mandate_delegation::{AuthenticatedClient, Snapshot, VerifiedActor};
+use mandate_store::{StoreError, replay, secrets};
+use mandate_token::{KeySet, client_assertion, jwt_svid};
+
+use crate::engine::{Engine, Request};
+use crate::form::{Form, decode};
+use crate::refusal::Refusal;
+use crate::trail::Trail;
+
+/// `client_assertion_type` of `private_key_jwt` (RFC 7523 §2.2).
+pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// `client_assertion_type` of `spiffe_jwt` (OAuth SPIFFE client authentication §3).
+pub(crate) const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+
+/// A caller of whom it is known who it is; a public client merely says so.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// An agent, by its JWT-SVID.
+    Agent(VerifiedActor),
+    /// A registered confidential client.
+    App(Arc<Client>),
+    /// A registered public client. It has proven nothing.
+    Public(Arc<Client>),
+}
+
+impl Caller {
+    /// Its client id.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Agent(agent) => agent.spiffe_id().as_str(),
+            Self::App(client) | Self::Public(client) => client.id.as_str(),
+        }
+    }
+
+    /// The caller, if it has proven who it is.
+    pub(crate) fn confidential(self, otherwise: &'static str) -> Result<AuthenticatedClient, Refusal> {
+        match self {
+            Self::Agent(agent) => Ok(AuthenticatedClient::Agent(agent)),
+            Self::App(client) => Ok(AuthenticatedClient::assertion(client)),
+            Self::Public(_) => Err(Refusal::ClientNotAllowed(otherwise)),
+        }
+    }
+}
+
+/// What a request brings to prove who its client is.
+enum Credential<'f> {
+    Basic { id: String, secret: Secret },
+    SpiffeJwt(&'f str),
+    PrivateKeyJwt(&'f str),
+    Nothing { id: &'f str },
+}
+
+impl<'f> Credential<'f> {
+    fn read(request: &Request<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
+        let (assertion, assertion_type) = (form.get("client_assertion"), form.get("client_assertion_type"));
+        let by_assertion = assertion.is_some() || assertion_type.is_some();
+        let by_body = form.has("client_secret");
+        let header = match request.authorization {
+            [] => None,
+            [one] => Some(*one),
+            _ => return Err(Refusal::AuthorizationHeader("it is repeated")),
+        };
+        if usize::from(by_assertion) + usize::from(by_body) + usize::from(header.is_some()) > 1 {
+            return Err(Refusal::ClientMethods);
+        }
+        if by_body {
+            return Err(Refusal::ClientMethodUnsupported);
+        }
+        if by_assertion {
+            let assertion = assertion.ok_or(Refusal::Missing("client_assertion"))?;
+            return match assertion_type.ok_or(Refusal::Missing("client_assertion_type"))? {
+                JWT_SPIFFE => Ok(Self::SpiffeJwt(assertion)),
+                JWT_BEARER => Ok(Self::PrivateKeyJwt(assertion)),
+                _ => Err(Refusal::ClientMethodUnsupported),
+            };
+        }
+        match header {
+            Some(header) => basic(header),
+            None => form.get("client_id").map(|id| Self::Nothing { id }).ok_or(Refusal::ClientMissing),
+        }
+    }
+
+    /// Who it claims to be, for the record of a failure.
+    fn claimed(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Basic { id, .. } => Some(Cow::Borrowed(id)),
+            Self::Nothing { id } => Some(Cow::Borrowed(id)),
+            Self::SpiffeJwt(token) | Self::PrivateKeyJwt(token) => crate::token::claimed_subject(token).map(Cow::Owned),
+        }
+    }
+}
+
+/// `client_secret_basic`: both halves are form-encoded before they are joined (RFC 6749 §2.3.1).
+fn basic<'f>(header: &str) -> Result<Credential<'f>, Refusal> {
+    let (scheme, encoded) = header.split_once(' ').ok_or(Refusal::AuthorizationHeader("no credentials after the scheme"))?;
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return Err(Refusal::ClientMethodUnsupported);
+    }
+    let joined = Secret::new(STANDARD.decode(encoded.trim_start_matches(' ')).map_err(|_| Refusal::AuthorizationHeader("not base64"))?);
+    let bytes = joined.expose_secret();
+    let at = bytes.iter().position(|b| *b == b':').ok_or(Refusal::AuthorizationHeader("no colon"))?;
+    let part = |bytes: Option<&[u8]>| {
+        decode(bytes.unwrap_or_default()).map(Cow::into_owned).map_err(|_| Refusal::AuthorizationHeader("not form-encoded"))
+    };
+    Ok(Credential::Basic { id: part(bytes.get(..at))?, secret: Secret::new(part(bytes.get(at + 1..))?) })
+}
+
+impl Engine {
+    /// Authenticates the caller of a form endpoint.
+    pub(crate) async fn authenticate(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        snapshot: &Snapshot,
+        trail: &mut Trail,
+    ) -> Result<Caller, Refusal> {
+        let credential = Credential::read(request, form)?;
+        let caller = match &credential {
+            Credential::SpiffeJwt(token) => self.by_svid(token, trail.now).map(Caller::Agent),
+            Credential::PrivateKeyJwt(token) => self.by_private_key(token, snapshot, trail.now).await.map(Caller::App),
+            Credential::Basic { id, secret } => self.by_secret(id, secret, snapshot, trail.now).await.map(Caller::App),
+            Credential::Nothing { id } => public(id, snapshot).map(Caller::Public),
+        };
+        let caller = caller.inspect_err(|_| trail.note = credential.claimed().map(|id| claim_note(&id)))?;
+        if form.get("client_id").is_some_and(|id| id != caller.name()) {
+            trail.note = Some(claim_note(caller.name()));
+            return Err(Refusal::ClientIdMismatch);
+        }
+        if !matches!(caller, Caller::Public(_)) {
+            trail.client = Some(caller.name().to_owned());
+        }
+        Ok(caller)
+    }
+
+    /// `spiffe_jwt`: a JWT-SVID of our trust domain whose one audience is our issuer. It may be shown again until it
+    /// expires, as SPIFFE means it to be (K12).
+    fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, Refusal> {
+        self.verify_svid(token, now).map_err(Refusal::ClientAssertion)
+    }
+
+    /// Verifies a JWT-SVID that is meant for us.
+    pub(crate) fn verify_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, mandate_token::TokenError> {
+        let keys = self.authority.jwt_bundle();
+        let svid = jwt_svid::verify(token, &keys, &self.trust_domain, self.issuer().as_str(), now, Some(&self.memo))?;
+        Ok(VerifiedActor::from_svid(&svid))
+    }
+
+    /// `private_key_jwt` (RFC 7523 §3 with the audience rule of its revision): audience our issuer alone, `jti` once.
+    async fn by_private_key(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Arc<Client>, Refusal> {
+        let claimed = client_assertion::peek_client_id(token).map_err(Refusal::ClientAssertion)?;
+        let client = snapshot.registry.client(&claimed).ok_or(Refusal::ClientFailed("unknown client"))?;
+        let ClientAuthentication::PrivateKeyJwt { jwks } = &client.authentication else {
+            return Err(Refusal::ClientFailed("not registered for private_key_jwt"));
+        };
+        let keys = KeySet::from_json(jwks.as_bytes()).map_err(|error| Refusal::Internal(error.to_string()))?;
+        let assertion = client_assertion::verify(token, &keys, self.issuer(), now).map_err(Refusal::ClientAssertion)?;
+        if assertion.client_id != client.id {
+            return Err(Refusal::ClientFailed("the assertion names another client"));
+        }
+        self.first_use(client.id.clone(), assertion.jti, assertion.exp, now).await?;
+        Ok(Arc::clone(client))
+    }
+
+    /// Remembers an assertion durably, before it counts: a crash must not make it usable again (K12, A26).
+    async fn first_use(&self, client: ClientId, jti: String, exp: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+        let store = self.store.clone();
+        let remember = move || store.transact("client_assertion", |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
+        let remembered = tokio::task::spawn_blocking(remember).await.map_err(|error| Refusal::Internal(error.to_string()))?;
+        match remembered {
+            Ok(()) => Ok(()),
+            Err(StoreError::Refused(_)) => Err(Refusal::ClientAssertionReplayed),
+            Err(error) => Err(Refusal::Internal(error.to_string())),
+        }
+    }
+
+    /// `client_secret_basic`. Unknown clients cost as much time as wrong secrets.
+    async fn by_secret(&self, id: &str, secret: &Secret, snapshot: &Snapshot, now: Timestamp) -> Result<Arc<Client>, Refusal> {
+        let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id));
+        let client = client.filter(|client| client.authentication == ClientAuthentication::ClientSecretBasic);
+        let stored = match client {
+            Some(client) => self
+                .store
+                .read("client_secret", |tx| secrets::client_secret(tx, &client.id))
+                .map_err(|error| Refusal::Internal(error.to_string()))?,
+            None => None,
+        };
+        let matched =
+            self.checker.check_remembered(id, secret.clone(), stored, now).await.map_err(|error| Refusal::Internal(error.to_string()))?;
+        let client = client.ok_or(Refusal::ClientFailed("unknown client, or not registered for client_secret_basic"))?;
+        if matched { Ok(Arc::clone(client)) } else { Err(Refusal::ClientFailed("wrong secret")) }
+    }
+}
+
+/// A public client names itself; that is no authentication.
+fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, Refusal> {
+    let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id)).ok_or(Refusal::ClientFailed("unknown client"))?;
+    match client.authentication {
+        ClientAuthentication::None => Ok(Arc::clone(client)),
+        ClientAuthentication::ClientSecretBasic | ClientAuthentication::PrivateKeyJwt { .. } => Err(Refusal::ClientMissing),
+    }
+}
+
+fn claim_note(id: &str) -> String {
+    let shown: String = id.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!("claimed to be {shown:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::{Credential, JWT_BEARER, JWT_SPIFFE};
+    use crate::engine::Request;
+    use crate::form::Form;
+    use crate::refusal::Refusal;
+
+    fn read(authorization: &[&str], body: &str) -> Result<String, Refusal> {
+        let request = Request { content_type: None, authorization, body: body.as_bytes() };
+        let form = Form::parse(body.as_bytes()).unwrap();
+        Credential::read(&request, &form).map(|credential| match credential {
+            Credential::Basic { id, secret } => format!("basic {id} {}", secret.expose_secret_str().unwrap()),
+            Credential::SpiffeJwt(token) => format!("spiffe {token}"),
+            Credential::PrivateKeyJwt(token) => format!("private {token}"),
+            Credential::Nothing { id } => format!("nothing {id}"),
+        })
+    }
+
+    fn basic(joined: &str) -> String {
+        format!("Basic {}", STANDARD.encode(joined))
+    }
+
+    #[test]
+    fn each_method_is_recognized() {
+        assert_eq!(read(&[&basic("app:secret")], ""), Ok("basic app secret".into()));
+        assert_eq!(read(&[&basic("my+app:p%3A%25:x")], ""), Ok("basic my app p:%:x".into()), "RFC 6749 section 2.3.1");
+        assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_SPIFFE}")), Ok("spiffe x".into()));
+        assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_BEARER}")), Ok("private x".into()));
+        assert_eq!(read(&[], "client_id=app"), Ok("nothing app".into()));
+    }
+
+    #[test]
+    fn exactly_one_method_and_only_those_offered() {
+        let both = basic("app:secret");
+        let header = |text: &str| read(&[text], "");
+        assert_eq!(read(&[&both], "client_secret=x"), Err(Refusal::ClientMethods));
+        assert_eq!(read(&[&both], "client_assertion=x"), Err(Refusal::ClientMethods));
+        assert_eq!(read(&[], "client_secret=x&client_assertion_type=y"), Err(Refusal::ClientMethods));
+        assert_eq!(read(&[&both, &both], ""), Err(Refusal::AuthorizationHeader("it is repeated")));
+        assert_eq!(read(&[], "client_id=app&client_secret=x"), Err(Refusal::ClientMethodUnsupported));
+        assert_eq!(read(&[], "client_assertion=x&client_assertion_type=urn:other"), Err(Refusal::ClientMethodUnsupported));
+        assert_eq!(read(&[], "client_assertion=x"), Err(Refusal::Missing("client_assertion_type")));
+        assert_eq!(read(&[], &format!("client_assertion_type={JWT_BEARER}")), Err(Refusal::Missing("client_assertion")));
+        assert_eq!(read(&[], "grant_type=x"), Err(Refusal::ClientMissing));
+        assert_eq!(header("Bearer abc"), Err(Refusal::ClientMethodUnsupported));
+        assert_eq!(header("Basic"), Err(Refusal::AuthorizationHeader("no credentials after the scheme")));
+        assert_eq!(header("Basic !!"), Err(Refusal::AuthorizationHeader("not base64")));
+        assert_eq!(header(&basic("no colon")), Err(Refusal::AuthorizationHeader("no colon")));
+        assert_eq!(header(&basic("a:%zz")), Err(Refusal::AuthorizationHeader("not form-encoded")));
+    }
+}

@@ -1,0 +1,179 @@
+//! The authorization code grant (RFC 6749 §4.1.3), and the codes themselves: 60 seconds, one use, bound to everything.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::time::Duration;
+
+use mandate_audit::{AppendError, Kind};
+use mandate_core::registry::Client;
+use mandate_core::{ClientId, CutTarget, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_delegation::revocation::cut;
+use mandate_delegation::{Authorization, LoggedInPerson, Mandate, decide};
+use mandate_store::Effect;
+use mandate_store::codes::{self, CodeHash, Redemption};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::client::Caller;
+use crate::engine::{Engine, Request};
+use crate::form::Form;
+use crate::pkce::Challenge;
+use crate::refusal::Refusal;
+use crate::token::TokenResponse;
+use crate::trail::Trail;
+use crate::wire::OAuthError;
+
+/// The grant type.
+pub(crate) const GRANT_TYPE: &str = "authorization_code";
+/// How long a code lives.
+pub(crate) const CODE_LIFETIME: Duration = Duration::from_mins(1);
+/// For how long a second use is noticed: as long as what came of the first may live.
+const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
+
+/// All that a code stands for. Sealed in the store; the code itself is kept only as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CodePayload {
+    pub(crate) client: ClientId,
+    pub(crate) redirect_uri: String,
+    pub(crate) challenge: Challenge,
+    pub(crate) person: PersonName,
+    pub(crate) logged_in: Timestamp,
+    pub(crate) resource: Option<ResourceUri>,
+    pub(crate) scopes: Option<ScopeSet>,
+}
+
+/// A fresh code and its hash.
+pub(crate) fn generate(engine: &Engine) -> (Secret, CodeHash) {
+    let code = URL_SAFE_NO_PAD.encode(engine.random());
+    let hash = hash(&code);
+    (Secret::new(code), hash)
+}
+
+fn hash(code: &str) -> CodeHash {
+    Sha256::digest(code.as_bytes()).into()
+}
+
+/// Stores a code, in the transaction of its record.
+pub(crate) fn insert(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, Refusal> {
+    let payload = serde_json::to_vec(payload).map_err(|error| Refusal::Internal(error.to_string()))?;
+    let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
+    Ok(Box::new(move |tx| codes::insert(tx, &hash, &payload, expires, forget)))
+}
+
+fn opened(payload: &Secret) -> Result<CodePayload, Refusal> {
+    serde_json::from_slice(payload.expose_secret()).map_err(|error| Refusal::Internal(error.to_string()))
+}
+
+impl Engine {
+    pub(crate) async fn redeem(&self, request: &Request<'_>, form: &Form<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
+        let mut trail = Trail::new(Kind::Token, now);
+        trail.asks(form, None);
+        let (mandate, hash) = match self.decide_redemption(request, form, &mut trail).await {
+            Ok(decided) => decided,
+            Err(refusal) => return Err(self.refuse(trail, refusal).await),
+        };
+        // Used up in the transaction of the record: of two at once, one is refused there.
+        let jti = mandate.view().jti.clone();
+        let consume: Effect = Box::new(move |tx| codes::consume_or_refuse(tx, &hash, &jti, now));
+        match self.conclude(trail, mandate, vec![consume]).await {
+            Ok(response) => Ok(response),
+            Err((trail, Refusal::CodeReused)) => {
+                let refusal = self.cut_first_use(&hash, now).await;
+                Err(self.refuse(trail, refusal).await)
+            }
+            Err((trail, refusal)) => Err(self.refuse(trail, refusal).await),
+        }
+    }
+
+    async fn decide_redemption(&self, request: &Request<'_>, form: &Form<'_>, trail: &mut Trail) -> Result<(Mandate, CodeHash), Refusal> {
+        let now = trail.now;
+        let snapshot = self.snapshot();
+        // A code was consented for a person's client, not for an actor: an actor token here would be ignored or
+        // change what was consented (A4).
+        for name in ["actor_token", "actor_token_type", "subject_token", "subject_token_type"] {
+            if form.has(name) {
+                return Err(Refusal::Misplaced(name));
+            }
+        }
+        let client = match self.authenticate(request, form, &snapshot, trail).await? {
+            Caller::App(client) | Caller::Public(client) => client,
+            Caller::Agent(_) => return Err(Refusal::ClientNotAllowed("An agent exchanges tokens; codes are for people's clients.")),
+        };
+        trail.client = Some(client.id.as_str().to_owned());
+        let code = form.get("code").ok_or(Refusal::Missing("code"))?;
+        let hash = hash(code);
+        let payload = self.presented(&hash, &client, now).await?;
+        bound(&payload, form)?;
+        let registered = snapshot.registry.person(&payload.person);
+        trail.sub = registered.map(|person| person.id.clone());
+        trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
+
+        let authorization = mandate_delegation::Request::Authorization(Authorization {
+            client,
+            person: LoggedInPerson::assertion(payload.person, payload.logged_in),
+            resource: payload.resource,
+            scopes: payload.scopes,
+            jti: TokenId::generate(now, self.entropy.as_ref()),
+        });
+        let decided = self.live.with_facts(&snapshot, |facts| decide(authorization, facts, now));
+        let mandate = decided.map_err(|refused| {
+            trail.policies = refused.policies;
+            Refusal::Authorization(refused.reason)
+        })?;
+        Ok((mandate, hash))
+    }
+
+    /// What the code stands for, if it is this client's and unused.
+    async fn presented(&self, hash: &CodeHash, client: &Client, now: Timestamp) -> Result<CodePayload, Refusal> {
+        let found = self.store.read("code", |tx| codes::peek(tx, hash, now)).map_err(|error| Refusal::Internal(error.to_string()))?;
+        let (payload, again) = match found {
+            Redemption::First { payload } => (opened(&payload)?, false),
+            Redemption::Again { payload, .. } => (opened(&payload)?, true),
+            Redemption::Expired | Redemption::Unknown => return Err(Refusal::CodeUnknown),
+        };
+        // Whoever presents a used code holds a stolen one, whichever client it is (RFC 6749 §4.1.2).
+        if again {
+            return Err(self.cut_first_use(hash, now).await);
+        }
+        // A stranger's attempt does not use the code up: it proves nothing, and would lock the right client out.
+        if payload.client == client.id { Ok(payload) } else { Err(Refusal::CodeOtherClient) }
+    }
+
+    /// Cuts what came of the first use of a code (A16). The refusal to give, whether or not there was anything to cut.
+    async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
+        let found = match self.store.read("code", |tx| codes::peek(tx, hash, now)) {
+            Ok(found) => found,
+            Err(error) => return Refusal::Internal(error.to_string()),
+        };
+        let Redemption::Again { token: Some(token), .. } = found else { return Refusal::CodeReused };
+        let mut trail = Trail::new(Kind::Revoke, now);
+        trail.note = Some("an authorization code was presented twice".to_owned());
+        match self.cut_recorded(trail, cut(CutTarget::Token(token.clone()), now), Some(token)).await {
+            Ok(()) => Refusal::CodeReused,
+            Err(refusal) => refusal,
+        }
+    }
+}
+
+/// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707 §2.2).
+fn bound(payload: &CodePayload, form: &Form<'_>) -> Result<(), Refusal> {
+    if form.get("redirect_uri").ok_or(Refusal::Missing("redirect_uri"))? != payload.redirect_uri {
+        return Err(Refusal::CodeRedirect);
+    }
+    payload.challenge.check(form.get("code_verifier"))?;
+    let authorized = payload.resource.as_ref().map(ResourceUri::as_str);
+    if form.all("resource").any(|resource| Some(resource) != authorized) {
+        return Err(Refusal::ResourceNotAuthorized);
+    }
+    Ok(())
+}
+
+/// What an effect's refusal means for a redemption.
+pub(crate) fn effect_refusal(error: &AppendError) -> Option<Refusal> {
+    let AppendError::EffectRefused(code) = error else { return None };
+    match code.as_str() {
+        "code_used" => Some(Refusal::CodeReused),
+        "code_expired" | "code_unknown" => Some(Refusal::CodeUnknown),
+        _ => None,
+    }
+}

@@ -1,0 +1,134 @@
+//! The engine's parts, and what its entry points have in common.
+
+use std::sync::Arc;
+
+use mandate_audit::Log;
+use mandate_authority::Authority;
+use mandate_core::{Clock, Entropy, Issuer, ScopeSet, Timestamp, TrustDomain};
+use mandate_delegation::{Live, Snapshot};
+use mandate_store::{Effect, Store};
+use mandate_token::SignatureMemo;
+
+use crate::attempts::Attempts;
+use crate::foreign::ForeignKeys;
+use crate::form::{Form, FormError, is_form};
+use crate::metadata;
+use crate::password::{Checker, PasswordError};
+use crate::refusal::Refusal;
+
+/// How many verified signatures are remembered; 48 bytes each.
+const MEMO_CAPACITY: usize = 32 * 1024;
+
+/// A request to one of the form endpoints, as it came over the wire.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The `Content-Type` header.
+    pub content_type: Option<&'a str>,
+    /// Every `Authorization` header; more than one is refused.
+    pub authorization: &'a [&'a str],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
+        if !is_form(self.content_type) {
+            return Err(Refusal::Form(FormError::ContentType));
+        }
+        Ok(Form::parse(self.body)?)
+    }
+}
+
+impl std::fmt::Debug for Request<'_> {
+    /// Neither header nor body: both hold credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("content_type", &self.content_type).field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// The living registry, policies, revocations; it also knows our issuer.
+    pub live: Arc<Live>,
+    /// The trust domain of our agents.
+    pub trust_domain: TrustDomain,
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// Where every outcome is recorded.
+    pub log: Log<Effect>,
+    /// Codes, secrets, replay memory.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// The authorization server.
+pub struct Engine {
+    pub(crate) live: Arc<Live>,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) log: Log<Effect>,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) memo: SignatureMemo,
+    pub(crate) foreign: ForeignKeys,
+    pub(crate) checker: Checker,
+    pub(crate) attempts: Attempts,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("issuer", self.issuer()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine of these parts. Fails only if argon2id cannot be set up.
+    pub fn new(parts: Parts) -> Result<Self, PasswordError> {
+        let Parts { live, trust_domain, authority, log, store, clock, entropy } = parts;
+        let checker = Checker::new(entropy.as_ref())?;
+        Ok(Self {
+            live,
+            trust_domain,
+            authority,
+            log,
+            store,
+            clock,
+            entropy,
+            memo: SignatureMemo::new(MEMO_CAPACITY),
+            foreign: ForeignKeys::default(),
+            checker,
+            attempts: Attempts::default(),
+        })
+    }
+
+    /// Our issuer.
+    pub fn issuer(&self) -> &Issuer {
+        self.live.issuer()
+    }
+
+    /// The authorization server metadata (RFC 8414), with the scopes of every registered resource.
+    pub fn metadata(&self) -> serde_json::Value {
+        let snapshot = self.snapshot();
+        let scopes: ScopeSet = snapshot.registry.resources().flat_map(|resource| resource.scopes.iter().cloned()).collect();
+        metadata::document(self.issuer(), &scopes)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.snapshot()
+    }
+
+    /// 32 unpredictable bytes.
+    pub(crate) fn random(&self) -> [u8; 32] {
+        let mut bytes = [0u8; 32];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+}

@@ -1,0 +1,299 @@
+//! The token-exchange grant (RFC 8693 §2): a person's token and an agent's identity become a mandate.
+
+use std::sync::Arc;
+
+use mandate_audit::{AppendError, Asked, Kind};
+use mandate_core::{Actor, GrantId, Issuer, ResourceUri, ScopeSet, SubjectProfile, Timestamp, TokenId};
+use mandate_delegation::{AuthenticatedClient, Exchange, RefusalReason, Snapshot, VerifiedActor, VerifiedSubject, decide};
+use mandate_store::{Effect, registry};
+use mandate_token::access_token::{self, Expect, Profile};
+use mandate_token::{KeySet, TokenError};
+
+use crate::client::Caller;
+use crate::engine::{Engine, Request};
+use crate::form::Form;
+use crate::refusal::Refusal;
+use crate::token::{ACCESS_TOKEN, TokenResponse, claimed_subject, scopes};
+use crate::trail::Trail;
+use crate::wire::OAuthError;
+
+/// The grant type (RFC 8693 §2.1).
+pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// A JWT of another issuer, or an agent's JWT-SVID (RFC 8693 §3).
+pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// The parameters, each in its required form. Nothing is verified yet.
+struct Parameters<'f> {
+    subject_token: &'f str,
+    subject_type: SubjectType,
+    actor_token: Option<&'f str>,
+    resource: ResourceUri,
+    scopes: Option<ScopeSet>,
+}
+
+/// What `subject_token_type` says the subject token is. The token itself must agree (A9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SubjectType {
+    /// An access token that we issued.
+    Own,
+    /// A JWT access token that a trusted issuer issued.
+    Foreign,
+}
+
+impl<'f> Parameters<'f> {
+    fn read(form: &'f Form<'_>) -> Result<Self, Refusal> {
+        let subject_token = form.get("subject_token").ok_or(Refusal::Missing("subject_token"))?;
+        let subject_type = subject_type(form)?;
+        let actor_token = actor_token(form)?;
+        requested_token_type(form)?;
+        let resource = single_resource(form)?;
+        let scopes = scopes(form)?;
+        Ok(Self { subject_token, subject_type, actor_token, resource, scopes })
+    }
+}
+
+/// RFC 8693 §3: `access_token` is one of ours, `jwt` one of somebody else's. Nothing else says who a person is (A9, Z5).
+fn subject_type(form: &Form<'_>) -> Result<SubjectType, Refusal> {
+    match form.get("subject_token_type").ok_or(Refusal::Missing("subject_token_type"))? {
+        ACCESS_TOKEN => Ok(SubjectType::Own),
+        JWT => Ok(SubjectType::Foreign),
+        _ => Err(Refusal::Unacceptable("subject_token_type")),
+    }
+}
+
+/// RFC 8693 §2.1: `actor_token_type` stands if and only if `actor_token` does (A4). An actor token is a JWT-SVID.
+fn actor_token<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
+    match (form.get("actor_token"), form.get("actor_token_type")) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Refusal::Missing("actor_token_type")),
+        (None, Some(_)) => Err(Refusal::Misplaced("actor_token_type")),
+        (Some(token), Some(JWT)) => Ok(Some(token)),
+        (Some(_), Some(_)) => Err(Refusal::Unacceptable("actor_token_type")),
+    }
+}
+
+/// Only access tokens come out of an exchange; no refresh tokens, no ID tokens.
+fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
+    match form.get("requested_token_type") {
+        None | Some(ACCESS_TOKEN) => Ok(()),
+        Some(_) => Err(Refusal::Unacceptable("requested_token_type")),
+    }
+}
+
+/// Exactly one `resource` (RFC 8707 §2), and no `audience` that says otherwise (K6, A12, Z5).
+fn single_resource(form: &Form<'_>) -> Result<ResourceUri, Refusal> {
+    let mut resources = form.all("resource");
+    let resource = resources.next().ok_or(Refusal::ResourceMissing)?;
+    if resources.next().is_some() {
+        return Err(Refusal::ResourceRepeated);
+    }
+    if form.all("audience").any(|audience| audience != resource) {
+        return Err(Refusal::AudienceDiffers);
+    }
+    resource.parse().map_err(|_| Refusal::ResourceMalformed)
+}
+
+impl Engine {
+    pub(crate) async fn exchange(&self, request: &Request<'_>, form: &Form<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
+        let mut trail = Trail::new(Kind::Exchange, now);
+        trail.asked = Asked::new(form.get("resource"), form.get("scope"), None);
+        let mandate = match self.decide_exchange(request, form, &mut trail).await {
+            Ok(mandate) => mandate,
+            Err(refusal) => {
+                // What the actor token claims is of interest only now: a refusal names whom it was about (K13).
+                let actor = form.get("actor_token").map(|token| claimed_subject(token).unwrap_or_else(|| "(unreadable)".to_owned()));
+                trail.asks(form, actor.as_deref());
+                return Err(self.refuse(trail, refusal).await);
+            }
+        };
+        let effects = mandate.view().grant.as_ref().and_then(use_up).into_iter().collect();
+        match self.conclude(trail, mandate, effects).await {
+            Ok(response) => Ok(response),
+            Err((trail, refusal)) => Err(self.refuse(trail, refusal).await),
+        }
+    }
+
+    async fn decide_exchange(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        trail: &mut Trail,
+    ) -> Result<mandate_delegation::Mandate, Refusal> {
+        let now = trail.now;
+        let snapshot = self.snapshot();
+        let caller = self.authenticate(request, form, &snapshot, trail).await?;
+        let client = caller.clone().confidential("A public client may not exchange tokens.")?;
+        let parameters = Parameters::read(form)?;
+        let subject = self.verify_subject(&parameters, &snapshot, now).await?;
+        trail.sub = Some(subject.person().clone());
+        trail.act = subject.chain().clone();
+        let actor = self.verify_actor(&parameters, form, &caller, now)?;
+        self.note_actor(trail, &client, actor.as_ref());
+
+        // The snapshot may have changed while foreign keys were fetched; decide on what is true now.
+        let snapshot = self.snapshot();
+        if snapshot.registry.resource_by_uri(&parameters.resource).is_some() {
+            trail.aud = Some(parameters.resource.as_str().to_owned());
+        }
+        let jti = TokenId::generate(now, self.entropy.as_ref());
+        let Parameters { resource, scopes, .. } = parameters;
+        let exchange = mandate_delegation::Request::Exchange(Exchange { client, subject, actor, resource, scopes, jti });
+        self.live.with_facts(&snapshot, |facts| decide(exchange, facts, now)).map_err(|refused| {
+            trail.policies = refused.policies;
+            Refusal::Exchange(refused.reason)
+        })
+    }
+
+    /// The actors of a refused exchange, as far as they are proven: the history of the subject token and who acts now.
+    fn note_actor(&self, trail: &mut Trail, client: &AuthenticatedClient, actor: Option<&VerifiedActor>) {
+        let proven = match (actor, client) {
+            (Some(actor), _) | (None, AuthenticatedClient::Agent(actor)) => actor,
+            (None, AuthenticatedClient::App(_)) => return,
+        };
+        let actor =
+            Actor { sub: proven.spiffe_id().as_str().to_owned(), iss: self.issuer().clone(), sub_profile: Some(SubjectProfile::AiAgent) };
+        // A chain that would loop or be too long is refused by the decision; the record then keeps the history alone.
+        if let Ok(chain) = trail.act.extended(actor, mandate_core::subject::MAX_PARSED_DEPTH) {
+            trail.act = chain;
+        }
+    }
+
+    /// Verifies the subject token with the keys of who issued it. What it is decides, not what the caller calls it.
+    async fn verify_subject(&self, parameters: &Parameters<'_>, snapshot: &Snapshot, now: Timestamp) -> Result<VerifiedSubject, Refusal> {
+        let token = parameters.subject_token;
+        match parameters.subject_type {
+            SubjectType::Own => {
+                let keys = self.authority.access_token_jwks();
+                self.verify_access_token(token, self.issuer(), &keys, Profile::Own, now).map(VerifiedSubject::own).map_err(Refusal::Subject)
+            }
+            SubjectType::Foreign => {
+                let claimed = access_token::peek_issuer(token).map_err(Refusal::Subject)?;
+                if claimed == *self.issuer() {
+                    return Err(Refusal::SubjectProvenance("A token that we issued is of type access_token."));
+                }
+                let trusted = snapshot.registry.issuer(&claimed).ok_or(Refusal::SubjectProvenance("The issuer is not a trusted one."))?;
+                let verified = self.verify_foreign(token, &trusted.url, now).await?;
+                Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
+            }
+        }
+    }
+
+    async fn verify_foreign(&self, token: &str, issuer: &Issuer, now: Timestamp) -> Result<access_token::AccessToken, Refusal> {
+        let keys = self.foreign.keys(issuer, now).await?;
+        match self.verify_access_token(token, issuer, &keys, Profile::Foreign, now) {
+            Err(error) if error.may_be_stale_keys() => {
+                let keys = self.foreign.keys_after_rotation(issuer, now).await?;
+                self.verify_access_token(token, issuer, &keys, Profile::Foreign, now).map_err(Refusal::Subject)
+            }
+            other => other.map_err(Refusal::Subject),
+        }
+    }
+
+    pub(crate) fn verify_access_token(
+        &self,
+        token: &str,
+        issuer: &Issuer,
+        keys: &KeySet,
+        profile: Profile,
+        now: Timestamp,
+    ) -> Result<access_token::AccessToken, TokenError> {
+        access_token::verify(token, &Expect { issuer, keys, now, profile, memo: Some(&self.memo) })
+    }
+
+    /// Verifies the actor token, whoever the client is: one that was sent is never ignored (K1).
+    fn verify_actor(
+        &self,
+        parameters: &Parameters<'_>,
+        form: &Form<'_>,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<Option<VerifiedActor>, Refusal> {
+        let Some(token) = parameters.actor_token else { return Ok(None) };
+        // The same JWT-SVID as credential and as actor token has been verified for the same audience already.
+        match caller {
+            Caller::Agent(agent) if form.get("client_assertion") == Some(token) => Ok(Some(agent.clone())),
+            _ => self.verify_svid(token, now).map(Some).map_err(Refusal::Actor),
+        }
+    }
+}
+
+/// Counts a use of a limited grant, in the transaction of the record: two exchanges cannot both take the last one.
+fn use_up((grant, max): &(GrantId, Option<u64>)) -> Option<Effect> {
+    let (grant, max) = (grant.clone(), (*max)?);
+    Some(Box::new(move |tx| registry::use_grant(tx, &grant, Some(max))))
+}
+
+/// What an effect's refusal means for an exchange.
+pub(crate) fn effect_refusal(error: &AppendError) -> Option<Refusal> {
+    let AppendError::EffectRefused(code) = error else { return None };
+    (code == registry::GRANT_EXHAUSTED).then_some(Refusal::Exchange(RefusalReason::GrantExhausted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ACCESS_TOKEN, JWT, Parameters, SubjectType};
+    use crate::form::Form;
+    use crate::refusal::Refusal;
+
+    fn read(extra: &str) -> Result<(), Refusal> {
+        let body = format!("subject_token=s&subject_token_type={ACCESS_TOKEN}&resource=https://crm.example&{extra}");
+        Parameters::read(&Form::parse(body.as_bytes()).unwrap()).map(|_| ())
+    }
+
+    #[test]
+    fn the_two_subject_types_are_told_apart() {
+        for (name, wanted) in [(ACCESS_TOKEN, SubjectType::Own), (JWT, SubjectType::Foreign)] {
+            let body = format!("subject_token=s&subject_token_type={name}&resource=https://crm.example");
+            assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).unwrap().subject_type, wanted);
+        }
+    }
+
+    #[test]
+    fn z5_a9_other_subject_and_requested_types_are_refused() {
+        for kind in ["id_token", "refresh_token", "saml2", "saml1", "id-jag", "txn_token"] {
+            let body = format!("subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:{kind}&resource=https://crm.example");
+            assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err(), Some(Refusal::Unacceptable("subject_token_type")));
+            let requested = format!("requested_token_type=urn:ietf:params:oauth:token-type:{kind}");
+            assert_eq!(read(&requested), Err(Refusal::Unacceptable("requested_token_type")));
+        }
+        assert_eq!(read(&format!("requested_token_type={ACCESS_TOKEN}")), Ok(()));
+    }
+
+    #[test]
+    fn a4_actor_token_and_its_type_stand_together() {
+        assert_eq!(read("actor_token=a"), Err(Refusal::Missing("actor_token_type")));
+        assert_eq!(read(&format!("actor_token_type={JWT}")), Err(Refusal::Misplaced("actor_token_type")));
+        assert_eq!(read(&format!("actor_token=a&actor_token_type={ACCESS_TOKEN}")), Err(Refusal::Unacceptable("actor_token_type")));
+        assert_eq!(read(&format!("actor_token=a&actor_token_type={JWT}")), Ok(()));
+    }
+
+    #[test]
+    fn k6_a12_exactly_one_resource_and_no_other_audience() {
+        let with = |targets: &str| {
+            let body = format!("subject_token=s&subject_token_type={ACCESS_TOKEN}&{targets}");
+            Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err()
+        };
+        assert_eq!(with(""), Some(Refusal::ResourceMissing));
+        assert_eq!(with("audience=https://crm.example"), Some(Refusal::ResourceMissing));
+        assert_eq!(with("resource=https://crm.example&resource=https://hr.example"), Some(Refusal::ResourceRepeated));
+        assert_eq!(with("resource=https://crm.example&resource=https://crm.example"), Some(Refusal::ResourceRepeated));
+        assert_eq!(with("resource=https://crm.example&audience=https://hr.example"), Some(Refusal::AudienceDiffers));
+        assert_eq!(with("resource=https://crm.example&audience=crm"), Some(Refusal::AudienceDiffers));
+        assert_eq!(with("resource=https://crm.example&audience=https://crm.example"), None);
+        for trick in
+            ["crm", "/crm", "https://crm.example/%23", "https://u@crm.example", "https://CRM.example", "https://crm.example/a/../b"]
+        {
+            assert_eq!(with(&format!("resource={trick}")), Some(Refusal::ResourceMalformed), "{trick}");
+        }
+    }
+
+    #[test]
+    fn missing_and_malformed_parameters_are_named() {
+        let body = format!("subject_token_type={ACCESS_TOKEN}&resource=https://crm.example");
+        assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err(), Some(Refusal::Missing("subject_token")));
+        let body = "subject_token=s&resource=https://crm.example";
+        assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err(), Some(Refusal::Missing("subject_token_type")));
+        assert_eq!(read("scope=a++b"), Err(Refusal::ScopeMalformed));
+        assert_eq!(read("scope=a+b"), Ok(()));
+    }
+}

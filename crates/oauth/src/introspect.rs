@@ -1,0 +1,128 @@
+//! Introspection (RFC 7662): what a token says, claim for claim, to those it concerns.
+
+use mandate_audit::Kind;
+use mandate_core::registry::{AgentState, Registry};
+use mandate_core::{SpiffeId, TokenFacts};
+use mandate_delegation::{AuthenticatedClient, Snapshot};
+use mandate_token::access_token::{AccessToken, Profile};
+use serde_json::{Map, Value};
+
+use crate::engine::{Engine, Request};
+use crate::form::Form;
+use crate::refusal::Refusal;
+use crate::trail::Trail;
+use crate::wire::OAuthError;
+
+/// The answer to an introspection request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Introspection {
+    /// The token is alive and concerns the caller: its signed claims.
+    Active(Map<String, Value>),
+    /// Anything else. Nothing more is said (RFC 7662 §2.2).
+    Inactive,
+}
+
+impl Introspection {
+    /// The response body.
+    pub fn to_json(&self) -> String {
+        let body = match self {
+            Self::Active(claims) => {
+                // The signed claims as they are (K5, Z12); beside them only what the endpoint itself knows.
+                let mut body = claims.clone();
+                body.insert("active".to_owned(), Value::Bool(true));
+                body.insert("token_type".to_owned(), Value::from("Bearer"));
+                body
+            }
+            Self::Inactive => Map::from_iter([("active".to_owned(), Value::Bool(false))]),
+        };
+        Value::Object(body).to_string()
+    }
+}
+
+impl Engine {
+    /// Answers an introspection request. A caller that fails to authenticate is refused, and that is recorded; what an
+    /// authenticated caller learns is not a decision and is not.
+    pub async fn introspect(&self, request: Request<'_>) -> Result<Introspection, OAuthError> {
+        let mut trail = Trail::new(Kind::Admin, self.now());
+        match self.try_introspect(&request, &mut trail).await {
+            Ok(answer) => Ok(answer),
+            Err(refusal) => {
+                trail.note = Some(trail.note.map_or_else(|| "introspection".to_owned(), |note| format!("introspection, {note}")));
+                Err(self.refuse(trail, refusal).await)
+            }
+        }
+    }
+
+    async fn try_introspect(&self, request: &Request<'_>, trail: &mut Trail) -> Result<Introspection, Refusal> {
+        let form = request.form()?;
+        let snapshot = self.snapshot();
+        let caller = self.authenticate_confidential(request, &form, &snapshot, trail).await?;
+        let token = form.get("token").ok_or(Refusal::Missing("token"))?;
+        let keys = self.authority.access_token_jwks();
+        let verified = self.verify_access_token(token, self.issuer(), &keys, Profile::Own, trail.now);
+        let concerned = verified.ok().filter(|token| concerns(token, &caller, &snapshot.registry));
+        Ok(match concerned.filter(|token| self.is_alive(token, &snapshot)) {
+            Some(token) => Introspection::Active(token.claims),
+            None => Introspection::Inactive,
+        })
+    }
+
+    /// Authenticates a caller that must not be anonymous (Z13); an agent must also be a registered, active one.
+    pub(crate) async fn authenticate_confidential(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        snapshot: &Snapshot,
+        trail: &mut Trail,
+    ) -> Result<AuthenticatedClient, Refusal> {
+        let caller = self.authenticate(request, form, snapshot, trail).await?;
+        // Naming oneself is no authentication here.
+        let caller = caller.confidential("").map_err(|_| Refusal::ClientMissing)?;
+        if let AuthenticatedClient::Agent(agent) = &caller {
+            let registered = snapshot.registry.agent_by_id(agent.spiffe_id());
+            if registered.is_none_or(|agent| agent.state != AgentState::Active) {
+                return Err(Refusal::ClientFailed("not an active agent"));
+            }
+        }
+        Ok(caller)
+    }
+
+    /// Whether nothing that the token hangs on has been cut, stopped or disabled since (Z7, K10).
+    fn is_alive(&self, token: &AccessToken, snapshot: &Snapshot) -> bool {
+        let facts = TokenFacts {
+            jti: &token.jti,
+            iat: token.iat,
+            subject: &token.subject,
+            client: &token.client_id,
+            chain: &token.chain,
+            lineage: &token.lineage,
+        };
+        let registry = &snapshot.registry;
+        let cut = snapshot.revocations.find(&facts).is_some();
+        let person = registry.person_by_id(&token.subject).is_some_and(|person| !person.disabled);
+        let actors = token.chain.iter().filter(|actor| actor.iss == *self.issuer()).all(|actor| is_active(&actor.sub, registry));
+        let grants = token.lineage.grants.iter().all(|id| registry.grant(id).is_some_and(|grant| !grant.revoked));
+        !cut && person && actors && grants
+    }
+}
+
+fn is_active(spiffe_id: &str, registry: &Registry) -> bool {
+    let agent = spiffe_id.parse().ok().and_then(|id: SpiffeId| registry.agent_by_id(&id));
+    agent.is_some_and(|agent| agent.state == AgentState::Active)
+}
+
+/// A token concerns the client it was issued to, and the resource it is addressed to: the client or agent that the
+/// registry names for it (K9).
+fn concerns(token: &AccessToken, caller: &AuthenticatedClient, registry: &Registry) -> bool {
+    if token.client_id.as_str() == caller.name() {
+        return true;
+    }
+    let addressed = token.audiences.iter().filter_map(|aud| aud.parse().ok().and_then(|uri| registry.resource_by_uri(&uri)));
+    addressed.into_iter().any(|resource| match caller {
+        AuthenticatedClient::App(client) => resource.client.as_ref() == Some(&client.id),
+        AuthenticatedClient::Agent(agent) => {
+            let serving = resource.agent.as_ref().and_then(|name| registry.agent(name));
+            serving.is_some_and(|serving| serving.spiffe_id == *agent.spiffe_id())
+        }
+    })
+}

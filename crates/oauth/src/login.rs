@@ -1,0 +1,175 @@
+//! From a login to a code: the embedded directory, and the answer that goes back through the browser.
+
+use std::time::Duration;
+
+use mandate_audit::Kind;
+use mandate_core::{PersonName, Secret, Timestamp, TokenId};
+use mandate_delegation::{Authorization, LoggedInPerson, MandateView, decide};
+use mandate_store::secrets;
+
+use crate::attempts::TooMany;
+use crate::authorize::AuthorizationRequest;
+use crate::code;
+use crate::engine::Engine;
+use crate::refusal::Refusal;
+use crate::trail::{Trail, unrecorded};
+use crate::wire::OAuthError;
+
+/// Where to send the browser, with a 303 (RFC 9700 §4.12).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redirect {
+    location: String,
+}
+
+impl Redirect {
+    /// The `Location` header. Holds a code: not to be logged.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+}
+
+impl std::fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redirect(redacted)")
+    }
+}
+
+/// A login that did not lead to a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// Wrong name or password: show the form again.
+    Wrong(OAuthError),
+    /// Too many attempts: the next is heard after this long.
+    Paused(Duration, OAuthError),
+    /// The person is who they say, but may not have this: send the browser back with the error.
+    Redirect {
+        /// The `Location`, for a 303.
+        location: String,
+        /// The error it carries.
+        error: OAuthError,
+    },
+    /// We failed: show a page.
+    Unavailable(OAuthError),
+}
+
+impl Engine {
+    /// Logs a person of the embedded directory in and issues a code for the request.
+    ///
+    /// The request is one that [`Engine::authorize`] validated moments ago; client and resource are looked up again
+    /// when the code is redeemed.
+    pub async fn log_in(&self, request: &AuthorizationRequest, name: &str, password: Secret) -> Result<Redirect, LoginRefusal> {
+        let now = self.now();
+        let mut trail = self.login_trail(request, now);
+        trail.note = Some(format!("login as {:?}", name.chars().take(64).collect::<String>()));
+        let person = match self.check_password(name, password, now).await {
+            Ok(person) => person,
+            Err((refusal, pause)) => {
+                let ours = matches!(refusal, Refusal::Internal(_));
+                let error = self.refuse(trail, refusal).await;
+                return Err(match pause {
+                    _ if ours || error.status == 503 => LoginRefusal::Unavailable(error),
+                    Some(TooMany(pause)) => LoginRefusal::Paused(pause, error),
+                    None => LoginRefusal::Wrong(error),
+                });
+            }
+        };
+        let view = match self.preview(request, &person, now, &mut trail) {
+            Ok(view) => view,
+            Err(refusal) => {
+                let error = self.refuse(trail, refusal).await;
+                return Err(LoginRefusal::Redirect { location: request.back.with_error(self.issuer(), &error), error });
+            }
+        };
+        self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)
+    }
+
+    /// The person declined: the browser goes back with `access_denied`.
+    pub async fn decline(&self, request: &AuthorizationRequest) -> String {
+        let trail = self.login_trail(request, self.now());
+        let error = self.refuse(trail, Refusal::Declined).await;
+        request.back.with_error(self.issuer(), &error)
+    }
+
+    fn login_trail(&self, request: &AuthorizationRequest, now: Timestamp) -> Trail {
+        let mut trail = Trail::new(Kind::Authorize, now);
+        let scope = request.scopes().map(ToString::to_string);
+        trail.asked = mandate_audit::Asked::new(request.resource().map(mandate_core::ResourceUri::as_str), scope.as_deref(), None);
+        trail.client = Some(request.client().id.as_str().to_owned());
+        trail.aud = Some(request.resource().map_or_else(|| self.issuer().as_str(), mandate_core::ResourceUri::as_str).to_owned());
+        trail
+    }
+
+    /// Checks a password. Names that do not exist, that have no password, that are disabled or that belong to another
+    /// issuer take the same path and time as wrong passwords.
+    async fn check_password(&self, name: &str, password: Secret, now: Timestamp) -> Result<LoggedInPerson, (Refusal, Option<TooMany>)> {
+        let internal = |error: &dyn std::fmt::Display| (Refusal::Internal(error.to_string()), None);
+        let wrong = |why| (Refusal::LoginFailed(why), None);
+        // An over-long name is cut before it is counted: it cannot exist, and must not fill memory.
+        let counted: String = name.chars().take(64).collect();
+        self.attempts.begin(&counted, now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
+        let snapshot = self.snapshot();
+        let person = name.parse().ok().and_then(|name: PersonName| snapshot.registry.person(&name));
+        let person = person.filter(|person| person.id.iss == *self.issuer() && !person.disabled);
+        let stored = match person {
+            Some(person) => self.store.read("password", |tx| secrets::password(tx, &person.name)).map_err(|error| internal(&error))?,
+            None => None,
+        };
+        let matched = self.checker.check(password, stored).await.map_err(|error| internal(&error))?;
+        let person = person.ok_or_else(|| wrong("no such person, or disabled"))?;
+        if !matched {
+            return Err(wrong("wrong password, or none set"));
+        }
+        self.attempts.succeeded(&counted);
+        Ok(LoggedInPerson::assertion(person.name.clone(), now))
+    }
+
+    /// What the decision will be when the code is redeemed, so that a hopeless code is not issued. The mandate is thrown
+    /// away: no token can come of it.
+    fn preview(
+        &self,
+        request: &AuthorizationRequest,
+        person: &LoggedInPerson,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<MandateView, Refusal> {
+        let snapshot = self.snapshot();
+        trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
+        let authorization = mandate_delegation::Request::Authorization(Authorization {
+            client: std::sync::Arc::clone(&request.back.client),
+            person: person.clone(),
+            resource: request.resource.clone(),
+            scopes: request.scopes.clone(),
+            jti: TokenId::generate(now, self.entropy.as_ref()),
+        });
+        let decided = self.live.with_facts(&snapshot, |facts| decide(authorization, facts, now));
+        decided.map(|mandate| mandate.view().clone()).map_err(|refused| {
+            trail.policies = refused.policies;
+            Refusal::Authorization(refused.reason)
+        })
+    }
+
+    async fn issue_code(
+        &self,
+        request: &AuthorizationRequest,
+        person: &LoggedInPerson,
+        mut trail: Trail,
+        view: MandateView,
+    ) -> Result<Redirect, OAuthError> {
+        let now = trail.now;
+        trail.note = None;
+        let (code, hash) = code::generate(self);
+        let payload = request.code_for(person, now);
+        let effect = match code::insert(hash, &payload, now) {
+            Ok(effect) => effect,
+            Err(refusal) => return Err(self.refuse(trail, refusal).await),
+        };
+        let recorded = self.record_permitted(trail, vec![effect], |record| {
+            record.sub = Some(view.subject);
+            record.scope = view.scopes;
+            record.policies = view.policies;
+        });
+        recorded.await.map_err(|error| unrecorded(&error).to_error())?;
+        let code = code.expose_secret_str().unwrap_or_default();
+        Ok(Redirect { location: request.back.to(self.issuer(), &[("code", code)]) })
+    }
+}

@@ -1,0 +1,78 @@
+//! Authorization server metadata (RFC 8414 §2). The paths here are the ones the server routes.
+
+use mandate_core::{Issuer, ScopeSet};
+use serde_json::{Value, json};
+
+/// Path of the authorization endpoint, below the issuer.
+pub const AUTHORIZE_PATH: &str = "/authorize";
+/// Path of the token endpoint.
+pub const TOKEN_PATH: &str = "/token";
+/// Path of the introspection endpoint (RFC 7662).
+pub const INTROSPECT_PATH: &str = "/introspect";
+/// Path of the revocation endpoint (RFC 7009).
+pub const REVOKE_PATH: &str = "/revoke";
+/// Path of the JWK Set that verifies access tokens.
+pub const JWKS_PATH: &str = "/jwks.json";
+
+/// The client authentication methods of the token endpoint.
+pub const TOKEN_METHODS: [&str; 4] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "none"];
+/// Those of introspection and revocation: nobody is anonymous there (Z13).
+pub const CONFIDENTIAL_METHODS: [&str; 3] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic"];
+/// The algorithms of client assertions.
+pub const ASSERTION_ALGORITHMS: [&str; 7] = ["ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384"];
+
+/// A URL below the issuer.
+pub fn endpoint(issuer: &Issuer, path: &str) -> String {
+    format!("{}{path}", issuer.as_str().trim_end_matches('/'))
+}
+
+/// The metadata document. `issuer` stands in it byte for byte, whatever host name the request came with.
+pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
+    let at = |path| endpoint(issuer, path);
+    json!({
+        "issuer": issuer,
+        "authorization_endpoint": at(AUTHORIZE_PATH),
+        "token_endpoint": at(TOKEN_PATH),
+        "jwks_uri": at(JWKS_PATH),
+        "introspection_endpoint": at(INTROSPECT_PATH),
+        "revocation_endpoint": at(REVOKE_PATH),
+        "scopes_supported": scopes,
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", crate::exchange::GRANT_TYPE],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": TOKEN_METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
+        "introspection_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "revocation_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "authorization_response_iss_parameter_supported": true,
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::document;
+
+    #[test]
+    fn the_issuer_stands_byte_for_byte_and_only_s256_is_offered() {
+        let issuer = "https://m.example/tenant".parse().unwrap();
+        let document = document(&issuer, &"read:cases".parse().unwrap());
+        assert_eq!(document["issuer"], "https://m.example/tenant");
+        assert_eq!(document["token_endpoint"], "https://m.example/tenant/token");
+        assert_eq!(document["code_challenge_methods_supported"], serde_json::json!(["S256"]), "K16");
+        assert_eq!(document["authorization_response_iss_parameter_supported"], true);
+    }
+
+    #[test]
+    fn z13_introspection_and_revocation_have_no_anonymous_method() {
+        let document = document(&"https://m.example".parse().unwrap(), &"a".parse().unwrap());
+        for endpoint in ["introspection", "revocation"] {
+            let methods = document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().unwrap().clone();
+            assert!(!methods.contains(&"none".into()) && !methods.is_empty());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Where the browser may be sent back to (RFC 9700 §2.1): an exact text comparison, with one exemption.
+
+/// The loopback literals whose port is exempt (RFC 8252 §7.3). `localhost` is not among them: it is a name, and names
+/// can be made to point elsewhere (RFC 8252 §8.3).
+const LOOPBACK: [&str; 2] = ["http://127.0.0.1", "http://[::1]"];
+
+/// Whether a requested redirect URI is one of the registered ones.
+///
+/// Compared as text, never parsed and normalized: what two parsers read differently, a text comparison does not.
+pub fn is_registered(requested: &str, registered: &[String]) -> bool {
+    registered.iter().any(|known| known == requested || same_but_for_port(known, requested))
+}
+
+/// Whether both are the same loopback URI with different ports.
+fn same_but_for_port(known: &str, requested: &str) -> bool {
+    LOOPBACK.iter().any(|host| {
+        let rest_of = |uri: &'_ str| uri.strip_prefix(host).and_then(after_port).map(str::to_owned);
+        rest_of(known).is_some_and(|rest| rest_of(requested).as_ref() == Some(&rest))
+    })
+}
+
+/// What follows an optional, well-formed port; `None` if something else follows the host.
+fn after_port(rest: &str) -> Option<&str> {
+    let Some(port) = rest.strip_prefix(':') else {
+        return rest.starts_with(['/', '?']).then_some(rest).or_else(|| rest.is_empty().then_some(rest));
+    };
+    let digits = port.bytes().take_while(u8::is_ascii_digit).count();
+    let (port, rest) = port.split_at_checked(digits)?;
+    let well_formed = !port.starts_with('0') && port.parse::<u16>().is_ok();
+    (well_formed && (rest.is_empty() || rest.starts_with(['/', '?']))).then_some(rest)
+}
+
+/// The redirect URI with response parameters added to its query.
+pub fn with_parameters(uri: &str, parameters: &[(&str, &str)]) -> String {
+    let mut encoded = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in parameters {
+        encoded.append_pair(name, value);
+    }
+    let separator = if uri.contains('?') { '&' } else { '?' };
+    format!("{uri}{separator}{}", encoded.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_registered, with_parameters};
+
+    fn matches(requested: &str) -> bool {
+        is_registered(
+            requested,
+            &["https://app.example/cb".to_owned(), "http://127.0.0.1:9200/callback".to_owned(), "http://[::1]/cb?x=1".to_owned()],
+        )
+    }
+
+    #[test]
+    fn exact_or_loopback_with_another_port() {
+        for good in [
+            "https://app.example/cb",
+            "http://127.0.0.1:9200/callback",
+            "http://127.0.0.1:1/callback",
+            "http://127.0.0.1/callback",
+            "http://[::1]:65535/cb?x=1",
+        ] {
+            assert!(matches(good), "{good}");
+        }
+    }
+
+    #[test]
+    fn a18_every_redirect_trick_is_refused() {
+        for bad in [
+            "",
+            "https://app.example/cb/",
+            "https://app.example/cb?x=1",
+            "https://app.example/cb#f",
+            "https://app.example/cbx",
+            "https://app.example:443/cb",
+            "https://app.example:8443/cb",
+            "https://app.example@evil.example/cb",
+            "https://app.example.evil.example/cb",
+            "https://APP.example/cb",
+            "https://app.example/%63b",
+            "https://app.example/x/../cb",
+            "javascript:alert(1)",
+            "http://localhost:9200/callback",
+            "http://127.0.0.1:9200/callback/",
+            "http://127.0.0.1:9200/callback?x",
+            "http://127.0.0.1:9200@evil.example/callback",
+            "http://127.0.0.1.evil.example/callback",
+            "http://127.0.0.1:/callback",
+            "http://127.0.0.1:0/callback",
+            "http://127.0.0.1:080/callback",
+            "http://127.0.0.1:99999/callback",
+            "http://127.0.0.2:9200/callback",
+            "https://127.0.0.1:9200/callback",
+            "http://[::1]:9200/callback",
+        ] {
+            assert!(!matches(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_added_to_the_query() {
+        assert_eq!(
+            with_parameters("https://a.example/cb", &[("code", "x y"), ("iss", "https://m")]),
+            "https://a.example/cb?code=x+y&iss=https%3A%2F%2Fm"
+        );
+        assert_eq!(with_parameters("https://a.example/cb?k=v", &[("state", "a&b")]), "https://a.example/cb?k=v&state=a%26b");
+    }
+}

@@ -1,0 +1,149 @@
+//! Why a request is refused: one enum for the engine, by whose fault it is. The `Display` text is private detail, for
+//! records and logs; what the caller is told stands in [`crate::wire`].
+
+use mandate_delegation::RefusalReason;
+use mandate_token::TokenError;
+
+use crate::foreign::FetchError;
+use crate::form::FormError;
+use crate::pkce::PkceError;
+
+/// A refusal of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    // The request's form.
+    /// The form cannot be read.
+    #[error("malformed form: {0}")]
+    Form(#[from] FormError),
+    /// The `Authorization` header is repeated, of another scheme, or not base64 of two form-encoded texts.
+    #[error("malformed Authorization header: {0}")]
+    AuthorizationHeader(&'static str),
+    /// A required parameter is missing.
+    #[error("the parameter {0} is missing")]
+    Missing(&'static str),
+    /// A parameter has no acceptable value.
+    #[error("the parameter {0} is not acceptable")]
+    Unacceptable(&'static str),
+    /// A parameter that belongs to another grant type, or to a parameter that is absent (A4).
+    #[error("the parameter {0} has no place here")]
+    Misplaced(&'static str),
+    /// No such grant type.
+    #[error("unsupported grant type")]
+    GrantType,
+    // The client.
+    /// More than one authentication method (RFC 6749 §2.3).
+    #[error("more than one client authentication method")]
+    ClientMethods,
+    /// Nothing identifies the client.
+    #[error("no client authentication")]
+    ClientMissing,
+    /// A method that is not offered, such as `client_secret_post`.
+    #[error("unsupported client authentication method")]
+    ClientMethodUnsupported,
+    /// No such client, not this method for it, or a wrong secret. Told apart only in records.
+    #[error("client authentication failed: {0}")]
+    ClientFailed(&'static str),
+    /// The client assertion is not acceptable.
+    #[error("client assertion refused: {0}")]
+    ClientAssertion(TokenError),
+    /// The client assertion's `jti` was used before (K12).
+    #[error("client assertion replayed")]
+    ClientAssertionReplayed,
+    /// `client_id` names another client than the credential.
+    #[error("client_id is not the authenticated client")]
+    ClientIdMismatch,
+    /// The client may not use this grant type or endpoint.
+    #[error("this client may not do that: {0}")]
+    ClientNotAllowed(&'static str),
+    // The credentials of an exchange.
+    /// The subject token is not acceptable.
+    #[error("subject token refused: {0}")]
+    Subject(TokenError),
+    /// The subject token is of another type or issuer than `subject_token_type` says, or of an issuer we do not trust.
+    #[error("subject token: {0}")]
+    SubjectProvenance(&'static str),
+    /// The actor token is not acceptable.
+    #[error("actor token refused: {0}")]
+    Actor(TokenError),
+    // The target and scope.
+    /// No `resource`.
+    #[error("no resource")]
+    ResourceMissing,
+    /// Not a URI that could be a resource.
+    #[error("malformed resource")]
+    ResourceMalformed,
+    /// More than one `resource`.
+    #[error("more than one resource")]
+    ResourceRepeated,
+    /// An `audience` that is not the resource.
+    #[error("audience differs from resource")]
+    AudienceDiffers,
+    /// A registered resource is required.
+    #[error("unknown resource")]
+    ResourceUnknown,
+    /// Not the resource that the code was issued for.
+    #[error("another resource than authorized")]
+    ResourceNotAuthorized,
+    /// Not a list of scope tokens.
+    #[error("malformed scope")]
+    ScopeMalformed,
+    /// A scope that the resource does not have.
+    #[error("unknown scope")]
+    ScopeUnknown,
+    // Authorization requests and codes.
+    /// PKCE is missing or fails.
+    #[error("PKCE: {0}")]
+    Pkce(#[from] PkceError),
+    /// Not a registered redirect URI.
+    #[error("redirect_uri is not registered")]
+    Redirect,
+    /// Another `response_type` than `code`.
+    #[error("unsupported response type")]
+    ResponseType,
+    /// `request` or `request_uri`.
+    #[error("request objects are not supported: {0}")]
+    RequestObject(&'static str),
+    /// The person refused.
+    #[error("the person refused")]
+    Declined,
+    /// No such code, or expired.
+    #[error("unknown or expired code")]
+    CodeUnknown,
+    /// The code was redeemed before; what came of it is cut (A16).
+    #[error("code used twice")]
+    CodeReused,
+    /// The code belongs to another client.
+    #[error("another client's code")]
+    CodeOtherClient,
+    /// `redirect_uri` is not that of the authorization request.
+    #[error("redirect_uri differs from the authorization request")]
+    CodeRedirect,
+    // Login.
+    /// Wrong name or password.
+    #[error("login failed: {0}")]
+    LoginFailed(&'static str),
+    /// Too many attempts.
+    #[error("too many login attempts")]
+    LoginPaused,
+    // Revocation.
+    /// The token was issued to another client.
+    #[error("another client's token")]
+    NotYourToken,
+    // The decision.
+    /// A token exchange was decided against.
+    #[error("refused: {0}")]
+    Exchange(RefusalReason),
+    /// A person's own token was decided against.
+    #[error("refused: {0}")]
+    Authorization(RefusalReason),
+    // Ourselves.
+    /// The record of the outcome could not be written, so there is no outcome.
+    #[error("the audit log is not available")]
+    AuditUnavailable,
+    /// The keys of a trusted issuer could not be had.
+    #[error("keys of a trusted issuer: {0}")]
+    IssuerUnavailable(#[from] FetchError),
+    /// The store or the signer failed.
+    #[error("internal: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,144 @@
+//! The token endpoint (RFC 6749 §3.2): which grant type, and the answer.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_audit::{AppendError, Kind};
+use mandate_authority::AccessTokenString;
+use mandate_core::ScopeSet;
+use mandate_delegation::{Mandate, MandateView};
+use mandate_store::Effect;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Engine, Request};
+use crate::form::Form;
+use crate::refusal::Refusal;
+use crate::trail::{Trail, unrecorded};
+use crate::wire::OAuthError;
+use crate::{code, exchange};
+
+/// The `issued_token_type` of an exchange (RFC 8693 §3).
+pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// A token that was issued (RFC 6749 §5.1, RFC 8693 §2.2.1). To be sent with `Cache-Control: no-store`.
+#[derive(Debug)]
+pub struct TokenResponse {
+    token: AccessTokenString,
+    exchanged: bool,
+    expires_in: u64,
+    scopes: ScopeSet,
+}
+
+impl TokenResponse {
+    /// The access token.
+    pub fn access_token(&self) -> &AccessTokenString {
+        &self.token
+    }
+
+    /// Its scopes.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
+    /// Its lifetime in seconds.
+    pub fn expires_in(&self) -> u64 {
+        self.expires_in
+    }
+
+    /// The response body. `scope` is always named: an exchange may give less than was asked.
+    pub fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            access_token: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            issued_token_type: Option<&'static str>,
+            token_type: &'static str,
+            expires_in: u64,
+            scope: String,
+        }
+        let body = Body {
+            access_token: self.token.expose_token(),
+            issued_token_type: self.exchanged.then_some(ACCESS_TOKEN),
+            token_type: "Bearer",
+            expires_in: self.expires_in,
+            scope: self.scopes.to_string(),
+        };
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
+impl Engine {
+    /// Answers a request to the token endpoint. The outcome is durable in the audit log when this returns.
+    pub async fn token(&self, request: Request<'_>) -> Result<TokenResponse, OAuthError> {
+        let now = self.now();
+        let form = match request.form() {
+            Ok(form) => form,
+            Err(refusal) => return Err(self.refuse(Trail::new(Kind::Token, now), refusal).await),
+        };
+        match form.get("grant_type") {
+            Some(exchange::GRANT_TYPE) => self.exchange(&request, &form, now).await,
+            Some(code::GRANT_TYPE) => self.redeem(&request, &form, now).await,
+            other => {
+                let mut trail = Trail::new(Kind::Token, now);
+                trail.asks(&form, None);
+                let refusal = if other.is_some() { Refusal::GrantType } else { Refusal::Missing("grant_type") };
+                Err(self.refuse(trail, refusal).await)
+            }
+        }
+    }
+
+    /// The last steps of every grant: record, then mint. There is no token whose record is not durable.
+    pub(crate) async fn conclude(&self, trail: Trail, mandate: Mandate, effects: Vec<Effect>) -> Result<TokenResponse, (Trail, Refusal)> {
+        let view = mandate.view();
+        let exchanged = trail.kind == Kind::Exchange;
+        let again = Trail::new(trail.kind, trail.now);
+        let (asked, note) = (trail.asked.clone(), trail.note.clone());
+        let (expires_in, scopes) = (view.expires.secs().saturating_sub(view.issued.secs()), view.scopes.clone());
+        let receipt = match self.record_mandate(trail, view, effects).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                let trail = Trail { asked, note, ..refused_after_all(again, view) };
+                return Err((trail, effect_refusal(&error)));
+            }
+        };
+        if let Some((grant, Some(_))) = &view.grant {
+            self.live.count_use(grant);
+        }
+        match self.authority.mint(mandate, receipt) {
+            Ok(token) => Ok(TokenResponse { token, exchanged, expires_in, scopes }),
+            Err(error) => Err((again, Refusal::Internal(error.to_string()))),
+        }
+    }
+}
+
+fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
+    Trail {
+        client: Some(view.client.as_str().to_owned()),
+        sub: Some(view.subject.clone()),
+        act: view.chain.clone(),
+        aud: Some(view.resource.clone()),
+        policies: view.policies.clone(),
+        ..trail
+    }
+}
+
+/// What it means that the record of a mandate was not written.
+fn effect_refusal(error: &AppendError) -> Refusal {
+    let known = code::effect_refusal(error).or_else(|| exchange::effect_refusal(error));
+    known.unwrap_or_else(|| unrecorded(error))
+}
+
+/// The `sub` that a JWT claims, unverified: for records of refusals, never for decisions.
+pub(crate) fn claimed_subject(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claimed {
+        sub: String,
+    }
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claimed: Claimed = serde_json::from_slice(&payload).ok()?;
+    Some(claimed.sub)
+}
+
+/// Reads `scope` (RFC 6749 §3.3).
+pub(crate) fn scopes(form: &Form<'_>) -> Result<Option<ScopeSet>, Refusal> {
+    form.get("scope").map(|text| text.parse().map_err(|_| Refusal::ScopeMalformed)).transpose()
+}

@@ -1,0 +1,108 @@
+//! The record of a request: what becomes known on its way, and the outcome, written before anybody hears of it.
+
+use mandate_audit::{AppendError, Asked, Kind, Outcome, Receipt, Record};
+use mandate_core::{ActorChain, Person, RecordId, Timestamp};
+use mandate_delegation::MandateView;
+use mandate_store::Effect;
+
+use crate::engine::Engine;
+use crate::form::Form;
+use crate::refusal::Refusal;
+use crate::wire::OAuthError;
+
+/// What is known of a request so far. Only verified facts stand in `sub`, `act`, `aud` and `client`; what was merely
+/// asked for stands in `asked` (K13).
+pub(crate) struct Trail {
+    pub(crate) kind: Kind,
+    pub(crate) now: Timestamp,
+    pub(crate) client: Option<String>,
+    pub(crate) sub: Option<Person>,
+    pub(crate) act: ActorChain,
+    pub(crate) aud: Option<String>,
+    pub(crate) asked: Asked,
+    pub(crate) policies: Vec<String>,
+    /// A private note that goes before the refusal's own text.
+    pub(crate) note: Option<String>,
+}
+
+impl Trail {
+    pub(crate) fn new(kind: Kind, now: Timestamp) -> Self {
+        Self {
+            kind,
+            now,
+            client: None,
+            sub: None,
+            act: ActorChain::empty(),
+            aud: None,
+            asked: Asked::default(),
+            policies: Vec::new(),
+            note: None,
+        }
+    }
+
+    /// Notes what a form asks for. `actor`: who the actor token claims to be, unverified.
+    pub(crate) fn asks(&mut self, form: &Form<'_>, actor: Option<&str>) {
+        self.asked = Asked::new(form.get("resource"), form.get("scope"), actor);
+    }
+
+    /// The record of something other than a mandate that was permitted.
+    pub(crate) fn permitted(self, engine: &Engine, fill: impl FnOnce(&mut Record)) -> Record {
+        let mut record = self.record(engine, Outcome::Permitted, "ok", None);
+        fill(&mut record);
+        record
+    }
+
+    fn record(self, engine: &Engine, outcome: Outcome, reason: &str, detail: Option<String>) -> Record {
+        let id = RecordId::generate(self.now, engine.entropy.as_ref());
+        let mut record = Record::new(id, self.now, self.kind, outcome, reason);
+        record.detail = detail;
+        record.sub = self.sub;
+        record.act = self.act;
+        record.aud = self.aud;
+        record.client = self.client;
+        record.asked = self.asked;
+        record.policies = self.policies;
+        record
+    }
+}
+
+impl Engine {
+    /// Records a refusal, then says what the caller is told.
+    pub(crate) async fn refuse(&self, trail: Trail, refusal: Refusal) -> OAuthError {
+        let detail = match &trail.note {
+            Some(note) => format!("{note}: {refusal}"),
+            None => refusal.to_string(),
+        };
+        let record = trail.record(self, Outcome::Refused, refusal.code(), Some(detail));
+        match self.log.append(record, Vec::new()).await {
+            Ok(_) => refusal.to_error(),
+            Err(error) => unrecorded(&error).to_error(),
+        }
+    }
+
+    /// Records a mandate with its effects. The receipt is what the authority asks for before it signs.
+    pub(crate) async fn record_mandate(&self, trail: Trail, view: &MandateView, effects: Vec<Effect>) -> Result<Receipt, AppendError> {
+        let record = view.record(RecordId::generate(trail.now, self.entropy.as_ref()), trail.kind, trail.asked);
+        self.log.append(record, effects).await
+    }
+
+    /// Records something other than a mandate that was permitted, with its effects.
+    pub(crate) async fn record_permitted(
+        &self,
+        trail: Trail,
+        effects: Vec<Effect>,
+        fill: impl FnOnce(&mut Record),
+    ) -> Result<Receipt, AppendError> {
+        let record = trail.permitted(self, fill);
+        self.log.append(record, effects).await
+    }
+}
+
+/// What an error of the log means when no effect could have refused.
+pub(crate) fn unrecorded(error: &AppendError) -> Refusal {
+    tracing::error!(%error, "an outcome could not be recorded and is refused");
+    match error {
+        AppendError::Unavailable(_) => Refusal::AuditUnavailable,
+        AppendError::EffectRefused(_) | AppendError::Invalid(_) => Refusal::Internal(error.to_string()),
+    }
+}

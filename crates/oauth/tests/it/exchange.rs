@@ -1,0 +1,420 @@
+//! One exchange: a person's token, an agent, one resource.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::registry::{Entry, Kind};
+use mandate_core::{CutTarget, Timestamp};
+use mandate_testkit::clock::START;
+use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
+use mandate_testkit::world::{ACCESS_TOKEN, JWT, World, exposed, payload, with, without};
+
+use crate::{refused, shown};
+
+#[tokio::test]
+async fn the_story_riley_by_the_support_agent_for_the_crm() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let form = world.agent_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases write:case_comments");
+    let response = world.token(&form, None).await.unwrap();
+
+    let body: serde_json::Value = serde_json::from_str(&response.to_json()).unwrap();
+    assert_eq!(body["issued_token_type"], ACCESS_TOKEN);
+    assert_eq!(body["token_type"], "Bearer");
+    assert_eq!(body["expires_in"], 300);
+    assert_eq!(body["scope"], "read:cases write:case_comments");
+    assert!(body.get("refresh_token").is_none());
+
+    let claims = payload(body["access_token"].as_str().unwrap());
+    assert_eq!(claims["iss"], ISSUER);
+    assert_eq!(claims["sub"], "riley");
+    assert_eq!(claims["aud"], CRM);
+    assert_eq!(claims["client_id"], story::spiffe_id("support-agent"));
+    assert_eq!(claims["scope"], "read:cases write:case_comments");
+    let act = serde_json::json!({"sub": story::spiffe_id("support-agent"), "iss": ISSUER, "sub_profile": "ai_agent"});
+    assert_eq!(claims["act"], act);
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 300);
+    assert_eq!(claims["auth_time"], START.secs());
+}
+
+#[tokio::test]
+async fn a_confidential_app_may_present_the_agents_it_is_registered_for() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let app = world.desk_app();
+    let form = world.app_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases");
+    let claims = payload(&exposed(world.token(&form, Some(&app)).await.unwrap()));
+    assert_eq!(claims["client_id"], "desk-app");
+    assert_eq!(claims["act"]["sub"], story::spiffe_id("support-agent"));
+
+    let form = world.app_exchange(&world.svid("research-agent").await, &subject, CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, Some(&app)).await), "400 unauthorized_client client_may_not_present");
+    let form = world.app_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases");
+    assert_eq!(refused(world.token(&with(form, "client_id", "support-app"), None).await), "400 unauthorized_client client_not_allowed");
+}
+
+#[tokio::test]
+async fn a1_leaving_out_the_actor_never_yields_a_token_without_one() {
+    let world = World::story();
+    let app = world.desk_app();
+    let bare = world.person_token("riley", None, None).await;
+    let delegated = world.mandate().await;
+    for subject in [bare, delegated] {
+        let form = world.app_exchange("x", &subject, CRM, "read:cases");
+        let form = without(without(form, "actor_token"), "actor_token_type");
+        assert_eq!(refused(world.token(&form, Some(&app)).await), "400 invalid_request actor_required");
+    }
+}
+
+#[tokio::test]
+async fn a4_actor_parameters_stand_together_or_not_at_all() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let (app, svid) = (world.desk_app(), world.svid("support-agent").await);
+    let form = world.app_exchange(&svid, &subject, CRM, "read:cases");
+    let token = async |form| refused(world.token(&form, Some(&app)).await);
+    assert_eq!(token(without(form.clone(), "actor_token_type")).await, "400 invalid_request parameter_missing");
+    assert_eq!(token(without(form.clone(), "actor_token")).await, "400 invalid_request parameter_misplaced");
+    assert_eq!(token(with(form, "actor_token_type", ACCESS_TOKEN)).await, "400 invalid_request parameter_unacceptable");
+}
+
+#[tokio::test]
+async fn a5_an_actor_token_that_carries_act_is_refused() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let app = world.desk_app();
+    let with_act = world.mandate().await;
+    let form = world.app_exchange(&with_act, &subject, CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, Some(&app)).await), "400 invalid_request actor_token_refused");
+
+    // A JWT-SVID with an `act` of the caller's making cannot be signed by anybody but the authority.
+    let svid = world.svid("support-agent").await;
+    let mut claims = payload(&svid);
+    claims["act"] = serde_json::json!({"sub": story::spiffe_id("research-agent"), "iss": ISSUER});
+    let parts: Vec<&str> = svid.split('.').collect();
+    let edited = format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(claims.to_string()), parts[2]);
+    let form = world.app_exchange(&edited, &subject, CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, Some(&app)).await), "400 invalid_request actor_token_refused");
+}
+
+#[tokio::test]
+async fn a9_z5_no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let assertion = world.assertion(&world.assertion_claims());
+    let refuse = async |form| refused(world.token(&form, None).await);
+    for token in [svid.as_str(), &assertion, "not.a.jwt", "opaque"] {
+        let form = world.agent_exchange(&svid, token, CRM, "read:cases");
+        assert_eq!(refuse(form).await, "400 invalid_request subject_token_refused", "{token}");
+    }
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    assert_eq!(refuse(with(form.clone(), "subject_token_type", JWT)).await, "400 invalid_request subject_token_provenance");
+    for kind in ["id_token", "refresh_token", "saml2", "bogus"] {
+        let form = with(form.clone(), "subject_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"));
+        assert_eq!(refuse(form).await, "400 invalid_request parameter_unacceptable");
+    }
+    let app = world.desk_app();
+    for actor in [subject.as_str(), &assertion] {
+        let form = world.app_exchange(actor, &subject, CRM, "read:cases");
+        assert_eq!(refused(world.token(&form, Some(&app)).await), "400 invalid_request actor_token_refused");
+    }
+}
+
+#[tokio::test]
+async fn a11_a_token_for_another_service_is_not_this_presenters_to_exchange() {
+    let world = World::story();
+    let svid = world.svid("support-agent").await;
+    for (agent, aud) in [("support-agent", CRM), ("support-agent", RESEARCH), ("archive-agent", RESEARCH)] {
+        let subject = world.person_token("riley", Some(aud), None).await;
+        let form = world.agent_exchange(&world.svid(agent).await, &subject, CRM, "read:cases");
+        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_not_for_presenter", "{agent} {aud}");
+    }
+    // Issued to an agent, a token is that agent's own; another agent cannot go on with it.
+    let form = world.agent_exchange(&world.svid("research-agent").await, &world.mandate().await, CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_not_for_presenter");
+    let own = world.agent_exchange(&svid, &world.mandate().await, CRM, "read:cases");
+    assert!(world.token(&own, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a12_k6_z5_one_known_resource_written_as_registered() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    for (resource, why) in [
+        ("https://crm.acme.example/", "resource_unknown"),
+        ("https://crm.acme.example/cases", "resource_unknown"),
+        ("https://unknown.acme.example", "resource_unknown"),
+        ("https://crm.acme.example#x", "resource_malformed"),
+        ("https://u@crm.acme.example", "resource_malformed"),
+        ("https://CRM.acme.example", "resource_malformed"),
+        ("https://crm.acme.example/%2e", "resource_malformed"),
+        ("crm", "resource_malformed"),
+    ] {
+        let answer = world.token(&with(form.clone(), "resource", resource), None).await;
+        assert_eq!(refused(answer), format!("400 invalid_target {why}"), "{resource}");
+    }
+    let mut two = form.clone();
+    two.push(("resource".to_owned(), RESEARCH.to_owned()));
+    assert_eq!(refused(world.token(&two, None).await), "400 invalid_target resource_repeated");
+    assert_eq!(refused(world.token(&with(form.clone(), "audience", RESEARCH), None).await), "400 invalid_target audience_differs");
+    assert_eq!(refused(world.token(&without(form, "resource"), None).await), "400 invalid_target resource_missing");
+}
+
+#[tokio::test]
+async fn k3_delegating_opens_nothing_of_our_own() {
+    let admin = story::resource("mandate", ISSUER, "mandate:admin");
+    let world = World::with_entries(vec![Entry::Resource(admin)]);
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, ISSUER, "mandate:admin");
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_target resource_not_delegable");
+}
+
+#[tokio::test]
+async fn a13_scope_never_grows() {
+    let world = World::story();
+    let svid = world.svid("support-agent").await;
+    let narrow = world.person_token("riley", None, Some("read:cases")).await;
+    let all = world.person_token("riley", None, None).await;
+    for (subject, scope, why) in [
+        (&narrow, "read:cases write:case_comments", "scope_exceeds_subject"),
+        (&all, "send:mail", "scope_exceeds_subject"),
+        (&all, "write:opportunities", "scope_beyond_ceiling"),
+        (&all, "read:nothing", "scope_unknown"),
+    ] {
+        let answer = world.token(&world.agent_exchange(&svid, subject, CRM, scope), None).await;
+        assert_eq!(refused(answer), format!("400 invalid_scope {why}"), "{scope}");
+    }
+    // What is permitted in part is given in part, and said.
+    let form = world.agent_exchange(&svid, &all, CRM, "read:cases write:opportunities");
+    assert_eq!(world.token(&form, None).await.unwrap().scopes().to_string(), "read:cases");
+    let form = without(world.agent_exchange(&svid, &narrow, CRM, "x"), "scope");
+    assert_eq!(world.token(&form, None).await.unwrap().scopes().to_string(), "read:cases");
+}
+
+#[tokio::test]
+async fn z2_without_a_grant_of_the_person_no_agent_acts_for_them() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let agent = story::agent("other-agent", vec![story::permission("crm", "read:cases")]);
+    world.apply(Entry::Agent(agent)).await;
+    let form = world.agent_exchange(&world.svid("other-agent").await, &subject, CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request no_grant");
+}
+
+#[tokio::test]
+async fn z3_nothing_configured_is_nothing() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    world.apply(Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))).await;
+    let form = world.agent_exchange(&world.svid("idle-agent").await, &subject, CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_scope scope_beyond_ceiling");
+    let form = world.agent_exchange(&world.svid_for("spiffe://acme.example/agent/nobody", &[ISSUER]).await, &subject, CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request actor_unknown");
+}
+
+#[tokio::test]
+async fn k1_an_actor_token_is_never_ignored_whoever_the_client_is() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let (svid, other) = (world.svid("support-agent").await, world.svid("research-agent").await);
+    let form = with(world.agent_exchange(&svid, &subject, CRM, "read:cases"), "actor_token_type", JWT);
+    for garbage in ["not.a.jwt", "x", &subject] {
+        let answer = world.token(&with(form.clone(), "actor_token", garbage), None).await;
+        assert_eq!(refused(answer), "400 invalid_request actor_token_refused");
+    }
+    assert_eq!(refused(world.token(&with(form.clone(), "actor_token", &other), None).await), "400 invalid_request actor_not_client");
+    assert!(world.token(&with(form.clone(), "actor_token", &svid), None).await.is_ok());
+    let fresh = world.svid("support-agent").await;
+    assert!(world.token(&with(form, "actor_token", &fresh), None).await.is_ok(), "another JWT-SVID of the same agent");
+}
+
+#[tokio::test]
+async fn a20_an_svid_for_anybody_else_as_well_is_refused() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let id = story::spiffe_id("support-agent");
+    let slash = format!("{ISSUER}/");
+    let endpoint = format!("{ISSUER}/token");
+    for audiences in [&[ISSUER, CRM][..], &[CRM], &[&slash], &[&endpoint], &["https://mandate.acme.exampl"]] {
+        let svid = world.svid_for(&id, audiences).await;
+        let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+        assert_eq!(refused(world.token(&form, None).await), "401 invalid_client client_assertion_refused", "{audiences:?}");
+        let form = world.app_exchange(&svid, &subject, CRM, "read:cases");
+        assert_eq!(refused(world.token(&form, Some(&world.desk_app())).await), "400 invalid_request actor_token_refused");
+    }
+}
+
+#[tokio::test]
+async fn a21_a_changed_algorithm_or_signature_is_refused_everywhere() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let forged = |token: &str, header: &str, signature: &str| {
+        let parts: Vec<&str> = token.split('.').collect();
+        format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(header), parts[1])
+    };
+    let zeros = URL_SAFE_NO_PAD.encode([0u8; 64]);
+    for (header, signature) in [
+        (r#"{"alg":"none","typ":"at+jwt"}"#, ""),
+        (r#"{"alg":"HS256","typ":"at+jwt","kid":"x"}"#, zeros.as_str()),
+        (r#"{"alg":"ES256","typ":"at+jwt","kid":"x","crit":["b64"],"b64":false}"#, &zeros),
+        (r#"{"alg":"ES256","typ":"at+jwt","jwk":{}}"#, &zeros),
+    ] {
+        let form = world.agent_exchange(&svid, &forged(&subject, header, signature), CRM, "read:cases");
+        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_token_refused", "{header}");
+        let header = header.replace("at+jwt", "JWT");
+        let form = world.agent_exchange(&forged(&svid, &header, signature), &subject, CRM, "read:cases");
+        assert_eq!(refused(world.token(&form, None).await), "401 invalid_client client_assertion_refused", "{header}");
+    }
+    let cut = subject.rsplit_once('.').unwrap().0;
+    let form = world.agent_exchange(&svid, &format!("{cut}.{zeros}"), CRM, "read:cases");
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_token_refused");
+}
+
+#[tokio::test]
+async fn k11_expiry_never_grows() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let end = payload(&subject)["exp"].as_u64().unwrap();
+    world.clock.set(Timestamp::from_secs(end - 20));
+    let svid = world.svid("support-agent").await;
+    let first = exposed(world.token(&world.agent_exchange(&svid, &subject, CRM, "read:cases"), None).await.unwrap());
+    assert_eq!(payload(&first)["exp"], end);
+    world.clock.advance(Duration::from_secs(10));
+    let again = exposed(world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await.unwrap());
+    assert_eq!(payload(&again)["exp"], end);
+    world.clock.advance(Duration::from_secs(10));
+    let answer = world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await;
+    assert_eq!(refused(answer), "400 invalid_request subject_token_refused");
+}
+
+#[tokio::test]
+async fn z7_state_is_checked_at_each_exchange_at_once() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    assert!(world.token(&form, None).await.is_ok());
+    for state in [
+        mandate_core::registry::AgentState::Suspended,
+        mandate_core::registry::AgentState::Contained,
+        mandate_core::registry::AgentState::Retired,
+    ] {
+        let set = |entry: &mut Entry| {
+            if let Entry::Agent(agent) = entry {
+                agent.state = state
+            }
+        };
+        world.change(Kind::Agent, "support-agent", set).await;
+        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request agent_not_active");
+    }
+    let disable = |entry: &mut Entry| {
+        if let Entry::Person(person) = entry {
+            person.disabled = true
+        }
+    };
+    world.change(Kind::Person, "riley", disable).await;
+    assert!(refused(world.token(&form, None).await).starts_with("400 invalid_request"));
+}
+
+#[tokio::test]
+async fn a_grant_ends_in_time_in_count_and_by_revocation() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    let limit = |entry: &mut Entry| {
+        if let Entry::Grant(grant) = entry {
+            grant.max_uses = Some(2)
+        }
+    };
+    world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
+    assert!(world.token(&form, None).await.is_ok());
+    assert!(world.token(&form, None).await.is_ok());
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
+
+    let end = mandate_core::Clock::now(&*world.clock).plus(Duration::from_secs(60));
+    let expire = |entry: &mut Entry| {
+        if let Entry::Grant(grant) = entry {
+            (grant.max_uses, grant.expires) = (None, Some(end));
+        }
+    };
+    world.change(Kind::Grant, "riley-support-agent-crm", expire).await;
+    assert_eq!(world.token(&form, None).await.unwrap().expires_in(), 60, "not past the grant");
+    world.clock.set(end);
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_expired");
+    let revoke = |entry: &mut Entry| {
+        if let Entry::Grant(grant) = entry {
+            grant.revoked = true
+        }
+    };
+    world.change(Kind::Grant, "riley-support-agent-crm", revoke).await;
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_revoked");
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_grant_is_given_once_however_many_ask() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let limit = |entry: &mut Entry| {
+        if let Entry::Grant(grant) = entry {
+            grant.max_uses = Some(1)
+        }
+    };
+    world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    world.faults.hold();
+    let release = async {
+        tokio::task::yield_now().await;
+        world.faults.release();
+    };
+    let (a, b, c, ()) = tokio::join!(world.token(&form, None), world.token(&form, None), world.token(&form, None), release);
+    let answers = [a, b, c];
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert_eq!(shown(error), "400 invalid_request grant_exhausted");
+    }
+}
+
+#[tokio::test]
+async fn both_must_be_permitted_and_a_policy_only_takes_away() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    world.forbid("widen", r#"permit (principal, action, resource);"#).await;
+    let wide = with(form.clone(), "scope", "write:opportunities");
+    assert_eq!(refused(world.token(&wide, None).await), "400 invalid_scope scope_beyond_ceiling");
+    world.forbid("no-agents", r#"forbid (principal is Agent, action, resource);"#).await;
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request policy_denies_agent");
+    let record = world.last_record();
+    assert!(record.policies.iter().any(|policy| policy.contains("no-agents")), "{:?}", record.policies);
+}
+
+#[tokio::test]
+async fn what_was_revoked_is_not_exchanged() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    let jti = payload(&subject)["jti"].as_str().unwrap().to_owned();
+    world.cut(CutTarget::Token(jti.parse().unwrap()));
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_revoked");
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_before_anything_else() {
+    let world = World::story();
+    let ask = |body: Vec<u8>, content_type: &'static str| {
+        let world = &world;
+        async move {
+            let request = mandate_oauth::Request { content_type: Some(content_type), authorization: &[], body: &body };
+            refused(world.engine.token(request).await)
+        }
+    };
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(ask(b"grant_type=%ff".to_vec(), form).await, "400 invalid_request malformed_form");
+    assert_eq!(ask(b"grant_type=a&grant_type=b".to_vec(), form).await, "400 invalid_request malformed_form");
+    assert_eq!(ask(vec![b'a'; 70_000], form).await, "400 invalid_request malformed_form");
+    assert_eq!(ask(b"{}".to_vec(), "application/json").await, "400 invalid_request malformed_form");
+    assert_eq!(ask(Vec::new(), form).await, "400 invalid_request parameter_missing");
+    assert_eq!(ask(b"grant_type=password".to_vec(), form).await, "400 unsupported_grant_type grant_type_unsupported");
+    assert_eq!(ask(b"grant_type=client_credentials".to_vec(), form).await, "400 unsupported_grant_type grant_type_unsupported");
+}

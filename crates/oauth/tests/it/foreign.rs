@@ -1,0 +1,273 @@
+//! Tokens of a trusted foreign issuer, over real HTTP.
+
+use std::time::Duration;
+
+use mandate_core::registry::{Entry, SubjectScope};
+use mandate_core::{Clock as _, Person};
+use mandate_testkit::hostile_issuer::HostileIssuer;
+use mandate_testkit::story::{self, CRM, ISSUER};
+use mandate_testkit::world::{JWT, Pairs, World, exposed, payload, with};
+use mandate_token::Signer as _;
+use mandate_token::access_token::{Claims, MayAct};
+use serde_json::{Value, json};
+
+use crate::refused;
+
+struct Abroad {
+    world: World,
+    idp: HostileIssuer,
+    svid: String,
+}
+
+impl Abroad {
+    async fn new(scope: SubjectScope) -> Self {
+        let idp = HostileIssuer::start();
+        let mut dana = story::person("dana", vec![story::permission("crm", "read:cases write:case_comments")]);
+        dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
+        let world = World::with_entries(vec![
+            Entry::Issuer(story::trusted_issuer(idp.issuer(), scope)),
+            Entry::Person(dana),
+            Entry::Grant(story::grant("dana", "support-agent", "crm", "read:cases write:case_comments")),
+        ]);
+        let svid = world.svid("support-agent").await;
+        Self { world, idp, svid }
+    }
+
+    fn claims(&self) -> Claims {
+        let mut claims = self.idp.claims(ISSUER, "read:cases", self.world.clock.now());
+        claims.subject.sub = "user-7".to_owned();
+        claims.client_id = "portal".parse().unwrap();
+        claims.chain = mandate_core::ActorChain::empty();
+        claims.lineage = mandate_core::Lineage::default();
+        claims
+    }
+
+    fn form(&self, token: &str) -> Pairs {
+        with(self.world.agent_exchange(&self.svid, token, CRM, "read:cases"), "subject_token_type", JWT)
+    }
+
+    async fn ask(&self, token: &str) -> String {
+        match self.world.token(&self.form(token), None).await {
+            Ok(_) => "ok".to_owned(),
+            refusal => refused(refusal),
+        }
+    }
+
+    /// Signs a changed copy of proper claims.
+    fn raw(&self, change: impl FnOnce(&mut Value)) -> String {
+        let mut claims = payload(&self.idp.sign(&self.claims()));
+        change(&mut claims);
+        let key = self.idp.key();
+        let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id()});
+        key.sign_raw(&header.to_string(), &claims.to_string())
+    }
+}
+
+#[tokio::test]
+async fn a_person_of_another_issuer_keeps_their_name_and_issuer() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let token = abroad.idp.sign(&abroad.claims());
+    let claims = payload(&exposed(abroad.world.token(&abroad.form(&token), None).await.unwrap()));
+    assert_eq!(claims["sub"], "user-7");
+    assert_eq!(claims["sub_iss"], abroad.idp.issuer().as_str());
+    assert_eq!(claims["iss"], ISSUER);
+    for _ in 0..5 {
+        assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+    }
+    assert_eq!(abroad.idp.jwks_served(), 1, "keys are cached");
+}
+
+#[tokio::test]
+async fn a13_its_scopes_bound_the_result_unless_it_only_says_who() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let form = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "scope", "write:case_comments");
+    assert_eq!(refused(abroad.world.token(&form, None).await), "400 invalid_scope scope_exceeds_subject");
+    let abroad = Abroad::new(SubjectScope::IdentityOnly).await;
+    let form = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "scope", "write:case_comments");
+    assert!(abroad.world.token(&form, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a9_a20_a21_what_is_no_access_token_for_us_is_refused() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let refused_token = "400 invalid_request subject_token_refused";
+    assert_eq!(abroad.ask(&abroad.raw(|_| ())).await, "ok");
+    assert_eq!(
+        abroad.ask(&abroad.raw(|c| c["aud"] = json!("https://crm.acme.example"))).await,
+        "400 invalid_request subject_not_for_presenter"
+    );
+    assert_eq!(
+        abroad.ask(&abroad.raw(|c| c["aud"] = json!(format!("{ISSUER}.evil.example")))).await,
+        "400 invalid_request subject_not_for_presenter"
+    );
+    for claim in ["exp", "iat", "jti", "sub", "client_id", "aud"] {
+        assert_eq!(abroad.ask(&abroad.raw(|c| drop(c.as_object_mut().unwrap().remove(claim)))).await, refused_token, "{claim}");
+    }
+    let key = abroad.idp.key();
+    let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
+    for header in [
+        json!({"alg": "ES256", "typ": "JWT", "kid": key.key_id()}),
+        json!({"alg": "none", "typ": "at+jwt"}),
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": key.key_id()}),
+        json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id(), "crit": ["x"], "x": 1}),
+    ] {
+        assert_eq!(abroad.ask(&key.sign_raw(&header.to_string(), &claims)).await, refused_token, "{header}");
+    }
+    let ours = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
+    assert_eq!(refused(abroad.world.token(&ours, None).await), refused_token, "labelled as ours");
+}
+
+#[tokio::test]
+async fn an_unknown_person_or_issuer_is_nobody() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    assert_eq!(
+        abroad.ask(&abroad.raw(|c| c["sub"] = json!("riley"))).await,
+        "400 invalid_request person_unknown",
+        "riley is ours, not theirs"
+    );
+    let stranger = HostileIssuer::start();
+    let token = stranger.token(ISSUER, "read:cases", abroad.world.clock.now());
+    assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_token_provenance");
+    assert_eq!(stranger.jwks_served(), 0, "nobody is asked for keys because a token says so");
+}
+
+#[tokio::test]
+async fn k2_a8_may_act_names_who_and_everybody_else_is_refused() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let with_may_act = |sub: &str, iss: Option<&str>| {
+        let mut claims = abroad.claims();
+        claims.may_act = Some(MayAct { sub: sub.to_owned(), iss: iss.map(|iss| iss.parse().unwrap()) });
+        abroad.idp.sign(&claims)
+    };
+    let agent = story::spiffe_id("support-agent");
+    assert_eq!(abroad.ask(&with_may_act(&agent, Some(ISSUER))).await, "ok");
+    let mismatch = "400 invalid_request may_act_mismatch";
+    assert_eq!(abroad.ask(&with_may_act(&story::spiffe_id("research-agent"), Some(ISSUER))).await, mismatch, "K2: though it is in aud");
+    assert_eq!(abroad.ask(&with_may_act(&agent, Some("https://other.example"))).await, mismatch, "A8: same sub, another iss");
+    assert_eq!(abroad.ask(&with_may_act(&agent, None)).await, mismatch, "A8: without iss it is the issuer's namespace");
+    assert_eq!(abroad.ask(&with_may_act(&format!("{agent}/x"), Some(ISSUER))).await, mismatch);
+}
+
+#[tokio::test]
+async fn a7_a_depth_bomb_is_refused_by_the_parser() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    for depth in [17, 200] {
+        let mut act = json!({"sub": "x0", "iss": "https://login.example"});
+        for n in 1..depth {
+            act = json!({"sub": format!("x{n}"), "iss": "https://login.example", "act": act});
+        }
+        assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = act)).await, "400 invalid_request subject_token_refused", "{depth}");
+    }
+    let actor = |n: u32| json!({"sub": format!("x{n}"), "iss": "https://login.example"});
+    let mut four = actor(0);
+    for n in 1..4 {
+        let inner = four;
+        four = actor(n);
+        four["act"] = inner;
+    }
+    assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = four)).await, "400 invalid_request chain_too_deep");
+}
+
+#[tokio::test]
+async fn z8_a_key_bound_token_is_not_turned_into_a_bearer_token() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let token = abroad.raw(|c| c["cnf"] = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}));
+    assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_key_not_proven");
+}
+
+#[tokio::test]
+async fn a22_a_rotated_out_key_is_dead_and_the_new_one_is_found() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let old = abroad.idp.sign(&abroad.claims());
+    assert_eq!(abroad.ask(&old).await, "ok");
+    abroad.idp.rotate();
+    let new = abroad.idp.sign(&abroad.claims());
+    assert_eq!(abroad.ask(&new).await, "400 invalid_request subject_token_refused", "within the pause no second fetch");
+    assert_eq!(abroad.idp.jwks_served(), 1);
+    abroad.world.clock.advance(mandate_oauth::foreign::REFETCH_PAUSE);
+    assert_eq!(abroad.ask(&new).await, "ok");
+    assert_eq!(abroad.ask(&old).await, "400 invalid_request subject_token_refused", "a remembered signature dies with its key");
+    assert_eq!(abroad.idp.jwks_served(), 2, "an unknown kid fetches at most once in a while");
+}
+
+#[tokio::test]
+async fn a22_keys_never_come_from_the_token_nor_from_another_issuer() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let other = HostileIssuer::start();
+    let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
+    let stranger = other.key();
+    for header in [
+        json!({"alg": "ES256", "typ": "at+jwt", "kid": stranger.key_id(), "jku": format!("{}/jwks", other.issuer())}),
+        json!({"alg": "ES256", "typ": "at+jwt", "jwk": serde_json::from_str::<Value>(&stranger.jwks()).unwrap()["keys"][0]}),
+        json!({"alg": "ES256", "typ": "at+jwt", "kid": "../../etc/passwd"}),
+        json!({"alg": "ES256", "typ": "at+jwt", "kid": "' OR 1=1 --"}),
+        // The kid of the right issuer over the signature of another key.
+        json!({"alg": "ES256", "typ": "at+jwt", "kid": abroad.idp.key().key_id()}),
+    ] {
+        let token = stranger.sign_raw(&header.to_string(), &claims);
+        assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_token_refused", "{header}");
+    }
+    assert_eq!(other.jwks_served(), 0);
+    // Both trusted, the same kid published by both: each token is held against its own issuer's keys alone.
+    abroad.world.apply(Entry::Issuer(story::trusted_issuer(other.issuer(), SubjectScope::Token))).await;
+    let kid = abroad.idp.key().key_id().to_owned();
+    let renamed = other.key().jwks().replace(other.key().key_id(), &kid);
+    other.serve_jwks(Some(&renamed));
+    let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": kid}).to_string();
+    assert_eq!(abroad.ask(&stranger.sign_raw(&header, &claims)).await, "400 invalid_request subject_token_refused");
+}
+
+#[tokio::test]
+async fn a22_metadata_that_lies_is_refused_and_failures_are_remembered_shortly() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let token = abroad.idp.sign(&abroad.claims());
+    let unavailable = "503 temporarily_unavailable issuer_unavailable";
+    abroad.idp.lie_about_issuer("http://127.0.0.1:1");
+    assert_eq!(abroad.ask(&token).await, unavailable);
+    for metadata in ["{}", "not json", r#"{"issuer":1}"#, &"x".repeat(300_000)] {
+        abroad.idp.serve_metadata(Some(metadata));
+        abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
+        assert_eq!(abroad.ask(&token).await, unavailable);
+    }
+    let honest = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
+    abroad.idp.serve_metadata(Some(&honest));
+    assert_eq!(abroad.ask(&token).await, unavailable, "a failure is remembered");
+    abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
+    assert_eq!(abroad.ask(&token).await, "ok");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_is_used_for_the_cache_time_and_no_longer() {
+    let mut abroad = Abroad::new(SubjectScope::Token).await;
+    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+    abroad.idp.go_down();
+    abroad.world.clock.advance(Duration::from_secs(200));
+    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+    abroad.world.clock.advance(Duration::from_secs(101));
+    abroad.svid = abroad.world.svid("support-agent").await;
+    let token = abroad.idp.sign(&abroad.claims());
+    assert_eq!(abroad.ask(&token).await, "503 temporarily_unavailable issuer_unavailable");
+    abroad.idp.come_back();
+    abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
+    assert_eq!(abroad.ask(&token).await, "ok");
+}
+
+#[tokio::test]
+async fn many_at_once_fetch_the_keys_once() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let tokens: Vec<String> = (0..8).map(|_| abroad.idp.sign(&abroad.claims())).collect();
+    let [a, b, c, d, e, f, g, h] = &tokens[..] else { panic!("eight") };
+    let answers = tokio::join!(
+        abroad.ask(a),
+        abroad.ask(b),
+        abroad.ask(c),
+        abroad.ask(d),
+        abroad.ask(e),
+        abroad.ask(f),
+        abroad.ask(g),
+        abroad.ask(h)
+    );
+    assert_eq!(answers.0, "ok");
+    assert_eq!(answers.7, "ok");
+    assert_eq!(abroad.idp.jwks_served(), 1);
+}

@@ -1,0 +1,117 @@
+//! The embedded directory.
+
+use std::time::Duration;
+
+use mandate_audit::{Kind as RecordKind, Outcome, Query};
+use mandate_core::Secret;
+use mandate_core::registry::{Entry, Kind};
+use mandate_oauth::{AuthorizationRequest, LoginRefusal};
+use mandate_testkit::story::{self, CRM, ISSUER, PASSWORD};
+use mandate_testkit::world::{World, encode, parameter};
+
+async fn request(world: &World) -> AuthorizationRequest {
+    world.engine.authorize(encode(&world.authorization("support-app", Some(CRM), None)).as_bytes()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_login_sends_the_browser_back_with_code_state_and_issuer() {
+    let world = World::story();
+    let request = request(&world).await;
+    assert_eq!(request.client().id.as_str(), "support-app");
+    assert_eq!(request.resource().unwrap().as_str(), CRM);
+    let redirect = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await.unwrap();
+    assert_eq!(parameter(redirect.location(), "state").as_deref(), Some("the state"));
+    assert_eq!(parameter(redirect.location(), "iss").as_deref(), Some(ISSUER));
+    let code = parameter(redirect.location(), "code").unwrap();
+    assert_eq!(code.len(), 43);
+    assert!(!format!("{redirect:?}").contains(&code), "a code is not printed");
+    let record = world.last_record();
+    assert_eq!((record.kind, record.outcome), (RecordKind::Authorize, Outcome::Permitted));
+    assert_eq!(record.sub.unwrap().sub, "riley");
+}
+
+#[tokio::test]
+async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
+    let world = World::story();
+    let mut gone = story::person("gone", Vec::new());
+    gone.disabled = true;
+    world.apply(Entry::Person(gone)).await;
+    let mut foreign = story::person("foreign", Vec::new());
+    foreign.id.iss = "https://login.example".parse().unwrap();
+    world.apply(Entry::Person(foreign)).await;
+    let request = request(&world).await;
+    let mut answers = Vec::new();
+    for (name, password) in [
+        ("riley", "wrong"),
+        ("nobody", PASSWORD),
+        ("gone", PASSWORD),
+        ("foreign", PASSWORD),
+        ("RILEY", PASSWORD),
+        ("", ""),
+        ("../x", PASSWORD),
+    ] {
+        match world.engine.log_in(&request, name, Secret::new(password)).await {
+            Err(LoginRefusal::Wrong(error)) => answers.push(error.to_json()),
+            other => panic!("{name}: {other:?}"),
+        }
+        let record = world.last_record();
+        assert_eq!((record.outcome, record.reason.as_str()), (Outcome::Refused, "login_failed"));
+        assert!(record.sub.is_none(), "nobody proved to be {name}");
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_by_name_known_or_not() {
+    let world = World::story();
+    let request = request(&world).await;
+    for name in ["riley", "nobody"] {
+        let mut paused = None;
+        for _ in 0..7 {
+            if let Err(LoginRefusal::Paused(pause, _)) = world.engine.log_in(&request, name, Secret::new("wrong")).await {
+                paused = Some(pause);
+                break;
+            }
+        }
+        assert!(paused.is_some(), "{name}");
+    }
+    // The right password is not heard during the pause, and is afterwards.
+    assert!(matches!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await, Err(LoginRefusal::Paused(..))));
+    assert!(world.engine.log_in(&request, "casey", Secret::new("wrong")).await.is_err());
+    world.clock.advance(Duration::from_secs(2));
+    assert!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_person_without_the_right_gets_no_code() {
+    let world = World::story();
+    let request = request(&world).await;
+    match world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await {
+        Err(LoginRefusal::Redirect { location, error }) => {
+            assert_eq!(error.error, "invalid_scope");
+            assert!(parameter(&location, "code").is_none());
+            assert_eq!(parameter(&location, "iss").as_deref(), Some(ISSUER));
+        }
+        other => panic!("{other:?}"),
+    }
+    let refused = Query { outcome: Some(Outcome::Refused), limit: Some(1), ..Query::default() };
+    let record = world.records(&refused).pop().unwrap();
+    assert_eq!(record.sub.unwrap().sub, "casey", "a refusal after the login names who it was");
+
+    let disable = |entry: &mut Entry| {
+        if let Entry::Person(person) = entry {
+            person.disabled = true
+        }
+    };
+    world.change(Kind::Person, "riley", disable).await;
+    assert!(matches!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await, Err(LoginRefusal::Wrong(_))));
+}
+
+#[tokio::test]
+async fn declining_is_recorded_and_sent_back() {
+    let world = World::story();
+    let location = world.engine.decline(&request(&world).await).await;
+    assert_eq!(parameter(&location, "error").as_deref(), Some("access_denied"));
+    assert_eq!(world.last_record().reason, "declined");
+}

@@ -1,0 +1,23 @@
+//! The engine against a real store, authority and audit log. Test names carry the attack they show refused.
+
+mod audit_trail;
+mod chain;
+mod clients;
+mod codes;
+mod exchange;
+mod foreign;
+mod introspection;
+mod login;
+mod revocation;
+
+use mandate_oauth::{OAuthError, TokenResponse};
+
+/// The machine token of a refusal, with its status and error code: `"400 invalid_request no_grant"`.
+#[track_caller]
+fn refused(answer: Result<TokenResponse, OAuthError>) -> String {
+    shown(&answer.expect_err("a refusal"))
+}
+
+fn shown(error: &OAuthError) -> String {
+    format!("{} {} {}", error.status, error.error, error.description.split(':').next().unwrap_or_default())
+}

@@ -1,0 +1,157 @@
+//! The registry of the story: Riley, an agent for support cases, and what both may do.
+//!
+//! | who | what |
+//! |---|---|
+//! | `riley` | the CRM: read cases, write comments, write opportunities; research and archive: read cases |
+//! | `casey` | nothing |
+//! | `support-agent` | ceiling: the CRM's cases and comments, research, archive; granted by Riley |
+//! | `research-agent` | serves the resource `research`; ceiling: read cases of the CRM and archive; granted by Riley |
+//! | `archive-agent` | serves the resource `archive`; ceiling: read cases of the CRM; granted by Riley |
+//! | `idle-agent` | no ceiling, no grant |
+//! | `support-app` | public client; people log in through it |
+//! | `desk-app` | confidential client with a secret; may present `support-agent` |
+//! | `batch-app` | confidential client with a key; may present `support-agent` |
+//! | `crm-api` | the CRM's own client, for introspection |
+
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a world that cannot be set up is a failed test")]
+
+use mandate_core::constraint::Constraints;
+use mandate_core::registry::{
+    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Resource, SubjectScope,
+    TrustedIssuer,
+};
+use mandate_core::{Issuer, ScopeSet};
+
+/// Our issuer.
+pub const ISSUER: &str = "https://mandate.acme.example";
+/// Our trust domain.
+pub const TRUST_DOMAIN: &str = "acme.example";
+/// The CRM.
+pub const CRM: &str = "https://crm.acme.example";
+/// Served by `research-agent`.
+pub const RESEARCH: &str = "https://research.acme.example";
+/// Served by `archive-agent`.
+pub const ARCHIVE: &str = "https://archive.acme.example";
+/// The redirect URI of every app of the story.
+pub const CALLBACK: &str = "http://127.0.0.1:9200/callback";
+/// Riley's and Casey's password.
+pub const PASSWORD: &str = "correct horse battery staple";
+/// The secret of `desk-app` and `crm-api`.
+pub const CLIENT_SECRET: &str = "a client secret: 0123456789+/%";
+
+fn scopes(text: &str) -> ScopeSet {
+    if text.is_empty() { ScopeSet::new() } else { text.parse().expect("scopes") }
+}
+
+/// The SPIFFE ID of an agent of the story.
+pub fn spiffe_id(agent: &str) -> String {
+    format!("spiffe://{TRUST_DOMAIN}/agent/{agent}")
+}
+
+/// A resource without tools.
+pub fn resource(name: &str, uri: &str, scope: &str) -> Resource {
+    let (name, uri) = (name.parse().expect("a name"), uri.parse().expect("a URI"));
+    Resource { name, uri, scopes: scopes(scope), tools: Vec::new(), agent: None, client: None }
+}
+
+/// Scopes on a resource.
+pub fn permission(resource: &str, scope: &str) -> Permission {
+    Permission { resource: resource.parse().expect("a name"), scopes: scopes(scope), constraints: Constraints::default() }
+}
+
+/// A person of the embedded directory.
+pub fn person(name: &str, may: Vec<Permission>) -> Person {
+    let iss = ISSUER.parse().expect("an issuer");
+    Person { name: name.parse().expect("a name"), id: mandate_core::Person { iss, sub: name.to_owned() }, may, disabled: false }
+}
+
+/// An active agent, owned by Riley.
+pub fn agent(name: &str, ceiling: Vec<Permission>) -> Agent {
+    Agent {
+        name: name.parse().expect("a name"),
+        owner: "riley".parse().expect("a name"),
+        purpose: format!("{name} of the story"),
+        spiffe_id: spiffe_id(name).parse().expect("a SPIFFE ID"),
+        selectors: vec!["unix:uid:1000".to_owned()],
+        ceiling,
+        chain_depth: DEFAULT_CHAIN_DEPTH,
+        state: AgentState::Active,
+    }
+}
+
+/// A grant without limits, called `<person>-<agent>-<resource>`.
+pub fn grant(person: &str, agent: &str, resource: &str, scope: &str) -> Grant {
+    Grant {
+        id: format!("{person}-{agent}-{resource}").parse().expect("an id"),
+        person: person.parse().expect("a name"),
+        agent: agent.parse().expect("a name"),
+        resource: resource.parse().expect("a name"),
+        scopes: scopes(scope),
+        constraints: Constraints::default(),
+        expires: None,
+        max_uses: None,
+        revoked: false,
+    }
+}
+
+/// A client that people log in through.
+pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -> Client {
+    Client {
+        id: id.parse().expect("a client id"),
+        redirect_uris: vec![CALLBACK.to_owned()],
+        authentication,
+        agents: agents.iter().map(|name| name.parse().expect("a name")).collect(),
+    }
+}
+
+/// Somebody else's identity provider, trusted for who people are.
+pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer {
+    TrustedIssuer { url, audience: ISSUER.to_owned(), subject_scope }
+}
+
+/// The whole registry. `batch_jwks` is the JWK Set of `batch-app`.
+pub fn entries(batch_jwks: &str) -> Vec<Entry> {
+    let mut crm = resource("crm", CRM, "read:cases write:case_comments write:opportunities send:mail");
+    crm.client = Some("crm-api".parse().expect("a client id"));
+    let mut research = resource("research", RESEARCH, "read:cases");
+    research.agent = Some("research-agent".parse().expect("a name"));
+    let mut archive = resource("archive", ARCHIVE, "read:cases");
+    archive.agent = Some("archive-agent".parse().expect("a name"));
+    let secret = ClientAuthentication::ClientSecretBasic;
+    vec![
+        Entry::Resource(crm),
+        Entry::Resource(research),
+        Entry::Resource(archive),
+        Entry::Person(person(
+            "riley",
+            vec![
+                permission("crm", "read:cases write:case_comments write:opportunities"),
+                permission("research", "read:cases"),
+                permission("archive", "read:cases"),
+            ],
+        )),
+        Entry::Person(person("casey", Vec::new())),
+        Entry::Agent(agent(
+            "support-agent",
+            vec![
+                permission("crm", "read:cases write:case_comments"),
+                permission("research", "read:cases"),
+                permission("archive", "read:cases"),
+            ],
+        )),
+        Entry::Agent(agent("research-agent", vec![permission("crm", "read:cases"), permission("archive", "read:cases")])),
+        Entry::Agent(agent("archive-agent", vec![permission("crm", "read:cases"), permission("research", "read:cases")])),
+        Entry::Agent(agent("idle-agent", Vec::new())),
+        Entry::Grant(grant("riley", "support-agent", "crm", "read:cases write:case_comments")),
+        Entry::Grant(grant("riley", "support-agent", "research", "read:cases")),
+        Entry::Grant(grant("riley", "support-agent", "archive", "read:cases")),
+        Entry::Grant(grant("riley", "research-agent", "crm", "read:cases")),
+        Entry::Grant(grant("riley", "research-agent", "archive", "read:cases")),
+        Entry::Grant(grant("riley", "archive-agent", "crm", "read:cases")),
+        Entry::Grant(grant("riley", "archive-agent", "research", "read:cases")),
+        Entry::Client(client("support-app", ClientAuthentication::None, &[])),
+        Entry::Client(client("desk-app", secret.clone(), &["support-agent"])),
+        Entry::Client(client("batch-app", ClientAuthentication::PrivateKeyJwt { jwks: batch_jwks.to_owned() }, &["support-agent"])),
+        Entry::Client(client("crm-api", secret, &[])),
+    ]
+}

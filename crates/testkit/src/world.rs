@@ -1,0 +1,372 @@
+//! A whole authorization server in one process, without a listener: a real store in a temporary directory, a real
+//! authority, audit log and engine, a clock that stands still, and the registry of the [`crate::story`].
+
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a world that cannot be set up is a failed test")]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use mandate_audit::{Kind, Log, Outcome, Query, Record};
+use mandate_authority::{Authority, JwtSvidGrant};
+use mandate_core::registry::{Entry, Policy, Registry};
+use mandate_core::{Clock, Cut, CutTarget, Entropy, Issuer, RecordId, RevocationSet, Secret, SystemEntropy, TokenId, TrustDomain};
+use mandate_delegation::revocation::{cut, cuts_for_change};
+use mandate_delegation::{Live, Snapshot};
+use mandate_oauth::{Engine, OAuthError, Parts, Request, TokenResponse, password};
+use mandate_policy::Policies;
+use mandate_store::{Effect, Store, cuts, records, registry, secrets};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::clock::SteppedClock;
+use crate::faulty_backend::{Faults, FaultyBackend};
+use crate::hostile_issuer::TestKey;
+use crate::story::{self, CALLBACK, CLIENT_SECRET, ISSUER, PASSWORD, TRUST_DOMAIN};
+
+/// Form parameters, in order.
+pub type Pairs = Vec<(String, String)>;
+
+/// The content type of every form.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+/// The grant type of an exchange.
+pub const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// The token type of our own access tokens.
+pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// The token type of JWT-SVIDs and of foreign access tokens.
+pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// The verifier of every authorization request of the world (RFC 7636 Appendix B).
+pub const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+
+/// The world. Dropping it removes its directory.
+pub struct World {
+    /// The clock; it stands until moved.
+    pub clock: Arc<SteppedClock>,
+    /// The engine under test.
+    pub engine: Engine,
+    /// What decisions read.
+    pub live: Arc<Live>,
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// The audit log.
+    pub log: Log<Effect>,
+    /// The database.
+    pub store: Store,
+    /// The hand on the audit log's backend: makes it fail.
+    pub faults: Faults,
+    /// The key of `batch-app`.
+    pub batch_key: TestKey,
+    serial: AtomicU64,
+    _dir: TempDir,
+}
+
+/// Owned form parameters from literals.
+pub fn pairs(list: &[(&str, &str)]) -> Pairs {
+    list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Encodes a form.
+pub fn encode(pairs: &Pairs) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
+/// The same form with one parameter replaced, or added.
+#[must_use]
+pub fn with(mut form: Pairs, name: &str, value: &str) -> Pairs {
+    match form.iter_mut().find(|(n, _)| n == name) {
+        Some(pair) => value.clone_into(&mut pair.1),
+        None => form.push((name.to_owned(), value.to_owned())),
+    }
+    form
+}
+
+/// The same form without a parameter.
+#[must_use]
+pub fn without(mut form: Pairs, name: &str) -> Pairs {
+    form.retain(|(n, _)| n != name);
+    form
+}
+
+/// The payload of a JWT, unverified.
+pub fn payload(token: &str) -> Value {
+    let part = token.split('.').nth(1).expect("three parts");
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
+}
+
+/// An `Authorization: Basic` header (RFC 6749 §2.3.1: both halves form-encoded).
+pub fn basic(id: &str, secret: &str) -> String {
+    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret))))
+}
+
+impl World {
+    /// The world of the story.
+    pub fn story() -> Self {
+        Self::with_entries(Vec::new())
+    }
+
+    /// The world of the story with these entries added or put in place of the story's.
+    pub fn with_entries(more: Vec<Entry>) -> Self {
+        let batch_key = TestKey::generate();
+        let mut entries = story::entries(&batch_key.jwks());
+        entries.extend(more);
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(SteppedClock::default());
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let issuer: Issuer = ISSUER.parse().expect("an issuer");
+        let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a trust domain");
+        let store = Store::open(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store");
+        let shared_clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+        let authority =
+            Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&shared_clock), Arc::clone(&entropy));
+        let authority = Arc::new(authority.expect("an authority"));
+        let (backend, faults) = FaultyBackend::new(store.audit_backend().expect("a backend"));
+        let (log, _thread) = Log::start(backend, authority.checkpoint_signer()).expect("a log");
+
+        store.transact("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry))).expect("a registry");
+        set_secrets(&store, entropy.as_ref());
+        let (registry, policies) = loaded(&store);
+        let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(RevocationSet::new()) };
+        let live = Arc::new(Live::new(issuer, snapshot, HashMap::new(), 0));
+        let engine = Engine::new(Parts {
+            live: Arc::clone(&live),
+            trust_domain,
+            authority: Arc::clone(&authority),
+            log: log.clone(),
+            store: store.clone(),
+            clock: shared_clock,
+            entropy,
+        });
+        let engine = engine.expect("an engine");
+        Self { clock, engine, live, authority, log, store, faults, batch_key, serial: AtomicU64::new(0), _dir: dir }
+    }
+
+    /// Changes the registry as the admin API does: durable with its record, then in force, with the cuts it calls for.
+    pub async fn apply(&self, entry: Entry) {
+        let now = self.clock.now();
+        let (old, _) = loaded(&self.store);
+        let old = old.entries().into_iter().find(|old| (old.kind(), old.key()) == (entry.kind(), entry.key()));
+        let cut_off: Vec<Cut> = old.map(|old| cuts_for_change(&old, Some(&entry), now)).unwrap_or_default();
+        let record = Record::new(RecordId::generate(now, &SystemEntropy), now, Kind::Registry, Outcome::Permitted, "ok");
+        let (put, durable) = (entry, cut_off.clone());
+        let effect: Effect = Box::new(move |tx| {
+            registry::put(tx, &put)?;
+            durable.iter().try_for_each(|cut| cuts::insert(tx, cut).map(|_| ()))
+        });
+        self.log.append(record, vec![effect]).await.expect("a record");
+        let (registry, policies) = loaded(&self.store);
+        self.live.replace_registry(registry, policies);
+        self.live.cut(cut_off, now);
+    }
+
+    /// Changes one entry of the registry in place.
+    pub async fn change(&self, kind: mandate_core::registry::Kind, key: &str, change: impl FnOnce(&mut Entry)) {
+        let (registry, _) = loaded(&self.store);
+        let mut entry = registry.entries().into_iter().find(|entry| (entry.kind(), entry.key()) == (kind, key)).expect("an entry");
+        change(&mut entry);
+        self.apply(entry).await;
+    }
+
+    /// Adds a policy text.
+    pub async fn forbid(&self, name: &str, source: &str) {
+        self.apply(Entry::Policy(Policy { name: name.parse().expect("a name"), source: source.to_owned() })).await;
+    }
+
+    /// Puts a cut in force, as incident response does.
+    pub fn cut(&self, target: CutTarget) {
+        let now = self.clock.now();
+        self.live.cut(vec![cut(target, now)], now);
+    }
+
+    /// The query of an authorization request for a client of the story, with S256 and a state.
+    pub fn authorization(&self, client: &str, resource: Option<&str>, scope: Option<&str>) -> Pairs {
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(CODE_VERIFIER));
+        let mut query = pairs(&[
+            ("response_type", "code"),
+            ("client_id", client),
+            ("redirect_uri", CALLBACK),
+            ("state", "the state"),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ]);
+        query.extend(resource.map(|resource| ("resource".to_owned(), resource.to_owned())));
+        query.extend(scope.map(|scope| ("scope".to_owned(), scope.to_owned())));
+        query
+    }
+
+    /// Logs a person in and returns the code.
+    pub async fn code(&self, query: &Pairs, name: &str) -> String {
+        let request = self.engine.authorize(encode(query).as_bytes()).await.expect("a valid request");
+        let redirect = self.engine.log_in(&request, name, Secret::new(PASSWORD)).await.expect("a login");
+        parameter(redirect.location(), "code").expect("a code")
+    }
+
+    /// The form that redeems a code of a public client.
+    pub fn redemption(&self, client: &str, code: &str) -> Pairs {
+        pairs(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", client),
+            ("code", code),
+            ("redirect_uri", CALLBACK),
+            ("code_verifier", CODE_VERIFIER),
+        ])
+    }
+
+    /// A person's own access token, by the code flow through `support-app`. Without a resource it is addressed to us.
+    pub async fn person_token(&self, name: &str, resource: Option<&str>, scope: Option<&str>) -> String {
+        let code = self.code(&self.authorization("support-app", resource, scope), name).await;
+        exposed(self.token(&self.redemption("support-app", &code), None).await.expect("a token"))
+    }
+
+    /// A JWT-SVID of an agent of the story, for our issuer.
+    pub async fn svid(&self, agent: &str) -> String {
+        self.svid_for(&story::spiffe_id(agent), &[ISSUER]).await
+    }
+
+    /// A JWT-SVID by the real authority, for any SPIFFE ID and audiences.
+    pub async fn svid_for(&self, spiffe_id: &str, audiences: &[&str]) -> String {
+        let now = self.clock.now();
+        let domain = TRUST_DOMAIN.parse().expect("a trust domain");
+        let audiences = audiences.iter().map(|aud| (*aud).to_owned()).collect();
+        let jti = TokenId::generate(now, &SystemEntropy);
+        let grant = JwtSvidGrant::new(&domain, spiffe_id.parse().expect("an ID"), audiences, jti, now).expect("a grant");
+        let mut record = Record::new(RecordId::generate(now, &SystemEntropy), now, Kind::Identity, Outcome::Permitted, "ok");
+        grant.describe(self.engine.issuer(), &mut record);
+        let receipt = self.log.append(record, Vec::new()).await.expect("a receipt");
+        self.authority.sign_jwt_svid(&grant, receipt).expect("a JWT-SVID")
+    }
+
+    /// An exchange by an agent that authenticates with its JWT-SVID, one of our tokens as subject.
+    pub fn agent_exchange(&self, svid: &str, subject: &str, resource: &str, scope: &str) -> Pairs {
+        pairs(&[
+            ("grant_type", EXCHANGE),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"),
+            ("client_assertion", svid),
+            ("subject_token", subject),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("resource", resource),
+            ("scope", scope),
+        ])
+    }
+
+    /// An exchange by a confidential client that presents an agent's JWT-SVID as actor token. Authenticate it by header
+    /// or with [`World::assertion`].
+    pub fn app_exchange(&self, actor: &str, subject: &str, resource: &str, scope: &str) -> Pairs {
+        pairs(&[
+            ("grant_type", EXCHANGE),
+            ("actor_token", actor),
+            ("actor_token_type", JWT),
+            ("subject_token", subject),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("resource", resource),
+            ("scope", scope),
+        ])
+    }
+
+    /// Claims of a proper client assertion of `batch-app`, with a fresh `jti`.
+    pub fn assertion_claims(&self) -> Value {
+        let now = self.clock.now().secs();
+        let jti = format!("assertion-{}", self.serial.fetch_add(1, Ordering::SeqCst));
+        json!({"iss": "batch-app", "sub": "batch-app", "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti})
+    }
+
+    /// A client assertion of `batch-app`, signed with its key.
+    pub fn assertion(&self, claims: &Value) -> String {
+        use mandate_token::Signer as _;
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.batch_key.key_id()});
+        self.batch_key.sign_raw(&header.to_string(), &claims.to_string())
+    }
+
+    /// The form parameters that authenticate `batch-app` by that assertion.
+    pub fn assertion_pairs(&self, assertion: &str) -> Pairs {
+        pairs(&[("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), ("client_assertion", assertion)])
+    }
+
+    /// The `Authorization` header of `desk-app`.
+    pub fn desk_app(&self) -> String {
+        basic("desk-app", CLIENT_SECRET)
+    }
+
+    /// The `Authorization` header of the CRM's own client.
+    pub fn crm_api(&self) -> String {
+        basic("crm-api", CLIENT_SECRET)
+    }
+
+    /// Riley's token for the CRM, by `support-agent`: the story's mandate.
+    pub async fn mandate(&self) -> String {
+        let subject = self.person_token("riley", None, None).await;
+        let svid = self.svid("support-agent").await;
+        exposed(
+            self.token(&self.agent_exchange(&svid, &subject, story::CRM, "read:cases write:case_comments"), None).await.expect("a mandate"),
+        )
+    }
+
+    /// Calls the token endpoint.
+    pub async fn token(&self, form: &Pairs, authorization: Option<&str>) -> Result<TokenResponse, OAuthError> {
+        let (body, headers) = (encode(form), Vec::from_iter(authorization));
+        self.engine.token(Request { content_type: Some(FORM), authorization: &headers, body: body.as_bytes() }).await
+    }
+
+    /// Calls the introspection endpoint and parses the answer.
+    pub async fn introspect(&self, form: &Pairs, authorization: Option<&str>) -> Result<Value, OAuthError> {
+        let (body, headers) = (encode(form), Vec::from_iter(authorization));
+        let answer = self.engine.introspect(Request { content_type: Some(FORM), authorization: &headers, body: body.as_bytes() }).await?;
+        Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
+    }
+
+    /// Calls the revocation endpoint.
+    pub async fn revoke(&self, form: &Pairs, authorization: Option<&str>) -> Result<(), OAuthError> {
+        let (body, headers) = (encode(form), Vec::from_iter(authorization));
+        self.engine.revoke(Request { content_type: Some(FORM), authorization: &headers, body: body.as_bytes() }).await
+    }
+
+    /// The newest audit record.
+    pub fn last_record(&self) -> Record {
+        self.records(&Query { limit: Some(1), ..Query::default() }).pop().expect("a record")
+    }
+
+    /// Audit records, newest first.
+    pub fn records(&self, query: &Query) -> Vec<Record> {
+        self.store.read("records", |tx| records::query(tx, query)).expect("records")
+    }
+}
+
+/// The token of a response.
+pub fn exposed(response: TokenResponse) -> String {
+    response.access_token().expose_token().to_owned()
+}
+
+/// A query parameter of a redirect.
+pub fn parameter(location: &str, name: &str) -> Option<String> {
+    let url = url::Url::parse(location).expect("a URL");
+    url.query_pairs().find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
+}
+
+fn loaded(store: &Store) -> (Registry, Policies) {
+    let entries = store.read("registry", registry::load).expect("a registry");
+    let registry = Registry::from_entries(entries);
+    let sources: Vec<_> = registry.policies().map(|policy| (policy.name.as_str().to_owned(), policy.source.clone())).collect();
+    let policies = Policies::compile(sources.iter().map(|(name, source)| (name.as_str(), source.as_str()))).expect("policies");
+    (registry, policies)
+}
+
+fn set_secrets(store: &Store, entropy: &dyn Entropy) {
+    // Slow on purpose, so once for all worlds of a test run.
+    static HASHES: OnceLock<(String, String)> = OnceLock::new();
+    let hash = |text: &str| password::hash(&Secret::new(text), entropy).expect("a hash");
+    let (of_people, of_clients) = HASHES.get_or_init(|| (hash(PASSWORD), hash(CLIENT_SECRET)));
+    let write = |tx: &mandate_store::Tx<'_>| {
+        for name in ["riley", "casey"] {
+            secrets::set_password(tx, &name.parse().expect("a name"), of_people)?;
+        }
+        for id in ["desk-app", "crm-api"] {
+            secrets::set_client_secret(tx, &id.parse().expect("an id"), of_clients)?;
+        }
+        Ok(())
+    };
+    store.transact("story secrets", write).expect("secrets");
+}
