@@ -118,8 +118,9 @@ fn fuzz(root: &Path, seconds: u32, steps: &mut Steps) {
         Ok(targets) => targets,
         Err(why) => return steps.take("fuzz", || Outcome::Skipped(why)),
     };
+    let script = root.join("fuzz/run");
     for target in targets {
-        steps.take(&format!("fuzz {target}"), || run(root, "fuzz/run", &[&seconds.to_string(), &target]));
+        steps.take(&format!("fuzz {target}"), || run(root, &script.to_string_lossy(), &[&seconds.to_string(), &target]));
     }
 }
 
