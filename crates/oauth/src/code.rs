@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mandate_audit::{AppendError, Kind};
 use mandate_core::registry::Client;
-use mandate_core::{ClientId, CutTarget, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_core::{ClientId, CutTarget, Issuer, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
 use mandate_delegation::{Authorization, LoggedInPerson, Mandate, decide};
 use mandate_store::Effect;
@@ -103,7 +103,7 @@ impl Engine {
         let code = form.get("code").ok_or(Refusal::Missing("code"))?;
         let hash = hash(code);
         let payload = self.presented(&hash, &client, now).await?;
-        bound(&payload, form)?;
+        bound(&payload, form, self.issuer())?;
         let registered = snapshot.registry.person(&payload.person);
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
@@ -156,13 +156,13 @@ impl Engine {
 }
 
 /// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707 §2.2).
-fn bound(payload: &CodePayload, form: &Form<'_>) -> Result<(), Refusal> {
+fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), Refusal> {
     if form.get("redirect_uri").ok_or(Refusal::Missing("redirect_uri"))? != payload.redirect_uri {
         return Err(Refusal::CodeRedirect);
     }
     payload.challenge.check(form.get("code_verifier"))?;
-    let authorized = payload.resource.as_ref().map(ResourceUri::as_str);
-    if form.all("resource").any(|resource| Some(resource) != authorized) {
+    let authorized = payload.resource.as_ref().map_or(issuer.as_str(), ResourceUri::as_str);
+    if form.all("resource").any(|resource| resource != authorized) {
         return Err(Refusal::ResourceNotAuthorized);
     }
     Ok(())

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn every_size_is_bounded() {
         assert_eq!(Form::parse(&vec![b'a'; MAX_BODY + 1]).err(), Some(FormError::TooLarge));
-        assert_eq!(Form::parse(&vec![b'a'; MAX_NAME + 1]).err(), Some(FormError::NameTooLong));
+        assert_eq!(Form::parse(&[b'a'; MAX_NAME + 1]).err(), Some(FormError::NameTooLong));
         let long = format!("v={}", "a".repeat(MAX_VALUE + 1));
         assert_eq!(Form::parse(long.as_bytes()).err(), Some(FormError::ValueTooLong("v".into())));
         let many: Vec<String> = (0..=MAX_PARAMETERS).map(|n| format!("p{n}=1")).collect();

@@ -108,10 +108,12 @@ impl Engine {
         let counted: String = name.chars().take(64).collect();
         self.attempts.begin(&counted, now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
         let snapshot = self.snapshot();
-        let person = name.parse().ok().and_then(|name: PersonName| snapshot.registry.person(&name));
+        let name: Option<PersonName> = name.parse().ok();
+        let person = name.as_ref().and_then(|name| snapshot.registry.person(name));
         let person = person.filter(|person| person.id.iss == *self.issuer() && !person.disabled);
-        let stored = match person {
-            Some(person) => self.store.read("password", |tx| secrets::password(tx, &person.name)).map_err(|error| internal(&error))?,
+        // Looked up for every name that could exist, so that the database takes its time for all of them.
+        let stored = match &name {
+            Some(name) => self.store.read("password", |tx| secrets::password(tx, name)).map_err(|error| internal(&error))?,
             None => None,
         };
         let matched = self.checker.check(password, stored).await.map_err(|error| internal(&error))?;

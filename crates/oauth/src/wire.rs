@@ -260,23 +260,57 @@ mod tests {
     use crate::pkce::PkceError;
     use crate::refusal::Refusal;
 
-    /// One of each variant. The match makes a new variant a compile error here.
-    fn every() -> Vec<Refusal> {
-        fn listed(refusal: &Refusal) {
-            use Refusal as R;
-            match refusal {
-                R::Form(_) | R::AuthorizationHeader(_) | R::Missing(_) | R::Unacceptable(_) | R::Misplaced(_) | R::GrantType => {}
-                R::ClientMethods | R::ClientMissing | R::ClientMethodUnsupported | R::ClientFailed(_) | R::ClientAssertion(_) => {}
-                R::ClientAssertionReplayed | R::ClientIdMismatch | R::ClientNotAllowed(_) => {}
-                R::Subject(_) | R::SubjectProvenance(_) | R::Actor(_) => {}
-                R::ResourceMissing | R::ResourceMalformed | R::ResourceRepeated | R::AudienceDiffers | R::ResourceUnknown => {}
-                R::ResourceNotAuthorized | R::ScopeMalformed | R::ScopeUnknown => {}
-                R::Pkce(_) | R::Redirect | R::ResponseType | R::RequestObject(_) | R::Declined => {}
-                R::CodeUnknown | R::CodeReused | R::CodeOtherClient | R::CodeRedirect => {}
-                R::LoginFailed(_) | R::LoginPaused | R::NotYourToken | R::Exchange(_) | R::Authorization(_) => {}
-                R::AuditUnavailable | R::IssuerUnavailable(_) | R::Internal(_) => {}
-            }
+    /// Compiles only while it names every variant.
+    fn listed(refusal: &Refusal) {
+        use Refusal as R;
+        match refusal {
+            R::Form(_)
+            | R::AuthorizationHeader(_)
+            | R::Missing(_)
+            | R::Unacceptable(_)
+            | R::Misplaced(_)
+            | R::GrantType
+            | R::ClientMethods
+            | R::ClientMissing
+            | R::ClientMethodUnsupported
+            | R::ClientFailed(_)
+            | R::ClientAssertion(_)
+            | R::ClientAssertionReplayed
+            | R::ClientIdMismatch
+            | R::ClientNotAllowed(_)
+            | R::Subject(_)
+            | R::SubjectProvenance(_)
+            | R::Actor(_)
+            | R::ResourceMissing
+            | R::ResourceMalformed
+            | R::ResourceRepeated
+            | R::AudienceDiffers
+            | R::ResourceUnknown
+            | R::ResourceNotAuthorized
+            | R::ScopeMalformed
+            | R::ScopeUnknown
+            | R::Pkce(_)
+            | R::Redirect
+            | R::ResponseType
+            | R::RequestObject(_)
+            | R::Declined
+            | R::CodeUnknown
+            | R::CodeReused
+            | R::CodeOtherClient
+            | R::CodeRedirect
+            | R::LoginFailed(_)
+            | R::LoginPaused
+            | R::NotYourToken
+            | R::Exchange(_)
+            | R::Authorization(_)
+            | R::AuditUnavailable
+            | R::IssuerUnavailable(_)
+            | R::Internal(_) => {}
         }
+    }
+
+    /// One of each variant; [`listed`] makes a new one a compile error here.
+    fn every() -> Vec<Refusal> {
         use Refusal as R;
         let mut all = vec![
             R::Form(FormError::Repeated("scope".into())),

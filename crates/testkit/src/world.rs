@@ -219,7 +219,7 @@ impl World {
     /// A person's own access token, by the code flow through `support-app`. Without a resource it is addressed to us.
     pub async fn person_token(&self, name: &str, resource: Option<&str>, scope: Option<&str>) -> String {
         let code = self.code(&self.authorization("support-app", resource, scope), name).await;
-        exposed(self.token(&self.redemption("support-app", &code), None).await.expect("a token"))
+        exposed(&self.token(&self.redemption("support-app", &code), None).await.expect("a token"))
     }
 
     /// A JWT-SVID of an agent of the story, for our issuer.
@@ -301,7 +301,10 @@ impl World {
         let subject = self.person_token("riley", None, None).await;
         let svid = self.svid("support-agent").await;
         exposed(
-            self.token(&self.agent_exchange(&svid, &subject, story::CRM, "read:cases write:case_comments"), None).await.expect("a mandate"),
+            &self
+                .token(&self.agent_exchange(&svid, &subject, story::CRM, "read:cases write:case_comments"), None)
+                .await
+                .expect("a mandate"),
         )
     }
 
@@ -336,7 +339,7 @@ impl World {
 }
 
 /// The token of a response.
-pub fn exposed(response: TokenResponse) -> String {
+pub fn exposed(response: &TokenResponse) -> String {
     response.access_token().expose_token().to_owned()
 }
 

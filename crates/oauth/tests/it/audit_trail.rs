@@ -111,6 +111,6 @@ async fn a_token_is_let_out_only_after_its_record_is_durable() {
     };
     assert!(waits);
     world.faults.release();
-    let jti = payload(&exposed(exchange.await.unwrap()))["jti"].as_str().unwrap().to_owned();
+    let jti = payload(&exposed(&exchange.await.unwrap()))["jti"].as_str().unwrap().to_owned();
     assert_eq!(world.last_record().jti.unwrap().as_str(), jti);
 }

@@ -9,7 +9,7 @@ use crate::refused;
 
 async fn hop(world: &World, agent: &str, subject: &str, resource: &str) -> String {
     let form = world.agent_exchange(&world.svid(agent).await, subject, resource, "read:cases");
-    exposed(world.token(&form, None).await.unwrap())
+    exposed(&world.token(&form, None).await.unwrap())
 }
 
 fn actors(token: &str) -> Vec<String> {
@@ -65,13 +65,13 @@ async fn z4_acting_again_changes_nothing_and_loops_are_refused() {
     world.apply(Entry::Grant(story::grant("riley", "research-agent", "desk", "read:cases"))).await;
     let widen = |entry: &mut Entry| {
         if let Entry::Agent(agent) = entry {
-            agent.ceiling.push(story::permission("desk", "read:cases"))
+            agent.ceiling.push(story::permission("desk", "read:cases"));
         }
     };
     world.change(Kind::Agent, "research-agent", widen).await;
     let widen = |entry: &mut Entry| {
         if let Entry::Person(person) = entry {
-            person.may.push(story::permission("desk", "read:cases"))
+            person.may.push(story::permission("desk", "read:cases"));
         }
     };
     world.change(Kind::Person, "riley", widen).await;
@@ -86,7 +86,7 @@ async fn a7_a_chain_that_is_too_deep_is_refused_not_cut() {
     let world = World::story();
     let limit = |entry: &mut Entry| {
         if let Entry::Agent(agent) = entry {
-            agent.chain_depth = 2
+            agent.chain_depth = 2;
         }
     };
     world.change(Kind::Agent, "archive-agent", limit).await;
@@ -105,7 +105,7 @@ async fn a6_an_inner_actor_grants_nothing_to_the_outermost() {
     // The support agent, now inner, may write comments; the research agent may not.
     let wide = |entry: &mut Entry| {
         if let Entry::Grant(grant) = entry {
-            grant.scopes = "read:cases write:case_comments".parse().unwrap()
+            grant.scopes = "read:cases write:case_comments".parse().unwrap();
         }
     };
     world.change(Kind::Grant, "riley-research-agent-crm", wide).await;
@@ -126,7 +126,7 @@ async fn z7_k10_a_suspended_inner_agent_stops_the_whole_chain() {
     let set = |state| {
         move |entry: &mut Entry| {
             if let Entry::Agent(agent) = entry {
-                agent.state = state
+                agent.state = state;
             }
         }
     };

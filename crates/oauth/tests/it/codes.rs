@@ -119,6 +119,10 @@ async fn k16_a17_a_code_is_bound_to_verifier_redirect_uri_and_resource() {
         assert_eq!(refused(world.token(&without(form.clone(), name), None).await), why);
     }
     // None of these attempts used the code up.
+    assert!(world.token(&with(form.clone(), "resource", CRM), None).await.is_ok());
+
+    let code = world.code(&world.authorization("support-app", Some(ISSUER), None), "riley").await;
+    let form = with(world.redemption("support-app", &code), "resource", ISSUER);
     assert!(world.token(&form, None).await.is_ok());
 }
 
@@ -138,7 +142,7 @@ async fn a16_a_code_used_twice_kills_what_came_of_it() {
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let form = world.redemption("support-app", &code);
-    let subject = exposed(world.token(&form, None).await.unwrap());
+    let subject = exposed(&world.token(&form, None).await.unwrap());
     let exchange = world.agent_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases");
     assert!(world.token(&exchange, None).await.is_ok());
 
@@ -167,7 +171,7 @@ async fn two_redemptions_at_once_yield_one_token() {
     };
     let (a, b, ()) = tokio::join!(world.token(&form, None), world.token(&form, None), release);
     let (token, error) = match (a, b) {
-        (Ok(token), Err(error)) | (Err(error), Ok(token)) => (exposed(token), error),
+        (Ok(token), Err(error)) | (Err(error), Ok(token)) => (exposed(&token), error),
         other => panic!("{other:?}"),
     };
     assert_eq!(shown(&error), "400 invalid_grant code_reused");
@@ -179,13 +183,13 @@ async fn two_redemptions_at_once_yield_one_token() {
 async fn a_code_lives_sixty_seconds_and_everything_is_checked_again_at_redemption() {
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     assert_eq!(refused(world.token(&world.redemption("support-app", &code), None).await), "400 invalid_grant code_unknown");
 
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let disable = |entry: &mut Entry| {
         if let Entry::Person(person) = entry {
-            person.disabled = true
+            person.disabled = true;
         }
     };
     world.change(Kind::Person, "riley", disable).await;

@@ -44,7 +44,7 @@ async fn a_confidential_app_may_present_the_agents_it_is_registered_for() {
     let subject = world.person_token("riley", None, None).await;
     let app = world.desk_app();
     let form = world.app_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases");
-    let claims = payload(&exposed(world.token(&form, Some(&app)).await.unwrap()));
+    let claims = payload(&exposed(&world.token(&form, Some(&app)).await.unwrap()));
     assert_eq!(claims["client_id"], "desk-app");
     assert_eq!(claims["act"]["sub"], story::spiffe_id("support-agent"));
 
@@ -279,10 +279,10 @@ async fn k11_expiry_never_grows() {
     let end = payload(&subject)["exp"].as_u64().unwrap();
     world.clock.set(Timestamp::from_secs(end - 20));
     let svid = world.svid("support-agent").await;
-    let first = exposed(world.token(&world.agent_exchange(&svid, &subject, CRM, "read:cases"), None).await.unwrap());
+    let first = exposed(&world.token(&world.agent_exchange(&svid, &subject, CRM, "read:cases"), None).await.unwrap());
     assert_eq!(payload(&first)["exp"], end);
     world.clock.advance(Duration::from_secs(10));
-    let again = exposed(world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await.unwrap());
+    let again = exposed(&world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await.unwrap());
     assert_eq!(payload(&again)["exp"], end);
     world.clock.advance(Duration::from_secs(10));
     let answer = world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await;
@@ -302,7 +302,7 @@ async fn z7_state_is_checked_at_each_exchange_at_once() {
     ] {
         let set = |entry: &mut Entry| {
             if let Entry::Agent(agent) = entry {
-                agent.state = state
+                agent.state = state;
             }
         };
         world.change(Kind::Agent, "support-agent", set).await;
@@ -310,7 +310,7 @@ async fn z7_state_is_checked_at_each_exchange_at_once() {
     }
     let disable = |entry: &mut Entry| {
         if let Entry::Person(person) = entry {
-            person.disabled = true
+            person.disabled = true;
         }
     };
     world.change(Kind::Person, "riley", disable).await;
@@ -324,7 +324,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
     let limit = |entry: &mut Entry| {
         if let Entry::Grant(grant) = entry {
-            grant.max_uses = Some(2)
+            grant.max_uses = Some(2);
         }
     };
     world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
@@ -332,7 +332,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
     assert!(world.token(&form, None).await.is_ok());
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
 
-    let end = mandate_core::Clock::now(&*world.clock).plus(Duration::from_secs(60));
+    let end = mandate_core::Clock::now(&*world.clock).plus(Duration::from_mins(1));
     let expire = |entry: &mut Entry| {
         if let Entry::Grant(grant) = entry {
             (grant.max_uses, grant.expires) = (None, Some(end));
@@ -344,7 +344,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_expired");
     let revoke = |entry: &mut Entry| {
         if let Entry::Grant(grant) = entry {
-            grant.revoked = true
+            grant.revoked = true;
         }
     };
     world.change(Kind::Grant, "riley-support-agent-crm", revoke).await;
@@ -357,7 +357,7 @@ async fn the_last_use_of_a_grant_is_given_once_however_many_ask() {
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let limit = |entry: &mut Entry| {
         if let Entry::Grant(grant) = entry {
-            grant.max_uses = Some(1)
+            grant.max_uses = Some(1);
         }
     };
     world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
@@ -380,10 +380,10 @@ async fn both_must_be_permitted_and_a_policy_only_takes_away() {
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
-    world.forbid("widen", r#"permit (principal, action, resource);"#).await;
+    world.forbid("widen", "permit (principal, action, resource);").await;
     let wide = with(form.clone(), "scope", "write:opportunities");
     assert_eq!(refused(world.token(&wide, None).await), "400 invalid_scope scope_beyond_ceiling");
-    world.forbid("no-agents", r#"forbid (principal is Agent, action, resource);"#).await;
+    world.forbid("no-agents", "forbid (principal is Agent, action, resource);").await;
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request policy_denies_agent");
     let record = world.last_record();
     assert!(record.policies.iter().any(|policy| policy.contains("no-agents")), "{:?}", record.policies);

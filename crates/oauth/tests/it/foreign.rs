@@ -35,7 +35,7 @@ impl Abroad {
 
     fn claims(&self) -> Claims {
         let mut claims = self.idp.claims(ISSUER, "read:cases", self.world.clock.now());
-        claims.subject.sub = "user-7".to_owned();
+        claims.subject.sub = "user-7".into();
         claims.client_id = "portal".parse().unwrap();
         claims.chain = mandate_core::ActorChain::empty();
         claims.lineage = mandate_core::Lineage::default();
@@ -67,7 +67,7 @@ impl Abroad {
 async fn a_person_of_another_issuer_keeps_their_name_and_issuer() {
     let abroad = Abroad::new(SubjectScope::Token).await;
     let token = abroad.idp.sign(&abroad.claims());
-    let claims = payload(&exposed(abroad.world.token(&abroad.form(&token), None).await.unwrap()));
+    let claims = payload(&exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap()));
     assert_eq!(claims["sub"], "user-7");
     assert_eq!(claims["sub_iss"], abroad.idp.issuer().as_str());
     assert_eq!(claims["iss"], ISSUER);
@@ -255,19 +255,9 @@ async fn an_issuer_that_is_away_is_used_for_the_cache_time_and_no_longer() {
 #[tokio::test]
 async fn many_at_once_fetch_the_keys_once() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    let tokens: Vec<String> = (0..8).map(|_| abroad.idp.sign(&abroad.claims())).collect();
-    let [a, b, c, d, e, f, g, h] = &tokens[..] else { panic!("eight") };
-    let answers = tokio::join!(
-        abroad.ask(a),
-        abroad.ask(b),
-        abroad.ask(c),
-        abroad.ask(d),
-        abroad.ask(e),
-        abroad.ask(f),
-        abroad.ask(g),
-        abroad.ask(h)
-    );
-    assert_eq!(answers.0, "ok");
-    assert_eq!(answers.7, "ok");
+    let tokens: Vec<String> = (0..4).map(|_| abroad.idp.sign(&abroad.claims())).collect();
+    let [first, second, third, fourth] = &tokens[..] else { panic!("four") };
+    let answers = tokio::join!(abroad.ask(first), abroad.ask(second), abroad.ask(third), abroad.ask(fourth));
+    assert_eq!([answers.0, answers.1, answers.2, answers.3], ["ok"; 4]);
     assert_eq!(abroad.idp.jwks_served(), 1);
 }

@@ -69,23 +69,25 @@ async fn z13_nobody_introspects_anonymously() {
     assert_eq!(world.last_record().reason, "parameter_missing");
 }
 
+type Change = fn(&mut Entry);
+
 #[tokio::test]
 async fn z7_k10_a_stopped_agent_person_or_grant_makes_its_tokens_inactive() {
     let inactive = json!({"active": false});
-    let stop: [(Kind, &str, fn(&mut Entry)); 3] = [
+    let stop: [(Kind, &str, Change); 3] = [
         (Kind::Agent, "support-agent", |entry| {
             if let Entry::Agent(agent) = entry {
-                agent.state = AgentState::Suspended
+                agent.state = AgentState::Suspended;
             }
         }),
         (Kind::Person, "riley", |entry| {
             if let Entry::Person(person) = entry {
-                person.disabled = true
+                person.disabled = true;
             }
         }),
         (Kind::Grant, "riley-support-agent-crm", |entry| {
             if let Entry::Grant(grant) = entry {
-                grant.revoked = true
+                grant.revoked = true;
             }
         }),
     ];
@@ -106,6 +108,6 @@ async fn dead_foreign_and_malformed_tokens_say_nothing() {
     for other in ["x", "a.b.c", svid.as_str()] {
         assert_eq!(world.introspect(&of(other), Some(&world.crm_api())).await.unwrap(), inactive);
     }
-    world.clock.advance(std::time::Duration::from_secs(300));
+    world.clock.advance(std::time::Duration::from_mins(5));
     assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), inactive, "expired");
 }

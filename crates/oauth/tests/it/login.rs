@@ -101,7 +101,7 @@ async fn a_person_without_the_right_gets_no_code() {
 
     let disable = |entry: &mut Entry| {
         if let Entry::Person(person) = entry {
-            person.disabled = true
+            person.disabled = true;
         }
     };
     world.change(Kind::Person, "riley", disable).await;

@@ -1,5 +1,7 @@
 //! The engine against a real store, authority and audit log. Test names carry the attack they show refused.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests fail as tests do")]
+
 mod audit_trail;
 mod chain;
 mod clients;

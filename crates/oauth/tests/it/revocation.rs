@@ -20,7 +20,7 @@ async fn as_agent(world: &World, agent: &str, token: &str) -> Pairs {
 
 async fn hop(world: &World, agent: &str, subject: &str, resource: &str) -> String {
     let form = world.agent_exchange(&world.svid(agent).await, subject, resource, "read:cases");
-    exposed(world.token(&form, None).await.unwrap())
+    exposed(&world.token(&form, None).await.unwrap())
 }
 
 fn durable_cuts(world: &World) -> usize {
