@@ -1,7 +1,7 @@
 //! The claims that name actors: `act` and `may_act` (RFC 8693 §4.1, §4.4).
 
-use mandate_core::subject::{MAX_PARSED_DEPTH, SubjectProfile};
-use mandate_core::{Actor, ActorChain, InvalidActorChain, Issuer};
+use mandate_core::subject::SubjectProfile;
+use mandate_core::{Actor, ActorChain, Issuer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,13 +25,11 @@ pub(super) fn chain(act: Option<&Value>, usual: &Issuer) -> Result<ActorChain, T
     let mut actors = Vec::new();
     let mut next = act;
     while let Some(current) = next {
-        if actors.len() == MAX_PARSED_DEPTH {
-            return Err(InvalidActorChain::TooDeep.into());
-        }
         let (actor, inner) = one(current, usual)?;
         actors.push(actor);
         next = inner;
     }
+    // Refuses depth and loops; how many there can be at all is bounded by the depth to which JSON is read.
     Ok(ActorChain::new(actors)?)
 }
 

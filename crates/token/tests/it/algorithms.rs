@@ -79,8 +79,12 @@ fn token(key: &Key, kid: &str, named: Algorithm, used: Algorithm) -> String {
 }
 
 fn verify(token: &str, keys: &KeySet) -> Result<AccessToken, TokenError> {
+    verify_as(Profile::Foreign, token, keys)
+}
+
+fn verify_as(profile: Profile, token: &str, keys: &KeySet) -> Result<AccessToken, TokenError> {
     let issuer: Issuer = "https://login.acme.example".parse().unwrap();
-    access_token::verify(token, &Expect { issuer: &issuer, keys, now: Timestamp::from_secs(NOW), profile: Profile::Foreign, memo: None })
+    access_token::verify(token, &Expect { issuer: &issuer, keys, now: Timestamp::from_secs(NOW), profile, memo: None })
 }
 
 #[test]
@@ -118,4 +122,20 @@ fn a21_each_algorithm_verifies_with_its_own_key_and_no_algorithm_stands_for_anot
     let set = KeySet::from_json(json!({"keys": [declared]}).to_string().as_bytes()).unwrap();
     let swapped = verify(&token(&keys[3].1, "rsa", Algorithm::Ps256, Algorithm::Ps256), &set);
     assert_eq!(swapped.unwrap_err(), TokenError::Algorithm("PS256".into()), "the JWK's alg decides");
+}
+
+#[test]
+fn a21_a_token_of_ours_is_es256_even_if_our_key_set_held_other_keys() {
+    let keys = [
+        ("p384", ec(&ECDSA_P384_SHA384_FIXED_SIGNING, "P-384", 48), Algorithm::Es384),
+        ("p521", ec(&ECDSA_P521_SHA512_FIXED_SIGNING, "P-521", 66), Algorithm::Es512),
+        ("rsa", rsa(), Algorithm::Rs256),
+    ];
+    let jwks: Vec<Value> = keys.iter().map(|(kid, key, _)| key.jwk(kid)).collect();
+    let set = KeySet::from_json(json!({ "keys": jwks }).to_string().as_bytes()).unwrap();
+    for (kid, key, algorithm) in &keys {
+        let token = token(key, kid, *algorithm, *algorithm);
+        assert!(verify_as(Profile::Foreign, &token, &set).is_ok());
+        assert_eq!(verify_as(Profile::Own, &token, &set).unwrap_err(), TokenError::Algorithm(algorithm.name().into()));
+    }
 }
