@@ -73,7 +73,7 @@ impl Caller {
         if let Some(file) = program {
             attested.selectors.extend(program::path_of(self.pid(), &file).map(Selector::Path));
             if entitlements.depend_on_digest(&attested.selectors) {
-                attested.selectors.extend(digests.of(self.pid(), file).await.map(Selector::Sha256));
+                attested.selectors.extend(digests.of(self.pid(), file).await.map(|digest| Selector::Sha256(Box::new(digest))));
             }
         }
         // What was read belongs to this process only if it was the same one all along.
@@ -160,7 +160,7 @@ mod tests {
         let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
         let zeros = format!("unix:sha256:{}", "0".repeat(64));
         let found = caller.attest(&wanting(&zeros), &Digests::default()).await.unwrap().texts();
-        let digest = Selector::Sha256(crate::hex::sha256(&fs::read(&path).unwrap())).to_string();
+        let digest = Selector::Sha256(Box::new(crate::hex::sha256(&fs::read(&path).unwrap()))).to_string();
         assert_eq!(found, ["unix:uid:12".to_owned(), "unix:gid:34".to_owned(), format!("unix:path:{}", path.display()), digest]);
         ends(child);
     }

@@ -1,24 +1,42 @@
 //! Which process is entitled to which identity, as the server last said.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use mandate_api::proto::node as wire;
 use mandate_core::{SpiffeId, TrustDomain};
 
 use crate::selector::Selector;
 
+/// An identity and what a process must show for it: at least one selector, the one by which the entry is found first.
 struct Entry {
     spiffe_id: SpiffeId,
     selectors: Box<[Selector]>,
 }
 
-/// The entries of one state, found by one selector of each so that a lookup does not walk them all.
+impl Entry {
+    fn found_by(&self) -> Option<&Selector> {
+        self.selectors.first()
+    }
+}
+
+/// The entries of one state. Two sorted lists of positions find them by selector and by identity: a node holds every
+/// entry of its server in memory, so there is nothing beside the entries themselves.
 #[derive(Default)]
 pub(crate) struct Entitlements {
     entries: Vec<Entry>,
-    by_selector: HashMap<Selector, Vec<usize>>,
-    ids: HashSet<SpiffeId>,
+    by_selector: Vec<u32>,
+    by_id: Vec<u32>,
     digest_only: bool,
+}
+
+/// The rarest kind of selector makes the shortest list; a digest is only known after the file has been read.
+fn rank(selector: &Selector) -> u8 {
+    match selector {
+        Selector::Path(_) => 0,
+        Selector::Uid(_) => 1,
+        Selector::Gid(_) => 2,
+        Selector::Sha256(_) => 3,
+    }
 }
 
 impl Entitlements {
@@ -27,45 +45,43 @@ impl Entitlements {
     /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector it
     /// cannot attest, or no selector at all, which would entitle every process of the machine.
     pub(crate) fn new(pushed: Vec<wire::Entry>, trust_domain: &TrustDomain) -> Self {
-        let mut out = Self::default();
+        let mut entries = Vec::with_capacity(pushed.len());
         for entry in pushed {
             let id = entry.spiffe_id.parse::<SpiffeId>();
-            let selectors: Result<Box<[Selector]>, _> = entry.selectors.iter().map(|text| text.parse()).collect();
+            let selectors: Result<Vec<Selector>, _> = entry.selectors.iter().map(|text| text.parse()).collect();
             match (id, selectors) {
-                (Ok(id), Ok(selectors)) if id.is_member_of(trust_domain) && !id.path().is_empty() && !selectors.is_empty() => {
-                    out.push(id, selectors);
+                (Ok(spiffe_id), Ok(mut selectors))
+                    if spiffe_id.is_member_of(trust_domain) && !spiffe_id.path().is_empty() && !selectors.is_empty() =>
+                {
+                    selectors.sort_unstable_by_key(rank);
+                    entries.push(Entry { spiffe_id, selectors: selectors.into() });
                 }
                 (_, _) => {
                     tracing::warn!(spiffe_id = entry.spiffe_id, selectors = ?entry.selectors, "an entry cannot be served by this node");
                 }
             }
         }
-        out
+        let digest_only = entries.iter().any(|entry| matches!(entry.found_by(), Some(Selector::Sha256(_))));
+        let positions: Vec<u32> = (0..).zip(&entries).map(|(at, _)| at).collect();
+        let mut all = Self { entries, by_selector: positions.clone(), by_id: positions, digest_only };
+        let entries = &all.entries;
+        all.by_selector.sort_by_key(|at| at_position(entries, *at).and_then(Entry::found_by));
+        all.by_id.sort_by_key(|at| at_position(entries, *at).map(|entry| &entry.spiffe_id));
+        all
     }
 
-    fn push(&mut self, spiffe_id: SpiffeId, selectors: Box<[Selector]>) {
-        // The rarest kind of selector makes the shortest list; a digest is only known after the file has been read.
-        let rank = |selector: &&Selector| match selector {
-            Selector::Path(_) => 0,
-            Selector::Uid(_) => 1,
-            Selector::Gid(_) => 2,
-            Selector::Sha256(_) => 3,
-        };
-        let Some(by) = selectors.iter().min_by_key(rank).cloned() else { return };
-        self.digest_only |= matches!(by, Selector::Sha256(_));
-        self.by_selector.entry(by).or_default().push(self.entries.len());
-        self.ids.insert(spiffe_id.clone());
-        self.entries.push(Entry { spiffe_id, selectors });
-    }
-
-    fn candidates<'a>(&'a self, has: &[Selector]) -> impl Iterator<Item = (usize, &'a Entry)> {
-        let at = has.iter().filter_map(|selector| self.by_selector.get(selector)).flatten();
-        at.filter_map(|at| Some((*at, self.entries.get(*at)?)))
+    fn candidates<'a>(&'a self, has: &[Selector]) -> impl Iterator<Item = (u32, &'a Entry)> {
+        let found_by = |at: u32| at_position(&self.entries, at).and_then(Entry::found_by);
+        has.iter().flat_map(move |selector| {
+            let from = self.by_selector.partition_point(|at| found_by(*at) < Some(selector));
+            let found = self.by_selector.iter().skip(from).copied().take_while(move |at| found_by(*at) == Some(selector));
+            found.filter_map(|at| Some((at, at_position(&self.entries, at)?)))
+        })
     }
 
     /// Every identity to which a process with the selectors `has` is entitled, each once, in the order they were pushed.
     pub(crate) fn of<'a>(&'a self, has: &[Selector]) -> Vec<&'a SpiffeId> {
-        let mut found: Vec<(usize, &SpiffeId)> = self
+        let mut found: Vec<(u32, &SpiffeId)> = self
             .candidates(has)
             .filter(|(_, entry)| entry.selectors.iter().all(|needed| has.contains(needed)))
             .map(|(at, entry)| (at, &entry.spiffe_id))
@@ -87,13 +103,17 @@ impl Entitlements {
 
     /// Whether any entry names this identity.
     pub(crate) fn names(&self, id: &SpiffeId) -> bool {
-        self.ids.contains(id)
+        self.by_id.binary_search_by_key(&Some(id), |at| at_position(&self.entries, *at).map(|entry| &entry.spiffe_id)).is_ok()
     }
 
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
+}
+
+fn at_position(entries: &[Entry], at: u32) -> Option<&Entry> {
+    entries.get(usize::try_from(at).ok()?)
 }
 
 #[cfg(test)]
@@ -135,6 +155,20 @@ mod tests {
         assert!(ids(&all, &["unix:uid:1001", "unix:path:/bin/a"]).is_empty());
         // A group of the same number is not the user.
         assert!(ids(&all, &["unix:gid:1000", "unix:path:/bin/a"]).is_empty());
+    }
+
+    #[test]
+    fn many_entries_are_found_by_selector_and_by_identity() {
+        let uid = |n: usize| format!("unix:uid:{}", n % 100);
+        let all = entitlements((0..1000).map(|n| entry(&format!("spiffe://acme.example/agent/{n}"), &[&uid(n), "unix:gid:5"])).collect());
+        for n in 0..100 {
+            let found = ids(&all, &[&uid(n), "unix:gid:5"]);
+            assert_eq!(found, (0..10).map(|k| format!("spiffe://acme.example/agent/{}", n + 100 * k)).collect::<Vec<_>>());
+            assert!(ids(&all, &[&uid(n), "unix:gid:6"]).is_empty());
+            assert!(all.names(&found[3].parse().unwrap()));
+        }
+        assert!(!all.names(&"spiffe://acme.example/agent/1000".parse().unwrap()));
+        assert!(!all.names(&"spiffe://acme.example/agent".parse().unwrap()));
     }
 
     #[test]

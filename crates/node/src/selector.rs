@@ -15,7 +15,7 @@ pub(crate) enum Selector {
     /// `unix:path:/…`, the program's absolute path.
     Path(Box<str>),
     /// `unix:sha256:…`, the SHA-256 of the program's file, in lower-case hexadecimal.
-    Sha256([u8; 32]),
+    Sha256(Box<[u8; 32]>),
 }
 
 /// The text is not a selector that this node can attest.
@@ -38,7 +38,7 @@ impl FromStr for Selector {
             "uid" => number(value).map(Self::Uid),
             "gid" => number(value).map(Self::Gid),
             "path" if value.starts_with('/') => Ok(Self::Path(value.into())),
-            "sha256" => hex::decode_sha256(value).map(Self::Sha256).ok_or(UnknownSelector),
+            "sha256" => hex::decode_sha256(value).map(|digest| Self::Sha256(Box::new(digest))).ok_or(UnknownSelector),
             _ => Err(UnknownSelector),
         }
     }

@@ -193,6 +193,7 @@ impl Server {
             let (to, connections) = tokio::sync::mpsc::channel::<io::Result<Connection>>(8);
             tokio::spawn(async move {
                 while let Ok((tcp, _)) = listener.accept().await {
+                    tcp.set_nodelay(true).unwrap();
                     let (acceptor, to) = (acceptor.clone(), to.clone());
                     tokio::spawn(async move {
                         if let Ok(tls) = acceptor.accept(tcp).await {
