@@ -495,7 +495,7 @@ impl Registry {
 }
 
 /// How long an access token for an agent lives unless something narrows it.
-pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_secs(5 * 60));
+pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_mins(5));
 
 /// The longest an access token for an agent may ever live.
-pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_secs(15 * 60));
+pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_mins(15));

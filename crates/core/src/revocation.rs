@@ -1,6 +1,7 @@
 //! Revocation as cuts: what has been cut, and whether a token hangs below a cut.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,9 +68,16 @@ impl RevocationSet {
 
     /// Adds a cut. A later cut on the same target replaces an earlier one; an earlier one never weakens a later one.
     pub fn insert(&mut self, cut: Cut) {
-        let entry = self.cuts.entry(cut.target.clone()).or_insert_with(|| cut.clone());
-        entry.at = entry.at.max(cut.at);
-        entry.forget = entry.forget.max(cut.forget);
+        match self.cuts.entry(cut.target.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(cut);
+            }
+            Entry::Occupied(mut taken) => {
+                let before = taken.get_mut();
+                before.at = before.at.max(cut.at);
+                before.forget = before.forget.max(cut.forget);
+            }
+        }
     }
 
     /// Forgets cuts that can no longer match a living token.

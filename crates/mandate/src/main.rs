@@ -1,2 +1,32 @@
-//! mandate
-fn main(){}
+//! `mandate`: every role of Mandate and the operator's command line, in one program.
+
+mod arguments;
+mod command;
+mod connection;
+mod demo;
+mod failure;
+mod logging;
+mod screen;
+mod secret_input;
+mod shutdown;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors: clap sends them to stdout. If nobody reads them, there is nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { failure::Fault::Usage.exit_code() } else { ExitCode::SUCCESS };
+        }
+    };
+    let screen = screen::Screen::of_the_process(arguments.json);
+    match command::run(arguments.command, &screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(&screen),
+    }
+}

@@ -1,0 +1,121 @@
+//! Why the authority does not sign, by whose fault it is.
+
+use mandate_audit::CheckpointError;
+use mandate_core::Timestamp;
+use mandate_store::StoreError;
+
+use crate::lint::certificate::CertificateLint;
+use crate::lint::claims::ClaimsLint;
+
+/// The authority's keys cannot be made or loaded. An operator's affair.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store failed.
+    #[error("the keys cannot be read from or written to the store: {0}")]
+    Store(#[from] StoreError),
+    /// A new key could not be made.
+    #[error("a signing key could not be generated")]
+    KeyGeneration,
+    /// A stored key is not what it should be.
+    #[error("a stored signing key is unreadable: the database or its seal key belongs to another installation, or is damaged")]
+    KeyUnreadable,
+    /// A stored key's state is unknown, or a purpose has no active key.
+    #[error("the stored {0} keys are inconsistent: exactly one must be active")]
+    KeyState(&'static str),
+    /// The public key set could not be built.
+    #[error("the public key set could not be built: {0}")]
+    KeySet(String),
+    /// The signing certificate could not be made.
+    #[error("the signing certificate could not be made: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The checkpoint key could not be made or read.
+    #[error("the checkpoint key could not be made or read: {0}")]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// A rotation did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The next key has not been published for long enough: whoever caches our key set would refuse its tokens.
+    #[error("the next key was published too recently; it can be used from {ready}")]
+    TooSoon {
+        /// When it can.
+        ready: Timestamp,
+    },
+    /// Keys could not be made or stored.
+    #[error(transparent)]
+    Keys(#[from] OpenError),
+}
+
+/// Where an audit record does not say what is about to be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Mismatch {
+    /// It is of another kind of decision.
+    #[error("the record is of another kind")]
+    Kind,
+    /// It is of a refusal.
+    #[error("the record is of a refusal")]
+    Outcome,
+    /// It names another token.
+    #[error("the record names another token")]
+    Token,
+    /// It names another person, or none.
+    #[error("the record names another person")]
+    Subject,
+    /// It names other actors.
+    #[error("the record names other actors")]
+    Actors,
+    /// It names another audience.
+    #[error("the record names another audience")]
+    Audience,
+    /// It names other scopes.
+    #[error("the record names other scopes")]
+    Scope,
+    /// It names another expiry.
+    #[error("the record names another expiry")]
+    Expiry,
+    /// It names another client.
+    #[error("the record names another client")]
+    Client,
+    /// It names another ancestry.
+    #[error("the record names another lineage")]
+    Lineage,
+}
+
+/// No token was minted. Each of these is our own fault: what was decided has not been recorded as it was, or what was
+/// built is not what was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MintError {
+    /// The receipt is not for this mandate.
+    #[error("not signed: {0}")]
+    Receipt(#[from] Mismatch),
+    /// The token is not as its profile says.
+    #[error("not signed: {0}")]
+    Lint(#[from] ClaimsLint),
+    /// The signature could not be made.
+    #[error("the signature could not be made")]
+    Signature,
+}
+
+/// No certificate was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// The receipt is not for this certificate.
+    #[error("not signed: {0}")]
+    Receipt(#[from] Mismatch),
+    /// The certificate is not as its profile says.
+    #[error("not signed: {0}")]
+    Lint(#[from] CertificateLint),
+    /// The identity is not one that gets this kind of certificate here.
+    #[error("this identity gets no such certificate from this authority")]
+    Identity,
+    /// A name cannot stand in a certificate.
+    #[error("a name cannot stand in a certificate")]
+    Name,
+    /// The time cannot stand in a certificate.
+    #[error("the time cannot stand in a certificate")]
+    Time,
+    /// The signature could not be made.
+    #[error("the signature could not be made")]
+    Signature,
+}

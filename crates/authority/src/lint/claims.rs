@@ -1,0 +1,193 @@
+//! JWT lint: RFC 9068 §2 for access tokens, SPIFFE JWT-SVID §2 and §3 for JWT-SVIDs.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::registry::MAX_MANDATE_LIFETIME;
+use mandate_core::{Act, ActorChain, Lineage};
+use mandate_delegation::MandateView;
+use serde::Deserialize;
+
+use crate::svid::{JWT_SVID_LIFETIME, JwtSvidGrant};
+
+/// The longest a person's own access token may live.
+pub(crate) const MAX_PERSON_TOKEN: Duration = Duration::from_secs(60 * 60);
+
+/// The rule that a token breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimsLint {
+    /// Not a JWS signing input.
+    #[error("the token is not a JWS signing input")]
+    Form,
+    /// The header has other members than `alg`, `kid` and `typ`.
+    #[error("the header has members that its profile does not have")]
+    Header,
+    /// `alg` is not the key's, or `kid` is not the key.
+    #[error("the header names another key or algorithm")]
+    Key,
+    /// `typ` is not the profile's.
+    #[error("the header's typ is not its profile's")]
+    Type,
+    /// A required claim is missing or malformed, or there is one that the profile does not have.
+    #[error("the claims are not those of the profile")]
+    Claims,
+    /// `iss` is not ours.
+    #[error("iss is not what was decided")]
+    Issuer,
+    /// `sub` or `sub_iss` is not what was decided.
+    #[error("sub is not what was decided")]
+    Subject,
+    /// `aud` is not exactly what was decided, or is empty.
+    #[error("aud is not what was decided")]
+    Audience,
+    /// `client_id` is not what was decided.
+    #[error("client_id is not what was decided")]
+    Client,
+    /// `jti` is not what was decided.
+    #[error("jti is not what was decided")]
+    Id,
+    /// `scope` is not what was decided, or is empty.
+    #[error("scope is not what was decided")]
+    Scope,
+    /// `act` is not what was decided.
+    #[error("act is not what was decided")]
+    Actors,
+    /// `lineage` is not what was decided, or an agent's token has no ancestor.
+    #[error("lineage is not what was decided")]
+    Lineage,
+    /// `auth_time`, `acr` or `amr` is not what was decided.
+    #[error("the authentication claims are not what was decided")]
+    Authentication,
+    /// `iat` or `exp` is not what was decided, or the token would live too long.
+    #[error("the lifetime is not as decided, or too long")]
+    Lifetime,
+    /// The subject is not an identity that may have this kind of token.
+    #[error("the identity may not have this kind of token")]
+    Identity,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header<'a> {
+    #[serde(borrow)]
+    alg: Cow<'a, str>,
+    #[serde(borrow)]
+    kid: Cow<'a, str>,
+    #[serde(borrow)]
+    typ: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessTokenClaims<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    #[serde(borrow, default)]
+    sub_iss: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    #[serde(borrow)]
+    client_id: Cow<'a, str>,
+    #[serde(borrow)]
+    jti: Cow<'a, str>,
+    iat: u64,
+    exp: u64,
+    #[serde(borrow)]
+    scope: Cow<'a, str>,
+    #[serde(default)]
+    act: Option<Act>,
+    #[serde(default)]
+    lineage: Lineage,
+    #[serde(default)]
+    auth_time: Option<u64>,
+    #[serde(default)]
+    acr: Option<String>,
+    #[serde(default)]
+    amr: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SvidClaims<'a> {
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    aud: Vec<String>,
+    iat: u64,
+    exp: u64,
+    #[serde(borrow)]
+    jti: Cow<'a, str>,
+}
+
+fn decode(part: &[u8]) -> Result<Vec<u8>, ClaimsLint> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| ClaimsLint::Form)
+}
+
+fn require(holds: bool, otherwise: ClaimsLint) -> Result<(), ClaimsLint> {
+    if holds { Ok(()) } else { Err(otherwise) }
+}
+
+/// Checks the header, and returns the payload.
+fn open(message: &[u8], kid: &str, typ: &str) -> Result<Vec<u8>, ClaimsLint> {
+    let dot = message.iter().position(|byte| *byte == b'.').ok_or(ClaimsLint::Form)?;
+    let (header, payload) = message.split_at(dot);
+    let header = decode(header)?;
+    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| ClaimsLint::Header)?;
+    require(header.alg == "ES256" && header.kid == kid, ClaimsLint::Key)?;
+    require(header.typ == typ, ClaimsLint::Type)?;
+    decode(payload.get(1..).unwrap_or_default())
+}
+
+/// Checks the bytes of an access token that is about to be signed against the mandate it is minted from.
+pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateView) -> Result<(), ClaimsLint> {
+    use ClaimsLint as L;
+    // RFC 9068 §2.1.
+    let payload = open(message, kid, "at+jwt")?;
+    let claims: AccessTokenClaims<'_> = serde_json::from_slice(&payload).map_err(|_| L::Claims)?;
+
+    require(claims.iss == mandate.issuer.as_str(), L::Issuer)?;
+    let person_issuer = claims.sub_iss.as_deref().unwrap_or(&claims.iss);
+    require(!claims.sub.is_empty() && claims.sub == mandate.subject.sub && person_issuer == mandate.subject.iss.as_str(), L::Subject)?;
+    require(!claims.aud.is_empty() && claims.aud == mandate.resource, L::Audience)?;
+    require(claims.client_id == mandate.client.as_str(), L::Client)?;
+    require(claims.jti == mandate.jti.as_str(), L::Id)?;
+
+    // Both in bytewise order, separated by one space.
+    let mut scopes = mandate.scopes.iter();
+    let same = !mandate.scopes.is_empty() && claims.scope.split(' ').all(|scope| scopes.next().is_some_and(|s| s.as_str() == scope));
+    require(same && scopes.next().is_none(), L::Scope)?;
+
+    let chain = claims.act.map_or_else(|| Ok(ActorChain::empty()), ActorChain::try_from).map_err(|_| L::Actors)?;
+    require(chain == mandate.chain, L::Actors)?;
+    // Whoever acts for a person does so by a token and a grant of theirs.
+    let rooted = chain.is_empty() || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
+    require(rooted && claims.lineage == mandate.lineage, L::Lineage)?;
+    let authenticated = claims.auth_time == mandate.auth_time.map(mandate_core::Timestamp::secs);
+    require(authenticated && claims.acr == mandate.acr && claims.amr == mandate.amr, L::Authentication)?;
+
+    let longest = if chain.is_empty() { MAX_PERSON_TOKEN } else { MAX_MANDATE_LIFETIME.0 };
+    let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= longest.as_secs());
+    let decided = claims.iat == mandate.issued.secs() && claims.exp == mandate.expires.secs();
+    require(decided && lifetime.is_some(), L::Lifetime)
+}
+
+/// Checks the bytes of a JWT-SVID that is about to be signed against the grant it is signed for. `act` and every other
+/// claim that is not a JWT-SVID's is refused with the rest (A5: an SVID is who, never for whom).
+pub(crate) fn check_jwt_svid(message: &[u8], kid: &str, grant: &JwtSvidGrant) -> Result<(), ClaimsLint> {
+    use ClaimsLint as L;
+    // JWT-SVID §2.3.
+    let payload = open(message, kid, "JWT")?;
+    let claims: SvidClaims<'_> = serde_json::from_slice(&payload).map_err(|_| L::Claims)?;
+    require(claims.sub == grant.spiffe_id().as_str(), L::Subject)?;
+    require(!claims.aud.is_empty() && claims.aud == grant.audiences(), L::Audience)?;
+    require(claims.jti == grant.jti().as_str(), L::Id)?;
+    let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= JWT_SVID_LIFETIME.as_secs());
+    let decided = claims.iat == grant.issued().secs() && claims.exp == grant.expires().secs();
+    require(decided && lifetime.is_some(), L::Lifetime)
+}
+
+#[cfg(test)]
+mod tests;

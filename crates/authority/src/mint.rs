@@ -1,0 +1,82 @@
+//! Minting: a mandate and the receipt of its durable record become one access token.
+
+use std::fmt;
+
+use mandate_audit::{Kind, Outcome, Receipt, Record};
+use mandate_delegation::{Mandate, MandateView};
+use mandate_token::access_token::{self, Claims};
+
+use crate::error::{MintError, Mismatch};
+use crate::jws_key::JwsKey;
+use crate::lint::claims::check_access_token;
+
+/// A signed access token. It does not print: whoever holds the text can use it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessTokenString(String);
+
+impl AccessTokenString {
+    /// The compact JWS, for the answer to whom it was minted for. The name is long so that every use can be found.
+    pub fn expose_token(&self) -> &str {
+        &self.0
+    }
+
+    /// As [`AccessTokenString::expose_token`], owned.
+    pub fn into_exposed_token(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Debug for AccessTokenString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessTokenString(redacted)")
+    }
+}
+
+/// Whether the record says of this mandate that it was permitted, and says all of it.
+pub(crate) fn matches(mandate: &MandateView, record: &Record) -> Result<(), Mismatch> {
+    let checks = [
+        (matches!(record.kind, Kind::Exchange | Kind::Token), Mismatch::Kind),
+        (record.outcome == Outcome::Permitted, Mismatch::Outcome),
+        (record.jti.as_ref() == Some(&mandate.jti), Mismatch::Token),
+        (record.sub.as_ref() == Some(&mandate.subject), Mismatch::Subject),
+        (record.act == mandate.chain, Mismatch::Actors),
+        (record.aud.as_ref() == Some(&mandate.resource), Mismatch::Audience),
+        (record.scope == mandate.scopes, Mismatch::Scope),
+        (record.exp == Some(mandate.expires), Mismatch::Expiry),
+        (record.client.as_deref() == Some(mandate.client.as_str()), Mismatch::Client),
+        (record.lineage == mandate.lineage, Mismatch::Lineage),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, mismatch)| Err(mismatch))
+}
+
+pub(crate) fn mint(key: &JwsKey, mandate: &Mandate, receipt: &Receipt) -> Result<AccessTokenString, MintError> {
+    let view = mandate.view();
+    matches(view, receipt.record())?;
+    sign(key, view)
+}
+
+/// Private to this module: nothing else may sign an access token.
+fn sign(key: &JwsKey, view: &MandateView) -> Result<AccessTokenString, MintError> {
+    let claims = Claims {
+        iss: view.issuer.clone(),
+        subject: view.subject.clone(),
+        audience: view.resource.clone(),
+        client_id: view.client.clone(),
+        jti: view.jti.clone(),
+        iat: view.issued,
+        exp: view.expires,
+        scope: view.scopes.clone(),
+        chain: view.chain.clone(),
+        lineage: view.lineage.clone(),
+        auth_time: view.auth_time,
+        acr: view.acr.clone(),
+        amr: view.amr.clone(),
+        // Who may act next is decided from the registry at the next exchange, not written into the token.
+        may_act: None,
+    };
+    let signer = key.linted(|message, kid| check_access_token(message, kid, view));
+    match access_token::build(&claims, &signer) {
+        Ok(token) => Ok(AccessTokenString(token)),
+        Err(_) => Err(signer.into_broken().map_or(MintError::Signature, MintError::Lint)),
+    }
+}

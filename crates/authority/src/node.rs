@@ -1,0 +1,65 @@
+//! What a node's certificate is signed for.
+
+use mandate_audit::{Kind, Outcome, Record};
+use mandate_core::{Actor, ActorChain, Issuer, SpiffeId, SubjectProfile, Timestamp, TrustDomain};
+
+use crate::error::{CertificateError, Mismatch};
+use crate::x509::X509_SVID_LIFETIME;
+
+/// One node certificate that is to be issued. It signs nothing by itself: it needs the receipt of its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeGrant {
+    spiffe_id: SpiffeId,
+    issued: Timestamp,
+    expires: Timestamp,
+}
+
+impl NodeGrant {
+    /// For `spiffe://<trust domain>/node/<name>`, from `now` on for one hour.
+    pub fn new(trust_domain: &TrustDomain, name: &str, now: Timestamp) -> Result<Self, CertificateError> {
+        // One segment: a name must not reach into another part of the name space.
+        if name.is_empty() || name.contains('/') {
+            return Err(CertificateError::Identity);
+        }
+        let spiffe_id = trust_domain.member(&format!("/node/{name}")).map_err(|_| CertificateError::Identity)?;
+        Ok(Self { spiffe_id, issued: now, expires: Timestamp::from_secs(now.plus(X509_SVID_LIFETIME).secs()) })
+    }
+
+    /// Whose identity.
+    pub fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// From when.
+    pub fn issued(&self) -> Timestamp {
+        self.issued
+    }
+
+    /// `notAfter`.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// Writes into `record` what a receipt for this grant has to say; `issuer` names the actor.
+    pub fn describe(&self, issuer: &Issuer, record: &mut Record) {
+        record.act = chain(&self.spiffe_id, issuer);
+        record.exp = Some(self.expires);
+    }
+
+    /// Whether `record` says that exactly this was permitted.
+    pub(crate) fn matches(&self, issuer: &Issuer, record: &Record) -> Result<(), Mismatch> {
+        let checks = [
+            (record.kind == Kind::Node, Mismatch::Kind),
+            (record.outcome == Outcome::Permitted, Mismatch::Outcome),
+            (record.act == chain(&self.spiffe_id, issuer), Mismatch::Actors),
+            (record.exp == Some(self.expires), Mismatch::Expiry),
+        ];
+        checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, mismatch)| Err(mismatch))
+    }
+}
+
+fn chain(id: &SpiffeId, issuer: &Issuer) -> ActorChain {
+    let actor = Actor { sub: id.as_str().to_owned(), iss: issuer.clone(), sub_profile: Some(SubjectProfile::Service) };
+    // One actor of bounded length is always a valid chain.
+    ActorChain::new(vec![actor]).unwrap_or_default()
+}

@@ -1,0 +1,249 @@
+//! Generations of the keys of one purpose: one signs, one waits, the others only verify until nothing they signed lives.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_core::Timestamp;
+
+use crate::error::OpenError;
+
+/// What a key signs. Keys of different purposes are never in one key set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Access tokens.
+    AccessToken,
+    /// JWT-SVIDs.
+    JwtSvid,
+    /// X.509-SVIDs.
+    X509,
+}
+
+/// How long a successor is published before it signs: what holds our key set may take this long to ask for it again.
+pub const PUBLISH_BEFORE_USE: Duration = Duration::from_secs(5 * 60);
+
+/// Room for clocks that run late, added to the life of what a retired key has signed.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::AccessToken, Self::JwtSvid, Self::X509];
+
+    /// Its name in the store and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::JwtSvid => "jwt_svid",
+            Self::X509 => "x509",
+        }
+    }
+
+    /// How long a retired key is kept: the longest life of what it may have signed.
+    pub(crate) fn keep_retired(self) -> Duration {
+        let longest = match self {
+            Self::AccessToken => crate::lint::claims::MAX_PERSON_TOKEN,
+            Self::JwtSvid => crate::svid::JWT_SVID_LIFETIME,
+            Self::X509 => crate::x509::X509_SVID_LIFETIME,
+        };
+        longest + CLOCK_TOLERANCE
+    }
+
+    /// After how long `maintain` replaces the active key.
+    pub(crate) const fn replace_after(self) -> Duration {
+        const DAY: u64 = 24 * 60 * 60;
+        match self {
+            Self::AccessToken | Self::JwtSvid => Duration::from_secs(30 * DAY),
+            // Well below half of the certificate's life: it waits for one period and signs for another.
+            Self::X509 => Duration::from_secs(180 * DAY),
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyState {
+    /// Published, signs nothing yet.
+    Standby,
+    /// Signs.
+    Active,
+    /// Signs nothing any more; published until nothing it signed can be alive.
+    Retired { until: Timestamp },
+}
+
+/// One generation.
+pub(crate) struct Slot<K> {
+    pub(crate) kid: String,
+    pub(crate) key: Arc<K>,
+    pub(crate) published: Timestamp,
+    pub(crate) state: KeyState,
+}
+
+impl<K> Clone for Slot<K> {
+    fn clone(&self) -> Self {
+        Self { kid: self.kid.clone(), key: Arc::clone(&self.key), published: self.published, state: self.state }
+    }
+}
+
+/// All generations of one purpose. Exactly one is active and at most one waits.
+pub(crate) struct Ring<K> {
+    active: Slot<K>,
+    standby: Option<Slot<K>>,
+    retired: Vec<Slot<K>>,
+}
+
+/// What a rotation changes, for the store to make durable before the ring is swapped in.
+pub(crate) struct Rotation<K> {
+    pub(crate) ring: Ring<K>,
+    /// Keys whose state changed.
+    pub(crate) changed: Vec<(String, KeyState)>,
+    /// Keys that are gone.
+    pub(crate) removed: Vec<String>,
+}
+
+impl<K> Ring<K> {
+    /// From what the store holds.
+    pub(crate) fn from_slots(purpose: Purpose, slots: Vec<Slot<K>>) -> Result<Self, OpenError> {
+        let (mut active, mut standby, mut retired) = (None, None, Vec::new());
+        for slot in slots {
+            let twice = match slot.state {
+                KeyState::Active => active.replace(slot).is_some(),
+                KeyState::Standby => standby.replace(slot).is_some(),
+                KeyState::Retired { .. } => {
+                    retired.push(slot);
+                    false
+                }
+            };
+            if twice {
+                return Err(OpenError::KeyState(purpose.as_str()));
+            }
+        }
+        Ok(Self { active: active.ok_or(OpenError::KeyState(purpose.as_str()))?, standby, retired })
+    }
+
+    /// The key that signs.
+    pub(crate) fn active(&self) -> &Slot<K> {
+        &self.active
+    }
+
+    /// Every key that is published: the active one first.
+    pub(crate) fn published(&self) -> impl Iterator<Item = &Slot<K>> {
+        std::iter::once(&self.active).chain(self.standby.as_ref()).chain(&self.retired)
+    }
+
+    /// From when the waiting key may sign. `None`: none waits.
+    pub(crate) fn ready(&self) -> Option<Timestamp> {
+        let published = self.standby.as_ref()?.published;
+        // Published along with the active one: nobody ever saw a key set without it.
+        Some(if published <= self.active.published { published } else { published.plus(PUBLISH_BEFORE_USE) })
+    }
+
+    /// Whether the active key has signed for its whole period. It began when the one that waits now was made.
+    pub(crate) fn is_due(&self, purpose: Purpose, now: Timestamp) -> bool {
+        self.standby.as_ref().is_some_and(|standby| now.since(standby.published) >= purpose.replace_after())
+    }
+
+    /// Whether a retired key can be dropped.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.retired.iter().any(|slot| is_over(slot, now))
+    }
+
+    /// The waiting key signs, the active one retires, `next` waits, and what is over goes.
+    pub(crate) fn rotated(&self, purpose: Purpose, next: Slot<K>, now: Timestamp) -> Option<Rotation<K>> {
+        let mut active = self.standby.clone()?;
+        let mut old = self.active.clone();
+        active.state = KeyState::Active;
+        old.state = KeyState::Retired { until: now.plus(purpose.keep_retired()) };
+        let changed = vec![(active.kid.clone(), active.state), (old.kid.clone(), old.state)];
+        let (removed, mut retired) = self.split_expired(now);
+        retired.push(old);
+        Some(Rotation { ring: Self { active, standby: Some(next), retired }, changed, removed })
+    }
+
+    /// The same ring without what is over.
+    pub(crate) fn pruned(&self, now: Timestamp) -> Rotation<K> {
+        let (removed, retired) = self.split_expired(now);
+        let ring = Self { active: self.active.clone(), standby: self.standby.clone(), retired };
+        Rotation { ring, changed: Vec::new(), removed }
+    }
+
+    fn split_expired(&self, now: Timestamp) -> (Vec<String>, Vec<Slot<K>>) {
+        let (over, kept): (Vec<_>, Vec<_>) = self.retired.iter().cloned().partition(|slot| is_over(slot, now));
+        (over.into_iter().map(|slot| slot.kid).collect(), kept)
+    }
+}
+
+fn is_over<K>(slot: &Slot<K>, now: Timestamp) -> bool {
+    matches!(slot.state, KeyState::Retired { until } if until <= now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use mandate_core::Timestamp;
+
+    use super::{KeyState, PUBLISH_BEFORE_USE, Purpose, Ring, Slot};
+
+    const T0: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn slot(kid: &str, published: Timestamp, state: KeyState) -> Slot<()> {
+        Slot { kid: kid.to_owned(), key: Arc::new(()), published, state }
+    }
+
+    fn first() -> Ring<()> {
+        let slots = vec![slot("a", T0, KeyState::Active), slot("b", T0, KeyState::Standby)];
+        Ring::from_slots(Purpose::AccessToken, slots).unwrap()
+    }
+
+    fn kids(ring: &Ring<()>) -> Vec<&str> {
+        ring.published().map(|slot| slot.kid.as_str()).collect()
+    }
+
+    #[test]
+    fn a_successor_signs_only_after_it_has_been_published() {
+        let ring = first();
+        assert_eq!(ring.ready(), Some(T0), "both were published together");
+        let later = T0.plus(Duration::from_secs(10));
+        let ring = ring.rotated(Purpose::AccessToken, slot("c", later, KeyState::Standby), later).unwrap().ring;
+        assert_eq!(ring.active().kid, "b");
+        assert_eq!(kids(&ring), ["b", "c", "a"]);
+        assert_eq!(ring.ready(), Some(later.plus(PUBLISH_BEFORE_USE)));
+    }
+
+    #[test]
+    fn a_retired_key_verifies_until_the_last_token_it_signed_has_expired() {
+        let ring = first().rotated(Purpose::AccessToken, slot("c", T0, KeyState::Standby), T0).unwrap().ring;
+        let last = T0.plus(Purpose::AccessToken.keep_retired());
+        let before = last.minus(Duration::from_millis(1));
+        assert!(!ring.has_expired(before));
+        assert_eq!(kids(&ring.pruned(before).ring), ["b", "c", "a"]);
+        assert!(ring.has_expired(last));
+        let pruned = ring.pruned(last);
+        assert_eq!((kids(&pruned.ring), pruned.removed), (vec!["b", "c"], vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn is_due_after_its_period_and_not_before() {
+        let ring = first();
+        let period = Purpose::AccessToken.replace_after();
+        assert!(!ring.is_due(Purpose::AccessToken, T0.plus(period).minus(Duration::from_millis(1))));
+        assert!(ring.is_due(Purpose::AccessToken, T0.plus(period)));
+    }
+
+    #[test]
+    fn refuses_a_store_with_no_active_key_or_with_two() {
+        let none = vec![slot("a", T0, KeyState::Standby)];
+        assert!(Ring::from_slots(Purpose::JwtSvid, none).is_err());
+        let active = KeyState::Active;
+        assert!(Ring::from_slots(Purpose::JwtSvid, vec![slot("a", T0, active), slot("b", T0, active)]).is_err());
+        let waiting = vec![slot("a", T0, active), slot("b", T0, KeyState::Standby), slot("c", T0, KeyState::Standby)];
+        assert!(Ring::from_slots(Purpose::JwtSvid, waiting).is_err());
+    }
+}

@@ -1,0 +1,512 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, TokenId, TrustDomain};
+
+use crate::command::since::Moment;
+use crate::connection::{Connection, Directory};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed: this machine or the server has a fault, or evidence does not verify
+  2  usage: the command or a file it was given makes no sense
+  3  refused: the server understood and said no
+  4  unreachable: nobody answered
+
+Environment:
+  MANDATE_DIR               the server's directory, instead of ~/.mandate
+  MANDATE_ADMIN_URL         the admin API over TCP, with MANDATE_ADMIN_TOKEN_FILE
+  SPIFFE_ENDPOINT_SOCKET    the Workload API's socket, as unix:///path
+  MANDATE_LOG               what serve and node log: error, warn, info, debug, trace
+  NO_COLOR                  no colour, also on a terminal
+
+Secrets are read from prompts, standard input and files, never from arguments.";
+
+/// Gives every AI agent an identity of its own, and lets people delegate to it narrowly.
+#[derive(Parser, Debug)]
+#[command(name = "mandate", version, about, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_long_help = AFTER_HELP, after_help = "Exit codes and environment: mandate --help", subcommand_required = true)]
+pub(crate) struct Arguments {
+    /// Print one JSON value on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run the server: identities, delegation, administration, audit
+    #[command(
+        after_help = "Examples:\n  mandate serve --dir ./data\n  mandate serve --dir /var/lib/mandate --listen 0.0.0.0:443 --issuer https://mandate.acme.example \\\n      --tls-cert cert.pem --tls-key key.pem"
+    )]
+    Serve(Serve),
+    /// Run a node, and let nodes join
+    #[command(subcommand)]
+    Node(Node),
+    /// Ask the local node for an identity document
+    #[command(subcommand)]
+    Svid(Svid),
+    /// Declare agents, resources, people, clients, issuers, grants and policies from a file
+    #[command(
+        after_help = "Examples:\n  mandate apply -f registry.toml --dry-run\n  mandate apply -f registry.toml --prune\n  generate | mandate apply -f -"
+    )]
+    Apply(Apply),
+    /// Show what is declared
+    #[command(after_help = "Examples:\n  mandate get agents\n  mandate get grant --json\n  mandate get agent support-agent")]
+    Get(Get),
+    /// Show one entry with everything that belongs to it
+    #[command(after_help = "Examples:\n  mandate describe agent support-agent\n  mandate describe person riley")]
+    Describe(Describe),
+    /// People of the embedded directory
+    #[command(subcommand)]
+    Person(Person),
+    /// OAuth clients
+    #[command(subcommand)]
+    Client(Client),
+    /// Stop an agent, or let it act again
+    #[command(subcommand)]
+    Agent(Agent),
+    /// Ask, verify and export the audit log
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Revoke tokens that are out
+    #[command(subcommand)]
+    Revoke(Revoke),
+    /// Signing keys
+    #[command(subcommand)]
+    Key(Key),
+    /// What is running
+    Status(Status),
+    /// Watch a hijacked agent, with one shared key and with Mandate
+    ///
+    /// Starts a server, a node and a small CRM, and plays one story twice with an agent that obeys whatever a mail says.
+    #[command(after_help = "Examples:\n  mandate demo\n  mandate demo --check   (plays it, and fails unless every promise was kept)")]
+    Demo(Demo),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  mandate completions bash > /etc/bash_completion.d/mandate")]
+    Completions(Completions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Play, judge, print one JSON object as the last line, and end: exit code 0 only if every promise was kept
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Keep everything in this directory instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The parts that the demo starts as processes of their own
+    #[command(subcommand)]
+    pub(crate) part: Option<DemoPart>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DemoPart {
+    /// The scripted agent: orders on standard input, deeds on standard output
+    #[command(hide = true)]
+    Agent,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) directory: Directory,
+    /// Where to serve people, agents and resource servers; port 0 is any, the same at every start
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Where nodes connect
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) node_listen: SocketAddr,
+    /// Where the admin API is served over TCP, besides the socket in DIR
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) admin_listen: SocketAddr,
+    /// The certificate chain (PEM) for TLS, read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Serve plain HTTP on any address, because a TLS proxy is in front; needs --issuer
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], requires = "issuer")]
+    pub(crate) behind_tls_proxy: bool,
+    /// The issuer identifier, if it is not the address that is listened on; kept once tokens name it
+    #[arg(long, value_name = "URL")]
+    pub(crate) issuer: Option<Issuer>,
+    /// The trust domain of the agents' SPIFFE IDs; kept once identities name it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trust_domain: Option<TrustDomain>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Node {
+    /// Make a token with which one node joins, once
+    #[command(after_help = "Example:\n  mandate node join-token > join.token")]
+    JoinToken(JoinToken),
+    /// Run a node: attest local processes and serve them the SPIFFE Workload API
+    #[command(
+        after_help = "Examples:\n  mandate node run --server mandate.acme.example:8443 --join-token-file join.token\n  mandate node join-token | mandate node run --dir ./node --server 127.0.0.1:8443 --join-token-file - --socket ./agent.sock"
+    )]
+    Run(NodeRun),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JoinToken {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// How long it can be used, such as 10m
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) ttl: Option<Lifetime>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NodeRun {
+    /// The node's directory [default: the directory `node` in MANDATE_DIR, or ~/.mandate/node]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The server's address for nodes, as `mandate serve` printed it
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server: String,
+    /// The file with the join token; `-` is standard input. Not needed once the node has joined
+    #[arg(long, value_name = "FILE")]
+    pub(crate) join_token_file: Option<PathBuf>,
+    /// Where the Workload API listens [default: workload.sock in the node's directory]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Svid {
+    /// Fetch a JWT-SVID for this process
+    #[command(
+        after_help = "Examples:\n  mandate svid fetch --audience https://mandate.acme.example\n  mandate svid fetch --socket /run/mandate/agent.sock --audience X --json"
+    )]
+    Fetch(SvidFetch),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SvidFetch {
+    /// The Workload API's socket, as a path or unix:///path
+    #[arg(long, value_name = "PATH", env = "SPIFFE_ENDPOINT_SOCKET", hide_env_values = true)]
+    pub(crate) socket: Option<String>,
+    /// Who is to accept it; can be given several times
+    #[arg(long, value_name = "AUDIENCE", required = true)]
+    pub(crate) audience: Vec<String>,
+    /// Which identity, if this process has several
+    #[arg(long, value_name = "ID")]
+    pub(crate) spiffe_id: Option<mandate_core::SpiffeId>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The registry file; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Remove what the file does not mention
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Only print what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// The kinds of entries, as clap sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    #[value(alias = "agents")]
+    Agent,
+    #[value(alias = "resources")]
+    Resource,
+    #[value(aliases = ["people", "persons"])]
+    Person,
+    #[value(alias = "clients")]
+    Client,
+    #[value(alias = "issuers")]
+    Issuer,
+    #[value(alias = "grants")]
+    Grant,
+    #[value(alias = "policies")]
+    Policy,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// What kind of entry; the plural is understood too
+    #[arg(value_enum, value_name = "KIND")]
+    pub(crate) kind: Kind,
+    /// Which one, by its name, id or url; all of them if absent
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Describe {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// What kind of entry
+    #[arg(value_enum, value_name = "KIND")]
+    pub(crate) kind: Kind,
+    /// Which one, by its name, id or url
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Person {
+    /// Set a person's password: by prompt, or from one line on standard input
+    #[command(after_help = "Examples:\n  mandate person set-password riley\n  mandate person set-password riley < password.txt")]
+    SetPassword(SetPassword),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetPassword {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Whose
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PersonName,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Client {
+    /// Set a client's secret: by prompt, or from one line on standard input
+    #[command(after_help = "Example:\n  openssl rand -base64 32 | tee secret.txt | mandate client set-secret reports")]
+    SetSecret(SetSecret),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetSecret {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Of which client
+    #[arg(value_name = "ID")]
+    pub(crate) id: ClientId,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Agent {
+    /// Stop an agent: no new identity, no new token, and its living tokens are revoked
+    Suspend(AgentState),
+    /// Let a suspended agent act again
+    Activate(AgentState),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AgentState {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Which agent
+    #[arg(value_name = "NAME")]
+    pub(crate) name: AgentName,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Audit {
+    /// Find records, the newest first
+    #[command(
+        after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit query --jti 01968f7e-… --json          which person's request caused this?\n  mandate audit query --person riley --since 1h"
+    )]
+    Query(AuditQuery),
+    /// Show one record
+    Show(AuditShow),
+    /// Verify the whole log: on the server, or a bundle without any server
+    #[command(after_help = "Examples:\n  mandate audit verify\n  mandate audit verify --offline audit.bundle --key \"$(cat log.vkey)\"")]
+    Verify(AuditVerify),
+    /// Write the whole log to a file that verifies without the server
+    #[command(after_help = "Example:\n  mandate audit export --bundle audit.bundle")]
+    Export(AuditExport),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Outcome {
+    Permitted,
+    Refused,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditQuery {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// In whose chain this agent stands: its name or SPIFFE ID
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// About this person: the name, or the sub
+    #[arg(long, value_name = "NAME")]
+    pub(crate) person: Option<String>,
+    /// About this resource: its name or URI
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource: Option<String>,
+    /// About this token
+    #[arg(long, value_name = "JTI")]
+    pub(crate) jti: Option<TokenId>,
+    /// Not before this time, or this long ago: 2026-11-24T09:00:00Z, 1h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// Only these
+    #[arg(long, value_enum)]
+    pub(crate) outcome: Option<Outcome>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditShow {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The record's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: mandate_core::RecordId,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditVerify {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Verify this bundle; no server is asked
+    #[arg(long, value_name = "FILE")]
+    pub(crate) offline: Option<PathBuf>,
+    /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own is believed
+    #[arg(long, value_name = "VKEY", requires = "offline")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditExport {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Where to write it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Revoke {
+    /// One token, by its jti, and every token derived from it
+    Token(RevokeToken),
+    /// A grant, for good, and every token that rests on it
+    Grant(RevokeGrant),
+    /// Every living token in whose chain the agent stands; to stop it, suspend it
+    Agent(AgentState),
+    /// Every living token of the person
+    Person(SetPassword),
+    /// Every living token that was issued to the client
+    Client(SetSecret),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RevokeToken {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The token's jti
+    #[arg(value_name = "JTI")]
+    pub(crate) jti: TokenId,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RevokeGrant {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The grant's id, as `mandate get grants` prints it
+    #[arg(value_name = "ID")]
+    pub(crate) id: GrantId,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Key {
+    /// Sign with new keys from now on; what the old ones signed stays valid until it expires
+    Rotate(KeyRotate),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    AccessToken,
+    JwtSvid,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeyRotate {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Only these keys
+    #[arg(long, value_enum)]
+    pub(crate) purpose: Option<Purpose>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_argument_takes_a_secret() {
+        fn walk(command: &clap::Command, path: &str) {
+            for argument in command.get_arguments().filter(|a| a.get_action().takes_values()) {
+                let name = argument.get_id().as_str();
+                let secret = ["password", "secret", "token"].iter().any(|word| name.contains(word));
+                assert!(!secret || name.ends_with("_file"), "{path} {name}");
+            }
+            command.get_subcommands().for_each(|sub| walk(sub, &format!("{path} {}", sub.get_name())));
+        }
+        walk(&Arguments::command(), "mandate");
+    }
+
+    #[test]
+    fn every_command_says_what_it_is_for() {
+        fn walk(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{}", sub.get_name());
+                for argument in sub.get_arguments() {
+                    assert!(argument.get_help().is_some(), "{} {}", sub.get_name(), argument.get_id());
+                }
+                walk(sub);
+            }
+        }
+        walk(&Arguments::command());
+    }
+
+    #[test]
+    fn what_weakens_transport_needs_its_counterpart() {
+        for line in [
+            &["serve", "--tls-cert", "c"][..],
+            &["serve", "--tls-key", "k"],
+            &["serve", "--behind-tls-proxy"],
+            &["serve", "--behind-tls-proxy", "--issuer", "https://a.example", "--tls-cert", "c", "--tls-key", "k"],
+            &["status", "--admin-url", "https://a.example"],
+            &["status", "--admin-url", "http://a.example", "--admin-token-file", "f"],
+            &["audit", "verify", "--key", "k"],
+            &["person", "set-password", "riley", "hunter2"],
+        ] {
+            assert!(Arguments::try_parse_from([&["mandate"], line].concat()).is_err(), "{line:?}");
+        }
+    }
+}

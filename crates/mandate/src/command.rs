@@ -1,0 +1,51 @@
+//! One module for each command, or for each group of them.
+
+mod agent;
+mod apply;
+mod audit;
+mod audit_verify;
+mod demo;
+mod describe;
+mod get;
+mod node;
+mod person;
+mod revoke;
+mod serve;
+pub(crate) mod since;
+mod status;
+pub(crate) mod svid;
+
+use crate::arguments::{self, Arguments, Command};
+use crate::failure::Failure;
+use crate::screen::Screen;
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
+    match command {
+        Command::Serve(arguments) => serve::run(arguments, screen),
+        Command::Node(arguments::Node::JoinToken(arguments)) => node::join_token(&arguments, screen),
+        Command::Node(arguments::Node::Run(arguments)) => node::run(arguments, screen),
+        Command::Svid(arguments::Svid::Fetch(arguments)) => svid::fetch(&arguments, screen),
+        Command::Apply(arguments) => apply::run(&arguments, screen),
+        Command::Get(arguments) => get::run(&arguments, screen),
+        Command::Describe(arguments) => describe::run(&arguments, screen),
+        Command::Person(arguments::Person::SetPassword(arguments)) => person::set_password(&arguments, screen),
+        Command::Client(arguments::Client::SetSecret(arguments)) => person::set_client_secret(&arguments, screen),
+        Command::Agent(arguments) => agent::run(&arguments, screen),
+        Command::Audit(arguments::Audit::Query(arguments)) => audit::query(&arguments, screen),
+        Command::Audit(arguments::Audit::Show(arguments)) => audit::show(&arguments, screen),
+        Command::Audit(arguments::Audit::Verify(arguments)) => audit_verify::run(&arguments, screen),
+        Command::Audit(arguments::Audit::Export(arguments)) => audit::export(&arguments, screen),
+        Command::Revoke(arguments) => revoke::run(&arguments, screen),
+        Command::Key(arguments::Key::Rotate(arguments)) => status::rotate_keys(&arguments, screen),
+        Command::Status(arguments) => status::run(&arguments, screen),
+        Command::Demo(arguments) => demo::run(arguments, screen),
+        Command::Completions(arguments) => completions(&arguments, screen),
+    }
+}
+
+fn completions(arguments: &arguments::Completions, screen: &Screen) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut <Arguments as clap::CommandFactory>::command(), "mandate", &mut script);
+    screen.line(String::from_utf8_lossy(&script).trim_end())
+}

@@ -1,0 +1,102 @@
+//! `mandate demo`
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use mandate_core::{Entropy as _, SystemEntropy};
+
+use crate::arguments::{Demo, DemoPart};
+use crate::connection::runtime;
+use crate::demo::{self, DemoError};
+use crate::failure::{Failure, Fault};
+use crate::screen::Screen;
+use crate::shutdown;
+
+/// The largest orders that the agent reads: two URLs and a token.
+const MAX_ORDERS: u64 = 256 * 1024;
+
+fn failed(error: &DemoError) -> Failure {
+    Failure::caused(Fault::Failed, "the demo cannot go on", error)
+}
+
+/// A directory that is gone when the demo ends, unless the caller named one.
+struct Root {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Root {
+    fn make(given: Option<&Path>) -> Result<Self, Failure> {
+        let (path, temporary) = match given {
+            Some(path) => (std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), false),
+            None => {
+                let mut random = [0u8; 6];
+                SystemEntropy.fill(&mut random);
+                let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+                (std::env::temp_dir().join(format!("mandate-demo-{name}")), true)
+            }
+        };
+        let made = fs::DirBuilder::new().recursive(!temporary).mode(0o700).create(&path);
+        made.map_err(|error| Failure::caused(Fault::Failed, &format!("cannot make {}", path.display()), &error))?;
+        if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Failure::usage(format!("{} is not empty; the demo starts from nothing", path.display())));
+        }
+        Ok(Self { path, temporary })
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if self.temporary {
+            // What cannot be removed is in the temporary directory, for the owner alone.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+pub(crate) fn run(arguments: Demo, screen: &Screen) -> Result<(), Failure> {
+    match arguments.part {
+        Some(DemoPart::Agent) => agent(screen),
+        None => play(&arguments, screen),
+    }
+}
+
+fn agent(screen: &Screen) -> Result<(), Failure> {
+    let mut orders = Vec::new();
+    let read = std::io::stdin().lock().take(MAX_ORDERS).read_to_end(&mut orders);
+    read.map_err(|error| Failure::caused(Fault::Usage, "cannot read the orders", &error))?;
+    let deeds = runtime()?.block_on(demo::run_agent(&orders)).map_err(|error| failed(&error))?;
+    screen.line(&deeds)
+}
+
+fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
+    let root = Root::make(arguments.dir.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
+    runtime.block_on(async {
+        let say = |text: &str| screen.remark(text);
+        let told = tokio::select! {
+            told = demo::play(&root.path, &SystemEntropy, say) => told.map_err(|error| failed(&error))?,
+            () = shutdown::requested() => return Err(Failure::failed("stopped before the story was told")),
+        };
+        if !screen.wants_json() {
+            screen.line(&told.text(screen))?;
+        }
+        let (kept, broken) = told.verdict();
+        if arguments.check || screen.wants_json() {
+            let report =
+                serde_json::to_string(told.report()).map_err(|error| Failure::caused(Fault::Failed, "cannot write JSON", &error))?;
+            screen.line(&report)?;
+        }
+        if !kept {
+            return Err(Failure::failed(format!("the story did not go as promised: {}", broken.join("; "))));
+        }
+        if !arguments.check {
+            screen.remark(&told.addresses());
+            shutdown::requested().await;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,124 @@
+//! `mandate describe`: one entry with everything that belongs to it.
+
+use mandate_api::admin::{RegistryEntry, RegistryItem};
+use mandate_core::registry::Kind;
+use serde::Serialize;
+
+use super::get::{authentication, grant_state, permissions, person_state, rows, scopes, subject_scope, uses};
+use crate::arguments::Describe;
+use crate::failure::Failure;
+use crate::screen::Screen;
+use crate::table::list;
+
+#[derive(Serialize)]
+struct Description {
+    #[serde(flatten)]
+    entry: RegistryEntry,
+    /// Of an agent, a person and a resource: the grants it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grants: Option<Vec<RegistryEntry>>,
+}
+
+pub(crate) fn run(arguments: &Describe, screen: &Screen) -> Result<(), Failure> {
+    let admin = arguments.connection.open()?;
+    let kind = arguments.kind.of_the_registry();
+    let (entry, grants) = admin.call(async |client| {
+        let entry = client.entry(kind, &arguments.name).await?;
+        let grants = match kind {
+            Kind::Agent | Kind::Person | Kind::Resource => Some(client.list(Kind::Grant).await?),
+            Kind::Client | Kind::Issuer | Kind::Grant | Kind::Policy => None,
+        };
+        Ok((entry, grants))
+    })?;
+    let grants = grants.map(|all| all.into_iter().filter(|grant| concerns(grant, &entry.item)).collect::<Vec<_>>());
+    let description = Description { entry, grants };
+    screen.show(&description, || text(screen, &description))
+}
+
+fn concerns(grant: &RegistryEntry, item: &RegistryItem) -> bool {
+    let RegistryItem::Grant(grant) = &grant.item else { return false };
+    match item {
+        RegistryItem::Agent(x) => grant.agent == x.name,
+        RegistryItem::Person(x) => grant.person == x.name,
+        RegistryItem::Resource(x) => grant.resource == x.name,
+        _ => false,
+    }
+}
+
+fn text(screen: &Screen, description: &Description) -> String {
+    let mut text = list(screen, pairs(&description.entry));
+    if let Some(grants) = &description.grants {
+        let table = if grants.is_empty() { "none".to_owned() } else { rows(screen, grants) };
+        text.push_str("\n\nGrants\n");
+        text.push_str(&table);
+    }
+    text
+}
+
+fn shown(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
+    match &entry.item {
+        RegistryItem::Agent(x) => vec![
+            ("Agent", x.name.to_string()),
+            ("State", x.state.map_or("", mandate_core::registry::AgentState::as_str).to_owned()),
+            ("Owner", x.owner.to_string()),
+            ("Purpose", x.purpose.clone()),
+            ("SPIFFE ID", shown(x.spiffe_id.as_ref())),
+            (
+                "Selectors",
+                if x.selectors.is_empty() { "none: no process is issued the identity".to_owned() } else { x.selectors.join("\n") },
+            ),
+            ("Ceiling", if x.ceiling.is_empty() { "nothing".to_owned() } else { permissions(&x.ceiling) }),
+            ("Chain depth", shown(x.chain_depth.as_ref())),
+        ],
+        RegistryItem::Resource(x) => {
+            let tool = |tool: &mandate_api::registry_file::ToolItem| {
+                let marks = [(tool.destructive, "destructive"), (tool.egress, "egress"), (tool.untrusted_input, "untrusted input")];
+                let marks: Vec<&str> = marks.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
+                let marks = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };
+                format!("{}: {}{marks}", tool.name, tool.scope)
+            };
+            vec![
+                ("Resource", x.name.to_string()),
+                ("URI", x.uri.to_string()),
+                ("Scopes", scopes(&x.scopes)),
+                ("Tools", x.tools.iter().map(tool).collect::<Vec<_>>().join("\n")),
+                ("Served by", shown(x.agent.as_ref())),
+                ("Client", shown(x.client.as_ref())),
+            ]
+        }
+        RegistryItem::Person(x) => vec![
+            ("Person", x.name.to_string()),
+            ("State", person_state(x.disabled).to_owned()),
+            ("Issuer", x.issuer.as_ref().map_or_else(|| "the embedded directory".to_owned(), ToString::to_string)),
+            ("Sub", x.sub.clone().unwrap_or_default()),
+            ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
+        ],
+        RegistryItem::Client(x) => vec![
+            ("Client", x.id.to_string()),
+            ("Authentication", authentication(x.authentication).to_owned()),
+            ("Redirect URIs", x.redirect_uris.join("\n")),
+            ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        ],
+        RegistryItem::Issuer(x) => vec![
+            ("Issuer", x.url.to_string()),
+            ("Audience", x.audience.clone()),
+            ("Subject scope", subject_scope(x.subject_scope).to_owned()),
+        ],
+        RegistryItem::Grant(x) => vec![
+            ("Grant", shown(x.id.as_ref())),
+            ("State", grant_state(x.revoked).to_owned()),
+            ("Person", x.person.to_string()),
+            ("Agent", x.agent.to_string()),
+            ("Resource", x.resource.to_string()),
+            ("Scopes", scopes(&x.scopes)),
+            ("Expires", x.expires.as_ref().map_or_else(|| "never".to_owned(), ToString::to_string)),
+            ("Uses", uses(entry.uses, x.max_uses)),
+            ("Token lifetime", x.lifetime.map(|span| format!("{span} at most")).unwrap_or_default()),
+        ],
+        RegistryItem::Policy(x) => vec![("Policy", x.name.to_string()), ("Source", x.source.clone())],
+    }
+}

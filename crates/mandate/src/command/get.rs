@@ -1,0 +1,144 @@
+//! `mandate get`
+
+use mandate_api::admin::{RegistryEntry, RegistryItem};
+use mandate_api::registry_file::PermissionItem;
+use mandate_core::registry;
+use mandate_core::{AgentName, Scope};
+
+use crate::arguments::{Get, Kind};
+use crate::failure::Failure;
+use crate::screen::Screen;
+use crate::table::table;
+
+impl Kind {
+    pub(crate) fn of_the_registry(self) -> registry::Kind {
+        match self {
+            Self::Agent => registry::Kind::Agent,
+            Self::Resource => registry::Kind::Resource,
+            Self::Person => registry::Kind::Person,
+            Self::Client => registry::Kind::Client,
+            Self::Issuer => registry::Kind::Issuer,
+            Self::Grant => registry::Kind::Grant,
+            Self::Policy => registry::Kind::Policy,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Get, screen: &Screen) -> Result<(), Failure> {
+    let admin = arguments.connection.open()?;
+    let kind = arguments.kind.of_the_registry();
+    match &arguments.name {
+        Some(name) => {
+            let entry = admin.call(async |client| client.entry(kind, name).await)?;
+            screen.show(&entry, || rows(screen, std::slice::from_ref(&entry)))
+        }
+        None => {
+            let entries = admin.call(async |client| client.list(kind).await)?;
+            if entries.is_empty() && !screen.wants_json() {
+                screen.remark("None are declared yet.\n next: mandate apply -f registry.toml");
+            }
+            screen.show(&entries, || rows(screen, &entries))
+        }
+    }
+}
+
+pub(crate) fn scopes(list: &[Scope]) -> String {
+    list.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// Permissions, one a line.
+pub(crate) fn permissions(list: &[PermissionItem]) -> String {
+    let line = |p: &PermissionItem| {
+        let lifetime = p.lifetime.map(|span| format!(" (tokens live {span} at most)")).unwrap_or_default();
+        format!("{}: {}{lifetime}", p.resource, scopes(&p.scopes))
+    };
+    list.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn names(list: &[AgentName]) -> String {
+    list.iter().map(AgentName::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// `3`, or `3 of 500`.
+pub(crate) fn uses(uses: Option<u64>, most: Option<u64>) -> String {
+    match (uses.unwrap_or(0), most) {
+        (used, Some(most)) => format!("{used} of {most}"),
+        (used, None) => used.to_string(),
+    }
+}
+
+/// The entries, which are all of one kind, as a table.
+pub(crate) fn rows(screen: &Screen, entries: &[RegistryEntry]) -> String {
+    let heading: &[&str] = match entries.first().map(|entry| &entry.item) {
+        None => return String::new(),
+        Some(RegistryItem::Agent(_)) => &["NAME", "STATE", "OWNER", "SPIFFE ID", "CEILING"],
+        Some(RegistryItem::Resource(_)) => &["NAME", "URI", "SCOPES", "TOOLS"],
+        Some(RegistryItem::Person(_)) => &["NAME", "STATE", "ISSUER", "MAY"],
+        Some(RegistryItem::Client(_)) => &["ID", "AUTHENTICATION", "REDIRECT URIS", "AGENTS"],
+        Some(RegistryItem::Issuer(_)) => &["URL", "AUDIENCE", "SUBJECT SCOPE"],
+        Some(RegistryItem::Grant(_)) => &["ID", "PERSON", "AGENT", "RESOURCE", "SCOPES", "EXPIRES", "USES", "STATE"],
+        Some(RegistryItem::Policy(_)) => &["NAME", "LINES"],
+    };
+    table(screen, heading, entries.iter().map(row).collect())
+}
+
+fn row(entry: &RegistryEntry) -> Vec<String> {
+    match &entry.item {
+        RegistryItem::Agent(x) => vec![
+            x.name.to_string(),
+            x.state.map_or("", registry::AgentState::as_str).to_owned(),
+            x.owner.to_string(),
+            x.spiffe_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            permissions(&x.ceiling).replace('\n', "; "),
+        ],
+        RegistryItem::Resource(x) => {
+            let tools: Vec<&str> = x.tools.iter().map(|tool| tool.name.as_str()).collect();
+            vec![x.name.to_string(), x.uri.to_string(), scopes(&x.scopes), tools.join(" ")]
+        }
+        RegistryItem::Person(x) => vec![
+            x.name.to_string(),
+            person_state(x.disabled).to_owned(),
+            x.issuer.as_ref().map(ToString::to_string).unwrap_or_default(),
+            permissions(&x.may).replace('\n', "; "),
+        ],
+        RegistryItem::Client(x) => {
+            vec![x.id.to_string(), authentication(x.authentication).to_owned(), x.redirect_uris.join(" "), names(&x.agents)]
+        }
+        RegistryItem::Issuer(x) => vec![x.url.to_string(), x.audience.clone(), subject_scope(x.subject_scope).to_owned()],
+        RegistryItem::Grant(x) => vec![
+            x.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            x.person.to_string(),
+            x.agent.to_string(),
+            x.resource.to_string(),
+            scopes(&x.scopes),
+            x.expires.as_ref().map_or_else(|| "never".to_owned(), ToString::to_string),
+            uses(entry.uses, x.max_uses),
+            grant_state(x.revoked).to_owned(),
+        ],
+        RegistryItem::Policy(x) => vec![x.name.to_string(), x.source.lines().count().to_string()],
+    }
+}
+
+pub(crate) fn person_state(disabled: Option<bool>) -> &'static str {
+    if disabled == Some(true) { "disabled" } else { "active" }
+}
+
+pub(crate) fn grant_state(revoked: Option<bool>) -> &'static str {
+    if revoked == Some(true) { "revoked" } else { "active" }
+}
+
+pub(crate) fn authentication(method: mandate_api::registry_file::AuthenticationItem) -> &'static str {
+    use mandate_api::registry_file::AuthenticationItem as Item;
+    match method {
+        Item::None => "none",
+        Item::ClientSecretBasic => "client_secret_basic",
+        Item::PrivateKeyJwt => "private_key_jwt",
+    }
+}
+
+pub(crate) fn subject_scope(scope: registry::SubjectScope) -> &'static str {
+    match scope {
+        registry::SubjectScope::Token => "token",
+        registry::SubjectScope::IdentityOnly => "identity_only",
+    }
+}

@@ -1,0 +1,82 @@
+//! `mandate node join-token` and `mandate node run`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mandate_api::admin::JoinTokenRequest;
+use mandate_core::{SystemClock, SystemEntropy};
+use mandate_node::{Config, NodeError};
+use serde::Serialize;
+
+use crate::arguments::{JoinToken, NodeRun};
+use crate::failure::{Failure, Fault};
+use crate::screen::Screen;
+use crate::{logging, secret_input, shutdown};
+
+/// The Workload API's socket in a node's directory, unless told otherwise.
+pub(crate) const SOCKET_NAME: &str = "workload.sock";
+
+pub(crate) fn join_token(arguments: &JoinToken, screen: &Screen) -> Result<(), Failure> {
+    let request = JoinTokenRequest { ttl: arguments.ttl };
+    let made = arguments.connection.open()?.call(async |client| client.join_token(&request).await)?;
+    if !screen.wants_json() {
+        screen.remark(&format!("It joins one node, once, until {}.", made.expires_at));
+    }
+    screen.show(&made, || made.token.clone())
+}
+
+/// The directory of a node that is not told another: beside the server's, never the same.
+pub(crate) fn default_dir() -> Result<PathBuf, Failure> {
+    let base = std::env::var_os("MANDATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".mandate")));
+    base.map(|base| base.join("node")).ok_or_else(|| Failure::usage("there is no home directory; say --dir DIR or set MANDATE_DIR"))
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    ready: bool,
+    spiffe_id: &'a str,
+    trust_domain: &'a str,
+    socket: String,
+}
+
+pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
+    logging::start(screen.wants_json());
+    let dir = arguments.dir.map_or_else(default_dir, Ok)?;
+    let socket = arguments.socket.unwrap_or_else(|| dir.join(SOCKET_NAME));
+    let socket = std::path::absolute(&socket).unwrap_or(socket);
+    let join_token = arguments.join_token_file.as_deref().map(|file| secret_input::from_file(file, "join token")).transpose()?;
+    let config = Config { dir, server: arguments.server, join_token, socket: socket.clone() };
+    let ready = |ready: mandate_node::Ready| {
+        let started = Started {
+            ready: true,
+            spiffe_id: ready.spiffe_id.as_str(),
+            trust_domain: ready.trust_domain.as_str(),
+            socket: socket.display().to_string(),
+        };
+        let text = || {
+            let (id, socket) = (started.spiffe_id, &started.socket);
+            format!(
+                "The node is ready.\n  identity  {id}\n  socket    {socket}\n\nnext: mandate svid fetch --socket {socket} --audience ISSUER"
+            )
+        };
+        if let Err(failure) = screen.show(&started, text) {
+            // The node is up all the same; whoever started it has closed its output.
+            tracing::warn!(reason = %failure.text().trim(), "the address could not be printed");
+        }
+    };
+    // Two threads carry hundreds of processes; a node shares its machine with the work itself.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
+    let ran = runtime.block_on(mandate_node::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()));
+    ran.map_err(|error| failure(&error))
+}
+
+fn failure(error: &NodeError) -> Failure {
+    let fault = match error.fault() {
+        mandate_node::Fault::Usage => Fault::Usage,
+        mandate_node::Fault::Refused => Fault::Refused,
+        mandate_node::Fault::Local => Fault::Failed,
+    };
+    Failure::caused(fault, "the node cannot run", error)
+}

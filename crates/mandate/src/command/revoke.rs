@@ -1,0 +1,36 @@
+//! `mandate revoke …`
+
+use mandate_api::admin::{RevocationRequest, RevocationTarget};
+
+use crate::arguments::Revoke;
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::screen::Screen;
+
+fn target(arguments: &Revoke) -> (&Connection, RevocationTarget) {
+    match arguments {
+        Revoke::Token(x) => (&x.connection, RevocationTarget::Token(x.jti.clone())),
+        Revoke::Grant(x) => (&x.connection, RevocationTarget::Grant(x.id.clone())),
+        Revoke::Agent(x) => (&x.connection, RevocationTarget::Agent(x.name.clone())),
+        Revoke::Person(x) => (&x.connection, RevocationTarget::Person(x.name.clone())),
+        Revoke::Client(x) => (&x.connection, RevocationTarget::Client(x.id.clone())),
+    }
+}
+
+pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
+    let (connection, target) = target(arguments);
+    let request = RevocationRequest { target };
+    let answer = connection.open()?.call(async |client| client.revoke(&request).await)?;
+    let what = match &request.target {
+        RevocationTarget::Token(jti) => format!("Token {jti} and every token derived from it are revoked."),
+        RevocationTarget::Grant(id) => format!("Grant {id} is revoked for good, with every token that rests on it."),
+        RevocationTarget::Agent(name) => {
+            format!(
+                "Every living token in whose chain {name} stands is revoked. It can get new ones; to stop it: mandate agent suspend {name}"
+            )
+        }
+        RevocationTarget::Person(name) => format!("Every living token of {name} is revoked."),
+        RevocationTarget::Client(id) => format!("Every living token that was issued to {id} is revoked."),
+    };
+    screen.show(&answer, || format!("{what}\nrecord: {}", answer.record))
+}

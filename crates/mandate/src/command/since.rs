@@ -1,0 +1,52 @@
+//! A moment on the command line: a time, or how long ago.
+
+use std::str::FromStr;
+
+use mandate_core::{Lifetime, Timestamp};
+
+/// `2026-11-24T09:00:00Z`, or `1h` for an hour ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    At(Timestamp),
+    Ago(Lifetime),
+}
+
+impl Moment {
+    /// The time meant.
+    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(Lifetime(span)) => now.minus(span),
+        }
+    }
+}
+
+/// The text is neither.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither a time such as 2026-11-24T09:00:00Z nor a span such as 5m or 1h")]
+pub(crate) struct InvalidMoment;
+
+impl FromStr for Moment {
+    type Err = InvalidMoment;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMoment> {
+        if let Ok(at) = text.parse() {
+            return Ok(Self::At(at));
+        }
+        text.parse().map(Self::Ago).map_err(|_| InvalidMoment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Moment;
+    use mandate_core::Timestamp;
+
+    #[test]
+    fn a_span_counts_back_from_now() {
+        let now = Timestamp::from_secs(10_000);
+        assert_eq!("1h".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(6_400));
+        assert_eq!("1970-01-01T00:00:05Z".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(5));
+        assert!("yesterday".parse::<Moment>().is_err());
+    }
+}

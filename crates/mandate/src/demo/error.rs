@@ -1,0 +1,71 @@
+//! What can go wrong while the demo plays.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::http::Reply;
+
+/// The demo cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    /// A file or directory.
+    #[error("cannot use {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A process that the demo starts.
+    #[error("{what} did not start: {why}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// An HTTP call.
+    #[error("a call failed: {0}")]
+    Http(#[source] reqwest::Error),
+    /// An answer of more than a megabyte.
+    #[error("an answer was too large")]
+    TooLarge,
+    /// A credential that no header can carry.
+    #[error("a credential has characters that no HTTP header can carry")]
+    Credential,
+    /// An answer that the story does not have.
+    #[error("{what} was answered in an unexpected way: {got}")]
+    Unexpected {
+        /// What was asked.
+        what: &'static str,
+        /// What came.
+        got: String,
+    },
+    /// The admin API.
+    #[error("the admin API: {0}")]
+    Admin(#[from] mandate_api::ClientError),
+    /// The Workload API.
+    #[error("the Workload API: {0}")]
+    Workload(String),
+    /// The CRM.
+    #[error("the CRM: {0}")]
+    Crm(#[from] mandate_crm::CrmError),
+    /// The registry of the story.
+    #[error("the story's registry: {0}")]
+    Registry(String),
+}
+
+impl DemoError {
+    pub(super) fn file(path: &Path, source: io::Error) -> Self {
+        Self::File { path: path.to_owned(), source }
+    }
+
+    pub(super) fn unexpected(what: &'static str, reply: &Reply) -> Self {
+        Self::Unexpected { what, got: reply.summary() }
+    }
+
+    pub(super) fn start(what: &'static str, why: impl ToString) -> Self {
+        Self::Start { what, why: why.to_string() }
+    }
+}

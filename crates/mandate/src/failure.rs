@@ -1,0 +1,192 @@
+//! How a command fails: whose fault it is, what to say, and what to type next.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use mandate_api::{ClientError, Endpoint, Problem};
+
+use crate::screen::Screen;
+
+/// Whose fault it is. The exit codes are part of the interface: see `mandate --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// This machine, or the server itself: exit code 1.
+    Failed,
+    /// The command or a file it was given makes no sense: exit code 2.
+    Usage,
+    /// The server understood and refused: exit code 3.
+    Refused,
+    /// Nobody answered: exit code 4.
+    Unreachable,
+}
+
+impl Fault {
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Unreachable => 4,
+        })
+    }
+}
+
+/// A command's failure.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    fault: Fault,
+    message: String,
+    next: Vec<String>,
+    silent: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self { fault, message: message.into(), next: Vec::new(), silent: false }
+    }
+
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(Fault::Failed, message)
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Fault::Usage, message)
+    }
+
+    /// A failure with the whole chain of an error's causes.
+    pub(crate) fn caused(fault: Fault, what: &str, error: &dyn Error) -> Self {
+        Self::new(fault, format!("{what}: {}", chain(error)))
+    }
+
+    /// With a command to type next.
+    #[must_use]
+    pub(crate) fn next(mut self, command: impl Into<String>) -> Self {
+        self.next.push(command.into());
+        self
+    }
+
+    /// A failure of writing to stdout. A reader that has gone away (`| head`) is not worth a word.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        let silent = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { silent, ..Self::failed(format!("cannot write to standard output: {error}")) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// What is printed.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("error: {}\n", self.message);
+        for command in &self.next {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, " next: {command}");
+        }
+        text
+    }
+
+    /// Prints to stderr and gives the exit code.
+    pub(crate) fn report(&self, screen: &Screen) -> ExitCode {
+        if !self.silent {
+            let text = self.text();
+            let text = if screen.colours_errors() { text.replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1) } else { text };
+            // Nobody is left to tell that stderr is closed.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+        self.fault.exit_code()
+    }
+}
+
+/// An error and its causes on one line, without saying anything twice.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            let _ = write!(text, ": {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The failure of a call to the admin API.
+pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
+    match error {
+        ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Failure::new(Fault::Refused, format!("{endpoint} may be used only by the user that runs the server, and by root"))
+                .next("sudo mandate … (or as the server's user), or use --admin-url with --admin-token-file")
+        }
+        ClientError::Unreachable { .. } => {
+            let failure = Failure::new(Fault::Unreachable, chain(error));
+            match endpoint {
+                Endpoint::Socket(path) => {
+                    let dir = path.parent().map(|dir| dir.display().to_string()).unwrap_or_default();
+                    failure.next(format!("mandate serve --dir {dir}"))
+                }
+                Endpoint::Tcp { server, .. } => failure.next(format!("curl {server}/openapi.json")),
+            }
+        }
+        ClientError::Protocol { .. } | ClientError::Output(_) => Failure::failed(chain(error)),
+        ClientError::Refused(problem) => refused(problem),
+        ClientError::Server(problem) => Failure::failed(format!("the server failed: {}", said(problem))),
+    }
+}
+
+fn said(problem: &Problem) -> String {
+    match &problem.detail {
+        Some(detail) => format!("{}: {detail}", problem.title),
+        None => problem.title.clone(),
+    }
+}
+
+fn refused(problem: &Problem) -> Failure {
+    let failure = Failure::new(Fault::Refused, said(problem));
+    match problem.status {
+        401 => failure.next("mandate … --admin-token-file FILE   (an access token with the scope mandate:admin)"),
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, Fault, of_client};
+    use mandate_api::{ClientError, Endpoint, Problem};
+    use std::io;
+
+    fn socket() -> Endpoint {
+        Endpoint::Socket("/srv/m/admin.sock".into())
+    }
+
+    fn unreachable(kind: io::ErrorKind) -> ClientError {
+        ClientError::Unreachable { endpoint: socket().to_string(), source: io::Error::from(kind) }
+    }
+
+    #[test]
+    fn silence_and_refusal_are_told_apart_and_end_with_what_to_type() {
+        let nobody = of_client(&unreachable(io::ErrorKind::NotFound), &socket());
+        assert_eq!(nobody.fault(), Fault::Unreachable);
+        assert!(nobody.text().ends_with("next: mandate serve --dir /srv/m\n"), "{}", nobody.text());
+        let other_user = of_client(&unreachable(io::ErrorKind::PermissionDenied), &socket());
+        assert_eq!(other_user.fault(), Fault::Refused);
+    }
+
+    #[test]
+    fn a_problem_is_told_in_its_own_words_once() {
+        let problem = Problem::new(404, "not_found", "No such entry").with_detail("there is no agent `x`");
+        let failure = of_client(&ClientError::Refused(Box::new(problem)), &socket());
+        assert_eq!((failure.fault(), failure.text().as_str()), (Fault::Refused, "error: No such entry: there is no agent `x`\n"));
+        let broken = Problem::new(500, "audit_broken", "The audit log does not verify");
+        assert_eq!(of_client(&ClientError::Server(Box::new(broken)), &socket()).fault(), Fault::Failed);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_not_worth_a_word() {
+        assert!(Failure::output(&io::Error::from(io::ErrorKind::BrokenPipe)).silent);
+        assert!(!Failure::output(&io::Error::from(io::ErrorKind::StorageFull)).silent);
+    }
+}

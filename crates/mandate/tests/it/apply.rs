@@ -1,0 +1,71 @@
+use std::fs;
+
+use crate::admin_socket::{answering, body};
+use crate::mandate;
+
+const FILE: &str = "[[person]]\nname = \"riley\"\n\n[[agent]]\nname = \"a\"\nowner = \"rileh\"\npurpose = \"x\"\n";
+
+#[test]
+fn a_slip_in_the_file_is_shown_at_its_place_and_nothing_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("registry.toml");
+    fs::write(&file, FILE.replace("purpose", "pupose")).unwrap();
+    let ran = mandate(dir.path(), &["apply", "-f", file.to_str().unwrap()], "");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    let expected = format!("error: {}:7:1: unknown key `pupose`; did you mean `purpose`?; nothing was changed\n", file.display());
+    assert_eq!(ran.err, expected);
+}
+
+#[test]
+fn what_the_server_finds_is_shown_at_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let problem = r#"{"type":"/problems/invalid_registry","title":"The registry file cannot be applied","status":422,"detail":"person `rileh` is not declared","code":"invalid_registry","errors":[{"pointer":"/agent/0/owner","detail":"person `rileh` is not declared; did you mean `riley`?"}]}"#;
+    let _server = answering(dir.path(), &[("422 Unprocessable Entity", problem)]);
+    let ran = mandate(dir.path(), &["apply", "-f", "-"], FILE);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""));
+    assert!(ran.err.contains("standard input:6:9: person `rileh` is not declared; did you mean `riley`?"), "{}", ran.err);
+    assert!(ran.err.contains("nothing was changed"), "{}", ran.err);
+}
+
+#[test]
+fn the_flags_reach_the_server_and_its_answer_the_reader() {
+    let answer = r#"{"dry_run":true,"changes":[{"kind":"agent","name":"a","change":"created","fields":[]},{"kind":"grant","name":"g-1","change":"changed","fields":["scopes"]}],"unchanged":1,"notes":[]}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let server = answering(dir.path(), &[("200 OK", answer), ("200 OK", answer)]);
+    let ran = mandate(dir.path(), &["apply", "-f", "-", "--dry-run", "--prune"], FILE);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.starts_with("+ agent a\n~ grant g-1 (scopes)\n2 changes to make, 1 as declared."), "{}", ran.out);
+    let ran = mandate(dir.path(), &["--json", "apply", "-f", "-"], FILE);
+    assert_eq!(ran.out.trim_end(), answer);
+    let requests = server.join().unwrap();
+    assert!(requests[0].starts_with("POST /v1/apply HTTP/1.1\r\n"));
+    let (first, second) = (body(&requests[0]), body(&requests[1]));
+    assert_eq!((&first["prune"], &first["dry_run"]), (&true.into(), &true.into()));
+    assert_eq!((&second["prune"], &second["dry_run"]), (&false.into(), &false.into()));
+    assert_eq!(first["entries"]["agent"][0]["owner"], "rileh");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_a_usage_error() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(mandate(dir.path(), &["apply", "-f", "/nonexistent.toml"], "").code, 2);
+    let binary = dir.path().join("binary");
+    fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
+    assert_eq!(mandate(dir.path(), &["apply", "-f", binary.to_str().unwrap()], "").code, 2);
+}
+
+#[test]
+fn suspending_sends_the_agent_as_it_is_with_another_state() {
+    let agent = r#"{"kind":"agent","name":"a","owner":"riley","purpose":"x","spiffe_id":"spiffe://td.example/agent/a","selectors":["unix:uid:1"],"ceiling":[],"chain_depth":2,"state":"active"}"#;
+    let changed =
+        r#"{"dry_run":false,"changes":[{"kind":"agent","name":"a","change":"changed","fields":["state"]}],"unchanged":0,"notes":[]}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let server = answering(dir.path(), &[("200 OK", agent), ("200 OK", changed)]);
+    let ran = mandate(dir.path(), &["agent", "suspend", "a"], "");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "a is now suspended.\n"), "{}", ran.err);
+    let sent = body(&server.join().unwrap()[1]);
+    assert_eq!(sent["prune"], false);
+    assert_eq!(sent["entries"]["agent"].as_array().unwrap().len(), 1);
+    let sent = &sent["entries"]["agent"][0];
+    assert_eq!((&sent["state"], &sent["chain_depth"], &sent["selectors"][0]), (&"suspended".into(), &2.into(), &"unix:uid:1".into()));
+}

@@ -1,0 +1,153 @@
+use crate::admin_socket::answering;
+use crate::{mandate, mandate_with};
+
+#[test]
+fn exit_codes_are_those_that_the_help_documents() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = mandate(dir.path(), &["--help"], "");
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+    for line in ["2  usage", "3  refused", "4  unreachable", "SPIFFE_ENDPOINT_SOCKET", "MANDATE_DIR"] {
+        assert!(help.out.contains(line), "{line}\n{}", help.out);
+    }
+    assert_eq!(mandate(dir.path(), &[], "").code, 2);
+    assert_eq!(mandate(dir.path(), &["aply"], "").code, 2);
+    assert_eq!(mandate(dir.path(), &["get", "wizards"], "").code, 2);
+    assert_eq!(mandate(dir.path(), &["status"], "").code, 4);
+
+    let refused = tempfile::tempdir().unwrap();
+    let problem =
+        r#"{"type":"/problems/not_found","title":"No such entry","status":404,"detail":"there is no agent `x`","code":"not_found"}"#;
+    let _server = answering(refused.path(), &[("404 Not Found", problem)]);
+    let ran = mandate(refused.path(), &["get", "agent", "x"], "");
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (3, "", "error: No such entry: there is no agent `x`\n"));
+
+    let broken = tempfile::tempdir().unwrap();
+    let _server = answering(broken.path(), &[("500 Internal Server Error", "")]);
+    assert_eq!(mandate(broken.path(), &["status"], "").code, 1);
+}
+
+#[test]
+fn a_slip_is_met_with_the_word_that_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = mandate(dir.path(), &["aply", "-f", "x"], "");
+    assert!(ran.err.contains("'apply'"), "{}", ran.err);
+    let ran = mandate(dir.path(), &["get", "agnts"], "");
+    assert!(ran.err.contains("'agent'"), "{}", ran.err);
+}
+
+#[test]
+fn every_command_has_help_with_its_arguments() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in [
+        &["serve"][..],
+        &["node", "run"],
+        &["node", "join-token"],
+        &["svid", "fetch"],
+        &["apply"],
+        &["get"],
+        &["describe"],
+        &["person", "set-password"],
+        &["client", "set-secret"],
+        &["agent", "suspend"],
+        &["audit", "query"],
+        &["audit", "verify"],
+        &["revoke", "token"],
+        &["key", "rotate"],
+        &["status"],
+        &["completions"],
+    ] {
+        let ran = mandate(dir.path(), &[command, &["--help"]].concat(), "");
+        assert_eq!(ran.code, 0, "{command:?}");
+        assert!(ran.out.contains("Usage: mandate"), "{}", ran.out);
+        assert!(ran.out.lines().all(|line| line.chars().count() <= 130), "{}", ran.out);
+    }
+}
+
+#[test]
+fn an_error_goes_to_stderr_alone_and_ends_with_what_to_type() {
+    let dir = tempfile::tempdir().unwrap();
+    for arguments in [&["status"][..], &["status", "--json"], &["apply", "-f", "-"], &["audit", "verify"]] {
+        let ran = mandate(dir.path(), arguments, "");
+        assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{arguments:?}");
+        let last = ran.err.lines().last().unwrap();
+        assert_eq!(last, format!(" next: mandate serve --dir {}", dir.path().display()));
+        assert!(!ran.err.contains('\u{1b}'), "no colour without a terminal");
+    }
+}
+
+#[test]
+fn the_directory_may_be_said_or_set() {
+    let set = tempfile::tempdir().unwrap();
+    let said = tempfile::tempdir().unwrap();
+    let _server = answering(said.path(), &[("200 OK", "[]")]);
+    let ran = mandate(set.path(), &["get", "agents", "--json", "--dir", said.path().to_str().unwrap()], "");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"));
+}
+
+#[test]
+fn fetching_an_identity_needs_a_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("nobody.sock");
+    let uri = format!("unix://{}", socket.display());
+    for (arguments, environment) in [
+        (vec!["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], vec![]),
+        (vec!["svid", "fetch", "--audience", "x"], vec![("SPIFFE_ENDPOINT_SOCKET", uri.as_str())]),
+    ] {
+        let ran = mandate_with(dir.path(), &arguments, "", &environment);
+        assert_eq!((ran.code, ran.out.as_str()), (4, ""));
+        assert!(ran.err.contains("nobody.sock") && ran.err.contains("next: mandate node run"), "{}", ran.err);
+    }
+    let tcp = [("SPIFFE_ENDPOINT_SOCKET", "tcp://127.0.0.1:8081")];
+    assert_eq!(mandate_with(dir.path(), &["svid", "fetch", "--audience", "x"], "", &tcp).code, 2);
+    assert_eq!(mandate(dir.path(), &["svid", "fetch"], "").code, 2);
+}
+
+#[test]
+fn tables_show_one_row_an_entry_and_json_one_value() {
+    let agents = r#"[{"kind":"agent","name":"support-agent","owner":"riley","purpose":"Works on support cases","spiffe_id":"spiffe://acme.example/agent/support-agent","selectors":["unix:uid:1000"],"ceiling":[{"resource":"crm","scopes":["read:cases"]}],"chain_depth":3,"state":"active"}]"#;
+    let dir = tempfile::tempdir().unwrap();
+    let server = answering(dir.path(), &[("200 OK", agents), ("200 OK", agents)]);
+    let ran = mandate(dir.path(), &["get", "agents"], "");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ran.out);
+    assert!(lines[0].starts_with("NAME"));
+    for part in ["support-agent", "active", "riley", "spiffe://acme.example/agent/support-agent", "crm: read:cases"] {
+        assert!(lines[1].contains(part), "{}", ran.out);
+    }
+    let ran = mandate(dir.path(), &["get", "agent", "--json"], "");
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value[0]["name"], "support-agent");
+    assert_eq!(ran.out.lines().count(), 1);
+    assert!(server.join().unwrap().iter().all(|request| request.starts_with("GET /v1/registry/agent HTTP/1.1\r\n")));
+}
+
+#[test]
+fn a_name_in_the_registry_cannot_drive_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = r#"{"kind":"agent","name":"a","owner":"riley","purpose":"\u001b]0;owned\u0007","selectors":[],"ceiling":[]}"#;
+    let _server = answering(dir.path(), &[("200 OK", evil), ("200 OK", "[]")]);
+    let server_is_two_calls = mandate(dir.path(), &["describe", "agent", "a"], "");
+    assert_eq!(server_is_two_calls.code, 0, "{}", server_is_two_calls.err);
+    assert!(!server_is_two_calls.out.contains('\u{1b}'), "{:?}", server_is_two_calls.out);
+}
+
+#[test]
+fn serve_refuses_what_would_be_unsafe_before_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = mandate(dir.path(), &["serve", "--behind-tls-proxy"], "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--issuer"), "{}", ran.err);
+    assert_eq!(mandate(dir.path(), &["serve", "--tls-cert", "cert.pem"], "").code, 2);
+    assert_eq!(mandate(dir.path(), &["serve", "--issuer", "http://mandate.example"], "").code, 2);
+    assert_eq!(mandate(dir.path(), &["serve", "--listen", "0.0.0.0:0"], "").code, 2);
+}
+
+#[test]
+fn completions_are_made_for_each_shell() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = mandate(dir.path(), &["completions", shell], "");
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.contains("join-token"), "{shell}");
+    }
+}
