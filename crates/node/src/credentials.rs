@@ -1,11 +1,10 @@
 //! The node's own identity: a key that never leaves this machine, its certificate, and the CA of the server.
 
-use std::time::Duration;
-
 use mandate_core::{Entropy, Secret, SpiffeId, Timestamp, TrustDomain};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::backoff::fraction;
 use crate::certificate::Certificate;
 use crate::error::NodeError;
 use crate::trust::Anchor;
@@ -141,39 +140,9 @@ fn check_ca(ca: &[CertificateDer<'static>]) -> Result<(), UnusableCredentials> {
     if usable { Ok(()) } else { Err(UnusableCredentials("the CA's certificates are missing or not usable".to_owned())) }
 }
 
-/// A random number from 0 to 1.
-pub(crate) fn fraction(entropy: &dyn Entropy) -> f64 {
-    let mut random = [0; 2];
-    entropy.fill(&mut random);
-    f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX)
-}
-
-/// How long to wait before trying again, doubling up to a limit, at least half of it random.
-#[derive(Debug)]
-pub(crate) struct Backoff {
-    next: Duration,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(5);
-
-    /// Starts over.
-    pub(crate) fn new() -> Self {
-        Self { next: Self::FIRST }
-    }
-
-    /// The next wait.
-    pub(crate) fn wait(&mut self, entropy: &dyn Entropy) -> Duration {
-        let wait = self.next.mul_f64(0.5 + 0.5 * fraction(entropy));
-        self.next = (self.next * 2).min(Self::LONGEST);
-        wait
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Backoff, Credentials, KeyRequest};
+    use super::{Credentials, KeyRequest};
     use mandate_core::{Secret, SystemEntropy, Timestamp};
     use rcgen::{CertificateParams, KeyPair, SanType};
     use rustls::pki_types::CertificateDer;
@@ -231,13 +200,5 @@ mod tests {
     fn do_not_print_the_key() {
         let text = format!("{:?}", credentials("spiffe://acme.example/node/1").unwrap());
         assert!(text.contains("redacted"), "{text}");
-    }
-
-    #[test]
-    fn waits_grow_to_a_limit() {
-        let mut backoff = Backoff::new();
-        let waits: Vec<_> = (0..20).map(|_| backoff.wait(&SystemEntropy)).collect();
-        assert!(waits[0] <= Duration::from_millis(100) && waits[0] >= Duration::from_millis(50));
-        assert!(waits[19] <= Duration::from_secs(5) && waits[19] >= Duration::from_millis(2500));
     }
 }

@@ -8,6 +8,7 @@
 //! The server pushes every change of registrations and keys over one connection; nothing is polled. While the server
 //! cannot be reached, SVIDs that have not expired are still served.
 
+mod backoff;
 mod caller;
 mod certificate;
 mod claims;
@@ -45,7 +46,6 @@ use tonic::transport::Server;
 pub use error::{Fault, NodeError};
 pub use join_token::InvalidJoinToken;
 
-use credentials::Credentials;
 use dial::Dialer;
 use join_token::JoinToken;
 use refusal::Waiting;
@@ -72,8 +72,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// The server's address for nodes: `host:port`.
     pub server: String,
-    /// What to join with, as `mandate node join-token` printed it. Ignored while `dir` holds a certificate that has not
-    /// expired, so that a node is restarted with the command that started it.
+    /// What to join with, as `mandate node join-token` printed it. Not used while `dir` holds a certificate that the
+    /// server accepts, so that a node is restarted with the command that started it.
     pub join_token: Option<Secret>,
     /// Where the Workload API listens.
     pub socket: PathBuf,
@@ -145,10 +145,10 @@ async fn serve(
 }
 
 fn start(storage: &Storage, token: Option<&Secret>, clock: &dyn Clock, rejoin: &str) -> Result<Start, NodeError> {
-    let stored = storage.load()?;
-    let joined = |credentials: Credentials| Ok(Start::Joined(Box::new(credentials)));
-    match (stored, token) {
-        (Stored::Credentials(credentials), _) if !credentials.is_expired(clock.now()) => joined(credentials),
+    match (storage.load()?, token) {
+        (Stored::Credentials(credentials), token) if !credentials.is_expired(clock.now()) => {
+            Ok(Start::Joined(Box::new(credentials), token.map(JoinToken::parse).transpose()?))
+        }
         (Stored::Unusable(path, error), Some(token)) => {
             tracing::warn!(path = %path.display(), %error, "the stored credentials are not usable; joining again");
             Ok(Start::Join(JoinToken::parse(token)?))

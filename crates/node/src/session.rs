@@ -12,8 +12,9 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use crate::Ready;
+use crate::backoff::Backoff;
 use crate::certificate::Certificate;
-use crate::credentials::{Backoff, Credentials, KeyRequest};
+use crate::credentials::{Credentials, KeyRequest};
 use crate::dial::{DialError, Dialer};
 use crate::error::NodeError;
 use crate::join_token::JoinToken;
@@ -37,8 +38,9 @@ const LARGEST_STATE: usize = 128 << 20;
 
 /// What a node starts from.
 pub(crate) enum Start {
-    /// It has joined before.
-    Joined(Box<Credentials>),
+    /// It has joined before. The token, if one was given, is kept for the case that the server does not know this node
+    /// any more; mostly it is the spent one of the command that first started the node.
+    Joined(Box<Credentials>, Option<JoinToken>),
     /// It is to join with this token.
     Join(JoinToken),
 }
@@ -74,10 +76,10 @@ enum Unjoined {
 impl Session {
     /// Joins if need be, then stays connected. Returns only when the node cannot go on without its operator.
     pub(crate) async fn keep<R: FnOnce(Ready) + Send>(&self, start: Start, ready: R) -> NodeError {
-        let mut credentials = match start {
-            Start::Joined(credentials) => *credentials,
+        let (mut credentials, mut spare) = match start {
+            Start::Joined(credentials, spare) => (*credentials, spare),
             Start::Join(token) => match self.join(&token).await {
-                Ok(credentials) => credentials,
+                Ok(credentials) => (credentials, None),
                 Err(error) => return error,
             },
         };
@@ -112,7 +114,23 @@ impl Session {
                     // It is the server that says so, so nothing of what it said before stands any more.
                     self.views.send_replace(View { link: Link::Down(Waiting::Refused), snapshot: None });
                     self.svids.clear();
-                    tracing::error!(server, reason, "the server refuses this node; to join again: {}", self.rejoin);
+                    if let Some(token) = spare.take() {
+                        tracing::warn!(server, reason, "the server refuses this node; joining again");
+                        match self.join(&token).await {
+                            Ok(joined) => {
+                                credentials = joined;
+                                continue;
+                            }
+                            Err(error) => tracing::error!(%error, "this node has not joined again"),
+                        }
+                    } else {
+                        tracing::error!(
+                            server,
+                            reason,
+                            "the server refuses this node; to join again: stop this node, then {}",
+                            self.rejoin
+                        );
+                    }
                 }
             }
             sleep(backoff.wait(self.entropy.as_ref())).await;

@@ -145,6 +145,25 @@ async fn past_half_of_its_life_the_certificate_is_renewed_with_a_new_key() {
 }
 
 #[tokio::test]
+async fn a_node_that_the_server_does_not_know_any_more_joins_again_with_a_new_token_only() {
+    let (clock, server, place) = world();
+    let token = server.join_token();
+    let mut node = Running::start(place.config(&server, Some(token.clone())), clock.clone());
+    node.ready().await;
+    node.stop().await;
+    server.book().banned = true;
+    // The spent token of the command that first started it does not help, and does not stop it either.
+    let node = Running::start(place.config(&server, Some(token)), clock.clone());
+    soon(async || if server.book().joins == 2 { Ok(()) } else { Err(()) }).await;
+    node.stop().await;
+    assert!(server.book().banned);
+    let mut node = Running::start(place.config(&server, Some(server.join_token())), clock);
+    node.ready().await;
+    node.stop().await;
+    assert_eq!(server.book().joins, 3);
+}
+
+#[tokio::test]
 async fn a_server_that_comes_up_later_is_waited_for() {
     let clock = clock();
     let (mut server, place) = (Server::new(clock.clone()), Place::new());

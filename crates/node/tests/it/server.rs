@@ -84,7 +84,7 @@ pub(crate) struct Book {
     pub(crate) renewals: usize,
     /// Every SVID that was asked for.
     pub(crate) issued: Vec<IssueJwtSvidRequest>,
-    /// Nodes that are refused.
+    /// The node is refused, until it joins again.
     pub(crate) banned: bool,
     /// Answer `Join` with this trust domain instead.
     pub(crate) says_trust_domain: Option<String>,
@@ -355,6 +355,7 @@ impl Node for Service {
         if !book.tokens.remove(&request.token) {
             return Err(Status::permission_denied("the join token is unknown, expired or already used"));
         }
+        book.banned = false;
         let trust_domain = book.says_trust_domain.clone().unwrap_or_else(|| TRUST_DOMAIN.to_owned());
         let spiffe_id = format!("spiffe://{TRUST_DOMAIN}/node/1");
         let ca = vec![self.0.ca.der().to_vec()];
