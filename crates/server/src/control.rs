@@ -9,7 +9,7 @@ use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
 use mandate_core::{Clock, Cut, CutTarget, Entropy, RecordId, ScopeSet, Secret, Timestamp, TrustDomain};
-use mandate_delegation::revocation::{cut, cuts_for_change};
+use mandate_delegation::revocation::{CUT_MEMORY, cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::Policies;
@@ -130,9 +130,7 @@ impl Control {
         let record = self.record(Kind::Registry, by, summary(&plan.changes));
         self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
         self.live.replace_registry(registry, policies);
-        if !cuts.is_empty() {
-            self.live.cut(cuts, now);
-        }
+        self.put_in_force(cuts);
         Ok(response)
     }
 
@@ -181,7 +179,7 @@ impl Control {
             let policies = compile(&registry).map_err(|error| ControlError::Internal(error.to_string()))?;
             self.live.replace_registry(registry, policies);
         }
-        self.live.cut(vec![cut.clone()], now);
+        let cut = self.put_in_force(vec![cut.clone()]).pop().unwrap_or(cut);
         Ok((cut, id))
     }
 
@@ -204,7 +202,7 @@ impl Control {
         let name = person.name.clone();
         let set: Effect = Box::new(move |tx| secrets::set_password(tx, &name, &phc));
         self.append(record, vec![set, cut_effect(cuts.clone())]).await?;
-        self.live.cut(cuts, now);
+        self.put_in_force(cuts);
         Ok(())
     }
 
@@ -219,6 +217,21 @@ impl Control {
         let id = client.id.clone();
         let set: Effect = Box::new(move |tx| secrets::set_client_secret(tx, &id, &phc));
         self.append(record, vec![set]).await.map(drop)
+    }
+
+    /// Puts durable cuts in force, as of this moment: an exchange that was decided on the snapshot of before, while the
+    /// record was being written, is below the cut too.
+    fn put_in_force(&self, mut cuts: Vec<Cut>) -> Vec<Cut> {
+        if cuts.is_empty() {
+            return cuts;
+        }
+        let now = self.clock.now();
+        for cut in &mut cuts {
+            cut.at = cut.at.max(now);
+            cut.forget = cut.forget.max(now.plus(CUT_MEMORY));
+        }
+        self.live.cut(cuts.clone(), now);
+        cuts
     }
 
     /// argon2id takes tens of milliseconds: not on the threads that serve.

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::control::Control;
+use crate::error::ControlError;
 
 /// The largest body: a registry file of a hundred thousand agents.
 const MAX_BODY: usize = 96 * 1024 * 1024;
@@ -59,6 +60,11 @@ fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
         .build();
     document.components.get_or_insert_default().add_security_scheme("admin", SecurityScheme::Http(scheme));
     (router, document)
+}
+
+/// Carries an act out to its end, even if the caller goes away: what is durable must also come into force.
+async fn to_the_end<T: Send + 'static>(act: impl Future<Output = Result<T, ControlError>> + Send + 'static) -> Result<T, ControlError> {
+    tokio::spawn(act).await.map_err(|error| ControlError::Internal(error.to_string()))?
 }
 
 /// The OpenAPI 3.1 document, as JSON.

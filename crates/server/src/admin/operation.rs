@@ -17,6 +17,7 @@ use mandate_core::Secret;
 use mandate_store::records;
 
 use super::registry::body;
+use super::to_the_end;
 use crate::control::Control;
 use crate::error::ControlError;
 use crate::operator::Operator;
@@ -49,7 +50,8 @@ pub(super) async fn set_password(
         Ok(request) => request,
         Err(response) => return response,
     };
-    control.set_password(&by, &name, Secret::new(request.password)).await.map(|()| StatusCode::NO_CONTENT).into_response()
+    let password = Secret::new(request.password);
+    to_the_end(async move { control.set_password(&by, &name, password).await }).await.map(|()| StatusCode::NO_CONTENT).into_response()
 }
 
 /// Sets the secret of a confidential client.
@@ -80,7 +82,8 @@ pub(super) async fn revoke(
         Ok(request) => request,
         Err(response) => return response,
     };
-    control.revoke(&by, request.target).await.map(|(cut, record)| Json(RevocationResponse { cut, record })).into_response()
+    let revoked = to_the_end(async move { control.revoke(&by, request.target).await }).await;
+    revoked.map(|(cut, record)| Json(RevocationResponse { cut, record })).into_response()
 }
 
 /// Lets the waiting keys sign from now on. Tokens that are out stay valid until they expire.

@@ -10,7 +10,7 @@ use mandate_api::Problem;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryEntry, RegistryItem, parse_kind};
 use mandate_core::registry::Entry;
 
-use super::problem;
+use super::{problem, to_the_end};
 use crate::control::Control;
 use crate::error::ControlError;
 use crate::operator::Operator;
@@ -32,7 +32,7 @@ pub(super) async fn apply(
         Ok(request) => request,
         Err(response) => return response,
     };
-    control.apply(&by, request).await.map(Json).into_response()
+    to_the_end(async move { control.apply(&by, request).await }).await.map(Json).into_response()
 }
 
 /// All entries of a kind, by name.
