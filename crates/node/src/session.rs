@@ -86,7 +86,7 @@ impl Session {
         self.stand(Waiting::Connecting);
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
-        let mut renewed = false;
+        let (mut renewed, mut attempts) = (false, 0_u64);
         loop {
             if credentials.is_expired(self.clock.now()) {
                 self.stand(Waiting::Expired);
@@ -96,6 +96,7 @@ impl Session {
             }
             let ended = self.connected(&mut credentials, &mut ready, &mut backoff, renewed).await;
             renewed = matches!(ended, Ended::Renewed);
+            let was_up = matches!(self.views.borrow().link, Link::Up(_));
             let server = self.dialer.address();
             match ended {
                 Ended::Renewed => {
@@ -104,7 +105,13 @@ impl Session {
                 }
                 Ended::Broken(reason) => {
                     self.lost();
-                    tracing::warn!(server, reason, "not connected to the server");
+                    // A long outage is one line of the log, not one for each attempt.
+                    if was_up || attempts == 0 {
+                        tracing::warn!(server, reason, "not connected to the server; trying again until it answers");
+                    } else {
+                        tracing::debug!(server, reason, attempts, "still not connected to the server");
+                    }
+                    attempts = if was_up { 1 } else { attempts + 1 };
                 }
                 Ended::Untrusted(reason) => {
                     self.lost();
@@ -264,6 +271,9 @@ impl Session {
             Snapshot::new(state, credentials.trust_domain()).map_err(|error| format!("the server pushed an unusable bundle: {error}"))?;
         let snapshot = Arc::new(snapshot);
         tracing::debug!(generation = snapshot.generation, entries = snapshot.entitlements.len(), keys = snapshot.keys.len(), "state");
+        if !matches!(self.views.borrow().link, Link::Up(_)) {
+            tracing::info!(server = self.dialer.address(), entries = snapshot.entitlements.len(), "connected to the server");
+        }
         self.views.send_replace(View { link: Link::Up(remote.clone()), snapshot: Some(Arc::clone(&snapshot)) });
         self.svids.purge(&snapshot);
         Ok(())

@@ -122,7 +122,7 @@ impl WorkloadApi {
             return Err(Refusal::NoIdentity);
         }
         for svid in &svids {
-            tracing::info!(pid = caller.pid(), uid = caller.uid(), spiffe_id = %svid.spiffe_id, audience = ?request.audience, "JWT-SVID");
+            tracing::info!(pid = caller.pid(), uid = caller.uid(), spiffe_id = %svid.spiffe_id, audience = request.audience.join(" "), "JWT-SVID");
         }
         let answer = |svid: &Arc<crate::svid_cache::Svid>| Jwtsvid {
             spiffe_id: svid.spiffe_id.to_string(),
