@@ -157,8 +157,8 @@ fn validate(form: &Form<'_>, back: Back, issuer: &Issuer, registry: &Registry) -
     no_request_object(form)?;
     response_is_code_in_query(form)?;
     let challenge = Challenge::from_parameters(form.get("code_challenge"), form.get("code_challenge_method"))?;
-    let resource = known_resource(form, issuer, registry)?;
     let scopes = scopes(form)?;
+    let resource = known_resource(form, scopes.as_ref(), issuer, registry)?;
     if let Some(asked) = &scopes {
         scopes_are_known(asked, resource.as_ref(), registry)?;
     }
@@ -183,19 +183,26 @@ fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// At most one resource, and a registered one, before the login (K7). None, or our issuer where that is no registered
-/// resource: a token to be exchanged here.
-fn known_resource(form: &Form<'_>, issuer: &Issuer, registry: &Registry) -> Result<Option<ResourceUri>, Refusal> {
+/// At most one resource, and a registered one, before the login (K7). None, or our issuer: a token to be exchanged here.
+/// Our own administration has the issuer as its URI; it is meant only where its scopes, and no others, are asked for.
+fn known_resource(
+    form: &Form<'_>,
+    scopes: Option<&ScopeSet>,
+    issuer: &Issuer,
+    registry: &Registry,
+) -> Result<Option<ResourceUri>, Refusal> {
     let mut all = form.all("resource");
     let Some(resource) = all.next() else { return Ok(None) };
     if all.next().is_some() {
         return Err(Refusal::ResourceRepeated);
     }
     let uri: ResourceUri = resource.parse().map_err(|_| Refusal::ResourceMalformed)?;
-    if registry.resource_by_uri(&uri).is_some() {
-        return Ok(Some(uri));
+    let registered = registry.resource_by_uri(&uri);
+    if resource == issuer.as_str() {
+        let administration = registered.is_some_and(|ours| scopes.is_some_and(|asked| asked.is_subset(&ours.scopes)));
+        return Ok(administration.then_some(uri));
     }
-    if resource == issuer.as_str() { Ok(None) } else { Err(Refusal::ResourceUnknown) }
+    if registered.is_some() { Ok(Some(uri)) } else { Err(Refusal::ResourceUnknown) }
 }
 
 fn scopes_are_known(asked: &ScopeSet, resource: Option<&ResourceUri>, registry: &Registry) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use mandate_audit::{Kind, Log, Outcome, Query, Record};
 use mandate_authority::{Authority, JwtSvidGrant};
-use mandate_core::registry::{Entry, Policy, Registry};
+use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
 use mandate_core::{Clock, Cut, CutTarget, Entropy, Issuer, RecordId, RevocationSet, Secret, SystemEntropy, TokenId, TrustDomain};
 use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
@@ -164,11 +164,24 @@ impl World {
     }
 
     /// Changes one entry of the registry in place.
-    pub async fn change(&self, kind: mandate_core::registry::Kind, key: &str, change: impl FnOnce(&mut Entry)) {
+    pub async fn change(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) {
+        self.apply(self.changed(kind, key, change)).await;
+    }
+
+    /// As [`World::change`], in the snapshot alone and without the cuts that belong to it: what the registry says must
+    /// be enough by itself.
+    pub fn change_without_cuts(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) {
+        let entry = self.changed(kind, key, change);
+        let (mut registry, policies) = loaded(&self.store);
+        registry.put(entry);
+        self.live.replace_registry(registry, policies);
+    }
+
+    fn changed(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) -> Entry {
         let (registry, _) = loaded(&self.store);
         let mut entry = registry.entries().into_iter().find(|entry| (entry.kind(), entry.key()) == (kind, key)).expect("an entry");
         change(&mut entry);
-        self.apply(entry).await;
+        entry
     }
 
     /// Adds a policy text.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mandate_core::registry::{Entry, Kind};
 use mandate_oauth::AuthorizeRefusal;
-use mandate_testkit::story::{CALLBACK, CRM, ISSUER, RESEARCH};
+use mandate_testkit::story::{self, CALLBACK, CRM, ISSUER, RESEARCH};
 use mandate_testkit::world::{CODE_VERIFIER, JWT, Pairs, World, encode, exposed, parameter, payload, with, without};
 
 use crate::{refused, shown};
@@ -194,4 +194,35 @@ async fn a_code_lives_sixty_seconds_and_everything_is_checked_again_at_redemptio
     };
     world.change(Kind::Person, "riley", disable).await;
     assert_eq!(refused(world.token(&world.redemption("support-app", &code), None).await), "400 invalid_grant person_disabled");
+}
+
+#[tokio::test]
+async fn k3_our_own_administration_is_given_only_by_name_and_alone() {
+    let mut riley = story::person("riley", vec![story::permission("crm", "read:cases"), story::permission("mandate", "mandate:admin")]);
+    let admin = Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin"));
+    let world = World::with_entries(vec![admin.clone(), Entry::Person(riley.clone())]);
+    for (resource, scope, given) in [
+        (Some(ISSUER), Some("mandate:admin"), "mandate:admin"),
+        (Some(ISSUER), Some("read:cases"), "read:cases"),
+        (Some(ISSUER), None, "read:cases"),
+        (None, None, "read:cases"),
+    ] {
+        let claims = payload(&world.person_token("riley", resource, scope).await);
+        assert_eq!((&claims["aud"], &claims["scope"]), (&ISSUER.into(), &given.into()), "{resource:?} {scope:?}");
+    }
+    assert!(!logs_in(&world, "mandate:admin read:cases").await, "not together with anything else");
+
+    riley.may.pop();
+    let world = World::with_entries(vec![admin, Entry::Person(riley)]);
+    assert!(!logs_in(&world, "mandate:admin").await, "not without the right");
+}
+
+async fn logs_in(world: &World, scope: &str) -> bool {
+    let query = world.authorization("support-app", Some(ISSUER), Some(scope));
+    let request = world.engine.authorize(encode(&query).as_bytes()).await.unwrap();
+    match world.engine.log_in(&request, "riley", mandate_core::Secret::new(story::PASSWORD)).await {
+        Ok(_) => true,
+        Err(mandate_oauth::LoginRefusal::Redirect { .. }) => false,
+        Err(other) => panic!("{other:?}"),
+    }
 }

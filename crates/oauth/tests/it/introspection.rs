@@ -1,5 +1,6 @@
 //! Introspection repeats the signed token to those it concerns.
 
+use mandate_core::CutTarget;
 use mandate_core::registry::{AgentState, Entry, Kind};
 use mandate_testkit::story::{self, RESEARCH};
 use mandate_testkit::world::{Pairs, World, pairs, payload, with};
@@ -96,7 +97,39 @@ async fn z7_k10_a_stopped_agent_person_or_grant_makes_its_tokens_inactive() {
         let token = world.mandate().await;
         world.change(kind, key, change).await;
         assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), inactive, "{key}");
+
+        // And without the cut: the registry is asked too.
+        let world = World::story();
+        let token = world.mandate().await;
+        world.change_without_cuts(kind, key, change);
+        assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), inactive, "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_was_cut_by_its_id_is_inactive() {
+    let world = World::story();
+    let token = world.mandate().await;
+    world.cut(CutTarget::Token(payload(&token)["jti"].as_str().unwrap().parse().unwrap()));
+    assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), json!({"active": false}));
+    assert!(world.engine.living_token(&token).is_none());
+    assert!(world.engine.living_token(&world.person_token("riley", None, None).await).is_some());
+}
+
+#[tokio::test]
+async fn a_stopped_agent_learns_nothing() {
+    let world = World::story();
+    let token = world.person_token("riley", Some(RESEARCH), None).await;
+    let svid = world.svid("research-agent").await;
+    let set = |entry: &mut Entry| {
+        if let Entry::Agent(agent) = entry {
+            agent.state = AgentState::Suspended;
+        }
+    };
+    world.change(Kind::Agent, "research-agent", set).await;
+    let form = with(of(&token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
+    let error = world.introspect(&with(form, "client_assertion", &svid), None).await.unwrap_err();
+    assert_eq!(shown(&error), "401 invalid_client client_authentication_failed");
 }
 
 #[tokio::test]
