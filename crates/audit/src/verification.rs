@@ -49,12 +49,12 @@ pub enum Tampered {
         /// What came instead.
         found: u64,
     },
-    /// A searchable column does not say what the record says.
-    #[error("record {index} was changed: its column {column:?} does not say what the record says")]
-    Column {
+    /// The search index does not say what the record says: queries would miss the record, or find it wrongly.
+    #[error("the search index was changed: its {column:?} of record {index} is not the record's")]
+    Index {
         /// Which.
         index: u64,
-        /// The column.
+        /// What of it.
         column: &'static str,
     },
     /// There are fewer records than the checkpoint signs.

@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::gate::{Gate, Turn};
 use crate::records;
 use crate::seal::Sealer;
+use crate::search::Signal;
 use crate::tx::Tx;
 
 /// A write that happens in the same transaction as its audit record, or not at all.
@@ -28,6 +29,9 @@ pub struct AuditBackend {
     sealer: Sealer,
     gate: Arc<Gate>,
     turn: Option<Turn>,
+    /// The size of the log with what is staged.
+    size: u64,
+    signal: Arc<Signal>,
     _lock: Arc<File>,
 }
 
@@ -38,8 +42,8 @@ impl fmt::Debug for AuditBackend {
 }
 
 impl AuditBackend {
-    pub(crate) fn new(conn: Connection, sealer: Sealer, gate: Arc<Gate>, lock: Arc<File>) -> Self {
-        Self { conn, sealer, gate, turn: None, _lock: lock }
+    pub(crate) fn new(conn: Connection, sealer: Sealer, gate: Arc<Gate>, signal: Arc<Signal>, lock: Arc<File>) -> Self {
+        Self { conn, sealer, gate, turn: None, size: 0, signal, _lock: lock }
     }
 
     fn run(&self, sql: &str) -> Result<(), StoreError> {
@@ -77,6 +81,7 @@ impl Backend for AuditBackend {
         self.run("SAVEPOINT entry")?;
         let Err(error) = self.keep(leaf, effects) else {
             self.run("RELEASE entry")?;
+            self.size = leaf.index + 1;
             return Ok(Staged::Kept);
         };
         if error.is_environment() {
@@ -96,6 +101,7 @@ impl Backend for AuditBackend {
         records::put_checkpoint(&Tx::new(&self.conn, &self.sealer), checkpoint)?;
         self.run("COMMIT")?;
         self.turn = None;
+        self.signal.written(self.size);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::seal::KEY_LEN;
 
 const DATABASE: &str = "mandate.db";
+const SEARCH: &str = "search.db";
 const SEAL_KEY: &str = "seal.key";
 const LOCK: &str = "mandate.lock";
 
@@ -23,6 +24,8 @@ fn unusable(path: &Path, why: impl std::fmt::Display) -> StoreError {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) database: PathBuf,
+    /// The search index; may not be there.
+    pub(crate) search: PathBuf,
     pub(crate) seal_key_file: PathBuf,
     pub(crate) seal_key: Secret,
     /// Held as long as the store is open; the system frees it when the process ends, however it ends.
@@ -53,10 +56,11 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
     } else {
         refuse_if_readable_by_others(&database).map_err(|why| unusable(&database, why))?;
     }
-    Ok(Opened { database, seal_key_file, seal_key, lock })
+    Ok(Opened { database, search: dir.join(SEARCH), seal_key_file, seal_key, lock })
 }
 
-fn create(path: &Path) -> std::io::Result<File> {
+/// Creates a file that only its owner may read.
+pub(crate) fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 

@@ -19,6 +19,7 @@ pub mod records;
 pub mod registry;
 pub mod replay;
 mod seal;
+mod search;
 pub mod secrets;
 mod store;
 mod tx;

@@ -12,6 +12,7 @@ use rusqlite::params;
 use rusqlite::types::ToSql;
 
 use crate::error::StoreError;
+use crate::search;
 use crate::tx::{Tx, from_sql, time, to_sql};
 
 const HASH_LEN: usize = 32;
@@ -43,32 +44,11 @@ impl From<rusqlite::Error> for LogError {
 }
 
 pub(crate) fn insert(tx: &Tx<'_>, leaf: Leaf<'_>) -> Result<(), StoreError> {
-    let record = leaf.record;
-    let idx = to_sql(leaf.index);
     let mut hashes = Vec::with_capacity(leaf.hashes.len() * HASH_LEN);
     for hash in leaf.hashes {
         hashes.extend_from_slice(&hash.0);
     }
-    tx.execute(
-        "INSERT INTO records (idx, id, time, kind, outcome, sub, sub_iss, aud, jti, hashes, leaf) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-        params![
-            idx,
-            record.id.as_str(),
-            time(record.time),
-            record.kind.as_str(),
-            record.outcome.as_str(),
-            record.sub.as_ref().map(|p| p.sub.as_str()),
-            record.sub.as_ref().map(|p| p.iss.as_str()),
-            record.aud.as_deref(),
-            record.jti.as_ref().map(mandate_core::TokenId::as_str),
-            hashes,
-            leaf.bytes,
-        ],
-    )?;
-    for actor in record.act.iter() {
-        // Two issuers may use one `sub` for two actors of a chain.
-        tx.execute("INSERT OR IGNORE INTO record_actor (actor, idx) VALUES (?,?)", params![actor.sub, idx])?;
-    }
+    tx.execute("INSERT INTO records (idx, hashes, leaf) VALUES (?,?,?)", params![to_sql(leaf.index), hashes, leaf.bytes])?;
     Ok(())
 }
 
@@ -110,54 +90,104 @@ fn record(leaf: &[u8]) -> Result<Record, StoreError> {
     Record::from_leaf(leaf).map_err(|e| StoreError::Corrupt(format!("an audit record: {e}")))
 }
 
+/// Calls `each` with the leaves that the search index does not have yet, newest first, until it returns false.
+fn each_unindexed(tx: &Tx<'_>, upto: u64, mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>) -> Result<(), StoreError> {
+    let mut statement = tx.prepare("SELECT idx, leaf FROM main.records WHERE idx >= ? ORDER BY idx DESC")?;
+    let mut rows = statement.query([to_sql(upto)])?;
+    while let Some(row) = rows.next()? {
+        let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        if !each(from_sql(row.get(0)?), leaf)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Index and bytes of the record with that id.
+fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    let upto = search::upto(tx)?;
+    // A leaf begins with its id.
+    let head = format!("{{\"id\":\"{id}\",");
+    let mut found = None;
+    each_unindexed(tx, upto, |index, leaf| {
+        if leaf.starts_with(head.as_bytes()) {
+            found = Some((index, leaf.to_vec()));
+        }
+        Ok(found.is_none())
+    })?;
+    if found.is_some() || upto == 0 {
+        return Ok(found);
+    }
+    let sql = "SELECT r.idx, r.leaf FROM search.entries e CROSS JOIN main.records r ON r.idx = e.idx WHERE e.id = ? ORDER BY e.idx DESC";
+    let found: Option<(i64, Vec<u8>)> = tx.first(sql, [id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.map(|(idx, leaf)| (from_sql(idx), leaf)))
+}
+
 /// The record with that id.
 pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Record>, StoreError> {
-    let leaf: Option<Vec<u8>> = tx.first("SELECT leaf FROM records WHERE id = ?", [id.as_str()], |row| row.get(0))?;
-    leaf.as_deref().map(record).transpose()
+    find(tx, id)?.map(|(_, leaf)| record(&leaf)).transpose()
 }
 
 /// The records that match, newest first; at most [`MAX_LIMIT`].
 pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Record>, StoreError> {
+    let limit = query.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT) as usize;
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    let upto = search::upto(tx)?;
+    each_unindexed(tx, upto, |_, leaf| {
+        let record = record(leaf)?;
+        if query.matches(&record) {
+            found.push(record);
+        }
+        Ok(found.len() < limit)
+    })?;
+    if found.len() < limit && upto > 0 {
+        let more = query_indexed(tx, query, upto, limit - found.len())?;
+        // An index that was changed may hide a record, but never shows one that does not match.
+        found.extend(more.into_iter().filter(|record| query.matches(record)));
+    }
+    Ok(found)
+}
+
+fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
     let since = query.since.map(time);
     let until = query.until.map(time);
-    let limit = query.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
+    let upto = to_sql(upto);
+    let limit = to_sql(limit as u64);
     let outcome = query.outcome.map(mandate_audit::Outcome::as_str);
     let kind = query.kind.map(mandate_audit::Kind::as_str);
     let issuer = query.person_issuer.as_ref().map(mandate_core::Issuer::as_str);
     let jti = query.jti.as_ref().map(mandate_core::TokenId::as_str);
-    let mut sql = "SELECT r.leaf FROM records r".to_owned();
-    let mut values: Vec<&dyn ToSql> = Vec::new();
-    let mut glue = " WHERE ";
+    let mut sql = "SELECT r.leaf FROM ".to_owned();
     if query.agent.is_some() {
-        sql.push_str(" JOIN record_actor a ON a.idx = r.idx");
+        sql.push_str("search.entry_actor a JOIN ");
     }
-    let mut narrow = |condition: &str, value: Option<&'_ dyn ToSql>| {
-        if value.is_some() {
-            sql.push_str(glue);
-            sql.push_str(condition);
-            glue = " AND ";
-        }
-        value.is_some()
-    };
+    sql.push_str("search.entries e ");
+    if query.agent.is_some() {
+        sql.push_str("ON e.idx = a.idx ");
+    }
+    sql.push_str("CROSS JOIN main.records r ON r.idx = e.idx WHERE e.idx < ?");
+    let mut values: Vec<&dyn ToSql> = vec![&upto];
     macro_rules! narrow {
         ($condition:literal, $value:expr) => {
-            if let Some(value) = &$value
-                && narrow($condition, Some(value))
-            {
+            if let Some(value) = &$value {
+                sql.push_str(concat!(" AND ", $condition));
                 values.push(value);
             }
         };
     }
     narrow!("a.actor = ?", query.agent);
-    narrow!("r.sub = ?", query.person);
-    narrow!("r.sub_iss = ?", issuer);
-    narrow!("r.aud = ?", query.resource);
-    narrow!("r.jti = ?", jti);
-    narrow!("r.time >= ?", since);
-    narrow!("r.time < ?", until);
-    narrow!("r.outcome = ?", outcome);
-    narrow!("r.kind = ?", kind);
-    sql.push_str(" ORDER BY r.idx DESC LIMIT ?");
+    narrow!("e.sub = ?", query.person);
+    narrow!("e.sub_iss = ?", issuer);
+    narrow!("e.aud = ?", query.resource);
+    narrow!("e.jti = ?", jti);
+    narrow!("e.time >= ?", since);
+    narrow!("e.time < ?", until);
+    narrow!("e.outcome = ?", outcome);
+    narrow!("e.kind = ?", kind);
+    sql.push_str(" ORDER BY e.idx DESC LIMIT ?");
     values.push(&limit);
     let leaves = tx.all(&sql, values.as_slice(), |row| row.get::<_, Vec<u8>>(0))?;
     leaves.iter().map(|leaf| record(leaf)).collect()
@@ -191,13 +221,12 @@ impl mandate_audit::inclusion::StoredHashes for Hashes<'_, '_> {
 
 /// Proof that a record is in the log, without the rest of the log.
 pub fn proof(tx: &Tx<'_>, id: &RecordId, verifier: &CheckpointVerifier) -> Result<Option<InclusionProof>, LogError> {
-    let found =
-        tx.first("SELECT idx, leaf FROM records WHERE id = ?", [id.as_str()], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    let (Some((idx, leaf)), Some(note)) = (found, checkpoint(tx)?) else { return Ok(None) };
-    Ok(Some(InclusionProof::build(from_sql(idx), &leaf, &note, verifier, &Hashes(tx))?))
+    let (Some((index, leaf)), Some(note)) = (find(tx, id)?, checkpoint(tx)?) else { return Ok(None) };
+    Ok(Some(InclusionProof::build(index, &leaf, &note, verifier, &Hashes(tx))?))
 }
 
-/// Verifies the whole log: every record's bytes, its searchable columns, the tree, the checkpoint and its signature.
+/// Verifies the whole log: every record's bytes, what the search index says of it, the tree, the checkpoint and its
+/// signature.
 ///
 /// With `earlier`, a checkpoint that was verified before, the log must also continue it. `progress` is told how many of
 /// how many records are done.
@@ -212,70 +241,79 @@ pub fn verify(
     if let Some(earlier) = earlier {
         tree = tree.continuing(earlier);
     }
+    let upto = search::upto(tx)?;
     let mut actors = 0;
     leaves(tx, 0, |index, leaf, hashes| {
         let record = tree.push(index, leaf, hashes)?;
-        actors += columns_agree(tx, index, &record)?;
+        if index < upto {
+            actors += index_agrees(tx, index, &record)?;
+        }
         progress(index + 1, size);
         Ok::<(), LogError>(())
     })?;
     let summary = tree.finish(checkpoint(tx)?.as_deref(), verifier)?;
-    let rows: i64 = tx.first("SELECT count(*) FROM record_actor", [], |row| row.get(0))?.unwrap_or(0);
-    if from_sql(rows) != actors {
-        return Err(Tampered::Column { index: first_foreign_actor(tx)?.unwrap_or(size), column: "act" }.into());
+    if upto > 0 {
+        nothing_foreign_in_index(tx, upto, actors)?;
     }
     Ok(summary)
 }
 
-/// The columns only repeat the leaf; one that says otherwise would hide a record from queries, or show it wrongly.
-/// Returns how many actors the record has.
-fn columns_agree(tx: &Tx<'_>, index: u64, record: &Record) -> Result<u64, LogError> {
+/// The index only repeats the leaf; one that says otherwise would hide a record from queries. Returns how many actors
+/// the record has.
+fn index_agrees(tx: &Tx<'_>, index: u64, record: &Record) -> Result<u64, LogError> {
     let idx = to_sql(index);
-    let changed = |column| LogError::Tampered(Tampered::Column { index, column });
-    let mut statement = tx.prepare("SELECT id, time, kind, outcome, sub, sub_iss, aud, jti FROM records WHERE idx = ?")?;
-    statement.query_row([idx], |row| {
-        let text = |at: usize, value: Option<&str>| Ok::<bool, rusqlite::Error>(row.get_ref(at)?.as_str_or_null().ok() == Some(value));
-        Ok(if !text(0, Some(record.id.as_str()))? {
-            Err(changed("id"))
-        } else if row.get::<_, i64>(1)? != time(record.time) {
-            Err(changed("time"))
-        } else if !text(2, Some(record.kind.as_str()))? {
-            Err(changed("kind"))
-        } else if !text(3, Some(record.outcome.as_str()))? {
-            Err(changed("outcome"))
-        } else if !text(4, record.sub.as_ref().map(|p| p.sub.as_str()))? || !text(5, record.sub.as_ref().map(|p| p.iss.as_str()))? {
-            Err(changed("sub"))
-        } else if !text(6, record.aud.as_deref())? {
-            Err(changed("aud"))
-        } else if !text(7, record.jti.as_ref().map(mandate_core::TokenId::as_str))? {
-            Err(changed("jti"))
-        } else {
-            Ok(())
-        })
-    })??;
+    let changed = |column| LogError::Tampered(Tampered::Index { index, column });
+    let mut statement = tx.prepare("SELECT id, time, kind, outcome, sub, sub_iss, aud, jti FROM search.entries WHERE idx = ?")?;
+    let mut rows = statement.query([idx])?;
+    let row = rows.next()?.ok_or_else(|| changed("idx"))?;
+    let person = record.sub.as_ref();
+    let texts = [
+        (0, "id", Some(record.id.as_str())),
+        (2, "kind", Some(record.kind.as_str())),
+        (3, "outcome", Some(record.outcome.as_str())),
+        (4, "sub", person.map(|p| p.sub.as_str())),
+        (5, "sub_iss", person.map(|p| p.iss.as_str())),
+        (6, "aud", record.aud.as_deref()),
+        (7, "jti", record.jti.as_ref().map(mandate_core::TokenId::as_str)),
+    ];
+    for (at, column, value) in texts {
+        if row.get_ref(at)?.as_str_or_null().ok() != Some(value) {
+            return Err(changed(column));
+        }
+    }
+    if row.get::<_, i64>(1)? != time(record.time) {
+        return Err(changed("time"));
+    }
     let mut names: Vec<&str> = record.act.iter().map(|actor| actor.sub.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     for name in &names {
-        if tx.first("SELECT 1 FROM record_actor WHERE actor = ? AND idx = ?", params![name, idx], |_| Ok(()))?.is_none() {
+        if tx.first("SELECT 1 FROM search.entry_actor WHERE actor = ? AND idx = ?", params![name, idx], |_| Ok(()))?.is_none() {
             return Err(changed("act"));
         }
     }
     Ok(names.len() as u64)
 }
 
-/// The first record that is listed under an actor it does not name.
-fn first_foreign_actor(tx: &Tx<'_>) -> Result<Option<u64>, StoreError> {
-    let rows =
-        tx.all("SELECT idx, actor FROM record_actor ORDER BY idx", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
-    for (idx, actor) in rows {
-        let leaf: Option<Vec<u8>> = tx.first("SELECT leaf FROM records WHERE idx = ?", [idx], |row| row.get(0))?;
+/// Everything that should be in the index was found there; so if there are no more rows, there is nothing else.
+fn nothing_foreign_in_index(tx: &Tx<'_>, upto: u64, actors: u64) -> Result<(), LogError> {
+    let count = |sql: &str| -> Result<u64, StoreError> { Ok(tx.first(sql, [], |row| row.get(0))?.map_or(0, from_sql)) };
+    if count("SELECT count(*) FROM search.entries")? != upto {
+        return Err(Tampered::Index { index: upto, column: "idx" }.into());
+    }
+    if count("SELECT count(*) FROM search.entry_actor")? == actors {
+        return Ok(());
+    }
+    let mut statement = tx.prepare("SELECT a.idx, a.actor, r.leaf FROM search.entry_actor a LEFT JOIN main.records r ON r.idx = a.idx")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (idx, actor, leaf): (i64, String, Option<Vec<u8>>) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let named = leaf.as_deref().map(record).transpose()?.is_some_and(|r| r.act.iter().any(|a| a.sub == actor));
         if !named {
-            return Ok(Some(from_sql(idx)));
+            return Err(Tampered::Index { index: from_sql(idx), column: "act" }.into());
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Writes the whole log as a bundle that anyone can verify offline.

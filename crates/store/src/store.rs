@@ -15,6 +15,7 @@ use crate::gate::Gate;
 use crate::meta;
 use crate::migration;
 use crate::seal::Sealer;
+use crate::search::{self, Indexer};
 use crate::tx::Tx;
 
 /// How many idle read connections are kept.
@@ -36,6 +37,8 @@ struct Shared {
     gate: Arc<Gate>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    search: PathBuf,
+    indexer: Indexer,
     lock: Arc<File>,
 }
 
@@ -48,8 +51,12 @@ impl Store {
         let sealer = Sealer::new(&opened.seal_key, entropy).ok_or_else(|| refused("the sealing key is damaged"))?;
         let mut writer = connection::open(&opened.database, Use::Write)?;
         migration::run(&mut writer)?;
+        let search = search::open(&opened.search, &writer)?;
+        let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search)?;
         let shared = Shared {
             database: opened.database,
+            search: opened.search,
+            indexer,
             sealer,
             gate: Arc::default(),
             writer: Mutex::new(writer),
@@ -68,14 +75,10 @@ impl Store {
     ///
     /// `name` says in logs what was read. The closure may run twice.
     pub fn read<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let idle = self.readers().pop();
-        let mut conn = match idle {
-            Some(conn) => conn,
-            None => connection::open(&self.shared.database, Use::Read)?,
-        };
+        let mut conn = self.reader()?;
         let result = (|| {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
-            f(&Tx::new(&tx, &self.shared.sealer))
+            f(&Tx::searchable(&tx, &self.shared.sealer))
         })();
         if let Err(error) = &result
             && error.refusal().is_none()
@@ -121,7 +124,18 @@ impl Store {
     /// The audit log's side of the store, with a connection of its own. One log at a time may use it.
     pub fn audit_backend(&self) -> Result<AuditBackend, StoreError> {
         let conn = connection::open(&self.shared.database, Use::Write)?;
-        Ok(AuditBackend::new(conn, self.shared.sealer.clone(), Arc::clone(&self.shared.gate), Arc::clone(&self.shared.lock)))
+        let (gate, lock) = (Arc::clone(&self.shared.gate), Arc::clone(&self.shared.lock));
+        Ok(AuditBackend::new(conn, self.shared.sealer.clone(), gate, self.shared.indexer.signal(), lock))
+    }
+
+    /// An idle read connection, or a new one.
+    fn reader(&self) -> Result<Connection, StoreError> {
+        if let Some(conn) = self.readers().pop() {
+            return Ok(conn);
+        }
+        let conn = connection::open(&self.shared.database, Use::Read)?;
+        search::attach(&conn, &self.shared.search)?;
+        Ok(conn)
     }
 
     fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {

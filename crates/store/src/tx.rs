@@ -11,11 +11,22 @@ use crate::seal::{Place, Sealer};
 pub struct Tx<'c> {
     conn: &'c Connection,
     sealer: &'c Sealer,
+    searchable: bool,
 }
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(conn: &'c Connection, sealer: &'c Sealer) -> Self {
-        Self { conn, sealer }
+        Self { conn, sealer, searchable: false }
+    }
+
+    /// A transaction of a connection to which the search index is attached.
+    pub(crate) fn searchable(conn: &'c Connection, sealer: &'c Sealer) -> Self {
+        Self { conn, sealer, searchable: true }
+    }
+
+    /// Whether the search index is at hand. Where it is not, every record is looked at.
+    pub(crate) fn is_searchable(&self) -> bool {
+        self.searchable
     }
 
     /// A prepared statement, kept for the next time.

@@ -5,34 +5,13 @@ CREATE TABLE meta (
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The audit log. `leaf` is the record; the other columns repeat parts of it so that it can be found, and `hashes` are
--- the tree hashes that were completed by it, its own first, 32 bytes each.
+-- The audit log. `leaf` is the record; `hashes` are the tree hashes that were completed by it, its own first, 32 bytes
+-- each. Finding records is the search index's work, in a file of its own.
 CREATE TABLE records (
-    idx     INTEGER NOT NULL PRIMARY KEY,
-    id      TEXT    NOT NULL,
-    time    INTEGER NOT NULL,
-    kind    TEXT    NOT NULL,
-    outcome TEXT    NOT NULL,
-    sub     TEXT,
-    sub_iss TEXT,
-    aud     TEXT,
-    jti     TEXT,
-    hashes  BLOB    NOT NULL,
-    leaf    BLOB    NOT NULL
+    idx    INTEGER NOT NULL PRIMARY KEY,
+    hashes BLOB    NOT NULL,
+    leaf   BLOB    NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX records_by_id ON records (id);
-CREATE INDEX records_by_time ON records (time);
-CREATE INDEX records_by_outcome ON records (outcome);
-CREATE INDEX records_by_sub ON records (sub) WHERE sub IS NOT NULL;
-CREATE INDEX records_by_aud ON records (aud) WHERE aud IS NOT NULL;
-CREATE INDEX records_by_jti ON records (jti) WHERE jti IS NOT NULL;
-
--- Every actor of every record's chain.
-CREATE TABLE record_actor (
-    actor TEXT    NOT NULL,
-    idx   INTEGER NOT NULL,
-    PRIMARY KEY (actor, idx)
-) STRICT, WITHOUT ROWID;
 
 -- The latest checkpoint.
 CREATE TABLE checkpoint (

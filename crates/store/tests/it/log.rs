@@ -84,14 +84,12 @@ fn a_batch_in_which_all_is_refused_writes_nothing_and_the_log_goes_on() {
 }
 
 #[test]
-fn a_fault_of_one_entry_is_its_own_and_keeps_its_detail_private() {
+fn a_fault_of_one_entry_is_its_own_and_its_detail_stays_private() {
     let world = World::new();
     world.append(0).unwrap();
-    let again = world.append(0).unwrap_err();
-    assert_eq!(again, AppendError::EffectRefused("internal".into()), "one id, two records");
     let broken: Effect = Box::new(|_| Err(StoreError::Corrupt("the content of a row".into())));
     let answer = world.log.append_blocking(record(1), vec![broken]).unwrap_err();
-    assert!(!answer.to_string().contains("row"), "{answer}");
+    assert_eq!(answer, AppendError::EffectRefused("internal".into()));
     assert_eq!(world.append(1).unwrap().index(), 1);
     assert_eq!(world.verify().unwrap().size, 2);
 }

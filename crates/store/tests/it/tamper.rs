@@ -40,28 +40,6 @@ fn z11_an_updated_row_is_named() {
 }
 
 #[test]
-fn z11_a_column_that_hides_a_record_from_queries_is_named() {
-    for (column, sql) in [
-        ("id", "UPDATE records SET id = 'x' WHERE idx = 3"),
-        ("time", "UPDATE records SET time = 0 WHERE idx = 3"),
-        ("kind", "UPDATE records SET kind = 'admin' WHERE idx = 3"),
-        ("outcome", "UPDATE records SET outcome = 'refused' WHERE idx = 3"),
-        ("sub", "UPDATE records SET sub = 'person0' WHERE idx = 3"),
-        ("sub", "UPDATE records SET sub_iss = 'https://x.example' WHERE idx = 3"),
-        ("sub", "UPDATE records SET sub = NULL WHERE idx = 3"),
-        ("aud", "UPDATE records SET aud = 'https://x.example' WHERE idx = 3"),
-        ("jti", "UPDATE records SET jti = NULL WHERE idx = 3"),
-        ("act", "DELETE FROM record_actor WHERE idx = 3"),
-        ("act", "INSERT INTO record_actor (actor, idx) VALUES ('spiffe://td/agent/innocent', 3)"),
-    ] {
-        match tampered(sql) {
-            Tampered::Column { index: 3, column: found } => assert_eq!(found, column),
-            other => panic!("{sql}: {other:?}"),
-        }
-    }
-}
-
-#[test]
 fn z11_a_deleted_row_is_named() {
     assert!(matches!(tampered("DELETE FROM records WHERE idx = 3"), Tampered::Missing { index: 3, found: 4 }));
     // The gap closed by moving the rest: the hashes above no longer fit.
@@ -85,7 +63,7 @@ fn z11_tree_hashes_that_were_changed_are_named() {
 #[test]
 fn z11_a_truncated_log_is_noticed_at_start_and_by_verification() {
     let dir = log_of(9);
-    edit(dir.path(), "DELETE FROM records WHERE idx > 5; DELETE FROM record_actor WHERE idx > 5;");
+    edit(dir.path(), "DELETE FROM records WHERE idx > 5");
     let store = open(dir.path());
     assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
     let refused = start(store.audit_backend().unwrap());

@@ -1,0 +1,270 @@
+//! The search index: which records name whom. A file of its own, derived from the log and caught up behind it.
+//!
+//! Keeping it in the log's own transactions would touch a page per person, agent and token for every record: most of
+//! what a record costs. So a thread reads what is durable and writes the index in large pieces, without an fsync each.
+//! Records that are not in it yet are looked at one by one; a query misses none. Nothing is lost with the file: when it
+//! is missing, damaged or does not belong to the log, it is built anew.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use mandate_audit::Record;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::connection::{self, Use};
+use crate::directory;
+use crate::error::StoreError;
+use crate::tx::{Tx, from_sql, time, to_sql};
+
+/// How many records are taken into the index at once; so many at most are looked at one by one.
+#[cfg(not(test))]
+pub(crate) const CHUNK: u64 = 4096;
+/// Small in tests, so that few records are partly in the index and partly not.
+#[cfg(test)]
+pub(crate) const CHUNK: u64 = 16;
+
+/// The version of the index's tables. Another one is no error: the index is built anew.
+const VERSION: u32 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE state (
+    one  INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    upto INTEGER NOT NULL,
+    last BLOB    NOT NULL
+) STRICT;
+CREATE TABLE entries (
+    idx     INTEGER NOT NULL PRIMARY KEY,
+    id      TEXT    NOT NULL,
+    time    INTEGER NOT NULL,
+    kind    TEXT    NOT NULL,
+    outcome TEXT    NOT NULL,
+    sub     TEXT,
+    sub_iss TEXT,
+    aud     TEXT,
+    jti     TEXT
+) STRICT;
+CREATE INDEX entries_by_id ON entries (id);
+CREATE INDEX entries_by_time ON entries (time);
+CREATE INDEX entries_by_outcome ON entries (outcome);
+CREATE INDEX entries_by_sub ON entries (sub) WHERE sub IS NOT NULL;
+CREATE INDEX entries_by_aud ON entries (aud) WHERE aud IS NOT NULL;
+CREATE INDEX entries_by_jti ON entries (jti) WHERE jti IS NOT NULL;
+CREATE TABLE entry_actor (
+    actor TEXT    NOT NULL,
+    idx   INTEGER NOT NULL,
+    PRIMARY KEY (actor, idx)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Opens the index beside the log in `log`, building an empty one where there is none that fits.
+pub(crate) fn open(path: &Path, log: &Connection) -> Result<Connection, StoreError> {
+    if path.exists() {
+        match connection::open(path, Use::Write).and_then(|conn| Ok((fits(&conn, log)?, conn))) {
+            Ok((true, conn)) => return derived(conn),
+            Ok((false, _)) => tracing::info!("the search index does not belong to the log; it is built anew"),
+            Err(error) => tracing::warn!(%error, "the search index is unusable; it is built anew"),
+        }
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(&name) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(StoreError::Io(Box::new(e))),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    directory::create(path).map_err(|e| StoreError::Io(Box::new(e)))?;
+    let conn = connection::open(path, Use::Write)?;
+    conn.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+    derived(conn)
+}
+
+/// A commit of what can be derived again need not wait for the disk; the file stays whole across a crash.
+fn derived(conn: Connection) -> Result<Connection, StoreError> {
+    conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+    Ok(conn)
+}
+
+/// Whether the index is of this version and of this log: the record it ends with is the log's.
+fn fits(index: &Connection, log: &Connection) -> Result<bool, StoreError> {
+    let version: u32 = index.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version != VERSION {
+        return Ok(false);
+    }
+    let Some((upto, last)) = state(index)? else { return Ok(true) };
+    let hashes: Option<Vec<u8>> =
+        log.query_row("SELECT hashes FROM records WHERE idx = ?", [to_sql(upto) - 1], |row| row.get(0)).optional()?;
+    Ok(hashes == Some(last))
+}
+
+fn state(index: &Connection) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    let read = |row: &rusqlite::Row<'_>| Ok((from_sql(row.get(0)?), row.get(1)?));
+    Ok(index.query_row("SELECT upto, last FROM state", [], read).optional()?)
+}
+
+/// Lets a read connection search.
+pub(crate) fn attach(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    conn.execute("ATTACH DATABASE ? AS search", [path.to_string_lossy()])?;
+    Ok(())
+}
+
+/// How many records, from the first, are in the index.
+pub(crate) fn upto(tx: &Tx<'_>) -> Result<u64, StoreError> {
+    if !tx.is_searchable() {
+        return Ok(0);
+    }
+    let upto: Option<i64> = tx.first("SELECT upto FROM search.state", [], |row| row.get(0))?;
+    Ok(upto.map_or(0, from_sql))
+}
+
+enum Piece {
+    Taken,
+    /// There is no whole one before the log has `wanted` records.
+    NotYet {
+        wanted: u64,
+    },
+}
+
+/// Takes the next piece of the log into the index, if there is a whole one.
+fn take_chunk(log: &Connection, index: &mut Connection) -> Result<Piece, StoreError> {
+    let from = state(index)?.map_or(0, |(upto, _)| upto);
+    let size: Option<i64> = log.query_row("SELECT max(idx) + 1 FROM records", [], |row| row.get(0))?;
+    if size.map_or(0, from_sql) < from + CHUNK {
+        return Ok(Piece::NotYet { wanted: from + CHUNK });
+    }
+    let tx = index.transaction()?;
+    let mut last: Vec<u8> = Vec::new();
+    {
+        let mut leaves = log.prepare_cached("SELECT idx, leaf, hashes FROM records WHERE idx >= ? AND idx < ? ORDER BY idx")?;
+        let mut rows = leaves.query([to_sql(from), to_sql(from + CHUNK)])?;
+        let mut entry =
+            tx.prepare_cached("INSERT INTO entries (idx, id, time, kind, outcome, sub, sub_iss, aud, jti) VALUES (?,?,?,?,?,?,?,?,?)")?;
+        // Two issuers may use one `sub` for two actors of a chain.
+        let mut entry_actor = tx.prepare_cached("INSERT OR IGNORE INTO entry_actor (actor, idx) VALUES (?,?)")?;
+        while let Some(row) = rows.next()? {
+            let idx: i64 = row.get(0)?;
+            let leaf: Vec<u8> = row.get(1)?;
+            last = row.get(2)?;
+            let record = Record::from_leaf(&leaf).map_err(|e| StoreError::Corrupt(format!("audit record {idx}: {e}")))?;
+            entry.execute(params![
+                idx,
+                record.id.as_str(),
+                time(record.time),
+                record.kind.as_str(),
+                record.outcome.as_str(),
+                record.sub.as_ref().map(|p| p.sub.as_str()),
+                record.sub.as_ref().map(|p| p.iss.as_str()),
+                record.aud.as_deref(),
+                record.jti.as_ref().map(mandate_core::TokenId::as_str),
+            ])?;
+            for actor in record.act.iter() {
+                entry_actor.execute(params![actor.sub, idx])?;
+            }
+        }
+        tx.execute("INSERT OR REPLACE INTO state (one, upto, last) VALUES (1, ?, ?)", params![to_sql(from + CHUNK), last])?;
+    }
+    tx.commit()?;
+    Ok(Piece::Taken)
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// The size of the log, as far as the indexer was told.
+    size: u64,
+    /// The size that it waits for.
+    wanted: u64,
+    stop: bool,
+}
+
+/// Tells the indexer what was written.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    pending: Mutex<Pending>,
+    changed: Condvar,
+}
+
+impl Signal {
+    // Plain values, whole after each statement.
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log has so many durable records.
+    pub(crate) fn written(&self, size: u64) {
+        let mut pending = self.lock();
+        pending.size = size;
+        if size >= pending.wanted {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until the log has `wanted` records; false when it is time to stop.
+    fn wait(&self, wanted: u64) -> bool {
+        let mut pending = self.lock();
+        pending.wanted = wanted;
+        while pending.size < wanted && !pending.stop {
+            pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
+        }
+        !pending.stop
+    }
+
+    /// As [`Signal::wait`], for a whole piece more than there is now.
+    fn wait_for_more(&self) -> bool {
+        let size = self.lock().size;
+        self.wait(size + CHUNK)
+    }
+}
+
+/// The thread that keeps the index. Ends with the store.
+#[derive(Debug)]
+pub(crate) struct Indexer {
+    signal: Arc<Signal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Indexer {
+    /// Starts with what is behind; `log` reads, `index` writes.
+    pub(crate) fn start(log: Connection, mut index: Connection) -> Result<Self, StoreError> {
+        let signal = Arc::new(Signal::default());
+        let own = Arc::clone(&signal);
+        let run = move || {
+            // What the log has from before is not signalled.
+            let mut goes_on = true;
+            while goes_on {
+                goes_on = match take_chunk(&log, &mut index) {
+                    Ok(Piece::Taken) => !own.lock().stop,
+                    Ok(Piece::NotYet { wanted }) => own.wait(wanted),
+                    Err(error) => {
+                        // Queries look at the records themselves meanwhile.
+                        tracing::warn!(%error, "the search index cannot be continued for now");
+                        own.wait_for_more()
+                    }
+                };
+            }
+        };
+        let thread = thread::Builder::new().name("search-index".to_owned()).spawn(run).map_err(|e| StoreError::Io(Box::new(e)))?;
+        Ok(Self { signal, thread: Some(thread) })
+    }
+
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.signal)
+    }
+}
+
+impl Drop for Indexer {
+    fn drop(&mut self) {
+        self.signal.lock().stop = true;
+        self.signal.changed.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the search index's thread had panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use mandate_audit::tree::{Frontier, leaf_hash};
+use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered};
+use mandate_core::{Actor, ActorChain, Issuer, Person, Timestamp};
+use mandate_testkit::clock::SeededEntropy;
+use proptest::prelude::*;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{CHUNK, upto};
+use crate::Store;
+use crate::records::{self, LogError};
+
+// Few values, so that filters hit; they differ by case and by accents that collations would fold.
+const NAMES: [&str; 4] = ["riley", "Riley", "rîley", "riley "];
+const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
+const RESOURCES: [&str; 3] = ["https://crm.example", "https://crm.example/", "https://crm.example/A"];
+const KINDS: [Kind; 8] =
+    [Kind::Exchange, Kind::Authorize, Kind::Token, Kind::Identity, Kind::Revoke, Kind::Registry, Kind::Node, Kind::Admin];
+
+fn issuer() -> impl Strategy<Value = Issuer> {
+    prop::sample::select(ISSUERS.to_vec()).prop_map(|text| text.parse().unwrap())
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop::sample::select(NAMES.to_vec()).prop_map(str::to_owned)
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop::sample::select(vec![Outcome::Permitted, Outcome::Refused])
+}
+
+prop_compose! {
+    fn any_record()(
+        time in 0u64..20,
+        kind in prop::sample::select(KINDS.to_vec()),
+        outcome in outcome(),
+        person in prop::option::of((issuer(), name())),
+        actors in prop::collection::vec((name(), issuer()), 0..3),
+        aud in prop::option::of(prop::sample::select(RESOURCES.to_vec())),
+        jti in prop::option::of(0u8..4),
+    ) -> Record {
+        let actors = actors.into_iter().map(|(sub, iss)| Actor { sub, iss, sub_profile: None }).collect();
+        Record {
+            sub: person.map(|(iss, sub)| Person { iss, sub }),
+            act: ActorChain::new(actors).unwrap_or_default(),
+            aud: aud.map(str::to_owned),
+            jti: jti.map(|n| format!("t{n}").parse().unwrap()),
+            ..Record::new("unnumbered".parse().unwrap(), Timestamp::from_millis(time), kind, outcome, "ok")
+        }
+    }
+}
+
+prop_compose! {
+    fn any_query()(
+        agent in prop::option::weighted(0.3, name()),
+        person in prop::option::weighted(0.3, name()),
+        person_issuer in prop::option::weighted(0.2, issuer()),
+        resource in prop::option::weighted(0.3, prop::sample::select(RESOURCES.to_vec())),
+        jti in prop::option::weighted(0.2, 0u8..4),
+        since in prop::option::weighted(0.3, 0u64..20),
+        until in prop::option::weighted(0.3, 0u64..25),
+        outcome in prop::option::weighted(0.3, outcome()),
+        kind in prop::option::weighted(0.2, prop::sample::select(KINDS.to_vec())),
+        limit in prop::option::weighted(0.3, 0u32..10),
+    ) -> Query {
+        Query {
+            agent,
+            person,
+            person_issuer,
+            resource: resource.map(str::to_owned),
+            jti: jti.map(|n| format!("t{n}").parse().unwrap()),
+            since: since.map(Timestamp::from_millis),
+            until: until.map(Timestamp::from_millis),
+            outcome,
+            kind,
+            limit,
+        }
+    }
+}
+
+fn signer() -> CheckpointSigner {
+    CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap().0
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, Arc::new(SeededEntropy::new(1))).unwrap()
+}
+
+/// Writes a whole log in one batch, and waits until all whole pieces of it are in the index.
+fn fill(store: &Store, all: &[Record]) {
+    let mut backend = store.audit_backend().unwrap();
+    let mut tree = Frontier::new();
+    backend.begin().unwrap();
+    for (index, record) in (0..).zip(all) {
+        let bytes = record.to_leaf().unwrap();
+        let hashes = tree.append(leaf_hash(&bytes)).unwrap();
+        backend.stage(Leaf { index, record, bytes: &bytes, hashes: &hashes }, &[]).unwrap();
+    }
+    backend.commit(&signer().sign(tree.size(), tree.root().unwrap()).unwrap()).unwrap();
+    settle(store, tree.size());
+}
+
+fn indexed(store: &Store) -> u64 {
+    store.read("upto", upto).unwrap()
+}
+
+/// Waits until the index has all whole chunks of `size` records.
+fn settle(store: &Store, size: u64) {
+    while indexed(store) < size / CHUNK * CHUNK {
+        thread::yield_now();
+    }
+}
+
+fn numbered(n: u64) -> Record {
+    let iss: Issuer = "https://a.example".parse().unwrap();
+    let actor = Actor { sub: format!("agent{}", n % 3), iss: iss.clone(), sub_profile: None };
+    Record {
+        sub: Some(Person { iss, sub: format!("person{}", n % 4) }),
+        act: ActorChain::new(vec![actor]).unwrap(),
+        aud: Some("https://crm.example".into()),
+        jti: Some(format!("t{n}").parse().unwrap()),
+        ..Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok")
+    }
+}
+
+/// A stopped store with a log of `size` records, all whole chunks of it indexed.
+fn log_of(size: u64) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&open(dir.path()), &(0..size).map(numbered).collect::<Vec<_>>());
+    dir
+}
+
+fn verify(store: &Store) -> Result<u64, LogError> {
+    let result = store.read("verify", |tx| Ok(records::verify(tx, signer().verifier(), None, |_, _| {}).map(|s| s.size)));
+    result.unwrap()
+}
+
+fn ids(store: &Store, query: &Query) -> Vec<String> {
+    let found = store.read("query", |tx| records::query(tx, query)).unwrap();
+    found.iter().map(|r| r.id.as_str().to_owned()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_query_finds_what_a_filter_over_all_records_finds(
+        mut all in prop::collection::vec(any_record(), 0..60),
+        queries in prop::collection::vec(any_query(), 40),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        for (n, record) in all.iter_mut().enumerate() {
+            record.id = format!("r{n}").parse().unwrap();
+        }
+        let size = u64::try_from(all.len()).unwrap();
+        fill(&store, &all);
+        for query in queries {
+            let limit = query.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap());
+            let naive: Vec<&Record> = all.iter().rev().filter(|r| query.matches(r)).take(limit).collect();
+            let found = store.read("query", |tx| records::query(tx, &query)).unwrap();
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), naive, "{:?}", query);
+        }
+        for record in &all {
+            let found = store.read("get", |tx| records::get(tx, &record.id)).unwrap();
+            prop_assert_eq!(found.as_ref(), Some(record));
+        }
+        prop_assert_eq!(verify(&store).unwrap(), size);
+    }
+}
+
+#[test]
+fn an_index_that_is_missing_damaged_or_of_another_version_is_built_anew() {
+    for spoil in [
+        (|path| std::fs::remove_file(path).unwrap()) as fn(&Path),
+        |path| std::fs::write(path, "a letter, not a database. ".repeat(400)).unwrap(),
+        |path| std::fs::write(path, "").unwrap(),
+        |path| Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap(),
+        |path| Connection::open(path).unwrap().execute_batch("UPDATE state SET last = zeroblob(32)").unwrap(),
+        |path| Connection::open(path).unwrap().execute_batch("UPDATE state SET upto = 9999").unwrap(),
+    ] {
+        let dir = log_of(40);
+        spoil(&dir.path().join("search.db"));
+        let store = open(dir.path());
+        settle(&store, 40);
+        assert_eq!(indexed(&store), 32);
+        let query = Query { person: Some("person1".into()), limit: Some(4), ..Query::default() };
+        assert_eq!(ids(&store, &query), ["r37", "r33", "r29", "r25"]);
+        assert_eq!(verify(&store).unwrap(), 40);
+    }
+}
+
+#[test]
+fn an_index_of_another_log_is_built_anew() {
+    let (ours, theirs) = (log_of(40), tempfile::tempdir().unwrap());
+    fill(&open(theirs.path()), &(100..140).map(numbered).collect::<Vec<_>>());
+    std::fs::copy(theirs.path().join("search.db"), ours.path().join("search.db")).unwrap();
+    let store = open(ours.path());
+    settle(&store, 40);
+    assert_eq!(verify(&store).unwrap(), 40);
+    assert_eq!(ids(&store, &Query { jti: Some("t3".parse().unwrap()), ..Query::default() }), ["r3"]);
+}
+
+#[test]
+fn z11_an_index_that_hides_or_invents_a_record_is_named() {
+    for (column, sql) in [
+        ("id", "UPDATE entries SET id = 'x' WHERE idx = 3"),
+        ("time", "UPDATE entries SET time = 0 WHERE idx = 3"),
+        ("kind", "UPDATE entries SET kind = 'admin' WHERE idx = 3"),
+        ("outcome", "UPDATE entries SET outcome = 'refused' WHERE idx = 3"),
+        ("sub", "UPDATE entries SET sub = 'person0' WHERE idx = 3"),
+        ("sub", "UPDATE entries SET sub = NULL WHERE idx = 3"),
+        ("sub_iss", "UPDATE entries SET sub_iss = 'https://x.example' WHERE idx = 3"),
+        ("aud", "UPDATE entries SET aud = 'https://x.example' WHERE idx = 3"),
+        ("jti", "UPDATE entries SET jti = NULL WHERE idx = 3"),
+        ("idx", "DELETE FROM entries WHERE idx = 3"),
+        ("act", "DELETE FROM entry_actor WHERE idx = 3"),
+        ("act", "INSERT INTO entry_actor (actor, idx) VALUES ('innocent', 3)"),
+    ] {
+        let dir = log_of(40);
+        Connection::open(dir.path().join("search.db")).unwrap().execute_batch(sql).unwrap();
+        let store = open(dir.path());
+        match verify(&store) {
+            Err(LogError::Tampered(Tampered::Index { index: 3, column: found })) => assert_eq!(found, column, "{sql}"),
+            other => panic!("{sql}: {other:?}"),
+        }
+        let innocent = Query { agent: Some("innocent".into()), ..Query::default() };
+        assert!(ids(&store, &innocent).is_empty(), "nothing is shown that the record does not say");
+    }
+}
+
+#[test]
+fn z11_an_index_with_a_record_that_is_not_there_is_named() {
+    let dir = log_of(40);
+    let sql = "INSERT INTO entries (idx, id, time, kind, outcome) VALUES (999, 'x', 0, 'admin', 'refused')";
+    Connection::open(dir.path().join("search.db")).unwrap().execute_batch(sql).unwrap();
+    assert!(matches!(verify(&open(dir.path())), Err(LogError::Tampered(Tampered::Index { column: "idx", .. }))));
+}
