@@ -165,7 +165,7 @@ pub(crate) struct JoinToken {
 
 #[derive(Args, Debug)]
 pub(crate) struct NodeRun {
-    /// The node's directory [default: the directory `node` in MANDATE_DIR, or ~/.mandate/node]
+    /// The node's directory [default: `node` in `MANDATE_DIR`, or ~/.mandate/node]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// The server's address for nodes, as `mandate serve` printed it
@@ -190,7 +190,7 @@ pub(crate) enum Svid {
 
 #[derive(Args, Debug)]
 pub(crate) struct SvidFetch {
-    /// The Workload API's socket, as a path or unix:///path
+    /// The Workload API's socket, as a path or a unix: URI
     #[arg(long, value_name = "PATH", env = "SPIFFE_ENDPOINT_SOCKET", hide_env_values = true)]
     pub(crate) socket: Option<String>,
     /// Who is to accept it; can be given several times

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 /// What is known about the reader of the output.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts, each asked by its name")]
 pub(crate) struct Screen {
     json: bool,
     terminal: bool,
@@ -56,6 +57,7 @@ impl Screen {
     }
 
     /// Prints one or more lines to stdout, at once.
+    #[expect(clippy::unused_self, reason = "whoever prints has been given the screen")]
     pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
         if text.is_empty() {
             return Ok(());
@@ -65,6 +67,7 @@ impl Screen {
     }
 
     /// Prints a line to stderr, for a person who watches; programs read stdout.
+    #[expect(clippy::unused_self, reason = "whoever prints has been given the screen")]
     pub(crate) fn remark(&self, text: &str) {
         // A remark that cannot be shown changes nothing.
         let _ = writeln!(io::stderr(), "{text}");

@@ -12,6 +12,7 @@ use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the members of the JSON that is printed")]
 struct Verified {
     verified: bool,
     origin: String,

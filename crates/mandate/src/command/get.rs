@@ -27,19 +27,15 @@ impl Kind {
 pub(crate) fn run(arguments: &Get, screen: &Screen) -> Result<(), Failure> {
     let admin = arguments.connection.open()?;
     let kind = arguments.kind.of_the_registry();
-    match &arguments.name {
-        Some(name) => {
-            let entry = admin.call(async |client| client.entry(kind, name).await)?;
-            screen.show(&entry, || rows(screen, std::slice::from_ref(&entry)))
-        }
-        None => {
-            let entries = admin.call(async |client| client.list(kind).await)?;
-            if entries.is_empty() && !screen.wants_json() {
-                screen.remark("None are declared yet.\n next: mandate apply -f registry.toml");
-            }
-            screen.show(&entries, || rows(screen, &entries))
-        }
+    if let Some(name) = &arguments.name {
+        let entry = admin.call(async |client| client.entry(kind, name).await)?;
+        return screen.show(&entry, || rows(screen, std::slice::from_ref(&entry)));
     }
+    let entries = admin.call(async |client| client.list(kind).await)?;
+    if entries.is_empty() && !screen.wants_json() {
+        screen.remark("None are declared yet.\n next: mandate apply -f registry.toml");
+    }
+    screen.show(&entries, || rows(screen, &entries))
 }
 
 pub(crate) fn scopes(list: &[Scope]) -> String {
@@ -60,10 +56,10 @@ fn names(list: &[AgentName]) -> String {
 }
 
 /// `3`, or `3 of 500`.
-pub(crate) fn uses(uses: Option<u64>, most: Option<u64>) -> String {
-    match (uses.unwrap_or(0), most) {
-        (used, Some(most)) => format!("{used} of {most}"),
-        (used, None) => used.to_string(),
+pub(crate) fn uses(count: Option<u64>, most: Option<u64>) -> String {
+    match (count.unwrap_or(0), most) {
+        (count, Some(most)) => format!("{count} of {most}"),
+        (count, None) => count.to_string(),
     }
 }
 

@@ -41,13 +41,13 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
-    let ready = |ready: &Ready| announce(ready, &dir, *screen);
+    let ready = |ready: &Ready| announce(ready, &dir, screen);
     let served =
         runtime.block_on(mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()));
     served.map_err(|error| failure(&error))
 }
 
-fn announce(ready: &Ready, dir: &std::path::Path, screen: Screen) {
+fn announce(ready: &Ready, dir: &std::path::Path, screen: &Screen) {
     let started = Started {
         ready: true,
         issuer: ready.issuer.as_str(),

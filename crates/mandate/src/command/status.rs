@@ -17,16 +17,17 @@ pub(crate) fn run(arguments: &Status, screen: &Screen) -> Result<(), Failure> {
     screen.show(&status, || {
         let counts = status.registry;
         let registry = [
-            (counts.agents, "agents"),
-            (counts.resources, "resources"),
-            (counts.people, "people"),
-            (counts.clients, "clients"),
-            (counts.issuers, "issuers"),
-            (counts.grants, "grants"),
-            (counts.policies, "policies"),
+            (counts.agents, "agent", "agents"),
+            (counts.resources, "resource", "resources"),
+            (counts.people, "person", "people"),
+            (counts.clients, "client", "clients"),
+            (counts.issuers, "issuer", "issuers"),
+            (counts.grants, "grant", "grants"),
+            (counts.policies, "policy", "policies"),
         ];
+        let declared = registry.iter().filter(|(count, ..)| *count > 0);
         let registry: Vec<String> =
-            registry.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+            declared.map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many })).collect();
         let facts = list(
             screen,
             vec![

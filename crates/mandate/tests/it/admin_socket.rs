@@ -15,7 +15,7 @@ pub(crate) fn answering(dir: &Path, answers: &[(&'static str, &str)]) -> JoinHan
             .map(|(status, body)| {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut seen = Vec::new();
-                let mut chunk = [0u8; 65536];
+                let mut chunk = [0u8; 4096];
                 while !complete(&seen) {
                     let n = stream.read(&mut chunk).unwrap();
                     assert!(n > 0, "the client hung up: {}", String::from_utf8_lossy(&seen));

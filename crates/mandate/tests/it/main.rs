@@ -1,4 +1,5 @@
 //! The command line as people and scripts meet it: texts, exit codes, standard output and standard error.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
 
 mod admin_socket;
 mod apply;
