@@ -331,6 +331,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
     assert!(world.token(&form, None).await.is_ok());
     assert!(world.token(&form, None).await.is_ok());
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
+    assert_eq!(world.live.uses(&"riley-support-agent-crm".parse().unwrap()), 2);
 
     let end = mandate_core::Clock::now(&*world.clock).plus(Duration::from_mins(1));
     let expire = |entry: &mut Entry| {

@@ -222,15 +222,18 @@ async fn a22_metadata_that_lies_is_refused_and_failures_are_remembered_shortly()
     let abroad = Abroad::new(SubjectScope::Token).await;
     let token = abroad.idp.sign(&abroad.claims());
     let unavailable = "503 temporarily_unavailable issuer_unavailable";
-    abroad.idp.lie_about_issuer("http://127.0.0.1:1");
-    assert_eq!(abroad.ask(&token).await, unavailable);
-    for metadata in ["{}", "not json", r#"{"issuer":1}"#, &"x".repeat(300_000)] {
+    let jwks_uri = format!("{}/jwks", abroad.idp.issuer());
+    let other = json!({"issuer": "http://127.0.0.1:1", "jwks_uri": jwks_uri}).to_string();
+    let slash = json!({"issuer": format!("{}/", abroad.idp.issuer()), "jwks_uri": jwks_uri}).to_string();
+    let elsewhere = json!({"issuer": abroad.idp.issuer(), "jwks_uri": "http://192.0.2.1/jwks"}).to_string();
+    for metadata in [&other, &slash, &elsewhere, "{}", "not json", r#"{"issuer":1}"#, &"x".repeat(300_000)] {
         abroad.idp.serve_metadata(Some(metadata));
+        assert_eq!(abroad.ask(&token).await, unavailable, "{metadata:.80}");
         abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
-        assert_eq!(abroad.ask(&token).await, unavailable);
     }
-    let honest = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
-    abroad.idp.serve_metadata(Some(&honest));
+    assert_eq!(abroad.idp.jwks_served(), 0);
+    assert_eq!(abroad.ask(&token).await, unavailable);
+    abroad.idp.serve_metadata(None);
     assert_eq!(abroad.ask(&token).await, unavailable, "a failure is remembered");
     abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
     assert_eq!(abroad.ask(&token).await, "ok");
