@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
 
+mod bench;
 mod codegen;
 mod dependencies;
 mod documents;
@@ -36,6 +37,8 @@ enum Task {
     },
     /// Hold the tree against the rules that no lint knows, and list what weakens a check
     Tidy,
+    /// Measure speed and memory of the release build
+    Bench(bench::Arguments),
     /// Set up what the tests need and run everything that must hold
     Test(TestArguments),
 }
@@ -66,6 +69,7 @@ fn run(task: Task) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 return Err(TidyError::Untidy(report.errors()).into());
             }
         }
+        Task::Bench(arguments) => return Ok(bench::run(root(), &arguments)?),
         Task::Test(arguments) => {
             let steps = steps::test(root(), &arguments);
             println!("\n{}", steps.summary());

@@ -1,0 +1,90 @@
+//! The cryptography that an exchange cannot do without: two ES256 verifications and one signature, with the library that
+//! the server uses.
+
+use std::hint::black_box;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey};
+
+use crate::error::BenchError;
+use crate::kernel::thread_seconds;
+
+/// How many operations one sample times together.
+const BATCH: u32 = 200;
+
+/// A P-256 key of this process.
+pub(crate) struct Key {
+    pair: EcdsaKeyPair,
+}
+
+impl Key {
+    /// A new key.
+    pub(crate) fn generate() -> Result<Self, BenchError> {
+        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map(|pair| Self { pair }).map_err(BenchError::during("making a key"))
+    }
+
+    /// Its public point, uncompressed.
+    pub(crate) fn point(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    /// An ES256 signature.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, BenchError> {
+        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(BenchError::during("signing"))?;
+        Ok(signature.as_ref().to_vec())
+    }
+}
+
+/// Microseconds of CPU time of each operation, in samples.
+#[derive(Default)]
+pub(crate) struct RawCrypto {
+    verify: Vec<f64>,
+    sign: Vec<f64>,
+}
+
+/// The middle value; NaN of none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Times one operation: microseconds of CPU time each, over a batch.
+pub(crate) fn time_each<T>(mut operation: impl FnMut() -> T) -> Result<f64, BenchError> {
+    let before = thread_seconds()?;
+    for _ in 0..BATCH {
+        black_box(operation());
+    }
+    Ok((thread_seconds()? - before) * 1e6 / f64::from(BATCH))
+}
+
+impl RawCrypto {
+    /// Takes some samples over a message of a token's length.
+    pub(crate) fn sample(&mut self, key: &Key) -> Result<(), BenchError> {
+        let message = [0x61u8; 700];
+        let signature = key.sign(&message)?;
+        let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.point()).map_err(BenchError::during("reading a key"))?;
+        public.verify_sig(&message, &signature).map_err(BenchError::during("verifying"))?;
+        let random = SystemRandom::new();
+        for _ in 0..3 {
+            self.verify.push(time_each(|| public.verify_sig(&message, &signature))?);
+            self.sign.push(time_each(|| key.pair.sign(&random, &message).is_ok())?);
+        }
+        Ok(())
+    }
+
+    /// One verification.
+    pub(crate) fn verify_us(&self) -> f64 {
+        median(&self.verify)
+    }
+
+    /// One signature.
+    pub(crate) fn sign_us(&self) -> f64 {
+        median(&self.sign)
+    }
+
+    /// What one exchange needs.
+    pub(crate) fn exchange_us(&self) -> f64 {
+        2.0 * self.verify_us() + self.sign_us()
+    }
+}

@@ -1,0 +1,61 @@
+//! What the kernel knows about a process.
+
+use std::fs;
+
+use crate::error::BenchError;
+
+/// The length of one tick of `/proc/PID/stat` in seconds. `USER_HZ` is 100 on every architecture that Rust's standard
+/// library supports on Linux but alpha and ia64.
+const TICK: f64 = 0.01;
+
+/// CPU time in seconds, of all threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTime {
+    /// In the program.
+    pub(crate) user: f64,
+    /// In the kernel on its behalf.
+    pub(crate) system: f64,
+}
+
+impl CpuTime {
+    /// What a process and the threads it has had so far have taken (proc(5): `utime` and `stime`).
+    pub(crate) fn of(pid: u32) -> Result<Self, BenchError> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(BenchError::during("reading the server's CPU time"))?;
+        // The program's name stands in parentheses and may hold anything.
+        let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
+        Ok(Self { user: ticks(11) * TICK, system: ticks(12) * TICK })
+    }
+
+    /// Both together.
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.system
+    }
+
+    /// What was taken since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { user: self.user - before.user, system: self.system - before.system }
+    }
+}
+
+impl std::ops::AddAssign for CpuTime {
+    fn add_assign(&mut self, other: Self) {
+        self.user += other.user;
+        self.system += other.system;
+    }
+}
+
+/// The CPU time of the calling thread in seconds, so that time in which others had the core does not count.
+pub(crate) fn thread_seconds() -> Result<f64, BenchError> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").map_err(BenchError::during("reading this thread's CPU time"))?;
+    let nanoseconds = text.split_ascii_whitespace().next().and_then(|field| field.parse::<f64>().ok());
+    nanoseconds.map(|ns| ns / 1e9).ok_or_else(|| BenchError("/proc/thread-self/schedstat has another form".to_owned()))
+}
+
+/// The resident memory of a process in MiB.
+pub(crate) fn resident_mib(pid: u32) -> Result<f64, BenchError> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).map_err(BenchError::during("reading resident memory"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<f64>().ok());
+    kib.map(|kib| kib / 1024.0).ok_or_else(|| BenchError("no VmRSS".to_owned()))
+}

@@ -1,0 +1,291 @@
+//! One run, from the first start to the last figure.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mandate_core::{Entropy as _, SystemEntropy};
+use serde_json::Value;
+
+use crate::crypto::{Key, RawCrypto};
+use crate::error::BenchError;
+use crate::figures::{Figures, Latency, Rate};
+use crate::http::Connection;
+use crate::identity_provider::IdentityProvider;
+use crate::kernel::{CpuTime, resident_mib};
+use crate::load::{self, CONNECTIONS, Outcome, exchange_once};
+use crate::node_link::NodeLink;
+use crate::processes::{Node, Server};
+use crate::profile::Recording;
+use crate::registry::{self, SCOPES, person};
+use crate::svid::Workload;
+use crate::{scale, verification};
+
+/// How many agents the main server has.
+const AGENTS: usize = 64;
+
+/// How much is measured.
+pub(crate) struct Extent {
+    rounds: usize,
+    new_per_round: usize,
+    reused_per_round: usize,
+    load_seconds: f64,
+    exchanges_before_memory: usize,
+    svid_rounds: usize,
+    verification_rounds: usize,
+    pub(crate) scale_rounds: usize,
+    pub(crate) scale_per_round: usize,
+}
+
+impl Extent {
+    /// What the published figures are made with.
+    pub(crate) fn full() -> Self {
+        Self {
+            rounds: 8,
+            new_per_round: 2_000,
+            reused_per_round: 4_000,
+            load_seconds: 5.0,
+            exchanges_before_memory: 100_000,
+            svid_rounds: 21,
+            verification_rounds: 9,
+            scale_rounds: 5,
+            scale_per_round: 1_000,
+        }
+    }
+
+    /// A minute's worth.
+    pub(crate) fn quick() -> Self {
+        Self {
+            rounds: 3,
+            new_per_round: 1_000,
+            reused_per_round: 2_000,
+            load_seconds: 1.5,
+            exchanges_before_memory: 15_000,
+            svid_rounds: 9,
+            verification_rounds: 5,
+            scale_rounds: 3,
+            scale_per_round: 500,
+        }
+    }
+}
+
+/// A server under load.
+struct Target<'a> {
+    server: &'a Server,
+    link: NodeLink,
+    people: IdentityProvider,
+    /// Tokens of agents and people that are used again and again, as real ones are.
+    reused: Arc<Vec<Vec<u8>>>,
+    exchanges: usize,
+}
+
+/// What was done, and the server's CPU time for it.
+struct Done {
+    outcome: Outcome,
+    cpu: CpuTime,
+}
+
+impl Done {
+    fn nothing() -> Self {
+        Self { outcome: Outcome::none(), cpu: CpuTime::default() }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.outcome.extend(other.outcome);
+        self.cpu += other.cpu;
+    }
+
+    fn rate(&self) -> Rate {
+        #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
+        let count = self.outcome.count() as f64;
+        Rate {
+            per_second: count / self.outcome.elapsed.as_secs_f64(),
+            cpu_us: self.cpu.total() * 1e6 / count,
+            system_us: self.cpu.system * 1e6 / count,
+            latency: latency(&self.outcome),
+        }
+    }
+}
+
+fn latency(outcome: &Outcome) -> Latency {
+    Latency { p50_us: outcome.quantile(0.5), p99_us: outcome.quantile(0.99) }
+}
+
+impl Target<'_> {
+    /// Requests none of whose tokens the server has seen.
+    async fn new_requests(&mut self, count: usize) -> Result<Arc<Vec<Vec<u8>>>, BenchError> {
+        let agents: Vec<usize> = (0..count).map(|at| at % AGENTS).collect();
+        let svids = self.link.svids(&agents).await?;
+        let mut requests = Vec::with_capacity(count);
+        for (agent, svid) in agents.iter().zip(&svids) {
+            requests.push(load::request(&self.server.authority, svid, &self.people.token(&person(*agent))?));
+        }
+        Ok(Arc::new(requests))
+    }
+
+    async fn closed(&mut self, requests: &Arc<Vec<Vec<u8>>>, count: usize) -> Result<Done, BenchError> {
+        let before = CpuTime::of(self.server.pid())?;
+        let outcome = load::closed(&self.server.authority, requests, count, CONNECTIONS).await?;
+        self.exchanges += outcome.count();
+        Ok(Done { outcome, cpu: CpuTime::of(self.server.pid())?.since(before) })
+    }
+
+    async fn closed_new(&mut self, count: usize) -> Result<Done, BenchError> {
+        let requests = self.new_requests(count).await?;
+        self.closed(&requests, count).await
+    }
+
+    async fn closed_reused(&mut self, count: usize) -> Result<Done, BenchError> {
+        let requests = Arc::clone(&self.reused);
+        self.closed(&requests, count).await
+    }
+
+    /// Latency at a share of `capacity` (exchanges a second).
+    async fn at_load(&mut self, capacity: f64, share: f64, seconds: f64, new: bool) -> Result<Latency, BenchError> {
+        let rate = capacity * share;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of exchanges")]
+        let count = (rate * seconds) as usize;
+        let requests = if new { self.new_requests(count).await? } else { Arc::clone(&self.reused) };
+        let outcome = load::open(&self.server.authority, &requests, rate, count).await?;
+        self.exchanges += outcome.count();
+        Ok(latency(&outcome))
+    }
+}
+
+fn say(what: &str) {
+    eprintln!("bench: {what} …");
+}
+
+/// A new directory on disk. `/tmp` may be memory, which costs nothing to sync.
+pub(crate) fn directory(name: &str) -> Result<std::path::PathBuf, BenchError> {
+    let mut random = [0; 8];
+    SystemEntropy.fill(&mut random);
+    let base = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
+    let path = base.join("bench-data").join(format!("{name}-{:016x}", u64::from_le_bytes(random)));
+    std::fs::create_dir_all(&path).map_err(BenchError::during("making a directory"))?;
+    path.canonicalize().map_err(BenchError::during("making a directory"))
+}
+
+/// Everything.
+pub(crate) async fn exchange(program: &Path, extent: &Extent) -> Result<Figures, BenchError> {
+    let root = directory("exchange")?;
+    let figures = measure(program, extent, &root).await;
+    // What was measured is kept if it went wrong: the logs say why.
+    if figures.is_ok() {
+        let _ = std::fs::remove_dir_all(&root);
+    }
+    figures
+}
+
+async fn starts(program: &Path, root: &Path) -> Result<(Server, f64, f64), BenchError> {
+    let server = Server::start(program, root).await?;
+    let first = server.process.start_ms;
+    let mut server = server;
+    let mut again = Vec::new();
+    for _ in 0..5 {
+        server.process.stop().await?;
+        server = Server::start(program, root).await?;
+        again.push(server.process.start_ms);
+    }
+    Ok((server, first, crate::crypto::median(&again)))
+}
+
+async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures, BenchError> {
+    say("starting the server, the identity provider and a node");
+    let (server, first_start_ms, restart_ms) = starts(program, root).await?;
+    let people = IdentityProvider::start(SCOPES).await?;
+    registry::fill(&server.admin, &people.url, AGENTS).await?;
+    let node = Node::start(program, root, &server).await?;
+
+    say("a new agent's identity");
+    let svid = Workload::open(&node.socket).await?.measure(&server, AGENTS, extent.svid_rounds).await?;
+    let node_rss_mib = resident_mib(node.process.pid())?;
+    let link = NodeLink::open(&node.dir, &server.node_server, &server.issuer).await?;
+    node.process.stop().await?;
+
+    let mut target = Target { server: &server, link, people, reused: Arc::default(), exchanges: 0 };
+    target.reused = target.new_requests(AGENTS).await?;
+
+    say("warming up");
+    target.closed_new(extent.new_per_round / 2).await?;
+    target.closed_reused(extent.reused_per_round).await?;
+
+    say("exchanges with new and with reused tokens, in turn");
+    let key = Key::generate()?;
+    let mut raw = RawCrypto::default();
+    let (mut new, mut reused) = (Done::nothing(), Done::nothing());
+    for _ in 0..extent.rounds {
+        raw.sample(&key)?;
+        new.add(target.closed_new(extent.new_per_round).await?);
+        raw.sample(&key)?;
+        reused.add(target.closed_reused(extent.reused_per_round).await?);
+    }
+    raw.sample(&key)?;
+    let (new, reused) = (new.rate(), reused.rate());
+
+    say("latency at half and at nine tenths of the capacity");
+    let half = target.at_load(new.per_second, 0.5, extent.load_seconds, true).await?;
+    let most = target.at_load(new.per_second, 0.9, extent.load_seconds, true).await?;
+    let reused_half = target.at_load(reused.per_second, 0.5, extent.load_seconds, false).await?;
+    let reused_most = target.at_load(reused.per_second, 0.9, extent.load_seconds, false).await?;
+
+    say("verification");
+    let token = one_token(&target).await?;
+    let verification = verification::measure(&server, &token, extent.verification_rounds).await?;
+
+    say("where the CPU time goes");
+    let requests = target.new_requests(extent.new_per_round).await?;
+    let recording = Recording::start(server.pid(), root.join("new.perf"));
+    target.closed(&requests, requests.len()).await?;
+    let new_shares = summed(recording).await?;
+    let recording = Recording::start(server.pid(), root.join("reused.perf"));
+    target.closed_reused(extent.reused_per_round).await?;
+    let reused_shares = summed(recording).await?;
+
+    say("memory");
+    let left = extent.exchanges_before_memory.saturating_sub(target.exchanges);
+    target.closed_reused(left).await?;
+    let serve_rss_mib = resident_mib(server.pid())?;
+    let exchanges = target.exchanges;
+    drop(target);
+    server.process.stop().await?;
+
+    say("10, 1,000 and 100,000 agents and grants");
+    let agents = scale::measure(program, extent, root).await?;
+
+    Ok(Figures {
+        raw_verify_us: raw.verify_us(),
+        raw_sign_us: raw.sign_us(),
+        raw_crypto_us: raw.exchange_us(),
+        new,
+        reused,
+        half,
+        most,
+        reused_half,
+        reused_most,
+        verification,
+        first_start_ms,
+        restart_ms,
+        serve_rss_mib,
+        exchanges,
+        node_rss_mib,
+        svid,
+        agents,
+        new_shares,
+        reused_shares,
+    })
+}
+
+async fn summed(recording: Option<Recording>) -> Result<Option<crate::profile::Shares>, BenchError> {
+    match recording {
+        Some(recording) => recording.finish().await,
+        None => Ok(None),
+    }
+}
+
+async fn one_token(target: &Target<'_>) -> Result<String, BenchError> {
+    let mut connection = Connection::open(&target.server.authority).await?;
+    let request = target.reused.first().ok_or_else(|| BenchError("no request".to_owned()))?;
+    let body = exchange_once(&mut connection, request).await?;
+    let answer: Value = serde_json::from_slice(&body).map_err(BenchError::during("reading a token response"))?;
+    answer.get("access_token").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| BenchError("no token".to_owned()))
+}

@@ -1,0 +1,61 @@
+//! `cargo xtask bench`: builds the release binary and the load generator, and runs one against the other.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::Subcommand;
+
+/// What to measure.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Token exchanges: CPU time against raw cryptography, throughput, latency, memory. The last line is one JSON object
+    Exchange {
+        /// Measure less of everything: a minute instead of several
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// Cargo or the load generator could not be run.
+    #[error("{program} could not be run: {source}")]
+    Run {
+        /// Which.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The release build failed.
+    #[error("the release build failed")]
+    Build,
+}
+
+fn status(command: &mut Command) -> Result<std::process::ExitStatus, BenchError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.status().map_err(|source| BenchError::Run { program, source })
+}
+
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchError> {
+    let Bench::Exchange { quick } = arguments.what;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = ["build", "--release", "--locked", "-p", "mandate", "-p", "mandate-bench"];
+    if !status(Command::new(cargo).args(build).current_dir(root))?.success() {
+        return Err(BenchError::Build);
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let release = target.join("release");
+    let mut command = Command::new(release.join("mandate-bench"));
+    command.arg(release.join("mandate")).env("CARGO_TARGET_DIR", &target);
+    if quick {
+        command.arg("--quick");
+    }
+    Ok(if status(&mut command)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
