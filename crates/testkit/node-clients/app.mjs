@@ -1,0 +1,42 @@
+// An app: discovery, authorization code with PKCE, token endpoint, all checked by a strict client library.
+import * as oauth from 'oauth4webapi';
+import { Browser } from './browser.mjs';
+
+/** The tests' servers are on loopback, where plain HTTP is right. */
+export const plain = { [oauth.allowInsecureRequests]: true };
+
+export async function discover(issuer, algorithm) {
+  const response = await oauth.discoveryRequest(new URL(issuer), { ...plain, algorithm });
+  return oauth.processDiscoveryResponse(new URL(issuer), response);
+}
+
+/**
+ * Logs a person in. `visit(browser, page, callback)` does what the person does on the pages and gives the page on which
+ * they end. The answer has the address to which they were sent `back`, and `redeem`, which gives the tokens.
+ */
+export async function codeFlow({ server, client, authentication = oauth.None(), redirectUri, parameters, visit }) {
+  const verifier = oauth.generateRandomCodeVerifier();
+  const state = oauth.generateRandomState();
+  const url = new URL(server.authorization_endpoint);
+  url.search = new URLSearchParams({
+    response_type: 'code',
+    client_id: client.client_id,
+    redirect_uri: redirectUri,
+    code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
+    state,
+    ...parameters,
+  }).toString();
+  const browser = new Browser();
+  const { url: back, ...page } = await visit(browser, await browser.open(url, { callback: redirectUri }), redirectUri);
+  if (`${back.origin}${back.pathname}` !== redirectUri) throw new Error(`not sent back: ${back} ${page.status} ${page.text}`);
+  const callback = oauth.validateAuthResponse(server, client, back, state);
+  const additionalParameters = parameters.resource ? { resource: parameters.resource } : {};
+  const redeem = async (codeVerifier = verifier) => {
+    const response = await oauth.authorizationCodeGrantRequest(
+      server, client, authentication, callback, redirectUri, codeVerifier, { ...plain, additionalParameters },
+    );
+    return oauth.processAuthorizationCodeResponse(server, client, response);
+  };
+  return { back, redeem };
+}

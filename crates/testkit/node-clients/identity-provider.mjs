@@ -1,0 +1,53 @@
+// A company's identity provider on a free loopback port. Reads one JSON object from the first line of standard input,
+// `{"resources": {"<audience>": "<scopes>"}}`; prints `{"issuer": …}` once it answers; ends when standard input does.
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { exportJWK, generateKeyPair } from 'jose';
+import { Provider, errors } from 'oidc-provider';
+
+const APP = { id: 'intranet', redirectUri: 'http://127.0.0.1:9300/callback' };
+
+const lines = createInterface({ input: process.stdin });
+lines.on('close', () => process.exit(0));
+const [first] = await once(lines, 'line');
+const { resources } = JSON.parse(first);
+
+const keys = [];
+for (const alg of ['RS256', 'ES256']) {
+  const { privateKey } = await generateKeyPair(alg, { extractable: true });
+  keys.push({ ...await exportJWK(privateKey), alg, use: 'sig', kid: alg.toLowerCase() });
+}
+
+const server = createServer();
+server.listen(0, '127.0.0.1');
+await once(server, 'listening');
+const issuer = `http://127.0.0.1:${server.address().port}`;
+
+const provider = new Provider(issuer, {
+  jwks: { keys },
+  cookies: { keys: [crypto.randomUUID()] },
+  clients: [{
+    client_id: APP.id,
+    token_endpoint_auth_method: 'none',
+    redirect_uris: [APP.redirectUri],
+    application_type: 'native',
+    grant_types: ['authorization_code'],
+    response_types: ['code'],
+  }],
+  findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
+  features: {
+    // The provider's own login and consent pages, which take any password.
+    devInteractions: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_ctx, audience) => {
+        if (!Object.hasOwn(resources, audience)) throw new errors.InvalidTarget();
+        return { audience, scope: resources[audience], accessTokenFormat: 'jwt', accessTokenTTL: 600, jwt: { sign: { alg: 'RS256' } } };
+      },
+    },
+  },
+});
+server.on('request', provider.callback());
+console.log(JSON.stringify({ issuer }));

@@ -1,0 +1,174 @@
+// Strict clients by other authors against Mandate: `node strict-client.mjs CHECK`. Reads the world from standard input
+// as JSON (see `World` in the test that calls it); exits 0 if the check named on the command line holds.
+import assert from 'node:assert/strict';
+import { text } from 'node:stream/consumers';
+import * as jose from 'jose';
+import * as oauth from 'oauth4webapi';
+import { codeFlow, discover, plain } from './app.mjs';
+
+const world = JSON.parse(await text(process.stdin));
+const { issuer, person, resource, scope, redirect_uri: redirectUri } = world;
+const server = await discover(issuer, 'oauth2');
+
+const supportApp = { client_id: 'support-app' };
+const deskApp = { client_id: 'desk-app' };
+const portal = { client_id: 'portal' };
+const crmApi = { client_id: 'crm-api' };
+const basic = oauth.ClientSecretBasic(world.secret);
+const portalKey = { kid: world.portal_key.kid, key: await crypto.subtle.importKey(
+  'jwk', world.portal_key, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign'],
+) };
+
+function logIn(client, authentication, { password = person.password, decision = 'allow' } = {}) {
+  return codeFlow({
+    server,
+    client,
+    authentication,
+    redirectUri,
+    parameters: { resource, scope },
+    visit: (browser, page, callback) => browser.submit(page, { name: person.name, password, decision }, { callback }),
+  });
+}
+
+async function tokenOf(client, authentication) {
+  const { redeem } = await logIn(client, authentication);
+  return (await redeem()).access_token;
+}
+
+async function introspect(client, authentication, token) {
+  const response = await oauth.introspectionRequest(server, client, authentication, token, plain);
+  return oauth.processIntrospectionResponse(server, client, response);
+}
+
+async function revoke(client, authentication, token) {
+  await oauth.processRevocationResponse(await oauth.revocationRequest(server, client, authentication, token, plain));
+}
+
+function validate(token, audience) {
+  const request = new Request(new URL('/cases', resource), { headers: { authorization: `Bearer ${token}` } });
+  return oauth.validateJwtAccessToken(server, request, audience, plain);
+}
+
+/** Waits for the refusal of the token endpoint or one of its siblings, as the library reads it. */
+async function refused(request, status, error, why) {
+  const thrown = await request.then(() => assert.fail(`not refused: ${why ?? error}`), (reason) => reason);
+  // A challenge is an error of its own to the library, which then leaves the body to be read.
+  const challenged = thrown.code === oauth.WWW_AUTHENTICATE_CHALLENGE;
+  if (challenged) assert.equal(thrown.cause[0].scheme, 'basic');
+  const body = challenged ? await thrown.response.json() : thrown;
+  assert.deepEqual([thrown.status, body.error], [status, error], why);
+  assert.equal(challenged, status === 401, 'RFC 9110 section 15.5.2: 401 comes with a challenge');
+}
+
+const checks = {
+  async metadata() {
+    assert.equal(server.issuer, issuer);
+    assert.deepEqual(server.response_types_supported, ['code']);
+    assert.deepEqual(server.code_challenge_methods_supported, ['S256']);
+    assert.equal(server.authorization_response_iss_parameter_supported, true);
+    for (const endpoint of ['authorization_endpoint', 'token_endpoint', 'introspection_endpoint', 'revocation_endpoint', 'jwks_uri']) {
+      assert.equal(new URL(server[endpoint]).origin, new URL(issuer).origin, endpoint);
+    }
+    await assert.rejects(discover(`${issuer}/tenant`, 'oauth2'), { code: oauth.RESPONSE_IS_NOT_CONFORM });
+  },
+
+  async 'public-client'() {
+    const { back, redeem } = await logIn(supportApp);
+    assert.equal(back.searchParams.get('iss'), issuer);
+    const tokens = await redeem();
+    assert.equal(tokens.token_type, 'bearer');
+    assert.equal(tokens.refresh_token, undefined);
+    await refused(redeem(), 400, 'invalid_grant');
+
+    const other = await logIn(supportApp);
+    await refused(other.redeem(oauth.generateRandomCodeVerifier()), 400, 'invalid_grant');
+  },
+
+  async 'refused-login'() {
+    const denied = { code: oauth.AUTHORIZATION_RESPONSE_ERROR, error: 'access_denied' };
+    await assert.rejects(logIn(supportApp, undefined, { decision: 'deny' }), denied);
+    await assert.rejects(logIn(supportApp, undefined, { password: 'wrong' }), /not sent back/);
+    const parameters = { resource: 'https://elsewhere.example', scope };
+    const flow = codeFlow({ server, client: supportApp, redirectUri, parameters, visit: (_browser, page) => page });
+    await assert.rejects(flow, { code: oauth.AUTHORIZATION_RESPONSE_ERROR, error: 'invalid_target' });
+  },
+
+  async 'validate-access-token'() {
+    const token = await tokenOf(supportApp);
+    const claims = await validate(token, resource);
+    assert.equal(claims.sub, person.name);
+    assert.equal(claims.client_id, 'support-app');
+    await assert.rejects(validate(token, 'https://elsewhere.example'), { code: oauth.JWT_CLAIM_COMPARISON });
+
+    const jwks = jose.createRemoteJWKSet(new URL(server.jwks_uri));
+    const expected = { issuer, audience: resource, typ: 'at+jwt', algorithms: ['ES256'], requiredClaims: ['sub', 'jti', 'client_id', 'exp', 'iat'] };
+    const { payload } = await jose.jwtVerify(token, jwks, expected);
+    assert.deepEqual(payload, claims);
+    await assert.rejects(jose.jwtVerify(token, jwks, { ...expected, issuer: 'https://elsewhere.example' }), { claim: 'iss' });
+    const [header, , signature] = token.split('.');
+    const forged = [header, jose.base64url.encode(JSON.stringify({ ...payload, sub: 'olga' })), signature].join('.');
+    await assert.rejects(jose.jwtVerify(forged, jwks, expected), jose.errors.JWSSignatureVerificationFailed);
+  },
+
+  async 'client-secret-basic'() {
+    const token = await tokenOf(deskApp, basic);
+    const own = await introspect(deskApp, basic, token);
+    assert.equal(own.active, true);
+    assert.deepEqual([own.sub, own.client_id, own.aud, own.scope], [person.name, 'desk-app', resource, scope]);
+    assert.equal((await introspect(crmApi, basic, token)).active, true, 'it is addressed to the resource of this client');
+    await refused(introspect(crmApi, oauth.ClientSecretBasic('guessed'), token), 401, 'invalid_client');
+    await refused(introspect(supportApp, oauth.None(), token), 401, 'invalid_client', 'Z13');
+
+    assert.deepEqual(await introspect(deskApp, basic, await tokenOf(supportApp)), { active: false }, 'K9');
+    await refused(revoke(crmApi, basic, token), 400, 'invalid_grant');
+    await revoke(deskApp, basic, token);
+    assert.deepEqual(await introspect(deskApp, basic, token), { active: false });
+    assert.deepEqual(await introspect(crmApi, basic, token), { active: false });
+    await revoke(deskApp, basic, 'nothing that we issued');
+  },
+
+  async 'private-key-jwt'() {
+    const signed = oauth.PrivateKeyJwt(portalKey);
+    const token = await tokenOf(portal, signed);
+    assert.equal((await introspect(portal, signed, token)).active, true);
+    await revoke(portal, signed, token);
+    assert.deepEqual(await introspect(portal, signed, token), { active: false });
+
+    const assertion = (change) => oauth.PrivateKeyJwt(portalKey, { [oauth.modifyAssertion]: (_header, payload) => change(payload) });
+    const once = assertion((payload) => { payload.jti = 'the same twice'; });
+    assert.deepEqual(await introspect(portal, once, token), { active: false });
+    await refused(introspect(portal, once, token), 401, 'invalid_client', 'A26: used twice');
+    const elsewhere = assertion((payload) => { payload.aud = server.token_endpoint; });
+    await refused(introspect(portal, elsewhere, token), 401, 'invalid_client', 'the audience is the issuer alone');
+    const { privateKey } = await jose.generateKeyPair('ES256');
+    const stranger = oauth.PrivateKeyJwt({ key: privateKey, kid: portalKey.kid });
+    await refused(introspect(portal, stranger, token), 401, 'invalid_client');
+  },
+
+  async 'token-exchange'() {
+    const agent = { client_id: world.agent.spiffe_id };
+    const bySvid = (_server, _client, body) => {
+      body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe');
+      body.set('client_assertion', world.agent.svid);
+    };
+    const subject = await tokenOf(supportApp);
+    const exchange = async (parameters) => {
+      const response = await oauth.genericTokenEndpointRequest(
+        server, agent, bySvid, 'urn:ietf:params:oauth:grant-type:token-exchange',
+        { subject_token: subject, subject_token_type: 'urn:ietf:params:oauth:token-type:access_token', resource, ...parameters }, plain,
+      );
+      return oauth.processGenericTokenEndpointResponse(server, agent, response);
+    };
+    const mandate = await exchange({ scope });
+    assert.equal(mandate.issued_token_type, 'urn:ietf:params:oauth:token-type:access_token');
+    assert.equal(mandate.token_type, 'bearer');
+    const claims = await validate(mandate.access_token, resource);
+    assert.deepEqual([claims.sub, claims.act.sub, claims.scope], [person.name, world.agent.spiffe_id, scope]);
+    await refused(exchange({ resource: 'https://elsewhere.example', scope }), 400, 'invalid_target');
+    await refused(exchange({ scope: 'send:mail' }), 400, 'invalid_scope');
+  },
+};
+
+const check = process.argv[2];
+assert.ok(Object.hasOwn(checks, check), `no check is called ${check}`);
+await checks[check]();
