@@ -78,17 +78,25 @@ impl Backend for AuditBackend {
     }
 
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Effect]) -> Result<Staged, StoreError> {
-        self.run("SAVEPOINT entry")?;
+        // Without effects an entry is one statement, which SQLite undoes by itself when it fails.
+        let several = !effects.is_empty();
+        if several {
+            self.run("SAVEPOINT entry")?;
+        }
         let Err(error) = self.keep(leaf, effects) else {
-            self.run("RELEASE entry")?;
+            if several {
+                self.run("RELEASE entry")?;
+            }
             self.size = leaf.index + 1;
             return Ok(Staged::Kept);
         };
         if error.is_environment() {
             return Err(error);
         }
-        self.run("ROLLBACK TO entry")?;
-        self.run("RELEASE entry")?;
+        if several {
+            self.run("ROLLBACK TO entry")?;
+            self.run("RELEASE entry")?;
+        }
         if let Some(code) = error.refusal() {
             return Ok(Staged::Refused(code.to_owned()));
         }

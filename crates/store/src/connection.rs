@@ -13,8 +13,25 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
+    /// Queries, introspection: a few pages each.
     Read,
+    /// Bookkeeping: seldom.
     Write,
+    /// The audit log's transactions: the right edge, and the pages of grants, codes and assertions in use.
+    Log,
+    /// The search index: a page per person, agent and token that occurs.
+    Index,
+}
+
+impl Use {
+    /// The most memory that a connection keeps pages in, in KiB.
+    fn cache(self) -> u32 {
+        match self {
+            Self::Read | Self::Write => 1_000,
+            Self::Log => 4_000,
+            Self::Index => 6_000,
+        }
+    }
 }
 
 /// Opens a connection to an existing file.
@@ -34,9 +51,12 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
          PRAGMA wal_autocheckpoint = 2000;
          PRAGMA journal_size_limit = 67108864;",
     )?;
+    conn.execute_batch(&format!("PRAGMA cache_size = -{};", what_for.cache()))?;
     match what_for {
-        Use::Read => conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2000;")?,
-        Use::Write => conn.execute_batch("PRAGMA cache_size = -8000;")?,
+        Use::Read => conn.execute_batch("PRAGMA query_only = ON;")?,
+        // A commit of what can be derived again need not wait for the disk; the file stays whole across a crash.
+        Use::Index => conn.execute_batch("PRAGMA synchronous = NORMAL;")?,
+        Use::Write | Use::Log => {}
     }
     Ok(conn)
 }

@@ -62,8 +62,8 @@ CREATE TABLE entry_actor (
 /// Opens the index beside the log in `log`, building an empty one where there is none that fits.
 pub(crate) fn open(path: &Path, log: &Connection) -> Result<Connection, StoreError> {
     if path.exists() {
-        match connection::open(path, Use::Write).and_then(|conn| Ok((fits(&conn, log)?, conn))) {
-            Ok((true, conn)) => return derived(conn),
+        match connection::open(path, Use::Index).and_then(|conn| Ok((fits(&conn, log)?, conn))) {
+            Ok((true, conn)) => return Ok(conn),
             Ok((false, _)) => tracing::info!("the search index does not belong to the log; it is built anew"),
             Err(error) => tracing::warn!(%error, "the search index is unusable; it is built anew"),
         }
@@ -77,14 +77,8 @@ pub(crate) fn open(path: &Path, log: &Connection) -> Result<Connection, StoreErr
         }
     }
     directory::create(path).map_err(|e| StoreError::Io(Box::new(e)))?;
-    let conn = connection::open(path, Use::Write)?;
+    let conn = connection::open(path, Use::Index)?;
     conn.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
-    derived(conn)
-}
-
-/// A commit of what can be derived again need not wait for the disk; the file stays whole across a crash.
-fn derived(conn: Connection) -> Result<Connection, StoreError> {
-    conn.execute_batch("PRAGMA synchronous = NORMAL")?;
     Ok(conn)
 }
 

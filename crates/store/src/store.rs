@@ -19,7 +19,7 @@ use crate::search::{self, Indexer};
 use crate::tx::Tx;
 
 /// How many idle read connections are kept.
-const IDLE_READERS: usize = 8;
+const IDLE_READERS: usize = 4;
 
 /// How often a transaction is tried while another process holds the database.
 const TRIES: u32 = 3;
@@ -123,7 +123,7 @@ impl Store {
 
     /// The audit log's side of the store, with a connection of its own. One log at a time may use it.
     pub fn audit_backend(&self) -> Result<AuditBackend, StoreError> {
-        let conn = connection::open(&self.shared.database, Use::Write)?;
+        let conn = connection::open(&self.shared.database, Use::Log)?;
         let (gate, lock) = (Arc::clone(&self.shared.gate), Arc::clone(&self.shared.lock));
         Ok(AuditBackend::new(conn, self.shared.sealer.clone(), gate, self.shared.indexer.signal(), lock))
     }
