@@ -1,5 +1,7 @@
 //! What only tests may link: clocks that stand still, entropy that repeats. The release binary contains none of it.
 
+#[cfg(feature = "app")]
+pub mod app;
 pub mod clock;
 #[cfg(feature = "faulty-backend")]
 pub mod faulty_backend;

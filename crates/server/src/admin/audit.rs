@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
@@ -13,7 +13,7 @@ use mandate_audit::{CheckpointVerifier, Record};
 use mandate_store::records::{self, LogError};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::problem;
+use super::problem::{self, Named};
 use crate::control::Control;
 use crate::error::ControlError;
 
@@ -96,7 +96,7 @@ pub(super) async fn records(
 /// One record.
 #[utoipa::path(get, path = "/v1/audit/records/{id}", tag = "audit", params(("id" = String, Path)),
     responses((status = 200, body = AuditRecord), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
-pub(super) async fn record(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Result<Json<AuditRecord>, ControlError> {
+pub(super) async fn record(State(control): State<Arc<Control>>, Named(id): Named<String>) -> Result<Json<AuditRecord>, ControlError> {
     let id = id.parse().map_err(|_| ControlError::NoSuchRecord)?;
     let store = control.store.clone();
     let found = blocking(move || Ok(store.read("read an audit record", |tx| records::get(tx, &id))?)).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
@@ -16,6 +16,7 @@ use mandate_authority::Purpose;
 use mandate_core::Secret;
 use mandate_store::records;
 
+use super::problem::Named;
 use super::registry::body;
 use super::to_the_end;
 use crate::control::Control;
@@ -43,7 +44,7 @@ pub(super) async fn join_token(
 pub(super) async fn set_password(
     State(control): State<Arc<Control>>,
     Extension(by): Extension<Operator>,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
     request: Result<Json<PasswordRequest>, JsonRejection>,
 ) -> Response {
     let request = match body(request) {
@@ -60,7 +61,7 @@ pub(super) async fn set_password(
 pub(super) async fn set_client_secret(
     State(control): State<Arc<Control>>,
     Extension(by): Extension<Operator>,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
     request: Result<Json<ClientSecretRequest>, JsonRejection>,
 ) -> Response {
     let request = match body(request) {

@@ -1,6 +1,9 @@
 //! Every error of the admin API as problem details (RFC 9457). One exhaustive match: a new error needs its place here.
 
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
@@ -79,7 +82,8 @@ pub(crate) fn response(error: &ControlError) -> Response {
         ControlError::NotFound { kind, name } => {
             Problem::new(404, "not_found", "No such entry").with_detail(format!("there is no {} `{name}`", kind_name(*kind)))
         }
-        ControlError::NoSuchRecord => Problem::new(404, "not_found", "No such record"),
+        ControlError::NoSuchRecord => Problem::new(404, "not_found", "No such record")
+            .with_detail("there is no audit record of that id; `mandate audit query` shows ids"),
         ControlError::Conflict(code) => Problem::new(409, "conflict", "The change was refused").with_detail(code.clone()),
         ControlError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
@@ -104,6 +108,22 @@ impl IntoResponse for ControlError {
 /// A body or parameter that cannot be read.
 pub(crate) fn unreadable(why: &str, status: StatusCode) -> Response {
     send(&Problem::new(status.as_u16(), "bad_request", "The request cannot be read").with_detail(why))
+}
+
+/// The parameters of a path, or the problem with them.
+pub(crate) struct Named<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for Named<T>
+where
+    S: Send + Sync,
+    Path<T>: FromRequestParts<S, Rejection = PathRejection>,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(named)| Self(named)).map_err(|rejection| unreadable(&rejection.body_text(), rejection.status()))
+    }
 }
 
 /// The fallback for paths.

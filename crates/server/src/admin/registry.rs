@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryEntry, RegistryItem, parse_kind};
 use mandate_core::registry::Entry;
 
+use super::problem::Named;
 use super::{problem, to_the_end};
 use crate::control::Control;
 use crate::error::ControlError;
@@ -38,7 +39,10 @@ pub(super) async fn apply(
 /// All entries of a kind, by name.
 #[utoipa::path(get, path = "/v1/registry/{kind}", tag = "registry", params(("kind" = String, Path, description = "`agent`, `resource`, `person`, `client`, `issuer`, `grant` or `policy`")),
     responses((status = 200, body = Vec<RegistryEntry>), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
-pub(super) async fn list(State(control): State<Arc<Control>>, Path(kind): Path<String>) -> Result<Json<Vec<RegistryEntry>>, ControlError> {
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    Named(kind): Named<String>,
+) -> Result<Json<Vec<RegistryEntry>>, ControlError> {
     let kind = parse_kind(&kind).ok_or_else(|| ControlError::BadRequest(format!("there is no kind `{kind}`")))?;
     let entries = control.snapshot().registry.entries();
     Ok(Json(entries.iter().filter(|entry| entry.kind() == kind).map(|entry| describe(&control, entry)).collect()))
@@ -49,7 +53,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Path(kind): Path<S
     responses((status = 200, body = RegistryEntry), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn entry(
     State(control): State<Arc<Control>>,
-    Path((kind, name)): Path<(String, String)>,
+    Named((kind, name)): Named<(String, String)>,
 ) -> Result<Json<RegistryEntry>, ControlError> {
     let kind = parse_kind(&kind).ok_or_else(|| ControlError::BadRequest(format!("there is no kind `{kind}`")))?;
     let found = control.snapshot().registry.get(kind, &name).ok_or(ControlError::NotFound { kind, name })?;

@@ -1,0 +1,304 @@
+//! Who may administrate, over every listener (Z9, Z10, Z11).
+
+use mandate_api::admin::{AuditQuery, JoinTokenRequest, KeyRotationRequest, RevocationRequest, RevocationTarget};
+use mandate_api::{AdminClient, Endpoint};
+use mandate_core::Secret;
+use mandate_core::registry::Kind;
+use mandate_testkit::app::{Answer, exchange};
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::world::Server;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// Every operation of the document, with names filled in that exist.
+async fn operations(server: &Server, base: &str) -> Vec<(Method, String)> {
+    let answer = server.app.get(&format!("{base}/openapi.json")).await;
+    assert_eq!(answer.status, 200, "the document itself is for anybody");
+    let document = answer.json();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let path = path
+            .replace("{kind}", "agent")
+            .replace("people/{name}", "people/riley")
+            .replace("{name}", "support-agent")
+            .replace("{id}", "desk-app");
+        let methods = item.as_object().unwrap().keys().filter(|method| METHODS.contains(&method.as_str()));
+        found.extend(methods.map(|method| (method.to_uppercase().parse().unwrap(), path.clone())));
+    }
+    assert!(found.len() >= 13, "{found:?}");
+    found
+}
+
+/// A body that would do something if it were read.
+fn body(path: &str) -> Value {
+    match path {
+        "/v1/apply" => serde_json::json!({"entries": {}, "prune": true}),
+        "/v1/revocations" => serde_json::json!({"target": {"kind": "agent", "id": "support-agent"}}),
+        path if path.ends_with("/password") => serde_json::json!({"password": "another password"}),
+        path if path.ends_with("/secret") => serde_json::json!({"secret": "another secret of a client"}),
+        _ => serde_json::json!({}),
+    }
+}
+
+async fn call(server: &Server, base: &str, operation: &(Method, String), headers: &[(&str, &str)]) -> Answer {
+    let (method, path) = operation;
+    let mut request = server.app.http.request(method.clone(), format!("{base}{path}"));
+    if *method != Method::GET {
+        request = request.json(&body(path));
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Answer::of(request.send().await.unwrap()).await
+}
+
+/// Headers by which other products let a caller say who it is.
+const CLAIMS_TO_BE: [(&str, &str); 6] = [
+    ("x-account-id", "acme"),
+    ("x-project-id", "default"),
+    ("x-user-id", "ceo@acme.example"),
+    ("x-forwarded-for", "127.0.0.1"),
+    ("x-forwarded-user", "root"),
+    ("cookie", "session=admin"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn z9_without_credentials_no_listener_does_anything_and_each_refusal_is_recorded() {
+    let server = Server::story().await;
+    let admin = server.ready.admin_url.clone();
+    let operations = operations(&server, &admin).await;
+    let before = server.admin.list(Kind::Agent).await.unwrap().len();
+    for operation in &operations {
+        let size = server.audit_size().await;
+        let answer = call(&server, &admin, operation, &[]).await;
+        assert_eq!(answer.status, 401, "{operation:?}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert!(answer.header("www-authenticate").starts_with("Bearer "), "RFC 6750 §3");
+        assert_eq!(server.audit_size().await, size + 1, "{operation:?} left one record");
+        let record = server.newest_record().await;
+        let told = (record.kind.as_str(), record.outcome.as_str(), record.reason.as_str(), record.by);
+        assert_eq!(told, ("admin", "refused", "no_credentials", None));
+
+        // The listener of people and agents has no administration at all, with or without credentials.
+        let answer = call(&server, server.issuer(), operation, &[]).await;
+        assert!([401, 403].contains(&answer.status), "{operation:?}: {answer:?}");
+    }
+    assert_eq!(server.admin.list(Kind::Agent).await.unwrap().len(), before);
+    assert_eq!(server.admin.status().await.unwrap().cuts, 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn z10_headers_that_name_somebody_are_not_credentials() {
+    let server = Server::story().await;
+    let admin = server.ready.admin_url.clone();
+    for operation in &operations(&server, &admin).await {
+        for base in [admin.as_str(), server.issuer()] {
+            let answer = call(&server, base, operation, &CLAIMS_TO_BE).await;
+            assert_eq!(answer.status, 401, "{operation:?} {answer:?}");
+        }
+        assert_eq!(server.newest_record().await.by, None, "nobody was named");
+    }
+    // Over the socket the peer's uid counts, and the same headers change nothing of who is recorded.
+    let request = "POST /v1/join-tokens HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-user-id: ceo@acme.example\r\nauthorization: Bearer x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    let answer = over_socket(&server, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(server.newest_record().await.by, Some(format!("uid:{}", rustix::process::getuid().as_raw())));
+    server.stop().await;
+}
+
+async fn over_socket(server: &Server, request: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::UnixStream::connect(&server.ready.admin_socket).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn z9_other_peoples_tokens_do_not_administrate() {
+    let server = Server::story().await;
+    let admin = server.ready.admin_url.clone();
+    let node = server.node().await;
+    let riley = server.app.person_token("riley", None, None).await;
+    let at_the_crm = server.app.person_token("riley", Some(mandate_testkit::app::CRM), None).await;
+    let mandate = server.mandate(&node).await;
+    // Administration is not delegable, whatever ceiling an agent has and whoever grants it.
+    let svid = node.svid("ops-agent").await.unwrap();
+    let administrator = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
+    let olga = server.app.person_token("olga", None, None).await;
+    for subject in [&administrator, &olga] {
+        let refused = server.app.token(&exchange(&svid, subject, server.issuer(), "mandate:admin")).await;
+        assert_eq!(refused.error(), "400 invalid_target", "{refused:?}");
+    }
+    let bearers = [
+        ("garbage", "x".to_owned(), 401, None),
+        ("garbage that looks like one", "e30.e30.AAAA".to_owned(), 401, None),
+        ("an identity document", svid, 401, None),
+        ("a person's token without the scope", riley, 403, Some("riley")),
+        ("a token for another resource", at_the_crm, 401, Some("riley")),
+        ("an agent's token for another resource", mandate, 401, Some("riley")),
+        ("an administrator's token without the scope", olga, 403, Some("olga")),
+    ];
+    let operations = operations(&server, &admin).await;
+    for (what, token, status, who) in &bearers {
+        for operation in &operations {
+            let bearer = format!("Bearer {token}");
+            let answer = call(&server, &admin, operation, &[("authorization", &bearer)]).await;
+            assert_eq!(answer.status, *status, "{what}: {operation:?} {answer:?}");
+            assert!(
+                answer.header("www-authenticate").contains(if *status == 403 { "insufficient_scope" } else { "invalid_token" }),
+                "{what}"
+            );
+            assert!(!answer.text.contains(token.as_str()), "{what} is not echoed");
+        }
+        let record = server.newest_record().await;
+        assert_eq!((record.outcome.as_str(), record.kind.as_str()), ("refused", "admin"), "{what}");
+        let by = record.by.unwrap_or_default();
+        assert!(who.map_or(by.is_empty(), |who| by.contains(who)), "{what}: {by}");
+    }
+    let recorded = AuditQuery { kind: Some("admin".into()), outcome: Some("refused".into()), limit: Some(1000), ..AuditQuery::default() };
+    assert_eq!(server.records(recorded).await.len(), bearers.len() * operations.len(), "every refusal left one record");
+    node.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_with_the_admin_scope_administrates_over_tcp_only_and_by_one_header() {
+    let server = Server::story().await;
+    let admin = server.ready.admin_url.clone();
+    let token = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
+    let client = AdminClient::new(Endpoint::Tcp { server: admin.parse().unwrap(), token: Secret::new(token.clone()) });
+    assert_eq!(client.status().await.unwrap().issuer, server.issuer());
+    client.join_token(&JoinTokenRequest::default()).await.unwrap();
+    let by = server.newest_record().await.by.unwrap();
+    assert!(by.contains("olga") && by.contains("(token "), "{by}");
+
+    let operation = (Method::GET, "/v1/status".to_owned());
+    let bearer = format!("Bearer {token}");
+    assert_eq!(call(&server, server.issuer(), &operation, &[("authorization", &bearer)]).await.status, 401, "not on the public listener");
+    assert_eq!(call(&server, &admin, &operation, &[("authorization", &bearer)]).await.status, 200);
+    for bad in [&[("authorization", bearer.as_str()), ("authorization", bearer.as_str())][..], &[("authorization", "Bearer")]] {
+        assert_eq!(call(&server, &admin, &operation, bad).await.status, 401, "{bad:?}");
+    }
+    let dpop = format!("DPoP {token}");
+    assert_eq!(call(&server, &admin, &operation, &[("authorization", &dpop)]).await.status, 401);
+    let in_query = (Method::GET, format!("/v1/status?access_token={token}"));
+    assert_eq!(call(&server, &admin, &in_query, &[]).await.status, 401, "a token in a query is not looked at");
+
+    // What was revoked does not administrate from then on.
+    server.admin.revoke(&RevocationRequest { target: RevocationTarget::Person("olga".parse().unwrap()) }).await.unwrap();
+    assert_eq!(call(&server, &admin, &operation, &[("authorization", &bearer)]).await.status, 401);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn z11_every_change_leaves_a_record_that_names_who_did_it() {
+    let server = Server::story().await;
+    let me = Some(format!("uid:{}", rustix::process::getuid().as_raw()));
+    let changes: [(&str, &str); 6] = [
+        ("POST /v1/join-tokens", "{}"),
+        ("POST /v1/people/riley/password", r#"{"password":"another password"}"#),
+        ("POST /v1/clients/desk-app/secret", r#"{"secret":"another secret of a client"}"#),
+        ("POST /v1/revocations", r#"{"target":{"kind":"client","id":"support-app"}}"#),
+        ("POST /v1/keys/rotate", r#"{"purpose":"access-token"}"#),
+        ("POST /v1/apply", r#"{"entries":{"person":[{"name":"casey"}]}}"#),
+    ];
+    for (line, body) in changes {
+        let size = server.audit_size().await;
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = over_socket(&server, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 20"), "{line}: {answer}");
+        assert_eq!(server.audit_size().await, size + 1, "{line}");
+        let record = server.newest_record().await;
+        assert_eq!((record.by.clone(), record.outcome.as_str()), (me.clone(), "permitted"), "{line}");
+        assert!(!serde_json::to_string(&record).unwrap().contains("another "), "no secret is recorded");
+    }
+    // What changes nothing is no decision.
+    let size = server.audit_size().await;
+    let request = "POST /v1/apply HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"entries\":{}}";
+    assert!(over_socket(&server, request).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(server.audit_size().await, size);
+    assert!(server.admin.audit_verify().await.unwrap().verified);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_methods_and_paths_show_nothing_and_do_nothing() {
+    let server = Server::story().await;
+    let admin = server.ready.admin_url.clone();
+    let size = server.audit_size().await;
+    for (method, path, expected) in [
+        ("HEAD", "/v1/status", &[401][..]),
+        ("OPTIONS", "/v1/status", &[401, 403, 405]),
+        ("OPTIONS", "/v1/apply", &[401, 403, 405]),
+        ("DELETE", "/v1/registry/agent/support-agent", &[401, 403, 405]),
+        ("PUT", "/v1/apply", &[401, 403, 405]),
+        ("GET", "/v1/apply", &[401, 403, 405]),
+        ("TRACE", "/v1/status", &[401, 403, 405]),
+        ("BREW", "/v1/status", &[401, 403, 405]),
+        ("GET", "/v1", &[404]),
+        ("GET", "/v1/", &[404]),
+        ("GET", "/V1/status", &[404]),
+        ("GET", "/v1/status/", &[404]),
+        ("GET", "//v1/status", &[404]),
+        ("GET", "/v1%2Fstatus", &[404]),
+        ("GET", "/v1/secrets", &[404]),
+        ("GET", "/v1/registry/wizard", &[401]),
+        ("GET", "/v1/registry/agent/..%2F..%2Fstatus", &[401]),
+        ("GET", "/healthz", &[404]),
+    ] {
+        let request = server.app.http.request(method.parse().unwrap(), format!("{admin}{path}"));
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert!(expected.contains(&answer.status), "{method} {path}: {answer:?}");
+        assert!(answer.header("access-control-allow-origin").is_empty(), "no other site's script may ask");
+    }
+    let refused = server.audit_size().await - size;
+    assert!(refused >= 3, "refusals of what exists are recorded: {refused}");
+    let refused = AuditQuery { kind: Some("admin".into()), outcome: Some("permitted".into()), limit: Some(5), ..AuditQuery::default() };
+    assert!(server.records(refused).await.iter().all(|record| !record.detail.clone().unwrap_or_default().contains("rotate")));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_a_problem_with_a_reason_and_never_a_500() {
+    let server = Server::story().await;
+    for (line, body, status) in [
+        ("POST /v1/apply", "{", 400),
+        ("POST /v1/apply", r#"{"entries":{"agent":[{"name":"x"}]}}"#, 422),
+        ("POST /v1/apply", r#"{"entries":{},"surprise":1}"#, 422),
+        ("POST /v1/apply", r#"{"entries":{"policy":[{"name":"broken","source":"permit("}]}}"#, 422),
+        ("POST /v1/apply", r#"{"entries":{"resource":[{"name":"mandate","uri":"https://evil.example","scopes":["mandate:admin"]}]}}"#, 422),
+        ("POST /v1/people/nobody/password", r#"{"password":"another password"}"#, 404),
+        ("POST /v1/people/riley/password", r#"{"password":"short"}"#, 400),
+        ("POST /v1/clients/nobody/secret", r#"{"secret":"another secret of a client"}"#, 404),
+        ("POST /v1/revocations", r#"{"target":{"kind":"agent","id":"nobody"}}"#, 404),
+        ("POST /v1/revocations", r#"{"target":{"kind":"wizard","id":"x"}}"#, 422),
+        ("POST /v1/keys/rotate", r#"{"purpose":"everything"}"#, 400),
+        ("GET /v1/registry/wizard", "", 400),
+        ("GET /v1/registry/agent/nobody", "", 404),
+        ("GET /v1/registry/agent/%FF", "", 400),
+        ("GET /v1/audit/records/nothing", "", 404),
+        ("GET /v1/audit/records?since=yesterday", "", 400),
+        ("GET /v1/audit/records?outcome=maybe", "", 400),
+        ("GET /v1/audit/records?limit=-1", "", 400),
+        ("GET /v1/audit/records?surprise=1", "", 400),
+    ] {
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = over_socket(&server, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {body}: {answer}");
+        assert!(answer.contains("application/problem+json") && answer.contains("\"detail\""), "{line}: {answer}");
+    }
+    let rotated = server.admin.rotate_keys(&KeyRotationRequest::default()).await.unwrap();
+    assert_eq!(rotated.keys.len(), 2);
+    server.stop().await;
+}

@@ -1,0 +1,193 @@
+//! The login pages as a browser meets them.
+
+use std::time::Duration;
+
+use mandate_testkit::app::{Answer, CALLBACK, CRM, Form, PASSWORD, authorization, form};
+
+use crate::world::Server;
+
+/// A page for people: not framed, not scripted, not kept, and its address not told to others.
+fn is_a_safe_page(what: &str, answer: &Answer) {
+    assert!(answer.header("content-type").starts_with("text/html"), "{what}: {answer:?}");
+    let policy = answer.header("content-security-policy");
+    for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"] {
+        assert!(policy.contains(part), "{what}: {policy}");
+    }
+    assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{what}: {policy}");
+    assert_eq!(answer.header("x-frame-options"), "DENY", "{what}");
+    assert_eq!(answer.header("referrer-policy"), "no-referrer", "{what}");
+    assert_eq!(answer.header("cache-control"), "no-store", "{what}");
+    assert_eq!(answer.header("x-content-type-options"), "nosniff", "{what}");
+    assert!(!answer.text.contains("<script"), "{what}");
+}
+
+fn with(mut form: Form, name: &str, value: &str) -> Form {
+    match form.iter_mut().find(|(n, _)| n == name) {
+        Some(pair) => value.clone_into(&mut pair.1),
+        None => form.push((name.to_owned(), value.to_owned())),
+    }
+    form
+}
+
+fn parameter(answer: &Answer, name: &str) -> Option<String> {
+    let back = url::Url::parse(answer.header("location")).unwrap();
+    back.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_goes_back_by_303_with_code_state_and_issuer() {
+    let server = Server::story().await;
+    let page = server.app.open(&authorization(Some(CRM), Some("read:cases"))).await;
+    assert_eq!(page.answer.status, 200);
+    is_a_safe_page("the login page", &page.answer);
+    for shown in ["support-app", CRM, "read:cases", "127.0.0.1"] {
+        assert!(page.answer.text.contains(shown), "the person sees {shown}");
+    }
+    let cookie = page.answer.header("set-cookie").to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let answer = server.app.log_in(&page, "riley", PASSWORD).await;
+    assert_eq!(answer.status, 303, "the password is not posted on (RFC 9700 §4.12)");
+    assert!(answer.header("location").starts_with(&format!("{CALLBACK}?")));
+    assert_eq!(parameter(&answer, "state").as_deref(), Some("the state"));
+    assert_eq!(parameter(&answer, "iss").as_deref(), Some(server.issuer()), "RFC 9207 §2 (A19)");
+    assert!(parameter(&answer, "code").is_some());
+
+    let page = server.app.open(&authorization(None, None)).await;
+    let denied = server.app.submit(&page, &page.cookie, &form(&[("csrf", &page.csrf), ("decision", "deny")])).await;
+    assert_eq!((denied.status, parameter(&denied, "error").as_deref()), (303, Some("access_denied")));
+    assert_eq!(parameter(&denied, "iss").as_deref(), Some(server.issuer()), "on errors too");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_did_not_come_from_our_page_logs_nobody_in() {
+    let server = Server::story().await;
+    let page = server.app.open(&authorization(None, None)).await;
+    let other = server.app.open(&authorization(None, None)).await;
+    let fields = |csrf: &str| form(&[("csrf", csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
+    let name = page.cookie.split('=').next().unwrap();
+    for (what, cookie, csrf) in [
+        ("no cookie", String::new(), page.csrf.clone()),
+        ("no token", page.cookie.clone(), String::new()),
+        ("neither", String::new(), String::new()),
+        ("an empty cookie and an empty token", format!("{name}="), String::new()),
+        ("another page's token", page.cookie.clone(), other.csrf.clone()),
+        ("a made-up token", page.cookie.clone(), "made-up".to_owned()),
+        ("the token under another cookie's name", format!("x{}", page.cookie), page.csrf.clone()),
+    ] {
+        let answer = server.app.submit(&page, &cookie, &fields(&csrf)).await;
+        assert_eq!(answer.status, 403, "{what}");
+        assert_eq!(answer.header("location"), "", "{what}");
+        assert!(!answer.text.contains(PASSWORD), "{what}");
+        is_a_safe_page(what, &answer);
+    }
+    let deny = server.app.submit(&page, "", &form(&[("csrf", &page.csrf), ("decision", "deny")])).await;
+    assert_eq!(deny.status, 403, "nobody else declines for a person either");
+    assert_eq!(server.app.log_in(&page, "riley", PASSWORD).await.status, 303, "the genuine form still works");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k7_what_cannot_be_had_is_refused_before_anybody_types_a_password() {
+    let server = Server::story().await;
+    for (what, query, error) in [
+        ("an unknown resource", authorization(Some("https://other.example"), None), "invalid_target"),
+        ("a resource with a slash more", authorization(Some("https://crm.acme.example/"), None), "invalid_target"),
+        ("an unknown scope", authorization(Some(CRM), Some("delete:everything")), "invalid_scope"),
+        ("a17: no PKCE", with(authorization(None, None), "code_challenge", ""), "invalid_request"),
+        ("a17: plain PKCE", with(authorization(None, None), "code_challenge_method", "plain"), "invalid_request"),
+        ("another response type", with(authorization(None, None), "response_type", "token"), "unsupported_response_type"),
+        ("a request object", with(authorization(None, None), "request", "e30.e30."), "request_not_supported"),
+    ] {
+        let page = server.app.open(&query).await;
+        assert_eq!(page.answer.status, 303, "{what}");
+        assert!(page.answer.header("location").starts_with(&format!("{CALLBACK}?")), "{what}");
+        assert_eq!(parameter(&page.answer, "error").as_deref(), Some(error), "{what}");
+        assert!(page.csrf.is_empty(), "{what}: no form");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a18_a_redirect_uri_that_is_not_registered_gets_a_page_and_no_redirect() {
+    let server = Server::story().await;
+    for uri in [
+        "",
+        "https://evil.example/callback",
+        "http://127.0.0.1:9200/callback/",
+        "http://127.0.0.1:9200/callback/../evil",
+        "http://127.0.0.1:9200/callbackevil",
+        "http://127.0.0.1:9200/callback?x=1",
+        "http://127.0.0.1:9200/callback#x",
+        "http://127.0.0.1:9200@evil.example/callback",
+        "http://evil.example@127.0.0.1:9200/callback",
+        "http://127.0.0.1:9200/%63allback",
+        "http://127.0.0.1:9200\\@evil.example/callback",
+        "http://localhost:9200/callback",
+        "http://[::1]:9200/callback",
+        "https://127.0.0.1:9200/callback",
+        "HTTP://127.0.0.1:9200/callback",
+        "javascript:alert(1)",
+        "//evil.example",
+        "*",
+    ] {
+        let page = server.app.open(&with(authorization(None, None), "redirect_uri", uri)).await;
+        assert_eq!((page.answer.status, page.answer.header("location")), (400, ""), "{uri}");
+        is_a_safe_page(uri, &page.answer);
+        assert!(page.csrf.is_empty() && !page.answer.text.contains("evil.example"), "{uri} is no link on our page");
+    }
+    for client in ["", "nobody", "desk-app'", "https://evil.example/client.json"] {
+        let page = server.app.open(&with(authorization(None, None), "client_id", client)).await;
+        assert_eq!((page.answer.status, page.answer.header("location")), (400, ""), "{client}");
+    }
+    let twice = format!("{}/authorize?client_id=support-app&client_id=support-app&redirect_uri={CALLBACK}", server.issuer());
+    assert_eq!(server.app.get(&twice).await.status, 400);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_a_request_are_text_on_the_page() {
+    let server = Server::story().await;
+    let query = with(authorization(None, None), "state", "\"><script>alert(1)</script>");
+    let page = server.app.open(&query).await;
+    assert_eq!(page.answer.status, 200);
+    assert!(!page.answer.text.contains("<script"), "{}", page.answer.text);
+    let fields = form(&[("csrf", &page.csrf), ("name", "\"><script>alert(2)</script>"), ("password", "x"), ("decision", "allow")]);
+    let answer = server.app.submit(&page, &page.cookie, &fields).await;
+    assert_eq!(answer.status, 401);
+    is_a_safe_page("the form with the name as it was typed", &answer);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_a_name_that_does_not_exist_look_the_same_and_both_make_wait() {
+    let server = Server::story().await;
+    let page = server.app.open(&authorization(None, None)).await;
+    let strip = |answer: &Answer, name: &str| {
+        let text = answer.text.replace(name, "NAME");
+        let (before, after) = text.split_once("name=\"csrf\" value=\"").unwrap();
+        format!("{before}{}", after.split_once('"').unwrap().1)
+    };
+    for attempt in 0..5 {
+        let known = server.app.log_in(&page, "riley", "a wrong password").await;
+        let unknown = server.app.log_in(&page, "robin", "a wrong password").await;
+        assert_eq!((known.status, unknown.status), (401, 401), "{attempt}");
+        assert_eq!(strip(&known, "riley"), strip(&unknown, "robin"));
+        assert!(!known.text.contains("a wrong password"), "a password is not shown again");
+    }
+    for name in ["riley", "robin"] {
+        let answer = server.app.log_in(&page, name, PASSWORD).await;
+        assert_eq!(answer.status, 429, "{name}: even the right password waits");
+        let seconds: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((1..=3).contains(&seconds), "{seconds}");
+        is_a_safe_page("a pause", &answer);
+    }
+    assert_eq!(server.newest_record().await.outcome, "refused");
+    server.clock.advance(Duration::from_secs(3));
+    assert_eq!(server.app.log_in(&page, "riley", PASSWORD).await.status, 303, "a pause, never a lock-out");
+    for odd in ["", "Riley", "riley ", "riley\0", "../riley", &"r".repeat(5000)] {
+        let answer = server.app.log_in(&page, odd, PASSWORD).await;
+        assert!([400, 401].contains(&answer.status), "{odd:?}: {}", answer.status);
+    }
+    server.stop().await;
+}

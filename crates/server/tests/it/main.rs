@@ -1,0 +1,10 @@
+//! The whole server in this process, met over its listeners: HTTP as strangers, people and operators speak it, and a
+//! real node. A test that plays a known attack has the attack's id in its name (`a1`, `k6`, `z9`).
+
+mod administration;
+mod feed;
+mod login;
+mod nodes;
+mod rotation;
+mod token_endpoint;
+mod world;
