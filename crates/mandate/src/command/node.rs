@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
     // Two threads carry hundreds of processes; a node shares its machine with the work itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
-    let ran = runtime.block_on(mandate_node::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()));
+    let ran = runtime
+        .block_on(async { mandate_node::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()).await });
     ran.map_err(|error| failure(&error))
 }
 

@@ -42,8 +42,9 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
     let ready = |ready: &Ready| announce(ready, &dir, screen);
-    let served =
-        runtime.block_on(mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()));
+    let served = runtime.block_on(async {
+        mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()).await
+    });
     served.map_err(|error| failure(&error))
 }
 

@@ -1,0 +1,103 @@
+//! A full disk: refusals that say so, nothing lost, and work goes on when there is room again.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mandate_api::ClientError;
+use mandate_api::admin::{AuditQuery, JoinTokenRequest};
+use mandate_testkit::app::claims;
+
+use crate::processes::Server;
+
+/// A small file system of its own.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Needs the right to mount; without it there is none.
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir(at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"]).arg(at).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let mut file = File::create(&ballast).unwrap();
+        for block in [1 << 16, 1 << 12, 1] {
+            while file.write_all(&vec![0u8; block]).is_ok() {}
+        }
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_restart() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
+        println!("skipped: this user may not mount a file system");
+        return;
+    };
+    // Its log lies on the same disk, as logs do: what cannot be logged must still be answered.
+    let mut server = Server::start(&disk.0.join("server"));
+    server.tell_the_story().await;
+    let form = server.an_exchange(&root.path().join("node")).await;
+    let mut held = HashSet::new();
+    let mut jti = |token: &str| held.insert(claims(token)["jti"].as_str().unwrap().to_owned());
+
+    for _ in 0..2 {
+        let ballast = disk.fill();
+        // The write-ahead log has some room left in the blocks it has; then nothing fits any more.
+        let mut refused = None;
+        for _ in 0..2000 {
+            let answer = match server.app.try_token(&form).await {
+                Ok(answer) => answer,
+                Err(error) => panic!("{error}: {}", server.role.end()),
+            };
+            if answer.status != 200 {
+                refused = Some(answer);
+                break;
+            }
+            jti(&answer.member("access_token"));
+        }
+        let refused = refused.expect("a disk without room refuses at last");
+        assert_eq!(refused.error(), "503 temporarily_unavailable", "{refused:?}");
+        assert_eq!(refused.header("cache-control"), "no-store");
+        assert!(refused.member("access_token").is_empty() && refused.member("error_description").contains("audit"), "{refused:?}");
+        // Operators are told what to do about it; reading goes on.
+        match server.admin.join_token(&JoinTokenRequest::default()).await {
+            Err(ClientError::Server(problem)) => {
+                assert_eq!((problem.status, problem.code.as_str()), (503, "audit_unavailable"));
+                assert!(problem.detail.unwrap().contains("disk"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(server.admin.status().await.is_ok());
+        assert_eq!(server.app.token(&form).await.status, 503, "and again, without harm");
+
+        fs::remove_file(ballast).unwrap();
+        let answer = server.app.token(&form).await;
+        assert_eq!(answer.status, 200, "room again, work again: {answer:?}");
+        jti(&answer.member("access_token"));
+        assert!(server.role.is_running());
+    }
+
+    let query = AuditQuery { kind: Some("exchange".to_owned()), limit: Some(100_000), ..AuditQuery::default() };
+    let recorded: HashSet<_> = server.admin.audit_records(&query).await.unwrap().into_iter().filter_map(|record| record.jti).collect();
+    assert!(held.is_subset(&recorded), "every token that was answered has its record");
+    server.verify_the_log();
+    let dir = server.dir.clone();
+    assert_eq!(server.role.terminate(), Some(0));
+    let again = Server::start(&dir);
+    again.verify_the_log();
+    drop(again);
+}

@@ -1,0 +1,146 @@
+//! `mandate` as child processes that end with the test.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use mandate_api::admin::{ApplyRequest, JoinTokenRequest, PasswordRequest};
+use mandate_api::{AdminClient, Endpoint, registry_file};
+use mandate_testkit::app::{App, CRM, Form, PASSWORD, exchange, fetch_svid, registry};
+use serde_json::Value;
+
+const LOOPBACK: [&str; 6] = ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+
+/// What a run to the end came to.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+fn mandate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
+    command.args(arguments).env_remove("MANDATE_DIR");
+    command
+}
+
+/// Runs `mandate` to its end.
+pub(crate) fn run(arguments: &[&str]) -> Ran {
+    let output = mandate(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A process that has said it is ready.
+pub(crate) struct Role {
+    child: Child,
+    pub(crate) ready: Value,
+    pub(crate) log: PathBuf,
+}
+
+impl Role {
+    /// Starts `mandate ARGUMENTS --json`, feeds it `input`, and waits for its first line. Its log goes beside `dir`.
+    pub(crate) fn start(dir: &Path, arguments: &[&str], input: &str) -> Self {
+        let log = dir.with_extension("log");
+        let mut command = mandate(arguments);
+        command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
+        let role = Self { child, ready, log };
+        assert_eq!(role.ready["ready"], true, "{arguments:?}: {}", role.log());
+        role
+    }
+
+    pub(crate) fn text(&self, member: &str) -> String {
+        self.ready[member].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL: no destructor runs, no buffer is flushed.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// How it ended.
+    pub(crate) fn end(&mut self) -> String {
+        let _ = self.child.kill();
+        format!("{:?}: {}", self.child.wait(), self.log())
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A control plane with its directory.
+pub(crate) struct Server {
+    pub(crate) role: Role,
+    pub(crate) dir: PathBuf,
+    pub(crate) admin: AdminClient,
+    pub(crate) app: App,
+}
+
+impl Server {
+    /// `mandate serve` on loopback.
+    pub(crate) fn start(dir: &Path) -> Self {
+        let text = dir.to_string_lossy();
+        let role = Role::start(dir, &[&["serve", "--dir", &text, "--trust-domain", "acme.example"][..], &LOOPBACK].concat(), "");
+        let admin = AdminClient::new(Endpoint::Socket(role.text("admin_socket").into()));
+        let app = App::new(&role.text("issuer"));
+        Self { role, dir: dir.to_owned(), admin, app }
+    }
+
+    /// The registry of the story, and Riley's password.
+    pub(crate) async fn tell_the_story(&self) {
+        let entries = registry_file::parse(&registry(CRM, rustix::process::getuid().as_raw())).unwrap();
+        self.admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
+        self.admin.set_password("riley", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
+    }
+
+    /// A node that has joined, with its things in `dir`.
+    pub(crate) async fn node(&self, dir: &Path) -> (Role, PathBuf) {
+        let token = self.admin.join_token(&JoinTokenRequest::default()).await.unwrap().token;
+        let socket = dir.join("agent.sock");
+        let server = self.role.text("node_server");
+        let (dir_text, socket_text) = (dir.to_string_lossy(), socket.to_string_lossy());
+        let arguments = ["node", "run", "--dir", &dir_text, "--server", &server, "--join-token-file", "-", "--socket", &socket_text];
+        (Role::start(dir, &arguments, &format!("{token}\n")), socket)
+    }
+
+    /// An exchange that may be sent as often as one likes: Riley's token, her agent's SVID. The node lives no longer
+    /// than this takes.
+    pub(crate) async fn an_exchange(&self, dir: &Path) -> Form {
+        let (_node, socket) = self.node(dir).await;
+        let svid = fetch_svid(&socket, "spiffe://acme.example/agent/support-agent", &self.app.issuer).await.unwrap();
+        let riley = self.app.person_token("riley", None, None).await;
+        exchange(&svid, &riley, CRM, "read:cases")
+    }
+
+    /// The command line's word on the whole log.
+    pub(crate) fn verify_the_log(&self) {
+        let verified = run(&["audit", "verify", "--dir", &self.dir.to_string_lossy(), "--json"]);
+        assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);
+    }
+}
