@@ -136,7 +136,11 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Record>, StoreError> {
         return Ok(found);
     }
     let upto = search::upto(tx)?;
+    let needles = needles(query);
     each_unindexed(tx, upto, |_, leaf| {
+        if !contains_all(leaf, &needles) {
+            return Ok(true);
+        }
         let record = record(leaf)?;
         if query.matches(&record) {
             found.push(record);
@@ -149,6 +153,23 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Record>, StoreError> {
         found.extend(more.into_iter().filter(|record| query.matches(record)));
     }
     Ok(found)
+}
+
+/// Texts that a record must contain to match, as they stand in its JSON: looking for them is cheaper than reading it.
+fn needles(query: &Query) -> Vec<String> {
+    let texts = [
+        query.agent.as_deref(),
+        query.person.as_deref(),
+        query.person_issuer.as_ref().map(mandate_core::Issuer::as_str),
+        query.resource.as_deref(),
+        query.jti.as_ref().map(mandate_core::TokenId::as_str),
+    ];
+    texts.into_iter().flatten().filter_map(|text| serde_json::to_string(text).ok()).collect()
+}
+
+fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
+    // What is not text is for the reader to complain about.
+    std::str::from_utf8(leaf).map_or(true, |leaf| needles.iter().all(|needle| leaf.contains(needle.as_str())))
 }
 
 fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<Vec<Record>, StoreError> {

@@ -15,7 +15,7 @@ use crate::Store;
 use crate::records::{self, LogError};
 
 // Few values, so that filters hit; they differ by case and by accents that collations would fold.
-const NAMES: [&str; 4] = ["riley", "Riley", "rîley", "riley "];
+const NAMES: [&str; 5] = ["riley", "Riley", "rîley", "riley ", "\"\\\n\u{7f}/"];
 const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
 const RESOURCES: [&str; 3] = ["https://crm.example", "https://crm.example/", "https://crm.example/A"];
 const KINDS: [Kind; 8] =
