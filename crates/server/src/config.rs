@@ -114,9 +114,8 @@ impl Config {
                 }
                 Ok(())
             }
-            Transport::Tls { .. } => Ok(()),
             Transport::DangerousBehindTlsProxy if self.issuer.is_none() => Err(ConfigError::IssuerNeeded),
-            Transport::DangerousBehindTlsProxy => Ok(()),
+            Transport::Tls { .. } | Transport::DangerousBehindTlsProxy => Ok(()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an operator can do. Each act is one audit record with its effects, then a swap of what decisions read.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -287,10 +288,11 @@ fn cut_effect(list: Vec<Cut>) -> Effect {
 
 /// `created agent support-agent; changed grant … (expires, scopes)`
 fn summary(changes: &[PlannedChange]) -> String {
+    // Writing to a String cannot fail.
     let mut text = String::new();
     for (at, change) in changes.iter().enumerate() {
         if text.len() > MAX_SUMMARY {
-            text.push_str(&format!("; and {} more", changes.len() - at));
+            let _ = write!(text, "; and {} more", changes.len() - at);
             break;
         }
         if at > 0 {
@@ -302,10 +304,10 @@ fn summary(changes: &[PlannedChange]) -> String {
             (Some(_), None) => "removed",
         };
         let kind = change.kind().map_or("entry", mandate_api::admin::kind_name);
-        text.push_str(&format!("{what} {kind} {}", change.key()));
+        let _ = write!(text, "{what} {kind} {}", change.key());
         let fields = change.fields();
         if !fields.is_empty() {
-            text.push_str(&format!(" ({})", fields.join(", ")));
+            let _ = write!(text, " ({})", fields.join(", "));
         }
     }
     text

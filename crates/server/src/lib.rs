@@ -42,7 +42,7 @@ use config::Remembered;
 use control::Control;
 
 /// How often keys are looked after and what has expired is swept.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,32 @@ fn load_live(store: &Store, issuer: &Issuer, clock: &dyn Clock) -> Result<Live, 
     Ok(Live::new(issuer.clone(), snapshot, uses, last))
 }
 
+/// What this start uses, held against what the directory remembers, and remembered from now on.
+fn remember(
+    config: &Config,
+    before: Option<&Remembered>,
+    public_at: SocketAddr,
+    node_at: SocketAddr,
+    admin_at: SocketAddr,
+) -> Result<Remembered, ServerError> {
+    let issuer = match (&config.issuer, before) {
+        // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
+        (None, Some(before)) if config.listen.port() == 0 => before.issuer.clone(),
+        _ => config.issuer_at(public_at)?,
+    };
+    let trust_domain = match (&config.trust_domain, before) {
+        (Some(given), _) => given.clone(),
+        (None, Some(before)) => before.trust_domain.clone(),
+        (None, None) => DEFAULT_TRUST_DOMAIN.parse().map_err(|_| ServerError::SetUp { what: "the trust domain", why: String::new() })?,
+    };
+    let now = Remembered { issuer, trust_domain, port: public_at.port(), node_port: node_at.port(), admin_port: admin_at.port() };
+    config.reconcile(before, &now)?;
+    if before != Some(&now) {
+        now.save(&config.dir)?;
+    }
+    Ok(now)
+}
+
 /// Runs the server until `shutdown` completes. `ready` is called once requests are accepted.
 ///
 /// # Errors
@@ -128,27 +154,7 @@ pub async fn run(
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
-    let issuer = match (&config.issuer, before) {
-        // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
-        (None, Some(before)) if config.listen.port() == 0 => before.issuer.clone(),
-        _ => config.issuer_at(public_at)?,
-    };
-    let trust_domain = match (&config.trust_domain, before) {
-        (Some(given), _) => given.clone(),
-        (None, Some(before)) => before.trust_domain.clone(),
-        (None, None) => DEFAULT_TRUST_DOMAIN.parse().map_err(|_| ServerError::SetUp { what: "the trust domain", why: String::new() })?,
-    };
-    let now = Remembered {
-        issuer: issuer.clone(),
-        trust_domain: trust_domain.clone(),
-        port: public_at.port(),
-        node_port: node_at.port(),
-        admin_port: admin_at.port(),
-    };
-    config.reconcile(before, &now)?;
-    if before != Some(&now) {
-        now.save(&config.dir)?;
-    }
+    let Remembered { issuer, trust_domain, .. } = remember(&config, before, public_at, node_at, admin_at)?;
     let tls = match &config.transport {
         Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone())?),
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,

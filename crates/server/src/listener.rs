@@ -40,7 +40,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(peer);
         let router = router.clone();
         async move { router.oneshot(request.map(axum::body::Body::new)).await as Result<_, Infallible> }
     });

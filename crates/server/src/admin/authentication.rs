@@ -22,7 +22,7 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let what = format!("{} {route}", request.method());
     match need(request.method(), &route) {
-        None => return problem::unauthorized(&Unauthorized::NoRow),
+        None => return problem::unauthorized(Unauthorized::NoRow),
         Some(Need::Anybody) => return next.run(request).await,
         Some(Need::Operator) => {}
     }
@@ -33,7 +33,7 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
             next.run(request).await
         }
         Err((refused, who)) => match control.record_refused(who, refused.code(), what).await {
-            Ok(()) => problem::unauthorized(&refused),
+            Ok(()) => problem::unauthorized(refused),
             Err(error) => problem::response(&error),
         },
     }

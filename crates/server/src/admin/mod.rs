@@ -67,14 +67,14 @@ async fn to_the_end<T: Send + 'static>(act: impl Future<Output = Result<T, Contr
     tokio::spawn(act).await.map_err(|error| ControlError::Internal(error.to_string()))?
 }
 
-/// The OpenAPI 3.1 document, as JSON.
+/// The `OpenAPI` 3.1 document, as JSON.
 pub(crate) fn openapi() -> String {
     // The document is built from constants; if it did not serialize, an empty document would promise nothing.
     collected().1.to_json().unwrap_or_else(|_| "{}".to_owned())
 }
 
-/// Answers the OpenAPI document.
-pub(crate) fn openapi_response(document: Arc<str>) -> Response {
+/// Answers the `OpenAPI` document.
+pub(crate) fn openapi_response(document: &str) -> Response {
     ([(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
     let (router, _) = collected();
     let document: Arc<str> = openapi().into();
     router
-        .route(path::OPENAPI, get(move |State(_): State<Arc<Control>>| async move { openapi_response(document) }))
+        .route(path::OPENAPI, get(move |State(_): State<Arc<Control>>| async move { openapi_response(&document) }))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&control), authentication::authorize))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)

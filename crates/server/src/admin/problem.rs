@@ -48,7 +48,7 @@ fn send(problem: &Problem) -> Response {
 }
 
 /// The refusal (RFC 6750 §3.1 for the challenge).
-pub(crate) fn unauthorized(why: &Unauthorized) -> Response {
+pub(crate) fn unauthorized(why: Unauthorized) -> Response {
     let (problem, challenge) = match why {
         Unauthorized::NoRow => (Problem::new(403, "forbidden", "Nobody may call this"), None),
         Unauthorized::NoCredentials => (

@@ -17,6 +17,7 @@ use crate::error::ControlError;
 use crate::operator::Operator;
 
 /// A JSON body, or the problem with it.
+#[expect(clippy::result_large_err, reason = "the error is the response itself, made once for a request that ends with it")]
 pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Response> {
     body.map(|Json(value)| value).map_err(|rejection| problem::unreadable(&rejection.body_text(), rejection.status()))
 }

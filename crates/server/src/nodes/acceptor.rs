@@ -34,7 +34,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 
 /// The listener's certificate lives an hour and is replaced long before.
-const REPLACE: Duration = Duration::from_secs(20 * 60);
+const REPLACE: Duration = Duration::from_mins(20);
 
 /// Who is at the other end of a connection of the nodes' listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,7 +58,7 @@ pub(crate) fn router(public: Arc<Public>) -> Router {
         .route(&at("/spiffe-bundle.json"), get(spiffe_bundle))
         // RFC 8414 §3: the well-known part stands between host and path.
         .route(&format!("/.well-known/oauth-authorization-server{base}"), get(server_metadata))
-        .route(&at("/openapi.json"), get(move || async move { admin::openapi_response(document) }))
+        .route(&at("/openapi.json"), get(move || async move { admin::openapi_response(&document) }))
         .route(&at("/healthz"), get(|| async { StatusCode::NO_CONTENT }))
         .route(&at("/v1/{*path}"), any(administration_is_elsewhere))
         .layer(DefaultBodyLimit::max(MAX_FORM))
@@ -76,7 +76,7 @@ async fn safe_defaults(mut response: Response) -> Response {
 
 /// Z9: administration has a listener of its own. Here there is nobody to authorize, so everybody is refused.
 async fn administration_is_elsewhere() -> Response {
-    admin::problem::unauthorized(&admin::problem::Unauthorized::NoCredentials)
+    admin::problem::unauthorized(admin::problem::Unauthorized::NoCredentials)
 }
 
 fn cacheable_json(body: String) -> Response {

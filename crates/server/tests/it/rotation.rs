@@ -65,8 +65,8 @@ async fn no_exchange_fails_while_keys_rotate_and_old_and_new_tokens_are_accepted
     for token in &tokens {
         assert!(kids.contains(&kid(token)));
         let bearer = format!("Bearer {token}");
-        let verified = verifier.verify(Some(bearer.as_str()), &route).await;
-        assert!(verified.is_ok(), "{:?} signed by {}", verified.err(), kid(token));
+        let outcome = verifier.verify(Some(bearer.as_str()), &route).await;
+        assert!(outcome.is_ok(), "{:?} signed by {}", outcome.err(), kid(token));
     }
     node.stop().await;
     server.stop().await;

@@ -56,7 +56,7 @@ async fn world() -> (Server, Node, String, String) {
 async fn k8_no_request_however_malformed_is_our_fault() {
     let server = Server::story().await;
     let long = format!("grant_type={}", "a".repeat(17 * 1024));
-    let many: String = (0..60).map(|n| format!("p{n}=v&")).collect();
+    let many = (0..60).map(|n| format!("p{n}=v")).collect::<Vec<_>>().join("&");
     let bodies: [(&str, &str, Vec<u8>); 20] = [
         ("nothing", FORM, vec![]),
         ("no grant type", FORM, b"client_id=support-app".to_vec()),
@@ -249,8 +249,8 @@ async fn a12_k6_z5_one_resource_that_is_registered_byte_for_byte() {
     two.push(("resource".to_owned(), server.issuer().to_owned()));
     let answer = server.app.token(&two).await;
     assert_eq!(answer.error(), "400 invalid_target", "two resources");
-    let none: Form = good.into_iter().filter(|(name, _)| name != "resource").collect();
-    assert_eq!(server.app.token(&none).await.error(), "400 invalid_target", "no resource");
+    let without: Form = good.into_iter().filter(|(name, _)| name != "resource").collect();
+    assert_eq!(server.app.token(&without).await.error(), "400 invalid_target", "no resource");
     node.stop().await;
     server.stop().await;
 }
