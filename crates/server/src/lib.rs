@@ -13,6 +13,7 @@ mod nodes;
 mod operator;
 mod peer;
 mod public;
+mod timely_body;
 mod tls;
 
 use std::fs;

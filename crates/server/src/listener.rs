@@ -17,9 +17,13 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::peer::Peer;
+use crate::timely_body::TimelyBody;
 
 /// How long a peer may take to send its request head, and to finish a TLS handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer may take to send the request's body: the largest registry file in a minute needs 13 Mbit/s.
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The most connections at once, on each listener.
 const MAX_CONNECTIONS: usize = 4096;
@@ -42,7 +46,9 @@ where
     let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let router = router.clone();
-        async move { router.oneshot(request.map(axum::body::Body::new)).await as Result<_, Infallible> }
+        async move {
+            router.oneshot(request.map(|body| axum::body::Body::new(TimelyBody::new(body, BODY_TIMEOUT)))).await as Result<_, Infallible>
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
