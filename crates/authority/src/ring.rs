@@ -20,10 +20,10 @@ pub enum Purpose {
 }
 
 /// How long a successor is published before it signs: what holds our key set may take this long to ask for it again.
-pub const PUBLISH_BEFORE_USE: Duration = Duration::from_secs(5 * 60);
+pub const PUBLISH_BEFORE_USE: Duration = Duration::from_mins(5);
 
 /// Room for clocks that run late, added to the life of what a retired key has signed.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 impl Purpose {
     /// All of them.

@@ -9,7 +9,7 @@ use crate::error::Mismatch;
 use crate::lint::claims::ClaimsLint;
 
 /// How long a JWT-SVID lives.
-pub const JWT_SVID_LIFETIME: Duration = Duration::from_secs(5 * 60);
+pub const JWT_SVID_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The most audiences that one JWT-SVID may have (JWT-SVID §3.2 recommends one).
 pub const MAX_AUDIENCES: usize = 8;

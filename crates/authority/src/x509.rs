@@ -23,10 +23,10 @@ use crate::error::{CertificateError, OpenError};
 use crate::lint::certificate::{CertificateLint, Profile, check};
 
 /// How long the signing certificate lives. It is replaced long before (see [`crate::Authority::maintain`]).
-pub const CA_LIFETIME: Duration = Duration::from_secs(2 * 365 * 24 * 60 * 60);
+pub const CA_LIFETIME: Duration = Duration::from_hours(2 * 365 * 24);
 
 /// How long an X.509-SVID lives.
-pub const X509_SVID_LIFETIME: Duration = Duration::from_secs(60 * 60);
+pub const X509_SVID_LIFETIME: Duration = Duration::from_hours(1);
 
 /// How far `notBefore` is set back, for clocks that are a little slow.
 pub const BACKDATE: Duration = Duration::from_secs(10);
@@ -65,8 +65,8 @@ impl SigningAuthority {
         let params = authority_params(trust_domain, now, entropy)?;
         let profile = Profile::SigningAuthority { trust_domain, max_lifetime: CA_LIFETIME + BACKDATE, now };
         let signer = LintedKey::new(&key, profile);
-        let signed = params.self_signed(&signer);
-        let certificate = signer.outcome(signed)?.der().to_vec();
+        let issued = params.self_signed(&signer);
+        let certificate = signer.outcome(issued)?.der().to_vec();
         Ok((Self::new(key, certificate), Secret::new(document.as_ref())))
     }
 

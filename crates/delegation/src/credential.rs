@@ -10,7 +10,6 @@ use mandate_core::registry::{Client, SubjectScope, TrustedIssuer};
 use mandate_core::{ActorChain, ClientId, Issuer, Lineage, Person, PersonName, ScopeSet, SpiffeId, Timestamp, TokenId};
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
-use sha2::{Digest, Sha256};
 
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,26 +44,23 @@ pub struct VerifiedSubject {
 impl VerifiedSubject {
     /// From an access token of our own.
     pub fn own(token: AccessToken) -> Self {
-        let jti = token.jti.clone();
-        Self::from_token(SubjectOrigin::Own, jti, token)
+        Self::from_token(SubjectOrigin::Own, token)
     }
 
-    /// From an access token of a trusted issuer. Its lineage is empty, whatever it claims.
+    /// From an access token of a trusted issuer. Its lineage is empty, whatever it claims; its `jti` is the digest of
+    /// issuer and `jti` that `mandate-token` makes, so that no foreign issuer can name one of our tokens.
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
-        let jti = foreign_token_id(&token.iss, &token.jti);
-        let mut subject = Self::from_token(SubjectOrigin::Foreign(issuer), jti, token);
-        subject.lineage = Lineage::default();
-        subject
+        Self { lineage: Lineage::default(), ..Self::from_token(SubjectOrigin::Foreign(issuer), token) }
     }
 
-    fn from_token(origin: SubjectOrigin, jti: TokenId, token: AccessToken) -> Self {
+    fn from_token(origin: SubjectOrigin, token: AccessToken) -> Self {
         Self {
             origin,
             person: token.subject,
             issuer: token.iss,
             audiences: token.audiences,
             client: token.client_id,
-            jti,
+            jti: token.jti,
             issued: token.iat,
             expires: token.exp,
             scopes: token.scope,
@@ -100,20 +96,6 @@ impl VerifiedSubject {
             SubjectOrigin::Foreign(issuer) => issuer.subject_scope == SubjectScope::Token,
         }
     }
-}
-
-/// The id under which a foreign token stands in our lineage: two issuers may use the same `jti`, so the id is a digest
-/// of the length-prefixed pair.
-fn foreign_token_id(issuer: &Issuer, jti: &TokenId) -> TokenId {
-    let mut hash = Sha256::new();
-    for part in [issuer.as_str(), jti.as_str()] {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    #[expect(clippy::expect_used, reason = "hex digits are within the alphabet of a token id")]
-    // PANIC: "x-" and 64 hex digits always satisfy the rule of TokenId.
-    format!("x-{hex}").parse().expect("a digest is a valid token id")
 }
 
 /// An actor whose workload credential has been verified.
@@ -181,7 +163,6 @@ impl LoggedInPerson {
 impl VerifiedActor {
     /// For the tests of `decide`, which start where verification ends.
     pub(crate) fn for_test(spiffe_id: &str) -> Self {
-        #[expect(clippy::unwrap_used, reason = "a test's own constant")]
         Self { spiffe_id: spiffe_id.parse().unwrap() }
     }
 }

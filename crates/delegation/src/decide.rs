@@ -23,13 +23,14 @@ use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{Refusal, RefusalReason};
 
 /// How long a person's own access token lives.
-pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// The most ancestors that a token's lineage may name.
 pub const MAX_LINEAGE: usize = 16;
 
 /// What is asked.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a request is made once and moved once; a box would cost an allocation on the hot path")]
 pub enum Request {
     /// A token exchange (RFC 8693).
     Exchange(Exchange),
@@ -267,10 +268,10 @@ fn acting_agent<'a>(
     if agent.state != AgentState::Active {
         return Err(RefusalReason::AgentNotActive);
     }
-    if let AuthenticatedClient::App(app) = client {
-        if !app.agents.contains(&agent.name) {
-            return Err(RefusalReason::ClientMayNotPresent);
-        }
+    if let AuthenticatedClient::App(app) = client
+        && !app.agents.contains(&agent.name)
+    {
+        return Err(RefusalReason::ClientMayNotPresent);
     }
     Ok(agent)
 }

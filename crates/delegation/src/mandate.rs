@@ -72,18 +72,19 @@ impl Mandate {
 impl MandateView {
     /// The audit record that must be durable before the token is minted. It says everything the token will say.
     pub fn record(&self, id: RecordId, kind: Kind, asked: Asked) -> Record {
-        let mut record = Record::new(id, self.issued, kind, Outcome::Permitted, "ok");
-        record.sub = Some(self.subject.clone());
-        record.act = self.chain.clone();
-        record.aud = Some(self.resource.clone());
-        record.scope = self.scopes.clone();
-        record.jti = Some(self.jti.clone());
-        record.exp = Some(self.expires);
-        record.client = Some(self.client.as_str().to_owned());
-        record.lineage = self.lineage.clone();
-        record.asked = asked;
-        record.policies = self.policies.clone();
-        record
+        Record {
+            sub: Some(self.subject.clone()),
+            act: self.chain.clone(),
+            aud: Some(self.resource.clone()),
+            scope: self.scopes.clone(),
+            jti: Some(self.jti.clone()),
+            exp: Some(self.expires),
+            client: Some(self.client.as_str().to_owned()),
+            lineage: self.lineage.clone(),
+            asked,
+            policies: self.policies.clone(),
+            ..Record::new(id, self.issued, kind, Outcome::Permitted, "ok")
+        }
     }
 
     /// Whether `record` is the permitting record of exactly this mandate.

@@ -16,10 +16,10 @@ use crate::error::IdentityError;
 use crate::{Identity, node_name};
 
 /// How long a join token can be used unless its maker says otherwise.
-pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_secs(10 * 60);
+pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 
 /// The longest a join token can be used.
-pub const MAX_JOIN_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub const MAX_JOIN_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// A token that joins one node, once: `<random>.<pin of the signing authority>`.
 ///
@@ -94,7 +94,7 @@ impl Identity {
         };
         let mut random = [0u8; 8];
         self.entropy.fill(&mut random);
-        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{:016x}", u64::from_be_bytes(random));
         let grant =
             NodeGrant::new(self.authority.trust_domain(), &name, now).map_err(|error| IdentityError::Internal(error.to_string()))?;
         grant.describe(self.authority.issuer(), &mut record);

@@ -143,7 +143,7 @@ fn check_extensions(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(
             if !constraints.ca || !critical || constraints.path_len_constraint != Some(0) {
                 return Err(CertificateLint::BasicConstraints);
             }
-            if !usage.key_cert_sign() || signs_or_encrypts(usage) {
+            if !usage.key_cert_sign() || signs_or_encrypts(*usage) {
                 return Err(CertificateLint::KeyUsage);
             }
             if extended.is_some() { Err(CertificateLint::ExtendedKeyUsage) } else { Ok(()) }
@@ -167,6 +167,6 @@ fn check_extensions(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(
 }
 
 /// Appendix A of X509-SVID reserves these for leaves.
-fn signs_or_encrypts(usage: &KeyUsage) -> bool {
+fn signs_or_encrypts(usage: KeyUsage) -> bool {
     usage.digital_signature() || usage.key_encipherment() || usage.key_agreement() || usage.data_encipherment()
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::svid::{JWT_SVID_LIFETIME, JwtSvidGrant};
 
 /// The longest a person's own access token may live.
-pub(crate) const MAX_PERSON_TOKEN: Duration = Duration::from_secs(60 * 60);
+pub(crate) const MAX_PERSON_TOKEN: Duration = Duration::from_hours(1);
 
 /// The rule that a token breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,111 @@
+//! Joining, renewing, banning.
+
+use std::time::Duration;
+
+use mandate_audit::{Kind, Outcome};
+use mandate_core::Secret;
+use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::world::{Office, request};
+
+fn uris(der: &[u8]) -> Vec<String> {
+    let (_, certificate) = X509Certificate::from_der(der).unwrap();
+    let names = certificate.subject_alternative_name().unwrap().unwrap();
+    let uri = |name: &GeneralName<'_>| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(uri).collect()
+}
+
+#[tokio::test]
+async fn a_join_token_buys_one_certificate_whose_name_is_ours_to_give() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    let joined = office.identity.join(token.text(), &request("spiffe://acme.example/mandate/server")).await.unwrap();
+    assert!(joined.spiffe_id.as_str().starts_with("spiffe://acme.example/node/"));
+    assert_eq!(uris(&joined.chain[0]), [joined.spiffe_id.as_str()], "the request's own name counts for nothing");
+    let record = office.world.last_record();
+    assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
+    assert_eq!(record.act.outermost().unwrap().sub, joined.spiffe_id.as_str());
+}
+
+#[tokio::test]
+async fn the_second_use_of_a_join_token_is_refused_and_on_record() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    office.identity.join(token.text(), &request("")).await.unwrap();
+    let second = office.identity.join(token.text(), &request("")).await;
+    assert_eq!(second, Err(E::JoinToken("join_token_used".into())));
+    let record = office.last_refusal();
+    assert_eq!((record.kind, record.reason.as_str()), (Kind::Node, "join_token_refused"));
+    assert!(record.detail.unwrap().contains("join_token_used"));
+}
+
+#[tokio::test]
+async fn expired_unknown_and_altered_join_tokens_are_refused() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    let text = token.text().expose_secret_str().unwrap().to_owned();
+    for wrong in [String::new(), "x".to_owned(), format!("{text} "), format!("A{text}"), text.replace('.', "")] {
+        let refused = office.identity.join(&Secret::new(wrong), &request("")).await;
+        assert_eq!(refused, Err(E::JoinToken("join_token_unknown".into())));
+    }
+    office.world.clock.advance(JOIN_TOKEN_LIFETIME);
+    let late = office.identity.join(token.text(), &request("")).await;
+    assert_eq!(late, Err(E::JoinToken("join_token_expired".into())));
+}
+
+#[tokio::test]
+async fn a_bad_certificate_request_spends_nothing() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    let mut altered = request("");
+    let last = altered.len() - 1;
+    altered[last] ^= 1;
+    for bad in [Vec::new(), b"no request".to_vec(), altered, vec![0x30; 100_000]] {
+        assert!(matches!(office.identity.join(token.text(), &bad).await, Err(E::CertificateRequest(_))));
+        assert_eq!(office.last_refusal().reason, "certificate_request_refused");
+    }
+    office.identity.join(token.text(), &request("")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_join_token_prints_nothing_and_is_not_stored() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    let text = token.text().expose_secret_str().unwrap();
+    assert!(!format!("{token:?}").contains(text));
+    for record in office.world.records(&mandate_audit::Query::default()) {
+        assert!(!String::from_utf8(record.to_leaf().unwrap()).unwrap().contains(text));
+    }
+}
+
+#[tokio::test]
+async fn a_node_renews_under_its_own_name_until_it_is_banned() {
+    let office = Office::open();
+    let node = office.node().await;
+    office.world.clock.advance(Duration::from_secs(1800));
+    let renewed = office.identity.renew(&node.spiffe_id, &request("")).await.unwrap();
+    assert_eq!(uris(&renewed.chain[0]), [node.spiffe_id.as_str()]);
+    assert!(renewed.expires > node.expires);
+
+    let name = node.spiffe_id.path().rsplit('/').next().unwrap();
+    office.identity.ban_node("uid:0", name).await.unwrap();
+    assert_eq!(office.identity.renew(&node.spiffe_id, &request("")).await, Err(E::NodeBanned));
+    assert_eq!(office.identity.entries_for_node(&node.spiffe_id), Err(E::NodeBanned));
+    assert_eq!(office.identity.ban_node("uid:0", "nobody").await, Err(E::NodeUnknown));
+}
+
+#[tokio::test]
+async fn nobody_but_a_joined_node_renews() {
+    let office = Office::open();
+    for stranger in
+        ["spiffe://acme.example/node/0123456789abcdef", "spiffe://acme.example/agent/support-agent", "spiffe://other.example/node/1"]
+    {
+        let refused = office.identity.renew(&stranger.parse().unwrap(), &request("")).await;
+        assert_eq!(refused, Err(E::NodeUnknown), "{stranger}");
+        assert_eq!(office.last_refusal().reason, "node_unknown");
+    }
+}
