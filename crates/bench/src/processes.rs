@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use crate::error::BenchError;
 
 /// How long a process may take until it is ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The trust domain of every server of a run.
 pub(crate) const TRUST_DOMAIN: &str = "bench.example";

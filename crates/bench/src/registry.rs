@@ -49,7 +49,7 @@ fn scopes() -> Vec<&'static str> {
 
 fn agent_item(at: usize, selector: &str) -> Value {
     json!({
-        "name": agent(at), "owner": person(at), "purpose": "Works on cases of the benchmark", "selectors": [selector],
+        "name": agent(at), "owner": person(0), "purpose": "Works on cases of the benchmark", "selectors": [selector],
         "ceiling": [{"resource": "crm", "scopes": scopes()}],
     })
 }

@@ -46,7 +46,7 @@ impl Extent {
             load_seconds: 5.0,
             exchanges_before_memory: 100_000,
             svid_rounds: 21,
-            verification_rounds: 9,
+            verification_rounds: 101,
             scale_rounds: 5,
             scale_per_round: 1_000,
         }
@@ -61,7 +61,7 @@ impl Extent {
             load_seconds: 1.5,
             exchanges_before_memory: 15_000,
             svid_rounds: 9,
-            verification_rounds: 5,
+            verification_rounds: 41,
             scale_rounds: 3,
             scale_per_round: 500,
         }
@@ -256,6 +256,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
         raw_verify_us: raw.verify_us(),
         raw_sign_us: raw.sign_us(),
         raw_crypto_us: raw.exchange_us(),
+        raw_verify_us_idle: raw.idle_verify_us(),
         new,
         reused,
         half,
