@@ -39,7 +39,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Revoke(arguments) => revoke::run(&arguments, screen),
         Command::Key(arguments::Key::Rotate(arguments)) => status::rotate_keys(&arguments, screen),
         Command::Status(arguments) => status::run(&arguments, screen),
-        Command::Demo(arguments) => demo::run(arguments, screen),
+        Command::Demo(arguments) => demo::run(&arguments, screen),
         Command::Completions(arguments) => completions(&arguments, screen),
     }
 }

@@ -214,9 +214,9 @@ impl App {
     pub async fn person_token(&self, name: &str, resource: Option<&str>, scope: Option<&str>) -> String {
         let page = self.open(&authorization(resource, scope)).await;
         let answer = self.log_in(&page, name, PASSWORD).await;
-        let back = url::Url::parse(answer.header("location")).unwrap_or_else(|_| panic!("no redirect: {answer:?}"));
+        let back = url::Url::parse(answer.header("location")).expect("a redirect");
         let code = back.query_pairs().find(|(key, _)| key == "code").map(|(_, value)| value.into_owned());
-        let code = code.unwrap_or_else(|| panic!("no code: {back}"));
+        let code = code.expect("a code");
         let redemption = form(&[
             ("grant_type", "authorization_code"),
             ("client_id", "support-app"),

@@ -6,7 +6,7 @@ use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable};
 
 use mandate_testkit::faulty_backend::{Fault, Point};
 
-use crate::world::Office;
+use crate::world::{Office, agent};
 
 fn selectors(list: &[&str]) -> Vec<String> {
     list.iter().map(|&s| s.to_owned()).collect()
@@ -30,12 +30,12 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
     let office = Office::open();
     let node = office.node().await;
     let shown = selectors(&["unix:uid:1000", "unix:gid:1000", "unix:path:/usr/bin/agent"]);
-    let issued = office.identity.issue_jwt_svid(&node.spiffe_id, &office.agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();
+    let issued = office.identity.issue_jwt_svid(&node.spiffe_id, &agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();
     let keys = office.world.authority.jwt_bundle();
     let domain = "acme.example".parse().unwrap();
     let now = mandate_core::Clock::now(office.world.clock.as_ref());
     let svid = mandate_token::jwt_svid::verify(&issued.svid, &keys, &domain, AUDIENCE, now, None).unwrap();
-    assert_eq!(svid.spiffe_id, office.agent());
+    assert_eq!(svid.spiffe_id, agent());
     assert_eq!(svid.exp.secs(), now.secs() + 300);
     let record = office.world.last_record();
     assert_eq!((record.kind, record.outcome), (Kind::Identity, Outcome::Permitted));
@@ -47,38 +47,38 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
 async fn a_process_that_does_not_show_every_selector_gets_nothing() {
     let office = Office::open();
     let node = office.node().await.spiffe_id;
-    change(&office, |agent| agent.selectors = selectors(&["unix:uid:1000", "unix:path:/usr/bin/agent"])).await;
+    change(&office, |a| a.selectors = selectors(&["unix:uid:1000", "unix:path:/usr/bin/agent"])).await;
     for shown in [&["unix:uid:1000"][..], &["unix:path:/usr/bin/agent"], &["unix:uid:1001", "unix:path:/usr/bin/agent"], &[]] {
-        let refused = office.identity.issue_jwt_svid(&node, &office.agent(), &selectors(shown), vec![AUDIENCE.into()]).await;
+        let refused = office.identity.issue_jwt_svid(&node, &agent(), &selectors(shown), vec![AUDIENCE.into()]).await;
         assert_eq!(refused.unwrap_err(), E::NotEntitled, "{shown:?}");
         assert_eq!(office.last_refusal().reason, "not_entitled");
     }
     let many = vec!["unix:uid:1000".to_owned(); MAX_SELECTORS + 1];
-    assert_eq!(office.identity.issue_jwt_svid(&node, &office.agent(), &many, vec![AUDIENCE.into()]).await.unwrap_err(), E::Selectors);
+    assert_eq!(office.identity.issue_jwt_svid(&node, &agent(), &many, vec![AUDIENCE.into()]).await.unwrap_err(), E::Selectors);
 }
 
 #[tokio::test]
 async fn z7_a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_are_not_pushed() {
     let office = Office::open();
     let node = office.node().await.spiffe_id;
-    let agent = office.agent();
-    let ask = || office.identity.issue_jwt_svid(&node, &agent, &[], vec![AUDIENCE.into()]);
-    let pushed = || office.identity.entries_for_node(&node).unwrap().iter().any(|entry| entry.spiffe_id == office.agent());
+    let wanted = agent();
+    let ask = || office.identity.issue_jwt_svid(&node, &wanted, &[], vec![AUDIENCE.into()]);
+    let pushed = || office.identity.entries_for_node(&node).unwrap().iter().any(|entry| entry.spiffe_id == agent());
     assert!(pushed());
     for state in [AgentState::Suspended, AgentState::Contained, AgentState::Retired] {
-        change(&office, |agent| agent.state = state).await;
+        change(&office, |a| a.state = state).await;
         assert_eq!(ask().await.unwrap_err(), E::NotIssuable(NotIssuable::NotActive), "{state:?}");
         assert!(!pushed());
     }
-    change(&office, |agent| {
-        agent.state = AgentState::Active;
-        agent.selectors.clear();
+    change(&office, |a| {
+        a.state = AgentState::Active;
+        a.selectors.clear();
     })
     .await;
     assert_eq!(ask().await.unwrap_err(), E::NotIssuable(NotIssuable::NoSelectors));
-    change(&office, |agent| {
-        agent.selectors = selectors(&["unix:uid:1000"]);
-        agent.purpose = " ".into();
+    change(&office, |a| {
+        a.selectors = selectors(&["unix:uid:1000"]);
+        a.purpose = " ".into();
     })
     .await;
     assert_eq!(ask().await.unwrap_err(), E::NotIssuable(NotIssuable::NoPurpose));
@@ -91,7 +91,7 @@ async fn strangers_unknown_agents_and_reserved_identities_get_nothing() {
     let node = office.node().await.spiffe_id;
     let shown = selectors(&["unix:uid:1000"]);
     let stranger = "spiffe://acme.example/node/ffffffffffffffff".parse().unwrap();
-    let refused = office.identity.issue_jwt_svid(&stranger, &office.agent(), &shown, vec![AUDIENCE.into()]).await;
+    let refused = office.identity.issue_jwt_svid(&stranger, &agent(), &shown, vec![AUDIENCE.into()]).await;
     assert_eq!(refused.unwrap_err(), E::NodeUnknown);
     for id in ["spiffe://acme.example/agent/ghost", "spiffe://acme.example/mandate/server", node.as_str(), "spiffe://other.example/agent/a"]
     {
@@ -106,7 +106,7 @@ async fn audiences_are_bounded_and_printable() {
     let node = office.node().await.spiffe_id;
     let shown = selectors(&["unix:uid:1000"]);
     for bad in [vec![], vec![String::new()], vec!["a b".into()], vec!["é".into()], vec!["x".repeat(513)], vec!["x".into(); 9]] {
-        let refused = office.identity.issue_jwt_svid(&node, &office.agent(), &shown, bad).await;
+        let refused = office.identity.issue_jwt_svid(&node, &agent(), &shown, bad).await;
         assert_eq!(refused.unwrap_err(), E::Audience);
     }
 }
@@ -117,9 +117,9 @@ async fn without_a_durable_record_nothing_is_signed() {
     let node = office.node().await.spiffe_id;
     let shown = selectors(&["unix:uid:1000"]);
     office.world.faults.fail(Point::Commit, 0, Fault::Lost);
-    let refused = office.identity.issue_jwt_svid(&node, &office.agent(), &shown, vec![AUDIENCE.into()]).await;
+    let refused = office.identity.issue_jwt_svid(&node, &agent(), &shown, vec![AUDIENCE.into()]).await;
     assert!(matches!(refused.unwrap_err(), E::AuditUnavailable(_)));
-    office.identity.issue_jwt_svid(&node, &office.agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();
+    office.identity.issue_jwt_svid(&node, &agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_change_of_registry_or_keys_wakes_the_nodes() {
     let office = Office::open();
     let mut changes = office.identity.subscribe();
     let before = changes.seen();
-    change(&office, |agent| agent.purpose = "Something else".into()).await;
+    change(&office, |a| a.purpose = "Something else".into()).await;
     assert!(changes.changed().await);
     let after = changes.seen();
     assert!(after > before);

@@ -22,6 +22,11 @@ pub(crate) fn request(name: &str) -> Vec<u8> {
     params.serialize_request(&key).unwrap().der().to_vec()
 }
 
+/// The agent of the story.
+pub(crate) fn agent() -> SpiffeId {
+    mandate_testkit::story::spiffe_id("support-agent").parse().unwrap()
+}
+
 impl Office {
     pub(crate) fn open() -> Self {
         let world = World::story();
@@ -43,10 +48,6 @@ impl Office {
     pub(crate) async fn node(&self) -> NodeCertificate {
         let token = self.join_token().await;
         self.identity.join(token.text(), &request("")).await.unwrap()
-    }
-
-    pub(crate) fn agent(&self) -> SpiffeId {
-        mandate_testkit::story::spiffe_id("support-agent").parse().unwrap()
     }
 
     /// The newest refusal on record.

@@ -29,14 +29,12 @@ struct Root {
 
 impl Root {
     fn make(given: Option<&Path>) -> Result<Self, Failure> {
-        let (path, temporary) = match given {
-            Some(path) => (std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), false),
-            None => {
-                let mut random = [0u8; 6];
-                SystemEntropy.fill(&mut random);
-                let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-                (std::env::temp_dir().join(format!("mandate-demo-{name}")), true)
-            }
+        let (path, temporary) = if let Some(path) = given {
+            (std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), false)
+        } else {
+            let mut random = [0u8; 8];
+            SystemEntropy.fill(&mut random);
+            (std::env::temp_dir().join(format!("mandate-demo-{:016x}", u64::from_be_bytes(random))), true)
         };
         let made = fs::DirBuilder::new().recursive(!temporary).mode(0o700).create(&path);
         made.map_err(|error| Failure::caused(Fault::Failed, &format!("cannot make {}", path.display()), &error))?;
@@ -56,10 +54,10 @@ impl Drop for Root {
     }
 }
 
-pub(crate) fn run(arguments: Demo, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
     match arguments.part {
         Some(DemoPart::Agent) => agent(screen),
-        None => play(&arguments, screen),
+        None => play(arguments, screen),
     }
 }
 

@@ -65,6 +65,7 @@ impl DemoError {
         Self::Unexpected { what, got: reply.summary() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it takes errors as `map_err` hands them over")]
     pub(super) fn start(what: &'static str, why: impl ToString) -> Self {
         Self::Start { what, why: why.to_string() }
     }

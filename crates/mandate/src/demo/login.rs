@@ -21,6 +21,7 @@ fn csrf_in(page: &str) -> Option<&str> {
     after.split_once('"').map(|(value, _)| value)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it takes errors as `map_err` hands them over")]
 fn unexpected(what: &'static str, got: impl ToString) -> DemoError {
     DemoError::Unexpected { what, got: got.to_string() }
 }

@@ -50,6 +50,7 @@ pub(super) struct Cause {
 }
 
 /// How long things took, in milliseconds.
+#[expect(clippy::struct_field_names, reason = "the names are JSON members, which carry their unit")]
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Timings {
     /// Start of `serve` until it accepts requests.
