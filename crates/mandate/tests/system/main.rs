@@ -1,6 +1,6 @@
 //! The program itself as processes: killed in the middle of work, out of disk space, started again, started wrongly.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests end the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
 
 mod disk;
 mod kill;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use mandate_api::admin::{ApplyRequest, JoinTokenRequest, PasswordRequest};
 use mandate_api::{AdminClient, Endpoint, registry_file};
@@ -41,18 +42,32 @@ pub(crate) struct Role {
 
 impl Role {
     /// Starts `mandate ARGUMENTS --json`, feeds it `input`, and waits for its first line. Its log goes beside `dir`.
+    ///
+    /// A directory keeps its port, and while its server is down, any connection of this machine may be given it for a
+    /// moment: then it is tried again.
     pub(crate) fn start(dir: &Path, arguments: &[&str], input: &str) -> Self {
+        for _ in 0..20 {
+            let role = Self::try_start(dir, arguments, input);
+            if role.ready["ready"] == true {
+                return role;
+            }
+            let log = role.log();
+            assert!(log.contains("in use"), "{arguments:?}: {log}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        panic!("the port of {} stays in use", dir.display());
+    }
+
+    fn try_start(dir: &Path, arguments: &[&str], input: &str) -> Self {
         let log = dir.with_extension("log");
         let mut command = mandate(arguments);
         command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        // A program that does not start does not read.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
-        let role = Self { child, ready, log };
-        assert_eq!(role.ready["ready"], true, "{arguments:?}: {}", role.log());
-        role
+        Self { child, ready: serde_json::from_str(&line).unwrap_or_default(), log }
     }
 
     pub(crate) fn text(&self, member: &str) -> String {
