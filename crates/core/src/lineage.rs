@@ -6,7 +6,7 @@ use crate::id::{GrantId, TokenId};
 
 /// The `lineage` claim of an access token.
 ///
-/// A token is dead when its own `jti`, any of `parents` or any of `grants` has been revoked. Because each token carries
+/// A token is dead when its own `jti` or any of `parents` has been revoked, or any of `grants` since it was issued. Because each token carries
 /// its whole ancestry (bounded by the chain depth), cutting one ancestor refuses every descendant at the cost of one
 /// entry, however many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

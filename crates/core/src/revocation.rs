@@ -107,14 +107,15 @@ impl RevocationSet {
         }
         let own = std::iter::once(CutTarget::Token(token.jti.clone()));
         let parents = token.lineage.parents.iter().cloned().map(CutTarget::Token);
-        let grants = token.lineage.grants.iter().cloned().map(CutTarget::Grant);
-        // A cut token, parent or grant is dead for good: its id is never used again, so `iat` does not matter.
-        let by_id = own.chain(parents).chain(grants).find_map(|target| self.cuts.get(&target));
+        // A cut token is dead for good: its id is never used again, so `iat` does not matter.
+        let by_id = own.chain(parents).find_map(|target| self.cuts.get(&target));
         by_id.or_else(|| {
+            // Everything else may be allowed again, perhaps in narrower form under the same name.
+            let grants = token.lineage.grants.iter().cloned().map(CutTarget::Grant);
             let agents = token.chain.iter().map(|actor| CutTarget::Agent(actor.sub.clone()));
             let person = std::iter::once(CutTarget::Person(token.subject.clone()));
             let client = std::iter::once(CutTarget::Client(token.client.clone()));
-            agents.chain(person).chain(client).filter_map(|target| self.cuts.get(&target)).find(|cut| token.iat.secs() <= cut.at.secs())
+            grants.chain(agents).chain(person).chain(client).filter_map(|target| self.cuts.get(&target)).find(|cut| token.iat.secs() <= cut.at.secs())
         })
     }
 }
@@ -154,6 +155,21 @@ mod tests {
             set.insert(cut(target.clone(), 100));
             assert_eq!(set.find(&facts).is_some(), hit, "{target:?}");
         }
+    }
+
+    #[test]
+    fn a_narrowed_or_redeclared_grant_yields_living_tokens_again() {
+        let iss: crate::Issuer = "https://m.example".parse().unwrap();
+        let subject = Person { iss, sub: "riley".into() };
+        let client = "app".parse().unwrap();
+        let (jti, chain) = ("t1".parse().unwrap(), ActorChain::empty());
+        let lineage = Lineage { parents: Vec::new(), grants: vec!["g1".parse().unwrap()] };
+        let mut set = RevocationSet::new();
+        set.insert(cut(CutTarget::Grant("g1".parse().unwrap()), 100));
+        let at =
+            |iat| TokenFacts { jti: &jti, iat: Timestamp::from_secs(iat), subject: &subject, client: &client, chain: &chain, lineage: &lineage };
+        assert!(set.find(&at(100)).is_some());
+        assert!(set.find(&at(101)).is_none());
     }
 
     #[test]
