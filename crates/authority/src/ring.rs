@@ -139,8 +139,9 @@ impl<K> Ring<K> {
     /// From when the waiting key may sign. `None`: none waits.
     pub(crate) fn ready(&self) -> Option<Timestamp> {
         let published = self.standby.as_ref()?.published;
-        // Published along with the active one: nobody ever saw a key set without it.
-        Some(if published <= self.active.published { published } else { published.plus(PUBLISH_BEFORE_USE) })
+        // The first pair is published together, so nobody ever saw a key set without it.
+        let first_pair = self.retired.is_empty() && published <= self.active.published;
+        Some(if first_pair { published } else { published.plus(PUBLISH_BEFORE_USE) })
     }
 
     /// Whether the active key has signed for its whole period. It began when the one that waits now was made.
