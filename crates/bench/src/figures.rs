@@ -142,7 +142,10 @@ impl Figures {
         for size in &self.agents {
             row(&format!("p50 / p99 with {} agents and grants", size.agents), format!("{:>9.0} / {:.0} µs", size.p50_us, size.p99_us));
         }
-        row("Verifier, signature checked every time", format!("{:>9.1} µs = {:.2} x raw", self.verification.full_us, self.verification.ratio));
+        row(
+            "Verifier, signature checked every time",
+            format!("{:>9.1} µs = {:.2} x raw", self.verification.full_us, self.verification.ratio),
+        );
         row("  signature remembered", format!("{:>9.1} µs", self.verification.remembered_us));
         row("First start to ready / later starts", format!("{:>9.1} / {:.1} ms", self.first_start_ms, self.restart_ms));
         row(&format!("Resident memory of serve after {} exchanges", self.exchanges), format!("{:>9.1} MiB", self.serve_rss_mib));

@@ -115,7 +115,12 @@ impl RevocationSet {
             let agents = token.chain.iter().map(|actor| CutTarget::Agent(actor.sub.clone()));
             let person = std::iter::once(CutTarget::Person(token.subject.clone()));
             let client = std::iter::once(CutTarget::Client(token.client.clone()));
-            grants.chain(agents).chain(person).chain(client).filter_map(|target| self.cuts.get(&target)).find(|cut| token.iat.secs() <= cut.at.secs())
+            grants
+                .chain(agents)
+                .chain(person)
+                .chain(client)
+                .filter_map(|target| self.cuts.get(&target))
+                .find(|cut| token.iat.secs() <= cut.at.secs())
         })
     }
 }
@@ -166,8 +171,14 @@ mod tests {
         let lineage = Lineage { parents: Vec::new(), grants: vec!["g1".parse().unwrap()] };
         let mut set = RevocationSet::new();
         set.insert(cut(CutTarget::Grant("g1".parse().unwrap()), 100));
-        let at =
-            |iat| TokenFacts { jti: &jti, iat: Timestamp::from_secs(iat), subject: &subject, client: &client, chain: &chain, lineage: &lineage };
+        let at = |iat| TokenFacts {
+            jti: &jti,
+            iat: Timestamp::from_secs(iat),
+            subject: &subject,
+            client: &client,
+            chain: &chain,
+            lineage: &lineage,
+        };
         assert!(set.find(&at(100)).is_some());
         assert!(set.find(&at(101)).is_none());
     }
