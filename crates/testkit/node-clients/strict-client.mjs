@@ -19,13 +19,13 @@ const portalKey = { kid: world.portal_key.kid, key: await crypto.subtle.importKe
   'jwk', world.portal_key, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign'],
 ) };
 
-function logIn(client, authentication, { password = person.password, decision = 'allow' } = {}) {
+function logIn(client, authentication, { password = person.password, decision = 'allow', parameters = { resource, scope } } = {}) {
   return codeFlow({
     server,
     client,
     authentication,
     redirectUri,
-    parameters: { resource, scope },
+    parameters,
     visit: (browser, page, callback) => browser.submit(page, { name: person.name, password, decision }, { callback }),
   });
 }
@@ -151,7 +151,10 @@ const checks = {
       body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe');
       body.set('client_assertion', world.agent.svid);
     };
-    const subject = await tokenOf(supportApp);
+    // A token that names no resource is addressed to the issuer: to be exchanged.
+    const { redeem } = await logIn(supportApp, undefined, { parameters: {} });
+    const { access_token: subject } = await redeem();
+    assert.equal((await validate(subject, issuer)).sub, person.name);
     const exchange = async (parameters) => {
       const response = await oauth.genericTokenEndpointRequest(
         server, agent, bySvid, 'urn:ietf:params:oauth:grant-type:token-exchange',

@@ -1,0 +1,13 @@
+//! Mandate against software that others wrote: an identity provider, strict client libraries, a browser.
+//!
+//! Each test says aloud that it did nothing where the other program is absent; `cargo xtask test` brings them.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
+mod browser;
+mod foreign_issuer;
+mod node_program;
+mod registry;
+mod server;
+mod strict_clients;
+mod webdriver;

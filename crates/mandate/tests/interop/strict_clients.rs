@@ -1,0 +1,68 @@
+//! `oauth4webapi` and `jose`: client libraries that refuse whatever the standards do not allow.
+
+use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, PASSWORD};
+use serde_json::{Value, json};
+
+use crate::node_program::NodeProgram;
+use crate::registry::{CRM, SCOPE, apply, registry};
+use crate::server::Server;
+
+/// Runs one check of `strict-client.mjs` against a server of its own.
+fn holds(check: &str) {
+    let Some(node) = NodeProgram::find() else { return };
+    let keys = node.json("client-keys.mjs", &Value::Null);
+    let mut server = Server::start();
+    apply(&server, &registry(&keys["jwks"].to_string(), ""));
+    let mut world = json!({
+        "issuer": server.issuer(),
+        "person": { "name": "riley", "password": PASSWORD },
+        "resource": CRM,
+        "scope": SCOPE,
+        "redirect_uri": CALLBACK,
+        "secret": CLIENT_SECRET,
+        "portal_key": keys["private"],
+    });
+    if check == "token-exchange" {
+        let socket = server.start_node();
+        let (svid, spiffe_id) = server.svid(&socket);
+        world["agent"] = json!({ "svid": svid, "spiffe_id": spiffe_id });
+    }
+    if let Err(said) = node.run("strict-client.mjs", &[check], &world) {
+        panic!("{check}: {said}");
+    }
+}
+
+#[test]
+fn metadata_is_accepted_and_names_this_issuer_alone() {
+    holds("metadata");
+}
+
+#[test]
+fn a_public_client_redeems_a_code_once_with_its_own_verifier() {
+    holds("public-client");
+}
+
+#[test]
+fn denial_wrong_password_and_unknown_resource_are_errors_to_a_client() {
+    holds("refused-login");
+}
+
+#[test]
+fn access_tokens_are_valid_to_resource_servers_and_forgeries_are_not() {
+    holds("validate-access-token");
+}
+
+#[test]
+fn k9_z13_a_client_with_a_secret_introspects_and_revokes_what_concerns_it() {
+    holds("client-secret-basic");
+}
+
+#[test]
+fn a26_a_client_with_a_key_introspects_and_revokes_and_never_by_a_used_assertion() {
+    holds("private-key-jwt");
+}
+
+#[test]
+fn an_agents_mandate_is_a_valid_access_token() {
+    holds("token-exchange");
+}
