@@ -104,9 +104,9 @@ impl Figures {
             "serve_rss_after_exchanges": self.exchanges,
             "node_rss_mib": rounded(self.node_rss_mib),
             "agents": agents,
-            "svid_ready_ms": rounded(self.svid.ready_ms),
-            "svid_fetch_ms": rounded(self.svid.fresh_ms),
-            "svid_fetch_ms_cached": rounded(self.svid.cached_ms),
+            "svid_ready_ms": rounded(self.svid.ready),
+            "svid_fetch_ms": rounded(self.svid.fresh),
+            "svid_fetch_ms_cached": rounded(self.svid.cached),
             "parts_us": rounded_shares(self.new_shares.as_ref(), self.new.cpu_us),
             "parts_us_warm": rounded_shares(self.reused_shares.as_ref(), self.reused.cpu_us),
         })
@@ -150,8 +150,8 @@ impl Figures {
         row("First start to ready / later starts", format!("{:>9.1} / {:.1} ms", self.first_start_ms, self.restart_ms));
         row(&format!("Resident memory of serve after {} exchanges", self.exchanges), format!("{:>9.1} MiB", self.serve_rss_mib));
         row("Resident memory of node", format!("{:>9.1} MiB", self.node_rss_mib));
-        row("apply of a new agent to its JWT-SVID in hand", format!("{:>9.1} ms", self.svid.ready_ms));
-        row("JWT-SVID fetch, fresh / cached", format!("{:>9.2} / {:.2} ms", self.svid.fresh_ms, self.svid.cached_ms));
+        row("apply of a new agent to its JWT-SVID in hand", format!("{:>9.1} ms", self.svid.ready));
+        row("JWT-SVID fetch, fresh / cached", format!("{:>9.2} / {:.2} ms", self.svid.fresh, self.svid.cached));
         self.parts(&mut row);
         out.push_str("The load generator runs on the same cores as the server; throughput is what is left to the server.\n");
         out

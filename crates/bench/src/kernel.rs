@@ -1,6 +1,7 @@
 //! What the kernel knows about a process.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::error::BenchError;
 
@@ -46,10 +47,11 @@ impl std::ops::AddAssign for CpuTime {
 }
 
 /// The CPU time of the calling thread in seconds, so that time in which others had the core does not count.
-pub(crate) fn thread_seconds() -> Result<f64, BenchError> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").map_err(BenchError::during("reading this thread's CPU time"))?;
-    let nanoseconds = text.split_ascii_whitespace().next().and_then(|field| field.parse::<f64>().ok());
-    nanoseconds.map(|ns| ns / 1e9).ok_or_else(|| BenchError("/proc/thread-self/schedstat has another form".to_owned()))
+///
+/// By the clock of the thread: what `/proc` says of a thread that runs is as of the scheduler's last tick.
+pub(crate) fn thread_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default().as_secs_f64()
 }
 
 /// The resident memory of a process in MiB.

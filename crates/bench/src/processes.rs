@@ -80,7 +80,7 @@ pub(crate) struct Server {
     /// `host:port` of the public listener.
     pub(crate) authority: String,
     pub(crate) admin: AdminClient,
-    pub(crate) node_server: String,
+    pub(crate) node_address: String,
 }
 
 impl Server {
@@ -105,7 +105,7 @@ impl Server {
         let issuer = process.member("issuer")?;
         let authority = issuer.trim_start_matches("http://").to_owned();
         let admin = AdminClient::new(Endpoint::Socket(process.member("admin_socket")?.into()));
-        Ok(Self { issuer, authority, admin, node_server: process.member("node_server")?, process })
+        Ok(Self { issuer, authority, admin, node_address: process.member("node_server")?, process })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -128,7 +128,7 @@ impl Node {
         let (dir, socket) = (root.join("node"), root.join("agent.sock"));
         let (dir_text, socket_text) = (text_of(&dir), text_of(&socket));
         let arguments =
-            ["node", "run", "--dir", &dir_text, "--server", &server.node_server, "--join-token-file", "-", "--socket", &socket_text];
+            ["node", "run", "--dir", &dir_text, "--server", &server.node_address, "--join-token-file", "-", "--socket", &socket_text];
         let process = Process::start(program, &arguments, &root.join("node.log"), &format!("{}\n", token.token)).await?;
         Ok(Self { process, socket, dir })
     }

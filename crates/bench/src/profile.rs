@@ -61,7 +61,7 @@ fn shares(script: &str) -> Option<Shares> {
 /// The part of the server that a function belongs to.
 fn part(symbol: &str, object: &str) -> &'static str {
     let is = |names: &[&str]| names.iter().any(|name| symbol.contains(name));
-    if object.contains("kernel") || object.starts_with("[") {
+    if object.contains("kernel") || object.starts_with('[') {
         "kernel: network, disk, wake-ups"
     } else if is(&[
         "aws_lc",

@@ -199,7 +199,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     say("a new agent's identity");
     let svid = Workload::open(&node.socket).await?.measure(&server, AGENTS, extent.svid_rounds).await?;
     let node_rss_mib = resident_mib(node.process.pid())?;
-    let link = NodeLink::open(&node.dir, &server.node_server, &server.issuer).await?;
+    let link = NodeLink::open(&node.dir, &server.node_address, &server.issuer).await?;
     node.process.stop().await?;
 
     let mut target = Target { server: &server, link, people, reused: Arc::default(), exchanges: 0 };

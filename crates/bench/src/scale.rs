@@ -45,7 +45,7 @@ async fn prepare(program: &Path, root: &Path, agents: usize) -> Result<Target, B
     let mut people = IdentityProvider::start(SCOPES).await?;
     registry::fill(&server.admin, &people.url, agents).await?;
     let asking: Vec<usize> = (0..ASKING.min(agents)).map(|at| at * (agents / ASKING.min(agents))).collect();
-    let svids = NodeLink::open(&dir, &server.node_server, &server.issuer).await?.svids(&asking).await?;
+    let svids = NodeLink::open(&dir, &server.node_address, &server.issuer).await?.svids(&asking).await?;
     let mut requests = Vec::with_capacity(asking.len());
     for (agent, svid) in asking.iter().zip(&svids) {
         requests.push(load::request(&server.authority, svid, &people.token(&person(*agent))?));

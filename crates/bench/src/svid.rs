@@ -25,14 +25,14 @@ pub(crate) struct Workload {
     client: SpiffeWorkloadApiClient<Channel>,
 }
 
-/// Milliseconds, medians.
+/// Medians, in milliseconds.
 pub(crate) struct SvidTimes {
     /// From `apply` of a new agent to its JWT-SVID in hand.
-    pub(crate) ready_ms: f64,
+    pub(crate) ready: f64,
     /// A fetch that the node must ask its server for.
-    pub(crate) fresh_ms: f64,
+    pub(crate) fresh: f64,
     /// A fetch from the node's cache.
-    pub(crate) cached_ms: f64,
+    pub(crate) cached: f64,
 }
 
 impl Workload {
@@ -79,6 +79,6 @@ impl Workload {
             fresh.push(self.timed_fetch(agent, "https://another.bench.example").await?);
             cached.push(self.timed_fetch(agent, "https://another.bench.example").await?);
         }
-        Ok(SvidTimes { ready_ms: median(&ready), fresh_ms: median(&fresh), cached_ms: median(&cached) })
+        Ok(SvidTimes { ready: median(&ready), fresh: median(&fresh), cached: median(&cached) })
     }
 }
