@@ -23,6 +23,9 @@ use crate::{scale, verification};
 /// How many agents the main server has.
 const AGENTS: usize = 64;
 
+/// How many rounds' worth of exchanges are sampled for where the CPU time goes.
+const SAMPLED: usize = 5;
+
 /// How much is measured.
 pub(crate) struct Extent {
     rounds: usize,
@@ -233,12 +236,13 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     let verification = verification::measure(&server, &token, extent.verification_rounds).await?;
 
     say("where the CPU time goes");
-    let requests = target.new_requests(extent.new_per_round).await?;
+    // A sample a millisecond: it takes some seconds of work to see more than the largest parts.
+    let requests = target.new_requests(SAMPLED * extent.new_per_round).await?;
     let recording = Recording::start(server.pid(), root.join("new.perf"));
     target.closed(&requests, requests.len()).await?;
     let new_shares = summed(recording).await?;
     let recording = Recording::start(server.pid(), root.join("reused.perf"));
-    target.closed_reused(extent.reused_per_round).await?;
+    target.closed_reused(SAMPLED * extent.reused_per_round).await?;
     let reused_shares = summed(recording).await?;
 
     say("memory");

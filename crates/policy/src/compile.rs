@@ -10,6 +10,7 @@ use cedar_policy::{
 
 use crate::facts::{InternalError, Mentioned, Vocabulary};
 use crate::limits;
+use crate::memo::Memo;
 
 /// The Cedar schema: what policies may speak about.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
@@ -62,6 +63,7 @@ pub struct Policies {
     pub(crate) mentioned: Mentioned,
     pub(crate) authorizer: Authorizer,
     pub(crate) words: Vocabulary,
+    pub(crate) memo: Memo,
     names: BTreeSet<String>,
 }
 
@@ -85,6 +87,7 @@ impl Policies {
             mentioned: Mentioned::default(),
             authorizer: Authorizer::new(),
             words,
+            memo: Memo::default(),
             names: BTreeSet::new(),
         };
         policies.add(&validator, BUILT_IN, DEFAULT_POLICY)?;

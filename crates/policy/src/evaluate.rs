@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use cedar_policy::{AuthorizationError, Context, Decision, EntityUid, PolicyId, Request};
 use mandate_core::ScopeSet;
 
 use crate::compile::Policies;
-use crate::facts::{Facts, InternalError, Question};
+use crate::facts::{Facts, InternalError, Question, Terms};
 
 /// Proof that policy permitted some of the scopes asked for. Only [`Policies::evaluate`] makes one.
 #[derive(Debug)]
@@ -61,27 +62,39 @@ pub struct Denial {
 impl Policies {
     /// Decides which of the scopes asked for are permitted.
     ///
+    /// A permit is remembered by all the facts that Cedar was told: it is a function of them. What policies do not
+    /// mention is no fact, and what they do mention is one: where one reads the time, it is answered anew as time goes.
+    ///
     /// # Errors
     /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.
-    pub fn evaluate(&self, question: &Question<'_>) -> Result<Permit, Denial> {
+    pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Permit>, Denial> {
         let internal =
             |InternalError(message)| Denial { who: Denied::Person, policies: Vec::new(), errors: vec![format!("built-in: {message}")] };
-        let facts = Facts::gather(&self.words, &self.mentioned, question).map_err(internal)?;
+        let facts = Facts::gather(&self.mentioned, question);
+        let fingerprint = facts.fingerprint();
+        if let Some(permit) = self.memo.get(&fingerprint) {
+            return Ok(permit);
+        }
+        let permit = Arc::new(self.permit(&facts, facts.in_cedar(&self.words).map_err(internal)?)?);
+        self.memo.insert(fingerprint, Arc::clone(&permit));
+        Ok(permit)
+    }
+
+    fn permit(&self, facts: &Facts<'_>, mut terms: Terms) -> Result<Permit, Denial> {
         let mut permitted = BTreeSet::new();
         let mut forbidden_person = BTreeSet::new();
         let mut forbidden_agent = BTreeSet::new();
         let mut person_ever = false;
         let mut scopes = Vec::new();
-        for scope in question.scopes.iter() {
-            let context = facts.context(scope).map_err(internal)?;
-            let person = self.ask(&facts, &facts.person, context.clone(), Denied::Person)?;
+        for (scope, context) in facts.scopes().zip(std::mem::take(&mut terms.contexts)) {
+            let person = self.ask(&terms, &terms.person, context.clone(), Denied::Person)?;
             if !person.permitted {
                 forbidden_person.extend(person.policies);
                 continue;
             }
             person_ever = true;
-            if let Some(agent) = &facts.agent {
-                let agent = self.ask(&facts, agent, context, Denied::Agent)?;
+            if let Some(agent) = &terms.agent {
+                let agent = self.ask(&terms, agent, context, Denied::Agent)?;
                 if !agent.permitted {
                     forbidden_agent.extend(agent.policies);
                     continue;
@@ -98,16 +111,16 @@ impl Policies {
         Ok(Permit { scopes: scopes.into_iter().collect(), policies: permitted.into_iter().collect() })
     }
 
-    fn ask(&self, facts: &Facts<'_>, principal: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {
+    fn ask(&self, terms: &Terms, principal: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {
         let (action, policies) = match who {
             Denied::Person => (&self.words.delegate, &self.delegate),
             Denied::Agent => (&self.words.act, &self.act),
         };
         let failed = |errors: Vec<String>| Denial { who, policies: Vec::new(), errors };
-        let request = Request::new(principal.clone(), action.clone(), facts.resource.clone(), context, None)
+        let request = Request::new(principal.clone(), action.clone(), terms.resource.clone(), context, None)
             .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
         let decide = |set| {
-            let response = self.authorizer.is_authorized(&request, set, &facts.entities);
+            let response = self.authorizer.is_authorized(&request, set, &terms.entities);
             // Cedar ignores a policy that fails. A forbid that is ignored is a hole, so here a failure is a denial.
             let errors: Vec<String> = response.diagnostics().errors().map(describe).collect();
             if errors.is_empty() { Ok(response) } else { Err(failed(errors)) }

@@ -1,11 +1,13 @@
 //! From registry entries to what Cedar evaluates: entities once per question, a context once per scope.
+//!
+//! Two steps: the facts, which are cheap and tell whether the same was asked before, and their form in Cedar.
 
 use std::collections::{BTreeSet, HashSet};
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use mandate_core::registry::{Agent, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ResourceName, Scope, ScopeSet, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value as Json};
 
 /// What is asked: whether these scopes on this resource are permitted to the person and to the agent.
 #[derive(Clone, Copy, Debug)]
@@ -76,25 +78,25 @@ impl Mentioned {
     ///
     /// Every text in it counts, and whatever stands between its dots: more than the attributes, never fewer. The parsed
     /// form is looked at, not the source: `context["n\u{6f}w"]` mentions `now`.
-    pub(crate) fn add(&mut self, policy: &Value) {
+    pub(crate) fn add(&mut self, policy: &Json) {
         match policy {
-            Value::Object(members) => {
+            Json::Object(members) => {
                 for (key, value) in members {
                     match (key.as_str(), value) {
-                        ("." | "has", Value::Object(access)) => self.add_access(access),
-                        ("Var", Value::String(name)) => self.all |= name == "context",
+                        ("." | "has", Json::Object(access)) => self.add_access(access),
+                        ("Var", Json::String(name)) => self.all |= name == "context",
                         _ => self.add(value),
                     }
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| self.add(item)),
-            Value::String(text) => self.names.extend(text.split('.').map(str::to_owned)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Json::Array(items) => items.iter().for_each(|item| self.add(item)),
+            Json::String(text) => self.names.extend(text.split('.').map(str::to_owned)),
+            Json::Null | Json::Bool(_) | Json::Number(_) => {}
         }
     }
 
     /// `context` before a dot or `has` is not `context` as a value of its own.
-    fn add_access(&mut self, access: &Map<String, Value>) {
+    fn add_access(&mut self, access: &Map<String, Json>) {
         for (key, value) in access {
             let variable = key == "left" && value.get("Var").is_some();
             if !variable {
@@ -108,10 +110,32 @@ impl Mentioned {
     }
 }
 
-/// Attributes in the making.
+/// A value that policies may read.
+#[derive(Clone, Debug)]
+enum Value<'a> {
+    Text(&'a str),
+    Flag(bool),
+    Number(i64),
+    Texts(Vec<&'a str>),
+}
+
+impl Value<'_> {
+    fn in_cedar(&self) -> RestrictedExpression {
+        let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
+        match self {
+            Self::Text(value) => text(value),
+            Self::Flag(value) => RestrictedExpression::new_bool(*value),
+            Self::Number(value) => RestrictedExpression::new_long(*value),
+            Self::Texts(values) => RestrictedExpression::new_set(values.iter().map(|value| text(value))),
+        }
+    }
+}
+
+/// Named values: those of them that some policy mentions.
+#[derive(Debug)]
 struct Attributes<'a> {
     mentioned: &'a Mentioned,
-    pairs: Vec<(String, RestrictedExpression)>,
+    pairs: Vec<(&'static str, Value<'a>)>,
 }
 
 impl<'a> Attributes<'a> {
@@ -119,96 +143,186 @@ impl<'a> Attributes<'a> {
         Self { mentioned, pairs: Vec::new() }
     }
 
-    fn with(mut self, name: &str, value: impl FnOnce() -> RestrictedExpression) -> Self {
+    fn with(mut self, name: &'static str, value: impl FnOnce() -> Value<'a>) -> Self {
         if self.mentioned.has(name) {
-            self.pairs.push((name.to_owned(), value()));
+            self.pairs.push((name, value()));
         }
         self
     }
 
-    fn entity(self, uid: EntityUid) -> Result<Entity, InternalError> {
-        Entity::new(uid, self.pairs.into_iter().collect(), HashSet::new()).map_err(InternalError::of)
+    fn in_cedar(&self) -> impl Iterator<Item = (String, RestrictedExpression)> {
+        self.pairs.iter().map(|(name, value)| ((*name).to_owned(), value.in_cedar()))
+    }
+
+    fn entity(&self, uid: EntityUid) -> Result<Entity, InternalError> {
+        Entity::new(uid, self.in_cedar().collect(), HashSet::new()).map_err(InternalError::of)
     }
 }
 
-/// Everything about a question that is the same for each of its scopes.
+/// All that Cedar is told of a question, before it is put into Cedar's terms. The same facts have the same answer.
+#[derive(Debug)]
 pub(crate) struct Facts<'a> {
-    question: &'a Question<'a>,
     mentioned: &'a Mentioned,
+    person: (&'a str, Attributes<'a>),
+    agent: Option<(&'a str, Attributes<'a>)>,
+    resource: (&'a str, Attributes<'a>),
+    shared: Attributes<'a>,
+    scopes: Vec<(&'a Scope, Attributes<'a>)>,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn gather(mentioned: &'a Mentioned, question: &Question<'a>) -> Self {
+        let on = &question.resource.name;
+        let person = Attributes::new(mentioned)
+            .with("name", || Value::Text(question.person.name.as_str()))
+            .with("issuer", || Value::Text(question.person.id.iss.as_str()))
+            .with("subject", || Value::Text(&question.person.id.sub))
+            .with("disabled", || Value::Flag(question.person.disabled))
+            .with("may", || texts(on_resource(&question.person.may, on)));
+        let of_agent = |agent: &'a Agent| {
+            Attributes::new(mentioned)
+                .with("name", || Value::Text(agent.name.as_str()))
+                .with("owner", || Value::Text(agent.owner.as_str()))
+                .with("spiffe_id", || Value::Text(agent.spiffe_id.as_str()))
+                .with("state", || Value::Text(agent.state.as_str()))
+                .with("ceiling", || texts(on_resource(&agent.ceiling, on)))
+                .with("granted", || texts(usable(question, agent).into_iter().flat_map(|g| g.scopes.iter())))
+        };
+        let resource = Attributes::new(mentioned)
+            .with("name", || Value::Text(on.as_str()))
+            .with("uri", || Value::Text(question.resource.uri.as_str()));
+        let secs = question.now.secs();
+        let shared = Attributes::new(mentioned)
+            .with("scopes", || texts(question.scopes.iter()))
+            .with("client", || Value::Text(question.client))
+            .with("depth", || Value::Number(i64::from(question.depth)))
+            .with("now", || number(secs))
+            .with("hour", || number(secs / 3600 % 24))
+            // 1970-01-01 was a Thursday, day 4 of a week that begins on Monday.
+            .with("weekday", || number((secs / 86_400 + 3) % 7 + 1));
+        let of_scope = |scope: &'a Scope| {
+            let any = |mark: fn(&Tool) -> bool| {
+                let mut behind = question.resource.tools.iter().filter(|tool| tool.scope == *scope);
+                Value::Flag(behind.any(mark))
+            };
+            Attributes::new(mentioned)
+                .with("scope", || Value::Text(scope.as_str()))
+                .with("destructive", || any(|tool| tool.destructive))
+                .with("egress", || any(|tool| tool.egress))
+                .with("untrusted_input", || any(|tool| tool.untrusted_input))
+        };
+        Self {
+            mentioned,
+            person: (question.person.name.as_str(), person),
+            agent: question.agent.map(|agent| (agent.name.as_str(), of_agent(agent))),
+            resource: (on.as_str(), resource),
+            shared,
+            scopes: question.scopes.iter().map(|scope| (scope, of_scope(scope))).collect(),
+        }
+    }
+
+    /// The scopes that are asked about.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &'a Scope> {
+        self.scopes.iter().map(|(scope, _)| *scope)
+    }
+
+    /// The facts as bytes: equal bytes if and only if equal facts.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let mut bytes = Fingerprint(Vec::with_capacity(256));
+        bytes.entity(self.person.0, &self.person.1);
+        match &self.agent {
+            Some((name, attributes)) => {
+                bytes.0.push(1);
+                bytes.entity(name, attributes);
+            }
+            None => bytes.0.push(0),
+        }
+        bytes.entity(self.resource.0, &self.resource.1);
+        bytes.attributes(&self.shared);
+        bytes.length(self.scopes.len());
+        for (scope, attributes) in &self.scopes {
+            bytes.entity(scope.as_str(), attributes);
+        }
+        bytes
+    }
+
+    /// The facts in Cedar's terms.
+    pub(crate) fn in_cedar(&self, words: &Vocabulary) -> Result<Terms, InternalError> {
+        let uid = |kind: &EntityTypeName, name: &str| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name));
+        let person = uid(&words.person, self.person.0);
+        let resource = uid(&words.resource, self.resource.0);
+        let mut all = vec![self.person.1.entity(person.clone())?, self.resource.1.entity(resource.clone())?];
+        let agent = self.agent.as_ref().map(|(name, attributes)| (uid(&words.agent, name), attributes));
+        if let Some((uid, attributes)) = &agent {
+            all.push(attributes.entity(uid.clone())?);
+        }
+        let agent = agent.map(|(uid, _)| uid);
+        let entities = Entities::from_entities(all, None).map_err(InternalError::of)?;
+        let mut shared: Vec<_> = self.shared.in_cedar().collect();
+        for (name, uid) in [("person", Some(&person)), ("agent", agent.as_ref())] {
+            if let Some(uid) = uid.filter(|_| self.mentioned.has(name)) {
+                shared.push((name.to_owned(), RestrictedExpression::new_entity_uid(uid.clone())));
+            }
+        }
+        let mut contexts = Vec::with_capacity(self.scopes.len());
+        for (_, own) in &self.scopes {
+            let pairs = shared.iter().cloned().chain(own.in_cedar());
+            contexts.push(Context::from_pairs(pairs).map_err(InternalError::of)?);
+        }
+        Ok(Terms { person, agent, resource, entities, contexts })
+    }
+}
+
+/// A question in Cedar's terms.
+pub(crate) struct Terms {
     pub(crate) person: EntityUid,
     pub(crate) agent: Option<EntityUid>,
     pub(crate) resource: EntityUid,
     pub(crate) entities: Entities,
-    shared: Vec<(String, RestrictedExpression)>,
+    /// For each scope asked about, in their order.
+    pub(crate) contexts: Vec<Context>,
 }
 
-impl<'a> Facts<'a> {
-    pub(crate) fn gather(words: &Vocabulary, mentioned: &'a Mentioned, question: &'a Question<'a>) -> Result<Self, InternalError> {
-        let uid = |kind: &EntityTypeName, name: &str| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name));
-        let person = uid(&words.person, question.person.name.as_str());
-        let agent = question.agent.map(|a| uid(&words.agent, a.name.as_str()));
-        let resource = uid(&words.resource, question.resource.name.as_str());
+/// Facts as bytes. Each text stands behind its length and each value behind its kind, so no two can be read alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(Vec<u8>);
 
-        let on = &question.resource.name;
-        let mut all = Vec::with_capacity(3);
-        all.push(
-            Attributes::new(mentioned)
-                .with("name", || text(question.person.name.as_str()))
-                .with("issuer", || text(question.person.id.iss.as_str()))
-                .with("subject", || text(&question.person.id.sub))
-                .with("disabled", || RestrictedExpression::new_bool(question.person.disabled))
-                .with("may", || strings(on_resource(&question.person.may, on)))
-                .entity(person.clone())?,
-        );
-        if let (Some(agent), Some(uid)) = (question.agent, &agent) {
-            all.push(
-                Attributes::new(mentioned)
-                    .with("name", || text(agent.name.as_str()))
-                    .with("owner", || text(agent.owner.as_str()))
-                    .with("spiffe_id", || text(agent.spiffe_id.as_str()))
-                    .with("state", || text(agent.state.as_str()))
-                    .with("ceiling", || strings(on_resource(&agent.ceiling, on)))
-                    .with("granted", || strings(usable(question, agent).into_iter().flat_map(|g| g.scopes.iter())))
-                    .entity(uid.clone())?,
-            );
-        }
-        all.push(
-            Attributes::new(mentioned)
-                .with("name", || text(on.as_str()))
-                .with("uri", || text(question.resource.uri.as_str()))
-                .entity(resource.clone())?,
-        );
-        let entities = Entities::from_entities(all, None).map_err(InternalError::of)?;
-
-        let secs = question.now.secs();
-        let mut shared = Attributes::new(mentioned)
-            .with("person", || RestrictedExpression::new_entity_uid(person.clone()))
-            .with("scopes", || strings(question.scopes.iter()))
-            .with("client", || text(question.client))
-            .with("depth", || RestrictedExpression::new_long(i64::from(question.depth)))
-            .with("now", || long(secs))
-            .with("hour", || long(secs / 3600 % 24))
-            // 1970-01-01 was a Thursday, day 4 of a week that begins on Monday.
-            .with("weekday", || long((secs / 86_400 + 3) % 7 + 1));
-        if let Some(agent) = &agent {
-            shared = shared.with("agent", || RestrictedExpression::new_entity_uid(agent.clone()));
-        }
-        let shared = shared.pairs;
-        Ok(Self { question, mentioned, person, agent, resource, entities, shared })
+impl Fingerprint {
+    fn length(&mut self, length: usize) {
+        self.0.extend_from_slice(&length.to_le_bytes());
     }
 
-    /// The context of the question about one scope.
-    pub(crate) fn context(&self, scope: &Scope) -> Result<Context, InternalError> {
-        let any = |mark: fn(&Tool) -> bool| {
-            let mut behind = self.question.resource.tools.iter().filter(|tool| tool.scope == *scope);
-            RestrictedExpression::new_bool(behind.any(mark))
-        };
-        let own = Attributes::new(self.mentioned)
-            .with("scope", || text(scope.as_str()))
-            .with("destructive", || any(|tool| tool.destructive))
-            .with("egress", || any(|tool| tool.egress))
-            .with("untrusted_input", || any(|tool| tool.untrusted_input));
-        Context::from_pairs(self.shared.iter().cloned().chain(own.pairs)).map_err(InternalError::of)
+    fn text(&mut self, text: &str) {
+        self.length(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn attributes(&mut self, attributes: &Attributes<'_>) {
+        self.length(attributes.pairs.len());
+        for (name, value) in &attributes.pairs {
+            self.text(name);
+            match value {
+                Value::Text(text) => {
+                    self.0.push(0);
+                    self.text(text);
+                }
+                Value::Flag(flag) => self.0.extend_from_slice(&[1, u8::from(*flag)]),
+                Value::Number(number) => {
+                    self.0.push(2);
+                    self.0.extend_from_slice(&number.to_le_bytes());
+                }
+                Value::Texts(texts) => {
+                    self.0.push(3);
+                    self.length(texts.len());
+                    texts.iter().for_each(|text| self.text(text));
+                }
+            }
+        }
+    }
+
+    fn entity(&mut self, name: &str, attributes: &Attributes<'_>) {
+        self.text(name);
+        self.attributes(attributes);
     }
 }
 
@@ -227,16 +341,12 @@ fn on_resource<'a>(permissions: &'a [Permission], resource: &'a ResourceName) ->
     permissions.iter().filter(move |p| p.resource == *resource).flat_map(|p| p.scopes.iter())
 }
 
-fn text(value: &str) -> RestrictedExpression {
-    RestrictedExpression::new_string(value.to_owned())
+fn number(value: u64) -> Value<'static> {
+    Value::Number(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn long(value: u64) -> RestrictedExpression {
-    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-fn strings<'a>(scopes: impl Iterator<Item = &'a Scope>) -> RestrictedExpression {
-    RestrictedExpression::new_set(scopes.map(|scope| text(scope.as_str())))
+fn texts<'a>(scopes: impl Iterator<Item = &'a Scope>) -> Value<'a> {
+    Value::Texts(scopes.map(Scope::as_str).collect())
 }
 
 #[cfg(test)]
@@ -286,13 +396,13 @@ mod tests {
                 depth: 1,
                 now: mandate_core::Timestamp::from_secs(1),
             };
-            let facts = Facts::gather(&words, &all, &question).unwrap();
-            Entities::from_entities(facts.entities.iter().cloned(), Some(&schema)).unwrap();
-            let context = facts.context(scopes.iter().next().unwrap()).unwrap();
-            let asked = [(Some(&facts.person), &words.delegate), (facts.agent.as_ref(), &words.act)];
+            let terms = Facts::gather(&all, &question).in_cedar(&words).unwrap();
+            Entities::from_entities(terms.entities.iter().cloned(), Some(&schema)).unwrap();
+            let asked = [(Some(&terms.person), &words.delegate), (terms.agent.as_ref(), &words.act)];
             for (principal, action) in asked {
                 if let Some(principal) = principal {
-                    Request::new(principal.clone(), action.clone(), facts.resource.clone(), context.clone(), Some(&schema)).unwrap();
+                    let context = terms.contexts[0].clone();
+                    Request::new(principal.clone(), action.clone(), terms.resource.clone(), context, Some(&schema)).unwrap();
                 }
             }
         }

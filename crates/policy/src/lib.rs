@@ -4,12 +4,13 @@
 //! against [`SCHEMA`] before they are accepted. For every scope two questions are asked, `delegate` of the person and
 //! `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. Nothing configured is nothing.
 //!
-//! Pure: no I/O, no clock, no global state. This is the only crate that knows Cedar.
+//! Pure: no I/O, no clock, no global state; permits are remembered by all the facts that they follow from. This is the only crate that knows Cedar.
 
 mod compile;
 mod evaluate;
 mod facts;
 mod limits;
+mod memo;
 
 pub use compile::{DEFAULT_POLICY, MAX_POLICY_LEN, Policies, PolicyError, SCHEMA};
 pub use evaluate::{Denial, Denied, Permit};

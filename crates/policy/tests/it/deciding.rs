@@ -6,7 +6,7 @@ use mandate_policy::{Denial, Denied, Policies, Question};
 
 use crate::world::{NOW, World, built_in, permission, scopes, with};
 
-fn denied_by(result: Result<mandate_policy::Permit, Denial>, who: Denied, policy: &str) {
+fn denied_by(result: Result<std::sync::Arc<mandate_policy::Permit>, Denial>, who: Denied, policy: &str) {
     let denial = result.expect_err("must be denied");
     assert_eq!(denial.who, who, "{denial}");
     assert_eq!(denial.errors, Vec::<String>::new());

@@ -5,4 +5,5 @@
 mod compiling;
 mod deciding;
 mod narrowing;
+mod remembering;
 mod world;

@@ -1,5 +1,7 @@
 //! One person, one agent, one resource: riley, support-agent, crm.
 
+use std::sync::Arc;
+
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{Agent, AgentState, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ScopeSet, Timestamp, subject};
@@ -75,7 +77,7 @@ impl World {
         Self::new(all, all, all)
     }
 
-    pub(crate) fn ask(&self, policies: &Policies, asked: &str) -> Result<Permit, Denial> {
+    pub(crate) fn ask(&self, policies: &Policies, asked: &str) -> Result<Arc<Permit>, Denial> {
         policies.evaluate(&Question { scopes: &scopes(asked), ..self.question() })
     }
 
