@@ -39,13 +39,6 @@ impl CpuTime {
     }
 }
 
-impl std::ops::AddAssign for CpuTime {
-    fn add_assign(&mut self, other: Self) {
-        self.user += other.user;
-        self.system += other.system;
-    }
-}
-
 /// The CPU time of the calling thread in seconds, so that time in which others had the core does not count.
 ///
 /// By the clock of the thread: what `/proc` says of a thread that runs is as of the scheduler's last tick.

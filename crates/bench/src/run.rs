@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mandate_core::{Entropy as _, SystemEntropy};
 use serde_json::Value;
 
-use crate::crypto::{Key, RawCrypto};
+use crate::crypto::{Key, RawCrypto, median};
 use crate::error::BenchError;
 use crate::figures::{Figures, Latency, Rate};
 use crate::http::Connection;
@@ -43,7 +43,7 @@ impl Extent {
     /// What the published figures are made with.
     pub(crate) fn full() -> Self {
         Self {
-            rounds: 8,
+            rounds: 15,
             new_per_round: 2_000,
             reused_per_round: 4_000,
             load_seconds: 5.0,
@@ -58,7 +58,7 @@ impl Extent {
     /// A minute's worth.
     pub(crate) fn quick() -> Self {
         Self {
-            rounds: 3,
+            rounds: 5,
             new_per_round: 1_000,
             reused_per_round: 2_000,
             load_seconds: 1.5,
@@ -81,29 +81,39 @@ struct Target<'a> {
     exchanges: usize,
 }
 
-/// What was done, and the server's CPU time for it.
+/// What was done in rounds, and the server's CPU time for it.
 struct Done {
     outcome: Outcome,
-    cpu: CpuTime,
+    /// Of each round, microseconds for an exchange: all, and of it in the kernel.
+    cpu_us: Vec<f64>,
+    system_us: Vec<f64>,
 }
 
 impl Done {
     fn nothing() -> Self {
-        Self { outcome: Outcome::none(), cpu: CpuTime::default() }
+        Self { outcome: Outcome::none(), cpu_us: Vec::new(), system_us: Vec::new() }
+    }
+
+    fn round(outcome: Outcome, cpu: CpuTime) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
+        let count = outcome.count() as f64;
+        Self { outcome, cpu_us: vec![cpu.total() * 1e6 / count], system_us: vec![cpu.system * 1e6 / count] }
     }
 
     fn add(&mut self, other: Self) {
         self.outcome.extend(other.outcome);
-        self.cpu += other.cpu;
+        self.cpu_us.extend(other.cpu_us);
+        self.system_us.extend(other.system_us);
     }
 
+    /// Medians over the rounds, as raw cryptography's are over its samples: other tenants of the machine come and go.
     fn rate(&self) -> Rate {
         #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
         let count = self.outcome.count() as f64;
         Rate {
             per_second: count / self.outcome.elapsed.as_secs_f64(),
-            cpu_us: self.cpu.total() * 1e6 / count,
-            system_us: self.cpu.system * 1e6 / count,
+            cpu_us: median(&self.cpu_us),
+            system_us: median(&self.system_us),
             latency: latency(&self.outcome),
         }
     }
@@ -129,7 +139,8 @@ impl Target<'_> {
         let before = CpuTime::of(self.server.pid())?;
         let outcome = load::closed(&self.server.authority, requests, count, CONNECTIONS).await?;
         self.exchanges += outcome.count();
-        Ok(Done { outcome, cpu: CpuTime::of(self.server.pid())?.since(before) })
+        let cpu = CpuTime::of(self.server.pid())?.since(before);
+        Ok(Done::round(outcome, cpu))
     }
 
     async fn closed_new(&mut self, count: usize) -> Result<Done, BenchError> {
@@ -189,7 +200,7 @@ async fn starts(program: &Path, root: &Path) -> Result<(Server, f64, f64), Bench
         server = Server::start(program, root).await?;
         again.push(server.process.start_ms);
     }
-    Ok((server, first, crate::crypto::median(&again)))
+    Ok((server, first, median(&again)))
 }
 
 async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures, BenchError> {

@@ -120,7 +120,7 @@ pub fn is_form(content_type: Option<&str>) -> bool {
 
 /// Decodes one name or value: `+` is a space, `%XX` a byte, the whole strict UTF-8.
 pub(crate) fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
-    let decoded = if text.iter().any(|b| matches!(b, b'%' | b'+')) {
+    let decoded = if text.iter().fold(false, |escaped, b| escaped | matches!(b, b'%' | b'+')) {
         let mut out = Vec::with_capacity(text.len());
         let mut bytes = text.iter();
         while let Some(byte) = bytes.next() {
@@ -138,7 +138,8 @@ pub(crate) fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
     } else {
         Cow::Borrowed(std::str::from_utf8(text).map_err(|_| FormError::Utf8)?)
     };
-    if decoded.bytes().any(|b| b.is_ascii_control()) {
+    // Without a way out of the loop it is done many bytes at a time.
+    if decoded.bytes().fold(false, |control, b| control | b.is_ascii_control()) {
         return Err(FormError::Control);
     }
     Ok(decoded)
