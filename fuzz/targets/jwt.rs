@@ -54,7 +54,9 @@ fn read(token: &str) -> usize {
     }
     if let Ok(foreign) = &foreign {
         assert!(foreign.lineage.is_empty() && foreign.subject.iss == *ISSUER);
-        assert_eq!(access_token::peek_issuer(token).as_ref(), Ok(&*ISSUER));
+        let unverified = access_token::Unverified::parse(token).unwrap();
+        assert_eq!(unverified.issuer(), Ok(ISSUER.as_str()));
+        assert_eq!(unverified.verify(&ISSUER, &SIGNATURE_KEYS, now, Some(&memo)).as_ref(), Ok(foreign));
         let again = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
         assert_eq!(again.as_ref(), Ok(foreign), "a remembered signature changes nothing");
         kinds += 1;

@@ -18,7 +18,7 @@ pub use backend::{Backend, Leaf, Loaded, Staged};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier};
 pub use inclusion::InclusionProof;
 pub use query::Query;
-pub use record::{Asked, Kind, Outcome, Record};
+pub use record::{Asked, Kind, LeafKeys, Outcome, Record};
 pub use sequencer::{AppendError, Log, Receipt, StartError};
 pub use tree::Hash;
 pub use verification::{Summary, Tampered, TreeVerification};

@@ -1,5 +1,7 @@
 //! What one record of the audit log says, and the bytes that are hashed, stored and exported for it.
 
+use std::borrow::Cow;
+
 use mandate_core::{Act, ActorChain, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -204,6 +206,54 @@ impl Record {
     /// Reads a leaf. Members it does not know are ignored, so that an older program reads a newer log.
     pub fn from_leaf(leaf: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(leaf)
+    }
+}
+
+/// By what a record is found, read from its leaf without the rest. For the index alone: nothing of it is checked.
+#[derive(Debug, Deserialize)]
+pub struct LeafKeys<'a> {
+    /// [`Record::id`].
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// [`Record::time`].
+    pub time: Timestamp,
+    /// [`Record::kind`].
+    pub kind: Kind,
+    /// [`Record::outcome`].
+    pub outcome: Outcome,
+    /// The person's subject.
+    #[serde(borrow, default)]
+    pub sub: Option<Cow<'a, str>>,
+    /// The issuer that names the person.
+    #[serde(borrow, default)]
+    pub sub_iss: Option<Cow<'a, str>>,
+    /// [`Record::aud`].
+    #[serde(borrow, default)]
+    pub aud: Option<Cow<'a, str>>,
+    /// [`Record::jti`].
+    #[serde(borrow, default)]
+    pub jti: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    act: Option<ActorKey<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ActorKey<'a> {
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    #[serde(borrow, default)]
+    act: Option<Box<ActorKey<'a>>>,
+}
+
+impl<'a> LeafKeys<'a> {
+    /// Reads them.
+    pub fn of(leaf: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(leaf)
+    }
+
+    /// The names of the actors, outermost first.
+    pub fn actors(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(self.act.as_ref(), |actor| actor.act.as_deref()).map(|actor| actor.sub.as_ref())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The registry: what an operator has declared. Plain validated values and an immutable, indexed snapshot of them.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -387,7 +389,7 @@ impl Registry {
             Kind::Person => Entry::Person(Person::clone(self.person(&key.parse().ok()?)?)),
             Kind::Agent => Entry::Agent(Agent::clone(self.agent(&key.parse().ok()?)?)),
             Kind::Client => Entry::Client(Client::clone(self.client(&key.parse().ok()?)?)),
-            Kind::Issuer => Entry::Issuer(TrustedIssuer::clone(self.issuer(&key.parse().ok()?)?)),
+            Kind::Issuer => Entry::Issuer(TrustedIssuer::clone(self.issuer(key)?)),
             Kind::Grant => Entry::Grant(Grant::clone(self.grant(&key.parse().ok()?)?)),
             Kind::Policy => Entry::Policy(Policy::clone(self.policies.get(&key.parse().ok()?)?)),
         })
@@ -428,8 +430,11 @@ impl Registry {
         self.clients.get(id)
     }
 
-    /// The trusted issuer with that identifier.
-    pub fn issuer(&self, url: &Issuer) -> Option<&Arc<TrustedIssuer>> {
+    /// The trusted issuer with that identifier, compared bytewise (RFC 8414 §3.3).
+    pub fn issuer<Q: Hash + Eq + ?Sized>(&self, url: &Q) -> Option<&Arc<TrustedIssuer>>
+    where
+        Issuer: Borrow<Q>,
+    {
         self.issuers.get(url)
     }
 

@@ -1,6 +1,7 @@
 //! Issuer identifiers and resource indicators. Both compare bytewise: the only safe comparison is the one that every
 //! implementation does the same way (RFC 8414 §3.3, RFC 8707 §2).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -98,6 +99,12 @@ macro_rules! uri_type {
             fn from_str(text: &str) -> Result<Self, InvalidUri> {
                 check(text, $query)?;
                 Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 

@@ -6,7 +6,7 @@ use mandate_audit::{AppendError, Asked, Kind};
 use mandate_core::{Actor, GrantId, Issuer, ResourceUri, ScopeSet, SubjectProfile, Timestamp, TokenId};
 use mandate_delegation::{AuthenticatedClient, Exchange, RefusalReason, Snapshot, VerifiedActor, VerifiedSubject, decide};
 use mandate_store::{Effect, registry};
-use mandate_token::access_token::{self, Expect, Profile};
+use mandate_token::access_token::{self, Expect, Profile, Unverified};
 use mandate_token::{KeySet, TokenError};
 
 use crate::client::Caller;
@@ -167,23 +167,25 @@ impl Engine {
                 self.verify_access_token(token, self.issuer(), &keys, Profile::Own, now).map(VerifiedSubject::own).map_err(Refusal::Subject)
             }
             SubjectType::Foreign => {
-                let claimed = access_token::peek_issuer(token).map_err(Refusal::Subject)?;
-                if claimed == *self.issuer() {
+                let unverified = Unverified::parse(token).map_err(Refusal::Subject)?;
+                let claimed = unverified.issuer().map_err(Refusal::Subject)?;
+                if claimed == self.issuer().as_str() {
                     return Err(Refusal::SubjectProvenance("A token that we issued is of type access_token."));
                 }
-                let trusted = snapshot.registry.issuer(&claimed).ok_or(Refusal::SubjectProvenance("The issuer is not a trusted one."))?;
-                let verified = self.verify_foreign(token, &trusted.url, now).await?;
+                let trusted = snapshot.registry.issuer(claimed).ok_or(Refusal::SubjectProvenance("The issuer is not a trusted one."))?;
+                let verified = self.verify_foreign(unverified, &trusted.url, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
             }
         }
     }
 
-    async fn verify_foreign(&self, token: &str, issuer: &Issuer, now: Timestamp) -> Result<access_token::AccessToken, Refusal> {
+    async fn verify_foreign(&self, token: Unverified<'_>, issuer: &Issuer, now: Timestamp) -> Result<access_token::AccessToken, Refusal> {
+        let text = token.as_str();
         let keys = self.foreign.keys(issuer, now).await?;
-        match self.verify_access_token(token, issuer, &keys, Profile::Foreign, now) {
+        match token.verify(issuer, &keys, now, Some(&self.memo)) {
             Err(error) if error.may_be_stale_keys() => {
                 let keys = self.foreign.keys_after_rotation(issuer, now).await?;
-                self.verify_access_token(token, issuer, &keys, Profile::Foreign, now).map_err(Refusal::Subject)
+                self.verify_access_token(text, issuer, &keys, Profile::Foreign, now).map_err(Refusal::Subject)
             }
             other => other.map_err(Refusal::Subject),
         }

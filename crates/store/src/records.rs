@@ -5,7 +5,7 @@ use std::io::Write;
 use mandate_audit::offline::{BundleError, BundleWriter};
 use mandate_audit::tree::{frontier_indexes, location_of};
 use mandate_audit::{
-    Checkpoint, CheckpointVerifier, Hash, InclusionProof, Leaf, Loaded, Query, Record, Summary, Tampered, TreeVerification,
+    Checkpoint, CheckpointVerifier, Hash, InclusionProof, Leaf, Loaded, Outcome, Query, Record, Summary, Tampered, TreeVerification,
 };
 use mandate_core::RecordId;
 use rusqlite::params;
@@ -177,7 +177,7 @@ fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<
     let until = query.until.map(time);
     let upto = to_sql(upto);
     let limit = to_sql(limit as u64);
-    let outcome = query.outcome.map(mandate_audit::Outcome::as_str);
+    let outcome = query.outcome.map(Outcome::as_str);
     let kind = query.kind.map(mandate_audit::Kind::as_str);
     let issuer = query.person_issuer.as_ref().map(mandate_core::Issuer::as_str);
     let jti = query.jti.as_ref().map(mandate_core::TokenId::as_str);
@@ -206,7 +206,11 @@ fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<
     narrow!("e.jti = ?", jti);
     narrow!("e.time >= ?", since);
     narrow!("e.time < ?", until);
-    narrow!("e.outcome = ?", outcome);
+    match query.outcome {
+        // As text, so that SQLite sees that its index of the refused applies.
+        Some(Outcome::Refused) => sql.push_str(" AND e.outcome = 'refused'"),
+        _ => narrow!("e.outcome = ?", outcome),
+    }
     narrow!("e.kind = ?", kind);
     sql.push_str(" ORDER BY e.idx DESC LIMIT ?");
     values.push(&limit);

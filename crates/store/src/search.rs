@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use mandate_audit::Record;
+use mandate_audit::LeafKeys;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::connection::{self, Use};
@@ -27,7 +27,7 @@ pub(crate) const CHUNK: u64 = 4096;
 pub(crate) const CHUNK: u64 = 16;
 
 /// The version of the index's tables. Another one is no error: the index is built anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE state (
@@ -48,7 +48,7 @@ CREATE TABLE entries (
 ) STRICT;
 CREATE INDEX entries_by_id ON entries (id);
 CREATE INDEX entries_by_time ON entries (time);
-CREATE INDEX entries_by_outcome ON entries (outcome);
+CREATE INDEX entries_refused ON entries (idx) WHERE outcome = 'refused';
 CREATE INDEX entries_by_sub ON entries (sub) WHERE sub IS NOT NULL;
 CREATE INDEX entries_by_aud ON entries (aud) WHERE aud IS NOT NULL;
 CREATE INDEX entries_by_jti ON entries (jti) WHERE jti IS NOT NULL;
@@ -140,22 +140,22 @@ fn take_chunk(log: &Connection, index: &mut Connection) -> Result<Piece, StoreEr
         let mut entry_actor = tx.prepare_cached("INSERT OR IGNORE INTO entry_actor (actor, idx) VALUES (?,?)")?;
         while let Some(row) = rows.next()? {
             let idx: i64 = row.get(0)?;
-            let leaf: Vec<u8> = row.get(1)?;
+            let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(format!("audit record {idx}: {e}")))?;
             last = row.get(2)?;
-            let record = Record::from_leaf(&leaf).map_err(|e| StoreError::Corrupt(format!("audit record {idx}: {e}")))?;
+            let keys = LeafKeys::of(leaf).map_err(|e| StoreError::Corrupt(format!("audit record {idx}: {e}")))?;
             entry.execute(params![
                 idx,
-                record.id.as_str(),
-                time(record.time),
-                record.kind.as_str(),
-                record.outcome.as_str(),
-                record.sub.as_ref().map(|p| p.sub.as_str()),
-                record.sub.as_ref().map(|p| p.iss.as_str()),
-                record.aud.as_deref(),
-                record.jti.as_ref().map(mandate_core::TokenId::as_str),
+                keys.id,
+                time(keys.time),
+                keys.kind.as_str(),
+                keys.outcome.as_str(),
+                keys.sub,
+                keys.sub_iss,
+                keys.aud,
+                keys.jti,
             ])?;
-            for actor in record.act.iter() {
-                entry_actor.execute(params![actor.sub, idx])?;
+            for actor in keys.actors() {
+                entry_actor.execute(params![actor, idx])?;
             }
         }
         tx.execute("INSERT OR REPLACE INTO state (one, upto, last) VALUES (1, ?, ?)", params![to_sql(from + CHUNK), last])?;

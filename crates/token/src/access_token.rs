@@ -119,27 +119,73 @@ pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenErro
     format!("f.{}", URL_SAFE_NO_PAD.encode(digest)).parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
 }
 
-/// Who a token says that it was issued by. Nothing is verified: the answer may only choose which keys to verify with.
-pub fn peek_issuer(token: &str) -> Result<Issuer, TokenError> {
-    let compact = Compact::parse(token, OtherMembers::Ignore)?;
-    check_type(&compact, Profile::Foreign)?;
-    issuer(claim::required_text(&compact.claims()?, "iss")?, "iss")
+/// A foreign token of which nothing is verified yet: what it says may only choose the keys to verify it with.
+pub struct Unverified<'t> {
+    text: &'t str,
+    compact: Compact<'t>,
+    claims: Json,
+}
+
+impl<'t> Unverified<'t> {
+    /// Reads it, strictly.
+    pub fn parse(token: &'t str) -> Result<Self, TokenError> {
+        let compact = Compact::parse(token, OtherMembers::Ignore)?;
+        check_type(&compact, Profile::Foreign)?;
+        let claims = compact.claims()?;
+        Ok(Self { text: token, compact, claims })
+    }
+
+    /// Who it says that it was issued by.
+    pub fn issuer(&self) -> Result<&str, TokenError> {
+        claim::required_text(&self.claims, "iss")
+    }
+
+    /// The token as it was sent.
+    pub fn as_str(&self) -> &'t str {
+        self.text
+    }
+
+    /// As [`verify`], without reading it again.
+    pub fn verify(self, issuer: &Issuer, keys: &KeySet, now: Timestamp, memo: Option<&SignatureMemo>) -> Result<AccessToken, TokenError> {
+        let Self { compact, claims, .. } = self;
+        let expect = Expect { issuer, keys, now, profile: Profile::Foreign, memo };
+        conclude(&compact, || Ok(claims), &expect)
+    }
+}
+
+impl std::fmt::Debug for Unverified<'_> {
+    /// Nothing that it says: it may be anybody's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unverified").finish_non_exhaustive()
+    }
 }
 
 /// Verifies everything about an access token (RFC 9068 §4) but whether its audience and scopes fit.
 pub fn verify(token: &str, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
-    let (others, allowed, form): (_, &[Algorithm], _) = match expect.profile {
-        Profile::Own => (OtherMembers::Refuse, &[Algorithm::Es256], EcdsaForm::LowOnly),
-        Profile::Foreign => (OtherMembers::Ignore, Algorithm::ALL, EcdsaForm::Either),
+    let others = match expect.profile {
+        Profile::Own => OtherMembers::Refuse,
+        Profile::Foreign => OtherMembers::Ignore,
     };
     let compact = Compact::parse(token, others)?;
     check_type(&compact, expect.profile)?;
     if expect.profile == Profile::Own && compact.key_id.is_none() {
         return Err(TokenError::UnknownKey(None));
     }
+    conclude(&compact, || compact.claims(), expect)
+}
+
+fn conclude(
+    compact: &Compact<'_>,
+    claims: impl FnOnce() -> Result<Json, TokenError>,
+    expect: &Expect<'_>,
+) -> Result<AccessToken, TokenError> {
+    let (allowed, form): (&[Algorithm], _) = match expect.profile {
+        Profile::Own => (&[Algorithm::Es256], EcdsaForm::LowOnly),
+        Profile::Foreign => (Algorithm::ALL, EcdsaForm::Either),
+    };
     let check = SignatureCheck { keys: expect.keys, key_use: KeyUse::Signature, allowed, form, memo: expect.memo, now: expect.now };
     let verified = compact.verify(&check)?;
-    let token = read(compact.claims()?, expect)?;
+    let token = read(claims()?, expect)?;
     verified.remember(expect.memo, token.exp);
     Ok(token)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::MAX_MANDATE_LIFETIME;
-use mandate_core::{Act, ActorChain, Lineage};
+use mandate_core::{ActorChain, Lineage, SubjectProfile};
 use mandate_delegation::MandateView;
 use serde::Deserialize;
 
@@ -98,8 +98,8 @@ struct AccessTokenClaims<'a> {
     exp: u64,
     #[serde(borrow)]
     scope: Cow<'a, str>,
-    #[serde(default)]
-    act: Option<Act>,
+    #[serde(borrow, default)]
+    act: Option<ActClaim<'a>>,
     #[serde(default)]
     lineage: Lineage,
     #[serde(default)]
@@ -108,6 +108,19 @@ struct AccessTokenClaims<'a> {
     acr: Option<String>,
     #[serde(default)]
     amr: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActClaim<'a> {
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(default)]
+    sub_profile: Option<SubjectProfile>,
+    #[serde(borrow, default)]
+    act: Option<Box<ActClaim<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +154,15 @@ fn open(message: &[u8], kid: &str, typ: &str) -> Result<Vec<u8>, ClaimsLint> {
     decode(payload.get(1..).unwrap_or_default())
 }
 
+/// Whether `act` names exactly these actors, outermost first (RFC 8693 §4.1).
+fn same_actors(act: Option<&ActClaim<'_>>, chain: &ActorChain) -> bool {
+    let mut claimed = std::iter::successors(act, |act| act.act.as_deref());
+    let same = chain.iter().all(|actor| {
+        claimed.next().is_some_and(|act| act.sub == actor.sub && act.iss == actor.iss.as_str() && act.sub_profile == actor.sub_profile)
+    });
+    same && claimed.next().is_none()
+}
+
 /// Checks the bytes of an access token that is about to be signed against the mandate it is minted from.
 pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateView) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
@@ -160,8 +182,8 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateVie
     let same = !mandate.scopes.is_empty() && claims.scope.split(' ').all(|scope| scopes.next().is_some_and(|s| s.as_str() == scope));
     require(same && scopes.next().is_none(), L::Scope)?;
 
-    let chain = claims.act.map_or_else(|| Ok(ActorChain::empty()), ActorChain::try_from).map_err(|_| L::Actors)?;
-    require(chain == mandate.chain, L::Actors)?;
+    let chain = &mandate.chain;
+    require(same_actors(claims.act.as_ref(), chain), L::Actors)?;
     // Whoever acts for a person does so by a token and a grant of theirs.
     let rooted = chain.is_empty() || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
     require(rooted && claims.lineage == mandate.lineage, L::Lineage)?;
