@@ -8,6 +8,7 @@ pub mod backend;
 pub mod checkpoint;
 pub mod inclusion;
 pub mod offline;
+mod pace;
 pub mod query;
 pub mod record;
 pub mod sequencer;

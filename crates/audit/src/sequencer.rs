@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, Leaf, Staged};
 use crate::checkpoint::CheckpointSigner;
+use crate::pace::Pacer;
 use crate::record::{LeafError, Record};
 use crate::tree::{Frontier, Hash, leaf_hash};
 use crate::verification::{Tampered, check_head};
@@ -20,15 +21,6 @@ pub const MAX_BATCH: usize = 512;
 
 /// The most records that may wait. Beyond, callers are refused at once instead of piling up in memory.
 pub const MAX_WAITING: usize = 16 * 1024;
-
-/// While records come in numbers, a commit begins no sooner than this after the one before it ended.
-///
-/// A commit costs about as much CPU time as an exchange, whether it makes one record durable or fifty, and each wakes a
-/// thread. Under load this makes few of many, for a wait that load causes anyway; a record that comes alone never waits.
-pub const PACE: Duration = Duration::from_millis(2);
-
-/// As many records in one batch are numbers.
-const NUMBERS: usize = 3;
 
 /// Proof that a record is durable. Only the sequencer makes one, after its transaction is on disk.
 #[derive(Debug, PartialEq, Eq)]
@@ -201,16 +193,18 @@ struct Sequencer<B: Backend> {
 impl<B: Backend> Sequencer<B> {
     fn run(mut self, queue: &Receiver<Job<B::Effect>>) {
         let mut batch = Vec::new();
-        let mut next = Instant::now();
+        let mut pacer = Pacer::new();
         while let Ok(first) = queue.recv() {
-            // Whoever sends while we sleep need not wake us.
-            thread::sleep(next.saturating_duration_since(Instant::now()));
+            let pause = pacer.pause(Instant::now());
+            if !pause.is_zero() {
+                // Whoever sends while we sleep need not wake us.
+                thread::sleep(pause);
+            }
             batch.push(first);
             batch.extend(queue.try_iter().take(MAX_BATCH - 1));
             self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
-            let pace = if batch.len() < NUMBERS { Duration::ZERO } else { PACE };
+            pacer.begin(Instant::now(), batch.len());
             self.write(&mut batch);
-            next = Instant::now() + pace;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -53,7 +54,7 @@ macro_rules! text_type {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text of it.
@@ -67,7 +68,7 @@ macro_rules! text_type {
 
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 $check($what, text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
@@ -76,7 +77,7 @@ macro_rules! text_type {
 
             fn try_from(text: String) -> Result<Self, InvalidName> {
                 $check($what, &text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
         }
 
@@ -140,20 +141,20 @@ fn time_ordered(now: Timestamp, entropy: &dyn Entropy) -> String {
 impl RecordId {
     /// A new, time-ordered id (UUID version 7, RFC 9562 §5.7).
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(time_ordered(now, entropy))
+        Self(time_ordered(now, entropy).into())
     }
 }
 
 impl TokenId {
     /// A new, time-ordered id with 74 random bits (UUID version 7, RFC 9562 §5.7). Not a secret.
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(time_ordered(now, entropy))
+        Self(time_ordered(now, entropy).into())
     }
 }
 
 impl GrantId {
     /// A new, time-ordered id (UUID version 7, RFC 9562 §5.7).
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(time_ordered(now, entropy))
+        Self(time_ordered(now, entropy).into())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -28,7 +29,7 @@ pub enum InvalidScope {
 /// One scope token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct Scope(String);
+pub struct Scope(Arc<str>);
 
 impl Scope {
     /// The token.
@@ -48,7 +49,7 @@ impl FromStr for Scope {
             return Err(InvalidScope::TooMany);
         }
         let allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-        if text.bytes().all(allowed) { Ok(Self(text.to_owned())) } else { Err(InvalidScope::Character) }
+        if text.bytes().all(allowed) { Ok(Self(text.into())) } else { Err(InvalidScope::Character) }
     }
 }
 
@@ -65,26 +66,34 @@ impl<'de> Deserialize<'de> for Scope {
 }
 
 /// A set of scopes. Prints in bytewise order, separated by one space; serializes as an array.
+///
+/// Cloning is cheap: a decision intersects the same sets again and again, and mostly one holds the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ScopeSet(BTreeSet<Scope>);
+pub struct ScopeSet(Arc<BTreeSet<Scope>>);
 
 impl ScopeSet {
     /// The empty set.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(BTreeSet::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// What is in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        if self.is_subset(other) {
+            return self.clone();
+        }
+        self.0.intersection(&other.0).cloned().collect()
     }
 
     /// What is in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
+        if other.is_subset(self) {
+            return self.clone();
+        }
+        self.0.union(&other.0).cloned().collect()
     }
 
     /// Whether every scope of this set is in `other`.
@@ -115,13 +124,13 @@ impl ScopeSet {
     /// The scopes for which `keep` answers true.
     #[must_use]
     pub fn filter(&self, mut keep: impl FnMut(&Scope) -> bool) -> Self {
-        Self(self.0.iter().filter(|s| keep(s)).cloned().collect())
+        self.0.iter().filter(|s| keep(s)).cloned().collect()
     }
 }
 
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().collect())
+        Self(Arc::new(scopes.into_iter().collect()))
     }
 }
 
@@ -137,7 +146,7 @@ impl FromStr for ScopeSet {
                 return Err(InvalidScope::TooMany);
             }
         }
-        Ok(Self(set))
+        Ok(Self(Arc::new(set)))
     }
 }
 
@@ -155,7 +164,7 @@ impl fmt::Display for ScopeSet {
 
 impl Serialize for ScopeSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.0)
+        serializer.collect_seq(self.0.iter())
     }
 }
 

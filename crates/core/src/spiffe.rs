@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -40,7 +41,7 @@ pub enum InvalidSpiffeId {
 /// The name of a trust domain, such as `acme.example` (SPIFFE-ID §2.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct TrustDomain(String);
+pub struct TrustDomain(Arc<str>);
 
 impl TrustDomain {
     /// The name, without scheme.
@@ -50,7 +51,7 @@ impl TrustDomain {
 
     /// The SPIFFE ID of the trust domain itself: `spiffe://<name>`.
     pub fn id(&self) -> SpiffeId {
-        SpiffeId { text: format!("spiffe://{}", self.0), path_at: "spiffe://".len() + self.0.len() }
+        SpiffeId { text: format!("spiffe://{}", self.0).into(), path_at: "spiffe://".len() + self.0.len() }
     }
 
     /// The SPIFFE ID `spiffe://<name><path>`; `path` starts with `/`.
@@ -63,18 +64,20 @@ impl FromStr for TrustDomain {
     type Err = InvalidSpiffeId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Err(InvalidSpiffeId::EmptyTrustDomain);
-        }
-        if text.len() > MAX_TRUST_DOMAIN_LEN {
-            return Err(InvalidSpiffeId::TooLong);
-        }
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
-        if !text.bytes().all(allowed) {
-            return Err(InvalidSpiffeId::TrustDomainCharacter);
-        }
-        Ok(Self(text.to_owned()))
+        check_trust_domain(text)?;
+        Ok(Self(text.into()))
     }
+}
+
+fn check_trust_domain(text: &str) -> Result<(), InvalidSpiffeId> {
+    if text.is_empty() {
+        return Err(InvalidSpiffeId::EmptyTrustDomain);
+    }
+    if text.len() > MAX_TRUST_DOMAIN_LEN {
+        return Err(InvalidSpiffeId::TooLong);
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    if text.bytes().all(allowed) { Ok(()) } else { Err(InvalidSpiffeId::TrustDomainCharacter) }
 }
 
 impl fmt::Display for TrustDomain {
@@ -92,7 +95,7 @@ impl<'de> Deserialize<'de> for TrustDomain {
 /// A SPIFFE ID, `spiffe://<trust domain>[/<path>]` (SPIFFE-ID §2).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpiffeId {
-    text: String,
+    text: Arc<str>,
     path_at: usize,
 }
 
@@ -104,7 +107,7 @@ impl SpiffeId {
 
     /// The trust domain part.
     pub fn trust_domain(&self) -> TrustDomain {
-        TrustDomain(self.text.get("spiffe://".len()..self.path_at).unwrap_or_default().to_owned())
+        TrustDomain(self.text.get("spiffe://".len()..self.path_at).unwrap_or_default().into())
     }
 
     /// Whether it belongs to `trust_domain`.
@@ -130,7 +133,7 @@ impl FromStr for SpiffeId {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
-        domain.parse::<TrustDomain>()?;
+        check_trust_domain(domain)?;
         for segment in path.split('/').skip(1) {
             match segment {
                 "" => return Err(InvalidSpiffeId::EmptySegment),
@@ -139,7 +142,7 @@ impl FromStr for SpiffeId {
                 _ => return Err(InvalidSpiffeId::PathCharacter),
             }
         }
-        Ok(Self { text: text.to_owned(), path_at: text.len() - path.len() })
+        Ok(Self { text: text.into(), path_at: text.len() - path.len() })
     }
 }
 

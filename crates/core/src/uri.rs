@@ -4,6 +4,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use url::{Host, Url};
@@ -84,7 +85,7 @@ macro_rules! uri_type {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The URI exactly as it was written.
@@ -98,7 +99,7 @@ macro_rules! uri_type {
 
             fn from_str(text: &str) -> Result<Self, InvalidUri> {
                 check(text, $query)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 

@@ -391,7 +391,7 @@ fn intersect(
 }
 
 fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {
-    permissions.iter().filter(|p| p.resource == *resource).flat_map(|p| p.scopes.iter().cloned()).collect()
+    permissions.iter().filter(|p| p.resource == *resource).fold(ScopeSet::new(), |all, permission| permission.scopes.union(&all))
 }
 
 fn constraints_on(permissions: &[Permission], resource: &ResourceName) -> Constraints {

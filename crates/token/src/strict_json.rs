@@ -94,7 +94,8 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
-        let mut map = Map::new();
+        // Room for the claims of a token, so that a map does not grow step by step.
+        let mut map = Map::with_capacity(if self.depth == 0 { 14 } else { 3 });
         while let Some(name) = access.next_key::<String>()? {
             let value = access.next_value_seed(inner)?;
             if map.insert(name, value).is_some() {
