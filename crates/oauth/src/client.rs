@@ -193,8 +193,7 @@ impl Engine {
                 .map_err(|error| Refusal::Internal(error.to_string()))?,
             None => None,
         };
-        let matched =
-            self.checker.check_remembered(id, secret.clone(), stored, now).await.map_err(|error| Refusal::Internal(error.to_string()))?;
+        let matched = self.checker.check_remembered(id, secret.clone(), stored, now).await?;
         let client = client.ok_or(Refusal::ClientFailed("unknown client, or not registered for client_secret_basic"))?;
         if matched { Ok(Arc::clone(client)) } else { Err(Refusal::ClientFailed("wrong secret")) }
     }

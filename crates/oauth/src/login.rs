@@ -11,6 +11,7 @@ use crate::attempts::TooMany;
 use crate::authorize::AuthorizationRequest;
 use crate::code;
 use crate::engine::Engine;
+use crate::password::Whose;
 use crate::refusal::Refusal;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
@@ -64,10 +65,9 @@ impl Engine {
         let person = match self.check_password(name, password, now).await {
             Ok(person) => person,
             Err((refusal, pause)) => {
-                let ours = matches!(refusal, Refusal::Internal(_));
                 let error = self.refuse(trail, refusal).await;
                 return Err(match pause {
-                    _ if ours || error.status == 503 => LoginRefusal::Unavailable(error),
+                    _ if error.status == 503 => LoginRefusal::Unavailable(error),
                     Some(TooMany(pause)) => LoginRefusal::Paused(pause, error),
                     None => LoginRefusal::Wrong(error),
                 });
@@ -116,7 +116,7 @@ impl Engine {
             Some(name) => self.store.read("password", |tx| secrets::password(tx, name)).map_err(|error| internal(&error))?,
             None => None,
         };
-        let matched = self.checker.check(password, stored).await.map_err(|error| internal(&error))?;
+        let matched = self.checker.check(Whose::Person, password, stored).await.map_err(|error| (Refusal::from(error), None))?;
         let person = person.ok_or_else(|| wrong("no such person, or disabled"))?;
         if !matched {
             return Err(wrong("wrong password, or none set"));

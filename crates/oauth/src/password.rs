@@ -1,7 +1,7 @@
 //! Passwords and client secrets: argon2id (RFC 9106), a fixed amount of work whether or not the name exists.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -9,12 +9,14 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use mandate_core::{Entropy, Secret, Timestamp};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Memory in KiB, passes and lanes: the OWASP figures for argon2id.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// How many hashes run at once; each holds 19 MiB while it runs.
-const AT_ONCE: usize = 2;
+/// How many hashes run at once for people, and how many for clients; each holds 19 MiB while it runs.
+const AT_ONCE: usize = 1;
+/// How many more wait for their turn, for each: two seconds' worth. Whoever comes then is told to try again.
+const WAITING: usize = 64;
 /// The longest secret that is hashed, in bytes.
 pub const MAX_SECRET: usize = 1024;
 /// For how long a client secret that matched is remembered, and how many.
@@ -29,6 +31,38 @@ pub enum PasswordError {
     /// The hash function or the stored text failed.
     #[error("argon2id failed: {0}")]
     Hash(String),
+    /// As many secrets as may wait are waiting to be checked.
+    #[error("too many secrets are waiting to be checked")]
+    Busy,
+}
+
+/// Whose secret is checked. Each has a queue of its own, so that a flood of one does not keep the other waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// A person's password.
+    Person,
+    /// A client's secret.
+    Client,
+}
+
+/// A bound on the hashes that run, and on those that wait.
+struct Queue {
+    places: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(AT_ONCE + WAITING)), running: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Waits for its turn. What comes back belongs into the work itself: a hash runs to its end even if whoever asked
+    /// for it has gone, and counts until then.
+    async fn turn(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), PasswordError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
+        let turn = Arc::clone(&self.running).acquire_owned().await.map_err(|error| PasswordError::Hash(error.to_string()))?;
+        Ok((place, turn))
+    }
 }
 
 fn hasher() -> Result<Argon2<'static>, PasswordError> {
@@ -51,7 +85,8 @@ pub fn hash(secret: &Secret, entropy: &dyn Entropy) -> Result<String, PasswordEr
 
 /// Checks secrets against stored hashes.
 pub struct Checker {
-    permits: Semaphore,
+    people: Queue,
+    clients: Queue,
     /// Hashed against when there is no such name, so that the answer takes as long.
     decoy: String,
     /// Marks of client secrets that matched, with the time until which that counts.
@@ -80,7 +115,7 @@ impl Checker {
         PasswordHash::new(&decoy).map_err(|error| PasswordError::Hash(error.to_string()))?;
         let mut mark_key = [0u8; 32];
         entropy.fill(&mut mark_key);
-        Ok(Self { permits: Semaphore::new(AT_ONCE), decoy, recent: Mutex::default(), mark_key })
+        Ok(Self { people: Queue::new(), clients: Queue::new(), decoy, recent: Mutex::default(), mark_key })
     }
 
     /// As [`Checker::check`], but a secret of `name` that matched is recognized for five minutes without the slow hash.
@@ -94,13 +129,13 @@ impl Checker {
         stored: Option<Secret>,
         now: Timestamp,
     ) -> Result<bool, PasswordError> {
-        let Some(phc) = stored else { return self.check(secret, None).await };
+        let Some(phc) = stored else { return self.check(Whose::Client, secret, None).await };
         let mark = self.mark(name, &secret, &phc);
         let known = self.recent.lock().unwrap_or_else(PoisonError::into_inner).get(&mark).is_some_and(|until| *until > now);
         if known {
             return Ok(true);
         }
-        let matched = self.check(secret, Some(phc)).await?;
+        let matched = self.check(Whose::Client, secret, Some(phc)).await?;
         if matched {
             let (lifetime, capacity) = REMEMBERED;
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,23 +148,35 @@ impl Checker {
     }
 
     fn mark(&self, name: &str, secret: &Secret, phc: &Secret) -> [u8; 32] {
-        let mut hash = Sha256::new_with_prefix(self.mark_key);
-        for part in [name.as_bytes(), phc.expose_secret(), secret.expose_secret()] {
-            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(part);
-        }
-        hash.finalize().into()
+        digest([self.mark_key.as_slice(), name.as_bytes(), phc.expose_secret(), secret.expose_secret()])
     }
 
     /// Whether `secret` belongs to `stored`; with nothing stored the same work is done and the answer is no.
-    pub async fn check(&self, secret: Secret, stored: Option<Secret>) -> Result<bool, PasswordError> {
+    pub async fn check(&self, whose: Whose, secret: Secret, stored: Option<Secret>) -> Result<bool, PasswordError> {
         let known = stored.is_some();
         let phc = stored.unwrap_or_else(|| Secret::new(self.decoy.as_str()));
-        let _permit = self.permits.acquire().await.map_err(|error| PasswordError::Hash(error.to_string()))?;
-        let task = tokio::task::spawn_blocking(move || matches(&secret, &phc));
+        let queue = match whose {
+            Whose::Person => &self.people,
+            Whose::Client => &self.clients,
+        };
+        let turn = queue.turn().await?;
+        let task = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            matches(&secret, &phc)
+        });
         let matched = task.await.map_err(|error| PasswordError::Hash(error.to_string()))??;
         Ok(known && matched)
     }
+}
+
+/// A digest of these parts in this order. Each stands behind its length, so that no two lists give the same bytes.
+pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 fn matches(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {
@@ -144,9 +191,12 @@ fn matches(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
     use mandate_core::{Secret, SystemEntropy, Timestamp};
 
-    use super::{Checker, MAX_SECRET, PasswordError, hash};
+    use super::{AT_ONCE, Checker, MAX_SECRET, PasswordError, WAITING, Whose, hash};
 
     #[tokio::test]
     async fn the_right_secret_matches_and_nothing_else_does() {
@@ -154,11 +204,11 @@ mod tests {
         assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
         let stored = || Secret::new(text.as_str());
         let checker = Checker::new(&SystemEntropy).unwrap();
-        assert!(checker.check(Secret::new("correct horse"), Some(stored())).await.unwrap());
+        assert!(checker.check(Whose::Person, Secret::new("correct horse"), Some(stored())).await.unwrap());
         for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
-            assert!(!checker.check(Secret::new(wrong), Some(stored())).await.unwrap(), "{wrong:?}");
+            assert!(!checker.check(Whose::Person, Secret::new(wrong), Some(stored())).await.unwrap(), "{wrong:?}");
         }
-        assert!(!checker.check(Secret::new("correct horse"), None).await.unwrap(), "no stored hash never matches");
+        assert!(!checker.check(Whose::Person, Secret::new("correct horse"), None).await.unwrap(), "no stored hash never matches");
     }
 
     #[tokio::test]
@@ -182,8 +232,41 @@ mod tests {
         let text = hash(&Secret::new(long.clone()), &SystemEntropy).unwrap();
         let stored = || Secret::new(text.as_str());
         let checker = Checker::new(&SystemEntropy).unwrap();
-        assert!(!checker.check(Secret::new(format!("{long}b")), Some(stored())).await.unwrap());
+        assert!(!checker.check(Whose::Person, Secret::new(format!("{long}b")), Some(stored())).await.unwrap());
         assert_eq!(hash(&Secret::new(format!("{long}b")), &SystemEntropy), Err(PasswordError::Length));
         assert_eq!(hash(&Secret::new(""), &SystemEntropy), Err(PasswordError::Length));
+    }
+
+    /// Polls once: as far as it comes by itself.
+    fn begun(check: Pin<&mut impl Future<Output = Result<bool, PasswordError>>>) -> Poll<Result<bool, PasswordError>> {
+        check.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn callers_that_hang_up_in_the_middle_of_a_hash_never_make_more_hashes_run_than_may() {
+        let checker = Checker::new(&SystemEntropy).unwrap();
+        let check = |whose| checker.check(whose, Secret::new("guess"), None);
+        for _ in 0..20 {
+            assert!(begun(pin!(check(Whose::Client))).is_pending(), "and dropped here: the caller hangs up");
+            let running = AT_ONCE - checker.clients.running.available_permits();
+            let started = AT_ONCE + WAITING - checker.clients.places.available_permits();
+            assert!(running <= AT_ONCE && started == running, "{started} started, {running} counted as running");
+        }
+        // The first of them still runs: the others gave up their places without having started.
+        assert_eq!(checker.clients.running.available_permits(), 0, "a hash that nobody waits for counts until it ends");
+        assert!(!check(Whose::Client).await.unwrap());
+        assert_eq!(checker.clients.running.available_permits(), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn a_flood_on_clients_is_bounded_and_leaves_people_their_turn() {
+        let checker = Checker::new(&SystemEntropy).unwrap();
+        let check = |whose| checker.check(whose, Secret::new("guess"), None);
+        let mut waiting: Vec<_> = std::iter::repeat_with(|| Box::pin(check(Whose::Client))).take(AT_ONCE + WAITING).collect();
+        for one in &mut waiting {
+            assert!(begun(one.as_mut()).is_pending());
+        }
+        assert_eq!(check(Whose::Client).await, Err(PasswordError::Busy));
+        assert_eq!(check(Whose::Person).await, Ok(false), "people have a queue of their own");
     }
 }

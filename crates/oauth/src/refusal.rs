@@ -6,6 +6,7 @@ use mandate_token::TokenError;
 
 use crate::foreign::FetchError;
 use crate::form::FormError;
+use crate::password::PasswordError;
 use crate::pkce::PkceError;
 
 /// A refusal of the engine.
@@ -140,10 +141,22 @@ pub enum Refusal {
     /// The record of the outcome could not be written, so there is no outcome.
     #[error("the audit log is not available")]
     AuditUnavailable,
+    /// Too many passwords or client secrets are waiting to be checked.
+    #[error("too many secrets are waiting to be checked")]
+    Busy,
     /// The keys of a trusted issuer could not be had.
     #[error("keys of a trusted issuer: {0}")]
     IssuerUnavailable(#[from] FetchError),
     /// The store or the signer failed.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl From<PasswordError> for Refusal {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::Busy,
+            PasswordError::Length | PasswordError::Hash(_) => Self::Internal(error.to_string()),
+        }
+    }
 }

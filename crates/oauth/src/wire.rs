@@ -149,6 +149,9 @@ impl Refusal {
                 "audit_unavailable",
                 "The decision could not be recorded, so there is none. Try again.",
             ),
+            Self::Busy => {
+                public(503, "temporarily_unavailable", "busy", "Too many passwords or secrets are waiting to be checked. Try again.")
+            }
             Self::IssuerUnavailable(_) => public(
                 503,
                 "temporarily_unavailable",
@@ -304,6 +307,7 @@ mod tests {
             | R::Exchange(_)
             | R::Authorization(_)
             | R::AuditUnavailable
+            | R::Busy
             | R::IssuerUnavailable(_)
             | R::Internal(_) => {}
         }
@@ -350,6 +354,7 @@ mod tests {
             R::LoginPaused,
             R::NotYourToken,
             R::AuditUnavailable,
+            R::Busy,
             R::IssuerUnavailable(FetchError::Timeout),
             R::Internal("secret detail".into()),
         ];

@@ -50,7 +50,11 @@ fn refused(refusal: &AuthorizeRefusal) -> Response {
 
 fn error_page(error: &OAuthError) -> Response {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-    page::error(status, "This request is refused", &format!("{}: {}", error.error, error.description))
+    let mut response = page::error(status, "This request is refused", &format!("{}: {}", error.error, error.description));
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// Shows the form; `csrf` stands in it and in a cookie that only this site's own forms bring along.
