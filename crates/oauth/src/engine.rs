@@ -90,6 +90,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Result<Self, PasswordError> {
         let Parts { live, trust_domain, authority, log, store, clock, entropy } = parts;
         let checker = Checker::new(entropy.as_ref())?;
+        let attempts = Attempts::new(entropy.as_ref());
         Ok(Self {
             live,
             trust_domain,
@@ -101,7 +102,7 @@ impl Engine {
             memo: SignatureMemo::new(MEMO_CAPACITY),
             foreign: ForeignKeys::default(),
             checker,
-            attempts: Attempts::default(),
+            attempts,
         })
     }
 

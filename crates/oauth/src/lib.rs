@@ -7,6 +7,7 @@
 
 pub mod attempts;
 mod authorize;
+mod browser;
 mod client;
 mod code;
 mod engine;

@@ -2,30 +2,39 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::Kind;
 use mandate_core::{PersonName, Secret, Timestamp, TokenId};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView, decide};
 use mandate_store::secrets;
 
-use crate::attempts::TooMany;
+use crate::attempts::{Source, TooMany};
 use crate::authorize::AuthorizationRequest;
-use crate::code;
 use crate::engine::Engine;
-use crate::password::Whose;
+use crate::password::{PasswordError, Whose};
 use crate::refusal::Refusal;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
+use crate::{browser, code};
 
 /// Where to send the browser, with a 303 (RFC 9700 §4.12).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redirect {
     location: String,
+    browser: String,
 }
 
 impl Redirect {
     /// The `Location` header. Holds a code: not to be logged.
     pub fn location(&self) -> &str {
         &self.location
+    }
+
+    /// The value of the cookie by which [`Engine::log_in_from`] knows this browser again. Good until the person's
+    /// password changes.
+    pub fn browser(&self) -> &str {
+        &self.browser
     }
 }
 
@@ -59,11 +68,22 @@ impl Engine {
     /// The request is one that [`Engine::authorize`] validated moments ago; client and resource are looked up again
     /// when the code is redeemed.
     pub async fn log_in(&self, request: &AuthorizationRequest, name: &str, password: Secret) -> Result<Redirect, LoginRefusal> {
+        self.log_in_from(None, request, name, password).await
+    }
+
+    /// As [`Engine::log_in`], from a browser that brings the cookie of an earlier [`Redirect::browser`]. If that is
+    /// genuine and of this person, its attempts are counted apart: strangers cannot make this browser wait.
+    pub async fn log_in_from(
+        &self,
+        browser: Option<&str>,
+        request: &AuthorizationRequest,
+        name: &str,
+        password: Secret,
+    ) -> Result<Redirect, LoginRefusal> {
         let now = self.now();
         let mut trail = self.login_trail(request, now);
-        trail.note = Some(format!("login as {:?}", name.chars().take(64).collect::<String>()));
-        let person = match self.check_password(name, password, now).await {
-            Ok(person) => person,
+        let (person, browser) = match self.check_password(browser, name, password, &mut trail).await {
+            Ok(known) => known,
             Err((refusal, pause)) => {
                 let error = self.refuse(trail, refusal).await;
                 return Err(match pause {
@@ -80,7 +100,8 @@ impl Engine {
                 return Err(LoginRefusal::Redirect { location: request.back.with_error(self.issuer(), &error), error });
             }
         };
-        self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)
+        let location = self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)?;
+        Ok(Redirect { location, browser })
     }
 
     /// The person declined: the browser goes back with `access_denied`.
@@ -99,30 +120,50 @@ impl Engine {
         trail
     }
 
-    /// Checks a password. Names that do not exist, that have no password, that are disabled or that belong to another
-    /// issuer take the same path and time as wrong passwords.
-    async fn check_password(&self, name: &str, password: Secret, now: Timestamp) -> Result<LoggedInPerson, (Refusal, Option<TooMany>)> {
-        let internal = |error: &dyn std::fmt::Display| (Refusal::Internal(error.to_string()), None);
+    /// Checks a password; gives back the browser's cookie, too. Names that do not exist, that have no password, that are
+    /// disabled or that belong to another issuer take the same path and time as wrong passwords.
+    ///
+    /// What was typed as a name goes into no record: it may be a password. A name that exists is recorded as the person.
+    async fn check_password(
+        &self,
+        browser: Option<&str>,
+        name: &str,
+        password: Secret,
+        trail: &mut Trail,
+    ) -> Result<(LoggedInPerson, String), (Refusal, Option<TooMany>)> {
         let wrong = |why| (Refusal::LoginFailed(why), None);
-        // An over-long name is cut before it is counted: it cannot exist, and must not fill memory.
-        let counted: String = name.chars().take(64).collect();
-        self.attempts.begin(&counted, now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
         let snapshot = self.snapshot();
+        // An over-long name cannot exist: for it, too, an attempt is counted.
+        let counted = Source::Name(name);
         let name: Option<PersonName> = name.parse().ok();
         let person = name.as_ref().and_then(|name| snapshot.registry.person(name));
+        trail.sub = person.map(|person| person.id.clone());
         let person = person.filter(|person| person.id.iss == *self.issuer() && !person.disabled);
         // Looked up for every name that could exist, so that the database takes its time for all of them.
         let stored = match &name {
-            Some(name) => self.store.read("password", |tx| secrets::password(tx, name)).map_err(|error| internal(&error))?,
+            Some(name) => self
+                .store
+                .read("password", |tx| secrets::password(tx, name))
+                .map_err(|error| (Refusal::Internal(error.to_string()), None))?,
             None => None,
         };
-        let matched = self.checker.check(Whose::Person, password, stored).await.map_err(|error| (Refusal::from(error), None))?;
-        let person = person.ok_or_else(|| wrong("no such person, or disabled"))?;
+        let known = name.as_ref().zip(stored.as_ref()).zip(browser).and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
+        let source = known.map_or(counted, Source::Browser);
+        self.attempts.begin(source, trail.now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
+        let matched = self.checker.check(Whose::Person, password, stored.clone()).await.map_err(|error| {
+            if error == PasswordError::Busy {
+                self.attempts.withdrawn(source);
+            }
+            (Refusal::from(error), None)
+        })?;
+        let (person, phc) = person.zip(stored).ok_or_else(|| wrong("no such person, disabled, or no password set"))?;
         if !matched {
-            return Err(wrong("wrong password, or none set"));
+            return Err(wrong("wrong password"));
         }
-        self.attempts.succeeded(&counted);
-        Ok(LoggedInPerson::assertion(person.name.clone(), now))
+        self.attempts.succeeded(source);
+        let id = known.map_or_else(|| URL_SAFE_NO_PAD.encode(self.random()), str::to_owned);
+        let cookie = browser::cookie(&id, &person.name, &phc);
+        Ok((LoggedInPerson::assertion(person.name.clone(), trail.now), cookie))
     }
 
     /// What the decision will be when the code is redeemed, so that a hopeless code is not issued. The mandate is thrown
@@ -154,11 +195,10 @@ impl Engine {
         &self,
         request: &AuthorizationRequest,
         person: &LoggedInPerson,
-        mut trail: Trail,
+        trail: Trail,
         view: MandateView,
-    ) -> Result<Redirect, OAuthError> {
+    ) -> Result<String, OAuthError> {
         let now = trail.now;
-        trail.note = None;
         let (code, hash) = code::generate(self);
         let payload = request.code_for(person, now);
         let effect = match code::insert(hash, &payload, now) {
@@ -172,6 +212,6 @@ impl Engine {
         });
         recorded.await.map_err(|error| unrecorded(&error).to_error())?;
         let code = code.expose_secret_str().unwrap_or_default();
-        Ok(Redirect { location: request.back.to(self.issuer(), &[("code", code)]) })
+        Ok(request.back.to(self.issuer(), &[("code", code)]))
     }
 }

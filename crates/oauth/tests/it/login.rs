@@ -47,14 +47,14 @@ async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
     world.store.transact("passwords", set).unwrap();
     let request = request(&world).await;
     let mut answers = Vec::new();
-    for (name, password) in [
-        ("riley", "wrong"),
-        ("nobody", PASSWORD),
-        ("gone", PASSWORD),
-        ("foreign", PASSWORD),
-        ("RILEY", PASSWORD),
-        ("", ""),
-        ("../x", PASSWORD),
+    for (name, password, exists) in [
+        ("riley", "wrong", true),
+        ("nobody", PASSWORD, false),
+        ("gone", PASSWORD, true),
+        ("foreign", PASSWORD, true),
+        ("RILEY", PASSWORD, false),
+        ("", "", false),
+        ("../x", PASSWORD, false),
     ] {
         match world.engine.log_in(&request, name, Secret::new(password)).await {
             Err(LoginRefusal::Wrong(error)) => answers.push(error.to_json()),
@@ -62,7 +62,8 @@ async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
         }
         let record = world.last_record();
         assert_eq!((record.outcome, record.reason.as_str()), (Outcome::Refused, "login_failed"));
-        assert!(record.sub.is_none(), "nobody proved to be {name}");
+        let on = record.sub.as_ref().map(|person| person.sub.as_str());
+        assert_eq!(on, exists.then_some(name), "on whom it was tried, if there is such a person");
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
@@ -87,6 +88,45 @@ async fn guessing_is_slowed_by_name_known_or_not() {
     assert!(world.engine.log_in(&request, "casey", Secret::new("wrong")).await.is_err());
     world.clock.advance(Duration::from_secs(2));
     assert!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_was_typed_as_a_name_goes_into_the_log_only_if_it_is_one() {
+    let world = World::story();
+    let request = request(&world).await;
+    assert!(world.engine.log_in(&request, "my-secret-password", Secret::new("riley")).await.is_err());
+    let all = world.records(&Query::default());
+    assert!(all.iter().all(|record| !format!("{record:?}").contains("my-secret-password")), "people type passwords there");
+    assert!(world.engine.log_in(&request, "riley", Secret::new("wrong")).await.is_err());
+    let on_riley = Query { person: Some("riley".into()), outcome: Some(Outcome::Refused), ..Query::default() };
+    assert_eq!(world.records(&on_riley).len(), 1, "whoever asks for a person sees who tried to be them");
+}
+
+#[tokio::test]
+async fn strangers_who_guess_at_a_name_never_lock_out_a_browser_the_person_has_used() {
+    let world = World::story();
+    let request = request(&world).await;
+    let first = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await.unwrap();
+    let guess = async |browser: Option<&str>, name: &str| {
+        let mut paused = false;
+        for _ in 0..10 {
+            let outcome = world.engine.log_in_from(browser, &request, name, Secret::new("wrong")).await;
+            paused |= matches!(outcome, Err(LoginRefusal::Paused(..)));
+        }
+        paused
+    };
+    assert!(guess(None, "riley").await && guess(Some("made.up"), "riley").await, "strangers are slowed");
+    let known = Some(first.browser());
+    let again = world.engine.log_in_from(known, &request, "riley", Secret::new(PASSWORD)).await.unwrap();
+    assert_eq!(again.browser(), first.browser(), "the same browser stays one");
+    let elsewhere = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await;
+    assert!(matches!(elsewhere, Err(LoginRefusal::Paused(..))), "a success at home does not free the name for strangers");
+    assert!(guess(known, "riley").await, "whoever has the browser is slowed as well");
+    assert!(
+        guess(known, "casey").await
+            && matches!(world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await, Err(LoginRefusal::Paused(..))),
+        "for another name the browser is a stranger's"
+    );
 }
 
 #[tokio::test]

@@ -20,9 +20,28 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Public, page};
 
+/// How long a form may lie open, in seconds.
+const FORM_LIFETIME: u32 = 15 * 60;
+/// How long a browser is known after a login, in seconds. A new password ends it earlier.
+const BROWSER_LIFETIME: u32 = 180 * 24 * 60 * 60;
+
 fn cookie_name(public: &Public) -> &'static str {
     // The prefix makes browsers refuse a cookie that another host or plain HTTP has set (RFC 6265bis §4.1.3).
     if public.secure_cookies { "__Host-mandate-login" } else { "mandate-login" }
+}
+
+/// The cookie of a browser that has logged somebody in. It says nothing of whom.
+fn browser_cookie_name(public: &Public) -> &'static str {
+    if public.secure_cookies { "__Host-mandate-browser" } else { "mandate-browser" }
+}
+
+/// A cookie for this site's own forms alone.
+fn set_cookie(public: &Public, response: &mut Response, name: &str, value: &str, max_age: u32) {
+    let secure = if public.secure_cookies { "; Secure" } else { "" };
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}");
+    if let Ok(value) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(SET_COOKIE, value);
+    }
 }
 
 fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -74,11 +93,7 @@ fn form(public: &Public, request: &AuthorizationRequest, query: &str, status: St
         error,
     };
     let mut response = page::login(status, &login);
-    let secure = if public.secure_cookies { "; Secure" } else { "" };
-    let cookie = format!("{}={csrf}; Path=/; HttpOnly; SameSite=Strict; Max-Age=900{secure}", cookie_name(public));
-    if let Ok(value) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(SET_COOKIE, value);
-    }
+    set_cookie(public, &mut response, cookie_name(public), &csrf, FORM_LIFETIME);
     response
 }
 
@@ -92,7 +107,12 @@ pub(super) async fn show(State(public): State<Arc<Public>>, RawQuery(query): Raw
 }
 
 /// `POST /authorize`
-pub(super) async fn submit(State(public): State<Arc<Public>>, RawQuery(query): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn submit(
+    State(public): State<Arc<Public>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let query = query.unwrap_or_default();
     let request = match public.engine.authorize(query.as_bytes()).await {
         Ok(request) => request,
@@ -115,8 +135,13 @@ pub(super) async fn submit(State(public): State<Arc<Public>>, RawQuery(query): R
     }
     let name = fields.get("name").unwrap_or_default();
     let password = Secret::new(fields.get("password").unwrap_or_default().as_bytes());
-    match public.engine.log_in(&request, name, password).await {
-        Ok(redirect) => see_other(redirect.location()),
+    let browser = cookie(&headers, browser_cookie_name(&public));
+    match public.engine.log_in_from(browser, &request, name, password).await {
+        Ok(redirect) => {
+            let mut response = see_other(redirect.location());
+            set_cookie(&public, &mut response, browser_cookie_name(&public), redirect.browser(), BROWSER_LIFETIME);
+            response
+        }
         Err(LoginRefusal::Wrong(_)) => {
             form(&public, &request, &query, StatusCode::UNAUTHORIZED, name, Some("The name or the password is wrong."))
         }

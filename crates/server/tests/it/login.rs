@@ -191,3 +191,21 @@ async fn a_wrong_password_and_a_name_that_does_not_exist_look_the_same_and_both_
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_has_logged_somebody_in_is_not_locked_out_by_strangers() {
+    let server = Server::story().await;
+    let page = server.app.open(&authorization(None, None)).await;
+    let answer = server.app.log_in(&page, "riley", PASSWORD).await;
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("riley"), "{cookie}");
+    let browser = cookie.split(';').next().unwrap();
+    assert!(browser.starts_with("mandate-browser="), "{browser}");
+    for _ in 0..6 {
+        server.app.log_in(&page, "riley", "a wrong password").await;
+    }
+    assert_eq!(server.app.log_in(&page, "riley", PASSWORD).await.status, 429, "a new browser waits");
+    let fields = form(&[("csrf", &page.csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
+    assert_eq!(server.app.submit(&page, &format!("{}; {browser}", page.cookie), &fields).await.status, 303);
+    server.stop().await;
+}
