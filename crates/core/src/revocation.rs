@@ -95,6 +95,11 @@ impl RevocationSet {
         self.cuts.is_empty()
     }
 
+    /// Whether exactly this is cut.
+    pub fn contains(&self, target: &CutTarget) -> bool {
+        self.cuts.contains_key(target)
+    }
+
     /// All cuts, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Cut> {
         self.cuts.values()

@@ -111,6 +111,8 @@ impl Live {
         let mut numbered = Vec::with_capacity(cuts.len());
         for cut in cuts {
             *last += 1;
+    ///
+    /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
             revocations.insert(cut.clone());
             numbered.push(NumberedCut { seq: *last, cut });
         }

@@ -6,17 +6,27 @@
 use std::time::Duration;
 
 use mandate_core::registry::{AgentState, Entry};
-use mandate_core::{Cut, CutTarget, Timestamp};
+use mandate_core::{Cut, CutTarget, Timestamp, TokenId};
 
 use crate::decide::PERSON_TOKEN_LIFETIME;
 
 /// For how long a cut must be remembered: no token of ours lives longer than a person's, and a verifier's clock may be
 /// a little behind.
-pub const CUT_MEMORY: Duration = Duration::from_secs(PERSON_TOKEN_LIFETIME.as_secs() + 5 * 60);
+pub const CUT_MEMORY: Duration = Duration::from_secs(PERSON_TOKEN_LIFETIME.as_secs() + CLOCK_LAG.as_secs());
+
+/// How far a verifier's clock may be behind.
+const CLOCK_LAG: Duration = Duration::from_mins(5);
 
 /// A cut on `target`, as of `now`.
 pub fn cut(target: CutTarget, now: Timestamp) -> Cut {
     Cut { target, at: now, forget: now.plus(CUT_MEMORY) }
+}
+
+/// A cut on one token that expires at `expires`. No descendant outlives it, so the cut need not either: a client that
+/// revokes every token it gets fills no memory with them for an hour.
+pub fn cut_token(token: TokenId, expires: Timestamp, now: Timestamp) -> Cut {
+    let forget = expires.plus(CLOCK_LAG).min(now.plus(CUT_MEMORY));
+    Cut { target: CutTarget::Token(token), at: now, forget }
 }
 
 /// The cuts that replacing `old` by `new` calls for. `new` is absent when the entry is removed.

@@ -146,9 +146,13 @@ impl Engine {
             Err(error) => return Refusal::Internal(error.to_string()),
         };
         let Redemption::Again { token: Some(token), .. } = found else { return Refusal::CodeReused };
+        let target = CutTarget::Token(token.clone());
+        if self.snapshot().revocations.contains(&target) {
+            return Refusal::CodeReused;
+        }
         let mut trail = Trail::new(Kind::Revoke, now);
         trail.note = Some("an authorization code was presented twice".to_owned());
-        match self.cut_recorded(trail, cut(CutTarget::Token(token.clone()), now), Some(token)).await {
+        match self.cut_recorded(trail, cut(target, now), Some(token)).await {
             Ok(()) => Refusal::CodeReused,
             Err(refusal) => refusal,
         }

@@ -15,6 +15,7 @@ use crate::form::{Form, FormError, is_form};
 use crate::metadata;
 use crate::password::{Checker, PasswordError};
 use crate::refusal::Refusal;
+use crate::revoke::Revokers;
 
 /// How many verified signatures are remembered; 48 bytes each.
 const MEMO_CAPACITY: usize = 32 * 1024;
@@ -77,6 +78,7 @@ pub struct Engine {
     pub(crate) foreign: ForeignKeys,
     pub(crate) checker: Checker,
     pub(crate) attempts: Attempts,
+    pub(crate) revokers: Revokers,
 }
 
 impl std::fmt::Debug for Engine {
@@ -103,6 +105,7 @@ impl Engine {
             foreign: ForeignKeys::default(),
             checker,
             attempts,
+            revokers: Revokers::default(),
         })
     }
 

@@ -144,6 +144,9 @@ pub enum Refusal {
     /// Too many passwords or client secrets are waiting to be checked.
     #[error("too many secrets are waiting to be checked")]
     Busy,
+    /// The client has as many revocations in force as it may.
+    #[error("the client has too many revocations in force")]
+    TooManyRevocations,
     /// The keys of a trusted issuer could not be had.
     #[error("keys of a trusted issuer: {0}")]
     IssuerUnavailable(#[from] FetchError),

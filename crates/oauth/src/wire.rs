@@ -94,7 +94,11 @@ impl Refusal {
             private: self.to_string(),
             // RFC 9110 §15.5.2: a 401 names a scheme. Basic is the one that works by header here.
             www_authenticate: (status == 401).then(|| "Basic realm=\"mandate\", charset=\"UTF-8\"".to_owned()),
-            retry_after: (status == 503).then_some(1),
+            retry_after: match self {
+                // Some revocations will have ended by then.
+                Self::TooManyRevocations => Some(60),
+                _ => (status == 503).then_some(1),
+            },
         }
     }
 
@@ -152,6 +156,12 @@ impl Refusal {
             Self::Busy => {
                 public(503, "temporarily_unavailable", "busy", "Too many passwords or secrets are waiting to be checked. Try again.")
             }
+            Self::TooManyRevocations => public(
+                503,
+                "temporarily_unavailable",
+                "too_many_revocations",
+                "This client has too many revocations in force. The token is not revoked; try again later.",
+            ),
             Self::IssuerUnavailable(_) => public(
                 503,
                 "temporarily_unavailable",
@@ -308,6 +318,7 @@ mod tests {
             | R::Authorization(_)
             | R::AuditUnavailable
             | R::Busy
+            | R::TooManyRevocations
             | R::IssuerUnavailable(_)
             | R::Internal(_) => {}
         }
@@ -355,6 +366,7 @@ mod tests {
             R::NotYourToken,
             R::AuditUnavailable,
             R::Busy,
+            R::TooManyRevocations,
             R::IssuerUnavailable(FetchError::Timeout),
             R::Internal("secret detail".into()),
         ];

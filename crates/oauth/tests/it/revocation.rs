@@ -1,6 +1,9 @@
 //! Revocation: authenticated, one's own tokens, one cut for all descendants.
 
-use mandate_core::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_core::{CutTarget, Timestamp};
 use mandate_store::cuts;
 use mandate_testkit::faulty_backend::{Fault, Point};
 use mandate_testkit::story::{ARCHIVE, CRM, RESEARCH};
@@ -82,6 +85,85 @@ async fn what_is_no_living_token_is_revoked_already() {
     let form = as_agent(&world, "support-agent", &own).await;
     world.revoke(&form, None).await.unwrap();
     world.revoke(&form, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_remembered_no_longer_than_it_would_have_lived_and_is_not_cut_twice() {
+    let world = World::story();
+    let token = world.mandate().await;
+    let form = as_agent(&world, "support-agent", &token).await;
+    world.revoke(&form, None).await.unwrap();
+    let cut = world.live.snapshot().revocations.iter().next().unwrap().clone();
+    let expires = Timestamp::from_secs(payload(&token)["exp"].as_u64().unwrap());
+    assert_eq!(cut.forget, expires.plus(Duration::from_mins(5)), "a verifier's clock may be a little behind");
+    for _ in 0..3 {
+        world.revoke(&form, None).await.unwrap();
+    }
+    assert_eq!(durable_cuts(&world), 1);
+    let revocations = mandate_audit::Query { kind: Some(mandate_audit::Kind::Revoke), ..Default::default() };
+    assert_eq!(world.records(&revocations).len(), 4, "each is recorded");
+}
+
+#[tokio::test]
+async fn a_token_below_the_cut_of_its_client_is_still_cut_for_what_others_made_of_it() {
+    let world = World::story();
+    let person = world.person_token("riley", None, None).await;
+    let first = hop(&world, "support-agent", &person, RESEARCH).await;
+    let second = hop(&world, "research-agent", &first, CRM).await;
+    world.cut(CutTarget::Client(payload(&first)["client_id"].as_str().unwrap().parse().unwrap()));
+    assert_eq!(world.introspect(&of(&second), Some(&world.crm_api())).await.unwrap()["active"], true);
+    world.revoke(&as_agent(&world, "support-agent", &first).await, None).await.unwrap();
+    assert_eq!(world.introspect(&of(&second), Some(&world.crm_api())).await.unwrap(), json!({"active": false}));
+}
+
+/// Mandates of the support agent, all as of now.
+async fn mandates(world: &Arc<World>, count: usize) -> Vec<String> {
+    let (person, svid) = (world.person_token("riley", None, None).await, world.svid("support-agent").await);
+    let mut all = Vec::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let (world, form) = (Arc::clone(world), world.agent_exchange(&svid, &person, CRM, "read:cases"));
+        tasks.spawn(async move { exposed(&world.token(&form, None).await.unwrap()) });
+    }
+    while let Some(token) = tasks.join_next().await {
+        all.push(token.unwrap());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_revokes_without_end_fills_no_verifier_but_ends_its_own_tokens() {
+    let world = Arc::new(World::story());
+    let (spare, mut tokens) = (world.mandate().await, mandates(&world, 1003).await);
+    let (last, but_one) = (tokens.pop().unwrap(), tokens.pop().unwrap());
+    let neighbour = world.person_token("riley", None, None).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for token in tokens {
+        let (world, form) = (Arc::clone(&world), as_agent(&world, "support-agent", &token).await);
+        tasks.spawn(async move { world.revoke(&form, None).await.unwrap() });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    // 1,000 of its tokens, and then the agent as a whole.
+    let agent = CutTarget::Agent("spiffe://acme.example/agent/support-agent".into());
+    assert!(world.live.snapshot().revocations.contains(&agent));
+    assert_eq!(world.live.snapshot().revocations.len(), 1001);
+    assert_eq!(world.introspect(&of(&spare), Some(&world.crm_api())).await.unwrap(), json!({"active": false}));
+    for token in [&but_one, &last] {
+        world.revoke(&as_agent(&world, "support-agent", token).await, None).await.unwrap();
+    }
+    assert_eq!(durable_cuts(&world), 1001, "what is dead already is not cut again");
+    let form = world.agent_exchange(&world.svid("research-agent").await, &neighbour, CRM, "read:cases");
+    assert!(world.token(&form, None).await.is_ok(), "other agents are spared, and the person's own token");
+    // New tokens of the agent live, and the old cuts end with what they cut.
+    world.clock.advance(Duration::from_secs(1));
+    let token = world.mandate().await;
+    assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap()["active"], true);
+    world.clock.advance(Duration::from_mins(11));
+    let token = world.mandate().await;
+    world.revoke(&as_agent(&world, "support-agent", &token).await, None).await.unwrap();
+    assert_eq!(world.live.snapshot().revocations.len(), 2);
 }
 
 #[tokio::test]
