@@ -94,6 +94,14 @@ impl Live {
         *uses.entry(grant.clone()).or_default() += 1;
     }
 
+    /// Corrects a count that fell behind the store: a use that was recorded for a caller who had gone is not counted
+    /// here. To be called when the store refuses a use for being one too many.
+    pub fn used_up(&self, grant: &GrantId, max: u64) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = uses.entry(grant.clone()).or_default();
+        *counted = (*counted).max(max);
+    }
+
     /// Swaps registry and policies in, after the change is durable.
     pub fn replace_registry(&self, registry: Registry, policies: Policies) {
         let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -225,10 +225,14 @@ fn use_up((grant, max): &(GrantId, Option<u64>)) -> Option<Effect> {
     Some(Box::new(move |tx| registry::use_grant(tx, &grant, Some(max))))
 }
 
+/// Whether the store refused a use of the grant as one too many.
+pub(crate) fn is_exhausted(error: &AppendError) -> bool {
+    matches!(error, AppendError::EffectRefused(code) if code == registry::GRANT_EXHAUSTED)
+}
+
 /// What an effect's refusal means for an exchange.
 pub(crate) fn effect_refusal(error: &AppendError) -> Option<Refusal> {
-    let AppendError::EffectRefused(code) = error else { return None };
-    (code == registry::GRANT_EXHAUSTED).then_some(Refusal::Exchange(RefusalReason::GrantExhausted))
+    is_exhausted(error).then_some(Refusal::Exchange(RefusalReason::GrantExhausted))
 }
 
 #[cfg(test)]

@@ -96,6 +96,9 @@ impl Engine {
         let receipt = match self.record_mandate(trail, view, effects).await {
             Ok(receipt) => receipt,
             Err(error) => {
+                if let (Some((grant, Some(max))), true) = (&view.grant, exchange::is_exhausted(&error)) {
+                    self.live.used_up(grant, *max);
+                }
                 let trail = Trail { asked, note, ..refused_after_all(again, view) };
                 return Err((trail, effect_refusal(&error)));
             }

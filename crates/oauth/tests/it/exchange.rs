@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::{Entry, Kind};
-use mandate_core::{CutTarget, Timestamp};
+use mandate_core::{CutTarget, GrantId, Timestamp};
 use mandate_testkit::clock::START;
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
 use mandate_testkit::world::{ACCESS_TOKEN, JWT, World, exposed, payload, with, without};
@@ -374,6 +374,28 @@ async fn the_last_use_of_a_grant_is_given_once_however_many_ask() {
     for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
         assert_eq!(shown(error), "400 invalid_request grant_exhausted");
     }
+}
+
+#[tokio::test]
+async fn a_use_that_was_recorded_for_a_caller_who_hung_up_is_found_out_and_another_grant_is_chosen() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases write:case_comments");
+    let limit = |entry: &mut Entry| {
+        if let Entry::Grant(grant) = entry {
+            grant.max_uses = Some(1);
+        }
+    };
+    world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
+    let mut narrower = story::grant("riley", "support-agent", "crm", "read:cases");
+    narrower.id = "narrower".parse().unwrap();
+    world.apply(Entry::Grant(narrower)).await;
+    // The caller is gone between the record and the count: the store has the use, memory does not.
+    let wider: GrantId = "riley-support-agent-crm".parse().unwrap();
+    world.store.transact("use", |tx| mandate_store::registry::use_grant(tx, &wider, Some(1))).unwrap();
+    assert_eq!(world.live.uses(&wider), 0);
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
+    assert_eq!(world.token(&form, None).await.unwrap().scopes().to_string(), "read:cases", "under the grant that is left");
 }
 
 #[tokio::test]
