@@ -111,6 +111,8 @@ impl Live {
     }
 
     /// Puts cuts in force, after they are durable, and tells the subscribers. Forgets those that no living token needs.
+    ///
+    /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
     pub fn cut(&self, cuts: Vec<Cut>, now: Timestamp) {
         let mut last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot.load_full();
@@ -119,8 +121,6 @@ impl Live {
         let mut numbered = Vec::with_capacity(cuts.len());
         for cut in cuts {
             *last += 1;
-    ///
-    /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
             revocations.insert(cut.clone());
             numbered.push(NumberedCut { seq: *last, cut });
         }
@@ -132,11 +132,11 @@ impl Live {
     }
 
     /// The cuts in force with the number of the last one, and a subscription that continues from there without a gap.
-    pub fn subscribe_cuts(&self) -> (u64, Vec<Cut>, broadcast::Receiver<NumberedCut>) {
+    /// Two subscriptions with the same number have the same cuts.
+    pub fn subscribe_cuts(&self) -> (u64, Arc<RevocationSet>, broadcast::Receiver<NumberedCut>) {
         let last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.cuts.subscribe();
-        let cuts = self.snapshot.load().revocations.iter().cloned().collect();
-        (*last, cuts, receiver)
+        (*last, Arc::clone(&self.snapshot.load().revocations), receiver)
     }
 
     /// Changes with every swap of the registry.

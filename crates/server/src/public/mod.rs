@@ -45,6 +45,7 @@ fn base_path(issuer: &str) -> &str {
 /// The public router.
 pub(crate) fn router(public: Arc<Public>) -> Router {
     let document: Arc<str> = admin::openapi().into();
+    let feeds = Arc::new(feed::Feeds::new(Arc::clone(&public.live), public.shutdown.clone()));
     let issuer = public.engine.issuer().clone();
     let base = base_path(issuer.as_str()).to_owned();
     let at = |path: &str| format!("{base}{path}");
@@ -54,7 +55,7 @@ pub(crate) fn router(public: Arc<Public>) -> Router {
         .route(&at(metadata::REVOKE_PATH), post(form_endpoints::revoke))
         .route(&at(metadata::AUTHORIZE_PATH), get(login::show).post(login::submit))
         .route(&at(metadata::JWKS_PATH), get(jwks))
-        .route(&at("/revocations"), get(feed::revocations))
+        .route(&at("/revocations"), get(feed::revocations).with_state(feeds))
         .route(&at("/spiffe-bundle.json"), get(spiffe_bundle))
         // RFC 8414 §3: the well-known part stands between host and path.
         .route(&format!("/.well-known/oauth-authorization-server{base}"), get(server_metadata))
