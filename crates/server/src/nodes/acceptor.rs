@@ -1,6 +1,7 @@
 //! The nodes' listener: TLS under the authority's own certificate, client certificates verified when they are shown.
 //!
 //! A connection without client certificate is let in, because a node that joins has none yet; all it can call is `Join`.
+//! Such strangers are few at a time and do not stay.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +18,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -33,6 +35,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 4096;
 
+/// The most of them without a client certificate, once their handshake is done.
+const MAX_STRANGERS: usize = 256;
+
+/// How long a connection without a client certificate may stay: a node that joins makes one call.
+const STRANGERS_STAY: Duration = Duration::from_mins(1);
+
 /// The listener's certificate lives an hour and is replaced long before.
 const REPLACE: Duration = Duration::from_mins(20);
 
@@ -45,10 +53,24 @@ pub(crate) enum NodePeer {
     Holder(SpiffeId),
 }
 
-/// One TLS connection.
-pub(crate) struct NodeStream {
-    io: TlsStream<TcpStream>,
+/// One connection, TLS but in tests. It holds its place among the connections until it is dropped.
+pub(crate) struct NodeStream<I = TlsStream<TcpStream>> {
+    io: I,
     peer: NodePeer,
+    /// When a stranger has to be gone.
+    until: Option<Pin<Box<Sleep>>>,
+    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+}
+
+impl<I> NodeStream<I> {
+    /// `None`: there are too many strangers.
+    fn new(io: I, peer: NodePeer, slot: OwnedSemaphorePermit, strangers: &Arc<Semaphore>, stay: Duration) -> Option<Self> {
+        let (place, until) = match peer {
+            NodePeer::Stranger => (Some(Arc::clone(strangers).try_acquire_owned().ok()?), Some(Box::pin(tokio::time::sleep(stay)))),
+            NodePeer::Holder(_) => (None, None),
+        };
+        Some(Self { io, peer, until, _places: (slot, place) })
+    }
 }
 
 impl Connected for NodeStream {
@@ -59,13 +81,17 @@ impl Connected for NodeStream {
     }
 }
 
-impl AsyncRead for NodeStream {
+impl<I: AsyncRead + Unpin> AsyncRead for NodeStream<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // HTTP/2 reads all the time, so this is asked whatever the peer does or does not do.
+        if self.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for NodeStream {
+impl<I: AsyncWrite + Unpin> AsyncWrite for NodeStream<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -143,7 +169,7 @@ pub(crate) async fn accept(
 ) -> Result<(), AcceptorError> {
     let current = Arc::new(ArcSwap::from_pointee(config(&authority, address.ip())?));
     let mut keys = authority.subscribe();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (slots, strangers) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_STRANGERS)));
     let mut renew = tokio::time::interval(REPLACE);
     renew.tick().await;
     loop {
@@ -166,14 +192,81 @@ pub(crate) async fn accept(
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let _ = stream.set_nodelay(true);
         let (acceptor, out, trust_domain) = (TlsAcceptor::from(current.load_full()), out.clone(), authority.trust_domain().clone());
+        let strangers = Arc::clone(&strangers);
         tokio::spawn(async move {
-            // The slot bounds handshakes; established connections are bounded by HTTP/2 keep-alive below.
-            let _slot = slot;
             if let Ok(Ok(io)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
                 && let Some(peer) = peer(&io, &trust_domain)
+                && let Some(stream) = NodeStream::new(io, peer, slot, &strangers, STRANGERS_STAY)
             {
-                let _ = out.send(Ok(NodeStream { io, peer })).await;
+                let _ = out.send(Ok(stream)).await;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::sync::Semaphore;
+
+    use super::{NodePeer, NodeStream};
+
+    struct Places {
+        slots: Arc<Semaphore>,
+        strangers: Arc<Semaphore>,
+    }
+
+    impl Places {
+        fn new() -> Self {
+            Self { slots: Arc::new(Semaphore::new(3)), strangers: Arc::new(Semaphore::new(1)) }
+        }
+
+        fn connect(&self, peer: NodePeer) -> Option<(NodeStream<DuplexStream>, DuplexStream)> {
+            let (io, other_end) = duplex(64);
+            let slot = Arc::clone(&self.slots).try_acquire_owned().unwrap();
+            NodeStream::new(io, peer, slot, &self.strangers, Duration::from_millis(20)).map(|stream| (stream, other_end))
+        }
+    }
+
+    fn holder() -> NodePeer {
+        NodePeer::Holder("spiffe://acme.example/node/1".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_connection_keeps_its_place_for_as_long_as_it_lives() {
+        let places = Places::new();
+        let one = places.connect(holder());
+        assert!(one.is_some());
+        assert_eq!(places.slots.available_permits(), 2);
+        drop(one);
+        assert_eq!(places.slots.available_permits(), 3);
+    }
+
+    #[tokio::test]
+    async fn strangers_are_few_and_nodes_are_not_kept_out_by_them() {
+        let places = Places::new();
+        let stranger = places.connect(NodePeer::Stranger);
+        assert!(stranger.is_some());
+        assert!(places.connect(NodePeer::Stranger).is_none());
+        assert_eq!(places.slots.available_permits(), 2, "the one turned away holds no place");
+        assert!(places.connect(holder()).is_some());
+        drop(stranger);
+        assert!(places.connect(NodePeer::Stranger).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_stranger_does_not_stay_and_a_node_does() {
+        let places = Places::new();
+        let (mut stranger, _idle) = places.connect(NodePeer::Stranger).unwrap();
+        let error = stranger.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let (mut node, mut peer) = places.connect(holder()).unwrap();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        peer.write_u8(7).await.unwrap();
+        assert_eq!(node.read_u8().await.unwrap(), 7);
     }
 }
