@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -111,8 +112,14 @@ pub(super) async fn submit(
     State(public): State<Arc<Public>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            return page::error(rejection.status(), "This form cannot be read", "It is larger than any form of ours, or it broke off.");
+        }
+    };
     let query = query.unwrap_or_default();
     let request = match public.engine.authorize(query.as_bytes()).await {
         Ok(request) => request,

@@ -17,13 +17,10 @@ use axum::routing::{any, get, post};
 use mandate_authority::Authority;
 use mandate_core::Entropy;
 use mandate_delegation::Live;
-use mandate_oauth::{Engine, metadata};
+use mandate_oauth::{Engine, form, metadata};
 
 use crate::admin;
 use crate::listener::Shutdown;
-
-/// The largest form: two tokens of 16 KiB, percent-encoded, and room.
-const MAX_FORM: usize = 128 * 1024;
 
 /// What the public endpoints work with.
 pub(crate) struct Public {
@@ -45,10 +42,10 @@ fn base_path(issuer: &str) -> &str {
 /// The public router.
 pub(crate) fn router(public: Arc<Public>) -> Router {
     let document: Arc<str> = admin::openapi().into();
-    let feeds = Arc::new(feed::Feeds::new(Arc::clone(&public.live), public.shutdown.clone()));
     let issuer = public.engine.issuer().clone();
     let base = base_path(issuer.as_str()).to_owned();
     let at = |path: &str| format!("{base}{path}");
+    let feeds = Arc::new(feed::Feeds::new(Arc::clone(&public.live), public.shutdown.clone()));
     Router::new()
         .route(&at(metadata::TOKEN_PATH), post(form_endpoints::token))
         .route(&at(metadata::INTROSPECT_PATH), post(form_endpoints::introspect))
@@ -62,7 +59,7 @@ pub(crate) fn router(public: Arc<Public>) -> Router {
         .route(&at("/openapi.json"), get(move || async move { admin::openapi_response(&document) }))
         .route(&at("/healthz"), get(|| async { StatusCode::NO_CONTENT }))
         .route(&at("/v1/{*path}"), any(administration_is_elsewhere))
-        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(DefaultBodyLimit::max(form::MAX_BODY))
         .layer(middleware::map_response(safe_defaults))
         .with_state(public)
 }

@@ -209,3 +209,13 @@ async fn a_browser_that_has_logged_somebody_in_is_not_locked_out_by_strangers() 
     assert_eq!(server.app.submit(&page, &format!("{}; {browser}", page.cookie), &fields).await.status, 303);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_larger_than_any_of_ours_gets_a_page() {
+    let server = Server::story().await;
+    let page = server.app.open(&authorization(None, None)).await;
+    let answer = server.app.log_in(&page, "riley", &"x".repeat(70 * 1024)).await;
+    assert_eq!(answer.status, 413);
+    is_a_safe_page("too large a form", &answer);
+    server.stop().await;
+}
