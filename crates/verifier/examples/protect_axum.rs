@@ -1,7 +1,12 @@
 //! An axum API behind the verifier.
 //!
-//! `cargo run -p mandate-verifier --features tower --example protect_axum -- http://127.0.0.1:8080`
+//! `cargo run -p mandate-verifier --features tower --example protect_axum -- http://127.0.0.1:8420 notes-api`
+//!
+//! The second argument is a directory for what it keeps; it is made if it is missing.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +19,19 @@ use serde_json::{Value, json};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let issuer = std::env::args().nth(1).ok_or("name the issuer")?;
+    let directory = PathBuf::from(std::env::args().nth(2).ok_or("name a directory")?);
+    // For this user alone: whoever can write the cache file decides whose tokens are accepted.
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:9300").await?;
 
     let verifier = Verifier::builder(issuer.parse()?, "http://127.0.0.1:9300".parse()?)
         .scopes_supported("read:notes write:notes".parse()?)
-        .cache_file("/var/tmp/notes-mandate.json")
+        .cache_file(directory.join("mandate.json"))
         .build()?;
 
-    // Reading goes on while the issuer is away, writing does not for more than five seconds.
+    // Reading goes on while the issuer is away; writing does not for longer than two of its heartbeats.
     let read = Route::requires("read:notes")?.dangerous_accept_stale();
-    let write = Route::requires("write:notes")?.freshness(Freshness::FailClosed { max_age: Duration::from_secs(5) });
+    let write = Route::requires("write:notes")?.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) });
 
     let notes = Arc::new(std::sync::Mutex::new(Vec::<Value>::new()));
     let app = Router::new()

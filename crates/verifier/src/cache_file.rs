@@ -1,7 +1,7 @@
 //! The optional cache file: keys and cuts as last seen, so that a restart during an outage of the issuer still works.
 //!
-//! Nothing in it is secret, but whoever can write it decides whose tokens are accepted. So a file that others may write
-//! is refused, and it is replaced in one step.
+//! Nothing in it is secret, but whoever can write it decides whose tokens are accepted. So a file that others own or may
+//! write is refused, and a directory in which they may put one; links are not followed; and it is replaced in one step.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -40,6 +40,12 @@ pub enum CacheFileError {
     /// Others may write it, and so decide whose tokens are accepted.
     #[error("the cache file {0} may be written by others; chmod it to 0600")]
     WritableByOthers(PathBuf),
+    /// Others own it, and so decide whose tokens are accepted.
+    #[error("the cache file {0} belongs to another user; remove it")]
+    OwnedByOthers(PathBuf),
+    /// Others may put a file of theirs in its place, as in `/tmp`.
+    #[error("the cache file's directory {0} belongs to others or may be written by them; use a directory of your own, with mode 0700")]
+    Directory(PathBuf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,12 +78,22 @@ impl Restored {
 /// Reads the file. A file that is absent, damaged, of another version or of another issuer restores nothing.
 pub(crate) fn read(path: &Path, issuer: &Issuer) -> Result<Restored, CacheFileError> {
     let unreadable = |source| CacheFileError::Unreadable { path: path.to_owned(), source };
-    let file = match fs::File::open(path) {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let stat = fs::metadata(directory).map_err(|source| CacheFileError::Unreadable { path: directory.to_owned(), source })?;
+    // Whether sticky or not: whoever comes first in such a directory lays the file out.
+    if !ours(&stat) || writable_by_others(&stat) {
+        return Err(CacheFileError::Directory(directory.to_owned()));
+    }
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Restored::default()),
         Err(error) => return Err(unreadable(error)),
     };
-    if writable_by_others(&file.metadata().map_err(unreadable)?) {
+    let stat = file.metadata().map_err(unreadable)?;
+    if !ours(&stat) {
+        return Err(CacheFileError::OwnedByOthers(path.to_owned()));
+    }
+    if writable_by_others(&stat) {
         return Err(CacheFileError::WritableByOthers(path.to_owned()));
     }
     let mut bytes = Vec::new();
@@ -129,6 +145,30 @@ fn private_file(path: &Path) -> io::Result<fs::File> {
 #[cfg(not(unix))]
 fn private_file(path: &Path) -> io::Result<fs::File> {
     fs::File::create(path)
+}
+
+/// Opens the file itself, not what a link points to, and does not wait if it is a pipe.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<fs::File> {
+    use rustix::fs::{Mode, OFlags};
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?.into())
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<fs::File> {
+    fs::File::open(path)
+}
+
+/// Whether it belongs to the user we run as, or to root, who decides everything anyway.
+#[cfg(unix)]
+fn ours(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.uid() == 0 || metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn ours(_: &fs::Metadata) -> bool {
+    true
 }
 
 #[cfg(unix)]

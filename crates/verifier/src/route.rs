@@ -13,7 +13,8 @@ pub enum Freshness {
     /// Refuse with 503 when the last sign of life of the feed is older than `max_age`. The default, with
     /// [`DEFAULT_MAX_AGE`].
     FailClosed {
-        /// The oldest acceptable sign of life.
+        /// The oldest acceptable sign of life. The issuer gives one every 5 seconds, so less than 10 seconds would refuse
+        /// now and then though nothing is wrong.
         max_age: Duration,
     },
     /// Go on with the cuts known so far, however old. A token that is revoked during an outage of the issuer keeps

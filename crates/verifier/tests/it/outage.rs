@@ -7,7 +7,7 @@ use std::time::Duration;
 use mandate_core::{Clock as _, CutTarget};
 use mandate_testkit::clock::SteppedClock;
 use mandate_testkit::hostile_issuer::{HostileIssuer, TestKey};
-use mandate_verifier::{BuildError, Freshness, Route, Verifier};
+use mandate_verifier::{BuildError, CacheFileError, Freshness, Route, Verifier};
 
 use crate::world::{RESOURCE, World, builder, code, eventually, soon, verify};
 
@@ -121,6 +121,44 @@ async fn a_cache_file_that_others_may_write_is_refused() {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let outcome = builder(&issuer, &clock).cache_file(&file).build();
         assert!(matches!(outcome, Err(BuildError::CacheFile(_))), "{mode:o}");
+    }
+}
+
+#[tokio::test]
+async fn a_cache_file_where_others_may_put_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mandate.json");
+    let issuer = HostileIssuer::start();
+    let clock = Arc::new(SteppedClock::default());
+    let build = || builder(&issuer, &clock).cache_file(&file).build();
+    for mode in [0o777, 0o1777, 0o770, 0o1770, 0o702] {
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        assert!(matches!(build(), Err(BuildError::CacheFile(CacheFileError::Directory(_)))), "{mode:o}, whether there is a file or not");
+    }
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(build().is_ok());
+    let missing = builder(&issuer, &clock).cache_file(directory.path().join("missing/mandate.json")).build();
+    assert!(matches!(missing, Err(BuildError::CacheFile(CacheFileError::Unreadable { .. }))), "found before the first request");
+}
+
+#[tokio::test]
+async fn a_cache_file_of_another_user_or_behind_a_link_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, link) = (directory.path().join("mandate.json"), directory.path().join("link.json"));
+    std::fs::write(&file, "{}").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let issuer = HostileIssuer::start();
+    let clock = Arc::new(SteppedClock::default());
+    let at_link = builder(&issuer, &clock).cache_file(&link).build();
+    assert!(matches!(at_link, Err(BuildError::CacheFile(CacheFileError::Unreadable { .. }))));
+    // Only root can give a file away; for anybody else the test ends here.
+    if std::os::unix::fs::chown(&file, Some(54321), None).is_ok() {
+        let outcome = builder(&issuer, &clock).cache_file(&file).build();
+        assert!(matches!(outcome, Err(BuildError::CacheFile(CacheFileError::OwnedByOthers(_)))));
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(54321), None).unwrap();
+        let outcome = builder(&issuer, &clock).cache_file(&file).build();
+        assert!(matches!(outcome, Err(BuildError::CacheFile(CacheFileError::Directory(_)))));
     }
 }
 
