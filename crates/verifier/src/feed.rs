@@ -32,6 +32,8 @@ enum FeedError {
     Cut(serde_json::Error),
     #[error(transparent)]
     TooMany(#[from] TooManyCuts),
+    #[error("the clock was set back")]
+    ClockSetBack,
 }
 
 /// Follows the feed for as long as the verifier lives.
@@ -61,13 +63,17 @@ async fn follow_once(shared: &Shared) -> Result<std::convert::Infallible, FeedEr
             Ok(Err(error)) => return Err(FeedError::Broken(error)),
             Err(_) => return Err(FeedError::Silent(silence)),
         };
+        // Everything is asked for again: cuts that were forgotten while the clock was ahead may hit tokens that live.
+        if shared.revocations.clock_was_set_back(shared.clock.now()) {
+            return Err(FeedError::ClockSetBack);
+        }
         parser.push(&chunk, &mut items)?;
         for item in items.drain(..) {
             let Item::Event { kind, data } = item else { continue };
             match kind.as_str() {
                 "cut" => {
                     let cut: Cut = serde_json::from_str(&data).map_err(FeedError::Cut)?;
-                    let count = shared.revocations.insert(cut)?;
+                    let count = shared.revocations.insert(cut, shared.clock.now())?;
                     shared.update(|status| status.cuts = count);
                 }
                 "ready" => ready = true,

@@ -22,20 +22,28 @@ pub(crate) struct Revocations {
     set: RwLock<RevocationSet>,
     /// Milliseconds; 0 is never.
     contact: AtomicU64,
+    /// The latest time, in milliseconds, at which anything here was done: cuts that were over by then may be gone.
+    latest: AtomicU64,
 }
 
 impl Revocations {
     pub(crate) fn restored(cuts: Vec<Cut>, contact: Option<Timestamp>) -> Self {
         let mut set = RevocationSet::new();
         cuts.into_iter().take(MAX_CUTS).for_each(|cut| set.insert(cut));
-        Self { set: RwLock::new(set), contact: AtomicU64::new(contact.map_or(0, Timestamp::millis)) }
+        let contact = contact.map_or(0, Timestamp::millis);
+        Self { set: RwLock::new(set), contact: AtomicU64::new(contact), latest: AtomicU64::new(contact) }
     }
 
     /// Adds a cut, in force at once; returns how many there are. A cut is never taken back: it ends by itself.
-    pub(crate) fn insert(&self, cut: Cut) -> Result<usize, TooManyCuts> {
+    pub(crate) fn insert(&self, cut: Cut, now: Timestamp) -> Result<usize, TooManyCuts> {
         let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
-        if set.len() >= MAX_CUTS {
-            return Err(TooManyCuts);
+        // What is known already needs no room, and what is over gives its room back first.
+        if set.len() >= MAX_CUTS && !set.contains(&cut.target) {
+            self.latest.fetch_max(now.millis(), Ordering::AcqRel);
+            set.forget_before(now);
+            if set.len() >= MAX_CUTS {
+                return Err(TooManyCuts);
+            }
         }
         set.insert(cut);
         Ok(set.len())
@@ -44,13 +52,30 @@ impl Revocations {
     /// Forgets cuts that no living token can hang below; returns how many are left.
     pub(crate) fn forget_before(&self, now: Timestamp) -> usize {
         let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
+        self.latest.fetch_max(now.millis(), Ordering::AcqRel);
         set.forget_before(now);
         set.len()
     }
 
     /// Records that at `now` every cut in force was known.
     pub(crate) fn in_contact(&self, now: Timestamp) {
+        self.latest.fetch_max(now.millis(), Ordering::AcqRel);
         self.contact.store(now.millis(), Ordering::Release);
+    }
+
+    fn is_ahead(&self, now: Timestamp) -> bool {
+        self.latest.load(Ordering::Acquire) > now.plus(CLOCK_TOLERANCE).millis()
+    }
+
+    /// Whether the clock was set back. Cuts that were forgotten while it was ahead may be needed again, so until the next
+    /// contact nothing counts as known. Says so once.
+    pub(crate) fn clock_was_set_back(&self, now: Timestamp) -> bool {
+        let ahead = self.is_ahead(now);
+        if ahead {
+            self.contact.store(0, Ordering::Release);
+            self.latest.store(0, Ordering::Release);
+        }
+        ahead
     }
 
     /// When every cut in force was last known.
@@ -64,7 +89,7 @@ impl Revocations {
     /// Whether every cut was known within `max_age` before `now`.
     pub(crate) fn is_fresh(&self, now: Timestamp, max_age: Duration) -> bool {
         // A clock that was set back would make an old sign of life look new for as long as it was set back.
-        self.last_contact().is_some_and(|at| at <= now.plus(CLOCK_TOLERANCE) && now.since(at) <= max_age)
+        !self.is_ahead(now) && self.last_contact().is_some_and(|at| now.since(at) <= max_age)
     }
 
     /// Whether the token hangs below a cut.
@@ -110,8 +135,32 @@ mod tests {
     #[test]
     fn is_bounded_and_says_so() {
         let known = Revocations::restored((0..MAX_CUTS).map(cut).collect(), None);
-        assert_eq!(known.insert(cut(MAX_CUTS)), Err(TooManyCuts));
-        assert_eq!(known.forget_before(Timestamp::from_secs(1000)), 0);
-        assert_eq!(known.insert(cut(1)), Ok(1));
+        let at = Timestamp::from_secs;
+        assert_eq!(known.insert(cut(MAX_CUTS), at(200)), Err(TooManyCuts));
+        assert_eq!(known.insert(cut(1), at(200)), Ok(MAX_CUTS), "what is known already is no more than before");
+        assert_eq!(known.insert(cut(MAX_CUTS), at(1000)), Ok(1), "what is over makes room");
+        assert_eq!(known.forget_before(at(1000)), 0, "it is over as well");
+    }
+
+    #[test]
+    fn cuts_that_were_forgotten_in_the_future_are_missed_at_once() {
+        let known = Revocations::default();
+        let at = Timestamp::from_secs;
+        known.in_contact(at(100));
+        known.forget_before(at(5000));
+        assert!(!known.is_fresh(at(101), Duration::MAX));
+        assert!(known.clock_was_set_back(at(101)));
+        known.in_contact(at(101));
+        assert!(known.is_fresh(at(101), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_contact_in_the_future_is_noticed_once_and_counts_no_more() {
+        let known = Revocations::default();
+        known.in_contact(Timestamp::from_secs(100));
+        assert!(!known.clock_was_set_back(Timestamp::from_secs(99)), "another thread may have taken its time a moment later");
+        assert!(known.clock_was_set_back(Timestamp::from_secs(50)));
+        assert!(!known.clock_was_set_back(Timestamp::from_secs(50)));
+        assert!(!known.is_fresh(Timestamp::from_secs(100), Duration::MAX));
     }
 }

@@ -95,33 +95,37 @@ impl Verifier {
 
     async fn judge(&self, presented: Presented<'_>, route: &Route) -> Result<Verified, Box<Denied>> {
         let text = presented.bearer()?.ok_or(Reason::NoCredentials)?;
-        let now = self.inner.shared.clock.now();
-        let token = self.check_token(text, now).await?;
+        let (token, now) = self.check_token(text).await?;
         match self.check_use(&token, route, now) {
             Ok(()) => Ok(Verified::new(token, self.inner.resource.clone())),
             Err(reason) => Err(Box::new(Denied { reason, token: Some(token) })),
         }
     }
 
-    /// Everything that the token by itself must fulfil.
-    async fn check_token(&self, text: &str, now: Timestamp) -> Result<AccessToken, Reason> {
+    /// Everything that the token by itself must fulfil, and when that was seen: keys that had to be fetched have taken
+    /// seconds, in which the token may have expired and the feed fallen silent.
+    async fn check_token(&self, text: &str) -> Result<(AccessToken, Timestamp), Reason> {
         let shared = &self.inner.shared;
         let max_age = shared.intervals.keys_max_age;
+        let mut now = shared.clock.now();
         let keys = if let Some(keys) = shared.keys.usable(now, max_age) {
             keys
         } else {
             shared.refresh_keys(shared.intervals.unknown_key).await;
-            shared.keys.usable(shared.clock.now(), max_age).ok_or(Reason::KeysUnavailable)?
+            now = shared.clock.now();
+            shared.keys.usable(now, max_age).ok_or(Reason::KeysUnavailable)?
         };
         let error = match self.verify_with(&keys, text, now) {
-            Ok(token) => return Ok(token),
+            Ok(token) => return Ok((token, now)),
             Err(error) => error,
         };
         if error.may_be_stale_keys() {
             let outcome = shared.refresh_keys(shared.intervals.unknown_key).await;
             let newer = shared.keys.last_good().filter(|newer| !Arc::ptr_eq(newer, &keys));
             if let (Refreshed::Fetched | Refreshed::Recent, Some(newer)) = (outcome, newer) {
-                return self.verify_with(&newer, text, now).map_err(|error| Reason::InvalidToken(error.public_code()));
+                now = shared.clock.now();
+                let token = self.verify_with(&newer, text, now).map_err(|error| Reason::InvalidToken(error.public_code()))?;
+                return Ok((token, now));
             }
         }
         Err(Reason::InvalidToken(error.public_code()))

@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mandate_core::{Clock as _, CutTarget};
+use mandate_core::{Clock, CutTarget, Timestamp};
 use mandate_testkit::clock::SteppedClock;
 use mandate_testkit::hostile_issuer::{HostileIssuer, TestKey};
 use mandate_verifier::{BuildError, CacheFileError, Freshness, Route, Verifier};
@@ -160,6 +161,34 @@ async fn a_cache_file_of_another_user_or_behind_a_link_is_refused() {
         let outcome = builder(&issuer, &clock).cache_file(&file).build();
         assert!(matches!(outcome, Err(BuildError::CacheFile(CacheFileError::Directory(_)))));
     }
+}
+
+/// A clock that leaps once keys have been served again: the fetch took its time.
+struct Leaps {
+    issuer: Arc<HostileIssuer>,
+    start: Timestamp,
+    served: AtomicUsize,
+}
+
+impl Clock for Leaps {
+    fn now(&self) -> Timestamp {
+        let leapt = self.issuer.jwks_served() > self.served.load(Ordering::SeqCst);
+        if leapt { self.start.plus(Duration::from_mins(10)) } else { self.start }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_expires_while_keys_are_fetched_is_refused() {
+    let issuer = Arc::new(HostileIssuer::start());
+    let start = SteppedClock::default().now();
+    let clock = Arc::new(Leaps { issuer: Arc::clone(&issuer), start, served: AtomicUsize::new(usize::MAX) });
+    let built = Verifier::builder(issuer.issuer(), RESOURCE.parse().unwrap()).clock(clock.clone()).unknown_key_interval(Duration::ZERO);
+    let verifier = built.build().unwrap();
+    soon(verifier.ready()).await;
+    issuer.rotate();
+    clock.served.store(issuer.jwks_served(), Ordering::SeqCst);
+    let token = issuer.token(RESOURCE, "read:cases", start);
+    assert_eq!(code(&verify(&verifier, &token, &patient()).await), "expired");
 }
 
 #[tokio::test]

@@ -101,6 +101,23 @@ async fn a_clock_set_back_does_not_make_old_knowledge_new() {
 }
 
 #[tokio::test]
+async fn cuts_that_were_forgotten_while_the_clock_was_ahead_come_back_with_the_right_time() {
+    let world = World::with(|builder| builder.keys_refresh(Duration::from_millis(5))).await;
+    let start = world.clock.now();
+    let token = world.token("read:cases");
+    world.issuer.cut(CutTarget::Token("token-1".parse().unwrap()), start);
+    cuts_known(&world, 1).await;
+    world.clock.advance(Duration::from_hours(24));
+    cuts_known(&world, 0).await;
+    world.issuer.beat();
+    world.clock.set(start);
+    assert_ne!(world.outcome(&token).await, "ok");
+    world.issuer.beat();
+    cuts_known(&world, 1).await;
+    assert_eq!(world.outcome(&token).await, "revoked");
+}
+
+#[tokio::test]
 async fn a_lost_feed_is_opened_again_and_catches_up() {
     let mut world = World::new().await;
     let token = world.token("read:cases");
