@@ -1,6 +1,7 @@
 //! Authorization server metadata (RFC 8414 §2). The paths here are the ones the server routes.
 
 use mandate_core::{Issuer, ScopeSet};
+use mandate_token::Algorithm;
 use serde_json::{Value, json};
 
 /// Path of the authorization endpoint, below the issuer.
@@ -18,8 +19,11 @@ pub const JWKS_PATH: &str = "/jwks.json";
 pub const TOKEN_METHODS: [&str; 4] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "none"];
 /// Those of introspection and revocation: nobody is anonymous there (Z13).
 pub const CONFIDENTIAL_METHODS: [&str; 3] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic"];
-/// The algorithms of client assertions.
-pub const ASSERTION_ALGORITHMS: [&str; 7] = ["ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384"];
+
+/// The algorithms of client assertions: all that are verified.
+fn assertion_algorithms() -> Vec<&'static str> {
+    Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect()
+}
 
 /// A URL below the issuer.
 pub fn endpoint(issuer: &Issuer, path: &str) -> String {
@@ -29,6 +33,7 @@ pub fn endpoint(issuer: &Issuer, path: &str) -> String {
 /// The metadata document. `issuer` stands in it byte for byte, whatever host name the request came with.
 pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
     let at = |path| endpoint(issuer, path);
+    let algorithms = assertion_algorithms();
     json!({
         "issuer": issuer,
         "authorization_endpoint": at(AUTHORIZE_PATH),
@@ -42,11 +47,11 @@ pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
         "grant_types_supported": ["authorization_code", crate::exchange::GRANT_TYPE],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": TOKEN_METHODS,
-        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
-        "introspection_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
-        "revocation_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "authorization_response_iss_parameter_supported": true,
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
@@ -73,6 +78,18 @@ mod tests {
         for endpoint in ["introspection", "revocation"] {
             let methods = document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().unwrap().clone();
             assert!(!methods.contains(&"none".into()) && !methods.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_algorithm_that_is_verified_is_offered_and_no_other() {
+        let document = document(&"https://m.example".parse().unwrap(), &"a".parse().unwrap());
+        for endpoint in ["token", "introspection", "revocation"] {
+            let offered = document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")].as_array().unwrap().clone();
+            let offered: Vec<_> = offered.iter().map(|name| name.as_str().unwrap()).collect();
+            let verified: Vec<_> = mandate_token::Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+            assert_eq!(offered, verified);
+            assert!(offered.contains(&"ES512") && offered.contains(&"PS512") && !offered.contains(&"HS256"));
         }
     }
 }
