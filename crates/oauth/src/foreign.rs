@@ -76,7 +76,7 @@ type Slot = Arc<Mutex<State>>;
 /// The cache.
 #[derive(Default)]
 pub struct ForeignKeys {
-    http: OnceLock<Result<reqwest::Client, FetchError>>,
+    http: OnceLock<reqwest::Client>,
     slots: Mutex<HashMap<Issuer, Slot>>,
 }
 
@@ -141,34 +141,36 @@ impl ForeignKeys {
         Arc::clone(slots.entry(issuer.clone()).or_default())
     }
 
-    /// Made at first use: most servers trust nobody else.
+    /// Made at first use: most servers trust nobody else. A failure, for want of file descriptors perhaps, is not kept.
     fn http(&self) -> Result<reqwest::Client, FetchError> {
-        self.http
-            .get_or_init(|| {
-                reqwest::Client::builder()
-                    .redirect(reqwest::redirect::Policy::none())
-                    .timeout(FETCH_TIMEOUT)
-                    .no_proxy()
-                    .http1_only()
-                    .pool_max_idle_per_host(1)
-                    .user_agent(concat!("mandate/", env!("CARGO_PKG_VERSION")))
-                    .build()
-                    .map_err(|error| FetchError::Client(error.to_string()))
-            })
-            .clone()
+        if let Some(client) = self.http.get() {
+            return Ok(client.clone());
+        }
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(FETCH_TIMEOUT)
+            .no_proxy()
+            .http1_only()
+            .pool_max_idle_per_host(1)
+            .user_agent(concat!("mandate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| FetchError::Client(error.to_string()))?;
+        Ok(self.http.get_or_init(|| client).clone())
     }
 }
 
 /// What the cache answers without a fetch.
 fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Outcome> {
     let limit = if wanted == Wanted::Cached { TTL } else { REFETCH_PAUSE };
+    // What lies in the future is from before the clock was set back: nobody knows how old it is.
+    let within = |at: Timestamp, limit| at <= now && now.since(at) < limit;
     if let Some((keys, fetched)) = &state.keys
-        && now.since(*fetched) < limit
+        && within(*fetched, limit)
     {
         return Some(Ok(Arc::clone(keys)));
     }
     let (error, at) = state.failed.as_ref()?;
-    (now.since(*at) < FAILURE_TTL).then(|| Err(error.clone()))
+    within(*at, FAILURE_TTL).then(|| Err(error.clone()))
 }
 
 /// Puts the outcome of a fetch into the cache. A failure leaves a set that is still within its time in use.
@@ -244,7 +246,22 @@ fn classify(error: &reqwest::Error) -> FetchError {
 
 #[cfg(test)]
 mod tests {
-    use super::{FetchError, jwks_url};
+    use std::sync::Arc;
+
+    use mandate_core::Timestamp;
+    use mandate_token::KeySet;
+
+    use super::{FetchError, State, TTL, Wanted, jwks_url, settled};
+
+    #[test]
+    fn a22_keys_from_before_the_clock_was_set_back_are_fetched_again() {
+        let at = Timestamp::from_secs;
+        let keys = Arc::new(KeySet::from_json(b"{\"keys\":[]}").unwrap());
+        let state = State { keys: Some((keys, at(10_000))), failed: Some((FetchError::Timeout, at(10_000))), flight: None };
+        assert!(matches!(settled(&state, Wanted::Cached, at(10_000)), Some(Ok(_))));
+        assert!(settled(&state, Wanted::Cached, at(9_999)).is_none(), "else a key that was rotated out would be used for longer");
+        assert!(settled(&state, Wanted::Cached, at(10_000).plus(TTL)).is_none());
+    }
 
     #[test]
     fn a22_a_jwks_uri_never_lowers_the_protection_of_its_issuer() {
