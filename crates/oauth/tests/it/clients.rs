@@ -135,7 +135,7 @@ async fn two_methods_in_one_request_are_refused() {
 }
 
 #[tokio::test]
-async fn z5_z6_one_kind_of_assertion_is_not_another() {
+async fn z5_one_kind_of_assertion_is_not_another() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let svid = world.svid("support-agent").await;
