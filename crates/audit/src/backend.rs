@@ -12,7 +12,7 @@ pub struct Loaded {
     pub size: u64,
     /// The stored hashes at [`crate::tree::frontier_indexes`] of `size`, in that order.
     pub frontier: Vec<Hash>,
-    /// The latest checkpoint, a signed note; none in a new log.
+    /// The latest checkpoint, a signed note.
     pub checkpoint: Option<Vec<u8>>,
 }
 

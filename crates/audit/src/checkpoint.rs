@@ -109,7 +109,7 @@ impl CheckpointSigner {
         let verifier = CheckpointVerifier::new(vkey)?;
         let signer = Self { signer: Arc::new(signer), verifier };
         // A pair that does not belong together would sign checkpoints that nobody can verify.
-        let probe = signer.sign(0, tlog_tiles::EMPTY_HASH)?;
+        let probe = signer.found()?;
         signer.verifier.open(&probe).map_err(|_| CheckpointError::SigningKey)?;
         Ok(signer)
     }
@@ -122,6 +122,12 @@ impl CheckpointSigner {
     /// The verifier of what this signs.
     pub fn verifier(&self) -> &CheckpointVerifier {
         &self.verifier
+    }
+
+    /// The first checkpoint, of the log without records. To be stored together with the key, so that no log is ever
+    /// without one: a log that was emptied cannot pass for new.
+    pub fn found(&self) -> Result<Vec<u8>, CheckpointError> {
+        self.sign(0, tlog_tiles::EMPTY_HASH)
     }
 
     /// A signed note over the tree's size and root.

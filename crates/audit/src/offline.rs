@@ -28,7 +28,7 @@ pub struct Header {
     pub format: String,
     /// The verifier key of the log.
     pub vkey: String,
-    /// The signed checkpoint; none for a log without records.
+    /// The signed checkpoint. Every log has one.
     pub checkpoint: Option<String>,
     /// How many records follow.
     pub size: u64,
@@ -57,6 +57,17 @@ pub enum BundleError {
         /// What is wrong.
         why: String,
     },
+    /// The file is something else: its first line is no header.
+    #[error("this is not an audit bundle")]
+    NotABundle,
+    /// The header promises another number of records than there are.
+    #[error("the bundle's header says {said} records, and there are {found}")]
+    Size {
+        /// In the header.
+        said: u64,
+        /// In the file.
+        found: u64,
+    },
     /// It is of another format.
     #[error("this is a bundle of format {0:?}; this program reads {FORMAT:?}")]
     Format(String),
@@ -84,8 +95,8 @@ pub struct BundleWriter<W: Write> {
 
 impl<W: Write> BundleWriter<W> {
     /// Writes the header.
-    pub fn begin(mut out: W, vkey: &str, checkpoint: Option<&[u8]>, size: u64) -> Result<Self, BundleError> {
-        let checkpoint = checkpoint.map(|note| text(1, note)).transpose()?;
+    pub fn begin(mut out: W, vkey: &str, checkpoint: &[u8], size: u64) -> Result<Self, BundleError> {
+        let checkpoint = Some(text(1, checkpoint)?);
         let header = Header { format: FORMAT.to_owned(), vkey: vkey.to_owned(), checkpoint, size };
         write_line(&mut out, 1, &header)?;
         Ok(Self { out })
@@ -129,26 +140,47 @@ fn parse<'a, T: Deserialize<'a>>(line: u64, bytes: &'a [u8]) -> Result<T, Bundle
     serde_json::from_slice(bytes).map_err(|e| BundleError::Malformed { line, why: e.to_string() })
 }
 
-/// Verifies a bundle: every leaf, the tree, the checkpoint's signature.
+/// What whoever verifies a bundle knows already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// The log's verifier key; without it the bundle's own is believed.
+    pub vkey: Option<&'a str>,
+    /// A checkpoint of the log that was kept earlier, a signed note: the bundle must continue it.
+    pub since: Option<&'a [u8]>,
+}
+
+/// Only to tell a bundle of another version from what is no bundle.
+#[derive(Deserialize)]
+struct Format {
+    format: String,
+}
+
+fn read_header(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> Result<Header, BundleError> {
+    match read_line(input, 1, buffer) {
+        Ok(true) => {}
+        Ok(false) | Err(BundleError::Malformed { .. }) => return Err(BundleError::NotABundle),
+        Err(other) => return Err(other),
+    }
+    let Format { format } = serde_json::from_slice(buffer).map_err(|_| BundleError::NotABundle)?;
+    if format == FORMAT { parse(1, buffer) } else { Err(BundleError::Format(format)) }
+}
+
+/// Verifies a bundle: every leaf, the tree, the checkpoint's signature, and that it continues what is known of the log.
 ///
-/// `vkey` is the log's verifier key as the caller knows it; without it the bundle's own is believed. `progress` is told
-/// how many of how many records are done.
-pub fn verify_bundle(mut input: impl BufRead, vkey: Option<&str>, mut progress: impl FnMut(u64, u64)) -> Result<Summary, BundleError> {
+/// `progress` is told how many of how many records are done.
+pub fn verify_bundle(mut input: impl BufRead, known: Known<'_>, mut progress: impl FnMut(u64, u64)) -> Result<Summary, BundleError> {
     let mut buffer = Vec::new();
-    if !read_line(&mut input, 1, &mut buffer)? {
-        return Err(BundleError::Malformed { line: 1, why: "the bundle is empty".to_owned() });
-    }
-    let header: Header = parse(1, &buffer)?;
-    if header.format != FORMAT {
-        return Err(BundleError::Format(header.format));
-    }
-    if let Some(expected) = vkey.map(str::trim)
+    let header = read_header(&mut input, &mut buffer)?;
+    if let Some(expected) = known.vkey.map(str::trim)
         && expected != header.vkey
     {
         return Err(BundleError::OtherKey { found: header.vkey, expected: expected.to_owned() });
     }
     let verifier = CheckpointVerifier::new(&header.vkey)?;
     let mut tree = TreeVerification::new();
+    if let Some(note) = known.since {
+        tree = tree.continuing(verifier.open(note).map_err(Tampered::Earlier)?);
+    }
     let mut line = 2;
     while read_line(&mut input, line, &mut buffer)? {
         let entry: Line<'_> = parse(line, &buffer)?;
@@ -158,7 +190,11 @@ pub fn verify_bundle(mut input: impl BufRead, vkey: Option<&str>, mut progress: 
         line += 1;
         progress(tree.next_index(), header.size);
     }
-    Ok(tree.finish(header.checkpoint.as_deref().map(str::as_bytes), &verifier)?)
+    let summary = tree.finish(header.checkpoint.as_deref().map(str::as_bytes), &verifier)?;
+    if summary.size != header.size {
+        return Err(BundleError::Size { said: header.size, found: summary.size });
+    }
+    Ok(summary)
 }
 
 #[cfg(test)]

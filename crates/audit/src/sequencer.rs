@@ -137,6 +137,8 @@ impl<E: Send + 'static> Log<E> {
     /// Opens the log: reads the tree's right edge, holds it against the last checkpoint, and starts the thread.
     ///
     /// The log's origin is the signer's. The join handle ends once every clone of the log is dropped and all that was
+    /// Whoever made the signer's key has signed the empty log ([`CheckpointSigner::found`]): a log without any
+    /// checkpoint was tampered with.
     /// queued is answered.
     pub fn start<B: Backend<Effect = E>>(mut backend: B, signer: CheckpointSigner) -> Result<(Self, JoinHandle<()>), StartError> {
         let tree = open_tree(&mut backend, &signer)?;
@@ -274,14 +276,9 @@ fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<F
     let loaded = backend.load().map_err(|e| StartError::Backend(Box::new(e)))?;
     let broken = |e| StartError::Tampered(Tampered::from(e));
     let tree = Frontier::from_hashes(loaded.size, &loaded.frontier).map_err(broken)?;
-    match &loaded.checkpoint {
-        Some(note) => {
-            let head = signer.verifier().open(note).map_err(Tampered::from)?;
-            check_head(tree.size(), tree.root().map_err(broken)?, &head)?;
-        }
-        None if tree.size() == 0 => {}
-        None => return Err(Tampered::NoCheckpoint { size: tree.size() }.into()),
-    }
+    let note = loaded.checkpoint.ok_or(Tampered::NoCheckpoint { size: tree.size() })?;
+    let head = signer.verifier().open(&note).map_err(Tampered::from)?;
+    check_head(tree.size(), tree.root().map_err(broken)?, &head)?;
     Ok(tree)
 }
 

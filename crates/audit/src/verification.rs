@@ -83,7 +83,7 @@ pub enum Tampered {
         /// The signed root.
         signed: Hash,
     },
-    /// There are records but no checkpoint.
+    /// There is no checkpoint. Even a log without records has one, signed when its key was made.
     #[error("the log has {size} records and no checkpoint")]
     NoCheckpoint {
         /// How many records.
@@ -92,8 +92,11 @@ pub enum Tampered {
     /// The checkpoint is not acceptable.
     #[error("checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// The checkpoint that was kept earlier is not of this log.
+    #[error("the earlier checkpoint is not of this log: {0}")]
+    Earlier(#[source] CheckpointError),
     /// The log no longer contains what an earlier checkpoint signed.
-    #[error("the first {size} records are not those of the earlier checkpoint: history was rewritten since")]
+    #[error("the log does not continue the earlier checkpoint of {size} records: it was rewritten, cut short or replaced since")]
     History {
         /// The earlier checkpoint's size.
         size: u64,
@@ -159,11 +162,8 @@ impl TreeVerification {
     pub fn finish(self, checkpoint: Option<&[u8]>, verifier: &CheckpointVerifier) -> Result<Summary, Tampered> {
         let size = self.frontier.size();
         let root = self.frontier.root()?;
-        match checkpoint {
-            Some(note) => check_head(size, root, &verifier.open(note)?)?,
-            None if size == 0 => {}
-            None => return Err(Tampered::NoCheckpoint { size }),
-        }
+        let note = checkpoint.ok_or(Tampered::NoCheckpoint { size })?;
+        check_head(size, root, &verifier.open(note)?)?;
         if let Some((earlier, found)) = self.earlier
             && found != Some(earlier.root)
         {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_audit::CheckpointSigner;
 use mandate_core::{Entropy, Secret, Timestamp, TrustDomain};
 use mandate_store::keys::{self, StoredKey};
-use mandate_store::{Store, StoreError};
+use mandate_store::{Store, StoreError, records};
 use mandate_token::KeyUse;
 
 use crate::error::{OpenError, RotateError};
@@ -168,6 +168,7 @@ fn open_checkpoint(
         entropy.fill(&mut tag);
         let origin = format!("{trust_domain}/audit/{:08x}", u32::from_be_bytes(tag));
         let (signer, private) = CheckpointSigner::generate(&origin, entropy)?;
+        let first = signer.found()?;
         let row = StoredKey {
             purpose: CHECKPOINT.to_owned(),
             kid: origin,
@@ -180,6 +181,8 @@ fn open_checkpoint(
         store.transact("authority.first_checkpoint_key", |tx| {
             if keys::list(tx, CHECKPOINT)?.is_empty() {
                 keys::put(tx, &row)?;
+                // With the key, so that a log without a checkpoint is never a new one.
+                records::found(tx, &first)?;
             }
             Ok(())
         })?;

@@ -57,6 +57,14 @@ pub(crate) fn put_checkpoint(tx: &Tx<'_>, note: &[u8]) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Stores the first checkpoint, of a log without records, in the transaction that stores the log's key.
+///
+/// Where there are records or a checkpoint already, they belong to a key that is lost: they are left for
+/// [`mandate_audit::Log::start`] to refuse.
+pub fn found(tx: &Tx<'_>, note: &[u8]) -> Result<(), StoreError> {
+    if size(tx)? == 0 && checkpoint(tx)?.is_none() { put_checkpoint(tx, note) } else { Ok(()) }
+}
+
 pub(crate) fn load(tx: &Tx<'_>) -> Result<Loaded, StoreError> {
     let size = size(tx)?;
     let frontier = frontier_indexes(size).into_iter().map(|at| stored_hash(tx, at)).collect::<Result<_, _>>()?;
@@ -81,7 +89,7 @@ pub fn size(tx: &Tx<'_>) -> Result<u64, StoreError> {
     Ok(highest.map_or(0, |idx| from_sql(idx) + 1))
 }
 
-/// The latest checkpoint, a signed note. None in a new log.
+/// The latest checkpoint, a signed note. None before the log has a key, or if it was removed.
 pub fn checkpoint(tx: &Tx<'_>) -> Result<Option<Vec<u8>>, StoreError> {
     tx.first("SELECT note FROM checkpoint WHERE one = 1", [], |row| row.get(0))
 }
@@ -344,7 +352,8 @@ fn nothing_foreign_in_index(tx: &Tx<'_>, upto: u64, actors: u64) -> Result<(), L
 /// Writes the whole log as a bundle that anyone can verify offline.
 pub fn export<W: Write>(tx: &Tx<'_>, verifier: &CheckpointVerifier, out: W, mut progress: impl FnMut(u64, u64)) -> Result<W, LogError> {
     let size = size(tx)?;
-    let mut bundle = BundleWriter::begin(out, verifier.vkey(), checkpoint(tx)?.as_deref(), size)?;
+    let note = checkpoint(tx)?.ok_or(Tampered::NoCheckpoint { size })?;
+    let mut bundle = BundleWriter::begin(out, verifier.vkey(), &note, size)?;
     leaves(tx, 0, |index, leaf, hashes| {
         bundle.record(index, leaf, hashes)?;
         progress(index + 1, size);

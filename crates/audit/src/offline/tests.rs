@@ -1,7 +1,7 @@
 use mandate_core::Timestamp;
 use mandate_testkit::clock::SeededEntropy;
 
-use super::{BundleError, BundleWriter, verify_bundle};
+use super::{BundleError, BundleWriter, Known, verify_bundle};
 use crate::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::record::{Kind, Outcome, Record};
 use crate::tree::{Frontier, Hash, leaf_hash};
@@ -28,7 +28,7 @@ fn stored(count: u64) -> (Frontier, Vec<Row>) {
 fn bundle(count: u64, signer: &CheckpointSigner) -> String {
     let (tree, rows) = stored(count);
     let note = signer.sign(count, tree.root().unwrap()).unwrap();
-    let mut out = BundleWriter::begin(Vec::new(), signer.verifier().vkey(), Some(&note), count).unwrap();
+    let mut out = BundleWriter::begin(Vec::new(), signer.verifier().vkey(), &note, count).unwrap();
     for (n, (leaf, hashes)) in (0..).zip(&rows) {
         out.record(n, leaf, hashes).unwrap();
     }
@@ -36,7 +36,7 @@ fn bundle(count: u64, signer: &CheckpointSigner) -> String {
 }
 
 fn verify(bundle: &str) -> Result<crate::Summary, BundleError> {
-    verify_bundle(bundle.as_bytes(), Some(signer(1).verifier().vkey()), |_, _| {})
+    verify_bundle(bundle.as_bytes(), Known { vkey: Some(signer(1).verifier().vkey()), since: None }, |_, _| {})
 }
 
 fn edited(edit: impl FnOnce(&mut Vec<String>)) -> String {
@@ -49,7 +49,7 @@ fn edited(edit: impl FnOnce(&mut Vec<String>)) -> String {
 fn a_whole_bundle_verifies_with_its_own_key_or_the_known_one_and_tells_progress() {
     let text = bundle(9, &signer(1));
     let mut seen = Vec::new();
-    let summary = verify_bundle(text.as_bytes(), None, |done, of| seen.push((done, of))).unwrap();
+    let summary = verify_bundle(text.as_bytes(), Known::default(), |done, of| seen.push((done, of))).unwrap();
     assert_eq!((summary.size, summary.origin.as_str()), (9, "log.example"));
     assert_eq!(seen.last(), Some(&(9, 9)));
     assert_eq!(verify(&text).unwrap(), summary);
@@ -96,7 +96,7 @@ fn z11_a_log_rewritten_with_all_its_hashes_does_not_have_the_signed_root() {
     let mut tree = Frontier::new();
     let (real, _) = stored(9);
     let note = signer(1).sign(9, real.root().unwrap()).unwrap();
-    let mut out = BundleWriter::begin(Vec::new(), signer(1).verifier().vkey(), Some(&note), 9).unwrap();
+    let mut out = BundleWriter::begin(Vec::new(), signer(1).verifier().vkey(), &note, 9).unwrap();
     for n in 0..9 {
         let forged = leaf(if n == 3 { 99 } else { n });
         out.record(n, &forged, &tree.append(leaf_hash(&forged)).unwrap()).unwrap();
@@ -108,7 +108,7 @@ fn z11_a_log_rewritten_with_all_its_hashes_does_not_have_the_signed_root() {
 #[test]
 fn z11_a_bundle_signed_anew_by_a_stranger_does_not_have_the_known_key() {
     let text = bundle(9, &signer(2));
-    assert!(verify_bundle(text.as_bytes(), None, |_, _| {}).is_ok(), "it is whole in itself");
+    assert!(verify_bundle(text.as_bytes(), Known::default(), |_, _| {}).is_ok(), "it is whole in itself");
     assert!(matches!(verify(&text), Err(BundleError::OtherKey { .. })));
     // The known key in the header, a stranger's signature on the checkpoint.
     let mixed = text.replace(signer(2).verifier().vkey(), signer(1).verifier().vkey());
@@ -126,10 +126,56 @@ fn a_swapped_or_missing_checkpoint_is_refused() {
 }
 
 #[test]
+fn z11_an_empty_bundle_needs_the_signature_over_an_empty_log() {
+    let vkey = signer(1).verifier().vkey().to_owned();
+    let header = |checkpoint| super::Header { format: super::FORMAT.into(), vkey: vkey.clone(), checkpoint, size: 0 };
+    let line = |header: &super::Header| serde_json::to_string(header).unwrap() + "\n";
+    let unsigned = line(&header(None));
+    assert!(matches!(verify(&unsigned), Err(BundleError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+    let absent = unsigned.replace("\"checkpoint\":null,", "");
+    assert!(matches!(verify(&absent), Err(BundleError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+    let of_nine = header(header_of(9).checkpoint);
+    assert!(matches!(verify(&line(&of_nine)), Err(BundleError::Tampered(Tampered::Truncated { signed: 9, found: 0 }))));
+    let founded = header(Some(String::from_utf8(signer(1).found().unwrap()).unwrap()));
+    assert_eq!(verify(&line(&founded)).unwrap().size, 0);
+}
+
+fn header_of(count: u64) -> super::Header {
+    serde_json::from_str(bundle(count, &signer(1)).lines().next().unwrap()).unwrap()
+}
+
+#[test]
+fn z11_a_header_that_promises_another_number_of_records_is_refused() {
+    for said in [0, 8, 10] {
+        let text = edited(|lines| lines[0] = lines[0].replace("\"size\":9", &format!("\"size\":{said}")));
+        assert!(matches!(verify(&text), Err(BundleError::Size { said: s, found: 9 }) if s == said));
+    }
+}
+
+#[test]
+fn z11_a_bundle_that_does_not_continue_a_kept_checkpoint_is_refused() {
+    let kept = |count: u64, by: u64| {
+        let (tree, _) = stored(count);
+        signer(by).sign(count, tree.root().unwrap()).unwrap()
+    };
+    let since = |text: &str, note: &[u8]| verify_bundle(text.as_bytes(), Known { vkey: None, since: Some(note) }, |_, _| {});
+    let text = bundle(9, &signer(1));
+    for size in [0, 1, 4, 9] {
+        assert_eq!(since(&text, &kept(size, 1)).unwrap().size, 9, "{size}");
+    }
+    let older = bundle(5, &signer(1));
+    assert!(matches!(since(&older, &kept(9, 1)), Err(BundleError::Tampered(Tampered::History { size: 9 }))));
+    let rewritten = signer(1).sign(4, leaf_hash(b"else")).unwrap();
+    assert!(matches!(since(&text, &rewritten), Err(BundleError::Tampered(Tampered::History { size: 4 }))));
+    // Another log, whole in itself and with a key of its own.
+    assert!(matches!(since(&bundle(9, &signer(2)), &kept(4, 1)), Err(BundleError::Tampered(Tampered::Earlier(_)))));
+    assert!(matches!(since(&text, b"junk"), Err(BundleError::Tampered(Tampered::Earlier(_)))));
+}
+
+#[test]
 fn malformed_bundles_are_refused_with_the_line() {
     for (text, line) in [
-        (String::new(), 1),
-        ("x\n".to_owned(), 1),
+        (edited(|lines| lines[0] = lines[0].replace("\"size\"", "\"sizes\"")), 1),
         (edited(|lines| lines[3] = "{}".into()), 4),
         (edited(|lines| lines[3] = lines[3].replace("\"hashes\":[\"", "\"hashes\":[\"!")), 4),
         (edited(|lines| lines[3].insert(1, ' ')).replace("\"index\":2", "\"index\":2,\"index\":2"), 4),
@@ -140,6 +186,9 @@ fn malformed_bundles_are_refused_with_the_line() {
             Err(BundleError::Malformed { line: found, .. }) => assert_eq!(found, line),
             other => panic!("line {line}: {other:?}"),
         }
+    }
+    for other in ["", "x\n", "{}\n", "{\"format\":1}\n", "\n", "no line end"] {
+        assert!(matches!(verify(other), Err(BundleError::NotABundle)), "{other:?}");
     }
     let future = edited(|lines| lines[0] = lines[0].replace("bundle/1", "bundle/2"));
     assert!(matches!(verify(&future), Err(BundleError::Format(_))));

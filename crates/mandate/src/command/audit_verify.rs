@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use mandate_audit::offline::{BundleError, verify_bundle};
+use mandate_audit::offline::{BundleError, Known, verify_bundle};
 use serde::Serialize;
 
 use crate::arguments::AuditVerify;
@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failur
 
 fn offline(bundle: &Path, key: Option<&str>, screen: &Screen) -> Result<(), Failure> {
     let file = File::open(bundle).map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", bundle.display()), &error))?;
-    let summary = verify_bundle(BufReader::with_capacity(1 << 20, file), key, |_, _| ()).map_err(|error| failure(bundle, &error))?;
+    let known = Known { vkey: key, since: None };
+    let summary = verify_bundle(BufReader::with_capacity(1 << 20, file), known, |_, _| ()).map_err(|error| failure(bundle, &error))?;
     let verified = Verified {
         verified: true,
         origin: summary.origin,
@@ -61,8 +62,15 @@ fn offline(bundle: &Path, key: Option<&str>, screen: &Screen) -> Result<(), Fail
 
 fn failure(bundle: &Path, error: &BundleError) -> Failure {
     let fault = match error {
-        BundleError::Format(_) | BundleError::Key(_) => Fault::Usage,
-        BundleError::Io(_) | BundleError::Malformed { .. } | BundleError::OtherKey { .. } | BundleError::Tampered(_) => Fault::Failed,
+        BundleError::Format(_) | BundleError::Key(_) | BundleError::NotABundle => Fault::Usage,
+        BundleError::Io(_)
+        | BundleError::Malformed { .. }
+        | BundleError::Size { .. }
+        | BundleError::OtherKey { .. }
+        | BundleError::Tampered(_) => Fault::Failed,
     };
+    if matches!(error, BundleError::NotABundle) {
+        return Failure::usage(format!("{} is not an audit bundle", bundle.display()));
+    }
     Failure::caused(fault, &format!("{} does not verify", bundle.display()), error)
 }

@@ -73,14 +73,22 @@ fn a_bundle_is_written_whole_or_not_at_all_and_for_its_owner() {
 fn offline_verification_asks_nobody_and_accepts_no_other_text() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(mandate(dir.path(), &["audit", "verify", "--offline", "/nonexistent"], "").code, 2);
-    for (text, code) in
-        [("", 1), ("{}\n", 1), ("not a bundle", 1), ("{\"format\":\"other/1\",\"vkey\":\"x\",\"checkpoint\":null,\"size\":0}\n", 2)]
-    {
+    let header = |format: &str, checkpoint: &str| {
+        let vkey = "log.example+00000000+x";
+        format!("{{\"format\":\"{format}\",\"vkey\":\"{vkey}\",\"checkpoint\":{checkpoint},\"size\":0}}\n")
+    };
+    for (text, code, says) in [
+        (String::new(), 2, "is not an audit bundle"),
+        ("{}\n".to_owned(), 2, "is not an audit bundle"),
+        ("not a bundle".to_owned(), 2, "is not an audit bundle"),
+        (header("other/1", "null"), 2, "does not verify"),
+        (header("mandate-audit-bundle/1", "1"), 1, "does not verify"),
+    ] {
         let file = dir.path().join("bundle");
-        fs::write(&file, text).unwrap();
+        fs::write(&file, &text).unwrap();
         let ran = mandate(dir.path(), &["audit", "verify", "--offline", file.to_str().unwrap(), "--json"], "");
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{text}: {}", ran.err);
-        assert!(ran.err.contains("does not verify"), "{}", ran.err);
+        assert!(ran.err.contains(says), "{}", ran.err);
     }
 }
 

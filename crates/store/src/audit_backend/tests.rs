@@ -20,6 +20,7 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let (signer, _) = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap();
+    store.transact("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
     let (log, _thread) = Log::start(store.audit_backend().unwrap(), signer.clone()).unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let effect = || -> Vec<Effect> {

@@ -8,7 +8,7 @@ use std::thread;
 
 use mandate_testkit::clock::SeededEntropy;
 
-use crate::world::{World, open, record, start, verify};
+use crate::world::{World, found, open, record, start, verify};
 
 const DIR: &str = "MANDATE_TEST_CRASH_DIR";
 
@@ -18,6 +18,7 @@ fn victim() {
     // Only runs when the test below starts it.
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     let store = open(&dir);
+    found(&store);
     let first = store.read("size", mandate_store::records::size).unwrap();
     let (log, _thread) = start(store.audit_backend().unwrap()).unwrap();
     thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mandate_audit::offline::{BundleError, verify_bundle};
+use mandate_audit::offline::{BundleError, Known, verify_bundle};
 use mandate_audit::{CheckpointSigner, StartError, Tampered};
 use mandate_store::records::{self, LogError};
 use mandate_store::{Store, StoreError};
@@ -10,7 +10,7 @@ use mandate_testkit::clock::SeededEntropy;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::world::{World, open, start, verifier, verify};
+use crate::world::{World, found, open, start, verifier, verify};
 
 fn log_of(size: u64) -> TempDir {
     let world = World::new();
@@ -91,6 +91,35 @@ fn z11_a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
 }
 
 #[test]
+fn z11_a_log_that_was_emptied_does_not_pass_for_a_new_one() {
+    for size in [0, 9] {
+        let dir = log_of(size);
+        edit(dir.path(), "DELETE FROM records; DELETE FROM checkpoint;");
+        let store = open(dir.path());
+        assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+        assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+        let exported = store.read("export", |tx| Ok(records::export(tx, &verifier(), Vec::new(), |_, _| {}))).unwrap();
+        assert!(matches!(exported, Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))), "and no bundle of it is made");
+    }
+}
+
+#[test]
+fn z11_what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
+    let dir = log_of(3);
+    edit(dir.path(), "DELETE FROM checkpoint");
+    let store = open(dir.path());
+    found(&store);
+    assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 3 }))));
+    drop(store);
+    let emptied = log_of(3);
+    edit(emptied.path(), "DELETE FROM records");
+    let store = open(emptied.path());
+    found(&store);
+    let refused = start(store.audit_backend().unwrap());
+    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Truncated { signed: 3, found: 0 }))));
+}
+
+#[test]
 fn z11_a_changed_right_edge_is_noticed_at_start() {
     let dir = log_of(8);
     edit(dir.path(), "UPDATE records SET hashes = zeroblob(length(hashes)) WHERE idx = 7");
@@ -126,14 +155,14 @@ fn an_exported_bundle_verifies_without_the_store_and_names_what_was_changed() {
         world.append(n).unwrap();
     }
     let bundle = export(&world.store);
-    let summary = verify_bundle(bundle.as_slice(), Some(verifier().vkey()), |_, _| {}).unwrap();
+    let summary = verify_bundle(bundle.as_slice(), Known { vkey: Some(verifier().vkey()), since: None }, |_, _| {}).unwrap();
     assert_eq!(summary, world.verify().unwrap());
     let text = String::from_utf8(bundle).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     for index in 0..9usize {
         let mut changed: Vec<String> = lines.iter().map(|&l| l.to_owned()).collect();
         changed[index + 1] = changed[index + 1].replace("person", "nobody");
-        let refused = verify_bundle((changed.join("\n") + "\n").as_bytes(), None, |_, _| {});
+        let refused = verify_bundle((changed.join("\n") + "\n").as_bytes(), Known::default(), |_, _| {});
         match refused {
             Err(BundleError::Tampered(Tampered::Changed { index: found })) => assert_eq!(found, index as u64),
             other => panic!("{index}: {other:?}"),
@@ -145,7 +174,9 @@ fn an_exported_bundle_verifies_without_the_store_and_names_what_was_changed() {
 fn an_empty_log_exports_and_verifies() {
     let world = World::new();
     assert_eq!(world.verify().unwrap().size, 0);
-    assert_eq!(verify_bundle(export(&world.store).as_slice(), Some(verifier().vkey()), |_, _| {}).unwrap().size, 0);
+    let verifier = verifier();
+    let known = Known { vkey: Some(verifier.vkey()), since: None };
+    assert_eq!(verify_bundle(export(&world.store).as_slice(), known, |_, _| {}).unwrap().size, 0);
 }
 
 #[test]

@@ -24,6 +24,12 @@ pub(crate) fn open(dir: &Path) -> Store {
     Store::open(dir, Arc::new(SeededEntropy::new(7))).unwrap()
 }
 
+/// The first checkpoint, as the authority stores it with the log's key.
+pub(crate) fn found(store: &Store) {
+    let note = signer().found().unwrap();
+    store.transact("found", |tx| records::found(tx, &note)).unwrap();
+}
+
 /// A running log over a store in a directory of its own.
 pub(crate) struct World {
     pub(crate) store: Store,
@@ -35,7 +41,9 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::over(tempfile::tempdir().unwrap())
+        let dir = tempfile::tempdir().unwrap();
+        found(&open(dir.path()));
+        Self::over(dir)
     }
 
     fn over(dir: TempDir) -> Self {
