@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mandate_core::{Entropy, Secret};
 use zeroize::Zeroizing;
@@ -28,8 +29,10 @@ pub(crate) struct Opened {
     pub(crate) search: PathBuf,
     pub(crate) seal_key_file: PathBuf,
     pub(crate) seal_key: Secret,
+    /// The sealing key waits for its name until the database is there.
+    first_start: bool,
     /// Held as long as the store is open; the system frees it when the process ends, however it ends.
-    pub(crate) lock: File,
+    pub(crate) lock: Arc<File>,
 }
 
 /// Opens the directory, creating what is not there yet.
@@ -44,19 +47,69 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
     if meta.mode() & 0o022 != 0 {
         return Err(unusable(dir, format!("others may write to it (mode {:o}); run chmod 700", meta.mode() & 0o7777)));
     }
-    let lock = lock(&dir.join(LOCK))?;
-    let database = dir.join(DATABASE);
-    let fresh = !database.try_exists().map_err(|e| unusable(&database, e))?;
+    let lock = Arc::new(lock(&dir.join(LOCK))?);
+    let (database, search) = (dir.join(DATABASE), dir.join(SEARCH));
     let seal_key_file = dir.join(SEAL_KEY);
-    let seal_key = seal_key(&seal_key_file, fresh, entropy)?;
-    if fresh {
-        // SQLite gives its journal files the mode of the database.
-        create(&database).map_err(|e| unusable(&database, e))?;
-        sync(dir)?;
-    } else {
+    let there = is_there(dir)?;
+    if let Some(seal_key) = read_seal_key(&seal_key_file, &seal_key_file)? {
+        if !there {
+            return Err(unusable(
+                &database,
+                "it is missing or empty, though the directory has a sealing key: restore it from a backup; to start anew without what was in it, use an empty directory",
+            ));
+        }
         refuse_if_readable_by_others(&database).map_err(|why| unusable(&database, why))?;
+        return Ok(Opened { database, search, seal_key_file, seal_key, first_start: false, lock });
     }
-    Ok(Opened { database, search: dir.join(SEARCH), seal_key_file, seal_key, lock })
+    // The key of a first start has another name until the database is whole: where there is a key, there was a database.
+    let waiting = waiting(&seal_key_file);
+    let seal_key = if there {
+        refuse_if_readable_by_others(&database).map_err(|why| unusable(&database, why))?;
+        let missing = || StoreError::SealKey {
+            path: seal_key_file.clone(),
+            why: "the sealing key is missing though the database exists; restore it from a backup".to_owned(),
+        };
+        // A first start that was cut short is carried on.
+        read_seal_key(&waiting, &seal_key_file)?.ok_or_else(missing)?
+    } else {
+        let seal_key = make_seal_key(&waiting, entropy)?;
+        // SQLite gives its journal files the mode of the database.
+        match create(&database) {
+            // Empty, or it were there.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                refuse_if_readable_by_others(&database).map_err(|why| unusable(&database, why))?;
+            }
+            created => drop(created.map_err(|e| unusable(&database, e))?),
+        }
+        sync(dir)?;
+        seal_key
+    };
+    Ok(Opened { database, search, seal_key_file, seal_key, first_start: true, lock })
+}
+
+/// Whether a directory has a database with something in it.
+pub(crate) fn is_there(dir: &Path) -> Result<bool, StoreError> {
+    let database = dir.join(DATABASE);
+    match fs::metadata(&database) {
+        Ok(meta) => Ok(meta.len() > 0),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(unusable(&database, e)),
+    }
+}
+
+impl Opened {
+    /// Gives the sealing key of a first start its name. To be called once the database is whole and durable.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        if !self.first_start {
+            return Ok(());
+        }
+        fs::rename(waiting(&self.seal_key_file), &self.seal_key_file).map_err(|e| unusable(&self.seal_key_file, e))?;
+        self.seal_key_file.parent().map_or(Ok(()), sync)
+    }
+}
+
+fn waiting(seal_key_file: &Path) -> PathBuf {
+    seal_key_file.with_extension("key.new")
 }
 
 /// Creates a file that only its owner may read.
@@ -83,42 +136,40 @@ fn refuse_if_readable_by_others(path: &Path) -> Result<(), String> {
     if by_others == 0 { Ok(()) } else { Err(format!("others may read it (mode {:o}); run chmod 600", mode & 0o7777)) }
 }
 
-fn seal_key(path: &Path, fresh: bool, entropy: &dyn Entropy) -> Result<Secret, StoreError> {
-    let refused = |why: String| StoreError::SealKey { path: path.to_owned(), why };
-    match File::open(path) {
-        Ok(file) => {
-            refuse_if_readable_by_others(path).map_err(refused)?;
-            let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_LEN + 1));
-            file.take(KEY_LEN as u64 + 1).read_to_end(&mut bytes).map_err(|e| refused(e.to_string()))?;
-            if bytes.len() != KEY_LEN {
-                return Err(refused("the sealing key is damaged; restore it from a backup".to_owned()));
-            }
-            Ok(Secret::new(bytes.as_slice()))
-        }
-        Err(e) if e.kind() == ErrorKind::NotFound && fresh => {
-            let mut bytes = Zeroizing::new([0u8; KEY_LEN]);
-            entropy.fill(bytes.as_mut_slice());
-            // Written whole under another name first: a crash leaves no half key behind.
-            let half = path.with_extension("key.new");
-            let write = || -> std::io::Result<()> {
-                if let Err(e) = fs::remove_file(&half)
-                    && e.kind() != ErrorKind::NotFound
-                {
-                    return Err(e);
-                }
-                let mut file = create(&half)?;
-                file.write_all(bytes.as_slice())?;
-                file.sync_all()?;
-                fs::rename(&half, path)
-            };
-            write().map_err(|e| refused(e.to_string()))?;
-            Ok(Secret::new(bytes.as_slice()))
-        }
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            Err(refused("the sealing key is missing though the database exists; restore it from a backup".to_owned()))
-        }
-        Err(e) => Err(refused(e.to_string())),
+/// The sealing key in `path`, if there is one. Errors speak of `named`.
+fn read_seal_key(path: &Path, named: &Path) -> Result<Option<Secret>, StoreError> {
+    let refused = |why: String| StoreError::SealKey { path: named.to_owned(), why };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(refused(e.to_string())),
+    };
+    refuse_if_readable_by_others(path).map_err(refused)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_LEN + 1));
+    file.take(KEY_LEN as u64 + 1).read_to_end(&mut bytes).map_err(|e| refused(e.to_string()))?;
+    if bytes.len() != KEY_LEN {
+        return Err(refused("the sealing key is damaged; restore it from a backup".to_owned()));
     }
+    Ok(Some(Secret::new(bytes.as_slice())))
+}
+
+/// Makes a sealing key, in place of what a crash may have left half written.
+fn make_seal_key(path: &Path, entropy: &dyn Entropy) -> Result<Secret, StoreError> {
+    let mut bytes = Zeroizing::new([0u8; KEY_LEN]);
+    entropy.fill(bytes.as_mut_slice());
+    let write = || -> std::io::Result<()> {
+        if let Err(e) = fs::remove_file(path)
+            && e.kind() != ErrorKind::NotFound
+        {
+            return Err(e);
+        }
+        let mut file = create(path)?;
+        file.write_all(bytes.as_slice())?;
+        file.sync_all()?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    };
+    write().map_err(|e| StoreError::SealKey { path: path.to_owned(), why: e.to_string() })?;
+    Ok(Secret::new(bytes.as_slice()))
 }
 
 #[cfg(test)]

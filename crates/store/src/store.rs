@@ -54,21 +54,27 @@ impl Store {
         let search = search::open(&opened.search, &writer)?;
         let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search)?;
         let shared = Shared {
-            database: opened.database,
-            search: opened.search,
+            database: opened.database.clone(),
+            search: opened.search.clone(),
             indexer,
             sealer,
             gate: Arc::default(),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
-            lock: Arc::new(opened.lock),
+            lock: Arc::clone(&opened.lock),
         };
         let store = Self { shared: Arc::new(shared) };
         store.transact("check the sealing key", meta::check_seal).map_err(|e| match e {
             StoreError::Corrupt(_) => refused("this is not the sealing key of this database; restore the right one from a backup"),
             other => other,
         })?;
+        opened.settle()?;
         Ok(store)
+    }
+
+    /// Whether `dir` holds a database. One that was there and is not any more is for its operator to restore.
+    pub fn is_there(dir: &Path) -> Result<bool, StoreError> {
+        directory::is_there(dir)
     }
 
     /// Reads from one consistent snapshot, beside any writer. Blocks for as long as the reads take.

@@ -85,3 +85,62 @@ fn a_key_half_written_before_a_crash_does_not_stand_in_the_way() {
     assert_eq!(fs::read(dir.path().join("seal.key")).unwrap().len(), 32);
     assert!(!dir.path().join("seal.key.new").exists());
 }
+
+#[test]
+fn a_database_that_is_lost_is_not_replaced_while_its_sealing_key_is_there() {
+    for lose in [(|db| fs::remove_file(db).unwrap()) as fn(&Path), |db| fs::write(db, "").unwrap()] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        let key = fs::read(dir.path().join("seal.key")).unwrap();
+        let database = dir.path().join("mandate.db");
+        lose(&database);
+        for _ in 0..2 {
+            let refused = open(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains("mandate.db") && refused.contains("restore it from a backup"), "{refused}");
+        }
+        assert!(fs::metadata(&database).map_or(true, |meta| meta.len() == 0), "nothing was made up in its place");
+        assert_eq!(fs::read(dir.path().join("seal.key")).unwrap(), key);
+    }
+}
+
+/// A first start, cut at each point where something of it is on disk: the next one is carried on or begun again.
+#[test]
+fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
+    let whole = tempfile::tempdir().unwrap();
+    drop(open(whole.path()).unwrap());
+    let key = fs::read(whole.path().join("seal.key")).unwrap();
+    let database = fs::read(whole.path().join("mandate.db")).unwrap();
+    let private = |path: &Path, bytes: &[u8]| {
+        fs::write(path, bytes).unwrap();
+        chmod(path, 0o600);
+    };
+    // The sealing key, then the empty database, then its tables; the key gets its name last.
+    for (key, database) in
+        [(&key[..0], None), (&key[..9], None), (&key[..], None), (&key[..], Some(&[][..])), (&key[..], Some(&database[..]))]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        private(&dir.path().join("seal.key.new"), key);
+        if let Some(database) = database {
+            private(&dir.path().join("mandate.db"), database);
+        }
+        let store = open(dir.path()).unwrap();
+        store.transact("write", |tx| crate::meta::put(tx, "x", "y")).unwrap();
+        drop(store);
+        assert!(!dir.path().join("seal.key.new").exists());
+        let store = open(dir.path()).unwrap();
+        assert_eq!(store.read("read", |tx| crate::meta::get(tx, "x")).unwrap().as_deref(), Some("y"));
+    }
+    // Without the key there is no first start to carry on.
+    let dir = tempfile::tempdir().unwrap();
+    private(&dir.path().join("mandate.db"), &database);
+    assert!(matches!(open(dir.path()), Err(StoreError::SealKey { why, .. }) if why.contains("missing")));
+}
+
+#[test]
+fn the_sealing_key_gets_its_name_only_when_the_database_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = super::open(dir.path(), &SeededEntropy::new(1)).unwrap();
+    assert!(!dir.path().join("seal.key").exists());
+    opened.settle().unwrap();
+    assert!(dir.path().join("seal.key").exists() && !dir.path().join("seal.key.new").exists());
+}
