@@ -29,6 +29,8 @@ pub mod path {
     pub const AUDIT_RECORDS: &str = "/v1/audit/records";
     /// `GET`: verify the whole log on the server.
     pub const AUDIT_VERIFY: &str = "/v1/audit/verify";
+    /// `GET`: the current checkpoint, to be kept outside the server.
+    pub const AUDIT_CHECKPOINT: &str = "/v1/audit/checkpoint";
     /// `GET`: the whole log as a bundle that verifies offline.
     pub const AUDIT_EXPORT: &str = "/v1/audit/export";
     /// `POST`: revoke.
@@ -325,7 +327,7 @@ pub struct AuditRecord {
     /// The policies that decided.
     #[serde(default)]
     pub policies: Vec<String>,
-    /// Its place in the log, if known.
+    /// Its place in the log: how many records came before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
 }
@@ -335,6 +337,31 @@ pub struct AuditRecord {
 pub struct AuditVerification {
     /// Always `true`: what does not verify is an error.
     pub verified: bool,
+    /// How many records the tree has.
+    pub size: u64,
+    /// The root of the tree, base64.
+    pub root: String,
+    /// The signed checkpoint, a C2SP signed note.
+    pub checkpoint: String,
+    /// The verifier key of the checkpoint, to be kept outside the server.
+    pub key: String,
+    /// The size of the earlier checkpoint that the log continues, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+}
+
+/// `GET /v1/audit/verify?…`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditVerifyQuery {
+    /// A checkpoint that was kept earlier, a C2SP signed note: the log must continue it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// `GET /v1/audit/checkpoint`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditCheckpoint {
     /// How many records the tree has.
     pub size: u64,
     /// The root of the tree, base64.
@@ -373,9 +400,12 @@ pub struct AuditQuery {
     /// Only this kind of record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// At most so many, the newest first.
+    /// At most so many, the newest first: 100 unless it says, never more than 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Only records before this place in the log: the `index` of the last record of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
 }
 
 /// `GET /v1/status`

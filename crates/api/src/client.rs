@@ -16,9 +16,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::Problem;
 use crate::admin::{
-    ApplyRequest, ApplyResponse, AuditQuery, AuditRecord, AuditVerification, ClientSecretRequest, JoinTokenRequest, JoinTokenResponse,
-    KeyRotationRequest, KeyRotationResponse, PasswordRequest, RegistryEntry, RevocationRequest, RevocationResponse, Status, kind_name,
-    path,
+    ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, ClientSecretRequest, JoinTokenRequest,
+    JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, PasswordRequest, RegistryEntry, RevocationRequest, RevocationResponse,
+    Status, kind_name, path,
 };
 
 /// The largest answer that is kept in memory, in bytes. The audit export is streamed instead.
@@ -128,6 +128,7 @@ impl AdminClient {
     pub async fn audit_records(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, ClientError> {
         let mut text = form_urlencoded::Serializer::new(String::new());
         let limit = query.limit.map(|limit| limit.to_string());
+        let before = query.before.map(|before| before.to_string());
         let pairs = [
             ("agent", &query.agent),
             ("person", &query.person),
@@ -138,6 +139,7 @@ impl AdminClient {
             ("outcome", &query.outcome),
             ("kind", &query.kind),
             ("limit", &limit),
+            ("before", &before),
         ];
         for (name, value) in pairs {
             if let Some(value) = value {
@@ -157,6 +159,17 @@ impl AdminClient {
     /// Lets the server verify its whole log.
     pub async fn audit_verify(&self) -> Result<AuditVerification, ClientError> {
         self.get(path::AUDIT_VERIFY).await
+    }
+
+    /// As [`AdminClient::audit_verify`]; the log must also continue an earlier checkpoint, a signed note.
+    pub async fn audit_verify_since(&self, note: &str) -> Result<AuditVerification, ClientError> {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("since", note).finish();
+        self.get(&format!("{}?{query}", path::AUDIT_VERIFY)).await
+    }
+
+    /// The current checkpoint, to be kept outside the server.
+    pub async fn audit_checkpoint(&self) -> Result<AuditCheckpoint, ClientError> {
+        self.get(path::AUDIT_CHECKPOINT).await
     }
 
     /// Writes the bundle of the whole log to `out` as it arrives. Answers how many bytes.

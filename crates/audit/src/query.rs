@@ -31,10 +31,12 @@ pub struct Query {
     pub kind: Option<Kind>,
     /// At most so many.
     pub limit: Option<u32>,
+    /// Only those that stand before this place in the log: where an earlier answer ended.
+    pub before: Option<u64>,
 }
 
 impl Query {
-    /// Whether a record is wanted; `limit` aside. Everything compares bytewise.
+    /// Whether a record is wanted; `limit` and `before` aside. Everything compares bytewise.
     pub fn matches(&self, record: &Record) -> bool {
         fn is<T: PartialEq>(wanted: Option<&T>, given: Option<&T>) -> bool {
             wanted.is_none() || wanted == given

@@ -68,6 +68,11 @@ impl StoreError {
         matches!(self, Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Nested)
     }
 
+    /// Whether a file is at fault that is not what it should be.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Corrupt(_) | Self::Foreign | Self::Sql(_))
+    }
+
     /// The machine token of a refusal.
     pub fn refusal(&self) -> Option<&'static str> {
         if let Self::Refused(code) = self { Some(code) } else { None }

@@ -13,12 +13,34 @@ use rusqlite::types::ToSql;
 
 use crate::error::StoreError;
 use crate::search;
+use crate::store::Store;
 use crate::tx::{Tx, from_sql, time, to_sql};
 
 const HASH_LEN: usize = 32;
 
 /// The most records that one query returns.
 pub const MAX_LIMIT: u32 = 10_000;
+
+/// How many records one transaction reads when all are read: a few milliseconds' worth.
+const PIECE: usize = 256;
+
+/// A record and its place in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// How many records came before it.
+    pub index: u64,
+    /// The record.
+    pub record: Record,
+}
+
+/// A log that verifies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// What it is.
+    pub summary: Summary,
+    /// The signed checkpoint.
+    pub checkpoint: Vec<u8>,
+}
 
 /// Why a log cannot be verified or exported.
 #[derive(Debug, thiserror::Error)]
@@ -98,10 +120,16 @@ fn record(leaf: &[u8]) -> Result<Record, StoreError> {
     Record::from_leaf(leaf).map_err(|e| StoreError::Corrupt(format!("an audit record: {e}")))
 }
 
-/// Calls `each` with the leaves that the search index does not have yet, newest first, until it returns false.
-fn each_unindexed(tx: &Tx<'_>, upto: u64, mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>) -> Result<(), StoreError> {
-    let mut statement = tx.prepare("SELECT idx, leaf FROM main.records WHERE idx >= ? ORDER BY idx DESC")?;
-    let mut rows = statement.query([to_sql(upto)])?;
+/// Calls `each` with the leaves that the search index does not have yet, newest first, until it returns false. With
+/// `before`, only with those that came before it.
+fn each_unindexed(
+    tx: &Tx<'_>,
+    upto: u64,
+    before: Option<u64>,
+    mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare("SELECT idx, leaf FROM main.records WHERE idx >= ? AND idx < ? ORDER BY idx DESC")?;
+    let mut rows = statement.query([to_sql(upto), to_sql(before.unwrap_or(u64::MAX))])?;
     while let Some(row) = rows.next()? {
         let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
         if !each(from_sql(row.get(0)?), leaf)? {
@@ -117,7 +145,7 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<(u64, Vec<u8>)>, StoreError
     // A leaf begins with its id.
     let head = format!("{{\"id\":\"{id}\",");
     let mut found = None;
-    each_unindexed(tx, upto, |index, leaf| {
+    each_unindexed(tx, upto, None, |index, leaf| {
         if leaf.starts_with(head.as_bytes()) {
             found = Some((index, leaf.to_vec()));
         }
@@ -127,17 +155,18 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<(u64, Vec<u8>)>, StoreError
         return Ok(found);
     }
     let sql = "SELECT r.idx, r.leaf FROM search.entries e CROSS JOIN main.records r ON r.idx = e.idx WHERE e.id = ? ORDER BY e.idx DESC";
-    let found: Option<(i64, Vec<u8>)> = tx.first(sql, [id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(found.map(|(idx, leaf)| (from_sql(idx), leaf)))
+    let found: Vec<(i64, Vec<u8>)> = tx.all(sql, [id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // An index that was changed may point at any record; only the record says which it is.
+    Ok(found.into_iter().find(|(_, leaf)| leaf.starts_with(head.as_bytes())).map(|(idx, leaf)| (from_sql(idx), leaf)))
 }
 
 /// The record with that id.
-pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Record>, StoreError> {
-    find(tx, id)?.map(|(_, leaf)| record(&leaf)).transpose()
+pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Found>, StoreError> {
+    find(tx, id)?.map(|(index, leaf)| Ok(Found { index, record: record(&leaf)? })).transpose()
 }
 
 /// The records that match, newest first; at most [`MAX_LIMIT`].
-pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Record>, StoreError> {
+pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Found>, StoreError> {
     let limit = query.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT) as usize;
     let mut found = Vec::new();
     if limit == 0 {
@@ -145,20 +174,20 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Record>, StoreError> {
     }
     let upto = search::upto(tx)?;
     let needles = needles(query);
-    each_unindexed(tx, upto, |_, leaf| {
+    each_unindexed(tx, upto, query.before, |index, leaf| {
         if !contains_all(leaf, &needles) {
             return Ok(true);
         }
         let record = record(leaf)?;
         if query.matches(&record) {
-            found.push(record);
+            found.push(Found { index, record });
         }
         Ok(found.len() < limit)
     })?;
     if found.len() < limit && upto > 0 {
         let more = query_indexed(tx, query, upto, limit - found.len())?;
         // An index that was changed may hide a record, but never shows one that does not match.
-        found.extend(more.into_iter().filter(|record| query.matches(record)));
+        found.extend(more.into_iter().filter(|found| query.matches(&found.record)));
     }
     Ok(found)
 }
@@ -180,16 +209,16 @@ fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
     std::str::from_utf8(leaf).map_or(true, |leaf| needles.iter().all(|needle| leaf.contains(needle.as_str())))
 }
 
-fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<Vec<Found>, StoreError> {
     let since = query.since.map(time);
     let until = query.until.map(time);
-    let upto = to_sql(upto);
+    let upto = to_sql(query.before.map_or(upto, |before| before.min(upto)));
     let limit = to_sql(limit as u64);
     let outcome = query.outcome.map(Outcome::as_str);
     let kind = query.kind.map(mandate_audit::Kind::as_str);
     let issuer = query.person_issuer.as_ref().map(mandate_core::Issuer::as_str);
     let jti = query.jti.as_ref().map(mandate_core::TokenId::as_str);
-    let mut sql = "SELECT r.leaf FROM ".to_owned();
+    let mut sql = "SELECT r.idx, r.leaf FROM ".to_owned();
     if query.agent.is_some() {
         sql.push_str("search.entry_actor a JOIN ");
     }
@@ -222,26 +251,36 @@ fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<
     narrow!("e.kind = ?", kind);
     sql.push_str(" ORDER BY e.idx DESC LIMIT ?");
     values.push(&limit);
-    let leaves = tx.all(&sql, values.as_slice(), |row| row.get::<_, Vec<u8>>(0))?;
-    leaves.iter().map(|leaf| record(leaf)).collect()
+    let leaves = tx.all(&sql, values.as_slice(), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    leaves.into_iter().map(|(index, leaf)| Ok(Found { index: from_sql(index), record: record(&leaf)? })).collect()
 }
 
-/// Calls `each` with index, leaf bytes and stored hashes of the records `from..`, in order, until it returns an error.
-pub fn leaves<E: From<StoreError> + From<Tampered>>(
-    tx: &Tx<'_>,
-    from: u64,
-    mut each: impl FnMut(u64, &[u8], &[Hash]) -> Result<(), E>,
-) -> Result<(), E> {
-    let sql = |e: rusqlite::Error| E::from(StoreError::from(e));
-    let mut statement = tx.prepare("SELECT idx, leaf, hashes FROM records WHERE idx >= ? ORDER BY idx").map_err(E::from)?;
-    let mut rows = statement.query([to_sql(from)]).map_err(sql)?;
-    while let Some(row) = rows.next().map_err(sql)? {
-        let index = from_sql(row.get(0).map_err(sql)?);
-        let leaf = row.get_ref(1).map_err(sql)?.as_bytes().map_err(|_| Tampered::Changed { index })?;
-        let hashes = row.get_ref(2).map_err(sql)?.as_bytes().ok().and_then(split_hashes);
-        each(index, leaf, &hashes.ok_or(Tampered::Tree { index })?)?;
+/// A row of the log: index, leaf bytes and stored hashes.
+type Row = (u64, Vec<u8>, Vec<Hash>);
+
+/// The next rows from `from` on and before `end`, in order; fewer than [`PIECE`] only at the end.
+fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Row>, LogError> {
+    let mut statement = tx.prepare("SELECT idx, leaf, hashes FROM main.records WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?")?;
+    let mut rows = statement.query([to_sql(from), to_sql(end), to_sql(PIECE as u64)])?;
+    let mut piece = Vec::with_capacity(PIECE);
+    while let Some(row) = rows.next()? {
+        let index = from_sql(row.get(0)?);
+        let leaf = row.get_ref(1)?.as_bytes().map_err(|_| Tampered::Changed { index })?;
+        let hashes = row.get_ref(2)?.as_bytes().ok().and_then(split_hashes);
+        piece.push((index, leaf.to_vec(), hashes.ok_or(Tampered::Tree { index })?));
     }
-    Ok(())
+    Ok(piece)
+}
+
+/// What is to be read: so many records, and the checkpoint over them. What is appended meanwhile is for the next time.
+struct Head {
+    size: u64,
+    checkpoint: Vec<u8>,
+}
+
+fn head(tx: &Tx<'_>) -> Result<Head, LogError> {
+    let size = size(tx)?;
+    Ok(Head { size, checkpoint: checkpoint(tx)?.ok_or(Tampered::NoCheckpoint { size })? })
 }
 
 struct Hashes<'a, 'c>(&'a Tx<'c>);
@@ -262,33 +301,40 @@ pub fn proof(tx: &Tx<'_>, id: &RecordId, verifier: &CheckpointVerifier) -> Resul
 /// signature.
 ///
 /// With `earlier`, a checkpoint that was verified before, the log must also continue it. `progress` is told how many of
-/// how many records are done.
+/// how many records are done. Takes as long as the log is, in short transactions.
 pub fn verify(
-    tx: &Tx<'_>,
+    store: &Store,
     verifier: &CheckpointVerifier,
     earlier: Option<Checkpoint>,
     mut progress: impl FnMut(u64, u64),
-) -> Result<Summary, LogError> {
-    let size = size(tx)?;
+) -> Result<Verified, LogError> {
+    let mut reader = store.log_reader()?;
+    // The index first: of a log that was read after it, it names no record that is not there.
+    let (upto, head) = reader.read(|tx| Ok::<_, LogError>((search::upto(tx)?, head(tx)?)))?;
     let mut tree = TreeVerification::new();
     if let Some(earlier) = earlier {
         tree = tree.continuing(earlier);
     }
-    let upto = search::upto(tx)?;
     let mut actors = 0;
-    leaves(tx, 0, |index, leaf, hashes| {
-        let record = tree.push(index, leaf, hashes)?;
-        if index < upto {
-            actors += index_agrees(tx, index, &record)?;
-        }
-        progress(index + 1, size);
-        Ok::<(), LogError>(())
-    })?;
-    let summary = tree.finish(checkpoint(tx)?.as_deref(), verifier)?;
-    if upto > 0 {
-        nothing_foreign_in_index(tx, upto, actors)?;
+    let mut more = true;
+    while more {
+        more = reader.read(|tx| {
+            let rows = piece(tx, tree.next_index(), head.size)?;
+            for (index, leaf, hashes) in &rows {
+                let record = tree.push(*index, leaf, hashes)?;
+                if *index < upto {
+                    actors += index_agrees(tx, *index, &record)?;
+                }
+            }
+            Ok::<_, LogError>(rows.len() == PIECE)
+        })?;
+        progress(tree.next_index(), head.size);
     }
-    Ok(summary)
+    let summary = tree.finish(Some(&head.checkpoint), verifier)?;
+    if upto > 0 {
+        reader.read(|tx| nothing_foreign_in_index(tx, upto, actors))?;
+    }
+    Ok(Verified { summary, checkpoint: head.checkpoint })
 }
 
 /// The index only repeats the leaf; one that says otherwise would hide a record from queries. Returns how many actors
@@ -328,13 +374,19 @@ fn index_agrees(tx: &Tx<'_>, index: u64, record: &Record) -> Result<u64, LogErro
     Ok(names.len() as u64)
 }
 
-/// Everything that should be in the index was found there; so if there are no more rows, there is nothing else.
+/// Everything that should be in the index up to `upto` was found there; so if there are no more rows, there is nothing
+/// else. What was taken in since is not looked at, but belongs to records that are there.
 fn nothing_foreign_in_index(tx: &Tx<'_>, upto: u64, actors: u64) -> Result<(), LogError> {
-    let count = |sql: &str| -> Result<u64, StoreError> { Ok(tx.first(sql, [], |row| row.get(0))?.map_or(0, from_sql)) };
-    if count("SELECT count(*) FROM search.entries")? != upto {
-        return Err(Tampered::Index { index: upto, column: "idx" }.into());
+    let now = to_sql(search::upto(tx)?);
+    let upto = to_sql(upto);
+    let count = |sql: &str, end: i64| -> Result<u64, StoreError> { Ok(tx.first(sql, [end], |row| row.get(0))?.map_or(0, from_sql)) };
+    let entries = count("SELECT count(*) FROM search.entries WHERE idx < ?", upto)?;
+    if to_sql(entries) != upto || count("SELECT count(*) FROM search.entries WHERE idx >= ?", now)? > 0 {
+        return Err(Tampered::Index { index: from_sql(upto), column: "idx" }.into());
     }
-    if count("SELECT count(*) FROM search.entry_actor")? == actors {
+    if count("SELECT count(*) FROM search.entry_actor WHERE idx < ?", upto)? == actors
+        && count("SELECT count(*) FROM search.entry_actor WHERE idx >= ?", now)? == 0
+    {
         return Ok(());
     }
     let mut statement = tx.prepare("SELECT a.idx, a.actor, r.leaf FROM search.entry_actor a LEFT JOIN main.records r ON r.idx = a.idx")?;
@@ -350,14 +402,22 @@ fn nothing_foreign_in_index(tx: &Tx<'_>, upto: u64, actors: u64) -> Result<(), L
 }
 
 /// Writes the whole log as a bundle that anyone can verify offline.
-pub fn export<W: Write>(tx: &Tx<'_>, verifier: &CheckpointVerifier, out: W, mut progress: impl FnMut(u64, u64)) -> Result<W, LogError> {
-    let size = size(tx)?;
-    let note = checkpoint(tx)?.ok_or(Tampered::NoCheckpoint { size })?;
-    let mut bundle = BundleWriter::begin(out, verifier.vkey(), &note, size)?;
-    leaves(tx, 0, |index, leaf, hashes| {
-        bundle.record(index, leaf, hashes)?;
-        progress(index + 1, size);
-        Ok::<(), LogError>(())
-    })?;
-    Ok(bundle.finish()?)
+///
+/// `out` may be slow: nothing is held while it is written to.
+pub fn export<W: Write>(store: &Store, verifier: &CheckpointVerifier, out: W, mut progress: impl FnMut(u64, u64)) -> Result<W, LogError> {
+    let mut reader = store.log_reader()?;
+    let head = reader.read(head)?;
+    let mut bundle = BundleWriter::begin(out, verifier.vkey(), &head.checkpoint, head.size)?;
+    let mut next = 0;
+    loop {
+        let rows = reader.read(|tx| piece(tx, next, head.size))?;
+        for (index, leaf, hashes) in &rows {
+            bundle.record(*index, leaf, hashes)?;
+            next = index + 1;
+        }
+        progress(next, head.size);
+        if rows.len() < PIECE {
+            return Ok(bundle.finish()?);
+        }
+    }
 }

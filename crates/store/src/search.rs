@@ -7,7 +7,8 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::mem;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -68,6 +69,11 @@ pub(crate) fn open(path: &Path, log: &Connection) -> Result<Connection, StoreErr
             Err(error) => tracing::warn!(%error, "the search index is unusable; it is built anew"),
         }
     }
+    create(path)
+}
+
+/// An empty index in place of whatever is there.
+fn create(path: &Path) -> Result<Connection, StoreError> {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -170,6 +176,7 @@ struct Pending {
     size: u64,
     /// The size that it waits for.
     wanted: u64,
+    rebuild: bool,
     stop: bool,
 }
 
@@ -195,11 +202,17 @@ impl Signal {
         }
     }
 
-    /// Waits until the log has `wanted` records; false when it is time to stop.
+    /// The index cannot be used.
+    pub(crate) fn rebuild(&self) {
+        self.lock().rebuild = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until the log has `wanted` records or the index is to be built anew; false when it is time to stop.
     fn wait(&self, wanted: u64) -> bool {
         let mut pending = self.lock();
         pending.wanted = wanted;
-        while pending.size < wanted && !pending.stop {
+        while pending.size < wanted && !pending.rebuild && !pending.stop {
             pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
         !pending.stop
@@ -220,15 +233,24 @@ pub(crate) struct Indexer {
 }
 
 impl Indexer {
-    /// Starts with what is behind; `log` reads, `index` writes.
-    pub(crate) fn start(log: Connection, mut index: Connection) -> Result<Self, StoreError> {
+    /// Starts with what is behind; `log` reads, `index` writes what lies at `path`.
+    pub(crate) fn start(log: Connection, index: Connection, path: PathBuf) -> Result<Self, StoreError> {
         let signal = Arc::new(Signal::default());
         let own = Arc::clone(&signal);
         let run = move || {
+            let mut index = Some(index);
             // What the log has from before is not signalled.
             let mut goes_on = true;
             while goes_on {
-                goes_on = match take_chunk(&log, &mut index) {
+                if mem::take(&mut own.lock().rebuild) {
+                    // Closed first: a file that is gone and its successor have one name.
+                    index = None;
+                }
+                let taken = match index.take().map_or_else(|| create(&path), Ok) {
+                    Ok(made) => take_chunk(&log, index.insert(made)),
+                    Err(error) => Err(error),
+                };
+                goes_on = match taken {
                     Ok(Piece::Taken) => !own.lock().stop,
                     Ok(Piece::NotYet { wanted }) => own.wait(wanted),
                     Err(error) => {

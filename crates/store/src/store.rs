@@ -52,7 +52,7 @@ impl Store {
         let mut writer = connection::open(&opened.database, Use::Write)?;
         migration::run(&mut writer)?;
         let search = search::open(&opened.search, &writer)?;
-        let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search)?;
+        let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search, opened.search.clone())?;
         let shared = Shared {
             database: opened.database.clone(),
             search: opened.search.clone(),
@@ -84,7 +84,7 @@ impl Store {
         let mut conn = self.reader()?;
         let result = (|| {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
-            f(&Tx::searchable(&tx, &self.shared.sealer))
+            f(&Tx::new(&tx, &self.shared.sealer))
         })();
         if let Err(error) = &result
             && error.refusal().is_none()
@@ -96,6 +96,37 @@ impl Store {
             readers.push(conn);
         }
         result
+    }
+
+    /// As [`Store::read`], with the search index at hand. Where it cannot be used, it is reported, every record is looked
+    /// at instead, and the index is built anew.
+    pub fn search<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut reader = self.log_reader()?;
+        let result = match reader.read(&mut f) {
+            Err(error) if reader.searchable && error.is_damage() => {
+                reader.forgo_index(&error);
+                reader.read(&mut f)
+            }
+            result => result,
+        };
+        if let Err(error) = &result
+            && error.refusal().is_none()
+        {
+            tracing::warn!(name, %error, "search failed");
+        }
+        result
+    }
+
+    /// A connection of its own to the log and its index. Only those who ask questions of the log have one: decisions do
+    /// not depend on the index.
+    pub(crate) fn log_reader(&self) -> Result<LogReader<'_>, StoreError> {
+        let conn = connection::open(&self.shared.database, Use::Read)?;
+        let mut reader = LogReader { conn, searchable: true, shared: &self.shared };
+        let usable = search::attach(&reader.conn, &self.shared.search).and_then(|()| reader.read(search::upto));
+        if let Err(error) = usable {
+            reader.forgo_index(&error);
+        }
+        Ok(reader)
     }
 
     /// Writes what is no decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
@@ -139,13 +170,34 @@ impl Store {
         if let Some(conn) = self.readers().pop() {
             return Ok(conn);
         }
-        let conn = connection::open(&self.shared.database, Use::Read)?;
-        search::attach(&conn, &self.shared.search)?;
-        Ok(conn)
+        connection::open(&self.shared.database, Use::Read)
     }
 
     fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         // The list is whole at any moment; a panic in a reader does not spoil it.
         self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the log in many short transactions, so that none keeps the write-ahead log from being used again.
+#[derive(Debug)]
+pub(crate) struct LogReader<'s> {
+    conn: Connection,
+    searchable: bool,
+    shared: &'s Shared,
+}
+
+impl LogReader<'_> {
+    /// Reads from one consistent snapshot. To be short.
+    pub(crate) fn read<T, E: From<StoreError>>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
+        let sealer = &self.shared.sealer;
+        f(&if self.searchable { Tx::searchable(&tx, sealer) } else { Tx::new(&tx, sealer) })
+    }
+
+    fn forgo_index(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "the search index cannot be used; it is built anew, and queries look at every record meanwhile");
+        self.searchable = false;
+        self.shared.indexer.signal().rebuild();
     }
 }

@@ -347,7 +347,8 @@ impl World {
 
     /// Audit records, newest first.
     pub fn records(&self, query: &Query) -> Vec<Record> {
-        self.store.read("records", |tx| records::query(tx, query)).expect("records")
+        let found = self.store.search("records", |tx| records::query(tx, query)).expect("records");
+        found.into_iter().map(|found| found.record).collect()
     }
 }
 

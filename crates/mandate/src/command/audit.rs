@@ -26,8 +26,8 @@ pub(crate) fn query(arguments: &AuditQuery, screen: &Screen) -> Result<(), Failu
             Outcome::Permitted => "permitted".to_owned(),
             Outcome::Refused => "refused".to_owned(),
         }),
-        kind: None,
         limit: arguments.limit,
+        ..admin::AuditQuery::default()
     };
     let records = arguments.connection.open()?.call(async |client| client.audit_records(&query).await)?;
     if records.is_empty() && !screen.wants_json() {

@@ -1,6 +1,10 @@
 //! Audit routes. They read; only the sequencer writes.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -8,10 +12,13 @@ use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
-use mandate_api::admin::{AuditQuery, AuditRecord, AuditVerification};
-use mandate_audit::{CheckpointVerifier, Record};
-use mandate_store::records::{self, LogError};
-use tokio_stream::wrappers::ReceiverStream;
+use mandate_api::admin::{AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, AuditVerifyQuery};
+use mandate_audit::offline::BundleError;
+use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier, Tampered};
+use mandate_store::records::{self, Found, LogError};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
 
 use super::problem::{self, Named};
 use crate::control::Control;
@@ -20,9 +27,10 @@ use crate::error::ControlError;
 /// How many records a query answers unless it says.
 const DEFAULT_LIMIT: u32 = 100;
 
-fn text(record: &Record) -> Result<AuditRecord, ControlError> {
-    let value = serde_json::to_value(record).map_err(|error| ControlError::Internal(error.to_string()))?;
-    serde_json::from_value(value).map_err(|error| ControlError::Internal(error.to_string()))
+fn text(found: &Found) -> Result<AuditRecord, ControlError> {
+    let internal = |error: serde_json::Error| ControlError::Internal(error.to_string());
+    let record: AuditRecord = serde_json::to_value(&found.record).and_then(serde_json::from_value).map_err(internal)?;
+    Ok(AuditRecord { index: Some(found.index), ..record })
 }
 
 /// Reading takes as long as the disk: not on the threads that serve.
@@ -64,12 +72,13 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
         outcome,
         kind,
         limit: Some(query.limit.unwrap_or(DEFAULT_LIMIT)),
+        before: query.before,
     })
 }
 
 /// Finds records, the newest first.
 #[utoipa::path(get, path = "/v1/audit/records", tag = "audit",
-    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID, at any place in the chain"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID, at any place in the chain"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "100 unless it says, never more than 10000"), ("before" = Option<u64>, Query, description = "the `index` of the last record of the page before")),
     responses((status = 200, body = Vec<AuditRecord>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn records(
     State(control): State<Arc<Control>>,
@@ -85,7 +94,7 @@ pub(super) async fn records(
     };
     let store = control.store.clone();
     blocking(move || {
-        let found = store.read("query the audit log", |tx| records::query(tx, &query))?;
+        let found = store.search("query the audit log", |tx| records::query(tx, &query))?;
         found.iter().map(text).collect::<Result<Vec<_>, _>>()
     })
     .await
@@ -99,7 +108,7 @@ pub(super) async fn records(
 pub(super) async fn record(State(control): State<Arc<Control>>, Named(id): Named<String>) -> Result<Json<AuditRecord>, ControlError> {
     let id = id.parse().map_err(|_| ControlError::NoSuchRecord)?;
     let store = control.store.clone();
-    let found = blocking(move || Ok(store.read("read an audit record", |tx| records::get(tx, &id))?)).await?;
+    let found = blocking(move || Ok(store.search("read an audit record", |tx| records::get(tx, &id))?)).await?;
     text(&found.ok_or(ControlError::NoSuchRecord)?).map(Json)
 }
 
@@ -115,58 +124,133 @@ fn broken(error: LogError) -> ControlError {
     }
 }
 
-/// Verifies the whole log: every record, the tree, the checkpoint's signature.
+/// A checkpoint that somebody kept. That it is of another log is no slip of theirs: then this log is not what it was.
+fn kept(verifier: &CheckpointVerifier, note: &str) -> Result<Checkpoint, ControlError> {
+    verifier.open(note.as_bytes()).map_err(|error| match error {
+        CheckpointError::Malformed => ControlError::BadRequest("since: this is not a checkpoint".to_owned()),
+        other => ControlError::AuditBroken(Tampered::Earlier(other).to_string()),
+    })
+}
+
+/// Verifies the whole log: every record, the tree, the checkpoint's signature, and that it continues an earlier checkpoint.
 #[utoipa::path(get, path = "/v1/audit/verify", tag = "audit",
-    responses((status = 200, body = AuditVerification), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
-pub(super) async fn verify(State(control): State<Arc<Control>>) -> Result<Json<AuditVerification>, ControlError> {
-    let verifier = verifier(&control)?;
+    params(("since" = Option<String>, Query, description = "a checkpoint that was kept earlier, a C2SP signed note")),
+    responses((status = 200, body = AuditVerification), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
+pub(super) async fn verify(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<AuditVerifyQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(query)) => verified(&control, query.since.as_deref()).await.map(Json).into_response(),
+        Err(rejection) => problem::unreadable(&rejection.body_text(), rejection.status()),
+    }
+}
+
+async fn verified(control: &Control, since: Option<&str>) -> Result<AuditVerification, ControlError> {
+    let verifier = verifier(control)?;
+    let earlier = since.map(|note| kept(&verifier, note)).transpose()?;
+    let since = earlier.as_ref().map(|earlier| earlier.size);
     let store = control.store.clone();
     let key = control.authority.checkpoint_vkey().to_owned();
     blocking(move || {
-        let mut outcome = None;
-        let note = store.read("verify the audit log", |tx| {
-            outcome = Some(records::verify(tx, &verifier, None, |_, _| {}));
-            records::checkpoint(tx)
-        })?;
-        let summary = outcome.ok_or_else(|| ControlError::Internal("the log was not read".to_owned()))?.map_err(broken)?;
+        let log = records::verify(&store, &verifier, earlier, |_, _| {}).map_err(broken)?;
         Ok(AuditVerification {
             verified: true,
-            size: summary.size,
-            root: summary.root.to_string(),
-            checkpoint: String::from_utf8_lossy(&note.unwrap_or_default()).into_owned(),
+            size: log.summary.size,
+            root: log.summary.root.to_string(),
+            checkpoint: String::from_utf8_lossy(&log.checkpoint).into_owned(),
             key,
+            since,
         })
     })
     .await
-    .map(Json)
+}
+
+/// The current checkpoint: what the log is held against later, by whoever kept it.
+#[utoipa::path(get, path = "/v1/audit/checkpoint", tag = "audit",
+    responses((status = 200, body = AuditCheckpoint), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
+pub(super) async fn checkpoint(State(control): State<Arc<Control>>) -> Result<Json<AuditCheckpoint>, ControlError> {
+    let verifier = verifier(&control)?;
+    let store = control.store.clone();
+    let note = blocking(move || Ok(store.read("read the checkpoint", records::checkpoint)?)).await?;
+    let note = note.ok_or_else(|| ControlError::AuditBroken("there is no checkpoint".to_owned()))?;
+    let head = verifier.open(&note).map_err(|error| ControlError::AuditBroken(error.to_string()))?;
+    Ok(Json(AuditCheckpoint {
+        size: head.size,
+        root: head.root.to_string(),
+        checkpoint: String::from_utf8_lossy(&note).into_owned(),
+        key: control.authority.checkpoint_vkey().to_owned(),
+    }))
+}
+
+/// How long whoever reads an export may take for one piece. Nothing waits for them but a thread and some memory.
+const PIECE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How much of a bundle is sent at once, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// What goes from the thread that reads the log to the response.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// The bundle is whole.
+    End,
 }
 
 /// Hands the pieces of a bundle to the response as they are written.
 struct Pieces {
-    out: tokio::sync::mpsc::Sender<Result<Vec<u8>, std::io::Error>>,
+    out: mpsc::Sender<Piece>,
+    runtime: Handle,
+    deadline: Duration,
     piece: Vec<u8>,
 }
 
-const PIECE: usize = 64 * 1024;
-
 impl Pieces {
-    fn send(&mut self) -> std::io::Result<()> {
-        let piece = std::mem::take(&mut self.piece);
-        if piece.is_empty() { Ok(()) } else { self.out.blocking_send(Ok(piece)).map_err(|_| std::io::ErrorKind::BrokenPipe.into()) }
+    fn new(out: mpsc::Sender<Piece>, deadline: Duration) -> Self {
+        Self { out, runtime: Handle::current(), deadline, piece: Vec::new() }
+    }
+
+    /// Waits for room, on a thread that may block.
+    fn send(&self, piece: Piece) -> io::Result<()> {
+        let sent = self.runtime.block_on(async { tokio::time::timeout(self.deadline, self.out.send(piece)).await });
+        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
-impl std::io::Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.piece.extend_from_slice(bytes);
         if self.piece.len() >= PIECE {
-            self.send()?;
+            self.flush()?;
         }
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.send()
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        if piece.is_empty() { Ok(()) } else { self.send(Piece::Bytes(piece)) }
+    }
+}
+
+/// The body of the response. It breaks off unless the end was announced, so that nobody takes half a bundle for a whole
+/// one.
+struct Bundle(Option<mpsc::Receiver<Piece>>);
+
+impl Stream for Bundle {
+    type Item = io::Result<Vec<u8>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(pieces) = &mut self.0 else { return Poll::Ready(None) };
+        match ready!(pieces.poll_recv(context)) {
+            Some(Piece::Bytes(bytes)) => Poll::Ready(Some(Ok(bytes))),
+            Some(Piece::End) => {
+                self.0 = None;
+                Poll::Ready(None)
+            }
+            None => {
+                self.0 = None;
+                Poll::Ready(Some(Err(io::Error::other("the export failed"))))
+            }
+        }
     }
 }
 
@@ -176,24 +260,46 @@ impl std::io::Write for Pieces {
 pub(super) async fn export(State(control): State<Arc<Control>>) -> Result<Response, ControlError> {
     let verifier = verifier(&control)?;
     let store = control.store.clone();
-    let (out, pieces) = tokio::sync::mpsc::channel(4);
+    let (out, pieces) = mpsc::channel(4);
+    let pieces_out = Pieces::new(out, PIECE_DEADLINE);
     tokio::task::spawn_blocking(move || {
-        let mut writer = Some(Pieces { out: out.clone(), piece: Vec::new() });
-        let mut result = Ok(());
-        let read = store.read("export the audit log", |tx| {
-            if let Some(pieces) = writer.take() {
-                result = records::export(tx, &verifier, pieces, |_, _| {}).map_err(|error| error.to_string()).and_then(|mut pieces| {
-                    use std::io::Write as _;
-                    pieces.flush().map_err(|error| error.to_string())
-                });
-            }
-            Ok(())
-        });
-        if let Err(why) = result.and_then(|()| read.map_err(|error| error.to_string())) {
-            tracing::error!(%why, "exporting the audit log failed");
-            // The response breaks off, so that nobody takes half a bundle for a whole one.
-            let _ = out.blocking_send(Err(std::io::Error::other("the export failed")));
+        let exported = records::export(&store, &verifier, pieces_out, |_, _| {});
+        if let Err(error) = exported.and_then(|out| Ok(out.send(Piece::End).map_err(BundleError::from)?)) {
+            tracing::warn!(%error, cause = ?std::error::Error::source(&error), "exporting the audit log failed, or its reader went away");
         }
     });
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(ReceiverStream::new(pieces))).into_response())
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(Bundle(Some(pieces)))).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Write as _};
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+    use tokio_stream::StreamExt as _;
+
+    use super::{Bundle, PIECE, Piece, Pieces};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reader_that_stands_still_is_given_up() {
+        let (out, _kept_but_not_read) = mpsc::channel(1);
+        let mut pieces = Pieces::new(out, Duration::from_millis(1));
+        let written = tokio::task::spawn_blocking(move || (0..3).try_for_each(|_| pieces.write_all(&vec![b'x'; PIECE])));
+        assert_eq!(written.await.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_well_only_when_the_bundle_is_whole() {
+        for whole in [true, false] {
+            let (out, pieces) = mpsc::channel(4);
+            out.send(Piece::Bytes(b"x".to_vec())).await.unwrap();
+            if whole {
+                out.send(Piece::End).await.unwrap();
+            }
+            drop(out);
+            let items: Vec<_> = Bundle(Some(pieces)).collect().await;
+            assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), if whole { vec![true] } else { vec![true, false] });
+        }
+    }
 }

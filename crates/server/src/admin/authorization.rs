@@ -26,6 +26,7 @@ pub(crate) const ROWS: &[(Method, &str, Need)] = &[
     (Method::GET, path::AUDIT_RECORDS, Need::Operator),
     (Method::GET, "/v1/audit/records/{id}", Need::Operator),
     (Method::GET, path::AUDIT_VERIFY, Need::Operator),
+    (Method::GET, path::AUDIT_CHECKPOINT, Need::Operator),
     (Method::GET, path::AUDIT_EXPORT, Need::Operator),
     (Method::GET, path::OPENAPI, Need::Anybody),
 ];

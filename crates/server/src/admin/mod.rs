@@ -51,6 +51,7 @@ fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
         .routes(routes!(audit::records))
         .routes(routes!(audit::record))
         .routes(routes!(audit::verify))
+        .routes(routes!(audit::checkpoint))
         .routes(routes!(audit::export))
         .split_for_parts();
     let scheme = HttpBuilder::new()

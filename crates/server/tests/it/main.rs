@@ -7,6 +7,7 @@ mod administration;
 mod feed;
 mod login;
 mod nodes;
+mod proof;
 mod rotation;
 mod token_endpoint;
 mod world;

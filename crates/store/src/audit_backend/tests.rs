@@ -57,7 +57,7 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     full.store(false, Ordering::SeqCst);
     let receipt = log.append_blocking(record(100), effect()).unwrap();
     assert_eq!(receipt.index(), written, "no restart was needed");
-    let size = store.read("verify", |tx| Ok(records::verify(tx, signer.verifier(), None, |_, _| {}).unwrap().size)).unwrap();
-    assert_eq!(size, written + 1);
+    let verified = records::verify(&store, signer.verifier(), None, |_, _| {}).unwrap();
+    assert_eq!(verified.summary.size, written + 1);
     assert_eq!(store.read("meta", |tx| meta::get(tx, "effect")).unwrap().as_deref(), Some("happened"));
 }

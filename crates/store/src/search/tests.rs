@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{CHUNK, upto};
 use crate::Store;
-use crate::records::{self, LogError};
+use crate::records::{self, Found, LogError};
 
 // Few values, so that filters hit; they differ by case and by accents that collations would fold.
 const NAMES: [&str; 5] = ["riley", "Riley", "rîley", "riley ", "\"\\\n\u{7f}/"];
@@ -66,6 +66,7 @@ prop_compose! {
         outcome in prop::option::weighted(0.3, outcome()),
         kind in prop::option::weighted(0.2, prop::sample::select(KINDS.to_vec())),
         limit in prop::option::weighted(0.3, 0u32..10),
+        before in prop::option::weighted(0.3, 0u64..60),
     ) -> Query {
         Query {
             agent,
@@ -78,6 +79,7 @@ prop_compose! {
             outcome,
             kind,
             limit,
+            before,
         }
     }
 }
@@ -105,7 +107,7 @@ fn fill(store: &Store, all: &[Record]) {
 }
 
 fn indexed(store: &Store) -> u64 {
-    store.read("upto", upto).unwrap()
+    store.search("upto", upto).unwrap()
 }
 
 /// Waits until the index has all whole chunks of `size` records.
@@ -135,13 +137,12 @@ fn log_of(size: u64) -> TempDir {
 }
 
 fn verify(store: &Store) -> Result<u64, LogError> {
-    let result = store.read("verify", |tx| Ok(records::verify(tx, signer().verifier(), None, |_, _| {}).map(|s| s.size)));
-    result.unwrap()
+    records::verify(store, signer().verifier(), None, |_, _| {}).map(|verified| verified.summary.size)
 }
 
 fn ids(store: &Store, query: &Query) -> Vec<String> {
-    let found = store.read("query", |tx| records::query(tx, query)).unwrap();
-    found.iter().map(|r| r.id.as_str().to_owned()).collect()
+    let found = store.search("query", |tx| records::query(tx, query)).unwrap();
+    found.iter().map(|found| found.record.id.as_str().to_owned()).collect()
 }
 
 proptest! {
@@ -161,12 +162,21 @@ proptest! {
         fill(&store, &all);
         for query in queries {
             let limit = query.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap());
-            let naive: Vec<&Record> = all.iter().rev().filter(|r| query.matches(r)).take(limit).collect();
-            let found = store.read("query", |tx| records::query(tx, &query)).unwrap();
-            prop_assert_eq!(found.iter().collect::<Vec<_>>(), naive, "{:?}", query);
+            let before = query.before.unwrap_or(size);
+            let numbered: Vec<(u64, &Record)> = (0..).zip(&all).collect();
+            let naive: Vec<Found> = numbered
+                .into_iter()
+                .rev()
+                .filter(|(index, record)| *index < before && query.matches(record))
+                .take(limit)
+                .map(|(index, record)| Found { index, record: record.clone() })
+                .collect();
+            let found = store.search("query", |tx| records::query(tx, &query)).unwrap();
+            prop_assert_eq!(found, naive, "{:?}", query);
         }
         for record in &all {
-            let found = store.read("get", |tx| records::get(tx, &record.id)).unwrap();
+            let found = store.search("get", |tx| records::get(tx, &record.id)).unwrap();
+            let found = found.map(|found| found.record);
             prop_assert_eq!(found.as_ref(), Some(record));
         }
         prop_assert_eq!(verify(&store).unwrap(), size);
@@ -239,4 +249,104 @@ fn z11_an_index_with_a_record_that_is_not_there_is_named() {
     let sql = "INSERT INTO entries (idx, id, time, kind, outcome) VALUES (999, 'x', 0, 'admin', 'refused')";
     Connection::open(dir.path().join("search.db")).unwrap().execute_batch(sql).unwrap();
     assert!(matches!(verify(&open(dir.path())), Err(LogError::Tampered(Tampered::Index { column: "idx", .. }))));
+}
+
+#[test]
+fn pages_follow_one_another_without_a_gap_across_the_end_of_the_index() {
+    let dir = log_of(40);
+    let store = open(dir.path());
+    let mut query = Query { limit: Some(7), ..Query::default() };
+    let mut indexes = Vec::new();
+    loop {
+        let page = store.search("query", |tx| records::query(tx, &query)).unwrap();
+        let Some(last) = page.last() else { break };
+        query.before = Some(last.index);
+        indexes.extend(page.iter().map(|found| found.index));
+    }
+    assert_eq!(indexes, (0..40).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn z11_an_index_that_points_elsewhere_shows_no_other_record_under_an_id() {
+    let dir = log_of(40);
+    let sql = "UPDATE entries SET id = 'r3' WHERE idx = 5; UPDATE entries SET id = 'r7' WHERE idx = 3";
+    Connection::open(dir.path().join("search.db")).unwrap().execute_batch(sql).unwrap();
+    let store = open(dir.path());
+    for (id, shown) in [("r3", None), ("r5", None), ("r7", Some(7)), ("r4", Some(4)), ("r39", Some(39))] {
+        let id = id.parse().unwrap();
+        let found = store.search("get", |tx| records::get(tx, &id)).unwrap();
+        assert!(found.as_ref().is_none_or(|found| found.record.id == id));
+        assert_eq!(found.map(|found| found.index), shown, "{id}");
+    }
+}
+
+/// As an operator deletes it, following the documentation, while the server runs.
+#[test]
+fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_and_is_built_anew() {
+    let dir = log_of(40);
+    let store = open(dir.path());
+    std::fs::remove_file(dir.path().join("search.db")).unwrap();
+    // More reads at once than connections are kept: some are new.
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| assert_eq!(store.read("size", records::size).unwrap(), 40));
+        }
+    });
+    let query = Query { person: Some("person1".into()), limit: Some(4), ..Query::default() };
+    assert_eq!(ids(&store, &query), ["r37", "r33", "r29", "r25"]);
+    settle(&store, 40);
+    assert_eq!(indexed(&store), 32, "it is there again");
+    assert_eq!(ids(&store, &query), ["r37", "r33", "r29", "r25"]);
+    assert_eq!(verify(&store).unwrap(), 40);
+}
+
+#[test]
+fn an_index_that_a_newer_record_was_taken_into_meanwhile_is_no_false_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let all: Vec<Record> = (0..4 * CHUNK).map(numbered).collect();
+    store.transact("found", |tx| records::found(tx, &signer().found().unwrap())).unwrap();
+    let (log, _thread) = mandate_audit::Log::start(store.audit_backend().unwrap(), signer()).unwrap();
+    let mut rest = all.into_iter();
+    for record in rest.by_ref().take(usize::try_from(CHUNK).unwrap()) {
+        log.append_blocking(record, Vec::new()).unwrap();
+    }
+    settle(&store, CHUNK);
+    // The log grows, and its index with it, after verification has begun.
+    let verified = records::verify(&store, signer().verifier(), None, |_, _| {
+        for record in rest.by_ref() {
+            log.append_blocking(record, Vec::new()).unwrap();
+        }
+        settle(&store, 4 * CHUNK);
+    });
+    assert_eq!(verified.unwrap().summary.size, CHUNK);
+    assert_eq!(verify(&store).unwrap(), 4 * CHUNK);
+}
+
+/// A writer during which the write-ahead log is asked to give way.
+struct Slow<'a> {
+    log: &'a Connection,
+    writes: u64,
+}
+
+impl std::io::Write for Slow<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let busy: u32 = self.log.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+        assert_eq!(busy, 0, "a read transaction is open");
+        self.writes += 1;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_export_to_a_slow_reader_does_not_keep_the_write_ahead_log() {
+    let dir = log_of(40);
+    let store = open(dir.path());
+    let log = Connection::open(dir.path().join("mandate.db")).unwrap();
+    let slow = records::export(&store, signer().verifier(), Slow { log: &log, writes: 0 }, |_, _| {}).unwrap();
+    assert_eq!(slow.writes, 41);
 }

@@ -66,7 +66,7 @@ fn after_kill_9_every_receipted_record_is_there_and_the_log_goes_on() {
         let size = verify(&store).unwrap().size;
         for id in &receipts {
             let id = id.parse().unwrap();
-            let found = store.read("get", |tx| mandate_store::records::get(tx, &id)).unwrap();
+            let found = store.search("get", |tx| mandate_store::records::get(tx, &id)).unwrap();
             assert!(found.is_some(), "{id} was receipted and is gone");
         }
         let (log, thread) = start(store.audit_backend().unwrap()).unwrap();

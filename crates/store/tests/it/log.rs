@@ -30,14 +30,14 @@ fn a_receipt_is_for_a_record_that_a_restart_finds_and_that_is_proven() {
     assert_eq!(world.verify().unwrap().size, 5);
     assert_eq!(world.append(5).unwrap().index(), 5);
     let id = record(2).id;
-    let found = world.store.read("get", |tx| records::get(tx, &id)).unwrap().unwrap();
-    assert_eq!(found, record(2));
+    let found = world.store.search("get", |tx| records::get(tx, &id)).unwrap().unwrap();
+    assert_eq!((found.index, found.record), (2, record(2)));
     let verifier = crate::world::verifier();
-    let proof = world.store.read("proof", |tx| Ok(records::proof(tx, &id, &verifier).unwrap())).unwrap().unwrap();
+    let proof = world.store.search("proof", |tx| Ok(records::proof(tx, &id, &verifier).unwrap())).unwrap().unwrap();
     assert_eq!(proof.verify(&verifier).unwrap(), record(2));
     let unknown = "nobody".parse().unwrap();
-    assert!(world.store.read("get", |tx| records::get(tx, &unknown)).unwrap().is_none());
-    assert!(world.store.read("proof", |tx| Ok(records::proof(tx, &unknown, &verifier).unwrap())).unwrap().is_none());
+    assert!(world.store.search("get", |tx| records::get(tx, &unknown)).unwrap().is_none());
+    assert!(world.store.search("proof", |tx| Ok(records::proof(tx, &unknown, &verifier).unwrap())).unwrap().is_none());
 }
 
 #[test]

@@ -108,14 +108,7 @@ pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log<Effe
 }
 
 pub(crate) fn verify(store: &Store) -> Result<Summary, LogError> {
-    let mut result = None;
-    store
-        .read("verify", |tx| {
-            result = Some(records::verify(tx, &verifier(), None, |_, _| {}));
-            Ok(())
-        })
-        .unwrap();
-    result.unwrap()
+    records::verify(store, &verifier(), None, |_, _| {}).map(|verified| verified.summary)
 }
 
 /// A permitted exchange number `n`: person, agents and resource vary with it.
