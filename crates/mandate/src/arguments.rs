@@ -318,10 +318,17 @@ pub(crate) enum Audit {
     /// Show one record
     Show(AuditShow),
     /// Verify the whole log: on the server, or a bundle without any server
-    #[command(after_help = "Examples:\n  mandate audit verify\n  mandate audit verify --offline audit.bundle --key \"$(cat log.vkey)\"")]
+    #[command(
+        after_help = "Examples:\n  mandate audit verify\n  mandate audit verify --since kept.checkpoint\n  mandate audit verify --offline audit.bundle --key \"$(cat log.vkey)\" --since kept.checkpoint"
+    )]
     Verify(AuditVerify),
+    /// Print the current checkpoint, to be kept where the server's operators cannot write
+    #[command(after_help = "Examples:\n  mandate audit checkpoint > kept.checkpoint\n  mandate audit verify --since kept.checkpoint")]
+    Checkpoint(AuditCheckpoint),
     /// Write the whole log to a file that verifies without the server
-    #[command(after_help = "Example:\n  mandate audit export --bundle audit.bundle")]
+    #[command(
+        after_help = "Examples:\n  mandate audit export --bundle audit.bundle\n  mandate audit export --bundle - | gzip > audit.bundle.gz"
+    )]
     Export(AuditExport),
 }
 
@@ -356,8 +363,8 @@ pub(crate) struct AuditQuery {
     /// Only these
     #[arg(long, value_enum)]
     pub(crate) outcome: Option<Outcome>,
-    /// At most so many
-    #[arg(long, value_name = "N")]
+    /// At most so many; without it all with --json, else the newest 100
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
 }
 
@@ -380,15 +387,27 @@ pub(crate) struct AuditVerify {
     /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own is believed
     #[arg(long, value_name = "VKEY", requires = "offline")]
     pub(crate) key: Option<String>,
+    /// A checkpoint kept earlier: the log must continue it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) since: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditCheckpoint {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct AuditExport {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Where to write it
+    /// Where to write it; - is standard output. An earlier bundle of that name is replaced
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: PathBuf,
+    /// Replace a file that is no bundle, too
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Subcommand, Debug)]

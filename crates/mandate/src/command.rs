@@ -35,6 +35,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Audit(arguments::Audit::Query(arguments)) => audit::query(&arguments, screen),
         Command::Audit(arguments::Audit::Show(arguments)) => audit::show(&arguments, screen),
         Command::Audit(arguments::Audit::Verify(arguments)) => audit_verify::run(&arguments, screen),
+        Command::Audit(arguments::Audit::Checkpoint(arguments)) => audit_verify::checkpoint(&arguments, screen),
         Command::Audit(arguments::Audit::Export(arguments)) => audit::export(&arguments, screen),
         Command::Revoke(arguments) => revoke::run(&arguments, screen),
         Command::Key(arguments::Key::Rotate(arguments)) => status::rotate_keys(&arguments, screen),

@@ -1,5 +1,8 @@
 //! `mandate audit query`, `show` and `export`
 
+use std::fs;
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +12,16 @@ use mandate_core::{Clock as _, SystemClock};
 use serde::Serialize;
 
 use crate::arguments::{AuditExport, AuditQuery, AuditShow, Outcome};
+use crate::connection::Admin;
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 use crate::table::{list, table};
+
+/// How many records a person is shown who did not say.
+const SHOWN: u32 = 100;
+
+/// How many records one call asks for.
+const PAGE: u32 = 1000;
 
 pub(crate) fn query(arguments: &AuditQuery, screen: &Screen) -> Result<(), Failure> {
     let now = SystemClock.now();
@@ -26,14 +36,69 @@ pub(crate) fn query(arguments: &AuditQuery, screen: &Screen) -> Result<(), Failu
             Outcome::Permitted => "permitted".to_owned(),
             Outcome::Refused => "refused".to_owned(),
         }),
-        limit: arguments.limit,
         ..admin::AuditQuery::default()
     };
-    let records = arguments.connection.open()?.call(async |client| client.audit_records(&query).await)?;
-    if records.is_empty() && !screen.wants_json() {
-        screen.remark("No record matches.");
+    let admin = arguments.connection.open()?;
+    if screen.wants_json() {
+        // A program that reads it would not miss what is cut off.
+        return print_json(&admin, query, arguments.limit);
     }
-    screen.show(&records, || if records.is_empty() { String::new() } else { rows(screen, &records) })
+    let mut records = Vec::new();
+    each_page(&admin, query, Some(arguments.limit.unwrap_or(SHOWN + 1)), |page| {
+        records.extend(page);
+        Ok(())
+    })?;
+    if arguments.limit.is_none() && records.len() > SHOWN as usize {
+        records.truncate(SHOWN as usize);
+        screen.remark(&format!("These are the newest {SHOWN}; more with --limit N, all with --json."));
+    }
+    if records.is_empty() {
+        screen.remark("No record matches.");
+        return Ok(());
+    }
+    screen.line(rows(screen, &records).trim_end_matches('\n'))
+}
+
+/// Calls `each` with the records page by page, until there are no more or `limit` is reached.
+fn each_page(
+    admin: &Admin,
+    mut query: admin::AuditQuery,
+    limit: Option<u32>,
+    mut each: impl FnMut(Vec<AuditRecord>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut left = limit;
+    loop {
+        let wanted = left.map_or(PAGE, |left| left.min(PAGE));
+        query.limit = Some(wanted);
+        let page = admin.call(async |client| client.audit_records(&query).await)?;
+        let got = u32::try_from(page.len()).unwrap_or(u32::MAX);
+        let last = page.last().map(|record| record.index);
+        each(page)?;
+        left = left.map(|left| left.saturating_sub(got));
+        if got < wanted || left == Some(0) {
+            return Ok(());
+        }
+        let Some(Some(index)) = last else {
+            return Err(Failure::failed("the server does not say where its records stand, so there is no going on from them"));
+        };
+        query.before = Some(index);
+    }
+}
+
+/// One array, printed as it comes: the log may be larger than memory.
+fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut before = "[";
+    each_page(admin, query, limit, |page| {
+        for record in page {
+            let text = serde_json::to_string(&record).map_err(|error| Failure::caused(Fault::Failed, "cannot write JSON", &error))?;
+            write!(out, "{before}{text}").map_err(|error| Failure::output(&error))?;
+            before = ",";
+        }
+        Ok(())
+    })?;
+    let open = if before == "[" { "[" } else { "" };
+    writeln!(out, "{open}]").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
 }
 
 fn rows(screen: &Screen, records: &[AuditRecord]) -> String {
@@ -110,12 +175,16 @@ struct Exported {
 
 /// The bundle goes to a file beside its place first, so that a broken connection leaves no half bundle under its name.
 pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Failure> {
+    if arguments.bundle.as_os_str() == "-" {
+        return print_bundle(arguments);
+    }
+    may_replace(&arguments.bundle, arguments.force)?;
     let partial = beside(&arguments.bundle);
     let cannot = |what: &str, error: &std::io::Error| {
         Failure::caused(Fault::Failed, &format!("cannot {what} {}", arguments.bundle.display()), error)
     };
     // It names people and what was done for them: for the owner's eyes.
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
     let file = file.map_err(|error| cannot("write", &error))?;
     let written = arguments.connection.open()?.call(async |client| {
         let mut out = tokio::fs::File::from_std(file);
@@ -127,16 +196,53 @@ pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Fai
         Ok(bytes) => bytes,
         Err(failure) => {
             // What is left of it is of no use; the failure itself is what matters.
-            let _ = std::fs::remove_file(&partial);
+            let _ = fs::remove_file(&partial);
             return Err(failure);
         }
     };
-    std::fs::rename(&partial, &arguments.bundle).map_err(|error| cannot("put the bundle at", &error))?;
+    if let Err(error) = fs::rename(&partial, &arguments.bundle) {
+        let _ = fs::remove_file(&partial);
+        return Err(cannot("put the bundle at", &error));
+    }
     let exported = Exported { bundle: arguments.bundle.clone(), bytes };
     screen.show(&exported, || {
         let path = arguments.bundle.display();
         format!("{bytes} bytes in {path}\nnext: mandate audit verify --offline {path}")
     })
+}
+
+/// To standard output, and nothing else there. The bundle's header says how many records it must have.
+fn print_bundle(arguments: &AuditExport) -> Result<(), Failure> {
+    let out = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failure::output(&error))?;
+    arguments.connection.open()?.call(async |client| {
+        let mut out = tokio::fs::File::from_std(fs::File::from(out));
+        client.audit_export(&mut out).await.map(drop)
+    })
+}
+
+/// How every bundle begins, of whatever version.
+const BUNDLE: &[u8] = br#"{"format":"mandate-audit-bundle/"#;
+
+/// Whether the bundle may take that place: a new one, or that of an earlier bundle. A slip of the keyboard should not
+/// cost another file.
+fn may_replace(path: &Path, force: bool) -> Result<(), Failure> {
+    let shown = path.display();
+    let cannot = |error: &io::Error| Failure::caused(Fault::Usage, &format!("cannot write {shown}"), error);
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(cannot(&error)),
+        Ok(found) if found.is_dir() => return Err(Failure::usage(format!("{shown} is a directory: name a file in it"))),
+        Ok(found) if !found.is_file() => return Err(Failure::usage(format!("{shown} is not a regular file; - is standard output"))),
+        Ok(found) if force || found.len() == 0 => return Ok(()),
+        Ok(_) => {}
+    }
+    let mut head = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(BUNDLE.len() as u64).read_to_end(&mut head));
+    read.map_err(|error| cannot(&error))?;
+    if head == BUNDLE {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{shown} exists and is not an audit bundle")).next(format!("mandate audit export --bundle {shown} --force")))
 }
 
 fn beside(path: &Path) -> PathBuf {

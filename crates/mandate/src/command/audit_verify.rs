@@ -1,13 +1,13 @@
-//! `mandate audit verify`, also without a server.
+//! `mandate audit verify`, also without a server, and `mandate audit checkpoint`.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::fs::{self, File};
+use std::io::{BufReader, Read as _};
 use std::path::Path;
 
 use mandate_audit::offline::{BundleError, Known, verify_bundle};
 use serde::Serialize;
 
-use crate::arguments::AuditVerify;
+use crate::arguments::{AuditCheckpoint, AuditVerify};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 
@@ -21,22 +21,59 @@ struct Verified {
     key: String,
     /// Whether the key was given by whoever verifies, and not taken from the bundle itself.
     key_given: bool,
+    /// Whether it also continues a checkpoint that was kept earlier.
+    since_given: bool,
+}
+
+/// A checkpoint is a few hundred bytes.
+const MAX_CHECKPOINT: u64 = 64 * 1024;
+
+/// What `mandate audit checkpoint` printed earlier, with or without `--json`.
+fn kept(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_CHECKPOINT).read_to_string(&mut text));
+    read.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?;
+    if !text.starts_with('{') {
+        return Ok(text);
+    }
+    let member =
+        serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| Some(value.get("checkpoint")?.as_str()?.to_owned()));
+    member
+        .ok_or_else(|| Failure::usage(format!("{} holds no checkpoint", path.display())).next("mandate audit checkpoint > kept.checkpoint"))
+}
+
+pub(crate) fn checkpoint(arguments: &AuditCheckpoint, screen: &Screen) -> Result<(), Failure> {
+    let answer = arguments.connection.open()?.call(async |client| client.audit_checkpoint().await)?;
+    screen.show(&answer, || answer.checkpoint.clone())
 }
 
 pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failure> {
+    let since = arguments.since.as_deref().map(kept).transpose()?;
     if let Some(bundle) = &arguments.offline {
-        return offline(bundle, arguments.key.as_deref(), screen);
+        return offline(bundle, arguments.key.as_deref(), since.as_deref(), screen);
     }
-    let answer = arguments.connection.open()?.call(async |client| client.audit_verify().await)?;
+    let answer = arguments.connection.open()?.call(async |client| match &since {
+        Some(note) => client.audit_verify_since(note).await,
+        None => client.audit_verify().await,
+    })?;
     if !answer.verified {
         return Err(Failure::failed("the server says that its audit log does not verify"));
     }
-    screen.show(&answer, || format!("The audit log verifies: {} records, root {}.\nkey: {}", answer.size, answer.root, answer.key))
+    if since.is_some() && answer.since.is_none() {
+        return Err(Failure::failed("the server did not hold its log against the earlier checkpoint"));
+    }
+    screen.show(&answer, || {
+        let continues = answer.since.map(|size| format!(" It continues the checkpoint of {size} records.")).unwrap_or_default();
+        format!("The audit log verifies: {} records, root {}.{continues}\nkey: {}", answer.size, answer.root, answer.key)
+    })
 }
 
-fn offline(bundle: &Path, key: Option<&str>, screen: &Screen) -> Result<(), Failure> {
+fn offline(bundle: &Path, key: Option<&str>, since: Option<&str>, screen: &Screen) -> Result<(), Failure> {
+    if fs::metadata(bundle).is_ok_and(|found| found.is_dir()) {
+        return Err(Failure::usage(format!("{} is a directory, not an audit bundle", bundle.display())));
+    }
     let file = File::open(bundle).map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", bundle.display()), &error))?;
-    let known = Known { vkey: key, since: None };
+    let known = Known { vkey: key, since: since.map(str::as_bytes) };
     let summary = verify_bundle(BufReader::with_capacity(1 << 20, file), known, |_, _| ()).map_err(|error| failure(bundle, &error))?;
     let verified = Verified {
         verified: true,
@@ -45,10 +82,13 @@ fn offline(bundle: &Path, key: Option<&str>, screen: &Screen) -> Result<(), Fail
         root: summary.root.to_string(),
         key: summary.vkey,
         key_given: key.is_some(),
+        since_given: since.is_some(),
     };
     screen.show(&verified, || {
         let Verified { origin, size, root, key, .. } = &verified;
-        let warning = if verified.key_given {
+        let continues = if verified.since_given { " It continues the kept checkpoint." } else { "" };
+        // A kept checkpoint is signed by the log's key, so it says as much as the key.
+        let warning = if verified.key_given || verified.since_given {
             String::new()
         } else {
             format!(
@@ -56,7 +96,7 @@ fn offline(bundle: &Path, key: Option<&str>, screen: &Screen) -> Result<(), Fail
                 bundle.display()
             )
         };
-        format!("The bundle verifies: {size} records of {origin}, root {root}.\nkey: {key}{warning}")
+        format!("The bundle verifies: {size} records of {origin}, root {root}.{continues}\nkey: {key}{warning}")
     })
 }
 

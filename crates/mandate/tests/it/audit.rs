@@ -38,7 +38,7 @@ fn json_has_each_member_that_scripts_rely_on() {
 #[test]
 fn filters_that_make_no_sense_are_usage_errors() {
     let dir = tempfile::tempdir().unwrap();
-    for bad in [["--since", "yesterday"], ["--outcome", "maybe"], ["--limit", "-1"], ["--jti", "a b"]] {
+    for bad in [["--since", "yesterday"], ["--outcome", "maybe"], ["--limit", "-1"], ["--limit", "0"], ["--jti", "a b"]] {
         assert_eq!(mandate(dir.path(), &["audit", "query", bad[0], bad[1]], "").code, 2, "{bad:?}");
     }
 }
@@ -90,6 +90,8 @@ fn offline_verification_asks_nobody_and_accepts_no_other_text() {
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{text}: {}", ran.err);
         assert!(ran.err.contains(says), "{}", ran.err);
     }
+    let ran = mandate(dir.path(), &["audit", "verify", "--offline", dir.path().to_str().unwrap()], "");
+    assert!(ran.code == 2 && ran.err.contains("is a directory"), "{}", ran.err);
 }
 
 #[test]
@@ -100,4 +102,144 @@ fn one_record_is_shown_whole() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains("scope_exceeds_ceiling") && ran.out.contains("https://m.example"), "{}", ran.out);
     assert!(server.join().unwrap()[0].starts_with("GET /v1/audit/records/r1 "));
+}
+
+/// Records `from` down to `to`, as one answer.
+fn page(from: u64, to: u64) -> String {
+    let record = |index: u64| RECORD.replace("\"r1\"", &format!("\"r{index}\"")).replacen('{', &format!("{{\"index\":{index},"), 1);
+    format!("[{}]", (to..=from).rev().map(record).collect::<Vec<_>>().join(","))
+}
+
+fn ids(json: &str) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    value.as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn json_is_complete_however_many_pages_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = answering(dir.path(), &[("200 OK", &page(2099, 1100)), ("200 OK", &page(1099, 100)), ("200 OK", &page(99, 0))]);
+    let ran = mandate(dir.path(), &["audit", "query", "--json", "--agent", "a"], "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ids(&ran.out), (0..2100).rev().map(|n| format!("r{n}")).collect::<Vec<_>>());
+    assert_eq!(ran.out.lines().count(), 1);
+    let asked = server.join().unwrap();
+    let paths: Vec<&str> = asked.iter().map(|request| request.split(' ').nth(1).unwrap()).collect();
+    let base = "/v1/audit/records?agent=a&limit=1000";
+    assert_eq!(paths, [base.to_owned(), format!("{base}&before=1100"), format!("{base}&before=100")]);
+}
+
+#[test]
+fn a_limit_beyond_a_page_is_met_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = answering(dir.path(), &[("200 OK", &page(2099, 1100)), ("200 OK", &page(1099, 1000))]);
+    let ran = mandate(dir.path(), &["audit", "query", "--json", "--limit", "1100"], "");
+    assert_eq!((ran.code, ids(&ran.out).len()), (0, 1100), "{}", ran.err);
+    assert!(server.join().unwrap()[1].starts_with("GET /v1/audit/records?limit=100&before=1100 "));
+}
+
+#[test]
+fn a_failure_amid_the_pages_is_a_failure_and_leaves_nothing_that_parses() {
+    let dir = tempfile::tempdir().unwrap();
+    let _server = answering(dir.path(), &[("200 OK", &page(1999, 1000)), ("500 Internal Server Error", "")]);
+    let ran = mandate(dir.path(), &["audit", "query", "--json"], "");
+    assert_eq!(ran.code, 1);
+    assert!(serde_json::from_str::<serde_json::Value>(&ran.out).is_err());
+}
+
+#[test]
+fn a_table_of_the_newest_says_that_there_are_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let _server = answering(dir.path(), &[("200 OK", &page(100, 0)), ("200 OK", &page(99, 0)), ("200 OK", "[]")]);
+    let ran = mandate(dir.path(), &["audit", "query"], "");
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 101), "a header and a hundred");
+    assert!(ran.err.contains("--limit") && ran.err.contains("--json"), "{}", ran.err);
+    let ran = mandate(dir.path(), &["audit", "query"], "");
+    assert_eq!((ran.code, ran.out.lines().count(), ran.err.as_str()), (0, 101, ""));
+    let ran = mandate(dir.path(), &["audit", "query", "--json"], "");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"));
+}
+
+const CHECKPOINT: &str = "log.example\n3\nAAAA\n\n\u{2014} log.example x\n";
+
+#[test]
+fn a_checkpoint_is_printed_as_it_is_kept_and_asked_about_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let answer = serde_json::json!({"size": 3, "root": "AAAA", "checkpoint": CHECKPOINT, "key": "k"}).to_string();
+    let verified = |since: Option<u64>| {
+        let mut answer = serde_json::json!({"verified": true, "size": 9, "root": "AAAA", "checkpoint": "c", "key": "k"});
+        if let Some(since) = since {
+            answer["since"] = since.into();
+        }
+        answer.to_string()
+    };
+    let (with, without) = (verified(Some(3)), verified(None));
+    let answers = [("200 OK", answer.as_str()), ("200 OK", &answer), ("200 OK", &with), ("200 OK", &with), ("200 OK", &without)];
+    let server = answering(dir.path(), &answers);
+    let run = |arguments: &[&str]| mandate(dir.path(), &[&["audit"], arguments].concat(), "");
+    let (kept, kept_json) = (dir.path().join("kept"), dir.path().join("kept.json"));
+    let printed = run(&["checkpoint"]);
+    assert_eq!((printed.code, printed.out.as_str()), (0, CHECKPOINT));
+    fs::write(&kept, printed.out).unwrap();
+    fs::write(&kept_json, run(&["checkpoint", "--json"]).out).unwrap();
+    for file in [&kept, &kept_json] {
+        let ran = run(&["verify", "--since", file.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.out.contains("continues the checkpoint of 3 records"), "{}", ran.out);
+    }
+    let ran = run(&["verify", "--since", kept.to_str().unwrap()]);
+    assert_eq!(ran.code, 1, "a server that did not look has not verified it");
+    let asked = server.join().unwrap();
+    assert!(asked[2].starts_with("GET /v1/audit/verify?since=log.example%0A3%0AAAAA%0A%0A%E2%80%94+log.example+x%0A "), "{}", asked[2]);
+    assert_eq!(asked[2], asked[3]);
+    assert_eq!(run(&["verify", "--since", "/nonexistent"]).code, 2);
+    fs::write(&kept, "{}").unwrap();
+    assert_eq!(run(&["verify", "--since", kept.to_str().unwrap()]).code, 2);
+}
+
+const HEADER: &str = r#"{"format":"mandate-audit-bundle/1","vkey":"k","checkpoint":"c","size":0}"#;
+
+#[test]
+fn an_export_takes_no_other_file_s_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let export = |path: &std::path::Path, more: &[&str]| {
+        mandate(dir.path(), &[&["audit", "export", "--bundle", path.to_str().unwrap()], more].concat(), "")
+    };
+    let letter = dir.path().join("letter");
+    fs::write(&letter, "Dear Riley").unwrap();
+    let ran = export(&letter, &[]);
+    assert!(ran.code == 2 && ran.err.contains("is not an audit bundle") && ran.err.contains("--force"), "{}", ran.err);
+    assert_eq!(fs::read_to_string(&letter).unwrap(), "Dear Riley");
+    for more in [&[][..], &["--force"]] {
+        let ran = export(dir.path(), more);
+        assert!(ran.code == 2 && ran.err.contains("is a directory"), "{}", ran.err);
+        let ran = export(std::path::Path::new("/dev/null"), more);
+        assert!(ran.code == 2 && ran.err.contains("not a regular file"), "{}", ran.err);
+    }
+    let answer = format!("{HEADER}\n");
+    let _server = answering(dir.path(), &[("200 OK", &answer), ("200 OK", &answer), ("200 OK", &answer)]);
+    assert_eq!(export(&letter, &["--force"]).code, 0);
+    assert_eq!(fs::read_to_string(&letter).unwrap(), answer);
+    assert_eq!(export(&letter, &[]).code, 0, "a bundle may be replaced by a newer one");
+    let ran = mandate(dir.path(), &["audit", "export", "--bundle", "-", "--json"], "");
+    assert_eq!((ran.code, ran.out), (0, answer), "{}", ran.err);
+}
+
+#[test]
+fn an_export_that_cannot_take_its_place_leaves_nothing_behind() {
+    use std::io::{Read as _, Write as _};
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("audit.bundle");
+    let listener = std::os::unix::net::UnixListener::bind(dir.path().join("admin.sock")).unwrap();
+    let in_the_way = bundle.clone();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        fs::create_dir(in_the_way).unwrap();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\n{{}}\n").unwrap();
+    });
+    let ran = mandate(dir.path(), &["audit", "export", "--bundle", bundle.to_str().unwrap()], "");
+    server.join().unwrap();
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(!dir.path().join("audit.bundle.partial").exists());
 }

@@ -6,4 +6,5 @@ mod disk;
 mod kill;
 mod processes;
 mod start;
+mod rollback;
 mod tls;
