@@ -90,7 +90,8 @@ impl Backend for AuditBackend {
             self.size = leaf.index + 1;
             return Ok(Staged::Kept);
         };
-        if error.is_environment() {
+        // After some errors SQLite has rolled everything back: what came next would be written by itself, unsigned.
+        if error.is_environment() || self.conn.is_autocommit() {
             return Err(error);
         }
         if several {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_audit::{AppendError, CheckpointSigner, Kind, Log, Outcome, Record};
+use mandate_audit::{AppendError, Backend as _, CheckpointSigner, Kind, Leaf, Log, Outcome, Record};
 use mandate_core::Timestamp;
 use mandate_testkit::clock::SeededEntropy;
 
@@ -60,4 +60,41 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let verified = records::verify(&store, signer.verifier(), None, |_, _| {}).unwrap();
     assert_eq!(verified.summary.size, written + 1);
     assert_eq!(store.read("meta", |tx| meta::get(tx, "effect")).unwrap().as_deref(), Some("happened"));
+}
+
+/// `SQLite` rolls a whole transaction back by itself when memory runs out, for one. A trigger stands in for that.
+#[test]
+fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let mut backend = store.audit_backend().unwrap();
+    let trigger = "CREATE TRIGGER undo BEFORE INSERT ON records WHEN NEW.idx = 1 BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
+    backend.conn.execute_batch(trigger).unwrap();
+    let signer = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap().0;
+    store.transact("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
+    let stage = |backend: &mut super::AuditBackend, index: u64| {
+        let (record, hash) = (record(index), mandate_audit::Hash([0; 32]));
+        let bytes = record.to_leaf().unwrap();
+        backend.stage(Leaf { index, record: &record, bytes: &bytes, hashes: &[hash] }, &[])
+    };
+    backend.begin().unwrap();
+    assert!(stage(&mut backend, 0).is_ok());
+    assert!(stage(&mut backend, 1).is_err(), "the batch is over, and not this entry alone");
+    backend.roll_back();
+    assert_eq!(store.read("size", records::size).unwrap(), 0);
+}
+
+#[test]
+fn a_commit_of_the_log_and_of_the_store_returns_after_the_disk_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let settings = |conn: &rusqlite::Connection| {
+        let synchronous: u32 = conn.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+        let journal: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        (synchronous, journal)
+    };
+    // 2 is FULL: fsync at each commit.
+    let durable = (2, "wal".to_owned());
+    assert_eq!(settings(&store.audit_backend().unwrap().conn), durable);
+    assert_eq!(store.transact("settings", |tx| Ok(settings(tx.connection()))).unwrap(), durable);
 }
