@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use mandate_audit::AppendError;
+use mandate_audit::sequencer::MAX_BATCH;
 use mandate_core::Timestamp;
 use mandate_store::{Effect, StoreError, codes, meta, records, registry, replay};
 use mandate_testkit::faulty_backend::Point;
@@ -50,6 +51,16 @@ fn concurrent_appends_share_one_commit_and_each_has_its_own_place() {
     assert_eq!(places, (1..=MANY).collect::<Vec<_>>());
     assert_eq!(world.faults.calls(Point::Commit), 2, "one for the record before, one for all {MANY}");
     assert_eq!(world.verify().unwrap().size, MANY + 1);
+}
+
+#[test]
+fn a_batch_has_an_end_and_what_is_beyond_it_is_the_next() {
+    let many = MAX_BATCH as u64 + 1;
+    let world = World::new();
+    let places = world.in_one_batch((1..=many).map(|n| (n, Vec::new())).collect());
+    assert!(places.iter().all(Result::is_ok));
+    assert_eq!(world.faults.calls(Point::Commit), 3, "one for the record before, one for {MAX_BATCH}, one for the last");
+    assert_eq!(world.verify().unwrap().size, many + 1);
 }
 
 #[test]
