@@ -85,8 +85,23 @@ pub enum ConfigError {
     #[error("{0} is damaged; restore it from a backup")]
     Damaged(PathBuf),
     /// No valid issuer follows from the listener's address.
-    #[error("no issuer identifier follows from {0}: give --issuer")]
+    #[error("no issuer identifier follows from {0}: give --issuer, the URL under which clients reach this server")]
     NoIssuer(SocketAddr),
+    /// Clients would be sent to a URL whose scheme this start does not serve.
+    #[error(
+        "the issuer is {0}, but no certificate is given: give --tls-cert and --tls-key, or --behind-tls-proxy and --issuer if a proxy ends TLS in front of it"
+    )]
+    NoCertificate(Issuer),
+    /// As [`ConfigError::NoCertificate`], the other way round.
+    #[error(
+        "the issuer is {0}, but a certificate is given: clients of that issuer speak plain HTTP. Start without --tls-cert and --tls-key"
+    )]
+    CertificateUnused(Issuer),
+    /// The database is gone.
+    #[error(
+        "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start anew without what was in it, use an empty directory"
+    )]
+    DatabaseLost(PathBuf, Issuer),
 }
 
 /// What the directory remembers: what may never change once tokens name it, and the ports.
@@ -103,8 +118,9 @@ pub(crate) struct Remembered {
 const FILE: &str = "serve.json";
 
 impl Config {
-    /// Refuses plain HTTP where others can listen.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Refuses plain HTTP where others can listen, and what leaves the issuer open. `before` is what the directory
+    /// remembers.
+    pub(crate) fn check(&self, before: Option<&Remembered>) -> Result<(), ConfigError> {
         match self.transport {
             Transport::LoopbackHttp => {
                 for address in [self.listen, self.admin_listen] {
@@ -115,6 +131,10 @@ impl Config {
                 Ok(())
             }
             Transport::DangerousBehindTlsProxy if self.issuer.is_none() => Err(ConfigError::IssuerNeeded),
+            // "Any address of this machine" is no place where a client could find it.
+            Transport::Tls { .. } if self.issuer.is_none() && before.is_none() && self.listen.ip().is_unspecified() => {
+                Err(ConfigError::NoIssuer(self.listen))
+            }
             Transport::Tls { .. } | Transport::DangerousBehindTlsProxy => Ok(()),
         }
     }
@@ -124,13 +144,26 @@ impl Config {
         if let Some(issuer) = &self.issuer {
             return Ok(issuer.clone());
         }
+        if bound.ip().is_unspecified() {
+            return Err(ConfigError::NoIssuer(bound));
+        }
         let scheme = if matches!(self.transport, Transport::LoopbackHttp) { "http" } else { "https" };
         format!("{scheme}://{bound}").parse().map_err(|_| ConfigError::NoIssuer(bound))
     }
 
-    /// Holds what this start would use against what the directory remembers.
+    /// Holds what this start would use against what the directory remembers, and the issuer against what is served.
     pub(crate) fn reconcile(&self, remembered: Option<&Remembered>, now: &Remembered) -> Result<(), ConfigError> {
-        let Some(before) = remembered else { return Ok(()) };
+        if let Some(before) = remembered {
+            self.unchanged(before, now)?;
+        }
+        match (&self.transport, now.issuer.as_str().starts_with("https:")) {
+            (Transport::LoopbackHttp, true) => Err(ConfigError::NoCertificate(now.issuer.clone())),
+            (Transport::Tls { .. }, false) => Err(ConfigError::CertificateUnused(now.issuer.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn unchanged(&self, before: &Remembered, now: &Remembered) -> Result<(), ConfigError> {
         let changed = |what, flag, remembered: &str, given: &str| ConfigError::Changed {
             dir: self.dir.clone(),
             what,
@@ -194,14 +227,14 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_only() {
-        assert!(config("127.0.0.1:1", Transport::LoopbackHttp).check().is_ok());
-        assert!(config("[::1]:1", Transport::LoopbackHttp).check().is_ok());
-        assert!(matches!(config("0.0.0.0:1", Transport::LoopbackHttp).check(), Err(ConfigError::PlainHttp(_))));
-        assert!(matches!(config("192.0.2.1:1", Transport::LoopbackHttp).check(), Err(ConfigError::PlainHttp(_))));
-        assert!(matches!(config("0.0.0.0:1", Transport::DangerousBehindTlsProxy).check(), Err(ConfigError::IssuerNeeded)));
+        assert!(config("127.0.0.1:1", Transport::LoopbackHttp).check(None).is_ok());
+        assert!(config("[::1]:1", Transport::LoopbackHttp).check(None).is_ok());
+        assert!(matches!(config("0.0.0.0:1", Transport::LoopbackHttp).check(None), Err(ConfigError::PlainHttp(_))));
+        assert!(matches!(config("192.0.2.1:1", Transport::LoopbackHttp).check(None), Err(ConfigError::PlainHttp(_))));
+        assert!(matches!(config("0.0.0.0:1", Transport::DangerousBehindTlsProxy).check(None), Err(ConfigError::IssuerNeeded)));
         let mut admin = config("127.0.0.1:1", Transport::LoopbackHttp);
         admin.admin_listen = "0.0.0.0:1".parse().unwrap();
-        assert!(matches!(admin.check(), Err(ConfigError::PlainHttp(_))));
+        assert!(matches!(admin.check(None), Err(ConfigError::PlainHttp(_))));
     }
 
     #[test]
@@ -228,5 +261,43 @@ mod tests {
         assert!(matches!(config.reconcile(Some(&before), &moved), Err(ConfigError::Changed { what: "issuer", .. })));
         let renamed = Remembered { trust_domain: "other.example".parse().unwrap(), ..before.clone() };
         assert!(matches!(config.reconcile(Some(&before), &renamed), Err(ConfigError::Changed { what: "trust domain", .. })));
+    }
+    fn tls(listen: &str) -> Config {
+        config(listen, Transport::Tls { cert: "c".into(), key: "k".into() })
+    }
+
+    fn remembered(issuer: &str) -> Remembered {
+        Remembered {
+            issuer: issuer.parse().unwrap(),
+            trust_domain: "acme.example".parse().unwrap(),
+            port: 8420,
+            node_port: 8421,
+            admin_port: 8422,
+        }
+    }
+
+    #[test]
+    fn an_address_that_no_client_could_find_needs_an_issuer() {
+        for listen in ["0.0.0.0:0", "0.0.0.0:443", "[::]:443"] {
+            assert!(matches!(tls(listen).check(None), Err(ConfigError::NoIssuer(_))), "{listen}");
+            assert!(matches!(tls(listen).issuer_at(listen.parse().unwrap()), Err(ConfigError::NoIssuer(_))), "{listen}");
+            let before = remembered("https://mandate.acme.example");
+            assert!(tls(listen).check(Some(&before)).is_ok(), "the directory remembers it");
+            let told = Config { issuer: Some(before.issuer), ..tls(listen) };
+            assert!(told.check(None).is_ok());
+        }
+        assert!(tls("192.0.2.1:443").check(None).is_ok());
+    }
+
+    #[test]
+    fn what_is_served_is_what_the_issuer_says() {
+        let (clear, secure) = (remembered("http://127.0.0.1:8420"), remembered("https://127.0.0.1:8420"));
+        let plain = config("127.0.0.1:0", Transport::LoopbackHttp);
+        assert!(plain.reconcile(Some(&clear), &clear).is_ok());
+        assert!(matches!(plain.reconcile(Some(&secure), &secure), Err(ConfigError::NoCertificate(_))));
+        assert!(tls("127.0.0.1:0").reconcile(Some(&secure), &secure).is_ok());
+        assert!(matches!(tls("127.0.0.1:0").reconcile(Some(&clear), &clear), Err(ConfigError::CertificateUnused(_))));
+        let proxied = config("127.0.0.1:0", Transport::DangerousBehindTlsProxy);
+        assert!(proxied.reconcile(Some(&secure), &secure).is_ok());
     }
 }

@@ -119,7 +119,7 @@ fn remember(
 ) -> Result<Remembered, ServerError> {
     let issuer = match (&config.issuer, before) {
         // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
-        (None, Some(before)) if config.listen.port() == 0 => before.issuer.clone(),
+        (None, Some(before)) if config.listen.port() == 0 || config.listen.ip().is_unspecified() => before.issuer.clone(),
         _ => config.issuer_at(public_at)?,
     };
     let trust_domain = match (&config.trust_domain, before) {
@@ -146,20 +146,26 @@ pub async fn run(
     ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    config.check()?;
-    config::create_dir(&config.dir)?;
     let remembered = Remembered::load(&config.dir)?;
     let before = remembered.as_ref();
-    // The store first: its lock says that no other server uses this directory.
+    config.check(before)?;
+    // Whatever can fail for what this start was told fails before anything is written: the issuer is kept for good.
+    let tls = match &config.transport {
+        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone())?),
+        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
+    };
+    config::create_dir(&config.dir)?;
+    if let Some(before) = before
+        && !Store::is_there(&config.dir)?
+    {
+        return Err(ConfigError::DatabaseLost(config.dir, before.issuer.clone()).into());
+    }
+    // The store before the listeners: its lock says that no other server uses this directory.
     let store = Store::open(&config.dir, Arc::clone(&entropy))?;
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
     let Remembered { issuer, trust_domain, .. } = remember(&config, before, public_at, node_at, admin_at)?;
-    let tls = match &config.transport {
-        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone())?),
-        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
-    };
 
     let authority =
         Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&clock), Arc::clone(&entropy))?);

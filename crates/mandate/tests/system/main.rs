@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
 
 mod disk;
+mod first_start;
 mod kill;
 mod processes;
 mod start;

@@ -73,6 +73,14 @@ impl Role {
     pub(crate) fn text(&self, member: &str) -> String {
         self.ready[member].as_str().unwrap().to_owned()
     }
+    /// Starts `mandate` and kills it after that time, wherever it is then.
+    pub(crate) fn kill_after(arguments: &[&str], time: Duration) {
+        let mut child = mandate(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(time);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -1,0 +1,100 @@
+//! A first start that fails, or is cut short, decides nothing for good; a database that is lost is not made up.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::processes::{Role, Server, run};
+
+fn certificate(dir: &Path) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::write(&cert, made.cert.pem()).unwrap();
+    (cert, key)
+}
+
+#[test]
+fn a_start_whose_certificate_cannot_be_used_leaves_nothing_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let text = dir.to_string_lossy();
+    let ran = run(&["serve", "--dir", &text, "--listen", "127.0.0.1:0", "--tls-cert", "nosuch.pem", "--tls-key", "nosuch.pem"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("nosuch.pem"), "{}", ran.err);
+    assert!(!dir.exists());
+    let server = Server::start(&dir);
+    assert!(server.role.text("issuer").starts_with("http://127.0.0.1:"));
+}
+
+#[test]
+fn a_directory_of_an_https_issuer_is_not_served_in_clear() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let text = dir.to_string_lossy().into_owned();
+    let (cert, key) = certificate(root.path());
+    let loopback = ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let plain = [&["serve", "--dir", &text][..], &loopback].concat();
+    let tls = [&plain[..], &["--tls-cert", &cert, "--tls-key", &key]].concat();
+    let first = Role::start(&dir, &tls, "");
+    let issuer = first.text("issuer");
+    assert!(issuer.starts_with("https://127.0.0.1:"));
+    assert_eq!(first.terminate(), Some(0));
+    let ran = run(&plain);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert!(ran.err.contains(&issuer) && ran.err.contains("--tls-cert") && ran.err.contains("--behind-tls-proxy"), "{}", ran.err);
+    let again = Role::start(&dir, &tls, "");
+    assert_eq!(again.text("issuer"), issuer);
+}
+
+#[test]
+fn an_issuer_is_not_made_from_an_address_that_stands_for_all() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let (cert, key) = certificate(root.path());
+    let ran = run(&["serve", "--dir", &dir.to_string_lossy(), "--listen", "0.0.0.0:0", "--tls-cert", &cert, "--tls-key", &key]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert!(ran.err.contains("--issuer"), "{}", ran.err);
+    assert!(!dir.exists());
+}
+
+#[test]
+fn z11_a_database_that_is_gone_is_missed_and_not_made_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let text = dir.to_string_lossy().into_owned();
+    assert_eq!(Server::start(&dir).role.terminate(), Some(0));
+    let kept = root.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    for file in ["mandate.db", "seal.key"] {
+        fs::rename(dir.join(file), kept.join(file)).unwrap();
+        let ran = run(&["serve", "--dir", &text]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{file}: {}", ran.err);
+        assert!(ran.err.contains("mandate.db") && ran.err.contains("backup"), "{}", ran.err);
+        assert!(!dir.join("mandate.db").exists());
+    }
+    // Without what the server remembers, the sealing key alone says that there was one.
+    fs::rename(dir.join("serve.json"), kept.join("serve.json")).unwrap();
+    fs::rename(kept.join("seal.key"), dir.join("seal.key")).unwrap();
+    let ran = run(&["serve", "--dir", &text]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("mandate.db") && ran.err.contains("backup"), "{}", ran.err);
+    for file in ["mandate.db", "serve.json"] {
+        fs::rename(kept.join(file), dir.join(file)).unwrap();
+    }
+    Server::start(&dir).verify_the_log();
+}
+
+#[test]
+fn a_first_start_that_is_killed_at_any_moment_is_made_good_by_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    for round in 0..12u64 {
+        let dir = root.path().join(format!("server{round}"));
+        let text = dir.to_string_lossy().into_owned();
+        Role::kill_after(&["serve", "--dir", &text, "--listen", "127.0.0.1:0"], Duration::from_millis(round * 4));
+        let server = Server::start(&dir);
+        server.verify_the_log();
+        assert_eq!(server.role.terminate(), Some(0));
+    }
+}
