@@ -65,6 +65,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// A part of it has ended by itself, which only a fault of the program brings about.
+    #[error("{0} has ended by itself; the server is stopped, so that its supervisor starts a whole one")]
+    Ended(&'static str),
     /// A part could not be set up.
     #[error("{what} cannot be set up: {why}")]
     SetUp {

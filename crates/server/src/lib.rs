@@ -35,6 +35,7 @@ use mandate_store::{Store, StoreError, cuts, registry};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, watch};
 
+use tokio::task::{JoinHandle, JoinSet};
 pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
 pub use error::ServerError;
 pub use tls::TlsError;
@@ -171,6 +172,7 @@ pub async fn run(
         Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&clock), Arc::clone(&entropy))?);
     let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
     let live = Arc::new(load_live(&store, &issuer, clock.as_ref())?);
+    let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
     let set_up = |what| move |error: &dyn std::fmt::Display| ServerError::SetUp { what, why: error.to_string() };
     let identity = Arc::new(Identity::new(mandate_identity::Parts {
         authority: Arc::clone(&authority),
@@ -216,7 +218,7 @@ pub async fn run(
     let admin = admin::router(control);
     let admin_socket = config.dir.join("admin.sock");
     let admin_scheme = if tls.is_some() { "https" } else { "http" };
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     tasks.spawn(listener::serve_unix(listen_unix(&admin_socket)?, admin.clone(), stopping.clone()));
     tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), admin, stopping.clone()));
     tasks.spawn(listener::serve_tcp(public_listener, tls, public, stopping.clone()));
@@ -232,18 +234,33 @@ pub async fn run(
         node_server: node_at,
     });
     tokio::pin!(shutdown);
-    tokio::select! {
-        () = &mut shutdown => {}
-        // A listener never ends before it is told to: should one panic, half a server must not go on.
-        _ = tasks.join_next() => tracing::error!("a part of the server has ended; stopping"),
-    }
+    let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
+    let _ = fs::remove_file(&admin_socket);
+    served
+}
+
+/// Serves until told to stop, or until a part ends by itself: should one panic, half a server must not go on.
+async fn supervise(
+    shutdown: impl Future<Output = ()>,
+    tasks: &mut JoinSet<()>,
+    mut sequencer: JoinHandle<std::thread::Result<()>>,
+    stop: watch::Sender<bool>,
+) -> Result<(), ServerError> {
+    let (served, sequencing) = tokio::select! {
+        biased;
+        () = shutdown => (Ok(()), true),
+        _ = tasks.join_next() => (Err(ServerError::Ended("a listener, or the housekeeping,")), true),
+        // It holds on for as long as anybody could append: it ends before that only by a panic.
+        _ = &mut sequencer => (Err(ServerError::Ended("the audit log")), false),
+    };
     let _ = stop.send(true);
     let _ = tokio::time::timeout(Duration::from_secs(10), async { while tasks.join_next().await.is_some() {} }).await;
     tasks.shutdown().await;
-    let _ = fs::remove_file(&admin_socket);
-    // Every handle of the log is gone now; what was queued is written.
-    let _ = tokio::task::spawn_blocking(move || sequencer.join()).await;
-    Ok(())
+    if sequencing {
+        // Every handle of the log is gone now; what was queued is written.
+        let _ = sequencer.await;
+    }
+    served
 }
 
 /// Replaces keys that are due, and forgets what can match nothing any more.
@@ -268,5 +285,58 @@ async fn housekeeping(store: Store, authority: Arc<Authority>, clock: Arc<dyn Cl
         if let Ok(Err(error)) = swept.await {
             tracing::warn!(%error, "sweeping expired entries failed; it is tried again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tokio::sync::watch;
+    use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+
+    use super::{ServerError, supervise};
+
+    /// A task that ends when it is told to, as listeners do, and what tells it.
+    fn listener() -> (JoinSet<()>, watch::Sender<bool>) {
+        let (stop, mut stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { drop(stopping.wait_for(|stop| *stop).await) });
+        (tasks, stop)
+    }
+
+    fn sequencer(run: impl FnOnce() + Send + 'static) -> JoinHandle<thread::Result<()>> {
+        spawn_blocking(|| thread::spawn(run).join())
+    }
+
+    #[tokio::test]
+    async fn without_its_audit_log_the_server_ends_with_an_error() {
+        let (mut tasks, stop) = listener();
+        let served = supervise(std::future::pending(), &mut tasks, sequencer(|| panic!("as a fault in an effect would")), stop).await;
+        assert!(matches!(served, Err(ServerError::Ended("the audit log"))), "{served:?}");
+        assert!(tasks.is_empty(), "nothing goes on");
+    }
+
+    #[tokio::test]
+    async fn without_one_of_its_tasks_the_server_ends_with_an_error() {
+        let (mut tasks, stop) = listener();
+        tasks.spawn(async {});
+        let (queue, jobs) = std::sync::mpsc::channel::<()>();
+        let mut stopping = stop.subscribe();
+        tasks.spawn(async move {
+            let _last_handle = queue;
+            drop(stopping.wait_for(|stop| *stop).await);
+        });
+        let served = supervise(std::future::pending(), &mut tasks, sequencer(move || assert!(jobs.recv().is_err())), stop).await;
+        assert!(matches!(served, Err(ServerError::Ended(_))), "{served:?}");
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_it_waits_for_what_was_queued() {
+        let (mut tasks, stop) = listener();
+        let (written, was_written) = std::sync::mpsc::channel();
+        let served = supervise(std::future::ready(()), &mut tasks, sequencer(move || written.send(()).unwrap()), stop).await;
+        assert!(served.is_ok(), "{served:?}");
+        was_written.try_recv().unwrap();
     }
 }

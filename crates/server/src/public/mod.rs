@@ -57,7 +57,7 @@ pub(crate) fn router(public: Arc<Public>) -> Router {
         // RFC 8414 §3: the well-known part stands between host and path.
         .route(&format!("/.well-known/oauth-authorization-server{base}"), get(server_metadata))
         .route(&at("/openapi.json"), get(move || async move { admin::openapi_response(&document) }))
-        .route(&at("/healthz"), get(|| async { StatusCode::NO_CONTENT }))
+        .route(&at("/healthz"), get(health))
         .route(&at("/v1/{*path}"), any(administration_is_elsewhere))
         .layer(DefaultBodyLimit::max(form::MAX_BODY))
         .layer(middleware::map_response(safe_defaults))
@@ -95,6 +95,11 @@ async fn server_metadata(State(public): State<Arc<Public>>) -> Response {
         members.insert("spiffe_bundle_endpoint".to_owned(), metadata::endpoint(issuer, "/spiffe-bundle.json").into());
     }
     cacheable_json(document.to_string())
+}
+
+/// Whether it serves; one that is about to end does not.
+async fn health(State(public): State<Arc<Public>>) -> StatusCode {
+    if *public.shutdown.borrow() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
 }
 
 async fn jwks(State(public): State<Arc<Public>>) -> Response {
