@@ -13,6 +13,7 @@ mod nodes;
 mod operator;
 mod peer;
 mod public;
+mod sweep;
 mod timely_body;
 mod tls;
 
@@ -22,7 +23,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mandate_audit::Log;
 use mandate_authority::Authority;
@@ -34,8 +35,8 @@ use mandate_oauth::{Engine, Parts};
 use mandate_store::{Store, StoreError, cuts, registry};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, watch};
-
 use tokio::task::{JoinHandle, JoinSet};
+
 pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
 pub use error::ServerError;
 pub use tls::TlsError;
@@ -171,8 +172,8 @@ pub async fn run(
     let authority =
         Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&clock), Arc::clone(&entropy))?);
     let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
-    let live = Arc::new(load_live(&store, &issuer, clock.as_ref())?);
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
+    let live = Arc::new(load_live(&store, &issuer, clock.as_ref())?);
     let set_up = |what| move |error: &dyn std::fmt::Display| ServerError::SetUp { what, why: error.to_string() };
     let identity = Arc::new(Identity::new(mandate_identity::Parts {
         authority: Arc::clone(&authority),
@@ -265,12 +266,17 @@ async fn supervise(
 
 /// Replaces keys that are due, and forgets what can match nothing any more.
 async fn housekeeping(store: Store, authority: Arc<Authority>, clock: Arc<dyn Clock>, mut stop: listener::Shutdown) {
+    let mut steady = sweep::Steady::from(clock.now(), Instant::now());
     loop {
         tokio::select! {
             () = tokio::time::sleep(HOUSEKEEPING) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let (store, authority, now) = (store.clone(), Arc::clone(&authority), clock.now());
+        if !steady.is(now, Instant::now()) {
+            tracing::warn!("the clock was set forward; what has expired by it is kept for another while");
+            continue;
+        }
         let swept = tokio::task::spawn_blocking(move || {
             if let Err(error) = authority.maintain(now) {
                 tracing::error!(%error, "signing keys could not be looked after");
