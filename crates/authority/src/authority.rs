@@ -191,6 +191,11 @@ impl Authority {
         Ok(())
     }
 
+    /// From when on [`Authority::rotate`] can let the waiting key of a purpose sign. `None`: none waits.
+    pub fn ready(&self, purpose: Purpose) -> Option<Timestamp> {
+        self.keys.load().ready(purpose)
+    }
+
     /// Does what is due: replaces keys that have signed for their whole period, and drops retired ones that nothing alive
     /// needs. To be called now and then. Returns whether anything changed.
     pub fn maintain(&self, now: Timestamp) -> Result<bool, RotateError> {

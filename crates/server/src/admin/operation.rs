@@ -12,7 +12,7 @@ use mandate_api::admin::{
     ClientSecretRequest, JoinTokenRequest, JoinTokenResponse, KeyItem, KeyRotationRequest, KeyRotationResponse, PasswordRequest,
     RegistryCounts, RevocationRequest, RevocationResponse, Status,
 };
-use mandate_authority::Purpose;
+use mandate_authority::{Purpose, RotateError};
 use mandate_core::Secret;
 use mandate_store::records;
 
@@ -99,7 +99,7 @@ pub(super) async fn rotate(
         Ok(request) => request,
         Err(response) => return response,
     };
-    rotate_keys(control, &by, request.purpose.as_deref()).await.map(Json).into_response()
+    to_the_end(async move { rotate_keys(control, &by, request.purpose.as_deref()).await }).await.map(Json).into_response()
 }
 
 async fn rotate_keys(control: Arc<Control>, by: &Operator, purpose: Option<&str>) -> Result<KeyRotationResponse, ControlError> {
@@ -109,13 +109,40 @@ async fn rotate_keys(control: Arc<Control>, by: &Operator, purpose: Option<&str>
         Some("jwt-svid") => vec![Purpose::JwtSvid],
         Some(other) => return Err(ControlError::BadRequest(format!("there is no key purpose `{other}`: use access-token or jwt-svid"))),
     };
+    // All or none: what is known to fail is refused before anything is recorded as done.
+    let now = control.clock.now();
+    for purpose in &purposes {
+        if let Some(ready) = control.authority.ready(*purpose).filter(|ready| *ready > now) {
+            let error = RotateError::TooSoon { ready };
+            return Err(rotation_refused(&control, by, *purpose, TOO_SOON, &error).await);
+        }
+    }
     for purpose in &purposes {
         control.record_act(by, format!("rotate the {purpose} key")).await?;
-        let (authority, now, purpose) = (Arc::clone(&control.authority), control.clock.now(), *purpose);
+        let (authority, purpose) = (Arc::clone(&control.authority), *purpose);
         let rotated = tokio::task::spawn_blocking(move || authority.rotate(purpose, now)).await;
-        rotated.map_err(|error| ControlError::Internal(error.to_string()))?.map_err(|error| ControlError::Conflict(error.to_string()))?;
+        match rotated.map_err(|error| ControlError::Internal(error.to_string()))? {
+            Ok(()) => {}
+            // Another rotation came between.
+            Err(error @ RotateError::TooSoon { .. }) => return Err(rotation_refused(&control, by, purpose, TOO_SOON, &error).await),
+            Err(error @ RotateError::Keys(_)) => return Err(rotation_refused(&control, by, purpose, "internal", &error).await),
+        }
     }
     Ok(KeyRotationResponse { keys: keys(&control, &purposes) })
+}
+
+/// The reason of a rotation that has to wait.
+const TOO_SOON: &str = "key_published_too_recently";
+
+/// Records that a key was not rotated, also where the record before says that it would be.
+async fn rotation_refused(control: &Control, by: &Operator, purpose: Purpose, reason: &'static str, error: &RotateError) -> ControlError {
+    match control.record_refused(Some(by.to_string()), reason, format!("rotate the {purpose} key: {error}")).await {
+        Ok(()) => match error {
+            RotateError::TooSoon { .. } => ControlError::Conflict(error.to_string()),
+            RotateError::Keys(_) => ControlError::Internal(error.to_string()),
+        },
+        Err(unavailable) => unavailable,
+    }
 }
 
 fn keys(control: &Control, purposes: &[Purpose]) -> Vec<KeyItem> {

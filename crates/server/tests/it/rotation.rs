@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mandate_api::admin::KeyRotationRequest;
+use mandate_api::admin::{AuditQuery, KeyRotationRequest};
 use mandate_api::client::ClientError;
 use mandate_authority::PUBLISH_BEFORE_USE;
 use mandate_testkit::app::{CRM, exchange};
@@ -63,6 +63,10 @@ async fn no_exchange_fails_while_keys_rotate_and_old_and_new_tokens_are_accepted
         // Nobody has had the time to read the key that waits now.
         let too_soon = server.admin.rotate_keys(&KeyRotationRequest::default()).await.unwrap_err();
         assert!(matches!(&too_soon, ClientError::Refused(problem) if problem.status == 409), "{too_soon:?}");
+        let acts = server.records(AuditQuery { kind: Some("admin".into()), limit: Some(3), ..AuditQuery::default() }).await;
+        let told: Vec<_> = acts.iter().map(|act| (act.outcome.as_str(), act.reason.as_str())).collect();
+        assert_eq!(told, [("refused", "key_published_too_recently"), ("permitted", "ok"), ("permitted", "ok")], "one for each key");
+        assert!(acts[0].by.is_some() && acts[0].detail.as_deref().unwrap().starts_with("rotate the "), "{:?}", acts[0]);
 
         over.store(true, Ordering::SeqCst);
         for worker in workers {
