@@ -87,8 +87,9 @@ pub(crate) fn response(error: &ControlError) -> Response {
         ControlError::Conflict(code) => Problem::new(409, "conflict", "The change was refused").with_detail(code.clone()),
         ControlError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
-            Problem::new(503, "audit_unavailable", "The audit log cannot be written, so nothing was done")
-                .with_detail("Look at the server's log; free disk space if the disk is full. Then try again.")
+            Problem::new(503, "audit_unavailable", "The audit log cannot be written; the change may not have been done").with_detail(
+                "Look at the server's log; free disk space if the disk is full. Before you try again, look whether it was done after all.",
+            )
         }
         ControlError::AuditBroken(what) => Problem::new(500, "audit_broken", "The audit log does not verify").with_detail(what.clone()),
         ControlError::Internal(why) => {
