@@ -9,6 +9,7 @@ use std::process::Command;
 use mandate_api::ClientError;
 use mandate_api::admin::{AuditQuery, JoinTokenRequest};
 use mandate_testkit::app::claims;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::processes::Server;
 
@@ -44,18 +45,42 @@ impl Drop for SmallDisk {
 async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_restart() {
     let root = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
+        // The next test does the same without a mount, on whatever machine.
         println!("skipped: this user may not mount a file system");
         return;
     };
     // Its log lies on the same disk, as logs do: what cannot be logged must still be answered.
-    let mut server = Server::start(&disk.0.join("server"));
+    let server = Server::start(&disk.0.join("server"));
+    fills_up_and_goes_on(server, root.path(), |_| disk.fill(), |_, ballast| fs::remove_file(ballast).unwrap()).await;
+}
+
+/// What a limit on the size of files does is what a full disk does: a write fails that went well before.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_may_not_grow_stop_decisions_with_a_reason_and_they_go_on_without_a_restart() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start_with_files_that_may_be_limited(&root.path().join("server"));
+    let limit = |server: &Server| {
+        let now = fs::metadata(server.dir.join("mandate.db-wal")).unwrap().len();
+        // That of this process, from which the server has its own.
+        let before = getrlimit(Resource::Fsize);
+        let limited = Rlimit { current: Some(now + 64 * 1024), maximum: before.maximum };
+        prlimit(Some(server.role.pid()), Resource::Fsize, limited).unwrap();
+        before
+    };
+    let lift = |server: &Server, before| {
+        prlimit(Some(server.role.pid()), Resource::Fsize, before).unwrap();
+    };
+    fills_up_and_goes_on(server, root.path(), limit, lift).await;
+}
+
+async fn fills_up_and_goes_on<T>(mut server: Server, root: &Path, fill: impl Fn(&Server) -> T, free: impl Fn(&Server, T)) {
     server.tell_the_story().await;
-    let form = server.an_exchange(&root.path().join("node")).await;
+    let form = server.an_exchange(&root.join("node")).await;
     let mut held = HashSet::new();
     let mut jti = |token: &str| held.insert(claims(token)["jti"].as_str().unwrap().to_owned());
 
     for _ in 0..2 {
-        let ballast = disk.fill();
+        let ballast = fill(&server);
         // The write-ahead log has some room left in the blocks it has; then nothing fits any more.
         let mut refused = None;
         for _ in 0..2000 {
@@ -69,7 +94,7 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
             }
             jti(&answer.member("access_token"));
         }
-        let refused = refused.expect("a disk without room refuses at last");
+        let Some(refused) = refused else { panic!("a disk without room refuses at last") };
         assert_eq!(refused.error(), "503 temporarily_unavailable", "{refused:?}");
         assert_eq!(refused.header("cache-control"), "no-store");
         assert!(refused.member("access_token").is_empty() && refused.member("error_description").contains("audit"), "{refused:?}");
@@ -84,7 +109,7 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
         assert!(server.admin.status().await.is_ok());
         assert_eq!(server.app.token(&form).await.status, 503, "and again, without harm");
 
-        fs::remove_file(ballast).unwrap();
+        free(&server, ballast);
         let answer = server.app.token(&form).await;
         assert_eq!(answer.status, 200, "room again, work again: {answer:?}");
         jti(&answer.member("access_token"));

@@ -6,6 +6,6 @@ mod disk;
 mod first_start;
 mod kill;
 mod processes;
-mod start;
 mod rollback;
+mod start;
 mod tls;

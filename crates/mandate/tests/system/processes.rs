@@ -46,8 +46,12 @@ impl Role {
     /// A directory keeps its port, and while its server is down, any connection of this machine may be given it for a
     /// moment: then it is tried again.
     pub(crate) fn start(dir: &Path, arguments: &[&str], input: &str) -> Self {
+        Self::start_as(|| mandate(arguments), dir, arguments, input)
+    }
+
+    fn start_as(command: impl Fn() -> Command, dir: &Path, arguments: &[&str], input: &str) -> Self {
         for _ in 0..20 {
-            let role = Self::try_start(dir, arguments, input);
+            let role = Self::try_start(dir, command(), input);
             if role.ready["ready"] == true {
                 return role;
             }
@@ -58,9 +62,8 @@ impl Role {
         panic!("the port of {} stays in use", dir.display());
     }
 
-    fn try_start(dir: &Path, arguments: &[&str], input: &str) -> Self {
+    fn try_start(dir: &Path, mut command: Command, input: &str) -> Self {
         let log = dir.with_extension("log");
-        let mut command = mandate(arguments);
         command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         // A program that does not start does not read.
@@ -70,9 +73,6 @@ impl Role {
         Self { child, ready: serde_json::from_str(&line).unwrap_or_default(), log }
     }
 
-    pub(crate) fn text(&self, member: &str) -> String {
-        self.ready[member].as_str().unwrap().to_owned()
-    }
     /// Starts `mandate` and kills it after that time, wherever it is then.
     pub(crate) fn kill_after(arguments: &[&str], time: Duration) {
         let mut child = mandate(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -81,6 +81,9 @@ impl Role {
         child.wait().unwrap();
     }
 
+    pub(crate) fn text(&self, member: &str) -> String {
+        self.ready[member].as_str().unwrap().to_owned()
+    }
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -92,10 +95,13 @@ impl Role {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     /// SIGTERM; gives the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }
 
@@ -128,8 +134,25 @@ pub(crate) struct Server {
 impl Server {
     /// `mandate serve` on loopback.
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_as(dir, mandate)
+    }
+
+    /// The same, as a process for which a file that may not grow is an error and not the end, as a full disk is.
+    pub(crate) fn start_with_files_that_may_be_limited(dir: &Path) -> Self {
+        Self::start_as(dir, |arguments| {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_mandate")])
+                .args(arguments)
+                .env_remove("MANDATE_DIR");
+            command
+        })
+    }
+
+    fn start_as(dir: &Path, command: impl Fn(&[&str]) -> Command) -> Self {
         let text = dir.to_string_lossy();
-        let role = Role::start(dir, &[&["serve", "--dir", &text, "--trust-domain", "acme.example"][..], &LOOPBACK].concat(), "");
+        let arguments = [&["serve", "--dir", &text, "--trust-domain", "acme.example"][..], &LOOPBACK].concat();
+        let role = Role::start_as(|| command(&arguments), dir, &arguments, "");
         let admin = AdminClient::new(Endpoint::Socket(role.text("admin_socket").into()));
         let app = App::new(&role.text("issuer"));
         Self { role, dir: dir.to_owned(), admin, app }
