@@ -22,7 +22,11 @@ const HASH_LEN: usize = 32;
 pub const MAX_LIMIT: u32 = 10_000;
 
 /// How many records one transaction reads when all are read: a few milliseconds' worth.
+#[cfg(not(test))]
 const PIECE: usize = 256;
+/// Small in tests, so that few records take several.
+#[cfg(test)]
+const PIECE: usize = 8;
 
 /// A record and its place in the log.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::tree::{Frontier, leaf_hash};
 use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered};
 use mandate_core::{Actor, ActorChain, Issuer, Person, Timestamp};
@@ -321,6 +322,28 @@ fn an_index_that_a_newer_record_was_taken_into_meanwhile_is_no_false_alarm() {
     });
     assert_eq!(verified.unwrap().summary.size, CHUNK);
     assert_eq!(verify(&store).unwrap(), 4 * CHUNK);
+}
+
+#[test]
+fn a_log_of_any_number_of_pieces_is_exported_and_verified_whole() {
+    for size in [0, 1, 7, 8, 9, 16, 40] {
+        let dir = log_of(size);
+        let store = open(dir.path());
+        let bundle = records::export(&store, signer().verifier(), Vec::new(), |_, _| {}).unwrap();
+        let signer = signer();
+        let known = Known { vkey: Some(signer.verifier().vkey()), since: None };
+        let summary = verify_bundle(bundle.as_slice(), known, |_, _| {}).unwrap();
+        assert_eq!(summary, records::verify(&store, signer.verifier(), None, |_, _| {}).unwrap().summary);
+        assert_eq!(summary.size, size);
+    }
+}
+
+#[test]
+fn z11_a_gap_wider_than_a_piece_is_named_by_its_first_record() {
+    let dir = log_of(40);
+    Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch("DELETE FROM records WHERE idx BETWEEN 3 AND 30").unwrap();
+    let store = open(dir.path());
+    assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::Missing { index: 3, found: 31 }))));
 }
 
 /// A writer during which the write-ahead log is asked to give way.
