@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use tokio::sync::{Mutex, Semaphore};
+use futures_util::future::{BoxFuture, FutureExt, Shared};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::hex;
 
@@ -17,7 +18,7 @@ const REMEMBERED: usize = 256;
 /// How many files are read at a time.
 const READERS: usize = 2;
 
-/// A larger program is not read; its digest stays unknown.
+/// A larger program is not read; its digest stays unknown, which is logged once.
 const LARGEST: u64 = 1 << 30;
 
 /// A file in one state: any write to it changes at least `ctime`, which a program cannot set.
@@ -70,56 +71,134 @@ pub(crate) fn path_of(pid: u32, file: &FileId) -> Option<Box<str>> {
     (text.starts_with('/') && file.is_same_file(&here)).then(|| text.into())
 }
 
+/// A digest that is being read. Everybody who wants it waits for the same one; it is read to its end whoever gives up.
+type Reading = Shared<BoxFuture<'static, Option<[u8; 32]>>>;
+
+#[derive(Default)]
+struct State {
+    /// `None`: too large to be read.
+    known: HashMap<FileId, Option<[u8; 32]>>,
+    reading: HashMap<FileId, Reading>,
+}
+
+/// What is known of a file before it is read.
+enum Found {
+    Known(Option<[u8; 32]>),
+    Reading(Reading),
+    Nothing,
+}
+
 /// Digests of program files, remembered by the file's identity and state. Bounded.
 #[derive(Clone)]
 pub(crate) struct Digests {
-    known: Arc<Mutex<HashMap<FileId, [u8; 32]>>>,
+    state: Arc<Mutex<State>>,
     readers: Arc<Semaphore>,
 }
 
 impl Default for Digests {
     fn default() -> Self {
-        Self { known: Arc::default(), readers: Arc::new(Semaphore::new(READERS)) }
+        Self { state: Arc::default(), readers: Arc::new(Semaphore::new(READERS)) }
     }
 }
 
 impl Digests {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete when the lock is let go, also by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The SHA-256 of the file that process `pid` runs, if it still is `file` and can be read.
     pub(crate) async fn of(&self, pid: u32, file: FileId) -> Option<[u8; 32]> {
-        if let Some(known) = self.known.lock().await.get(&file) {
-            return Some(*known);
-        }
-        let _turn = self.readers.acquire().await.ok()?;
-        // Another caller may have read the same file meanwhile.
-        if let Some(known) = self.known.lock().await.get(&file) {
-            return Some(*known);
-        }
-        let read = tokio::task::spawn_blocking(move || digest(pid, file)).await.ok()?;
-        match read {
-            Ok(digest) => {
-                let mut known = self.known.lock().await;
-                if known.len() >= REMEMBERED {
-                    // Which one goes hardly matters: a machine runs few programs, and reading one again is cheap.
-                    if let Some(any) = known.keys().next().copied() {
-                        known.remove(&any);
+        loop {
+            let found = self.state().find(&file);
+            match found {
+                Found::Known(digest) => return digest,
+                // Read for another process: should that one be gone, this one can still show its program.
+                Found::Reading(reading) => {
+                    if let Some(digest) = reading.clone().await {
+                        return Some(digest);
                     }
+                    self.state().forget(&file, &reading);
+                    continue;
                 }
-                known.insert(file, digest);
-                Some(digest)
+                Found::Nothing => {}
             }
-            Err(error) => {
-                tracing::debug!(pid, %error, "the program's file cannot be read");
-                None
+            if file.size > LARGEST {
+                tracing::warn!(
+                    pid,
+                    size = file.size,
+                    "a program is larger than 1 GiB, so it is not read: no unix:sha256 selector matches it"
+                );
+                self.state().remember(file, None);
+                return None;
+            }
+            let turn = Arc::clone(&self.readers).acquire_owned().await.ok()?;
+            if let Some(reading) = self.start(pid, file, turn) {
+                return reading.await;
             }
         }
+    }
+
+    /// Starts reading, unless somebody else has meanwhile. The turn is given back when the file has been read, not when
+    /// whoever asked has gone: whoever asks and leaves does not get more of the machine than whoever waits.
+    fn start(&self, pid: u32, file: FileId, turn: OwnedSemaphorePermit) -> Option<Reading> {
+        let mut state = self.state();
+        if !matches!(state.find(&file), Found::Nothing) {
+            return None;
+        }
+        let this = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let read = digest(pid, file);
+            let mut state = this.state();
+            state.reading.remove(&file);
+            let digest = match read {
+                Ok(digest) => {
+                    state.remember(file, Some(digest));
+                    Some(digest)
+                }
+                Err(error) => {
+                    tracing::debug!(pid, %error, "the program's file cannot be read");
+                    None
+                }
+            };
+            drop(state);
+            drop(turn);
+            digest
+        });
+        let reading = async move { task.await.ok().flatten() }.boxed().shared();
+        state.reading.insert(file, reading.clone());
+        Some(reading)
+    }
+}
+
+impl State {
+    fn find(&self, file: &FileId) -> Found {
+        if let Some(known) = self.known.get(file) {
+            return Found::Known(*known);
+        }
+        self.reading.get(file).map_or(Found::Nothing, |reading| Found::Reading(reading.clone()))
+    }
+
+    /// Forgets a reading that came to nothing; mostly it has done that itself.
+    fn forget(&mut self, file: &FileId, reading: &Reading) {
+        if self.reading.get(file).is_some_and(|current| current.ptr_eq(reading)) {
+            self.reading.remove(file);
+        }
+    }
+
+    fn remember(&mut self, file: FileId, digest: Option<[u8; 32]>) {
+        if self.known.len() >= REMEMBERED {
+            // Which one goes hardly matters: a machine runs few programs, and reading one again is cheap.
+            if let Some(any) = self.known.keys().next().copied() {
+                self.known.remove(&any);
+            }
+        }
+        self.known.insert(file, digest);
     }
 }
 
 fn digest(pid: u32, expected: FileId) -> io::Result<[u8; 32]> {
     let changed = || io::Error::other("the program changed while it was read");
-    if expected.size > LARGEST {
-        return Err(io::Error::other("the program is larger than 1 GiB"));
-    }
     let mut file = File::open(format!("/proc/{pid}/exe"))?;
     if FileId::of(&file.metadata()?) != expected {
         return Err(changed());
@@ -141,7 +220,7 @@ fn digest(pid: u32, expected: FileId) -> io::Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Digests, REMEMBERED, file_of, path_of};
+    use super::{Digests, READERS, REMEMBERED, file_of, path_of};
     use std::fs;
     use std::process::{Child, Command};
 
@@ -213,10 +292,53 @@ mod tests {
         let child = Running::start(&copy_of_sleep(dir.path(), "agent"));
         let file = file_of(child.0.id()).unwrap();
         for size in 0..REMEMBERED as u64 {
-            digests.known.lock().await.insert(super::FileId { size, ..file }, [0; 32]);
+            digests.state().known.insert(super::FileId { size, ..file }, Some([0; 32]));
         }
         assert!(digests.of(child.0.id(), file).await.is_some());
-        assert_eq!(digests.known.lock().await.len(), REMEMBERED);
+        assert_eq!(digests.state().known.len(), REMEMBERED);
+    }
+
+    /// A copy of `sleep` that takes a moment to read: zeros follow its own bytes, and take no space on disk.
+    fn large_copy_of_sleep(dir: &std::path::Path, name: &str, size: u64) -> std::path::PathBuf {
+        let program = copy_of_sleep(dir, name);
+        fs::OpenOptions::new().write(true).open(&program).unwrap().set_len(size).unwrap();
+        program
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_asks_and_leaves_keeps_its_turn_until_the_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let child = Running::start(&large_copy_of_sleep(dir.path(), "large", 512 << 20));
+        let (digests, file) = (Digests::default(), file_of(child.0.id()).unwrap());
+        let asks = || {
+            tokio::spawn({
+                let (digests, pid) = (digests.clone(), child.0.id());
+                async move { digests.of(pid, file).await }
+            })
+        };
+        let (first, second) = (asks(), asks());
+        while digests.state().reading.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        first.abort();
+        second.abort();
+        assert!(first.await.is_err() && second.await.is_err());
+        assert_eq!(digests.readers.available_permits(), READERS - 1, "one file is read once, and to its end");
+        // Whoever asks next waits for the same reading.
+        assert!(digests.of(child.0.id(), file).await.is_some());
+        assert_eq!(digests.state().known.len(), 1);
+        while digests.readers.available_permits() < READERS {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_of_more_than_a_gibibyte_has_no_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let child = Running::start(&large_copy_of_sleep(dir.path(), "huge", super::LARGEST + 1));
+        let (digests, file) = (Digests::default(), file_of(child.0.id()).unwrap());
+        assert_eq!(digests.of(child.0.id(), file).await, None);
+        assert_eq!(digests.state().known.get(&file), Some(&None), "it is not said again at each fetch");
     }
 
     #[test]
