@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 
 use crate::caller::Attested;
 use crate::refusal::{Refusal, Waiting};
+use crate::selector::Selector;
 use crate::svid_cache::{Svid, SvidCache, Wanted};
 use crate::view::{Link, Remote, Snapshot, View, settled};
 
@@ -28,10 +29,14 @@ const RENEWALS: usize = 8;
 
 type Flight = Shared<BoxFuture<'static, Result<Arc<Svid>, Refusal>>>;
 
+/// What a request to the server says. Processes that show different things do not share one: the server may find one of
+/// them entitled and not the other.
+type Asked = (Wanted, Vec<Selector>);
+
 #[derive(Default)]
 struct State {
     cache: SvidCache,
-    flights: HashMap<Wanted, Flight>,
+    flights: HashMap<Asked, Flight>,
 }
 
 /// The SVIDs of this node's workloads.
@@ -74,25 +79,28 @@ impl Svids {
         }
     }
 
-    /// Joins the request that is under way for `wanted`, or starts one. It runs to its end whoever gives up waiting.
+    /// Joins the request that is under way for `wanted` by such a process, or starts one. It runs to its end whoever gives up waiting.
     fn flight(self: &Arc<Self>, wanted: Wanted, holder: &Attested, remote: Remote) -> Flight {
         let mut state = self.state();
-        if let Some(flight) = state.flights.get(&wanted) {
+        let asked = (wanted, holder.selectors.clone());
+        if let Some(flight) = state.flights.get(&asked) {
             return flight.clone();
         }
-        let (this, holder, key) = (Arc::clone(self), holder.clone(), wanted.clone());
+        let (this, holder, wanted) = (Arc::clone(self), holder.clone(), asked.0.clone());
         let task = tokio::spawn(async move {
-            let issued = this.ask(remote, &key, &holder).await;
-            this.land(key, holder, issued)
+            let issued = this.ask(remote, &wanted, &holder).await;
+            this.land(wanted, holder, issued)
         });
         let flight = async move { task.await.unwrap_or(Err(Refusal::NotIssued)) }.boxed().shared();
-        state.flights.insert(wanted, flight.clone());
+        state.flights.insert(asked, flight.clone());
         flight
     }
 
     fn land(&self, wanted: Wanted, holder: Attested, issued: Result<Arc<Svid>, Refusal>) -> Result<Arc<Svid>, Refusal> {
         let mut state = self.state();
-        state.flights.remove(&wanted);
+        let asked = (wanted, holder.selectors.clone());
+        state.flights.remove(&asked);
+        let (wanted, _) = asked;
         // A state that withdraws the identity may have been pushed meanwhile. It is published before the cache is
         // purged under this lock, so that one of the two sees the other.
         if let Ok(svid) = &issued

@@ -186,3 +186,22 @@ async fn without_a_server_the_old_one_serves_until_it_expires() {
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.get().await, Err(Refusal::NotReady(Waiting::Lost)));
 }
+
+#[tokio::test]
+async fn processes_that_show_different_things_do_not_share_a_request() {
+    let world = World::new(LIFE, 0).await;
+    let mut other = Attested::of_this_process();
+    other.selectors = vec![crate::selector::Selector::Uid(1001)];
+    let both = async {
+        let first = Attested::of_this_process();
+        tokio::join!(world.svids.get(world.wanted.clone(), &first), world.svids.get(world.wanted.clone(), &other))
+    };
+    let answers = async {
+        while world.issued() < 2 {
+            tokio::task::yield_now().await;
+        }
+        world.issuer.answers.add_permits(2);
+    };
+    let ((first, second), ()) = tokio::join!(both, answers);
+    assert!(first.is_ok() && second.is_ok());
+}
