@@ -7,7 +7,7 @@ use mandate_token::{KeySet, PublicJwk, jwks_json};
 
 use crate::error::OpenError;
 use crate::jws_key::JwsKey;
-use crate::ring::{Purpose, Ring};
+use crate::ring::{PUBLISH_BEFORE_USE, Purpose, Ring};
 use crate::x509::SigningAuthority;
 
 pub(crate) struct Published {
@@ -28,6 +28,7 @@ impl Published {
     ) -> Result<Self, OpenError> {
         let (access_token_set, access_token_json) = documents(&access_token)?;
         let (jwt_svid_set, jwt_svid_json) = documents(&jwt_svid)?;
+        let jwt_svid_json = bundle(&jwt_svid_json, sequence(&jwt_svid))?;
         Ok(Self { access_token, jwt_svid, x509, access_token_set, access_token_json, jwt_svid_set, jwt_svid_json })
     }
 
@@ -62,6 +63,27 @@ impl Published {
             Purpose::X509 => self.x509.has_expired(now),
         }
     }
+}
+
+/// How often somebody who federates should ask again, in seconds: a new key is published that long before it signs.
+const REFRESH_HINT: u64 = PUBLISH_BEFORE_USE.as_secs();
+
+/// A number that rises with every change of the ring (SPIFFE Trust Domain and Bundle §4.1.1). It is made from the ring
+/// itself, so that a restart changes nothing: a rotation brings a later key, and between rotations keys only go.
+fn sequence<K>(ring: &Ring<K>) -> u64 {
+    const MOST_KEYS: u64 = 64;
+    let newest = ring.published().map(|slot| slot.published.millis()).max().unwrap_or(0);
+    let keys = u64::try_from(ring.published().count()).unwrap_or(MOST_KEYS);
+    newest.saturating_mul(MOST_KEYS).saturating_sub(keys)
+}
+
+/// The JWK Set as a SPIFFE bundle document (SPIFFE Trust Domain and Bundle §4).
+fn bundle(jwks: &str, sequence: u64) -> Result<Arc<str>, OpenError> {
+    let unreadable = |error: serde_json::Error| OpenError::KeySet(error.to_string());
+    let mut document: serde_json::Map<String, serde_json::Value> = serde_json::from_str(jwks).map_err(unreadable)?;
+    document.insert("spiffe_sequence".to_owned(), sequence.into());
+    document.insert("spiffe_refresh_hint".to_owned(), REFRESH_HINT.into());
+    serde_json::to_string(&document).map(Arc::from).map_err(unreadable)
 }
 
 /// The set as our own verifiers read it, made from the very document that others read.

@@ -59,6 +59,32 @@ fn every_purpose_has_keys_of_its_own() {
 }
 
 #[test]
+fn the_bundles_sequence_rises_with_every_change_of_its_keys_and_with_nothing_else() {
+    let sequence = |world: &World| {
+        let bundle: serde_json::Value = serde_json::from_str(&world.authority.jwt_bundle_json()).unwrap();
+        assert_eq!(bundle["spiffe_refresh_hint"], 300);
+        bundle["spiffe_sequence"].as_u64().unwrap()
+    };
+    let world = World::new();
+    let mut last = sequence(&world);
+    let mut rises = |world: &World| {
+        let now = sequence(world);
+        assert!(now > last, "{now} after {last}");
+        last = now;
+    };
+    world.clock.advance(Duration::from_secs(1));
+    world.authority.rotate(Purpose::JwtSvid, world.now()).unwrap();
+    rises(&world);
+    world.authority.rotate(Purpose::AccessToken, world.now()).unwrap();
+    let world = world.reopened();
+    world.clock.advance(Duration::from_mins(6));
+    assert!(world.authority.maintain(world.now()).unwrap(), "the retired key goes");
+    rises(&world);
+    world.authority.rotate(Purpose::JwtSvid, world.now()).unwrap();
+    rises(&world);
+}
+
+#[test]
 fn no_published_document_holds_a_private_member() {
     let world = World::new();
     for json in [world.authority.access_token_jwks_json(), world.authority.jwt_bundle_json()] {
