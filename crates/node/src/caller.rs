@@ -34,8 +34,13 @@ impl Caller {
         Self::new(pid, credentials.uid(), credentials.gid())
     }
 
+    /// Refuses a process that runs as another user or group than the one that connected: it has executed a set-user-ID
+    /// program meanwhile, or it is another process with the same number.
     fn new(pid: u32, uid: u32, gid: u32) -> Result<Self, Gone> {
         let process = Process::open(pid)?;
+        if process::effective_ids(pid)? != (uid, gid) {
+            return Err(process.check().err().unwrap_or(Gone::OtherUser));
+        }
         Ok(Self { process, uid, gid, program: program::file_of(pid) })
     }
 
@@ -132,6 +137,14 @@ mod tests {
         Entitlements::new(vec![entry], &"acme.example".parse().unwrap())
     }
 
+    fn me() -> (u32, u32) {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    }
+
+    fn caller(child: &Child) -> Result<Caller, Gone> {
+        Caller::new(child.id(), me().0, me().1)
+    }
+
     fn ends(mut child: Child) {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -156,25 +169,39 @@ mod tests {
     #[tokio::test]
     async fn a_child_shows_user_group_path_and_digest() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let caller = Caller::new(child.id(), 12, 34).unwrap();
+        let caller = caller(&child).unwrap();
         let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
         let zeros = format!("unix:sha256:{}", "0".repeat(64));
         let found = caller.attest(&wanting(&zeros), &Digests::default()).await.unwrap().texts();
         let digest = Selector::Sha256(Box::new(crate::hex::sha256(&fs::read(&path).unwrap()))).to_string();
-        assert_eq!(found, ["unix:uid:12".to_owned(), "unix:gid:34".to_owned(), format!("unix:path:{}", path.display()), digest]);
+        assert_eq!(
+            found,
+            [format!("unix:uid:{}", me().0), format!("unix:gid:{}", me().1), format!("unix:path:{}", path.display()), digest]
+        );
         ends(child);
     }
 
     #[tokio::test]
     async fn a_caller_that_has_exited_is_refused_before_and_after() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let caller = Caller::new(child.id(), 12, 34).unwrap();
+        let caller = caller(&child).unwrap();
         let attested = caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap();
         assert_eq!(attested.check(), Ok(()));
         ends(child);
         assert_eq!(caller.check(), Err(Gone::Exited));
         assert_eq!(attested.check(), Err(Gone::Exited));
         assert_eq!(caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap_err(), Gone::Exited);
+    }
+
+    #[test]
+    fn a_process_of_another_user_or_group_than_the_one_that_connected_is_refused() {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let (uid, gid) = me();
+        for (uid, gid) in [(uid + 1, gid), (uid, gid + 1)] {
+            assert_eq!(Caller::new(child.id(), uid, gid).unwrap_err(), Gone::OtherUser);
+        }
+        assert!(caller(&child).is_ok());
+        ends(child);
     }
 
     #[tokio::test]
@@ -188,7 +215,7 @@ mod tests {
             .unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let caller = Caller::new(child.id(), 12, 34).unwrap();
+        let caller = caller(&child).unwrap();
         let attested = caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap();
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
         while caller.check().is_ok() {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,12 +14,16 @@ use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::server::Connected;
 
 use crate::caller::Caller;
+use crate::process::Gone;
 
 /// How many connections there are at most, of all users and of one user: nobody can take the node away from the others.
 const MOST: (usize, usize) = (2048, 512);
 
 /// How long accepting rests after it failed, which mostly means that there are no file descriptors left.
 const REST: Duration = Duration::from_millis(50);
+
+/// Whether it has been said that processes are hidden.
+static HIDDEN_SAID: AtomicBool = AtomicBool::new(false);
 
 /// How many connections each user has.
 #[derive(Clone, Default)]
@@ -86,6 +91,10 @@ fn admit(stream: UnixStream, counts: &Counts) -> Option<Connection> {
     let caller = match Caller::of(&stream) {
         Ok(caller) => Arc::new(caller),
         Err(gone) => {
+            // A fault of this machine's set-up, which an operator has to see once, not at each connection.
+            if gone == Gone::Hidden && !HIDDEN_SAID.swap(true, Ordering::Relaxed) {
+                tracing::warn!("processes of other users are hidden from this node (hidepid, ProtectProc), so they are served nothing");
+            }
             tracing::info!(%gone, "a caller of the Workload API cannot be attested");
             return None;
         }

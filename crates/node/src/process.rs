@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 /// Why a process cannot be attested. All of them are refusals: who is gone is entitled to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,12 @@ pub(crate) enum Gone {
     /// The kernel gave no process number, or 0: the caller lives outside this node's process namespace.
     #[error("the calling process is not visible to this node")]
     Invisible,
+    /// It lives, and this node may not look at it: `/proc` is mounted with `hidepid`, or the node's unit sets `ProtectProc`.
+    #[error("this node may not look at the calling process in /proc; mount it without hidepid, or run the node as root")]
+    Hidden,
+    /// It runs as another user or group than when it connected.
+    #[error("the calling process has changed its user or group since it connected; connect again")]
+    OtherUser,
     /// It has exited.
     #[error("the calling process has exited")]
     Exited,
@@ -30,8 +36,33 @@ pub(crate) struct Born(u64);
 
 /// The start time of a live process. A zombie counts as gone: it can use nothing that it is given.
 pub(crate) fn born(pid: u32) -> Result<Born, Gone> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|_| Gone::Exited)?;
+    let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|_| unreadable(pid))?;
     parse_stat(&stat).ok_or(Gone::Exited)
+}
+
+/// Why nothing is found of a process in `/proc`. Hidden processes look like those that are gone, but can be asked for.
+fn unreadable(pid: u32) -> Gone {
+    let alive = i32::try_from(pid).ok().and_then(Pid::from_raw).map(test_kill_process);
+    match alive {
+        Some(Ok(()) | Err(rustix::io::Errno::PERM)) => Gone::Hidden,
+        _ => Gone::Exited,
+    }
+}
+
+/// The effective user and group of a process as it is now.
+pub(crate) fn effective_ids(pid: u32) -> Result<(u32, u32), Gone> {
+    let status = fs::read(format!("/proc/{pid}/status")).map_err(|_| unreadable(pid))?;
+    parse_status(&status).ok_or(Gone::Exited)
+}
+
+fn parse_status(status: &[u8]) -> Option<(u32, u32)> {
+    // Only the first line, the program's name, is chosen by the process, and the kernel escapes line breaks in it. The
+    // second number of each line is the effective one (proc(5)).
+    let effective = |name: &[u8]| {
+        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+        std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    Some((effective(b"Uid:")?, effective(b"Gid:")?))
 }
 
 fn parse_stat(stat: &[u8]) -> Option<Born> {
@@ -113,7 +144,7 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Born, Gone, Process, born, check, parse_stat};
+    use super::{Born, Gone, Process, born, check, effective_ids, parse_stat, parse_status, unreadable};
     use std::process::Command;
 
     #[test]
@@ -160,6 +191,24 @@ mod tests {
         assert_eq!(check(child.id(), Born(ticks - 1)), Err(Gone::Reused));
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_looked_at_is_not_called_gone() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(unreadable(child.id()), Gone::Hidden);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(unreadable(child.id()), Gone::Exited);
+    }
+
+    #[test]
+    fn user_and_group_are_the_effective_ones() {
+        let status = b"Name:\tx\\nUid:\t9\t9\t9\t9\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t1\n";
+        assert_eq!(parse_status(status), Some((2, 6)));
+        assert_eq!(parse_status(b"Name:\tx\nUid:\t1\n"), None);
+        let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        assert_eq!(effective_ids(std::process::id()), Ok(me));
     }
 
     #[test]

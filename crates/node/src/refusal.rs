@@ -99,6 +99,8 @@ mod tests {
             (Refusal::NoIdentity, Code::PermissionDenied),
             (Refusal::TooMany, Code::FailedPrecondition),
             (Refusal::Gone(Gone::Invisible), Code::PermissionDenied),
+            (Refusal::Gone(Gone::Hidden), Code::PermissionDenied),
+            (Refusal::Gone(Gone::OtherUser), Code::PermissionDenied),
             (Refusal::Gone(Gone::Exited), Code::PermissionDenied),
             (Refusal::Gone(Gone::Reused), Code::PermissionDenied),
             (Refusal::Gone(Gone::Replaced), Code::PermissionDenied),
