@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use mandate_authority::is_reserved;
 use mandate_core::registry::{Agent, AgentState};
 
 /// The most selectors that a node may send for one process.
@@ -22,6 +23,9 @@ pub enum NotIssuable {
     /// Nobody has said what it is for.
     #[error("the agent has no purpose")]
     NoPurpose,
+    /// Its SPIFFE ID is one of the authority's own.
+    #[error("the agent's SPIFFE ID belongs to the server")]
+    Reserved,
 }
 
 /// Whether an agent may be given an identity at all. The owner is required by its type.
@@ -35,6 +39,9 @@ pub(crate) fn issuable(agent: &Agent) -> Result<(), NotIssuable> {
     }
     if agent.purpose.trim().is_empty() {
         return Err(NotIssuable::NoPurpose);
+    }
+    if is_reserved(&agent.spiffe_id) {
+        return Err(NotIssuable::Reserved);
     }
     Ok(())
 }
@@ -109,6 +116,12 @@ mod tests {
         }
         assert_eq!(issuable(&Agent { purpose: " ".to_owned(), ..agent(&["unix:uid:1"]) }), Err(NotIssuable::NoPurpose));
         assert_eq!(issuable(&agent(&["unix:uid:1"])), Ok(()));
+    }
+
+    #[test]
+    fn an_agent_with_an_identity_of_the_servers_own_gets_nothing() {
+        let own = Agent { spiffe_id: "spiffe://acme.example/mandate/server".parse().unwrap(), ..agent(&["unix:uid:1"]) };
+        assert_eq!(issuable(&own), Err(NotIssuable::Reserved));
     }
 
     #[test]

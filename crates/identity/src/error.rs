@@ -58,6 +58,7 @@ impl IdentityError {
             Self::NotIssuable(NotIssuable::NotActive) => "agent_not_active",
             Self::NotIssuable(NotIssuable::NoSelectors) => "agent_without_selectors",
             Self::NotIssuable(NotIssuable::NoPurpose) => "agent_without_purpose",
+            Self::NotIssuable(NotIssuable::Reserved) => "agent_identity_reserved",
             Self::NotEntitled => "not_entitled",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Internal(_) => "internal",

@@ -1,7 +1,7 @@
 //! What a node may know, and what its processes are issued.
 
 use mandate_audit::{Kind, Outcome};
-use mandate_authority::JwtSvidGrant;
+use mandate_authority::{ClaimsLint, JwtSvidGrant};
 use mandate_core::{SpiffeId, Timestamp, TokenId};
 
 use crate::Identity;
@@ -73,8 +73,10 @@ impl Identity {
             return self.refuse(record, what, error).await;
         }
         let jti = TokenId::generate(now, self.entropy.as_ref());
-        let Ok(grant) = JwtSvidGrant::new(self.authority.trust_domain(), agent.clone(), audiences, jti, now) else {
-            return self.refuse(record, what, IdentityError::Audience).await;
+        let grant = match JwtSvidGrant::new(self.authority.trust_domain(), agent.clone(), audiences, jti, now) {
+            Ok(grant) => grant,
+            Err(ClaimsLint::Audience) => return self.refuse(record, what, IdentityError::Audience).await,
+            Err(other) => return self.refuse(record, what, IdentityError::Internal(other.to_string())).await,
         };
         grant.describe(self.authority.issuer(), &mut record);
         let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;

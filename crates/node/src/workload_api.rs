@@ -29,8 +29,8 @@ use crate::view::{Link, Snapshot, View, settled};
 /// How many identities one answer holds. Clients accept no more.
 const MOST_IDENTITIES: usize = 100;
 
-/// How many audiences one SVID may have, and how long each may be.
-const AUDIENCES: (usize, usize) = (16, 2048);
+/// How many audiences one SVID may have, and how long each may be: what the server issues at most.
+const AUDIENCES: (usize, usize) = (8, 512);
 
 const NO_X509: &str = "this node serves the JWT profile only; X.509-SVIDs are not available";
 
@@ -182,10 +182,11 @@ fn check_audiences(audiences: &[String]) -> Result<(), Refusal> {
         return Err(Refusal::Argument("audience is required: name at least one"));
     }
     if audiences.len() > most {
-        return Err(Refusal::Argument("more than 16 audiences"));
+        return Err(Refusal::Argument("more than 8 audiences"));
     }
-    if audiences.iter().any(|audience| audience.is_empty() || audience.len() > longest) {
-        return Err(Refusal::Argument("an audience is empty or longer than 2048 bytes"));
+    let printable = |audience: &String| audience.bytes().all(|byte| byte.is_ascii_graphic());
+    if !audiences.iter().all(|audience| (1..=longest).contains(&audience.len()) && printable(audience)) {
+        return Err(Refusal::Argument("an audience is 1 to 512 characters of printable ASCII without spaces"));
     }
     Ok(())
 }

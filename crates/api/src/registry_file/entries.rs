@@ -215,8 +215,10 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         let detail = format!("`{spiffe_id}` is not in the trust domain `{}` of this server", defaults.trust_domain);
         return Err(Finding::new("/spiffe_id", detail));
     }
-    if spiffe_id.path().is_empty() || spiffe_id.path() == "/node" || spiffe_id.path().starts_with("/node/") {
-        let detail = format!("`{spiffe_id}` cannot be an agent's: the trust domain's own ID and IDs below /node belong to the server");
+    let is_below = |top: &str| spiffe_id.path().strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if spiffe_id.path().is_empty() || is_below("/node") || is_below("/mandate") {
+        let detail =
+            format!("`{spiffe_id}` cannot be an agent's: the trust domain's own ID and IDs below /node and /mandate belong to the server");
         return Err(Finding::new("/spiffe_id", detail));
     }
     for (at, selector) in item.selectors.iter().enumerate() {

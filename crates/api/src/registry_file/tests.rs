@@ -288,7 +288,14 @@ fn an_identifier_may_pass_from_one_entry_to_another_in_one_file() {
 fn identities_outside_the_agents_own_space_are_refused() {
     let agent =
         |id: &str| format!("[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nspiffe_id = \"{id}\"\n");
-    for id in ["spiffe://other.example/agent/a", "spiffe://acme.example", "spiffe://acme.example/node", "spiffe://acme.example/node/1"] {
+    for id in [
+        "spiffe://other.example/agent/a",
+        "spiffe://acme.example",
+        "spiffe://acme.example/node",
+        "spiffe://acme.example/node/1",
+        "spiffe://acme.example/mandate",
+        "spiffe://acme.example/mandate/server",
+    ] {
         let (detail, place) = refused(&Registry::default(), &agent(id), false);
         assert!(detail.contains(id), "{detail}");
         assert_eq!(place, (7, 13));

@@ -16,7 +16,7 @@ pub(super) fn of(error: &IdentityError) -> Status {
             Status::new(Code::Unauthenticated, "this node is not joined here; join again with a new join token")
         }
         IdentityError::AgentUnknown | IdentityError::NotEntitled => Status::new(Code::PermissionDenied, "no identity issued"),
-        IdentityError::NotIssuable(NotIssuable::NotActive | NotIssuable::NoSelectors | NotIssuable::NoPurpose) => {
+        IdentityError::NotIssuable(NotIssuable::NotActive | NotIssuable::NoSelectors | NotIssuable::NoPurpose | NotIssuable::Reserved) => {
             Status::new(Code::PermissionDenied, "no identity issued")
         }
         IdentityError::AuditUnavailable(why) => {
@@ -49,6 +49,7 @@ mod tests {
             (E::NotIssuable(N::NotActive), Code::PermissionDenied),
             (E::NotIssuable(N::NoSelectors), Code::PermissionDenied),
             (E::NotIssuable(N::NoPurpose), Code::PermissionDenied),
+            (E::NotIssuable(N::Reserved), Code::PermissionDenied),
             (E::NotEntitled, Code::PermissionDenied),
             (E::AuditUnavailable(secret.into()), Code::Unavailable),
             (E::Internal(secret.into()), Code::Internal),
