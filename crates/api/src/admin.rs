@@ -21,6 +21,8 @@ pub mod path {
     pub const REGISTRY: &str = "/v1/registry";
     /// `POST`: a join token for a node.
     pub const JOIN_TOKENS: &str = "/v1/join-tokens";
+    /// `GET`: nodes; `POST /v1/nodes/{name}/ban`: ban one.
+    pub const NODES: &str = "/v1/nodes";
     /// `POST /v1/people/{name}/password`.
     pub const PEOPLE: &str = "/v1/people";
     /// `POST /v1/clients/{id}/secret`.
@@ -174,6 +176,33 @@ pub struct JoinTokenResponse {
     pub token: String,
     /// Until when it can be used, RFC 3339.
     pub expires_at: String,
+}
+
+/// Whether a node may renew its certificate and fetch identities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It may, while its certificate is valid.
+    Joined,
+    /// It may not, whatever certificate it holds.
+    Banned,
+}
+
+/// One node that has joined. `GET /v1/nodes` answers a list of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeItem {
+    /// Its name, which the server gave it.
+    pub name: String,
+    /// Its SPIFFE ID.
+    pub spiffe_id: String,
+    /// Whether it is banned.
+    pub state: NodeState,
+    /// When it joined, RFC 3339.
+    pub joined: String,
+    /// When it last got a certificate, RFC 3339.
+    pub renewed: String,
+    /// When that certificate expires, RFC 3339.
+    pub expires: String,
 }
 
 /// `POST /v1/people/{name}/password`

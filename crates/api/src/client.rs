@@ -17,8 +17,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::Problem;
 use crate::admin::{
     ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, ClientSecretRequest, JoinTokenRequest,
-    JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, PasswordRequest, RegistryEntry, RevocationRequest, RevocationResponse,
-    Status, kind_name, path,
+    JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, NodeItem, PasswordRequest, RegistryEntry, RevocationRequest,
+    RevocationResponse, Status, kind_name, path,
 };
 
 /// The largest answer that is kept in memory, in bytes. The audit export is streamed instead.
@@ -112,6 +112,17 @@ impl AdminClient {
     /// A join token for one node.
     pub async fn join_token(&self, request: &JoinTokenRequest) -> Result<JoinTokenResponse, ClientError> {
         self.post(path::JOIN_TOKENS, request).await
+    }
+
+    /// Every node that has joined.
+    pub async fn nodes(&self) -> Result<Vec<NodeItem>, ClientError> {
+        self.get(path::NODES).await
+    }
+
+    /// Bans a node.
+    pub async fn ban_node(&self, name: &str) -> Result<NodeItem, ClientError> {
+        let response = self.send(Method::POST, &format!("{}/{}/ban", path::NODES, escape(name)), Bytes::new()).await?;
+        self.read(&self.collect(response).await?)
     }
 
     /// Sets the password of a person of the embedded directory.

@@ -1,4 +1,4 @@
-//! Waking nodes: registrations and keys, either of which may change.
+//! Waking nodes: registrations, keys and bans, any of which may change.
 
 use mandate_authority::Authority;
 use mandate_delegation::Live;
@@ -9,17 +9,19 @@ use tokio::sync::watch;
 pub struct Changes {
     registry: watch::Receiver<u64>,
     keys: watch::Receiver<u64>,
+    bans: watch::Receiver<u64>,
 }
 
 impl Changes {
-    pub(crate) fn new(live: &Live, authority: &Authority) -> Self {
-        Self { registry: live.subscribe_registry(), keys: authority.subscribe() }
+    pub(crate) fn new(live: &Live, authority: &Authority, bans: watch::Receiver<u64>) -> Self {
+        Self { registry: live.subscribe_registry(), keys: authority.subscribe(), bans }
     }
 
     /// Marks everything so far as seen. Returns a number that rises with every change.
     pub fn seen(&mut self) -> u64 {
         let registry = *self.registry.borrow_and_update();
-        registry.wrapping_add(*self.keys.borrow_and_update())
+        let keys = *self.keys.borrow_and_update();
+        registry.wrapping_add(keys).wrapping_add(*self.bans.borrow_and_update())
     }
 
     /// Waits for the next change. `false`: there will be none, the server is stopping.
@@ -27,6 +29,7 @@ impl Changes {
         tokio::select! {
             changed = self.registry.changed() => changed.is_ok(),
             changed = self.keys.changed() => changed.is_ok(),
+            changed = self.bans.changed() => changed.is_ok(),
         }
     }
 }

@@ -22,6 +22,9 @@ pub enum IdentityError {
     /// The caller is not a node that has joined.
     #[error("the caller is not a joined node")]
     NodeUnknown,
+    /// The certificate that the caller proved when it connected has expired since.
+    #[error("the node's certificate has expired")]
+    NodeExpired,
     /// The node has been banned.
     #[error("the node is banned")]
     NodeBanned,
@@ -53,6 +56,7 @@ impl IdentityError {
             Self::Audience => "audience_refused",
             Self::Selectors => "selectors_refused",
             Self::NodeUnknown => "node_unknown",
+            Self::NodeExpired => "node_certificate_expired",
             Self::NodeBanned => "node_banned",
             Self::AgentUnknown => "agent_unknown",
             Self::NotIssuable(NotIssuable::NotActive) => "agent_not_active",

@@ -8,6 +8,7 @@ use crate::Identity;
 use crate::changes::Changes;
 use crate::entitlement::{Attested, issuable};
 use crate::error::IdentityError;
+use crate::join::Presented;
 
 /// One identity and what a process must show to be given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +37,13 @@ impl std::fmt::Debug for IssuedSvid {
 impl Identity {
     /// A subscription to everything that [`Identity::entries_for_node`] depends on.
     pub fn subscribe(&self) -> Changes {
-        Changes::new(&self.live, &self.authority)
+        Changes::new(&self.live, &self.authority, self.bans.subscribe())
     }
 
     /// Every identity that some process of this node could be entitled to, by SPIFFE ID.
     ///
     /// Selectors name local facts (a user, a program) and no node, so every node is told of every agent that has some.
-    pub fn entries_for_node(&self, node: &SpiffeId) -> Result<Vec<NodeEntry>, IdentityError> {
+    pub fn entries_for_node(&self, node: &Presented) -> Result<Vec<NodeEntry>, IdentityError> {
         self.joined_node(node)?;
         let snapshot = self.live.snapshot();
         let own = self.authority.trust_domain();
@@ -60,14 +61,14 @@ impl Identity {
     /// by what the node was told earlier; the record is durable before the signature.
     pub async fn issue_jwt_svid(
         &self,
-        node: &SpiffeId,
+        node: &Presented,
         agent: &SpiffeId,
         selectors: &[String],
         audiences: Vec<String>,
     ) -> Result<IssuedSvid, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
-        record.client = Some(node.as_str().to_owned());
+        record.client = Some(node.spiffe_id.as_str().to_owned());
         let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
         if let Err(error) = self.entitled(node, agent, selectors) {
             return self.refuse(record, what, error).await;
@@ -84,7 +85,7 @@ impl Identity {
         Ok(IssuedSvid { svid, expires: grant.expires() })
     }
 
-    fn entitled(&self, node: &SpiffeId, agent: &SpiffeId, selectors: &[String]) -> Result<(), IdentityError> {
+    fn entitled(&self, node: &Presented, agent: &SpiffeId, selectors: &[String]) -> Result<(), IdentityError> {
         self.joined_node(node)?;
         let attested = Attested::new(selectors).map_err(|_| IdentityError::Selectors)?;
         let snapshot = self.live.snapshot();

@@ -59,6 +59,17 @@ pub struct NodeCertificate {
     pub expires: Timestamp,
 }
 
+/// A certificate of ours that the caller has proven to hold, when it connected.
+///
+/// A connection outlives the handshake, so that a certificate that was good then is looked at again with every call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presented {
+    /// Whose it is.
+    pub spiffe_id: SpiffeId,
+    /// Its `notAfter`: the first moment at which it counts for nothing.
+    pub expires: Timestamp,
+}
+
 fn hash(token: &Secret) -> JoinTokenHash {
     Sha256::digest(token.expose_secret()).into()
 }
@@ -126,11 +137,11 @@ impl Identity {
     }
 
     /// A new certificate for a node that has joined and is not banned.
-    pub async fn renew(&self, id: &SpiffeId, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
+    pub async fn renew(&self, shown: &Presented, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
-        let what = format!("{id} asked for a new certificate");
-        let mut node = match self.joined_node(id) {
+        let what = format!("{} asked for a new certificate", shown.spiffe_id);
+        let mut node = match self.joined_node(shown) {
             Ok(node) => node,
             Err(error) => return self.refuse(record, what, error).await,
         };
@@ -163,7 +174,7 @@ impl Identity {
         Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
     }
 
-    /// Bans a node: it gets nothing any more, whatever certificate it holds.
+    /// Bans a node: it gets nothing any more, whatever certificate it holds, and what it is being told ends.
     pub async fn ban_node(&self, by: &str, name: &str) -> Result<(), IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
@@ -175,14 +186,22 @@ impl Identity {
             None => Err(StoreError::Refused("node_unknown")),
         });
         match self.append(record, vec![ban]).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                // Durable first: whoever is woken by this reads the ban.
+                self.bans.send_modify(|bans| *bans += 1);
+                Ok(())
+            }
             Err(AppendError::EffectRefused(_)) => Err(IdentityError::NodeUnknown),
             Err(error) => Err(IdentityError::AuditUnavailable(error.to_string())),
         }
     }
 
-    /// The node that a verified certificate names.
-    pub(crate) fn joined_node(&self, id: &SpiffeId) -> Result<Node, IdentityError> {
+    /// The node that a verified certificate names, if the certificate has not expired since it was verified.
+    pub(crate) fn joined_node(&self, shown: &Presented) -> Result<Node, IdentityError> {
+        let id = &shown.spiffe_id;
+        if self.clock.now() >= shown.expires {
+            return Err(IdentityError::NodeExpired);
+        }
         let name = node_name(id).filter(|_| id.is_member_of(self.authority.trust_domain())).ok_or(IdentityError::NodeUnknown)?;
         let node = self.store.read("read a node", |tx| nodes::get(tx, name))?.ok_or(IdentityError::NodeUnknown)?;
         match node.state {

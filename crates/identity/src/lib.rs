@@ -16,12 +16,13 @@ use mandate_authority::Authority;
 use mandate_core::{Clock, Entropy, RecordId, SpiffeId, Timestamp};
 use mandate_delegation::Live;
 use mandate_store::{Effect, Store};
+use tokio::sync::watch;
 
 pub use changes::Changes;
 pub use entitlement::{MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, TooManySelectors};
 pub use error::IdentityError;
 pub use issue::{IssuedSvid, NodeEntry};
-pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate};
+pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate, Presented};
 
 /// What it is made of.
 pub struct Parts {
@@ -47,6 +48,8 @@ pub struct Identity {
     store: Store,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// Rises with every ban.
+    bans: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -59,7 +62,7 @@ impl Identity {
     /// An engine of these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { authority, log, live, store, clock, entropy } = parts;
-        Self { authority, log, live, store, clock, entropy }
+        Self { authority, log, live, store, clock, entropy, bans: watch::Sender::new(0) }
     }
 
     fn record(&self, kind: Kind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {

@@ -152,6 +152,29 @@ pub(crate) enum Node {
         after_help = "Examples:\n  mandate node run --server mandate.acme.example:8443 --join-token-file join.token\n  mandate node join-token | mandate node run --dir ./node --server 127.0.0.1:8443 --join-token-file - --socket ./agent.sock"
     )]
     Run(NodeRun),
+    /// Show which nodes have joined, and until when their certificates are valid
+    #[command(after_help = "Examples:\n  mandate node list\n  mandate node list --json")]
+    List(NodeList),
+    /// Ban a node for good: whatever certificate it holds, it is told and given nothing more
+    #[command(
+        after_help = "Example:\n  mandate node ban 6f0c1e2d3a4b5c6d7e8f\n\nIdentities that it was issued are valid for 5 minutes more: to end them too, suspend the agents.\nA node that was banned by mistake joins again with a new token."
+    )]
+    Ban(NodeBan),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NodeList {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NodeBan {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Its name, as `mandate node list` prints it
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
 }
 
 #[derive(Args, Debug)]

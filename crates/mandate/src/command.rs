@@ -25,6 +25,8 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(arguments, screen),
         Command::Node(arguments::Node::JoinToken(arguments)) => node::join_token(&arguments, screen),
         Command::Node(arguments::Node::Run(arguments)) => node::run(arguments, screen),
+        Command::Node(arguments::Node::List(arguments)) => node::list(&arguments, screen),
+        Command::Node(arguments::Node::Ban(arguments)) => node::ban(&arguments, screen),
         Command::Svid(arguments::Svid::Fetch(arguments)) => svid::fetch(&arguments, screen),
         Command::Apply(arguments) => apply::run(&arguments, screen),
         Command::Get(arguments) => get::run(&arguments, screen),

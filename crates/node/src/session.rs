@@ -224,6 +224,7 @@ impl Session {
         };
         let mut renewal =
             std::pin::pin!(self.due(credentials.renewal(self.entropy.as_ref()), if renewed { RENEWAL_PAUSE } else { Duration::ZERO }));
+        let mut expiry = std::pin::pin!(self.due(credentials.expires(), Duration::ZERO));
         loop {
             tokio::select! {
                 state = pushed.message() => match state {
@@ -239,6 +240,8 @@ impl Session {
                     Ok(None) => return Ended::Broken("the server closed the connection".to_owned()),
                     Err(status) => return ended(&status),
                 },
+                // The server refuses every call from now on, however the connection came about.
+                () = &mut expiry => return Ended::Broken("this node's certificate has expired".to_owned()),
                 () = &mut renewal => match self.renew(&mut remote, credentials).await {
                     Ok(new) => {
                         *credentials = new;

@@ -19,6 +19,8 @@ pub(crate) enum ControlError {
     },
     /// No such record.
     NoSuchRecord,
+    /// No node of this name has joined.
+    NoSuchNode(String),
     /// An effect refused; the text is its code.
     Conflict(String),
     /// The audit log cannot be written. Private detail.

@@ -2,11 +2,11 @@
 
 use mandate_audit::{Kind, Outcome};
 use mandate_core::registry::{AgentState, Entry, Kind as EntryKind};
-use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable};
+use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable, Presented};
 
 use mandate_testkit::faulty_backend::{Fault, Point};
 
-use crate::world::{Office, agent};
+use crate::world::{Office, agent, shown as shown_by};
 
 fn selectors(list: &[&str]) -> Vec<String> {
     list.iter().map(|&s| s.to_owned()).collect()
@@ -30,7 +30,7 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
     let office = Office::open();
     let node = office.node().await;
     let shown = selectors(&["unix:uid:1000", "unix:gid:1000", "unix:path:/usr/bin/agent"]);
-    let issued = office.identity.issue_jwt_svid(&node.spiffe_id, &agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();
+    let issued = office.identity.issue_jwt_svid(&shown_by(&node), &agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();
     let keys = office.world.authority.jwt_bundle();
     let domain = "acme.example".parse().unwrap();
     let now = mandate_core::Clock::now(office.world.clock.as_ref());
@@ -46,7 +46,7 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
 #[tokio::test]
 async fn a_process_that_does_not_show_every_selector_gets_nothing() {
     let office = Office::open();
-    let node = office.node().await.spiffe_id;
+    let node = shown_by(&office.node().await);
     change(&office, |a| a.selectors = selectors(&["unix:uid:1000", "unix:path:/usr/bin/agent"])).await;
     for shown in [&["unix:uid:1000"][..], &["unix:path:/usr/bin/agent"], &["unix:uid:1001", "unix:path:/usr/bin/agent"], &[]] {
         let refused = office.identity.issue_jwt_svid(&node, &agent(), &selectors(shown), vec![AUDIENCE.into()]).await;
@@ -60,7 +60,7 @@ async fn a_process_that_does_not_show_every_selector_gets_nothing() {
 #[tokio::test]
 async fn z7_a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_are_not_pushed() {
     let office = Office::open();
-    let node = office.node().await.spiffe_id;
+    let node = shown_by(&office.node().await);
     let wanted = agent();
     let ask = || office.identity.issue_jwt_svid(&node, &wanted, &[], vec![AUDIENCE.into()]);
     let pushed = || office.identity.entries_for_node(&node).unwrap().iter().any(|entry| entry.spiffe_id == agent());
@@ -88,13 +88,17 @@ async fn z7_a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and
 #[tokio::test]
 async fn strangers_unknown_agents_and_reserved_identities_get_nothing() {
     let office = Office::open();
-    let node = office.node().await.spiffe_id;
+    let node = shown_by(&office.node().await);
     let shown = selectors(&["unix:uid:1000"]);
-    let stranger = "spiffe://acme.example/node/ffffffffffffffff".parse().unwrap();
+    let stranger = Presented { spiffe_id: "spiffe://acme.example/node/ffffffffffffffff".parse().unwrap(), ..node.clone() };
     let refused = office.identity.issue_jwt_svid(&stranger, &agent(), &shown, vec![AUDIENCE.into()]).await;
     assert_eq!(refused.unwrap_err(), E::NodeUnknown);
-    for id in ["spiffe://acme.example/agent/ghost", "spiffe://acme.example/mandate/server", node.as_str(), "spiffe://other.example/agent/a"]
-    {
+    for id in [
+        "spiffe://acme.example/agent/ghost",
+        "spiffe://acme.example/mandate/server",
+        node.spiffe_id.as_str(),
+        "spiffe://other.example/agent/a",
+    ] {
         let refused = office.identity.issue_jwt_svid(&node, &id.parse().unwrap(), &shown, vec![AUDIENCE.into()]).await;
         assert_eq!(refused.unwrap_err(), E::AgentUnknown, "{id}");
     }
@@ -103,7 +107,7 @@ async fn strangers_unknown_agents_and_reserved_identities_get_nothing() {
 #[tokio::test]
 async fn audiences_are_bounded_and_printable() {
     let office = Office::open();
-    let node = office.node().await.spiffe_id;
+    let node = shown_by(&office.node().await);
     let shown = selectors(&["unix:uid:1000"]);
     for bad in [vec![], vec![String::new()], vec!["a b".into()], vec!["é".into()], vec!["x".repeat(513)], vec!["x".into(); 9]] {
         let refused = office.identity.issue_jwt_svid(&node, &agent(), &shown, bad).await;
@@ -114,7 +118,7 @@ async fn audiences_are_bounded_and_printable() {
 #[tokio::test]
 async fn without_a_durable_record_nothing_is_signed() {
     let office = Office::open();
-    let node = office.node().await.spiffe_id;
+    let node = shown_by(&office.node().await);
     let shown = selectors(&["unix:uid:1000"]);
     office.world.faults.fail(Point::Commit, 0, Fault::Lost);
     let refused = office.identity.issue_jwt_svid(&node, &agent(), &shown, vec![AUDIENCE.into()]).await;

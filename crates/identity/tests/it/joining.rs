@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome};
-use mandate_core::Secret;
-use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME};
+use mandate_core::{Secret, Timestamp};
+use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, Presented};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::world::{Office, request};
+use crate::world::{Office, request, shown};
 
 fn uris(der: &[u8]) -> Vec<String> {
     let (_, certificate) = X509Certificate::from_der(der).unwrap();
@@ -87,14 +87,14 @@ async fn a_node_renews_under_its_own_name_until_it_is_banned() {
     let office = Office::open();
     let node = office.node().await;
     office.world.clock.advance(Duration::from_secs(1800));
-    let renewed = office.identity.renew(&node.spiffe_id, &request("")).await.unwrap();
+    let renewed = office.identity.renew(&shown(&node), &request("")).await.unwrap();
     assert_eq!(uris(&renewed.chain[0]), [node.spiffe_id.as_str()]);
     assert!(renewed.expires > node.expires);
 
     let name = node.spiffe_id.path().rsplit('/').next().unwrap();
     office.identity.ban_node("uid:0", name).await.unwrap();
-    assert_eq!(office.identity.renew(&node.spiffe_id, &request("")).await, Err(E::NodeBanned));
-    assert_eq!(office.identity.entries_for_node(&node.spiffe_id), Err(E::NodeBanned));
+    assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
+    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
     assert_eq!(office.identity.ban_node("uid:0", "nobody").await, Err(E::NodeUnknown));
 }
 
@@ -104,8 +104,33 @@ async fn nobody_but_a_joined_node_renews() {
     for stranger in
         ["spiffe://acme.example/node/0123456789abcdef", "spiffe://acme.example/agent/support-agent", "spiffe://other.example/node/1"]
     {
-        let refused = office.identity.renew(&stranger.parse().unwrap(), &request("")).await;
-        assert_eq!(refused, Err(E::NodeUnknown), "{stranger}");
+        let stranger = Presented { spiffe_id: stranger.parse().unwrap(), expires: Timestamp::from_secs(u64::MAX / 1000) };
+        let refused = office.identity.renew(&stranger, &request("")).await;
+        assert_eq!(refused, Err(E::NodeUnknown), "{stranger:?}");
         assert_eq!(office.last_refusal().reason, "node_unknown");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_since_the_handshake_counts_for_nothing() {
+    let office = Office::open();
+    let node = office.node().await;
+    let shown = shown(&node);
+    office.world.clock.advance(Duration::from_mins(59));
+    assert!(office.identity.entries_for_node(&shown).is_ok());
+    office.world.clock.advance(Duration::from_mins(1));
+    assert_eq!(office.identity.entries_for_node(&shown), Err(E::NodeExpired));
+    assert_eq!(office.identity.renew(&shown, &request("")).await, Err(E::NodeExpired));
+    assert_eq!(office.last_refusal().reason, "node_certificate_expired");
+}
+
+#[tokio::test]
+async fn a_ban_wakes_the_nodes() {
+    let office = Office::open();
+    let node = office.node().await;
+    let mut changes = office.identity.subscribe();
+    let before = changes.seen();
+    office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
+    assert!(changes.changed().await);
+    assert!(changes.seen() > before);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Outcome, Query, Record};
 use mandate_core::{SpiffeId, SystemEntropy};
-use mandate_identity::{Identity, JoinToken, NodeCertificate, Parts};
+use mandate_identity::{Identity, JoinToken, NodeCertificate, Parts, Presented};
 use mandate_testkit::world::World;
 
 pub(crate) struct Office {
@@ -20,6 +20,11 @@ pub(crate) fn request(name: &str) -> Vec<u8> {
         params.subject_alt_names = vec![rcgen::SanType::URI(name.try_into().unwrap())];
     }
     params.serialize_request(&key).unwrap().der().to_vec()
+}
+
+/// What the holder of that certificate shows at each call.
+pub(crate) fn shown(certificate: &NodeCertificate) -> Presented {
+    Presented { spiffe_id: certificate.spiffe_id.clone(), expires: certificate.expires }
 }
 
 /// The agent of the story.

@@ -1,16 +1,17 @@
-//! `mandate node join-token` and `mandate node run`
+//! `mandate node …`
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mandate_api::admin::JoinTokenRequest;
+use mandate_api::admin::{JoinTokenRequest, NodeItem, NodeState};
 use mandate_core::{SystemClock, SystemEntropy};
 use mandate_node::{Config, NodeError};
 use serde::Serialize;
 
-use crate::arguments::{JoinToken, NodeRun};
+use crate::arguments::{JoinToken, NodeBan, NodeList, NodeRun};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
+use crate::table::table;
 use crate::{logging, secret_input, shutdown};
 
 /// The Workload API's socket in a node's directory, unless told otherwise.
@@ -23,6 +24,31 @@ pub(crate) fn join_token(arguments: &JoinToken, screen: &Screen) -> Result<(), F
         screen.remark(&format!("It joins one node, once, until {}.", made.expires_at));
     }
     screen.show(&made, || made.token.clone())
+}
+
+pub(crate) fn list(arguments: &NodeList, screen: &Screen) -> Result<(), Failure> {
+    let nodes = arguments.connection.open()?.call(async |client| client.nodes().await)?;
+    screen.show(&nodes, || {
+        if nodes.is_empty() {
+            return "No node has joined.".to_owned();
+        }
+        let row = |node: &NodeItem| {
+            let state = match node.state {
+                NodeState::Joined => "joined",
+                NodeState::Banned => "banned",
+            };
+            vec![node.name.clone(), state.to_owned(), node.joined.clone(), node.expires.clone(), node.spiffe_id.clone()]
+        };
+        table(screen, &["NAME", "STATE", "JOINED", "CERTIFICATE UNTIL", "SPIFFE ID"], nodes.iter().map(row).collect())
+    })
+}
+
+pub(crate) fn ban(arguments: &NodeBan, screen: &Screen) -> Result<(), Failure> {
+    let name = &arguments.name;
+    let banned = arguments.connection.open()?.call(async |client| client.ban_node(name).await)?;
+    screen.show(&banned, || {
+        format!("{name} is banned. Identities that it was issued are valid for 5 minutes more, unless their agents are suspended.")
+    })
 }
 
 /// The directory of a node that is not told another: beside the server's, never the same.

@@ -42,6 +42,8 @@ fn every_command_has_help_with_its_arguments() {
         &["serve"][..],
         &["node", "run"],
         &["node", "join-token"],
+        &["node", "list"],
+        &["node", "ban"],
         &["svid", "fetch"],
         &["apply"],
         &["get"],
@@ -100,6 +102,28 @@ fn fetching_an_identity_needs_a_node() {
     let tcp = [("SPIFFE_ENDPOINT_SOCKET", "tcp://127.0.0.1:8081")];
     assert_eq!(mandate_with(dir.path(), &["svid", "fetch", "--audience", "x"], "", &tcp).code, 2);
     assert_eq!(mandate(dir.path(), &["svid", "fetch"], "").code, 2);
+}
+
+#[test]
+fn nodes_are_listed_and_banned_by_name() {
+    let node = r#"{"name":"6f0c1e2d3a4b5c6d7e8f","spiffe_id":"spiffe://acme.example/node/6f0c1e2d3a4b5c6d7e8f","state":"banned","joined":"2026-11-24T09:00:00.000Z","renewed":"2026-11-24T09:30:00.000Z","expires":"2026-11-24T10:30:00.000Z"}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let list = format!("[{node}]");
+    let server = answering(dir.path(), &[("200 OK", list.as_str()), ("200 OK", "[]"), ("200 OK", node), ("200 OK", node)]);
+    let ran = mandate(dir.path(), &["node", "list"], "");
+    let row = ran.out.lines().nth(1).unwrap();
+    for part in ["6f0c1e2d3a4b5c6d7e8f", "banned", "2026-11-24T09:00:00.000Z", "2026-11-24T10:30:00.000Z", "spiffe://acme.example/node/"] {
+        assert!(row.contains(part), "{}", ran.out);
+    }
+    assert_eq!(mandate(dir.path(), &["node", "list", "--json"], "").out, "[]\n");
+    let ran = mandate(dir.path(), &["node", "ban", "6f0c1e2d3a4b5c6d7e8f"], "");
+    assert!(ran.out.starts_with("6f0c1e2d3a4b5c6d7e8f is banned."), "{}", ran.out);
+    let ran = mandate(dir.path(), &["node", "ban", "6f0c1e2d3a4b5c6d7e8f", "--json"], "");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()["state"], "banned");
+    let asked = server.join().unwrap();
+    assert!(
+        asked[0].starts_with("GET /v1/nodes HTTP/1.1\r\n") && asked[2].starts_with("POST /v1/nodes/6f0c1e2d3a4b5c6d7e8f/ban HTTP/1.1\r\n")
+    );
 }
 
 #[test]

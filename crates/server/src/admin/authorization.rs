@@ -18,6 +18,8 @@ pub(crate) const ROWS: &[(Method, &str, Need)] = &[
     (Method::GET, "/v1/registry/{kind}", Need::Operator),
     (Method::GET, "/v1/registry/{kind}/{name}", Need::Operator),
     (Method::POST, path::JOIN_TOKENS, Need::Operator),
+    (Method::GET, path::NODES, Need::Operator),
+    (Method::POST, "/v1/nodes/{name}/ban", Need::Operator),
     (Method::POST, "/v1/people/{name}/password", Need::Operator),
     (Method::POST, "/v1/clients/{id}/secret", Need::Operator),
     (Method::POST, path::REVOCATIONS, Need::Operator),

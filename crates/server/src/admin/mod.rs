@@ -5,6 +5,7 @@
 mod audit;
 pub(crate) mod authentication;
 pub(crate) mod authorization;
+mod nodes;
 mod operation;
 pub(crate) mod problem;
 mod registry;
@@ -43,6 +44,8 @@ fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
         .routes(routes!(registry::list))
         .routes(routes!(registry::entry))
         .routes(routes!(operation::join_token))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::ban))
         .routes(routes!(operation::set_password))
         .routes(routes!(operation::set_client_secret))
         .routes(routes!(operation::revoke))

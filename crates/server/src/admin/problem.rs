@@ -84,6 +84,8 @@ pub(crate) fn response(error: &ControlError) -> Response {
         }
         ControlError::NoSuchRecord => Problem::new(404, "not_found", "No such record")
             .with_detail("there is no audit record of that id; `mandate audit query` shows ids"),
+        ControlError::NoSuchNode(name) => Problem::new(404, "not_found", "No such node")
+            .with_detail(format!("no node `{name}` has joined; `mandate node list` shows names")),
         ControlError::Conflict(code) => Problem::new(409, "conflict", "The change was refused").with_detail(code.clone()),
         ControlError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");

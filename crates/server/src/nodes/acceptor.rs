@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mandate_authority::{Authority, ServerName};
-use mandate_core::{SpiffeId, TrustDomain};
+use mandate_core::{SpiffeId, Timestamp, TrustDomain};
+use mandate_identity::Presented;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -49,8 +50,8 @@ const REPLACE: Duration = Duration::from_mins(20);
 pub(crate) enum NodePeer {
     /// A client without certificate.
     Stranger,
-    /// The holder of a certificate that our authority signed.
-    Holder(SpiffeId),
+    /// The holder of a certificate that our authority signed, and that was valid at the handshake.
+    Holder(Presented),
 }
 
 /// One connection, TLS but in tests. It holds its place among the connections until it is dropped.
@@ -137,9 +138,9 @@ fn config(authority: &Authority, address: IpAddr) -> Result<ServerConfig, Accept
     Ok(config)
 }
 
-/// The SPIFFE ID in a verified client certificate: exactly one URI name, in our trust domain, with a path
-/// (X509-SVID §5.2).
-fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<SpiffeId> {
+/// The SPIFFE ID in a verified client certificate (exactly one URI name, in our trust domain, with a path: X509-SVID
+/// §5.2), and its `notAfter`.
+fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Presented> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
@@ -147,7 +148,9 @@ fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Spif
         _ => None,
     });
     let (Some(uri), None) = (uris.next(), uris.next()) else { return None };
-    uri.parse::<SpiffeId>().ok().filter(|id| id.is_member_of(trust_domain) && !id.path().is_empty())
+    let spiffe_id = uri.parse::<SpiffeId>().ok().filter(|id| id.is_member_of(trust_domain) && !id.path().is_empty())?;
+    let expires = Timestamp::from_secs(u64::try_from(certificate.validity().not_after.timestamp()).ok()?);
+    Some(Presented { spiffe_id, expires })
 }
 
 fn peer(io: &TlsStream<TcpStream>, trust_domain: &TrustDomain) -> Option<NodePeer> {

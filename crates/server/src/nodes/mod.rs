@@ -15,7 +15,7 @@ use mandate_api::proto::node::{
 };
 use mandate_authority::Authority;
 use mandate_core::SpiffeId;
-use mandate_identity::Identity;
+use mandate_identity::{Identity, Presented};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -37,10 +37,10 @@ struct Service {
     shutdown: Shutdown,
 }
 
-/// The node that the verified client certificate names. Everything but `Join` needs one.
-fn node<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
+/// The certificate that the client has proven to hold. Everything but `Join` needs one.
+fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
     match request.extensions().get::<NodePeer>() {
-        Some(NodePeer::Holder(id)) => Ok(id.clone()),
+        Some(NodePeer::Holder(shown)) => Ok(shown.clone()),
         Some(NodePeer::Stranger) | None => Err(Status::unauthenticated("this call needs the node's client certificate: join first")),
     }
 }

@@ -15,6 +15,9 @@ pub(super) fn of(error: &IdentityError) -> Status {
         IdentityError::NodeUnknown | IdentityError::NodeBanned => {
             Status::new(Code::Unauthenticated, "this node is not joined here; join again with a new join token")
         }
+        IdentityError::NodeExpired => {
+            Status::new(Code::Unauthenticated, "this node's certificate has expired; join again with a new join token")
+        }
         IdentityError::AgentUnknown | IdentityError::NotEntitled => Status::new(Code::PermissionDenied, "no identity issued"),
         IdentityError::NotIssuable(NotIssuable::NotActive | NotIssuable::NoSelectors | NotIssuable::NoPurpose | NotIssuable::Reserved) => {
             Status::new(Code::PermissionDenied, "no identity issued")
@@ -45,6 +48,7 @@ mod tests {
             (E::Selectors, Code::InvalidArgument),
             (E::NodeUnknown, Code::Unauthenticated),
             (E::NodeBanned, Code::Unauthenticated),
+            (E::NodeExpired, Code::Unauthenticated),
             (E::AgentUnknown, Code::PermissionDenied),
             (E::NotIssuable(N::NotActive), Code::PermissionDenied),
             (E::NotIssuable(N::NoSelectors), Code::PermissionDenied),

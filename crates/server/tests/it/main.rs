@@ -6,6 +6,7 @@
 mod administration;
 mod feed;
 mod login;
+mod node_link;
 mod nodes;
 mod proof;
 mod rotation;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use mandate_api::admin::{AuditQuery, JoinTokenRequest};
+use mandate_api::ClientError;
+use mandate_api::admin::{AuditQuery, JoinTokenRequest, NodeState};
+use mandate_api::proto::node::{RenewRequest, WatchRequest};
 use mandate_node::{Fault, NodeError};
 use mandate_testkit::app::{CRM, exchange};
 use mandate_verifier::{Route, Verifier};
+use tonic::Code;
 
+use crate::node_link::{NodeLink, issue};
 use crate::world::{LONG, Server, soon};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,4 +102,66 @@ async fn set_state(server: &Server, state: &str) {
     let text = mandate_testkit::app::registry(CRM, uid);
     let line = "name = \"support-agent\"\nowner";
     server.apply(&text.replace(line, &format!("name = \"support-agent\"\nstate = \"{state}\"\nowner"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_is_worth_nothing_after_the_certificate_that_opened_it_has_expired() {
+    let server = Server::story().await;
+    let node = server.node().await;
+    node.stop().await;
+    // Whoever has taken a copy of the node's files connects while they are good, and keeps the connection.
+    let mut thief = NodeLink::open(&server, "node").await;
+    let mut states = thief.client.watch(WatchRequest {}).await.unwrap().into_inner();
+    states.message().await.unwrap().unwrap();
+    thief.client.issue_jwt_svid(issue("support-agent", server.issuer())).await.unwrap();
+
+    server.clock.advance(Duration::from_hours(1));
+    let refused = thief.client.issue_jwt_svid(issue("support-agent", server.issuer())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    let record = server.newest_record().await;
+    assert_eq!((record.outcome.as_str(), record.reason.as_str()), ("refused", "node_certificate_expired"));
+    let refused = thief.client.renew(RenewRequest { csr: Vec::new() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "an expired certificate buys no other: {refused:?}");
+    // The stream tells nothing more either.
+    set_state(&server, "suspended").await;
+    assert_eq!(states.message().await.unwrap_err().code(), Code::Unauthenticated);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_banned_node_is_told_and_issued_nothing_more_from_that_moment_on() {
+    let server = Server::story().await;
+    let node = server.node().await;
+    let listed = server.admin.nodes().await.unwrap();
+    let [ours] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((ours.spiffe_id.as_str(), ours.state), (node.spiffe_id.as_str(), NodeState::Joined));
+    assert!(node.svid("support-agent").await.is_ok());
+    let mut thief = NodeLink::open(&server, "node").await;
+    let mut states = thief.client.watch(WatchRequest {}).await.unwrap().into_inner();
+    states.message().await.unwrap().unwrap();
+
+    let banned = server.admin.ban_node(&ours.name).await.unwrap();
+    assert_eq!((banned.name.as_str(), banned.state), (ours.name.as_str(), NodeState::Banned));
+    let record = server.newest_record().await;
+    assert_eq!((record.kind.as_str(), record.outcome.as_str()), ("node", "permitted"));
+    assert_eq!(record.by, Some(format!("uid:{}", rustix::process::getuid().as_raw())));
+    assert!(record.detail.unwrap().contains(&ours.name));
+    // The stream ends by itself, and every call on the connection that was open is refused.
+    let ended = tokio::time::timeout(LONG, states.message()).await.expect("the ban wakes the stream").unwrap_err();
+    assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
+    let refused = thief.client.issue_jwt_svid(issue("support-agent", server.issuer())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    let refused = thief.client.renew(RenewRequest { csr: Vec::new() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    // The node itself drops what it held.
+    soon(async || node.svid("support-agent").await.is_err()).await;
+    node.stop().await;
+    let unknown = server.admin.ban_node("nobody").await.unwrap_err();
+    assert!(matches!(&unknown, ClientError::Refused(problem) if problem.code == "not_found"), "{unknown}");
+    // Another node is not concerned.
+    let other = server.admin.join_token(&JoinTokenRequest::default()).await.unwrap().token;
+    let other = server.node_in("other", Some(other)).await.unwrap();
+    assert!(other.svid("support-agent").await.is_ok());
+    other.stop().await;
+    server.stop().await;
 }

@@ -108,6 +108,11 @@ impl Server {
         self.node_in("node", Some(token)).await.unwrap()
     }
 
+    /// Where the node `name` keeps its things.
+    pub(crate) fn node_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// A node with its things in `name`, or why it does not come up.
     pub(crate) async fn node_in(&self, name: &str, join_token: Option<String>) -> Result<Node, NodeError> {
         let dir = self.dir.path().join(name);

@@ -1,0 +1,62 @@
+//! Nodes: which have joined, and stopping one.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use mandate_api::Problem;
+use mandate_api::admin::{NodeItem, NodeState};
+use mandate_identity::IdentityError;
+use mandate_store::nodes::{self, Node};
+
+use super::problem::Named;
+use super::to_the_end;
+use crate::control::Control;
+use crate::error::ControlError;
+use crate::operator::Operator;
+
+fn item(node: Node) -> NodeItem {
+    NodeItem {
+        name: node.id,
+        spiffe_id: node.spiffe_id.to_string(),
+        state: match node.state {
+            nodes::NodeState::Joined => NodeState::Joined,
+            nodes::NodeState::Banned => NodeState::Banned,
+        },
+        joined: node.joined.to_string(),
+        renewed: node.renewed.to_string(),
+        expires: node.expires.to_string(),
+    }
+}
+
+/// Every node that has ever joined, by name.
+#[utoipa::path(get, path = "/v1/nodes", tag = "nodes",
+    responses((status = 200, body = Vec<NodeItem>), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Json<Vec<NodeItem>>, ControlError> {
+    let store = control.store.clone();
+    let found = tokio::task::spawn_blocking(move || store.read("list nodes", nodes::list)).await;
+    let found = found.map_err(|error| ControlError::Internal(error.to_string()))??;
+    Ok(Json(found.into_iter().map(item).collect()))
+}
+
+/// Bans a node for good: whatever certificate it holds, it is told and issued nothing more, from this moment on.
+#[utoipa::path(post, path = "/v1/nodes/{name}/ban", tag = "nodes", params(("name" = String, Path)),
+    responses((status = 200, body = NodeItem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn ban(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    Named(name): Named<String>,
+) -> Result<Json<NodeItem>, ControlError> {
+    let banned = to_the_end(async move {
+        control.identity.ban_node(&by.to_string(), &name).await.map_err(|error| match error {
+            IdentityError::NodeUnknown => ControlError::NoSuchNode(name.clone()),
+            IdentityError::AuditUnavailable(why) => ControlError::AuditUnavailable(why),
+            other => ControlError::Internal(other.to_string()),
+        })?;
+        let store = control.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.read("read a node", |tx| nodes::get(tx, &name)).map(|node| (name, node)));
+        let (name, node) = found.await.map_err(|error| ControlError::Internal(error.to_string()))??;
+        node.ok_or(ControlError::NoSuchNode(name))
+    });
+    banned.await.map(|node| Json(item(node)))
+}

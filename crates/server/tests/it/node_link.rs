@@ -1,0 +1,57 @@
+//! A connection of somebody who holds a node's files, without the node's own program: it is polite to nobody.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper_util::rt::TokioIo;
+use mandate_api::proto::node::IssueJwtSvidRequest;
+use mandate_api::proto::node::node_client::NodeClient;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::world::{Server, spiffe_id};
+
+/// An open connection.
+pub(crate) struct NodeLink {
+    pub(crate) client: NodeClient<Channel>,
+}
+
+fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
+}
+
+impl NodeLink {
+    /// Connects with the files of the node `name`.
+    pub(crate) async fn open(server: &Server, name: &str) -> Self {
+        let dir = server.node_dir(name);
+        let mut roots = RootCertStore::empty();
+        for ca in certificates(&dir.join("ca.pem")) {
+            roots.add(ca).unwrap();
+        }
+        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates(&dir.join("node.pem")), PrivateKeyDer::from_pem_file(dir.join("node.pem")).unwrap())
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let tcp = TcpStream::connect(server.ready.node_server).await.unwrap();
+        let name = ServerName::from(server.ready.node_server.ip());
+        let mut tls = Some(TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()));
+        // One connection: a second one would be verified anew.
+        let once = tower::service_fn(move |_| {
+            std::future::ready(tls.take().ok_or(std::io::ErrorKind::ConnectionReset).map_err(std::io::Error::from))
+        });
+        Self { client: NodeClient::new(Endpoint::from_static("http://server").connect_with_connector(once).await.unwrap()) }
+    }
+}
+
+/// Asks for an identity by the selectors that it has, whatever process that may be.
+pub(crate) fn issue(agent: &str, audience: &str) -> IssueJwtSvidRequest {
+    let selectors = vec![format!("unix:uid:{}", rustix::process::getuid().as_raw())];
+    IssueJwtSvidRequest { spiffe_id: spiffe_id(agent), audience: vec![audience.to_owned()], selectors }
+}
