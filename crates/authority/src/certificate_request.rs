@@ -34,6 +34,11 @@ pub struct ProvenKey {
 }
 
 impl ProvenKey {
+    /// The public key: the uncompressed point (RFC 5480 §2.2).
+    pub fn point(&self) -> &[u8] {
+        &self.point
+    }
+
     /// Verifies a request's own signature. Its subject, names and every other wish are ignored: what a certificate says
     /// comes from the authority, never from whom it is issued to.
     pub fn from_request(der: &[u8]) -> Result<Self, InvalidRequest> {

@@ -9,6 +9,9 @@ pub enum IdentityError {
     /// The join token is unknown, used, or expired; the text is the store's code.
     #[error("the join token is refused: {0}")]
     JoinToken(String),
+    /// A join token cannot live that long, or that short.
+    #[error("a join token lives for more than 0s and at most 24h")]
+    JoinTokenLifetime,
     /// The certificate request cannot be used.
     #[error("the certificate request is refused: {0}")]
     CertificateRequest(String),
@@ -52,6 +55,7 @@ impl IdentityError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::JoinToken(_) => "join_token_refused",
+            Self::JoinTokenLifetime => "join_token_lifetime_refused",
             Self::CertificateRequest(_) => "certificate_request_refused",
             Self::Audience => "audience_refused",
             Self::Selectors => "selectors_refused",

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{AppendError, Kind, Outcome};
 use mandate_authority::{NodeGrant, ProvenKey};
 use mandate_core::{Secret, SpiffeId, Timestamp};
-use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState};
+use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState, TokenUse};
 use mandate_store::{Effect, StoreError};
 use sha2::{Digest, Sha256};
 
@@ -74,11 +74,33 @@ fn hash(token: &Secret) -> JoinTokenHash {
     Sha256::digest(token.expose_secret()).into()
 }
 
+/// The name of the node that joins with this token and this key: 80 bits of a digest of both.
+///
+/// The same pair names the same node, which is how a node whose first answer was lost is recognized. A name that is
+/// taken already is never given a second time, so that the digest's length decides nothing but convenience.
+fn name(token: &JoinTokenHash, key: &ProvenKey) -> String {
+    use std::fmt::Write as _;
+    let digest = Sha256::new().chain_update(token).chain_update(key.point()).finalize();
+    digest.iter().take(10).fold(String::with_capacity(20), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 impl Identity {
     /// Makes a join token. `by` is the operator, for the record.
+    ///
+    /// # Errors
+    /// [`IdentityError::JoinTokenLifetime`] unless the token lives for more than nothing and at most
+    /// [`MAX_JOIN_TOKEN_LIFETIME`]; [`IdentityError::AuditUnavailable`] if it cannot be recorded.
     pub async fn create_join_token(&self, by: &str, lifetime: Option<Duration>) -> Result<JoinToken, IdentityError> {
+        let lifetime = lifetime.unwrap_or(JOIN_TOKEN_LIFETIME);
+        if lifetime.is_zero() || lifetime > MAX_JOIN_TOKEN_LIFETIME {
+            return Err(IdentityError::JoinTokenLifetime);
+        }
         let now = self.clock.now();
-        let expires = now.plus(lifetime.unwrap_or(JOIN_TOKEN_LIFETIME).min(MAX_JOIN_TOKEN_LIFETIME));
+        let expires = now.plus(lifetime);
         let mut random = [0u8; 32];
         self.entropy.fill(&mut random);
         let text = Secret::new(format!("{}.{}", URL_SAFE_NO_PAD.encode(random), self.authority.ca_pin()));
@@ -93,6 +115,9 @@ impl Identity {
 
     /// Joins a node: spends the token, records it, issues the certificate. The node's name is ours to give; nothing in
     /// the certificate request but its proven key is used.
+    ///
+    /// The answer may be lost after the token is spent. Until the token expires, whoever shows it again with the same key
+    /// is answered again, as the same node; with another key it is refused.
     pub async fn join(&self, token: &Secret, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
@@ -103,9 +128,8 @@ impl Identity {
                 return self.refuse(record, "a node tried to join".to_owned(), refused).await;
             }
         };
-        let mut random = [0u8; 8];
-        self.entropy.fill(&mut random);
-        let name = format!("{:016x}", u64::from_be_bytes(random));
+        let digest = hash(token);
+        let name = name(&digest, &key);
         let grant =
             NodeGrant::new(self.authority.trust_domain(), &name, now).map_err(|error| IdentityError::Internal(error.to_string()))?;
         grant.describe(self.authority.issuer(), &mut record);
@@ -118,10 +142,16 @@ impl Identity {
             renewed: now,
             expires: grant.expires(),
         };
-        let digest = hash(token);
         let spend: Effect = Box::new(move |tx| {
-            nodes::consume_join_token(tx, &digest, &node.id, now)?;
-            nodes::put(tx, &node)
+            let how = nodes::consume_join_token(tx, &digest, &node.id, now)?;
+            match (how, nodes::get(tx, &node.id)?) {
+                (TokenUse::First, None) => nodes::put(tx, &node),
+                (TokenUse::Again, Some(before)) if before.state == NodeState::Joined => {
+                    nodes::put(tx, &Node { joined: before.joined, ..node.clone() })
+                }
+                (TokenUse::Again, Some(_)) => Err(StoreError::Refused("node_banned")),
+                (TokenUse::First, Some(_)) | (TokenUse::Again, None) => Err(StoreError::Refused("node_name_taken")),
+            }
         });
         let receipt = match self.append(record, vec![spend]).await {
             Ok(receipt) => receipt,

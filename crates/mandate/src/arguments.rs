@@ -181,7 +181,7 @@ pub(crate) struct NodeBan {
 pub(crate) struct JoinToken {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// How long it can be used, such as 10m
+    /// How long it can be used, such as 10m; 24h at most [default: 10m]
     #[arg(long, value_name = "SPAN")]
     pub(crate) ttl: Option<Lifetime>,
 }

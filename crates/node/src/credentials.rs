@@ -28,7 +28,7 @@ impl KeyRequest {
     }
 
     /// The credentials that the server made of this request.
-    pub(crate) fn complete(self, chain: Vec<Vec<u8>>, ca: Vec<Vec<u8>>) -> Result<Credentials, UnusableCredentials> {
+    pub(crate) fn complete(&self, chain: Vec<Vec<u8>>, ca: Vec<Vec<u8>>) -> Result<Credentials, UnusableCredentials> {
         let own = |ders: Vec<Vec<u8>>| ders.into_iter().map(CertificateDer::from).collect();
         Credentials::new(Secret::new(self.key.serialize_der()), own(chain), own(ca))
     }

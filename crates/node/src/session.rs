@@ -155,9 +155,12 @@ impl Session {
     }
 
     async fn join(&self, token: &JoinToken) -> Result<Credentials, NodeError> {
-        let mut backoff = Backoff::new();
+        // One key for all attempts: an answer may be lost after the token is spent, and the server answers the same token
+        // again for the same key only.
+        let request = KeyRequest::generate()?;
+        let (mut backoff, mut said) = (Backoff::new(), String::new());
         loop {
-            match self.try_to_join(token).await {
+            match self.try_to_join(token, &request).await {
                 Ok(credentials) => {
                     self.storage.save(&credentials, self.entropy.as_ref())?;
                     tracing::info!(spiffe_id = %credentials.spiffe_id(), expires = %credentials.expires(), "this node has joined");
@@ -165,21 +168,23 @@ impl Session {
                 }
                 Err(Unjoined::Never(error)) => return Err(error),
                 Err(Unjoined::Later(reason)) => {
-                    tracing::warn!(server = self.dialer.address(), reason, "cannot join yet; trying again");
+                    if said != reason {
+                        tracing::warn!(server = self.dialer.address(), reason, "cannot join yet; trying again until it works");
+                        said = reason;
+                    }
                     sleep(backoff.wait(self.entropy.as_ref())).await;
                 }
             }
         }
     }
 
-    async fn try_to_join(&self, token: &JoinToken) -> Result<Credentials, Unjoined> {
+    async fn try_to_join(&self, token: &JoinToken, request: &KeyRequest) -> Result<Credentials, Unjoined> {
         let untrusted = |reason: String| Unjoined::Never(NodeError::ServerNotTrusted { server: self.dialer.address().to_owned(), reason });
         let (channel, server) = match self.dialer.connect(Anchor::Pinned(token.pin()), None).await {
             Ok(connected) => connected,
             Err(DialError::Untrusted(reason)) => return Err(untrusted(reason)),
             Err(error @ DialError::Unreachable(_)) => return Err(Unjoined::Later(error.to_string())),
         };
-        let request = KeyRequest::generate().map_err(Unjoined::Never)?;
         let asked = JoinRequest { token: token.expose_secret().to_owned(), csr: request.csr.clone() };
         let joined = match timeout(CALL, NodeClient::new(channel).join(asked)).await {
             Ok(Ok(joined)) => joined.into_inner(),

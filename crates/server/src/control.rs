@@ -249,6 +249,7 @@ impl Control {
                 token: token.text().expose_secret_str().unwrap_or_default().to_owned(),
                 expires_at: token.expires().to_string(),
             }),
+            Err(error @ IdentityError::JoinTokenLifetime) => Err(ControlError::BadRequest(error.to_string())),
             Err(IdentityError::AuditUnavailable(why)) => Err(ControlError::AuditUnavailable(why)),
             Err(error) => Err(ControlError::Internal(error.to_string())),
         }

@@ -41,18 +41,29 @@ pub fn insert_join_token(tx: &Tx<'_>, hash: &JoinTokenHash, by: &str, expires: T
     Ok(())
 }
 
-/// Uses up a join token for a node. Refuses with `join_token_unknown`, `join_token_used` or `join_token_expired`.
-pub fn consume_join_token(tx: &Tx<'_>, hash: &JoinTokenHash, node: &str, now: Timestamp) -> Result<(), StoreError> {
-    let row = tx.first("SELECT expires, used FROM join_tokens WHERE hash = ?", [hash], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+/// How a join token was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenUse {
+    /// It had not been used.
+    First,
+    /// The same node has used it before.
+    Again,
+}
+
+/// Uses up a join token for a node. The same node may use it again until it expires, nobody else may: an answer can be
+/// lost after it was made durable. Refuses with `join_token_unknown`, `join_token_used` or `join_token_expired`.
+pub fn consume_join_token(tx: &Tx<'_>, hash: &JoinTokenHash, node: &str, now: Timestamp) -> Result<TokenUse, StoreError> {
+    let row = tx.first("SELECT expires, used, node FROM join_tokens WHERE hash = ?", [hash], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?))
     })?;
     match row {
         None => Err(StoreError::Refused("join_token_unknown")),
-        Some((_, Some(_))) => Err(StoreError::Refused("join_token_used")),
-        Some((expires, None)) if now >= timestamp(expires) => Err(StoreError::Refused("join_token_expired")),
-        Some((_, None)) => {
+        Some((_, Some(_), by)) if by.as_deref() != Some(node) => Err(StoreError::Refused("join_token_used")),
+        Some((expires, ..)) if now >= timestamp(expires) => Err(StoreError::Refused("join_token_expired")),
+        Some((_, Some(_), _)) => Ok(TokenUse::Again),
+        Some((_, None, _)) => {
             tx.execute("UPDATE join_tokens SET used = ?, node = ? WHERE hash = ? AND used IS NULL", params![time(now), node, hash])?;
-            Ok(())
+            Ok(TokenUse::First)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome};
 use mandate_core::{Secret, Timestamp};
-use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, Presented};
+use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME, Presented};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::world::{Office, request, shown};
@@ -112,6 +112,33 @@ async fn nobody_but_a_joined_node_renews() {
 }
 
 #[tokio::test]
+async fn the_same_key_may_show_a_spent_token_again_while_it_lives_and_no_other_key_may() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    let ours = request("");
+    let first = office.identity.join(token.text(), &ours).await.unwrap();
+    let again = office.identity.join(token.text(), &ours).await.unwrap();
+    assert_eq!(again.spiffe_id, first.spiffe_id, "one node, told twice");
+    assert_eq!(office.identity.join(token.text(), &request("")).await, Err(E::JoinToken("join_token_used".into())));
+    // A key that has joined does not turn another token into the same node.
+    let other = office.join_token().await;
+    assert_ne!(office.identity.join(other.text(), &ours).await.unwrap().spiffe_id, first.spiffe_id);
+    office.world.clock.advance(JOIN_TOKEN_LIFETIME);
+    assert_eq!(office.identity.join(token.text(), &ours).await, Err(E::JoinToken("join_token_expired".into())));
+}
+
+#[tokio::test]
+async fn a_banned_node_is_not_joined_again_by_the_token_it_joined_with() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    let ours = request("");
+    let node = office.identity.join(token.text(), &ours).await.unwrap();
+    office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
+    assert_eq!(office.identity.join(token.text(), &ours).await, Err(E::JoinToken("node_banned".into())));
+    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
+}
+
+#[tokio::test]
 async fn a_certificate_that_has_expired_since_the_handshake_counts_for_nothing() {
     let office = Office::open();
     let node = office.node().await;
@@ -133,4 +160,13 @@ async fn a_ban_wakes_the_nodes() {
     office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
     assert!(changes.changed().await);
     assert!(changes.seen() > before);
+}
+
+#[tokio::test]
+async fn a_join_token_that_would_live_for_nothing_or_for_too_long_is_not_made() {
+    let office = Office::open();
+    for bad in [Duration::ZERO, MAX_JOIN_TOKEN_LIFETIME + Duration::from_millis(1)] {
+        assert_eq!(office.identity.create_join_token("uid:0", Some(bad)).await, Err(E::JoinTokenLifetime));
+    }
+    assert!(office.identity.create_join_token("uid:0", Some(MAX_JOIN_TOKEN_LIFETIME)).await.is_ok());
 }

@@ -200,3 +200,13 @@ async fn an_address_that_is_none_is_refused_before_anything_is_made() {
     assert!(matches!(error, NodeError::Address { .. }), "{error}");
     assert!(!place.dir().exists());
 }
+
+#[tokio::test]
+async fn an_answer_that_is_lost_after_the_token_is_spent_is_asked_for_again_with_the_same_key() {
+    let (clock, server, place) = world();
+    server.book().lose_joins = 2;
+    let mut node = Running::start(place.config(&server, Some(server.join_token())), clock);
+    node.ready().await;
+    node.stop().await;
+    assert_eq!(server.book().joins, 3);
+}

@@ -1,6 +1,6 @@
 //! A node's server for these tests: the generated service over real TLS, with its own CA and its own JWT key.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -78,6 +78,10 @@ impl Signer for JwtKey {
 pub(crate) struct Book {
     /// Join tokens that have not been spent.
     pub(crate) tokens: HashSet<String>,
+    /// With which key a token was spent.
+    pub(crate) spent: HashMap<String, Vec<u8>>,
+    /// Let so many answers to `Join` be lost, after the token is spent.
+    pub(crate) lose_joins: usize,
     /// How often anybody tried to join.
     pub(crate) joins: usize,
     /// How often a certificate was renewed.
@@ -129,14 +133,18 @@ impl Inner {
     }
 
     fn sign_node(&self, csr: &[u8]) -> Vec<Vec<u8>> {
-        let (_, csr) = X509CertificationRequest::from_der(csr).unwrap();
-        let key = RequestedKey(csr.certification_request_info.subject_pki.subject_public_key.data.to_vec());
+        let key = RequestedKey(requested_key(csr));
         vec![self.sign_leaf(&format!("spiffe://{TRUST_DOMAIN}/node/1"), &key, NODE_LIFE)]
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
     }
+}
+
+fn requested_key(csr: &[u8]) -> Vec<u8> {
+    let (_, csr) = X509CertificationRequest::from_der(csr).unwrap();
+    csr.certification_request_info.subject_pki.subject_public_key.data.to_vec()
 }
 
 /// The P-256 key of a certificate request.
@@ -352,8 +360,14 @@ impl Node for Service {
         let request = request.into_inner();
         let mut book = self.0.book();
         book.joins += 1;
-        if !book.tokens.remove(&request.token) {
+        let key = requested_key(&request.csr);
+        if !book.tokens.remove(&request.token) && book.spent.get(&request.token) != Some(&key) {
             return Err(Status::permission_denied("the join token is unknown, expired or already used"));
+        }
+        book.spent.insert(request.token.clone(), key);
+        if book.lose_joins > 0 {
+            book.lose_joins -= 1;
+            return Err(Status::unavailable("the answer is lost"));
         }
         book.banned = false;
         let trust_domain = book.says_trust_domain.clone().unwrap_or_else(|| TRUST_DOMAIN.to_owned());

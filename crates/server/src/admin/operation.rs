@@ -25,7 +25,7 @@ use crate::operator::Operator;
 
 /// A single-use token with which one node joins.
 #[utoipa::path(post, path = "/v1/join-tokens", tag = "nodes", request_body = JoinTokenRequest,
-    responses((status = 200, body = JoinTokenResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = JoinTokenResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn join_token(
     State(control): State<Arc<Control>>,
     Extension(by): Extension<Operator>,

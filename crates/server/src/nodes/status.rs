@@ -9,6 +9,7 @@ pub(super) fn of(error: &IdentityError) -> Status {
         IdentityError::JoinToken(_) => {
             Status::new(Code::PermissionDenied, "the join token is not accepted; make a new one with `mandate node join-token`")
         }
+        IdentityError::JoinTokenLifetime => Status::new(Code::InvalidArgument, "a join token cannot live that long or that short"),
         IdentityError::CertificateRequest(_) => Status::new(Code::InvalidArgument, "the certificate request is not accepted"),
         IdentityError::Audience => Status::new(Code::InvalidArgument, "give one to eight audiences of printable ASCII"),
         IdentityError::Selectors => Status::new(Code::InvalidArgument, "too many or too long selectors"),
@@ -49,6 +50,7 @@ mod tests {
             (E::NodeUnknown, Code::Unauthenticated),
             (E::NodeBanned, Code::Unauthenticated),
             (E::NodeExpired, Code::Unauthenticated),
+            (E::JoinTokenLifetime, Code::InvalidArgument),
             (E::AgentUnknown, Code::PermissionDenied),
             (E::NotIssuable(N::NotActive), Code::PermissionDenied),
             (E::NotIssuable(N::NoSelectors), Code::PermissionDenied),

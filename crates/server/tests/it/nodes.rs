@@ -165,3 +165,14 @@ async fn a_banned_node_is_told_and_issued_nothing_more_from_that_moment_on() {
     other.stop().await;
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_token_lives_for_more_than_nothing_and_at_most_a_day() {
+    let server = Server::empty().await;
+    for (ttl, made) in [("0s", false), ("24h", true), ("25h", false)] {
+        let answer = server.admin.join_token(&JoinTokenRequest { ttl: Some(ttl.parse().unwrap()) }).await;
+        let refused = matches!(&answer, Err(ClientError::Refused(problem)) if problem.status == 400);
+        assert_eq!((answer.is_ok(), refused), (made, !made), "{ttl}: {answer:?}");
+    }
+    server.stop().await;
+}

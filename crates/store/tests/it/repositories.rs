@@ -253,13 +253,17 @@ fn a_join_token_joins_one_node_in_time() {
     let (one, two) = ([1; 32], [2; 32]);
     store.transact("insert", |tx| nodes::insert_join_token(tx, &one, "uid 0", at(1060))).unwrap();
     store.transact("insert", |tx| nodes::insert_join_token(tx, &two, "uid 0", at(1060))).unwrap();
-    let consume = |hash, now| store.transact("join", |tx| nodes::consume_join_token(tx, hash, "n1", at(now)));
-    refused(consume(&[3; 32], 1000), "join_token_unknown");
-    consume(&one, 1059).unwrap();
-    refused(consume(&one, 1059), "join_token_used");
-    refused(consume(&two, 1060), "join_token_expired");
+    let consume = |hash, node, now| store.transact("join", |tx| nodes::consume_join_token(tx, hash, node, at(now)));
+    refused(consume(&[3; 32], "n1", 1000), "join_token_unknown");
+    assert_eq!(consume(&one, "n1", 1058).unwrap(), nodes::TokenUse::First);
+    refused(consume(&one, "n2", 1058), "join_token_used");
+    // Its answer may have been lost: the same node may ask again, within the token's life.
+    assert_eq!(consume(&one, "n1", 1059).unwrap(), nodes::TokenUse::Again);
+    refused(consume(&one, "n2", 1059), "join_token_used");
+    refused(consume(&one, "n1", 1060), "join_token_expired");
+    refused(consume(&two, "n1", 1060), "join_token_expired");
     store.transact("forget", |tx| nodes::forget_join_tokens(tx, at(1061))).unwrap();
-    refused(consume(&one, 1059), "join_token_unknown");
+    refused(consume(&one, "n1", 1059), "join_token_unknown");
 }
 
 #[test]
