@@ -28,8 +28,8 @@ pub const CA_LIFETIME: Duration = Duration::from_hours(2 * 365 * 24);
 /// How long an X.509-SVID lives.
 pub const X509_SVID_LIFETIME: Duration = Duration::from_hours(1);
 
-/// How far `notBefore` is set back, for clocks that are a little slow.
-pub const BACKDATE: Duration = Duration::from_secs(10);
+/// How far `notBefore` is set back: a node whose clock is late by no more than this still recognizes its server.
+pub const BACKDATE: Duration = Duration::from_mins(1);
 
 /// A certificate that has been issued, as a TLS stack wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -111,6 +111,9 @@ fn refusal(error: &io::Error) -> DialError {
             Some(why) => DialError::Untrusted(why.to_string()),
             None => DialError::Untrusted(other.to_string()),
         },
+        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
+            DialError::Unreachable("its certificate is not valid yet; is this machine's clock late?".to_owned())
+        }
         Some(rustls::Error::InvalidCertificate(why)) => DialError::Untrusted(format!("its certificate is not valid: {why}")),
         _ => DialError::Unreachable(error.to_string()),
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use mandate_core::Clock as _;
 use mandate_node::{Fault, NodeError, Ready};
 use mandate_testkit::clock::SteppedClock;
 use std::sync::Arc;
@@ -209,4 +210,16 @@ async fn an_answer_that_is_lost_after_the_token_is_spent_is_asked_for_again_with
     node.ready().await;
     node.stop().await;
     assert_eq!(server.book().joins, 3);
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_is_not_valid_yet_is_tried_again() {
+    let (clock, server, place) = world();
+    let late = Arc::new(SteppedClock::at(clock.now().minus(Duration::from_mins(2))));
+    let mut node = Running::start(place.config(&server, Some(server.join_token())), late.clone());
+    assert!(tokio::time::timeout(Duration::from_millis(500), node.ready()).await.is_err(), "the machine's clock is late");
+    assert_eq!(server.book().joins, 0);
+    late.advance(Duration::from_mins(2));
+    node.ready().await;
+    node.stop().await;
 }

@@ -1,12 +1,15 @@
 //! Nodes and agents against a real server: joining, coming back, and being stopped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::ClientError;
 use mandate_api::admin::{AuditQuery, JoinTokenRequest, NodeState};
 use mandate_api::proto::node::{RenewRequest, WatchRequest};
+use mandate_core::{Clock as _, SystemClock};
 use mandate_node::{Fault, NodeError};
 use mandate_testkit::app::{CRM, exchange};
+use mandate_testkit::clock::SteppedClock;
 use mandate_verifier::{Route, Verifier};
 use tonic::Code;
 
@@ -173,6 +176,36 @@ async fn a_join_token_lives_for_more_than_nothing_and_at_most_a_day() {
         let answer = server.admin.join_token(&JoinTokenRequest { ttl: Some(ttl.parse().unwrap()) }).await;
         let refused = matches!(&answer, Err(ClientError::Refused(problem)) if problem.status == 400);
         assert_eq!((answer.is_ok(), refused), (made, !made), "{ttl}: {answer:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_are_45_seconds_apart_join_fetch_exchange_and_renew() {
+    let apart = Duration::from_secs(45);
+    // The server's TLS has only the system's clock, so the server starts early enough to renew within its certificates.
+    let start = SystemClock.now().minus(Duration::from_mins(40));
+    let server = Server::story_at(start).await;
+    for (name, at) in [("late", start.minus(apart)), ("early", start.plus(apart))] {
+        let clock = Arc::new(SteppedClock::at(at));
+        let token = server.admin.join_token(&JoinTokenRequest::default()).await.unwrap().token;
+        let node = server.node_with_clock(name, Some(token), clock.clone()).await.unwrap();
+        let svid = node.svid("support-agent").await.unwrap();
+        let riley = server.app.person_token("riley", None, None).await;
+        let answer = server.app.token(&exchange(&svid, &riley, CRM, "read:cases")).await;
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        node.stop().await;
+    }
+    let passed = Duration::from_mins(40);
+    server.clock.advance(passed);
+    for (name, at) in [("late", start.minus(apart)), ("early", start.plus(apart))] {
+        let clock = Arc::new(SteppedClock::at(at.plus(passed)));
+        let key = server.node_dir(name).join("node.pem");
+        let before = std::fs::read(&key).unwrap();
+        let node = server.node_with_clock(name, None, clock).await.unwrap();
+        soon(async || std::fs::read(&key).unwrap() != before).await;
+        soon(async || node.svid("support-agent").await.is_ok()).await;
+        node.stop().await;
     }
     server.stop().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mandate_api::admin::{ApplyRequest, AuditQuery, AuditRecord, ClientSecretRequest, JoinTokenRequest, PasswordRequest};
 use mandate_api::{AdminClient, Endpoint, registry_file};
-use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy};
+use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy, Timestamp};
 use mandate_node::NodeError;
 use mandate_server::{Config, Ready, ServerError, Transport};
 use mandate_testkit::app::{self, App, CLIENT_SECRET, CRM, PASSWORD, exchange};
@@ -35,10 +35,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// An empty one. Its clock stands at the true time, because a node's TLS has only the system's.
+    /// An empty one. Its clock stands at the true time, because its TLS has only the system's.
     pub(crate) async fn empty() -> Self {
+        Self::empty_at(SystemClock.now()).await
+    }
+
+    /// An empty one whose clock stands at `time`: less than a certificate's life away from the system's.
+    async fn empty_at(time: Timestamp) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SteppedClock::at(SystemClock.now()));
+        let clock = Arc::new(SteppedClock::at(time));
         let loopback = "127.0.0.1:0".parse().unwrap();
         let config = Config {
             dir: dir.path().join("server"),
@@ -67,7 +72,12 @@ impl Server {
 
     /// One with the registry of the story and its passwords.
     pub(crate) async fn story() -> Self {
-        let server = Self::empty().await;
+        Self::story_at(SystemClock.now()).await
+    }
+
+    /// The same at another time.
+    pub(crate) async fn story_at(time: Timestamp) -> Self {
+        let server = Self::empty_at(time).await;
         server.apply(&app::registry(CRM, rustix::process::getuid().as_raw())).await;
         for name in ["riley", "olga"] {
             server.admin.set_password(name, &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
@@ -115,7 +125,17 @@ impl Server {
 
     /// A node with its things in `name`, or why it does not come up.
     pub(crate) async fn node_in(&self, name: &str, join_token: Option<String>) -> Result<Node, NodeError> {
-        let dir = self.dir.path().join(name);
+        self.node_with_clock(name, join_token, self.clock.clone()).await
+    }
+
+    /// The same, with a clock of its own.
+    pub(crate) async fn node_with_clock(
+        &self,
+        name: &str,
+        join_token: Option<String>,
+        clock: Arc<SteppedClock>,
+    ) -> Result<Node, NodeError> {
+        let dir = self.node_dir(name);
         let socket = dir.join("run/api.sock");
         let config = mandate_node::Config {
             dir,
@@ -127,7 +147,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let running = mandate_node::run(
             config,
-            self.clock.clone(),
+            clock,
             Arc::new(SystemEntropy),
             move |found: mandate_node::Ready| drop(is_ready.send(found)),
             async move { drop(stopped.await) },
