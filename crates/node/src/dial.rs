@@ -25,6 +25,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// noticed after at most the sum.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
+/// What is said of an address at which the nodes' protocol is not spoken.
+pub(crate) const NOT_TLS: &str =
+    "this address speaks HTTP or something else, not the nodes' protocol; use the address that `mandate serve` prints as `nodes`";
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -34,6 +38,9 @@ pub(crate) enum DialError {
     /// Somebody else answers.
     #[error("{0}")]
     Untrusted(String),
+    /// What answers is no TLS: mostly the port of another listener of the same server.
+    #[error("{NOT_TLS}")]
+    NotTls,
 }
 
 /// Where the server is, and what is needed to speak to it.
@@ -111,6 +118,7 @@ fn refusal(error: &io::Error) -> DialError {
             Some(why) => DialError::Untrusted(why.to_string()),
             None => DialError::Untrusted(other.to_string()),
         },
+        Some(rustls::Error::InvalidMessage(_)) => DialError::NotTls,
         Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
             DialError::Unreachable("its certificate is not valid yet; is this machine's clock late?".to_owned())
         }

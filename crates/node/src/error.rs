@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use mandate_core::Timestamp;
 
+use crate::dial::NOT_TLS;
 use crate::join_token::InvalidJoinToken;
 
 /// Whose fault it is that a node does not run.
@@ -26,7 +27,7 @@ pub enum NodeError {
     #[error(transparent)]
     JoinToken(#[from] InvalidJoinToken),
     /// The server's address is not `host:port`.
-    #[error("{given:?} is not an address of the form host:port")]
+    #[error("{given:?} is not an address of the form host:port; use the one that `mandate serve` prints as `nodes`, which is no URL")]
     Address {
         /// What was given.
         given: String,
@@ -60,6 +61,20 @@ pub enum NodeError {
         server: String,
         /// What is wrong with its certificate.
         reason: String,
+    },
+    /// What answers at the server's address does not speak the nodes' protocol.
+    #[error("{server}: {NOT_TLS}")]
+    NotForNodes {
+        /// The address.
+        server: String,
+    },
+    /// Others may read or write what they must not.
+    #[error("{path}: {why}")]
+    Exposed {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
     },
     /// A file of the node cannot be read or written.
     #[error("{path}: {source}")]
@@ -103,9 +118,10 @@ impl NodeError {
     /// Whose fault it is, for the exit code.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } => Fault::Usage,
+            Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } | Self::NotForNodes { .. } => Fault::Usage,
             Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => Fault::Refused,
             Self::File { .. }
+            | Self::Exposed { .. }
             | Self::Credentials { .. }
             | Self::InUse { .. }
             | Self::Occupied { .. }

@@ -86,7 +86,8 @@ impl Session {
         self.stand(Waiting::Connecting);
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
-        let (mut renewed, mut attempts) = (false, 0_u64);
+        // A fault that lasts is one line of the log, not one for each attempt.
+        let (mut renewed, mut attempts, mut said) = (false, 0_u64, String::new());
         loop {
             if credentials.is_expired(self.clock.now()) {
                 self.stand(Waiting::Expired);
@@ -115,7 +116,10 @@ impl Session {
                 }
                 Ended::Untrusted(reason) => {
                     self.lost();
-                    tracing::error!(server, reason, "what answers at the server's address is not the server");
+                    if was_up || said != reason {
+                        tracing::error!(server, reason, "what answers at the server's address is not the server; trying again until it is");
+                        said = reason;
+                    }
                 }
                 Ended::Refused(reason) => {
                     // It is the server that says so, so nothing of what it said before stands any more.
@@ -130,13 +134,14 @@ impl Session {
                             }
                             Err(error) => tracing::error!(%error, "this node has not joined again"),
                         }
-                    } else {
+                    } else if was_up || said != reason {
                         tracing::error!(
                             server,
                             reason,
                             "the server refuses this node; to join again: stop this node, then {}",
                             self.rejoin
                         );
+                        said = reason;
                     }
                 }
             }
@@ -183,6 +188,9 @@ impl Session {
         let (channel, server) = match self.dialer.connect(Anchor::Pinned(token.pin()), None).await {
             Ok(connected) => connected,
             Err(DialError::Untrusted(reason)) => return Err(untrusted(reason)),
+            Err(DialError::NotTls) => {
+                return Err(Unjoined::Never(NodeError::NotForNodes { server: self.dialer.address().to_owned() }));
+            }
             Err(error @ DialError::Unreachable(_)) => return Err(Unjoined::Later(error.to_string())),
         };
         let asked = JoinRequest { token: token.expose_secret().to_owned(), csr: request.csr.clone() };
@@ -218,7 +226,7 @@ impl Session {
     ) -> Ended {
         let (channel, _) = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
             Ok(connected) => connected,
-            Err(DialError::Untrusted(reason)) => return Ended::Untrusted(reason),
+            Err(error @ (DialError::Untrusted(_) | DialError::NotTls)) => return Ended::Untrusted(error.to_string()),
             Err(DialError::Unreachable(reason)) => return Ended::Broken(reason),
         };
         let mut remote = NodeClient::new(channel).max_decoding_message_size(LARGEST_STATE);

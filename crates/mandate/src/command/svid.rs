@@ -80,12 +80,26 @@ pub(crate) async fn ask(path: PathBuf, request: JwtsvidRequest) -> Result<Jwtsvi
         channel.map_err(|error| Failure::caused(Fault::Unreachable, &format!("what listens at {shown} is no Workload API"), &error))?;
     let mut request = Request::new(request);
     request.metadata_mut().insert(WORKLOAD_METADATA_KEY, MetadataValue::from_static(WORKLOAD_METADATA_VALUE));
-    let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await.map_err(|status| refused(&status))?;
+    let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await.map_err(|status| refused(&status, &shown))?;
     answer.into_inner().svids.into_iter().next().ok_or_else(|| Failure::failed("the node answered without an identity document"))
 }
 
-fn refused(status: &Status) -> Failure {
+fn refused(status: &Status, shown: &str) -> Failure {
+    // Whoever does not speak gRPC breaks the protocol; whoever speaks another service of it does not know the call.
+    let broken = matches!(status.code(), Code::Internal | Code::Unknown) && std::error::Error::source(status).is_some();
+    if broken || status.code() == Code::Unimplemented {
+        return Failure::new(Fault::Unreachable, format!("what listens at {shown} is no Workload API"))
+            .next("mandate node run … (it prints where it listens as `socket`)");
+    }
     let said = if status.message().is_empty() { status.code().description() } else { status.message() };
+    if hung_up(status) {
+        return Failure::new(
+            Fault::Unreachable,
+            format!(
+                "what listens at {shown} hung up: it is no Workload API, or a node that cannot look at this process, which its log says"
+            ),
+        );
+    }
     match status.code() {
         Code::InvalidArgument => Failure::usage(said),
         Code::PermissionDenied | Code::Unauthenticated | Code::FailedPrecondition => {
@@ -95,6 +109,18 @@ fn refused(status: &Status) -> Failure {
         Code::Unavailable | Code::DeadlineExceeded => Failure::new(Fault::Unreachable, format!("the node cannot answer now: {said}")),
         _ => Failure::failed(format!("the node failed: {said}")),
     }
+}
+
+/// Whether the one connection ended without an answer: the second that the channel asks for is not there.
+fn hung_up(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotConnected) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The `exp` of a JWT, unverified: it is shown, nothing rests on it.
@@ -133,8 +159,9 @@ mod tests {
             (Code::Unavailable, Fault::Unreachable),
             (Code::InvalidArgument, Fault::Usage),
             (Code::Internal, Fault::Failed),
+            (Code::Unimplemented, Fault::Unreachable),
         ] {
-            assert_eq!(refused(&Status::new(code, "x")).fault(), fault);
+            assert_eq!(refused(&Status::new(code, "x"), "s").fault(), fault);
         }
     }
 

@@ -105,6 +105,34 @@ fn fetching_an_identity_needs_a_node() {
 }
 
 #[test]
+fn a_socket_of_something_else_is_no_workload_api() {
+    let dir = tempfile::tempdir().unwrap();
+    let _server = answering(dir.path(), &[("400 Bad Request", "")]);
+    let socket = dir.path().join("admin.sock");
+    let ran = mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], "");
+    assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{}", ran.err);
+    // Which of the two is seen first, the answer or the end of the connection, is chance.
+    assert!(ran.err.contains("admin.sock") && ran.err.contains("is no Workload API"), "{}", ran.err);
+    // Or it hangs up at once.
+    let socket = dir.path().join("mute.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || drop(listener.accept()));
+    let ran = mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], "");
+    assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{}", ran.err);
+    assert!(ran.err.contains("mute.sock") && ran.err.contains("is no Workload API"), "{}", ran.err);
+}
+
+#[test]
+fn a_node_wants_the_nodes_address_and_no_url() {
+    let dir = tempfile::tempdir().unwrap();
+    for server in ["http://127.0.0.1:8420", "https://mandate.acme.example", "https://mandate.acme.example:443/"] {
+        let ran = mandate(dir.path(), &["node", "run", "--server", server], "");
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+        assert!(ran.err.contains("`mandate serve` prints as `nodes`"), "{}", ran.err);
+    }
+}
+
+#[test]
 fn nodes_are_listed_and_banned_by_name() {
     let node = r#"{"name":"6f0c1e2d3a4b5c6d7e8f","spiffe_id":"spiffe://acme.example/node/6f0c1e2d3a4b5c6d7e8f","state":"banned","joined":"2026-11-24T09:00:00.000Z","renewed":"2026-11-24T09:30:00.000Z","expires":"2026-11-24T10:30:00.000Z"}"#;
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! A node joins the server that its token pins, once, and comes back from its own directory.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -222,4 +223,22 @@ async fn a_server_whose_certificate_is_not_valid_yet_is_tried_again() {
     late.advance(Duration::from_mins(2));
     node.ready().await;
     node.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_speaks_http_is_called_that_and_not_tried_for_ever() {
+    let (clock, server, place) = world();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = place.config(&server, Some(server.join_token()));
+    config.server = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 1024]);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    let error = Running::start(config, clock).failure().await;
+    assert!(matches!(error, NodeError::NotForNodes { .. }), "{error}");
+    assert_eq!(error.fault(), Fault::Usage);
+    assert!(error.to_string().contains("`mandate serve` prints as `nodes`"), "{error}");
 }
