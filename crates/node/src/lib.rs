@@ -69,7 +69,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How a node is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the node keeps its key, its certificate and its server's CA. Made with mode 0700 if it does not exist.
+    /// Where the node keeps its key, its certificate and its server's CA. Made with mode 0711 if it does not exist; the files
+    /// are 0600.
     pub dir: PathBuf,
     /// The server's address for nodes: `host:port`.
     pub server: String,

@@ -45,6 +45,9 @@ impl Socket {
             fs::rename(&temporary, path)?;
             Ok((listener, (metadata.dev(), metadata.ino())))
         })();
+        if let Some(closed) = closed_to_others(path) {
+            tracing::warn!(dir = %closed.display(), socket = %path.display(), "other users cannot reach the Workload API's socket, since this folder is closed to them; choose another place with --socket");
+        }
         match bound {
             Ok((listener, file)) => Ok((Self { path: path.to_owned(), file }, listener)),
             Err(error) => {
@@ -78,6 +81,15 @@ fn make_dir(dir: &Path) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// The topmost folder on the way to `path` that other users may not pass.
+fn closed_to_others(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    let closed = |dir: &&&Path| fs::metadata(dir).is_ok_and(|metadata| metadata.mode() & 0o001 == 0);
+    above.iter().find(closed).map(|dir| dir.to_path_buf())
+}
+
 /// Refuses unless there is nothing at `path`, or only a socket of this user that nobody listens on any more.
 fn check_vacant(path: &Path) -> Result<(), NodeError> {
     let metadata = match fs::symlink_metadata(path) {
@@ -96,7 +108,7 @@ fn check_vacant(path: &Path) -> Result<(), NodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::Socket;
+    use super::{Socket, closed_to_others};
     use crate::error::NodeError;
     use mandate_core::SystemEntropy;
     use std::fs;
@@ -117,6 +129,21 @@ mod tests {
         assert!(UnixStream::connect(&path).await.is_ok());
         drop(socket);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_folder_that_keeps_other_users_from_the_socket_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let node = dir.path().join("node");
+        fs::create_dir(&node).unwrap();
+        for (outer, inner, closed) in
+            [(0o711, 0o711, None), (0o755, 0o755, None), (0o700, 0o711, Some(dir.path())), (0o755, 0o700, Some(node.as_path()))]
+        {
+            set(dir.path(), outer);
+            set(&node, inner);
+            assert_eq!(closed_to_others(&node.join("workload.sock")).as_deref(), closed, "{outer:o} {inner:o}");
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -44,10 +44,36 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> NodeError {
     move |source| NodeError::File { path: path.clone(), source }
 }
 
+fn exposed(path: &Path, what: &str, mode: u32, better: &str) -> NodeError {
+    let why = format!("others may {what} (mode {:o}); run chmod {better}", mode & 0o7777);
+    NodeError::Exposed { path: path.to_owned(), why }
+}
+
+/// Makes the directory, and the ones above it for this user alone.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(above)?;
+    }
+    match DirBuilder::new().mode(0o711).create(dir) {
+        // The umask may have closed it to the workloads.
+        Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(0o711)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 impl Storage {
-    /// Opens the directory, making it (mode 0700) if there is none. Two nodes never share one.
+    /// Opens the directory, making it if there is none. Two nodes never share one.
+    ///
+    /// It is made with mode 0711: other users may pass it to reach a socket in it, and can neither list it nor read its
+    /// files, which are 0600.
     pub(crate) fn open(dir: &Path) -> Result<Self, NodeError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
+        make_dir(dir).map_err(failed(dir))?;
+        let mode = fs::metadata(dir).map_err(failed(dir))?.mode();
+        // Whoever may write to the directory may put other files in place of ours.
+        if mode & 0o022 != 0 {
+            return Err(exposed(dir, "write to it", mode, "711"));
+        }
         let path = dir.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed(&path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -101,6 +127,11 @@ impl Storage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&path)(error)),
         };
+        let mode = file.metadata().map_err(failed(&path))?.mode();
+        let (open_to_others, what) = if name == NODE { (0o077, "read it") } else { (0o022, "write to it") };
+        if mode & open_to_others != 0 {
+            return Err(exposed(&path, what, mode, "600"));
+        }
         let mut bytes = Vec::new();
         file.take(LARGEST).read_to_end(&mut bytes).map_err(failed(&path))?;
         Ok(Some(Secret::new(bytes)))
@@ -178,7 +209,11 @@ mod tests {
             assert_eq!((loaded.key(), loaded.chain(), loaded.ca()), (credentials.key(), credentials.chain(), credentials.ca()));
         }
         let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(&path.join(NODE))), (0o700, 0o600));
+        // Others may pass the directory, so that its socket can be reached, and read nothing in it.
+        assert_eq!(
+            (mode(&path), mode(&path.join(NODE)), mode(&path.join("ca.pem")), mode(&path.join("lock"))),
+            (0o711, 0o600, 0o600, 0o600)
+        );
         let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["ca.pem", "lock", "node.pem"], "no temporary file remains");
@@ -200,6 +235,28 @@ mod tests {
         fs::write(dir.path().join(NODE), &good).unwrap();
         fs::remove_file(dir.path().join("ca.pem")).unwrap();
         assert!(matches!(storage.load().unwrap(), Stored::Unusable(..)));
+    }
+
+    #[test]
+    fn a_directory_or_file_that_is_open_to_others_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node");
+        let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let storage = Storage::open(&path).unwrap();
+        storage.save(&credentials("1"), &SystemEntropy).unwrap();
+        for (name, bad, good) in [(NODE, 0o640, 0o600), (NODE, 0o604, 0o600), ("ca.pem", 0o660, 0o644)] {
+            set(&path.join(name), bad);
+            let error = storage.load().err().unwrap();
+            assert!(matches!(&error, NodeError::Exposed { path: found, .. } if *found == path.join(name)), "{error}");
+            assert!(error.to_string().ends_with("run chmod 600"), "{error}");
+            set(&path.join(name), good);
+            assert!(matches!(storage.load().unwrap(), Stored::Credentials(_)), "{name}");
+        }
+        drop(storage);
+        for (mode, opens) in [(0o777, false), (0o731, false), (0o755, true), (0o700, true)] {
+            set(&path, mode);
+            assert_eq!(Storage::open(&path).is_ok(), opens, "{mode:o}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `mandate node …`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mandate_api::admin::{JoinTokenRequest, NodeItem, NodeState};
@@ -15,7 +15,10 @@ use crate::table::table;
 use crate::{logging, secret_input, shutdown};
 
 /// The Workload API's socket in a node's directory, unless told otherwise.
-pub(crate) const SOCKET_NAME: &str = "workload.sock";
+const SOCKET_NAME: &str = "workload.sock";
+
+/// Where a node of root's listens unless told otherwise: root's own folders are closed to everybody else.
+const SYSTEM_SOCKET: &str = "/run/mandate/workload.sock";
 
 pub(crate) fn join_token(arguments: &JoinToken, screen: &Screen) -> Result<(), Failure> {
     let request = JoinTokenRequest { ttl: arguments.ttl };
@@ -58,6 +61,18 @@ pub(crate) fn default_dir() -> Result<PathBuf, Failure> {
     base.map(|base| base.join("node")).ok_or_else(|| Failure::usage("there is no home directory; say --dir DIR or set MANDATE_DIR"))
 }
 
+/// Where a node listens that is not told: in its directory, if that was chosen, else where its user's nodes listen.
+fn socket(is_root: bool, dir_is_chosen: bool, dir: &Path) -> PathBuf {
+    if is_root && !dir_is_chosen { PathBuf::from(SYSTEM_SOCKET) } else { dir.join(SOCKET_NAME) }
+}
+
+/// The socket of a node that this user runs, or else of the machine's.
+pub(crate) fn nearest_socket() -> Result<PathBuf, Failure> {
+    let own = default_dir()?.join(SOCKET_NAME);
+    let system = PathBuf::from(SYSTEM_SOCKET);
+    Ok(if !own.exists() && system.exists() { system } else { own })
+}
+
 #[derive(Serialize)]
 struct Started<'a> {
     ready: bool,
@@ -68,8 +83,10 @@ struct Started<'a> {
 
 pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
     logging::start(screen.wants_json());
-    let dir = arguments.dir.map_or_else(default_dir, Ok)?;
-    let socket = arguments.socket.unwrap_or_else(|| dir.join(SOCKET_NAME));
+    let dir = arguments.dir.clone().map_or_else(default_dir, Ok)?;
+    let dir_is_chosen = arguments.dir.is_some() || std::env::var_os("MANDATE_DIR").is_some_and(|dir| !dir.is_empty());
+    let is_root = rustix::process::geteuid().is_root();
+    let socket = arguments.socket.unwrap_or_else(|| socket(is_root, dir_is_chosen, &dir));
     let socket = std::path::absolute(&socket).unwrap_or(socket);
     let join_token = arguments.join_token_file.as_deref().map(|file| secret_input::from_file(file, "join token")).transpose()?;
     let config = Config { dir, server: arguments.server, join_token, socket: socket.clone() };
@@ -106,4 +123,19 @@ fn failure(error: &NodeError) -> Failure {
         mandate_node::Fault::Local => Fault::Failed,
     };
     Failure::caused(fault, "the node cannot run", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::socket;
+    use std::path::Path;
+
+    #[test]
+    fn a_node_of_root_listens_where_everybody_can_reach_it_unless_a_directory_was_chosen() {
+        let dir = Path::new("/root/.mandate/node");
+        assert_eq!(socket(true, false, dir), Path::new("/run/mandate/workload.sock"));
+        for (is_root, dir_is_chosen) in [(true, true), (false, true), (false, false)] {
+            assert_eq!(socket(is_root, dir_is_chosen, dir), dir.join("workload.sock"));
+        }
+    }
 }

@@ -31,7 +31,7 @@ struct Fetched {
 pub(crate) fn fetch(arguments: &SvidFetch, screen: &Screen) -> Result<(), Failure> {
     let path = match &arguments.socket {
         Some(text) => socket_path(text)?,
-        None => node::default_dir()?.join(node::SOCKET_NAME),
+        None => node::nearest_socket()?,
     };
     let spiffe_id = arguments.spiffe_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
     let request = JwtsvidRequest { audience: arguments.audience.clone(), spiffe_id };

@@ -31,6 +31,7 @@ async fn a_node_joins_and_restarts_without_a_token() {
     assert_eq!(ready, Ready { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), trust_domain: "acme.example".parse().unwrap() });
     let key = place.dir().join("node.pem");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(place.dir()).unwrap().permissions().mode() & 0o777, 0o711);
     node.stop().await;
     assert!(!place.socket().exists(), "a stopped node leaves no socket behind");
     let mut node = Running::start(place.config(&server, None), clock);
