@@ -340,17 +340,17 @@ impl Registry {
         match kind {
             Kind::Resource => {
                 if let Some(old) = key.parse().ok().and_then(|k: ResourceName| self.resources.remove(&k)) {
-                    self.resources_by_uri.remove(&old.uri);
+                    forget_index(&mut self.resources_by_uri, &old.uri, &old);
                 }
             }
             Kind::Person => {
                 if let Some(old) = key.parse().ok().and_then(|k: PersonName| self.people.remove(&k)) {
-                    self.people_by_id.remove(&old.id);
+                    forget_index(&mut self.people_by_id, &old.id, &old);
                 }
             }
             Kind::Agent => {
                 if let Some(old) = key.parse().ok().and_then(|k: AgentName| self.agents.remove(&k)) {
-                    self.agents_by_id.remove(&old.spiffe_id);
+                    forget_index(&mut self.agents_by_id, &old.spiffe_id, &old);
                 }
             }
             Kind::Client => {
@@ -499,8 +499,55 @@ impl Registry {
     }
 }
 
+/// Takes an entry that is gone out of an index, unless another has its place there: two entries may trade an
+/// identifier in one change.
+fn forget_index<K: Hash + Eq, V>(index: &mut HashMap<K, Arc<V>>, key: &K, old: &Arc<V>) {
+    if index.get(key).is_some_and(|now| Arc::ptr_eq(now, old)) {
+        index.remove(key);
+    }
+}
+
 /// How long an access token for an agent lives unless something narrows it.
 pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_mins(5));
 
 /// The longest an access token for an agent may ever live.
 pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_mins(15));
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Kind, Person, Registry, Resource};
+    use crate::{Person as PersonId, ScopeSet};
+
+    fn person(name: &str, sub: &str) -> Person {
+        let id = PersonId { iss: "https://m.example".parse().unwrap(), sub: sub.into() };
+        Person { name: name.parse().unwrap(), id, may: Vec::new(), disabled: false }
+    }
+
+    fn resource(name: &str, uri: &str) -> Resource {
+        let (name, uri) = (name.parse().unwrap(), uri.parse().unwrap());
+        Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None }
+    }
+
+    #[test]
+    fn two_entries_that_trade_their_identifiers_are_both_found_by_them() {
+        let (one, two) = ("https://one.example", "https://two.example");
+        let mut registry = Registry::from_entries([
+            Entry::Person(person("riley", "1")),
+            Entry::Person(person("sam", "2")),
+            Entry::Resource(resource("crm", one)),
+            Entry::Resource(resource("desk", two)),
+        ]);
+        registry.put(Entry::Person(person("riley", "2")));
+        registry.put(Entry::Person(person("sam", "1")));
+        registry.put(Entry::Resource(resource("crm", two)));
+        registry.put(Entry::Resource(resource("desk", one)));
+        for (name, sub) in [("riley", "2"), ("sam", "1")] {
+            assert_eq!(registry.person_by_id(&person(name, sub).id).unwrap().name.as_str(), name);
+        }
+        for (name, uri) in [("crm", two), ("desk", one)] {
+            assert_eq!(registry.resource_by_uri(&uri.parse().unwrap()).unwrap().name.as_str(), name);
+        }
+        registry.remove(Kind::Person, "riley");
+        assert!(registry.person_by_id(&person("riley", "2").id).is_none(), "and not when they are gone");
+    }
+}
