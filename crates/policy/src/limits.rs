@@ -7,7 +7,8 @@
 /// The deepest nesting of `(`, `[` and `{`.
 pub(crate) const MAX_NESTING: usize = 32;
 
-/// The most operators in one statement: `&&`, `||`, `+`, `-`, `*`, `.`, `if`, `when`, `unless`. Each may add a level.
+/// The most operators in one statement: `&&`, `||`, `+`, `-`, `*`, `.`, `[`, `if`, `when`, `unless`. Each may add a level:
+/// `a["b"]["c"]` is as deep as `a.b.c`.
 pub(crate) const MAX_OPERATORS: usize = 200;
 
 /// A bound was exceeded.
@@ -31,6 +32,7 @@ pub(crate) fn check(source: &str) -> Result<(), (usize, TooComplex)> {
             '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
             '(' | '[' | '{' => {
                 nesting += 1;
+                operators += usize::from(first == '[');
                 1
             }
             ')' | ']' | '}' => {
@@ -92,6 +94,8 @@ mod tests {
         assert_eq!(check(&"()".repeat(1000)), Ok(()));
         assert_eq!(check(&"a.".repeat(MAX_OPERATORS)), Ok(()));
         assert_eq!(check(&"a.".repeat(MAX_OPERATORS + 1)), Err((2 * MAX_OPERATORS + 1, TooComplex::Operators)));
+        assert_eq!(check(&r#"["a"]"#.repeat(MAX_OPERATORS)), Ok(()));
+        assert_eq!(check(&format!("context{}", r#"["a"]"#.repeat(MAX_OPERATORS + 1))).map_err(|(_, why)| why), Err(TooComplex::Operators));
         for operator in ["&&", "||", "+", "-", "*", "if ", "when", "unless"] {
             let source = format!("{operator} x ").repeat(MAX_OPERATORS + 1);
             assert_eq!(check(&source).map_err(|(_, why)| why), Err(TooComplex::Operators), "{operator}");
