@@ -314,7 +314,9 @@ impl Fingerprint {
                 Value::Texts(texts) => {
                     self.0.push(3);
                     self.length(texts.len());
-                    texts.iter().for_each(|text| self.text(text));
+                    for text in texts {
+                        self.text(text);
+                    }
                 }
             }
         }

@@ -16,10 +16,11 @@ fn answer(world: &World, policies: &Policies, asked: &str) -> Option<String> {
     first
 }
 
+type Change = fn(&mut World);
+
 #[test]
 fn every_fact_of_the_built_in_policies_is_looked_at_each_time() {
     let policies = built_in();
-    type Change = fn(&mut World);
     let changes: [(&str, Change); 12] = [
         ("the person is disabled", |w| w.person.disabled = true),
         ("the person may less", |w| w.person.may = vec![permission("crm", "close")]),
