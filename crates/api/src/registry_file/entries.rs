@@ -270,6 +270,10 @@ fn check_selector(selector: &str) -> Result<(), &'static str> {
 }
 
 fn client(item: &ClientItem) -> Result<Entry, Finding> {
+    // In tokens and records an agent as a client is its SPIFFE ID: no other client may have that name.
+    if item.id.as_str().starts_with("spiffe://") {
+        return Err(Finding::new("/id", format!("client id `{}`: ids that begin with spiffe:// are those of agents", item.id)));
+    }
     for (at, uri) in item.redirect_uris.iter().enumerate() {
         // The rules of a resource's identifier are those of RFC 6749 §3.1.2 and RFC 8252 §8.3: absolute, no fragment,
         // https or loopback; and one normal form, because redirect URIs are compared as text (RFC 9700 §2.1).

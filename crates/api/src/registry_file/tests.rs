@@ -416,6 +416,12 @@ fn clients_are_refused_what_makes_them_unsafe() {
 }
 
 #[test]
+fn a_client_cannot_have_the_name_of_an_agent() {
+    let text = "[[client]]\nid = \"spiffe://acme.example/agent/support-agent\"\n";
+    assert!(refused(&Registry::default(), text, false).0.contains("those of agents"));
+}
+
+#[test]
 fn a_grant_of_what_is_never_given_is_noted() {
     let text = EXAMPLE
         .replace("scopes   = [\"read:cases\", \"write:case_comments\"]\nexpires", "scopes   = [\"read:cases\", \"send:mail\"]\nexpires");
