@@ -150,6 +150,14 @@ impl TokenId {
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
         Self(time_ordered(now, entropy).into())
     }
+
+    /// The millisecond in which [`TokenId::generate`] made it (RFC 9562 §5.7). `None` for an id of any other form, such
+    /// as that of a foreign token.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let id = uuid::Uuid::try_parse(&self.0).ok().filter(|id| id.get_version_num() == 7)?;
+        let millis = u64::try_from(id.as_u128() >> 80).ok()?;
+        Some(Timestamp::from_millis(millis))
+    }
 }
 
 impl GrantId {

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{GrantId, TokenId};
+use crate::id::{ClientId, GrantId, TokenId};
 
 /// The `lineage` claim of an access token.
 ///
-/// A token is dead when its own `jti` or any of `parents` has been revoked, or any of `grants` since it was issued. Because each token carries
-/// its whole ancestry (bounded by the chain depth), cutting one ancestor refuses every descendant at the cost of one
-/// entry, however many there are.
+/// A token is dead when its own `jti` or any of `parents` has been revoked, or any of `grants` or `clients` since it was
+/// issued. Because each token carries its whole ancestry (bounded by the chain depth), cutting one ancestor refuses every
+/// descendant at the cost of one entry, however many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
@@ -18,11 +18,20 @@ pub struct Lineage {
     /// Every grant that this token and its ancestors rest on, nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<GrantId>,
+    /// Every client that an ancestor was issued to, nearest first. An agent that was the client stands in `act` already
+    /// and not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientId>,
 }
 
 impl Lineage {
     /// Whether the token has no ancestors and rests on no grant.
     pub fn is_empty(&self) -> bool {
-        self.parents.is_empty() && self.grants.is_empty()
+        self.parents.is_empty() && self.grants.is_empty() && self.clients.is_empty()
+    }
+
+    /// The length of its longest list.
+    pub fn longest(&self) -> usize {
+        self.parents.len().max(self.grants.len()).max(self.clients.len())
     }
 }

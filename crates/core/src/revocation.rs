@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,9 @@ use crate::id::{ClientId, GrantId, TokenId};
 use crate::lineage::Lineage;
 use crate::subject::{ActorChain, Person};
 use crate::time::Timestamp;
+
+/// How far the clock of another issuer may differ from ours.
+pub const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
 
 /// What a cut is aimed at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,7 +26,7 @@ pub enum CutTarget {
     Agent(String),
     /// Every token whose subject is the person.
     Person(Person),
-    /// Every token that was issued to the client.
+    /// Every token that was issued to the client, and every token derived from one.
     Client(ClientId),
 }
 
@@ -31,7 +35,7 @@ pub enum CutTarget {
 pub struct Cut {
     /// What is cut.
     pub target: CutTarget,
-    /// Tokens with `iat` (whole seconds) not after this are dead.
+    /// Tokens [issued](TokenFacts::issued) not after this millisecond are dead.
     pub at: Timestamp,
     /// When no token issued before `at` can be alive any more, so that the cut may be forgotten.
     pub forget: Timestamp,
@@ -54,6 +58,20 @@ pub struct TokenFacts<'a> {
     pub lineage: &'a Lineage,
 }
 
+impl TokenFacts<'_> {
+    /// When it was issued, never later than it was.
+    ///
+    /// `iat` is whole seconds, and a second is long: somebody logs in again within the one in which their password was
+    /// changed. Our own ids carry the millisecond. Any other token has only `iat`, and that by a clock which may be
+    /// [`CLOCK_DIFFERENCE`] ahead of ours.
+    pub fn issued(&self) -> Timestamp {
+        match self.jti.made_at() {
+            Some(at) if at.secs() == self.iat.secs() => at,
+            _ => self.iat.minus(CLOCK_DIFFERENCE),
+        }
+    }
+}
+
 /// All cuts in force. Cheap to ask; swapped or extended as cuts arrive.
 #[derive(Clone, Debug, Default)]
 pub struct RevocationSet {
@@ -64,6 +82,19 @@ impl RevocationSet {
     /// No cuts.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The cuts that were kept over a restart, which is `now`.
+    ///
+    /// A cut came into force a moment after the time that was written down with it; what was issued in between is below
+    /// it too. How long that was is not known any more, so that every cut counts as made now: more is refused than need
+    /// be, and nothing comes back to life.
+    pub fn restored(cuts: impl IntoIterator<Item = Cut>, now: Timestamp) -> Self {
+        let mut set = Self::new();
+        for cut in cuts {
+            set.insert(Cut { at: cut.at.max(now), ..cut });
+        }
+        set
     }
 
     /// Adds a cut. A later cut on the same target replaces an earlier one; an earlier one never weakens a later one.
@@ -115,100 +146,21 @@ impl RevocationSet {
         // A cut token is dead for good: its id is never used again, so `iat` does not matter.
         let by_id = own.chain(parents).find_map(|target| self.cuts.get(&target));
         by_id.or_else(|| {
+            let issued = token.issued();
             // Everything else may be allowed again, perhaps in narrower form under the same name.
             let grants = token.lineage.grants.iter().cloned().map(CutTarget::Grant);
             let agents = token.chain.iter().map(|actor| CutTarget::Agent(actor.sub.clone()));
             let person = std::iter::once(CutTarget::Person(token.subject.clone()));
-            let client = std::iter::once(CutTarget::Client(token.client.clone()));
-            grants
-                .chain(agents)
-                .chain(person)
-                .chain(client)
-                .filter_map(|target| self.cuts.get(&target))
-                .find(|cut| token.iat.secs() <= cut.at.secs())
+            let clients = std::iter::once(token.client).chain(&token.lineage.clients).cloned().map(CutTarget::Client);
+            grants.chain(agents).chain(person).chain(clients).filter_map(|target| self.cuts.get(&target)).find(|cut| issued <= cut.at)
         })
+    }
+
+    /// Whether `target` has been cut at `since` or later: for what happened at a time and is no token yet.
+    pub fn has_cut_since(&self, target: &CutTarget, since: Timestamp) -> bool {
+        self.cuts.get(target).is_some_and(|cut| since <= cut.at)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Cut, CutTarget, RevocationSet, TokenFacts};
-    use crate::{Actor, ActorChain, Lineage, Person, Timestamp};
-
-    fn cut(target: CutTarget, at: u64) -> Cut {
-        Cut { target, at: Timestamp::from_secs(at), forget: Timestamp::from_secs(at + 900) }
-    }
-
-    #[test]
-    fn each_kind_of_cut_refuses_its_descendants_and_nothing_else() {
-        let iss: crate::Issuer = "https://m.example".parse().unwrap();
-        let subject = Person { iss: iss.clone(), sub: "riley".into() };
-        let client = "app".parse().unwrap();
-        let actor = |sub: &str| Actor { sub: sub.into(), iss: iss.clone(), sub_profile: None };
-        let chain = ActorChain::new(vec![actor("spiffe://td/c"), actor("spiffe://td/b")]).unwrap();
-        let lineage = Lineage { parents: vec!["p1".parse().unwrap(), "p2".parse().unwrap()], grants: vec!["g1".parse().unwrap()] };
-        let jti = "t1".parse().unwrap();
-        let facts =
-            TokenFacts { jti: &jti, iat: Timestamp::from_secs(100), subject: &subject, client: &client, chain: &chain, lineage: &lineage };
-        for (target, hit) in [
-            (CutTarget::Token("t1".parse().unwrap()), true),
-            (CutTarget::Token("p2".parse().unwrap()), true),
-            (CutTarget::Token("p3".parse().unwrap()), false),
-            (CutTarget::Grant("g1".parse().unwrap()), true),
-            (CutTarget::Agent("spiffe://td/b".into()), true),
-            (CutTarget::Agent("spiffe://td/x".into()), false),
-            (CutTarget::Person(subject.clone()), true),
-            (CutTarget::Client("app".parse().unwrap()), true),
-            (CutTarget::Client("other".parse().unwrap()), false),
-        ] {
-            let mut set = RevocationSet::new();
-            set.insert(cut(target.clone(), 100));
-            assert_eq!(set.find(&facts).is_some(), hit, "{target:?}");
-        }
-    }
-
-    #[test]
-    fn a_narrowed_or_redeclared_grant_yields_living_tokens_again() {
-        let iss: crate::Issuer = "https://m.example".parse().unwrap();
-        let subject = Person { iss, sub: "riley".into() };
-        let client = "app".parse().unwrap();
-        let (jti, chain) = ("t1".parse().unwrap(), ActorChain::empty());
-        let lineage = Lineage { parents: Vec::new(), grants: vec!["g1".parse().unwrap()] };
-        let mut set = RevocationSet::new();
-        set.insert(cut(CutTarget::Grant("g1".parse().unwrap()), 100));
-        let at = |iat| TokenFacts {
-            jti: &jti,
-            iat: Timestamp::from_secs(iat),
-            subject: &subject,
-            client: &client,
-            chain: &chain,
-            lineage: &lineage,
-        };
-        assert!(set.find(&at(100)).is_some());
-        assert!(set.find(&at(101)).is_none());
-    }
-
-    #[test]
-    fn an_agent_cut_spares_later_tokens_and_an_older_cut_never_weakens_it() {
-        let iss: crate::Issuer = "https://m.example".parse().unwrap();
-        let subject = Person { iss: iss.clone(), sub: "riley".into() };
-        let client = "app".parse().unwrap();
-        let chain = ActorChain::new(vec![Actor { sub: "spiffe://td/b".into(), iss, sub_profile: None }]).unwrap();
-        let (jti, lineage) = ("t1".parse().unwrap(), Lineage::default());
-        let mut set = RevocationSet::new();
-        set.insert(cut(CutTarget::Agent("spiffe://td/b".into()), 100));
-        set.insert(cut(CutTarget::Agent("spiffe://td/b".into()), 50));
-        let at = |iat| TokenFacts {
-            jti: &jti,
-            iat: Timestamp::from_secs(iat),
-            subject: &subject,
-            client: &client,
-            chain: &chain,
-            lineage: &lineage,
-        };
-        assert!(set.find(&at(100)).is_some());
-        assert!(set.find(&at(101)).is_none());
-        set.forget_before(Timestamp::from_secs(1001));
-        assert!(set.is_empty());
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use mandate_core::registry::{
     Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
 };
 use mandate_core::{
-    Actor, ActorChain, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet, SubjectProfile, Timestamp, TokenFacts,
+    Actor, ActorChain, ClientId, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet, SubjectProfile, Timestamp, TokenFacts,
     TokenId,
 };
 use mandate_policy::{Denied, Policies, Question};
@@ -25,7 +25,7 @@ use crate::refusal::{Refusal, RefusalReason};
 /// How long a person's own access token lives.
 pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
-/// The most ancestors that a token's lineage may name.
+/// The most ancestors, grants and clients that a token's lineage may name.
 pub const MAX_LINEAGE: usize = 16;
 
 /// What is asked.
@@ -137,7 +137,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         return Err(Refusal { reason: RefusalReason::NothingInCommon, policies: permit.policies().to_vec() });
     }
 
-    let ceiling = constraints_on(&agent.ceiling, &target.name);
+    let ceiling = limits_on(&agent.ceiling, &target.name);
     let expires = expiry(&subject, grant, &ceiling, now)?;
     let lineage = descend(&subject, grant)?;
     Ok(Mandate::decided(MandateView {
@@ -394,7 +394,8 @@ fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {
     permissions.iter().filter(|p| p.resource == *resource).fold(ScopeSet::new(), |all, permission| permission.scopes.union(&all))
 }
 
-fn constraints_on(permissions: &[Permission], resource: &ResourceName) -> Constraints {
+/// All limits that permissions on one resource set together.
+pub(crate) fn limits_on(permissions: &[Permission], resource: &ResourceName) -> Constraints {
     permissions
         .iter()
         .filter(|p| p.resource == *resource)
@@ -412,19 +413,21 @@ fn expiry(subject: &VerifiedSubject, grant: &Grant, ceiling: &Constraints, now: 
     if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
 }
 
-/// The lineage of the new token: the subject token before its own ancestors, the grant before theirs.
+/// The lineage of the new token: the subject token before its own ancestors, the grant and the client before theirs.
 fn descend(subject: &VerifiedSubject, grant: &Grant) -> Result<Lineage, RefusalReason> {
     let mut parents = vec![subject.jti.clone()];
     parents.extend(subject.lineage.parents.iter().cloned());
     let mut grants = vec![grant.id.clone()];
     grants.extend(subject.lineage.grants.iter().filter(|id| **id != grant.id).cloned());
-    if parents.len() > MAX_LINEAGE || grants.len() > MAX_LINEAGE {
-        return Err(RefusalReason::LineageTooLong);
-    }
-    Ok(Lineage { parents, grants })
+    // Clients of other issuers are not ours to cut, and an agent stands in the chain.
+    let ours = subject.origin == SubjectOrigin::Own && subject.chain.iter().all(|actor| actor.sub != subject.client.as_str());
+    let mut clients: Vec<ClientId> = ours.then(|| subject.client.clone()).into_iter().collect();
+    clients.extend(subject.lineage.clients.iter().filter(|id| **id != subject.client).cloned());
+    let lineage = Lineage { parents, grants, clients };
+    if lineage.longest() > MAX_LINEAGE { Err(RefusalReason::LineageTooLong) } else { Ok(lineage) }
 }
 
-fn client_id(client: &AuthenticatedClient) -> Result<mandate_core::ClientId, RefusalReason> {
+fn client_id(client: &AuthenticatedClient) -> Result<ClientId, RefusalReason> {
     match client {
         AuthenticatedClient::App(app) => Ok(app.id.clone()),
         // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use mandate_core::registry::Registry;
-use mandate_core::{Cut, GrantId, Issuer, RevocationSet, Timestamp};
+use mandate_core::{Clock, Cut, GrantId, Issuer, RevocationSet, Timestamp};
 use mandate_policy::Policies;
 use tokio::sync::{broadcast, watch};
 
 use crate::decide::Facts;
+use crate::revocation::CUT_MEMORY;
 
 /// How many cuts a slow subscriber may fall behind before it must start over from a snapshot.
 const FEED_BACKLOG: usize = 1024;
@@ -113,22 +114,44 @@ impl Live {
     /// Puts cuts in force, after they are durable, and tells the subscribers. Forgets those that no living token needs.
     ///
     /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
-    pub fn cut(&self, cuts: Vec<Cut>, now: Timestamp) {
+    ///
+    /// Returns the cuts with the time from which they are in force. It is later than that of whoever decided on the
+    /// snapshot of before: such a decision is below the cut, however late its token leaves.
+    pub fn cut(&self, mut cuts: Vec<Cut>, clock: &dyn Clock) -> Vec<Cut> {
+        if cuts.is_empty() {
+            return cuts;
+        }
         let mut last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // Twice: a decision takes its time before its snapshot. Once the first round is done, nobody gets the snapshot
+        // of before any more, and the time that is then read is not earlier than that of any decision on it.
+        for _ in 0..2 {
+            let now = clock.now();
+            for cut in &mut cuts {
+                cut.at = cut.at.max(now);
+                // A token is cut by its id, for as long as it and its descendants can live: that is known already.
+                if !matches!(cut.target, CutTarget::Token(_)) {
+                    cut.forget = cut.forget.max(now.plus(CUT_MEMORY));
+                }
+            }
+            self.insert(&cuts, now);
+        }
+        for cut in &cuts {
+            *last += 1;
+            // No subscriber is no error.
+            let _ = self.cuts.send(NumberedCut { seq: *last, cut: cut.clone() });
+        }
+        cuts
+    }
+
+    /// For those who hold the lock of writers.
+    fn insert(&self, cuts: &[Cut], now: Timestamp) {
         let current = self.snapshot.load_full();
         let mut revocations = RevocationSet::clone(&current.revocations);
         revocations.forget_before(now);
-        let mut numbered = Vec::with_capacity(cuts.len());
         for cut in cuts {
-            *last += 1;
             revocations.insert(cut.clone());
-            numbered.push(NumberedCut { seq: *last, cut });
         }
         self.snapshot.store(Arc::new(Snapshot { revocations: Arc::new(revocations), ..Snapshot::clone(&current) }));
-        for cut in numbered {
-            // No subscriber is no error.
-            let _ = self.cuts.send(cut);
-        }
     }
 
     /// The cuts in force with the number of the last one, and a subscription that continues from there without a gap.

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{AgentState, Entry};
-use mandate_core::{Cut, CutTarget, Timestamp, TokenId};
+use mandate_core::constraint::Constraints;
+use mandate_core::registry::{AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission};
+use mandate_core::{Cut, CutTarget, Lifetime, Timestamp, TokenId};
 
-use crate::decide::PERSON_TOKEN_LIFETIME;
+use crate::decide::{PERSON_TOKEN_LIFETIME, limits_on};
 
-/// For how long a cut must be remembered: no token of ours lives longer than a person's, and a verifier's clock may be
-/// a little behind.
+/// For how long a cut must be remembered: no token of ours lives longer than a person's, none of another issuer is taken
+/// for longer, and clocks may differ a little.
 pub const CUT_MEMORY: Duration = Duration::from_secs(PERSON_TOKEN_LIFETIME.as_secs() + CLOCK_LAG.as_secs());
 
 /// How far a verifier's clock may be behind.
@@ -34,32 +35,72 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
     let target = match (old, new) {
         (Entry::Agent(old), Some(Entry::Agent(new))) if new.spiffe_id == old.spiffe_id => {
             let stopped = old.state == AgentState::Active && new.state != AgentState::Active;
-            (stopped || narrower(&old.ceiling, &new.ceiling)).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
+            let narrowed = narrower(&old.ceiling, &new.ceiling, Times::MANDATE) || new.chain_depth < old.chain_depth;
+            (stopped || narrowed).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
         }
         (Entry::Agent(old), _) => Some(CutTarget::Agent(old.spiffe_id.as_str().to_owned())),
         (Entry::Person(old), Some(Entry::Person(new))) if new.id == old.id => {
             let stopped = !old.disabled && new.disabled;
-            (stopped || narrower(&old.may, &new.may)).then(|| CutTarget::Person(old.id.clone()))
+            (stopped || narrower(&old.may, &new.may, Times::PERSON)).then(|| CutTarget::Person(old.id.clone()))
         }
         (Entry::Person(old), _) => Some(CutTarget::Person(old.id.clone())),
         (Entry::Grant(old), Some(Entry::Grant(new))) => {
             let same_parties = (&old.person, &old.agent, &old.resource) == (&new.person, &new.agent, &new.resource);
             let stopped = !old.revoked && new.revoked;
-            (stopped || !same_parties || !old.scopes.is_subset(&new.scopes)).then(|| CutTarget::Grant(old.id.clone()))
+            let narrowed = !old.scopes.is_subset(&new.scopes) || Times::MANDATE.are_shorter(&old.constraints, &new.constraints);
+            (stopped || !same_parties || narrowed || ends_sooner(old, new, now)).then(|| CutTarget::Grant(old.id.clone()))
         }
         (Entry::Grant(old), _) => Some(CutTarget::Grant(old.id.clone())),
-        (Entry::Client(old), None) => Some(CutTarget::Client(old.id.clone())),
+        (Entry::Client(old), Some(Entry::Client(new))) => less_trusted(old, new).then(|| CutTarget::Client(old.id.clone())),
+        (Entry::Client(old), _) => Some(CutTarget::Client(old.id.clone())),
         // A resource that is gone has no server that would ask; an issuer or policy that is gone stops the next
         // decision, and what it permitted lives on for minutes only.
-        (Entry::Client(_) | Entry::Resource(_) | Entry::Issuer(_) | Entry::Policy(_), _) => None,
+        (Entry::Resource(_) | Entry::Issuer(_) | Entry::Policy(_), _) => None,
     };
     target.map(|target| cut(target, now)).into_iter().collect()
 }
 
-/// Whether `new` leaves out a scope that `old` had.
-fn narrower(old: &[mandate_core::registry::Permission], new: &[mandate_core::registry::Permission]) -> bool {
+/// Whether `new` leaves out a scope that `old` had, or gives less time for one.
+fn narrower(old: &[Permission], new: &[Permission], times: Times) -> bool {
     old.iter().any(|before| {
         let after = new.iter().filter(|p| p.resource == before.resource).flat_map(|p| p.scopes.iter().cloned()).collect();
-        !before.scopes.is_subset(&after)
+        let (had, has) = (limits_on(old, &before.resource), limits_on(new, &before.resource));
+        !before.scopes.is_subset(&after) || times.are_shorter(&had, &has)
     })
 }
+
+/// How long a token may live.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Without any limit.
+    default: Lifetime,
+    /// At most, whatever the limit.
+    longest: Lifetime,
+}
+
+impl Times {
+    const MANDATE: Self = Self { default: DEFAULT_MANDATE_LIFETIME, longest: MAX_MANDATE_LIFETIME };
+    const PERSON: Self = Self { default: Lifetime(PERSON_TOKEN_LIFETIME), longest: Lifetime(PERSON_TOKEN_LIFETIME) };
+
+    /// Whether something issued before could live longer than it now may. Where there was no limit here, another may
+    /// have given all there is.
+    fn are_shorter(self, before: &Constraints, now: &Constraints) -> bool {
+        let had = before.lifetime.unwrap_or(self.longest).min(self.longest);
+        before.lifetime != now.lifetime && now.lifetime.unwrap_or(self.default) < had
+    }
+}
+
+/// Whether a grant ends sooner than it did, and while a mandate under it may still be alive.
+fn ends_sooner(old: &Grant, new: &Grant, now: Timestamp) -> bool {
+    let longest = now.plus(MAX_MANDATE_LIFETIME.0);
+    let end = |grant: &Grant| grant.expires.map_or(longest, |expires| expires.min(longest));
+    end(new) < end(old)
+}
+
+/// Whether a client lost an agent, or proves itself by other means than before: what the old ones opened ends with them.
+fn less_trusted(old: &Client, new: &Client) -> bool {
+    old.agents.iter().any(|agent| !new.agents.contains(agent)) || old.authentication != new.authentication
+}
+
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,6 @@ impl Engine {
     /// Makes a cut durable with its record, then puts it in force. Runs to its end even if the caller goes away: a cut
     /// that is durable but not in force would let tokens live until the next start.
     pub(crate) async fn cut_recorded(&self, trail: Trail, cut: Cut, jti: Option<TokenId>) -> Result<(), Refusal> {
-        let now = trail.now;
         let insert: Effect = {
             let cut = cut.clone();
             Box::new(move |tx| cuts::insert(tx, &cut).map(|_| ()))
@@ -121,10 +120,10 @@ impl Engine {
             record.jti = jti;
             record.detail = note;
         });
-        let (log, live) = (self.log.clone(), Arc::clone(&self.live));
+        let (log, live, clock) = (self.log.clone(), Arc::clone(&self.live), Arc::clone(&self.clock));
         let task = tokio::spawn(async move {
             log.append(record, vec![insert]).await.map_err(|error| unrecorded(&error))?;
-            live.cut(vec![cut], now);
+            live.cut(vec![cut], clock.as_ref());
             Ok(())
         });
         task.await.map_err(|error| Refusal::Internal(error.to_string()))?

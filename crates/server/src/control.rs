@@ -10,7 +10,7 @@ use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
 use mandate_core::{Clock, Cut, CutTarget, Entropy, RecordId, ScopeSet, Secret, Timestamp, TrustDomain};
-use mandate_delegation::revocation::{CUT_MEMORY, cut, cuts_for_change};
+use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::Policies;
@@ -131,7 +131,7 @@ impl Control {
         let record = self.record(Kind::Registry, by, summary(&plan.changes));
         self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
         self.live.replace_registry(registry, policies);
-        self.put_in_force(cuts);
+        self.live.cut(cuts, self.clock.as_ref());
         Ok(response)
     }
 
@@ -180,59 +180,50 @@ impl Control {
             let policies = compile(&registry).map_err(|error| ControlError::Internal(error.to_string()))?;
             self.live.replace_registry(registry, policies);
         }
-        let cut = self.put_in_force(vec![cut.clone()]).pop().unwrap_or(cut);
+        let cut = self.live.cut(vec![cut.clone()], self.clock.as_ref()).pop().unwrap_or(cut);
         Ok((cut, id))
     }
 
     /// Sets the password of a person of the embedded directory, and ends what the old one opened.
     pub(crate) async fn set_password(&self, by: &Operator, name: &str, password: Secret) -> Result<(), ControlError> {
         check_secret(&password, 8, "a password")?;
+        let phc = self.hash(password).await?;
+        // From here on nobody removes the person: a password would stay behind for whoever is given the name next.
+        let _one_at_a_time = self.changes.lock().await;
         let snapshot = self.snapshot();
         let unknown = || ControlError::NotFound { kind: EntryKind::Person, name: name.to_owned() };
         let person = name.parse().ok().and_then(|name| snapshot.registry.person(&name)).ok_or_else(unknown)?;
         if person.id.iss != *self.live.issuer() {
             return Err(ControlError::BadRequest(format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss)));
         }
-        let phc = self.hash(password).await?;
-        let had_one = self.store.read("is there a password", |tx| secrets::password(tx, &person.name).map(|old| old.is_some()));
-        let now = self.clock.now();
+        let had_one = self.store.read("is there a password", |tx| secrets::password(tx, &person.name).map(|old| old.is_some()))?;
         // The first password opened nothing before it.
-        let cuts = if had_one.map_err(ControlError::from)? { vec![cut(CutTarget::Person(person.id.clone()), now)] } else { Vec::new() };
+        let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, by, format!("set the password of {name}"));
         record.sub = Some(person.id.clone());
         let name = person.name.clone();
         let set: Effect = Box::new(move |tx| secrets::set_password(tx, &name, &phc));
         self.append(record, vec![set, cut_effect(cuts.clone())]).await?;
-        self.put_in_force(cuts);
+        self.live.cut(cuts, self.clock.as_ref());
         Ok(())
     }
 
-    /// Sets the secret of a confidential client.
+    /// Sets the secret of a confidential client, and ends what the old one opened.
     pub(crate) async fn set_client_secret(&self, by: &Operator, id: &str, secret: Secret) -> Result<(), ControlError> {
         check_secret(&secret, 16, "a client secret")?;
+        let phc = self.hash(secret).await?;
+        let _one_at_a_time = self.changes.lock().await;
         let snapshot = self.snapshot();
         let unknown = || ControlError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
-        let phc = self.hash(secret).await?;
+        let had_one = self.store.read("is there a secret", |tx| secrets::client_secret(tx, &client.id).map(|old| old.is_some()))?;
+        let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));
         let id = client.id.clone();
         let set: Effect = Box::new(move |tx| secrets::set_client_secret(tx, &id, &phc));
-        self.append(record, vec![set]).await.map(drop)
-    }
-
-    /// Puts durable cuts in force, as of this moment: an exchange that was decided on the snapshot of before, while the
-    /// record was being written, is below the cut too.
-    fn put_in_force(&self, mut cuts: Vec<Cut>) -> Vec<Cut> {
-        if cuts.is_empty() {
-            return cuts;
-        }
-        let now = self.clock.now();
-        for cut in &mut cuts {
-            cut.at = cut.at.max(now);
-            cut.forget = cut.forget.max(now.plus(CUT_MEMORY));
-        }
-        self.live.cut(cuts.clone(), now);
-        cuts
+        self.append(record, vec![set, cut_effect(cuts.clone())]).await?;
+        self.live.cut(cuts, self.clock.as_ref());
+        Ok(())
     }
 
     /// argon2id takes tens of milliseconds: not on the threads that serve.

@@ -103,10 +103,7 @@ fn load_live(store: &Store, issuer: &Issuer, clock: &dyn Clock) -> Result<Live, 
     }
     let policies = control::compile(&registry)?;
     let last = cuts.iter().map(|numbered| numbered.seq).max().unwrap_or(0);
-    let mut revocations = RevocationSet::new();
-    for numbered in cuts {
-        revocations.insert(numbered.cut);
-    }
+    let revocations = RevocationSet::restored(cuts.into_iter().map(|numbered| numbered.cut), now);
     let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(revocations) };
     Ok(Live::new(issuer.clone(), snapshot, uses, last))
 }

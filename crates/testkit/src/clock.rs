@@ -41,6 +41,23 @@ impl Clock for SteppedClock {
     }
 }
 
+/// A clock that is a millisecond later at every look.
+#[derive(Debug)]
+pub struct TickingClock(AtomicU64);
+
+impl TickingClock {
+    /// A clock whose first look shows `first`.
+    pub fn at(first: Timestamp) -> Self {
+        Self(AtomicU64::new(first.millis()))
+    }
+}
+
+impl Clock for TickingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
 /// Entropy that is a function of its seed (SplitMix64): two runs of a test make the same ids. Predictable on purpose.
 #[derive(Debug)]
 pub struct SeededEntropy(AtomicU64);

@@ -243,7 +243,11 @@ impl HostileIssuer {
             exp: now.plus(Duration::from_mins(5)),
             scope: if scope.is_empty() { ScopeSet::new() } else { scope.parse().expect("scopes") },
             chain: chain(&iss, &["support-agent"]),
-            lineage: Lineage { parents: vec!["parent-1".parse().expect("an id")], grants: vec!["grant-1".parse().expect("an id")] },
+            lineage: Lineage {
+                parents: vec!["parent-1".parse().expect("an id")],
+                grants: vec!["grant-1".parse().expect("an id")],
+                clients: vec!["support-app".parse().expect("an id")],
+            },
             auth_time: None,
             acr: None,
             amr: Vec::new(),

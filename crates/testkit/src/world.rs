@@ -160,7 +160,7 @@ impl World {
         self.log.append(record, vec![effect]).await.expect("a record");
         let (registry, policies) = loaded(&self.store);
         self.live.replace_registry(registry, policies);
-        self.live.cut(cut_off, now);
+        self.live.cut(cut_off, self.clock.as_ref());
     }
 
     /// Changes one entry of the registry in place.
@@ -191,8 +191,7 @@ impl World {
 
     /// Puts a cut in force, as incident response does.
     pub fn cut(&self, target: CutTarget) {
-        let now = self.clock.now();
-        self.live.cut(vec![cut(target, now)], now);
+        self.live.cut(vec![cut(target, self.clock.now())], self.clock.as_ref());
     }
 
     /// The query of an authorization request for a client of the story, with S256 and a state.

@@ -269,7 +269,7 @@ fn lineage(claims: &Json) -> Result<Lineage, TokenError> {
     let fault = TokenError::Claim { claim: "lineage", why: "not a lineage" };
     let Some(value) = claims.get("lineage") else { return Ok(Lineage::default()) };
     let lineage: Lineage = serde::Deserialize::deserialize(value).map_err(|_| fault.clone())?;
-    if lineage.parents.len() > MAX_LINEAGE || lineage.grants.len() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
+    if lineage.longest() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
 }
 
 /// What a token of ours is to say.
@@ -344,7 +344,7 @@ pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> 
     if audience.is_empty() {
         return Err(SignError::Claims("aud is empty"));
     }
-    if lineage.parents.len() > MAX_LINEAGE || lineage.grants.len() > MAX_LINEAGE {
+    if lineage.longest() > MAX_LINEAGE {
         return Err(SignError::Claims("the lineage is too long"));
     }
     let wire = Wire {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::error::TokenError;
 
 /// How far the clocks of a signer and of us may differ where being lenient cannot revive a dead token.
-pub(crate) const LEEWAY: std::time::Duration = std::time::Duration::from_mins(1);
+pub(crate) const LEEWAY: std::time::Duration = mandate_core::revocation::CLOCK_DIFFERENCE;
 
 /// 9999-12-31T23:59:59Z, the end of RFC 3339 time.
 const MAX_SECS: u64 = 253_402_300_799;

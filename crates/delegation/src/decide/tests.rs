@@ -454,10 +454,15 @@ fn k11_expiry_never_grows() {
 #[test]
 fn lineage_grows_by_one_token_and_is_bounded() {
     let view = permits(|c| {
-        c.subject.lineage = Lineage { parents: vec!["root".parse().unwrap()], grants: vec!["g0".parse().unwrap()] };
+        c.subject.lineage = Lineage {
+            parents: vec!["root".parse().unwrap()],
+            grants: vec!["g0".parse().unwrap()],
+            clients: vec!["portal".parse().unwrap()],
+        };
     });
     assert_eq!(view.lineage.parents, vec!["t0".parse().unwrap(), "root".parse().unwrap()]);
     assert_eq!(view.lineage.grants, vec!["g1".parse().unwrap(), "g0".parse().unwrap()]);
+    assert_eq!(view.lineage.clients, vec!["support-app".parse().unwrap(), "portal".parse().unwrap()]);
     refuses(R::LineageTooLong, |c| {
         c.subject.lineage.parents = (0..MAX_LINEAGE).map(|n| format!("p{n}").parse().unwrap()).collect();
     });

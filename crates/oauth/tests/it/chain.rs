@@ -40,6 +40,7 @@ async fn z1_k4_the_person_stays_and_every_actor_is_kept_outermost_first() {
     let jti = |token: &str| payload(token)["jti"].clone();
     assert_eq!(lineage["parents"], Value::from(vec![jti(&second), jti(&first), jti(&person)]));
     assert_eq!(lineage["grants"].as_array().unwrap().len(), 3);
+    assert_eq!(lineage["clients"], Value::from(vec!["support-app"]), "agents stand in act already");
 }
 
 #[tokio::test]

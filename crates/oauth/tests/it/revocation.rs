@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::{CutTarget, Timestamp};
+use mandate_core::registry::{Entry, Kind};
+use mandate_core::{Clock as _, CutTarget, Timestamp};
+use mandate_delegation::revocation::cut;
 use mandate_store::cuts;
+use mandate_testkit::clock::TickingClock;
 use mandate_testkit::faulty_backend::{Fault, Point};
-use mandate_testkit::story::{ARCHIVE, CRM, RESEARCH};
+use mandate_testkit::story::{self, ARCHIVE, CRM, RESEARCH};
 use mandate_testkit::world::{Pairs, World, exposed, pairs, payload, with};
 use serde_json::json;
 
@@ -178,4 +181,81 @@ async fn a_revocation_that_cannot_be_recorded_is_refused_and_not_in_force() {
     assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap()["active"], true);
     world.revoke(&form, None).await.unwrap();
     assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), json!({"active": false}));
+}
+
+/// The shortest time that is told apart.
+const MOMENT: Duration = Duration::from_millis(1);
+
+async fn lives(world: &World, token: &str) -> bool {
+    world.introspect(&of(token), Some(&world.crm_api())).await.unwrap().get("active") == Some(&json!(true))
+}
+
+fn narrow(entry: &mut Entry) {
+    if let Entry::Agent(agent) = entry {
+        agent.ceiling = vec![story::permission("crm", "read:cases")];
+    }
+}
+
+#[tokio::test]
+async fn a_narrowed_ceiling_kills_what_is_out_and_an_exchange_right_after_it_is_active() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let before = hop(&world, "support-agent", &subject, CRM).await;
+    world.change(Kind::Agent, "support-agent", narrow).await;
+    world.clock.advance(MOMENT);
+    let after = hop(&world, "support-agent", &subject, CRM).await;
+    assert_eq!(payload(&before)["iat"], payload(&after)["iat"], "within one second");
+    assert!(!lives(&world, &before).await);
+    assert!(lives(&world, &after).await);
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_under_way_while_a_cut_comes_into_force_is_below_it() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let svid = world.svid("support-agent").await;
+    // The operator acts, and it takes a while until that is durable. Meanwhile an exchange is decided.
+    let begun = cut(CutTarget::Agent(story::spiffe_id("support-agent")), world.clock.now());
+    world.clock.advance(Duration::from_millis(700));
+    world.faults.hold();
+    let in_force = async {
+        tokio::task::yield_now().await;
+        world.live.cut(vec![begun], world.clock.as_ref());
+        world.faults.release();
+    };
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    let (token, ()) = tokio::join!(world.token(&form, None), in_force);
+    assert!(!lives(&world, &exposed(&token.unwrap())).await);
+}
+
+#[tokio::test]
+async fn a_cut_is_in_force_from_a_time_read_after_the_last_decision_without_it() {
+    let world = World::story();
+    let first = world.clock.now().plus(Duration::from_secs(5));
+    let target = CutTarget::Agent(story::spiffe_id("support-agent"));
+    let (_, _, mut feed) = world.live.subscribe_cuts();
+    let cuts = world.live.cut(vec![cut(target.clone(), world.clock.now())], &TickingClock::at(first));
+    assert!(cuts[0].at > first, "the clock was looked at again when no decision could be without it any more");
+    assert!(world.live.snapshot().revocations.has_cut_since(&target, cuts[0].at), "decisions read the same time");
+    assert_eq!(feed.try_recv().unwrap().cut, cuts[0], "and so do those who follow");
+    assert!(feed.try_recv().is_err(), "once");
+}
+
+#[tokio::test]
+async fn a_cut_on_a_client_reaches_what_agents_exchanged_from_its_tokens() {
+    let world = World::story();
+    let person = world.person_token("riley", None, None).await;
+    let first = hop(&world, "support-agent", &person, RESEARCH).await;
+    let leaf = hop(&world, "research-agent", &first, CRM).await;
+    let desk = world.code(&world.authorization("desk-app", None, None), "riley").await;
+    let desk = exposed(&world.token(&world.redemption("desk-app", &desk), Some(&world.desk_app())).await.unwrap());
+    let other = hop(&world, "support-agent", &desk, CRM).await;
+
+    world.cut(CutTarget::Client("support-app".parse().unwrap()));
+    assert!(!lives(&world, &leaf).await);
+    for (agent, subject) in [("support-agent", &person), ("research-agent", &first), ("research-agent", &leaf)] {
+        let form = world.agent_exchange(&world.svid(agent).await, subject, CRM, "read:cases");
+        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_revoked", "{agent}");
+    }
+    assert!(lives(&world, &other).await, "what another app opened goes on");
 }

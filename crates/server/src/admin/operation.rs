@@ -55,7 +55,7 @@ pub(super) async fn set_password(
     to_the_end(async move { control.set_password(&by, &name, password).await }).await.map(|()| StatusCode::NO_CONTENT).into_response()
 }
 
-/// Sets the secret of a confidential client.
+/// Sets the secret of a confidential client. What the old one opened is cut.
 #[utoipa::path(post, path = "/v1/clients/{id}/secret", tag = "clients", params(("id" = String, Path)), request_body = ClientSecretRequest,
     responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn set_client_secret(
@@ -68,7 +68,8 @@ pub(super) async fn set_client_secret(
         Ok(request) => request,
         Err(response) => return response,
     };
-    control.set_client_secret(&by, &id, Secret::new(request.secret)).await.map(|()| StatusCode::NO_CONTENT).into_response()
+    let secret = Secret::new(request.secret);
+    to_the_end(async move { control.set_client_secret(&by, &id, secret).await }).await.map(|()| StatusCode::NO_CONTENT).into_response()
 }
 
 /// Cuts tokens that are out: one with its descendants, or all of a grant, agent, person or client.

@@ -65,7 +65,11 @@ fn full_claims() -> Claims {
         exp: at(NOW + 300),
         scope: "read:cases".parse().unwrap(),
         chain: ActorChain::new(vec![actor("spiffe://acme.example/agent/b"), actor("spiffe://acme.example/agent/a")]).unwrap(),
-        lineage: Lineage { parents: vec!["t1".parse().unwrap()], grants: vec!["g1".parse().unwrap()] },
+        lineage: Lineage {
+            parents: vec!["t1".parse().unwrap()],
+            grants: vec!["g1".parse().unwrap()],
+            clients: vec!["support-app".parse().unwrap()],
+        },
         auth_time: Some(at(NOW - 60)),
         acr: Some("urn:x:2".into()),
         amr: vec!["pwd".into(), "otp".into()],

@@ -24,7 +24,11 @@ fn mandate() -> MandateView {
         expires: Timestamp::from_secs(1300),
         jti: "t1".parse().unwrap(),
         client: "app".parse().unwrap(),
-        lineage: Lineage { parents: vec!["p1".parse().unwrap()], grants: vec!["g1".parse().unwrap()] },
+        lineage: Lineage {
+            parents: vec!["p1".parse().unwrap()],
+            grants: vec!["g1".parse().unwrap()],
+            clients: vec!["support-app".parse().unwrap()],
+        },
         auth_time: Some(Timestamp::from_secs(900)),
         acr: None,
         amr: vec!["pwd".to_owned()],
@@ -38,7 +42,7 @@ fn claims() -> Value {
         "iss": "https://mandate.example", "sub": "riley", "aud": "https://crm.example", "client_id": "app", "jti": "t1",
         "iat": 1000, "exp": 1300, "scope": "read:cases write:cases",
         "act": {"sub": "spiffe://acme.example/agent/a", "iss": "https://mandate.example"},
-        "lineage": {"parents": ["p1"], "grants": ["g1"]}, "auth_time": 900, "amr": ["pwd"],
+        "lineage": {"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"]}, "auth_time": 900, "amr": ["pwd"],
     })
 }
 
@@ -89,8 +93,9 @@ fn refuses_every_claim_that_was_not_decided_so() {
         ("scope", json!(""), L::Scope),
         ("act", json!({"sub": "spiffe://acme.example/agent/b", "iss": "https://mandate.example"}), L::Actors),
         ("act", json!({"sub": "spiffe://acme.example/agent/a", "iss": "https://mandate.example", "exp": 1}), L::Claims),
-        ("lineage", json!({"parents": ["p2"], "grants": ["g1"]}), L::Lineage),
-        ("lineage", json!({"parents": ["p1"]}), L::Lineage),
+        ("lineage", json!({"parents": ["p2"], "grants": ["g1"], "clients": ["support-app"]}), L::Lineage),
+        ("lineage", json!({"parents": ["p1"], "clients": ["support-app"]}), L::Lineage),
+        ("lineage", json!({"parents": ["p1"], "grants": ["g1"]}), L::Lineage),
         ("auth_time", json!(901), L::Authentication),
         ("acr", json!("high"), L::Authentication),
         ("amr", json!(["otp"]), L::Authentication),

@@ -1,0 +1,160 @@
+//! Which tokens hang below which cuts.
+
+use super::{CLOCK_DIFFERENCE, Cut, CutTarget, RevocationSet, TokenFacts};
+use crate::{Actor, ActorChain, ClientId, Entropy, Lineage, Person, Timestamp, TokenId};
+
+struct Zeros;
+
+impl Entropy for Zeros {
+    fn fill(&self, out: &mut [u8]) {
+        out.fill(0);
+    }
+}
+
+/// A token of Riley's through `app`, with two agents, ancestors and a grant.
+struct Token {
+    jti: TokenId,
+    iat: Timestamp,
+    subject: Person,
+    client: ClientId,
+    chain: ActorChain,
+    lineage: Lineage,
+}
+
+impl Token {
+    fn with(jti: TokenId, iat: Timestamp) -> Self {
+        let iss: crate::Issuer = "https://m.example".parse().unwrap();
+        let actor = |sub: &str| Actor { sub: sub.into(), iss: iss.clone(), sub_profile: None };
+        Self {
+            jti,
+            iat,
+            chain: ActorChain::new(vec![actor("spiffe://td/c"), actor("spiffe://td/b")]).unwrap(),
+            subject: Person { iss, sub: "riley".into() },
+            client: "app".parse().unwrap(),
+            lineage: Lineage {
+                parents: vec!["p1".parse().unwrap(), "p2".parse().unwrap()],
+                grants: vec!["g1".parse().unwrap()],
+                clients: vec!["desk".parse().unwrap(), "portal".parse().unwrap()],
+            },
+        }
+    }
+
+    /// One of ours, issued in that millisecond.
+    fn ours(millis: u64) -> Self {
+        let at = Timestamp::from_millis(millis);
+        Self::with(TokenId::generate(at, &Zeros), Timestamp::from_secs(at.secs()))
+    }
+
+    fn is_below(&self, set: &RevocationSet) -> bool {
+        let Self { jti, iat, subject, client, chain, lineage } = self;
+        set.find(&TokenFacts { jti, iat: *iat, subject, client, chain, lineage }).is_some()
+    }
+}
+
+fn cut(target: CutTarget, millis: u64) -> Cut {
+    let at = Timestamp::from_millis(millis);
+    Cut { target, at, forget: at.plus(std::time::Duration::from_secs(900)) }
+}
+
+fn only(cut: Cut) -> RevocationSet {
+    let mut set = RevocationSet::new();
+    set.insert(cut);
+    set
+}
+
+fn timed(token: &Token) -> Vec<CutTarget> {
+    vec![
+        CutTarget::Grant("g1".parse().unwrap()),
+        CutTarget::Agent("spiffe://td/b".into()),
+        CutTarget::Person(token.subject.clone()),
+        CutTarget::Client("app".parse().unwrap()),
+        CutTarget::Client("portal".parse().unwrap()),
+    ]
+}
+
+#[test]
+fn each_kind_of_cut_refuses_its_descendants_and_nothing_else() {
+    let token = Token::ours(100_000);
+    let own = token.jti.clone();
+    let hits = timed(&token).into_iter().chain([CutTarget::Token(own), CutTarget::Token("p2".parse().unwrap())]);
+    for target in hits {
+        assert!(token.is_below(&only(cut(target.clone(), 100_000))), "{target:?}");
+    }
+    let other = Person { sub: "sam".into(), ..token.subject.clone() };
+    for target in [
+        CutTarget::Token("p3".parse().unwrap()),
+        CutTarget::Grant("g2".parse().unwrap()),
+        CutTarget::Agent("spiffe://td/x".into()),
+        CutTarget::Person(other),
+        CutTarget::Client("other".parse().unwrap()),
+    ] {
+        assert!(!token.is_below(&only(cut(target.clone(), 100_000))), "{target:?}");
+    }
+}
+
+#[test]
+fn a_cut_reaches_up_to_its_millisecond_and_spares_what_is_issued_in_the_next() {
+    for target in timed(&Token::ours(0)) {
+        let set = only(cut(target.clone(), 100_400));
+        for (issued, below) in [(99_999, true), (100_399, true), (100_400, true), (100_401, false), (101_000, false)] {
+            assert_eq!(Token::ours(issued).is_below(&set), below, "{target:?} {issued}");
+        }
+    }
+}
+
+#[test]
+fn a_token_by_its_id_is_cut_whenever_it_was_issued() {
+    let token = Token::ours(200_000);
+    assert!(token.is_below(&only(cut(CutTarget::Token(token.jti.clone()), 100_000))));
+    assert!(token.is_below(&only(cut(CutTarget::Token("p1".parse().unwrap()), 100_000))));
+}
+
+#[test]
+fn a_token_of_another_issuer_is_given_the_difference_of_clocks() {
+    let set = only(cut(CutTarget::Person(Token::ours(0).subject), 1_000_900));
+    let room = CLOCK_DIFFERENCE.as_secs();
+    for (iat, below) in [(1000, true), (1000 + room, true), (1001 + room, false)] {
+        let foreign = Token::with("f.8Zr9".parse().unwrap(), Timestamp::from_secs(iat));
+        assert_eq!(foreign.is_below(&set), below, "{iat}");
+    }
+    // An id of our form that does not fit `iat` proves no millisecond.
+    let other = TokenId::generate(Timestamp::from_secs(2000), &Zeros);
+    assert!(Token::with(other, Timestamp::from_secs(1001)).is_below(&set));
+    // Nor does another version of UUID.
+    let random = "0000000f-4628-4000-8000-000000000000".parse().unwrap();
+    assert!(Token::with(random, Timestamp::from_secs(1001)).is_below(&set));
+}
+
+#[test]
+fn an_older_cut_never_weakens_a_later_one_and_both_are_forgotten_in_time() {
+    let target = CutTarget::Agent("spiffe://td/b".into());
+    let mut set = only(cut(target.clone(), 100_000));
+    set.insert(cut(target, 50_000));
+    assert!(Token::ours(100_000).is_below(&set));
+    assert!(!Token::ours(100_001).is_below(&set));
+    set.forget_before(Timestamp::from_secs(999));
+    assert!(Token::ours(100_000).is_below(&set));
+    set.forget_before(Timestamp::from_secs(1001));
+    assert!(set.is_empty());
+}
+
+#[test]
+fn after_a_restart_a_cut_reaches_up_to_the_restart_and_no_further() {
+    for target in timed(&Token::ours(0)) {
+        let set = RevocationSet::restored([cut(target.clone(), 100_000)], Timestamp::from_millis(100_250));
+        for (issued, below) in [(100_000, true), (100_250, true), (100_251, false)] {
+            assert_eq!(Token::ours(issued).is_below(&set), below, "{target:?} {issued}");
+        }
+    }
+    let later = cut(CutTarget::Client("app".parse().unwrap()), 100_400);
+    assert!(Token::ours(100_400).is_below(&RevocationSet::restored([later], Timestamp::from_millis(100_250))), "never earlier");
+}
+
+#[test]
+fn what_happened_before_a_cut_is_told_from_what_happened_after() {
+    let target = CutTarget::Client("app".parse().unwrap());
+    let set = only(cut(target.clone(), 100_400));
+    assert!(set.has_cut_since(&target, Timestamp::from_millis(100_400)));
+    assert!(!set.has_cut_since(&target, Timestamp::from_millis(100_401)));
+    assert!(!set.has_cut_since(&CutTarget::Client("other".parse().unwrap()), Timestamp::from_millis(0)));
+}

@@ -1,0 +1,230 @@
+//! Which changes of the registry call for which cut.
+
+use std::time::Duration;
+
+use mandate_core::constraint::Constraints;
+use mandate_core::registry::{
+    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Policy, Resource, SubjectScope, TrustedIssuer,
+};
+use mandate_core::{CutTarget, Issuer, Lifetime, ScopeSet, Timestamp};
+
+use super::{CUT_MEMORY, cuts_for_change};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+fn permission(resource: &str, scopes: &str) -> Permission {
+    Permission { resource: resource.parse().unwrap(), scopes: scopes.parse().unwrap(), constraints: Constraints::default() }
+}
+
+fn within(mins: u64) -> Constraints {
+    Constraints { lifetime: Some(Lifetime(Duration::from_mins(mins))) }
+}
+
+fn agent() -> Agent {
+    Agent {
+        name: "helper".parse().unwrap(),
+        owner: "riley".parse().unwrap(),
+        purpose: "Helps".into(),
+        spiffe_id: "spiffe://acme.example/agent/helper".parse().unwrap(),
+        selectors: vec!["unix:uid:1".into()],
+        ceiling: vec![permission("crm", "read write"), permission("mail", "send")],
+        chain_depth: 3,
+        state: AgentState::Active,
+    }
+}
+
+fn person() -> Person {
+    let id = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
+    Person { name: "riley".parse().unwrap(), id, may: vec![permission("crm", "read write"), permission("mail", "send")], disabled: false }
+}
+
+fn grant() -> Grant {
+    Grant {
+        id: "g1".parse().unwrap(),
+        person: "riley".parse().unwrap(),
+        agent: "helper".parse().unwrap(),
+        resource: "crm".parse().unwrap(),
+        scopes: "read write".parse().unwrap(),
+        constraints: Constraints::default(),
+        expires: None,
+        max_uses: Some(9),
+        revoked: false,
+    }
+}
+
+fn client() -> Client {
+    Client {
+        id: "app".parse().unwrap(),
+        redirect_uris: vec!["https://app.example/cb".into()],
+        authentication: ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[1]}".into() },
+        agents: vec!["helper".parse().unwrap(), "other".parse().unwrap()],
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "its callers make the values on the spot")]
+#[track_caller]
+fn cuts(old: Entry, new: Option<Entry>, expected: Option<CutTarget>) {
+    let cuts = cuts_for_change(&old, new.as_ref(), NOW);
+    let targets: Vec<&CutTarget> = cuts.iter().map(|cut| &cut.target).collect();
+    assert_eq!(targets, expected.iter().collect::<Vec<_>>());
+    assert!(cuts.iter().all(|cut| cut.at == NOW && cut.forget == NOW.plus(CUT_MEMORY)));
+}
+
+/// Checks each change of `old`, and its removal. `cutting`: what takes something away; `sparing`: what does not.
+#[track_caller]
+fn changes<T: Clone>(old: &T, entry: fn(T) -> Entry, target: &CutTarget, cutting: &[fn(&mut T)], sparing: &[fn(&mut T)]) {
+    let changed = |change: &fn(&mut T)| {
+        let mut new = old.clone();
+        change(&mut new);
+        Some(entry(new))
+    };
+    for change in cutting {
+        cuts(entry(old.clone()), changed(change), Some(target.clone()));
+    }
+    for change in sparing {
+        cuts(entry(old.clone()), changed(change), None);
+    }
+    cuts(entry(old.clone()), None, Some(target.clone()));
+    cuts(entry(old.clone()), Some(entry(old.clone())), None);
+}
+
+#[test]
+fn an_agent_that_is_stopped_or_narrowed_is_cut() {
+    let target = CutTarget::Agent("spiffe://acme.example/agent/helper".into());
+    changes(
+        &agent(),
+        Entry::Agent,
+        &target,
+        &[
+            |a| a.state = AgentState::Suspended,
+            |a| a.state = AgentState::Contained,
+            |a| a.state = AgentState::Retired,
+            |a| a.ceiling[0].scopes = "read".parse().unwrap(),
+            |a| drop(a.ceiling.pop()),
+            |a| a.ceiling[0].resource = "mail".parse().unwrap(),
+            |a| a.ceiling[0].constraints = within(1),
+            |a| a.chain_depth = 2,
+            |a| a.spiffe_id = "spiffe://acme.example/agent/helper-2".parse().unwrap(),
+        ],
+        &[
+            |a| a.ceiling[0].scopes = "read write delete".parse().unwrap(),
+            |a| a.ceiling.push(permission("wiki", "read")),
+            |a| a.ceiling = vec![permission("mail", "send"), permission("crm", "read"), permission("crm", "write")],
+            |a| a.chain_depth = 4,
+            |a| a.purpose = "Helps more".into(),
+            |a| a.owner = "sam".parse().unwrap(),
+            |a| a.selectors.clear(),
+        ],
+    );
+    let stopped = Agent { state: AgentState::Suspended, ..agent() };
+    let still = Agent { state: AgentState::Retired, ..agent() };
+    cuts(Entry::Agent(stopped.clone()), Some(Entry::Agent(still)), None);
+    cuts(Entry::Agent(stopped), Some(Entry::Agent(agent())), None);
+}
+
+#[test]
+fn a_person_who_is_disabled_or_narrowed_is_cut() {
+    let target = CutTarget::Person(person().id);
+    changes(
+        &person(),
+        Entry::Person,
+        &target,
+        &[
+            |p| p.disabled = true,
+            |p| p.may[0].scopes = "write".parse().unwrap(),
+            |p| drop(p.may.remove(0)),
+            |p| p.may[0].constraints = within(30),
+            |p| p.id.sub = "riley-2".into(),
+        ],
+        &[
+            |p| p.may[0].scopes = "read write delete".parse().unwrap(),
+            |p| p.may.push(permission("wiki", "read")),
+            |p| p.may[0].constraints = within(60),
+            |p| p.may[0].constraints = within(600),
+        ],
+    );
+}
+
+#[test]
+fn a_grant_that_is_revoked_narrowed_or_brought_to_an_earlier_end_is_cut() {
+    let target = CutTarget::Grant("g1".parse().unwrap());
+    changes(
+        &grant(),
+        Entry::Grant,
+        &target,
+        &[
+            |g| g.revoked = true,
+            |g| g.scopes = "read".parse().unwrap(),
+            |g| g.person = "sam".parse().unwrap(),
+            |g| g.agent = "other".parse().unwrap(),
+            |g| g.resource = "mail".parse().unwrap(),
+            |g| g.constraints = within(1),
+            |g| g.expires = Some(NOW.plus(Duration::from_mins(14))),
+            |g| g.expires = Some(NOW.minus(Duration::from_mins(1))),
+        ],
+        &[
+            |g| g.scopes = "read write delete".parse().unwrap(),
+            |g| g.constraints = within(15),
+            |g| g.max_uses = None,
+            |g| g.max_uses = Some(1),
+            // No mandate lives to see this end.
+            |g| g.expires = Some(NOW.plus(Duration::from_mins(15))),
+        ],
+    );
+    let ending = |mins| Entry::Grant(Grant { expires: Some(NOW.plus(Duration::from_mins(mins))), ..grant() });
+    cuts(ending(10), Some(ending(5)), Some(target));
+    cuts(ending(10), Some(ending(12)), None);
+    cuts(ending(10), Some(Entry::Grant(grant())), None);
+    cuts(ending(100), Some(ending(50)), None);
+    let revoked = Entry::Grant(Grant { revoked: true, ..grant() });
+    cuts(revoked.clone(), Some(revoked), None);
+}
+
+#[test]
+fn a_lifetime_is_shorter_only_if_something_that_is_out_may_outlive_it() {
+    let limited = |constraints: Constraints| Entry::Grant(Grant { constraints, ..grant() });
+    let none = Constraints::default;
+    for (old, new, shorter) in [
+        (within(10), within(5), true),
+        (within(5), within(10), false),
+        (within(60), within(30), false),
+        (within(60), within(14), true),
+        // Without a limit of its own, it is five minutes; or what the ceiling says, at most fifteen.
+        (within(10), none(), true),
+        (within(5), none(), false),
+        (none(), within(10), true),
+        (none(), none(), false),
+    ] {
+        cuts(limited(old.clone()), Some(limited(new.clone())), shorter.then(|| CutTarget::Grant("g1".parse().unwrap())));
+    }
+}
+
+#[test]
+fn a_client_that_loses_an_agent_or_changes_its_credential_is_cut() {
+    let target = CutTarget::Client("app".parse().unwrap());
+    changes(
+        &client(),
+        Entry::Client,
+        &target,
+        &[
+            |c| drop(c.agents.pop()),
+            |c| c.agents.clear(),
+            |c| c.agents[0] = "third".parse().unwrap(),
+            |c| c.authentication = ClientAuthentication::None,
+            |c| c.authentication = ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[2]}".into() },
+        ],
+        &[|c| c.agents.push("third".parse().unwrap()), |c| c.agents.reverse(), |c| c.redirect_uris.clear()],
+    );
+}
+
+#[test]
+fn resources_issuers_and_policies_cut_nothing() {
+    let (name, uri) = ("crm".parse().unwrap(), "https://crm.example".parse().unwrap());
+    let resource = Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None };
+    let url: Issuer = "https://login.example".parse().unwrap();
+    let issuer = TrustedIssuer { url, audience: "x".into(), subject_scope: SubjectScope::Token };
+    let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
+    for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {
+        cuts(entry, None, None);
+    }
+}
