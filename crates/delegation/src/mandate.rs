@@ -86,18 +86,4 @@ impl MandateView {
             ..Record::new(id, self.issued, kind, Outcome::Permitted, "ok")
         }
     }
-
-    /// Whether `record` is the permitting record of exactly this mandate.
-    pub fn is_recorded_by(&self, record: &Record) -> bool {
-        record.outcome == Outcome::Permitted
-            && record.time == self.issued
-            && record.sub.as_ref() == Some(&self.subject)
-            && record.act == self.chain
-            && record.aud.as_ref() == Some(&self.resource)
-            && record.scope == self.scopes
-            && record.jti.as_ref() == Some(&self.jti)
-            && record.exp == Some(self.expires)
-            && record.client.as_deref() == Some(self.client.as_str())
-            && record.lineage == self.lineage
-    }
 }
