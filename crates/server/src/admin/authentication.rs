@@ -9,11 +9,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 use mandate_api::admin::ADMIN_SCOPE;
 use mandate_core::TokenFacts;
+use mandate_core::registry::Person;
 use mandate_token::access_token::{self, Expect, Profile};
 
 use super::authorization::{Need, need};
 use super::problem::{self, Unauthorized};
-use crate::control::Control;
+use crate::control::{ADMINISTRATION, Control};
 use crate::operator::Operator;
 use crate::peer::Peer;
 
@@ -83,14 +84,42 @@ fn person(control: &Control, headers: &HeaderMap) -> Result<Operator, Refused> {
         lineage: &token.lineage,
     };
     let alive = snapshot.revocations.find(&facts).is_none();
-    let person = snapshot.registry.person_by_id(&token.subject);
-    if !alive || token.cnf.is_some() || person.is_none_or(|person| person.disabled) {
-        return Err((Unauthorized::BadToken, who));
-    }
+    let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
+    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err((Unauthorized::BadToken, who)) };
+    // The scope in the token is a name that any resource may declare: the right must be one on our administration.
+    let named = token.scope.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
     // An agent never administrates, whatever scopes its token names.
-    let admin = token.scope.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
-    if !admin || !token.chain.is_empty() {
+    if !named || !may_administrate(person) || !token.chain.is_empty() {
         return Err((Unauthorized::NoAdminScope, who));
     }
     Ok(Operator::Person { person: token.subject, jti: token.jti })
+}
+
+/// Whether the person has, now, the admin scope on the resource that stands for our own administration.
+fn may_administrate(person: &Person) -> bool {
+    let own = person.may.iter().filter(|permission| permission.resource.as_str() == ADMINISTRATION);
+    own.flat_map(|permission| permission.scopes.iter()).any(|scope| scope.as_str() == ADMIN_SCOPE)
+}
+
+#[cfg(test)]
+mod tests {
+    use mandate_core::constraint::Constraints;
+    use mandate_core::registry::{Permission, Person};
+
+    use super::may_administrate;
+
+    fn with(resource: &str, scopes: &str) -> Person {
+        let id = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
+        let permission =
+            Permission { resource: resource.parse().unwrap(), scopes: scopes.parse().unwrap(), constraints: Constraints::default() };
+        Person { name: "olga".parse().unwrap(), id, may: vec![permission], disabled: false }
+    }
+
+    #[test]
+    fn k3_a_scope_of_that_name_on_another_resource_is_no_right_to_administrate() {
+        assert!(may_administrate(&with("mandate", "mandate:admin")));
+        assert!(!may_administrate(&with("tickets", "mandate:admin")));
+        assert!(!may_administrate(&with("mandate", "other")));
+        assert!(!may_administrate(&Person { may: Vec::new(), ..with("mandate", "other") }));
+    }
 }
