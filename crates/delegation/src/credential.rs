@@ -11,6 +11,8 @@ use mandate_core::{ActorChain, ClientId, Issuer, Lineage, Person, PersonName, Sc
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 
+use crate::decide::PERSON_TOKEN_LIFETIME;
+
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectOrigin {
@@ -49,8 +51,12 @@ impl VerifiedSubject {
 
     /// From an access token of a trusted issuer. Its lineage is empty, whatever it claims; its `jti` is the digest of
     /// issuer and `jti` that `mandate-token` makes, so that no foreign issuer can name one of our tokens.
+    ///
+    /// However long it says that it lives, here it does for [`PERSON_TOKEN_LIFETIME`] from its `iat`: cuts are remembered
+    /// for as long as our own tokens live, and it must not outlive one that it is below.
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
-        Self { lineage: Lineage::default(), ..Self::from_token(SubjectOrigin::Foreign(issuer), token) }
+        let expires = token.exp.min(token.iat.plus(PERSON_TOKEN_LIFETIME));
+        Self { lineage: Lineage::default(), expires, ..Self::from_token(SubjectOrigin::Foreign(issuer), token) }
     }
 
     fn from_token(origin: SubjectOrigin, token: AccessToken) -> Self {

@@ -12,8 +12,8 @@ use mandate_core::registry::{
     Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
 };
 use mandate_core::{
-    Actor, ActorChain, ClientId, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet, SubjectProfile, Timestamp, TokenFacts,
-    TokenId,
+    Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, Scope, ScopeSet,
+    SubjectProfile, Timestamp, TokenFacts, TokenId,
 };
 use mandate_policy::{Denied, Policies, Question};
 
@@ -100,6 +100,7 @@ pub fn decide(request: Request, facts: &Facts<'_>, now: Timestamp) -> Result<Man
 fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
     let Exchange { client, subject, actor, resource, scopes, jti } = exchange;
 
+    let subject = as_trusted_now(subject, facts.registry)?;
     subject_is_alive(&subject, facts, now)?;
     let person = active_person(facts.registry.person_by_id(&subject.person))?;
 
@@ -107,7 +108,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let actor = Actor { sub: agent.spiffe_id.as_str().to_owned(), iss: facts.issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
-    chain_is_active(&subject.chain, facts)?;
+    chain_is_active(&subject, facts)?;
     let chain = subject.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
 
     let target = delegable_resource(&resource, facts)?;
@@ -131,14 +132,10 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         },
         policies: denial.policies,
     })?;
-    // What the policy answers is intersected once more: a policy can only take away.
+    // What the policy answers is intersected once more: a policy can only take away. A permit is never empty.
     let scopes = narrowed.intersection(permit.scopes());
-    if scopes.is_empty() {
-        return Err(Refusal { reason: RefusalReason::NothingInCommon, policies: permit.policies().to_vec() });
-    }
 
-    let ceiling = limits_on(&agent.ceiling, &target.name);
-    let expires = expiry(&subject, grant, &ceiling, now)?;
+    let expires = expiry(&subject, person, agent, target, grant, now)?;
     let lineage = descend(&subject, grant)?;
     Ok(Mandate::decided(MandateView {
         issuer: facts.issuer.clone(),
@@ -163,9 +160,15 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     let Authorization { client, person, resource, scopes, jti } = authorization;
     let at = person.at;
     let person = active_person(facts.registry.person(&person.name))?;
+    login_is_alive(person, &client, at, facts)?;
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries what the
-    // person may delegate anywhere; never our own administration, which must be asked for by name and alone.
+    // person may delegate anywhere; never our own administration, which must be asked for by name and alone. That holds
+    // for its scopes by whatever resource they are declared: the token that is addressed to us would carry them to us.
+    let kept = match &resource {
+        Some(_) => None,
+        None => facts.issuer.as_str().parse().ok().and_then(|uri| facts.registry.resource_by_uri(&uri)).map(|own| &own.scopes),
+    };
     let targets: Vec<&Arc<Resource>> = match &resource {
         Some(uri) => vec![facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?],
         None => person
@@ -176,7 +179,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
             .collect(),
     };
     if let Some(asked) = &scopes {
-        let known: ScopeSet = targets.iter().flat_map(|target| target.scopes.iter().cloned()).collect();
+        let known: ScopeSet = targets.iter().flat_map(|target| open(target, kept)).collect();
         if !asked.is_subset(&known) {
             return Err(RefusalReason::ScopeUnknown.into());
         }
@@ -186,8 +189,8 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     let mut policies: Vec<String> = Vec::new();
     let mut denied: Option<Refusal> = None;
     for target in targets {
-        let wanted =
-            scopes.as_ref().unwrap_or(&target.scopes).intersection(&target.scopes).intersection(&scopes_on(&person.may, &target.name));
+        let open: ScopeSet = open(target, kept).collect();
+        let wanted = scopes.as_ref().unwrap_or(&open).intersection(&open).intersection(&scopes_on(&person.may, &target.name));
         if wanted.is_empty() {
             continue;
         }
@@ -206,6 +209,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     }
     policies.sort_unstable();
     policies.dedup();
+    let expires = own_expiry(person, resource.as_ref().and_then(|uri| facts.registry.resource_by_uri(uri)), now)?;
 
     Ok(Mandate::decided(MandateView {
         issuer: facts.issuer.clone(),
@@ -214,7 +218,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         resource: resource.map_or_else(|| facts.issuer.as_str().to_owned(), |uri| uri.as_str().to_owned()),
         scopes: permitted,
         issued: now,
-        expires: now.plus(PERSON_TOKEN_LIFETIME),
+        expires,
         jti,
         client: client.id.clone(),
         lineage: Lineage::default(),
@@ -224,6 +228,28 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         grant: None,
         policies,
     }))
+}
+
+/// The scopes of a resource that are open here: all but the `kept` ones.
+fn open<'a>(target: &'a Resource, kept: Option<&'a ScopeSet>) -> impl Iterator<Item = Scope> + 'a {
+    target.scopes.iter().filter(move |scope| kept.is_none_or(|kept| !kept.contains(scope))).cloned()
+}
+
+/// Invariant 5 for a login: a password that has been replaced since, a person or client that has been cut or a client
+/// that is gone opens nothing, though the code was given out before.
+fn login_is_alive(person: &Person, client: &Client, at: Timestamp, facts: &Facts<'_>) -> Result<(), RefusalReason> {
+    let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id.clone())];
+    let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
+    if cut || facts.registry.client(&client.id).is_none() { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
+}
+
+/// What the registry says of the subject token's issuer now: it may have changed while keys were fetched.
+fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<VerifiedSubject, RefusalReason> {
+    if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
+        let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
+        *issuer = Arc::clone(now);
+    }
+    Ok(subject)
 }
 
 /// Invariant 5: nothing descends from what has been revoked or has expired.
@@ -268,8 +294,9 @@ fn acting_agent<'a>(
     if agent.state != AgentState::Active {
         return Err(RefusalReason::AgentNotActive);
     }
+    // What the registry says of the client now, not when it was authenticated.
     if let AuthenticatedClient::App(app) = client
-        && !app.agents.contains(&agent.name)
+        && registry.client(&app.id).is_none_or(|app| !app.agents.contains(&agent.name))
     {
         return Err(RefusalReason::ClientMayNotPresent);
     }
@@ -313,9 +340,12 @@ fn presenter_is_entitled(
 }
 
 /// Invariant 5, for each actor that stands in the chain already (Z7). Actors of other issuers are history that we
-/// cannot look up.
-fn chain_is_active(chain: &ActorChain, facts: &Facts<'_>) -> Result<(), RefusalReason> {
-    for actor in chain.iter().filter(|actor| actor.iss == *facts.issuer) {
+/// cannot look up; that ours have acted is for us alone to say.
+fn chain_is_active(subject: &VerifiedSubject, facts: &Facts<'_>) -> Result<(), RefusalReason> {
+    for actor in subject.chain.iter().filter(|actor| actor.iss == *facts.issuer) {
+        if subject.origin != SubjectOrigin::Own {
+            return Err(RefusalReason::ChainNotTheirs);
+        }
         let agent = actor.sub.parse().ok().and_then(|id| facts.registry.agent_by_id(&id));
         if agent.is_none_or(|agent| agent.state != AgentState::Active) {
             return Err(RefusalReason::ChainActorNotActive);
@@ -402,13 +432,35 @@ pub(crate) fn limits_on(permissions: &[Permission], resource: &ResourceName) -> 
         .fold(Constraints::default(), |all, permission| all.intersection(&permission.constraints))
 }
 
-/// Invariant 1 for time: never past the subject token, the grant or our own limits (K11).
-fn expiry(subject: &VerifiedSubject, grant: &Grant, ceiling: &Constraints, now: Timestamp) -> Result<Timestamp, RefusalReason> {
-    let lifetime = grant.constraints.intersection(ceiling).lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME).min(MAX_MANDATE_LIFETIME);
-    let mut expires = now.plus(lifetime.0).min(subject.expires);
+/// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own limits (K11).
+fn expiry(
+    subject: &VerifiedSubject,
+    person: &Person,
+    agent: &Agent,
+    target: &Resource,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Timestamp, RefusalReason> {
+    let given = limits_on(&agent.ceiling, &target.name).intersection(&grant.constraints).lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME);
+    let lifetime = own_lifetime(person, target).min(given.0).min(MAX_MANDATE_LIFETIME.0);
+    let mut expires = now.plus(lifetime).min(subject.expires);
     if let Some(end) = grant.expires {
         expires = expires.min(end);
     }
+    some_lifetime(expires, now)
+}
+
+/// The end of a person's own token. One that is addressed to us is limited again at each exchange.
+fn own_expiry(person: &Person, target: Option<&Arc<Resource>>, now: Timestamp) -> Result<Timestamp, RefusalReason> {
+    some_lifetime(now.plus(target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target))), now)
+}
+
+/// The longest that anything of the person's may live on a resource.
+fn own_lifetime(person: &Person, target: &Resource) -> Duration {
+    limits_on(&person.may, &target.name).lifetime.map_or(PERSON_TOKEN_LIFETIME, |limit| limit.0.min(PERSON_TOKEN_LIFETIME))
+}
+
+fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, RefusalReason> {
     // `exp` is whole seconds; a token of less than one second would be dead on arrival.
     if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
 }

@@ -28,8 +28,8 @@ pub enum RefusalReason {
     /// The subject is disabled.
     #[error("the person is disabled")]
     PersonDisabled,
-    /// The subject token, an ancestor of it, or one of its parties has been revoked.
-    #[error("the subject token hangs below a revocation")]
+    /// The subject token, an ancestor of it, or one of its parties has been revoked; or the login that a code stands for.
+    #[error("the subject token or login hangs below a revocation")]
     SubjectRevoked,
     /// The subject token has expired.
     #[error("the subject token has expired")]
@@ -59,6 +59,9 @@ pub enum RefusalReason {
     /// An earlier actor of the chain is not an active agent any more.
     #[error("an earlier actor of the chain is not active")]
     ChainActorNotActive,
+    /// A token of another issuer says of actors that they are ours.
+    #[error("a token of another issuer names an actor of ours")]
+    ChainNotTheirs,
     /// `may_act` names somebody else.
     #[error("may_act names another actor")]
     MayActMismatch,
@@ -136,6 +139,7 @@ impl RefusalReason {
             Self::ActorUnknown => "actor_unknown",
             Self::AgentNotActive => "agent_not_active",
             Self::ChainActorNotActive => "chain_actor_not_active",
+            Self::ChainNotTheirs => "chain_not_theirs",
             Self::MayActMismatch => "may_act_mismatch",
             Self::ChainTooDeep => "chain_too_deep",
             Self::ChainLoop => "chain_loop",
@@ -172,6 +176,7 @@ impl RefusalReason {
         Self::ActorUnknown,
         Self::AgentNotActive,
         Self::ChainActorNotActive,
+        Self::ChainNotTheirs,
         Self::MayActMismatch,
         Self::ChainTooDeep,
         Self::ChainLoop,

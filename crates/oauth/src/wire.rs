@@ -202,6 +202,7 @@ fn exchange(reason: RefusalReason) -> Public {
         R::ActorUnknown => request(token, "The actor is not a registered agent."),
         R::AgentNotActive => request(token, "The agent is not active."),
         R::ChainActorNotActive => request(token, "An earlier actor of the chain is not active."),
+        R::ChainNotTheirs => request(token, "A token of another issuer names an actor of this one."),
         R::MayActMismatch => request(token, "may_act names another actor."),
         R::ChainTooDeep => request(token, "The actor chain would be deeper than allowed."),
         R::ChainLoop => request(token, "The actor stands in the chain already."),
@@ -248,6 +249,7 @@ fn authorization(reason: RefusalReason) -> Public {
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive
+        | R::ChainNotTheirs
         | R::MayActMismatch
         | R::ChainTooDeep
         | R::ChainLoop

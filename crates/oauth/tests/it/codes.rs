@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mandate_core::CutTarget;
 use mandate_core::registry::{Entry, Kind};
 use mandate_oauth::AuthorizeRefusal;
 use mandate_testkit::story::{self, CALLBACK, CRM, ISSUER, RESEARCH};
@@ -225,4 +226,40 @@ async fn logs_in(world: &World, scope: &str) -> bool {
         Err(mandate_oauth::LoginRefusal::Redirect { .. }) => false,
         Err(other) => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_code_from_before_a_cut_on_its_person_or_client_is_worth_nothing() {
+    let world = World::story();
+    let riley = story::person("riley", Vec::new()).id;
+    for target in [CutTarget::Person(riley), CutTarget::Client("support-app".parse().unwrap())] {
+        // A new password and `mandate revoke` put the same cut in force.
+        let query = world.authorization("support-app", None, None);
+        let code = world.code(&query, "riley").await;
+        world.cut(target.clone());
+        world.clock.advance(Duration::from_millis(1));
+        let redeemed = world.token(&world.redemption("support-app", &code), None).await;
+        assert_eq!(refused(redeemed), "400 invalid_grant subject_revoked", "{target:?}");
+
+        let token = world.person_token("riley", None, None).await;
+        let exchange = world.agent_exchange(&world.svid("support-agent").await, &token, CRM, "read:cases");
+        assert!(world.token(&exchange, None).await.is_ok(), "{target:?}: a login right after it works");
+    }
+}
+
+#[tokio::test]
+async fn k3_a_resource_that_declares_our_administration_scope_gives_none_of_ours() {
+    let riley = story::person("riley", vec![story::permission("tickets", "read:tickets mandate:admin")]);
+    let world = World::with_entries(vec![
+        Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin")),
+        Entry::Resource(story::resource("tickets", "https://tickets.acme.example", "read:tickets mandate:admin")),
+        Entry::Person(riley),
+    ]);
+    for resource in [None, Some(ISSUER)] {
+        let claims = payload(&world.person_token("riley", resource, None).await);
+        assert_eq!((&claims["aud"], &claims["scope"]), (&ISSUER.into(), &"read:tickets".into()), "{resource:?}");
+    }
+    assert!(!logs_in(&world, "mandate:admin").await);
+    let theirs = payload(&world.person_token("riley", Some("https://tickets.acme.example"), None).await);
+    assert_eq!(theirs["scope"], "mandate:admin read:tickets", "there it is a scope like any other");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mandate_core::registry::{Entry, SubjectScope};
-use mandate_core::{Clock as _, Person};
+use mandate_core::{Clock as _, CutTarget, Person};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::story::{self, CRM, ISSUER};
 use mandate_testkit::world::{JWT, Pairs, World, exposed, payload, with};
@@ -263,4 +263,51 @@ async fn many_at_once_fetch_the_keys_once() {
     let answers = tokio::join!(abroad.ask(first), abroad.ask(second), abroad.ask(third), abroad.ask(fourth));
     assert_eq!([answers.0, answers.1, answers.2, answers.3], ["ok"; 4]);
     assert_eq!(abroad.idp.jwks_served(), 1);
+}
+
+#[tokio::test]
+async fn a_foreign_token_is_taken_for_an_hour_after_its_issue_however_long_it_lives() {
+    let mut abroad = Abroad::new(SubjectScope::Token).await;
+    let mut claims = abroad.claims();
+    claims.exp = claims.iat.plus(Duration::from_hours(24 * 365));
+    let token = abroad.idp.sign(&claims);
+    abroad.world.clock.advance(Duration::from_secs(3599));
+    abroad.svid = abroad.world.svid("support-agent").await;
+    let mandate = payload(&exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap()));
+    assert_eq!(mandate["exp"].as_u64(), Some(claims.iat.secs() + 3600), "nor does what comes of it live longer");
+    abroad.world.clock.advance(Duration::from_secs(1));
+    assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_expired");
+}
+
+#[tokio::test]
+async fn a_cut_on_a_person_of_another_issuer_holds_for_as_long_as_their_token_is_taken() {
+    let mut abroad = Abroad::new(SubjectScope::Token).await;
+    let mut claims = abroad.claims();
+    claims.exp = claims.iat.plus(Duration::from_hours(24));
+    let token = abroad.idp.sign(&claims);
+    abroad.world.cut(CutTarget::Person(Person { iss: abroad.idp.issuer(), sub: "user-7".to_owned() }));
+    let mut answers = Vec::new();
+    for minutes in [0, 30, 29, 2, 10] {
+        abroad.world.clock.advance(Duration::from_mins(minutes));
+        abroad.svid = abroad.world.svid("support-agent").await;
+        // Other cuts come and go; with each, those that are over are forgotten.
+        abroad.world.cut(CutTarget::Token("another".parse().unwrap()));
+        answers.push(abroad.ask(&token).await);
+    }
+    let revoked = "400 invalid_request subject_revoked";
+    let expired = "400 invalid_request subject_expired";
+    assert_eq!(answers, [revoked, revoked, revoked, expired, expired]);
+}
+
+#[tokio::test]
+async fn a6_another_issuer_cannot_say_that_an_agent_of_ours_has_acted() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    for name in ["support-agent", "research-agent"] {
+        let act = json!({"sub": story::spiffe_id(name), "iss": ISSUER});
+        assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = act.clone())).await, "400 invalid_request chain_not_theirs");
+        let nested = json!({"sub": "portal", "iss": abroad.idp.issuer(), "act": act});
+        assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = nested)).await, "400 invalid_request chain_not_theirs");
+    }
+    let theirs = json!({"sub": story::spiffe_id("research-agent"), "iss": abroad.idp.issuer()});
+    assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = theirs)).await, "ok");
 }

@@ -1,0 +1,140 @@
+//! A person's own token.
+
+use super::*;
+use crate::credential::LoggedInPerson;
+use crate::decide::{Authorization, PERSON_TOKEN_LIFETIME};
+
+fn authorize(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
+    authorize_since(case, NOW, resource, asked)
+}
+
+fn authorize_since(case: &Case, login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
+    let request = Request::Authorization(Authorization {
+        client: Arc::new(support_app(&[])),
+        person: LoggedInPerson::assertion("riley".parse().unwrap(), login),
+        resource: resource.map(|uri| uri.parse().unwrap()),
+        scopes: asked.map(scopes),
+        jti: "t1".parse().unwrap(),
+    });
+    case.facts(|facts| decide(request, facts, NOW)).map(|m| m.view().clone()).map_err(|refusal| refusal.reason)
+}
+
+#[test]
+fn a_login_yields_the_persons_own_rights_without_an_actor() {
+    let view = authorize(&Case::new(), None, None).unwrap();
+    assert_eq!((view.resource.as_str(), view.chain.is_empty()), (ISSUER, true));
+    assert_eq!(view.scopes, scopes("read:cases write:case_comments write:opportunities"), "never our own administration unasked");
+    let view = authorize(&Case::new(), Some(CRM), Some("read:cases send:mail")).unwrap();
+    assert_eq!((view.resource.as_str(), view.scopes), (CRM, scopes("read:cases")));
+    let admin = authorize(&Case::new(), Some(ISSUER), None).unwrap();
+    assert_eq!(admin.scopes, scopes("mandate:admin"));
+}
+
+#[test]
+fn a_login_refuses_what_the_person_has_not() {
+    let mut case = Case::new();
+    assert_eq!(authorize(&case, Some("http://127.0.0.1:9199"), None), Err(R::ResourceUnknown));
+    assert_eq!(authorize(&case, None, Some("mandate:admin")), Err(R::ScopeUnknown), "administration is asked for by name and alone");
+    assert_eq!(authorize(&case, Some(CRM), Some("send:mail")), Err(R::ScopeBeyondPerson));
+    case.extra_policy = Some(r#"forbid (principal is Person, action == Action::"delegate", resource);"#);
+    assert_eq!(authorize(&case, None, None), Err(R::PolicyDeniesPerson));
+    case.person(|p| p.disabled = true);
+    assert_eq!(authorize(&case, None, None), Err(R::PersonDisabled));
+    case.registry.remove(mandate_core::registry::Kind::Person, "riley");
+    assert_eq!(authorize(&case, None, None), Err(R::PersonUnknown));
+}
+
+#[test]
+fn a_login_yields_an_hour_and_says_when_and_how_the_person_proved_who_they_are() {
+    let view = authorize(&Case::new(), None, None).unwrap();
+    assert_eq!((view.issued, view.expires), (NOW, NOW.plus(PERSON_TOKEN_LIFETIME)));
+    assert_eq!((view.auth_time, view.amr), (Some(NOW), vec!["pwd".to_owned()]));
+    assert_eq!((view.client.as_str(), view.lineage.is_empty()), ("support-app", true));
+}
+
+#[test]
+fn a_right_with_a_lifetime_bounds_the_persons_own_token_on_that_resource() {
+    let lasts = |secs, resource| {
+        let mut case = Case::new();
+        case.person(|p| p.may[0].constraints = within(secs));
+        authorize(&case, resource, None).map(|view| view.expires.since(NOW).as_secs())
+    };
+    assert_eq!(lasts(600, Some(CRM)), Ok(600));
+    assert_eq!(lasts(86_400, Some(CRM)), Ok(3600), "never over an hour");
+    assert_eq!(lasts(600, Some(HELPDESK)), Ok(3600), "of another resource");
+    assert_eq!(lasts(600, None), Ok(3600), "limited at each exchange instead");
+    assert_eq!(lasts(0, Some(CRM)), Err(R::NoLifetime));
+}
+
+#[test]
+fn what_the_resource_no_longer_has_is_not_given() {
+    let mut case = Case::new();
+    case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases send:mail", None)));
+    assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
+}
+
+#[test]
+fn a_policy_takes_away_a_part_of_a_login_and_leaves_exactly_the_rest() {
+    let mut case = Case::new();
+    case.extra_policy =
+        Some(r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "write:case_comments" };"#);
+    assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases write:opportunities"));
+    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases write:opportunities"));
+    let by_client = r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.client == "support-app" };"#;
+    case.extra_policy = Some(by_client);
+    assert_eq!(authorize(&case, Some(CRM), None), Err(R::PolicyDeniesPerson), "policy is told the client");
+}
+
+#[test]
+fn policies_that_permitted_are_named_once_and_in_order() {
+    let view = authorize(&Case::new(), None, None).unwrap();
+    let mut sorted = view.policies.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert!(!sorted.is_empty());
+    assert_eq!(view.policies, sorted, "two resources were asked about");
+}
+
+#[test]
+fn one_resource_that_policy_denies_does_not_deny_the_others() {
+    let mut case = Case::new();
+    case.extra_policy = Some(r#"forbid (principal is Person, action == Action::"delegate", resource == Resource::"crm");"#);
+    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
+}
+
+#[test]
+fn k3_the_administration_scope_of_an_ordinary_resource_is_not_ours() {
+    let mut case = Case::new();
+    case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases mandate:admin", None)));
+    case.person(|p| p.may = vec![allow("crm", "read:cases mandate:admin")]);
+    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, None, Some("read:cases mandate:admin")), Err(R::ScopeUnknown));
+    // At the resource that declares it, it means what that resource says.
+    assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases mandate:admin"));
+    assert_eq!(authorize(&case, Some(ISSUER), None), Err(R::ScopeBeyondPerson));
+}
+
+#[test]
+fn a_login_from_before_a_cut_on_the_person_or_client_opens_nothing() {
+    let riley = CutTarget::Person(Case::new().subject.person);
+    for target in [riley, CutTarget::Client("support-app".parse().unwrap())] {
+        let mut case = Case::new();
+        case.cut(target);
+        for (login, outcome) in [(NOW.millis() - 1, false), (NOW.millis(), false), (NOW.millis() + 1, true)] {
+            let view = authorize_since(&case, Timestamp::from_millis(login), None, None);
+            assert_eq!(view.is_ok(), outcome, "{login}");
+            assert!(outcome || view == Err(R::SubjectRevoked));
+        }
+    }
+    let mut case = Case::new();
+    case.cut(CutTarget::Client("other-app".parse().unwrap()));
+    assert!(authorize(&case, None, None).is_ok());
+}
+
+#[test]
+fn a_client_that_is_gone_is_given_nothing() {
+    let mut case = Case::new();
+    case.registry.remove(mandate_core::registry::Kind::Client, "support-app");
+    assert_eq!(authorize(&case, None, None), Err(R::SubjectRevoked));
+}

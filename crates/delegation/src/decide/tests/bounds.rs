@@ -1,0 +1,96 @@
+//! What bounds the scopes, one bound at a time.
+
+use super::*;
+
+type Narrow = fn(&mut Case, &str);
+
+#[test]
+fn each_bound_alone_takes_away_what_it_lacks() {
+    let all = "read:cases write:case_comments";
+    let bound: [(&str, Narrow); 4] = [
+        ("subject", |c, text| c.subject.scopes = scopes(text)),
+        ("person", |c, text| c.person(|p| p.may[0].scopes = scopes(text))),
+        ("ceiling", |c, text| c.agent("support-agent", |a| a.ceiling[0].scopes = scopes(text))),
+        ("grant", |c, text| c.grant(|g| g.scopes = scopes(text))),
+    ];
+    for (name, set) in bound {
+        for scope in all.split(' ') {
+            let view = permits(|c| {
+                set(c, scope);
+                c.scopes = None;
+            });
+            assert_eq!(view.scopes, scopes(scope), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_right_or_ceiling_on_another_resource_gives_nothing_here() {
+    refuses(R::ScopeBeyondPerson, |c| c.person(|p| p.may = vec![allow("helpdesk", "read:cases write:case_comments")]));
+    refuses(R::ScopeBeyondCeiling, |c| c.agent("support-agent", |a| a.ceiling = vec![allow("helpdesk", "read:cases write:case_comments")]));
+    let two = permits(|c| c.person(|p| p.may = vec![allow("crm", "read:cases"), allow("crm", "write:case_comments")]));
+    assert_eq!(two.scopes, scopes("read:cases write:case_comments"), "two permissions on one resource add up");
+}
+
+#[test]
+fn a_policy_takes_away_a_part_and_leaves_exactly_the_rest() {
+    for source in [
+        r#"forbid (principal is Agent, action == Action::"act", resource) when { context.scope == "write:case_comments" };"#,
+        r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "write:case_comments" };"#,
+    ] {
+        assert_eq!(permits(|c| c.extra_policy = Some(source)).scopes, scopes("read:cases"), "{source}");
+    }
+}
+
+#[test]
+fn policy_is_told_the_client_the_depth_the_grant_and_the_time() {
+    let chained = |c: &mut Case| c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
+    for condition in [
+        "context.depth == 2",
+        r#"context.client == "spiffe://acme.example/agent/support-agent""#,
+        "context.now == 1800000000",
+        r#"context.agent.granted.contains("write:case_comments")"#,
+    ] {
+        let source =
+            format!(r#"forbid (principal is Agent, action == Action::"act", resource) when {{ context has agent && {condition} }};"#);
+        let mut case = Case::new();
+        chained(&mut case);
+        case.extra_policy = Some(&*source.leak());
+        assert_eq!(case.run(), Err(R::PolicyDeniesAgent), "{condition}");
+    }
+}
+
+#[test]
+fn of_several_grants_the_one_that_covers_the_most_of_those_in_force_is_used() {
+    let also = |c: &mut Case, more: Grant| c.registry.put(Entry::Grant(more));
+    let narrow = || grant("g0", "support-agent", "crm", "read:cases");
+    let wide = || grant("g2", "support-agent", "crm", "read:cases write:case_comments write:opportunities");
+    let used = |view: MandateView| view.grant.unwrap().0.as_str().to_owned();
+    assert_eq!(used(permits(|c| also(c, narrow()))), "g1");
+    assert_eq!(used(permits(|c| also(c, wide()))), "g1", "more than is wanted is no more");
+    let wider = permits(|c| {
+        also(c, wide());
+        c.grant(|g| g.scopes = scopes("read:cases"));
+    });
+    assert_eq!(used(wider), "g2");
+    for spoil in [
+        (|g: &mut Grant| g.revoked = true) as fn(&mut Grant),
+        |g| g.expires = Some(NOW),
+        |g| g.max_uses = Some(0),
+        |g| g.agent = "triage".parse().unwrap(),
+        |g| g.resource = "helpdesk".parse().unwrap(),
+        |g| g.person = "sam".parse().unwrap(),
+    ] {
+        let view = permits(|c| {
+            also(c, narrow());
+            c.grant(spoil);
+        });
+        assert_eq!((used(view.clone()).as_str(), view.scopes), ("g0", scopes("read:cases")));
+    }
+}
+
+#[test]
+fn a_limited_grant_is_reported_with_its_limit_so_that_the_use_can_be_counted() {
+    let view = permits(|c| c.grant(|g| g.max_uses = Some(7)));
+    assert_eq!(view.grant, Some(("g1".parse().unwrap(), Some(7))));
+}

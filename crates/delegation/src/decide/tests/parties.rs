@@ -1,0 +1,113 @@
+//! Who may present which subject token, and what other issuers may say.
+
+use super::*;
+
+const OTHER_APP: &str = "other-app";
+
+#[test]
+fn a_foreign_subject_must_be_addressed_as_configured_and_its_scopes_bound_unless_it_only_identifies() {
+    let foreign = |subject_scope| {
+        move |c: &mut Case| {
+            c.foreign(subject_scope);
+            c.subject.scopes = scopes("openid read:cases");
+        }
+    };
+    refuses(R::ScopeExceedsSubject, foreign(SubjectScope::Token));
+    let view = permits(|c| {
+        foreign(SubjectScope::Token)(c);
+        c.scopes = None;
+    });
+    assert_eq!(view.scopes, scopes("read:cases"));
+    assert_eq!(permits(foreign(SubjectScope::IdentityOnly)).scopes, scopes("read:cases write:case_comments"));
+    refuses(R::SubjectNotForPresenter, |c| {
+        foreign(SubjectScope::IdentityOnly)(c);
+        c.subject.audiences = vec![ISSUER.into()];
+    });
+    refuses(R::SubjectNotForPresenter, |c| {
+        foreign(SubjectScope::IdentityOnly)(c);
+        c.subject.audiences = vec!["another".into()];
+        c.by_app(&["support-agent"]);
+    });
+}
+
+#[test]
+fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
+    // The keys were fetched for an issuer that has been removed, narrowed or given another audience since.
+    refuses(R::SubjectRevoked, |c| {
+        c.foreign(SubjectScope::Token);
+        c.registry.remove(mandate_core::registry::Kind::Issuer, LOGIN);
+    });
+    let changed = |c: &mut Case, audience: &str, subject_scope| {
+        c.foreign(SubjectScope::IdentityOnly);
+        c.subject.scopes = scopes("read:cases");
+        let issuer = TrustedIssuer { url: LOGIN.parse().unwrap(), audience: audience.into(), subject_scope };
+        c.registry.put(Entry::Issuer(issuer));
+    };
+    refuses(R::ScopeExceedsSubject, |c| changed(c, AUDIENCE, SubjectScope::Token));
+    refuses(R::SubjectNotForPresenter, |c| changed(c, "another", SubjectScope::IdentityOnly));
+    permits(|c| changed(c, AUDIENCE, SubjectScope::IdentityOnly));
+}
+
+#[test]
+fn a11_a_token_for_a_resource_is_exchanged_by_the_agent_that_serves_it_if_it_is_ours_and_for_it_alone() {
+    let at_helpdesk = |c: &mut Case| {
+        c.subject.client = OTHER_APP.parse().unwrap();
+        c.subject.audiences = vec![HELPDESK.into()];
+    };
+    permits(at_helpdesk);
+    for other in [CRM, "https://unknown.example", "not a URI"] {
+        refuses(R::SubjectNotForPresenter, |c| {
+            at_helpdesk(c);
+            c.subject.audiences.push(other.into());
+        });
+    }
+    // Another issuer's token for that resource was not given out by us.
+    refuses(R::SubjectNotForPresenter, |c| {
+        c.foreign(SubjectScope::Token);
+        at_helpdesk(c);
+    });
+}
+
+#[test]
+fn a8_may_act_entitles_whom_it_names_to_a_token_of_ours_only() {
+    let named = |c: &mut Case, iss: Option<&str>| {
+        c.subject.client = OTHER_APP.parse().unwrap();
+        c.subject.audiences = vec![CRM.into()];
+        c.subject.may_act = Some(MayAct { sub: act("support-agent").sub, iss: iss.map(|iss| iss.parse().unwrap()) });
+    };
+    permits(|c| named(c, Some(ISSUER)));
+    permits(|c| named(c, None));
+    refuses(R::SubjectNotForPresenter, |c| {
+        c.foreign(SubjectScope::Token);
+        named(c, Some(ISSUER));
+    });
+    refuses(R::MayActMismatch, |c| {
+        c.foreign(SubjectScope::Token);
+        named(c, None);
+    });
+}
+
+#[test]
+fn a_foreign_client_of_the_same_name_is_not_the_presenter() {
+    refuses(R::SubjectNotForPresenter, |c| {
+        c.foreign(SubjectScope::Token);
+        c.subject.audiences = vec!["another".into()];
+        c.subject.client = act("support-agent").sub.parse().unwrap();
+    });
+}
+
+#[test]
+fn a6_another_issuer_cannot_say_that_our_agents_have_acted() {
+    let abroad = Actor { sub: "batch".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
+    let foreign = |c: &mut Case, chain: Vec<Actor>| {
+        c.foreign(SubjectScope::Token);
+        c.subject.chain = ActorChain::new(chain).unwrap();
+    };
+    let view = permits(|c| foreign(c, vec![abroad.clone()]));
+    assert_eq!(view.chain.depth(), 2, "their own actors are kept as history");
+    refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("triage")]));
+    refuses(R::ChainNotTheirs, |c| foreign(c, vec![abroad.clone(), act("triage")]));
+    refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("support-agent")]));
+    // In a token of ours an actor from elsewhere is history that we wrote down ourselves.
+    permits(|c| c.subject.chain = ActorChain::new(vec![abroad.clone()]).unwrap());
+}
