@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests end the test")]
 
 mod administration;
+mod cuts;
 mod feed;
 mod login;
 mod node_link;

@@ -42,8 +42,10 @@ impl Server {
 
     /// An empty one whose clock stands at `time`: less than a certificate's life away from the system's.
     async fn empty_at(time: Timestamp) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SteppedClock::at(time));
+        Self::start(tempfile::tempdir().unwrap(), Arc::new(SteppedClock::at(time))).await.map_err(|(_, error)| error).unwrap()
+    }
+
+    async fn start(dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
         let loopback = "127.0.0.1:0".parse().unwrap();
         let config = Config {
             dir: dir.path().join("server"),
@@ -64,10 +66,12 @@ impl Server {
             async move { drop(stopped.await) },
         );
         let task = tokio::spawn(running);
-        let ready = tokio::time::timeout(LONG, ready).await.unwrap().unwrap();
+        let Ok(ready) = tokio::time::timeout(LONG, ready).await.expect("the server was not ready in time") else {
+            return Err((dir, task.await.unwrap().unwrap_err()));
+        };
         let admin = AdminClient::new(Endpoint::Socket(ready.admin_socket.clone()));
         let app = App::new(ready.issuer.as_str());
-        Self { clock, ready, admin, app, stop, task, dir }
+        Ok(Self { clock, ready, admin, app, stop, task, dir })
     }
 
     /// One with the registry of the story and its passwords.
@@ -174,8 +178,31 @@ impl Server {
 
     /// Ends it in good order.
     pub(crate) async fn stop(self) {
+        self.ended().await;
+    }
+
+    /// Ends it in good order, and starts it again on the same directory.
+    pub(crate) async fn restart(self) -> Self {
+        let clock = Arc::clone(&self.clock);
+        let mut dir = self.ended().await;
+        let begun = std::time::Instant::now();
+        loop {
+            match Self::start(dir, Arc::clone(&clock)).await {
+                Ok(server) => return server,
+                // A process that ends lets go of its directory at once; here the last connections still hold it.
+                Err((held, error)) => {
+                    assert!(matches!(error, ServerError::Store(_)) && begun.elapsed() < LONG, "{error}");
+                    dir = held;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn ended(self) -> TempDir {
         let _ = self.stop.send(());
         tokio::time::timeout(LONG, self.task).await.expect("the server did not stop in time").unwrap().unwrap();
+        self.dir
     }
 }
 
