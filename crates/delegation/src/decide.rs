@@ -171,12 +171,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     };
     let targets: Vec<&Arc<Resource>> = match &resource {
         Some(uri) => vec![facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?],
-        None => person
-            .may
-            .iter()
-            .filter_map(|permission| facts.registry.resource(&permission.resource))
-            .filter(|target| target.uri.as_str() != facts.issuer.as_str())
-            .collect(),
+        None => person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect(),
     };
     if let Some(asked) = &scopes {
         let known: ScopeSet = targets.iter().flat_map(|target| open(target, kept)).collect();

@@ -72,6 +72,9 @@ fn what_the_resource_no_longer_has_is_not_given() {
     case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases send:mail", None)));
     assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases"));
     assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
+    // Nor because another resource has it, on which the person has no such right.
+    case.person(|p| p.may = vec![allow("crm", "read:cases"), allow("helpdesk", "read:cases send:mail")]);
+    assert_eq!(authorize(&case, None, Some("send:mail")), Err(R::ScopeBeyondPerson));
 }
 
 #[test]

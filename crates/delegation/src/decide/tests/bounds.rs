@@ -4,16 +4,35 @@ use super::*;
 
 type Narrow = fn(&mut Case, &str);
 
+const BOUNDS: [(&str, Narrow); 4] = [
+    ("subject", |c, text| c.subject.scopes = scopes(text)),
+    ("person", |c, text| c.person(|p| p.may[0].scopes = scopes(text))),
+    ("ceiling", |c, text| c.agent("support-agent", |a| a.ceiling[0].scopes = scopes(text))),
+    ("grant", |c, text| c.grant(|g| g.scopes = scopes(text))),
+];
+
+#[test]
+fn each_bound_holds_by_itself_whatever_policy_says() {
+    for (name, set) in BOUNDS {
+        let mut case = Case::new();
+        set(&mut case, "read:cases");
+        let registry = &case.registry;
+        let left = crate::decide::intersect(
+            &scopes("read:cases write:case_comments"),
+            &case.subject,
+            registry.person(&"riley".parse().unwrap()).unwrap(),
+            registry.agent(&"support-agent".parse().unwrap()).unwrap(),
+            registry.resource(&"crm".parse().unwrap()).unwrap(),
+            registry.grant(&"g1".parse().unwrap()).unwrap(),
+        );
+        assert_eq!(left, Ok(scopes("read:cases")), "{name}");
+    }
+}
+
 #[test]
 fn each_bound_alone_takes_away_what_it_lacks() {
     let all = "read:cases write:case_comments";
-    let bound: [(&str, Narrow); 4] = [
-        ("subject", |c, text| c.subject.scopes = scopes(text)),
-        ("person", |c, text| c.person(|p| p.may[0].scopes = scopes(text))),
-        ("ceiling", |c, text| c.agent("support-agent", |a| a.ceiling[0].scopes = scopes(text))),
-        ("grant", |c, text| c.grant(|g| g.scopes = scopes(text))),
-    ];
-    for (name, set) in bound {
+    for (name, set) in BOUNDS {
         for scope in all.split(' ') {
             let view = permits(|c| {
                 set(c, scope);
