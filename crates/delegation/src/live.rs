@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use mandate_core::registry::Registry;
-use mandate_core::{Clock, Cut, GrantId, Issuer, RevocationSet, Timestamp};
+use mandate_core::{Clock, Cut, CutTarget, GrantId, Issuer, RevocationSet, Timestamp};
 use mandate_policy::Policies;
 use tokio::sync::{broadcast, watch};
 

@@ -118,6 +118,7 @@ mod tests {
     use mandate_core::{CutTarget, RevocationSet, Timestamp};
     use mandate_delegation::revocation::cut;
     use mandate_delegation::{Live, Snapshot};
+    use mandate_testkit::clock::SteppedClock;
     use tokio::sync::watch;
 
     use super::{Feeds, revocations};
@@ -151,7 +152,7 @@ mod tests {
     async fn feeds_that_begin_at_the_same_cut_share_the_bytes_of_what_is_in_force() {
         let (feeds, _stop) = feeds(3);
         let now = Timestamp::from_secs(1000);
-        let put = |id: &str| feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], now);
+        let put = |id: &str| feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &SteppedClock::at(now));
         put("t1");
         let (one, other) = (open(&feeds).await, open(&feeds).await);
         let mut one = one.into_body().into_data_stream();
