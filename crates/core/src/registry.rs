@@ -190,6 +190,9 @@ pub struct Grant {
     pub constraints: Constraints,
     /// Until when; absent: until revoked.
     pub expires: Option<Timestamp>,
+    /// The span from which `expires` was made, if one was declared: the same span again does not move the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Lifetime>,
     /// How many mandates it may yield; absent: unlimited.
     pub max_uses: Option<u64>,
     /// Revoked grants stay in the registry as history.

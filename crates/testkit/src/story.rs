@@ -89,6 +89,7 @@ pub fn grant(person: &str, agent: &str, resource: &str, scope: &str) -> Grant {
         scopes: scopes(scope),
         constraints: Constraints::default(),
         expires: None,
+        span: None,
         max_uses: None,
         revoked: false,
     }

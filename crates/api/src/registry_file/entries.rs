@@ -349,6 +349,10 @@ fn grant(item: &GrantItem, id: GrantId, before: Option<&Grant>, defaults: &Defau
             return Err(Finding::new("/revoked", "a revoked grant stays revoked; give the new grant another `name`"));
         }
     }
+    let end = item.expires.map(|expires| {
+        let before = before.and_then(|grant| Some((grant.expires?, grant.span)));
+        expires.resolve(defaults.now, before)
+    });
     Ok(Entry::Grant(Grant {
         id,
         person: item.person.clone(),
@@ -356,7 +360,8 @@ fn grant(item: &GrantItem, id: GrantId, before: Option<&Grant>, defaults: &Defau
         resource: item.resource.clone(),
         scopes,
         constraints: constraints(item.lifetime, "")?,
-        expires: item.expires.map(|expires| expires.resolve(defaults.now, before.and_then(|grant| grant.expires))),
+        expires: end.map(|(at, _)| at),
+        span: end.and_then(|(_, span)| span),
         max_uses: item.max_uses,
         revoked: item.revoked.unwrap_or_else(|| before.is_some_and(|grant| grant.revoked)),
     }))

@@ -12,19 +12,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Expiry {
     /// At this time: `2027-01-31T00:00:00Z`, quoted or as a TOML date-time.
     At(Timestamp),
-    /// So long after it was first applied: `1h`. Applying it again does not move the end of a grant that still runs.
+    /// So long after it was first applied: `1h`. Applying the same span again does not move the end of a grant that
+    /// still runs; another span counts from when it is applied.
     After(Lifetime),
 }
 
+/// When a grant ends, and the span from which that was made.
+pub(super) type End = (Timestamp, Option<Lifetime>);
+
 impl Expiry {
-    /// The time meant. `running` is the end of the grant as it stands, if it stands.
-    pub(super) fn resolve(self, now: Timestamp, running: Option<Timestamp>) -> Timestamp {
+    /// The time meant. `before` is the end of the grant as it stands, if it stands.
+    pub(super) fn resolve(self, now: Timestamp, before: Option<End>) -> End {
         match self {
-            Self::At(at) => at,
-            Self::After(Lifetime(span)) => {
-                let fresh = now.plus(span);
-                running.filter(|end| *end > now && *end <= fresh).unwrap_or(fresh)
-            }
+            // The time that a span has become is what `get` prints.
+            Self::At(at) => (at, before.filter(|(end, _)| *end == at).and_then(|(_, span)| span)),
+            Self::After(span) => match before {
+                Some((end, Some(same))) if same == span && end > now => (end, Some(span)),
+                _ => (now.plus(span.0), Some(span)),
+            },
         }
     }
 }
@@ -92,16 +97,28 @@ impl<'de> Deserialize<'de> for Expiry {
 #[cfg(test)]
 mod tests {
     use super::Expiry;
-    use mandate_core::Timestamp;
+    use mandate_core::{Lifetime, Timestamp};
 
     #[test]
-    fn a_span_counts_from_the_first_time_and_never_extends_a_running_grant() {
+    fn a_span_counts_from_the_first_time_it_is_applied_and_another_span_from_now() {
         let hour: Expiry = "1h".parse().unwrap();
+        let (now, span) = (Timestamp::from_secs(10_000), Some(Lifetime(std::time::Duration::from_hours(1))));
+        let running = (Timestamp::from_secs(12_000), span);
+        assert_eq!(hour.resolve(now, None), (Timestamp::from_secs(13_600), span));
+        assert_eq!(hour.resolve(now, Some(running)), running, "the same again");
+        assert_eq!(hour.resolve(now, Some((Timestamp::from_secs(9_000), span))).0, Timestamp::from_secs(13_600), "it had ended");
+        let month: Expiry = "30d".parse().unwrap();
+        assert_eq!(month.resolve(now, Some(running)).0, Timestamp::from_secs(10_000 + 30 * 86_400), "longer");
+        assert_eq!(hour.resolve(now, Some(month.resolve(now, None))).0, Timestamp::from_secs(13_600), "shorter");
+    }
+
+    #[test]
+    fn the_time_that_a_span_became_is_no_change_and_another_time_is() {
         let now = Timestamp::from_secs(10_000);
-        assert_eq!(hour.resolve(now, None), Timestamp::from_secs(13_600));
-        assert_eq!(hour.resolve(now, Some(Timestamp::from_secs(12_000))), Timestamp::from_secs(12_000));
-        assert_eq!(hour.resolve(now, Some(Timestamp::from_secs(9_000))), Timestamp::from_secs(13_600), "it had ended");
-        assert_eq!(hour.resolve(now, Some(Timestamp::from_secs(99_000))), Timestamp::from_secs(13_600), "shortened");
+        let made = "1h".parse::<Expiry>().unwrap().resolve(now, None);
+        assert_eq!(Expiry::At(made.0).resolve(now, Some(made)), made);
+        let other = Timestamp::from_secs(20_000);
+        assert_eq!(Expiry::At(other).resolve(now, Some(made)), (other, None));
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl RegistryFile {
         if !findings.is_empty() {
             return Err(findings);
         }
-        notes.extend(references::notes(&declared));
+        notes.extend(references::notes(&declared, defaults));
 
         let mut plan = Plan { notes, ..Plan::default() };
         let mut puts = Vec::new();

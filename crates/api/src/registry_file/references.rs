@@ -173,8 +173,8 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is allowed but surely not meant: a grant of what can never be used.
-pub(super) fn notes(declared: &[Declared]) -> Vec<String> {
+/// What is allowed but surely not meant: a grant of what can never be used, or that has ended.
+pub(super) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
     let of = |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
     // Only looked for in files that a person can have written; the search is quadratic.
     if declared.len() > 1000 {
@@ -185,6 +185,9 @@ pub(super) fn notes(declared: &[Declared]) -> Vec<String> {
         Entry::Grant(grant) if !grant.revoked => Some(grant),
         _ => None,
     }) {
+        if let Some(end) = grant.expires.filter(|end| *end <= defaults.now) {
+            notes.push(format!("{} ended at {end}: nothing will be given by it", parties(grant)));
+        }
         if let Some(Entry::Agent(agent)) = of(Kind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry) {
             notes.extend(unused(grant, &agent.ceiling, &format!("the ceiling of `{}`", agent.name)));
         }
@@ -198,6 +201,9 @@ pub(super) fn notes(declared: &[Declared]) -> Vec<String> {
 fn unused(grant: &Grant, bound: &[Permission], whose: &str) -> Option<String> {
     let within = bound.iter().find(|p| p.resource == grant.resource).map(|p| p.scopes.clone()).unwrap_or_default();
     let beyond = grant.scopes.filter(|scope| !within.contains(scope));
-    let parties = format!("the grant of `{}` to `{}` on `{}`", grant.person, grant.agent, grant.resource);
-    (!beyond.is_empty()).then(|| format!("{parties} has `{beyond}`, which {whose} does not: it will not be given"))
+    (!beyond.is_empty()).then(|| format!("{} has `{beyond}`, which {whose} does not: it will not be given", parties(grant)))
+}
+
+fn parties(grant: &Grant) -> String {
+    format!("the grant of `{}` to `{}` on `{}`", grant.person, grant.agent, grant.resource)
 }

@@ -395,6 +395,22 @@ fn a_span_does_not_creep_when_the_file_is_applied_again() {
 }
 
 #[test]
+fn another_span_is_honoured_and_what_get_prints_of_a_span_is_no_change() {
+    let current = registry(&EXAMPLE.replace("\"2027-01-31T00:00:00Z\"", "\"1h\""));
+    let longer = plan(&current, &EXAMPLE.replace("\"2027-01-31T00:00:00Z\"", "\"30d\""), false).unwrap();
+    let Some(Entry::Grant(grant)) = longer.puts().next() else { panic!("{longer:?}") };
+    assert_eq!(grant.expires, Some("2026-12-24T00:00:00Z".parse::<Timestamp>().unwrap()));
+    let printed = plan(&current, &EXAMPLE.replace("2027-01-31T00:00:00Z", "2026-11-24T01:00:00Z"), false).unwrap();
+    assert!(printed.is_empty(), "{printed:?}");
+}
+
+#[test]
+fn a_grant_that_has_ended_is_noted() {
+    let notes = plan(&Registry::default(), &EXAMPLE.replace("2027-01-31", "2026-01-31"), false).unwrap().notes;
+    assert_eq!(notes, ["the grant of `riley` to `support-agent` on `crm` ended at 2026-01-31T00:00:00.000Z: nothing will be given by it"]);
+}
+
+#[test]
 fn clients_are_refused_what_makes_them_unsafe() {
     let client = |more: &str| format!("[[client]]\nid = \"app\"\n{more}\n");
     for (more, part) in [

@@ -84,6 +84,7 @@ fn registry() -> Registry {
             scopes: scopes("read:cases"),
             constraints: Constraints::default(),
             expires: None,
+            span: None,
             max_uses: None,
             revoked: false,
         }),

@@ -62,6 +62,7 @@ fn grant(id: &str, agent: &str, resource: &str, text: &str) -> Grant {
         scopes: scopes(text),
         constraints: Constraints::default(),
         expires: None,
+        span: None,
         max_uses: None,
         revoked: false,
     }

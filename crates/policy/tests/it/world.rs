@@ -64,6 +64,7 @@ impl World {
                 scopes: scopes(granted),
                 constraints: Constraints::default(),
                 expires: None,
+                span: None,
                 max_uses: None,
                 revoked: false,
             },
