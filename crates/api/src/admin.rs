@@ -107,11 +107,34 @@ pub struct ChangeItem {
     /// Its key.
     #[schema(example = "support-agent")]
     pub name: String,
+    /// Of a grant, whose key says nothing to a person: of whom to whom on what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "riley → support-agent on crm")]
+    pub about: Option<String>,
     /// What happens to it.
     pub change: Change,
-    /// The members that differ, if it is `changed`.
+    /// The members that differ, if it is `changed`, by their names in the registry file.
     #[serde(default)]
     pub fields: Vec<String>,
+    /// The same members as they were and as they will be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
+}
+
+/// One member of an entry, as the registry file would declare it, before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Difference {
+    /// Its name.
+    #[schema(example = "ceiling")]
+    pub field: String,
+    /// As it was; absent if it was not declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<serde_json::Value>,
+    /// As it will be; absent if it is not declared any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<serde_json::Value>,
 }
 
 /// The answer to [`ApplyRequest`].

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, TokenId, TrustDomain};
@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Svid(Svid),
     /// Declare agents, resources, people, clients, issuers, grants and policies from a file
     #[command(
-        after_help = "Examples:\n  mandate apply -f registry.toml --dry-run\n  mandate apply -f registry.toml --prune\n  generate | mandate apply -f -"
+        after_help = "Examples:\n  mandate apply -f registry.toml --dry-run\n  mandate apply -f registry.toml --prune\n  set -o pipefail; generate | mandate apply -f -"
     )]
     Apply(Apply),
     /// Show what is declared
@@ -230,14 +230,28 @@ pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The registry file; `-` is standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "path")]
+    file: Option<PathBuf>,
+    /// The same without -f
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    path: Option<PathBuf>,
     /// Remove what the file does not mention
     #[arg(long)]
     pub(crate) prune: bool,
+    /// With --prune and a file that declares nothing: remove everything indeed
+    #[arg(long, requires = "prune")]
+    pub(crate) yes_remove_everything: bool,
     /// Only print what would change
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+impl Apply {
+    /// The registry file, however it was said.
+    pub(crate) fn file(&self) -> &Path {
+        // Clap has seen to it that there is one.
+        self.file.as_deref().or(self.path.as_deref()).unwrap_or(Path::new("-"))
+    }
 }
 
 /// The kinds of entries, as clap sees them.

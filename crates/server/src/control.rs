@@ -119,16 +119,20 @@ impl Control {
                 (None, None) => {}
             }
         }
-        let policies = compile(&registry)
-            .map_err(|error| ControlError::InvalidRegistry(vec![Finding { pointer: "/policy".to_owned(), detail: error.to_string() }]))?;
-        let response = plan.to_response(request.dry_run);
+        let policies = compile(&registry).map_err(|error| {
+            // A policy of the file stands at its place; one that was there already has none.
+            let at = request.entries.policy.iter().position(|policy| policy.name.as_str() == error.policy);
+            let pointer = at.map(|at| format!("/policy/{at}/source")).unwrap_or_default();
+            ControlError::InvalidRegistry(vec![Finding { pointer, detail: error.to_string() }])
+        })?;
+        let response = plan.to_response(request.dry_run, &issuer);
         if request.dry_run || plan.is_empty() {
             return Ok(response);
         }
 
         let cuts = plan.changes.iter().filter_map(|c| c.before.as_ref().map(|old| cuts_for_change(old, c.after.as_ref(), now))).flatten();
         let cuts: Vec<Cut> = cuts.collect();
-        let record = self.record(Kind::Registry, by, summary(&plan.changes));
+        let record = self.record(Kind::Registry, by, summary(&plan.changes, &issuer));
         self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
         self.live.replace_registry(registry, policies);
         self.live.cut(cuts, self.clock.as_ref());
@@ -279,7 +283,7 @@ fn cut_effect(list: Vec<Cut>) -> Effect {
 }
 
 /// `created agent support-agent; changed grant … (expires, scopes)`
-fn summary(changes: &[PlannedChange]) -> String {
+fn summary(changes: &[PlannedChange], own: &mandate_core::Issuer) -> String {
     // Writing to a String cannot fail.
     let mut text = String::new();
     for (at, change) in changes.iter().enumerate() {
@@ -297,7 +301,7 @@ fn summary(changes: &[PlannedChange]) -> String {
         };
         let kind = change.kind().map_or("entry", mandate_api::admin::kind_name);
         let _ = write!(text, "{what} {kind} {}", change.key());
-        let fields = change.fields();
+        let fields = change.fields(own);
         if !fields.is_empty() {
             let _ = write!(text, " ({})", fields.join(", "));
         }

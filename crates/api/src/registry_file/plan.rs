@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use mandate_core::Issuer;
 use mandate_core::registry::{AgentState, Entry, Kind, Registry};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Defaults, RegistryFile, references};
-use crate::admin::{ApplyResponse, Change, ChangeItem, kind_name};
+use crate::admin::{ApplyResponse, Change, ChangeItem, Difference, RegistryItem, kind_name};
 
 /// One reason why a file is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -54,20 +55,58 @@ impl PlannedChange {
         }
     }
 
-    /// The members that differ, in alphabetical order. Empty unless it is a change of an entry that stays.
-    pub fn fields(&self) -> Vec<String> {
+    /// The members that differ, in alphabetical order, in the words of the registry file. Empty unless it is a change of
+    /// an entry that stays. `own` is the issuer of the embedded directory.
+    pub fn differences(&self, own: &Issuer) -> Vec<Difference> {
         let (Some(before), Some(after)) = (&self.before, &self.after) else { return Vec::new() };
-        let value = |entry: &Entry| match serde_json::to_value(entry) {
-            Ok(serde_json::Value::Object(mut members)) => members.remove("value").unwrap_or_default(),
-            _ => serde_json::Value::Null,
-        };
-        let (before, after) = (value(before), value(after));
-        let names = |v: &serde_json::Value| v.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-        let mut fields: Vec<String> =
-            names(&before).into_iter().chain(names(&after)).filter(|key| before.get(key) != after.get(key)).collect();
-        fields.sort();
-        fields.dedup();
-        fields
+        let (before, mut after) = (members(before, own), members(after, own));
+        let mut all: Vec<Difference> = Vec::new();
+        for (field, before) in before {
+            let after = after.remove(&field);
+            if after.as_ref() != Some(&before) {
+                all.push(Difference { field, before: Some(before), after });
+            }
+        }
+        all.extend(after.into_iter().map(|(field, after)| Difference { field, before: None, after: Some(after) }));
+        all.sort_by(|a, b| a.field.cmp(&b.field));
+        all
+    }
+
+    /// The names alone.
+    pub fn fields(&self, own: &Issuer) -> Vec<String> {
+        self.differences(own).into_iter().map(|difference| difference.field).collect()
+    }
+
+    /// Of a grant: of whom to whom on what.
+    fn about(&self) -> Option<String> {
+        match self.after.as_ref().or(self.before.as_ref()) {
+            Some(Entry::Grant(grant)) => Some(format!("{} → {} on {}", grant.person, grant.agent, grant.resource)),
+            _ => None,
+        }
+    }
+
+    fn to_item(&self, own: &Issuer) -> Option<ChangeItem> {
+        let differences = self.differences(own);
+        Some(ChangeItem {
+            kind: kind_name(self.kind()?).to_owned(),
+            name: self.key().to_owned(),
+            about: self.about(),
+            change: self.change(),
+            fields: differences.iter().map(|difference| difference.field.clone()).collect(),
+            differences,
+        })
+    }
+}
+
+/// The members of an entry by their names in the registry file.
+fn members(entry: &Entry, own: &Issuer) -> serde_json::Map<String, serde_json::Value> {
+    // Plain data always becomes an object; should it not, nothing is said of it.
+    match serde_json::to_value(RegistryItem::of(entry, own)) {
+        Ok(serde_json::Value::Object(mut members)) => {
+            members.remove("kind");
+            members
+        }
+        _ => serde_json::Map::new(),
     }
 }
 
@@ -98,16 +137,9 @@ impl Plan {
         self.changes.iter().filter(|change| change.after.is_none()).filter_map(|change| change.before.as_ref())
     }
 
-    /// The answer of the admin API.
-    pub fn to_response(&self, dry_run: bool) -> ApplyResponse {
-        let changes = self
-            .changes
-            .iter()
-            .filter_map(|change| {
-                let kind = kind_name(change.kind()?).to_owned();
-                Some(ChangeItem { kind, name: change.key().to_owned(), change: change.change(), fields: change.fields() })
-            })
-            .collect();
+    /// The answer of the admin API. `own` is the issuer of the embedded directory.
+    pub fn to_response(&self, dry_run: bool, own: &Issuer) -> ApplyResponse {
+        let changes = self.changes.iter().filter_map(|change| change.to_item(own)).collect();
         ApplyResponse { dry_run, changes, unchanged: self.unchanged as u64, notes: self.notes.clone() }
     }
 }

@@ -248,7 +248,7 @@ fn what_stays_may_not_lose_what_it_mentions() {
 #[test]
 fn pruning_removes_what_is_not_mentioned_dependants_first() {
     let current = registry(EXAMPLE);
-    let changes = plan(&current, "", true).unwrap().to_response(true).changes;
+    let changes = plan(&current, "", true).unwrap().to_response(true, &defaults().issuer).changes;
     let order: Vec<&str> = changes.iter().map(|c| c.kind.as_str()).collect();
     assert_eq!(order, ["grant", "issuer", "client", "agent", "person", "resource"]);
     assert!(changes.iter().all(|c| c.change == Change::Removed));
@@ -259,10 +259,26 @@ fn pruning_removes_what_is_not_mentioned_dependants_first() {
 fn a_change_names_its_fields() {
     let current = registry(EXAMPLE);
     let text = EXAMPLE.replace("max_uses = 500", "max_uses = 5\nlifetime = \"2m\"").replace("Works on", "Answers");
-    let response = plan(&current, &text, true).unwrap().to_response(false);
+    let response = plan(&current, &text, true).unwrap().to_response(false, &defaults().issuer);
     let said: Vec<String> = response.changes.iter().map(|c| format!("{} {:?} {}", c.kind, c.change, c.fields.join(","))).collect();
-    assert_eq!(said, ["agent Changed purpose", "grant Changed constraints,max_uses"]);
+    assert_eq!(said, ["agent Changed purpose", "grant Changed lifetime,max_uses"]);
     assert_eq!((response.unchanged, response.dry_run), (4, false));
+}
+
+#[test]
+fn a_change_is_told_as_it_was_and_as_it_will_be_in_the_words_of_the_file() {
+    let current = registry(EXAMPLE);
+    let text = EXAMPLE
+        .replace("ceiling   = [{ resource = \"crm\", scopes = [\"read:cases\", \"write:case_comments\"] }]", "ceiling = []")
+        .replace("max_uses = 500", "lifetime = \"2m\"");
+    let changes = plan(&current, &text, true).unwrap().to_response(true, &defaults().issuer).changes;
+    let agent = &changes[0].differences[0];
+    assert_eq!((agent.field.as_str(), changes[0].about.as_ref()), ("ceiling", None));
+    assert_eq!(agent.before, Some(serde_json::json!([{"resource": "crm", "scopes": ["read:cases", "write:case_comments"]}])));
+    assert_eq!(agent.after, Some(serde_json::json!([])));
+    assert_eq!(changes[1].about.as_deref(), Some("riley → support-agent on crm"));
+    let grant: Vec<_> = changes[1].differences.iter().map(|d| (d.field.as_str(), d.before.clone(), d.after.clone())).collect();
+    assert_eq!(grant, [("lifetime", None, Some("2m".into())), ("max_uses", Some(500.into()), None)]);
 }
 
 #[test]
@@ -342,7 +358,7 @@ fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
     for held in [AgentState::Suspended, AgentState::Contained, AgentState::Retired] {
         assert!(plan(&state(held), EXAMPLE, false).unwrap().is_empty(), "no `state` keeps {held:?}");
     }
-    assert_eq!(plan(&state(AgentState::Suspended), &wish("active"), false).unwrap().changes[0].fields(), ["state"]);
+    assert_eq!(plan(&state(AgentState::Suspended), &wish("active"), false).unwrap().changes[0].fields(&defaults().issuer), ["state"]);
     let contained = refused(&state(AgentState::Contained), &wish("active"), false).0;
     assert_eq!(contained, "agent `support-agent` is contained; only closing its incident makes it active again");
     assert!(refused(&state(AgentState::Contained), &wish("suspended"), false).0.contains("contained"));

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 
-use mandate_api::admin::{ApplyRequest, ApplyResponse, Change};
+use mandate_api::admin::{ApplyRequest, ApplyResponse, Change, ChangeItem};
 use mandate_api::registry_file::{self, Finding, MAX_FILE_BYTES};
-use mandate_api::{ClientError, Problem};
+use mandate_api::{ClientError, Problem, RegistryFile};
+use serde_json::Value;
 
 use crate::arguments::Apply;
 use crate::failure::{self, Failure, Fault};
@@ -14,10 +15,22 @@ use crate::screen::Screen;
 use crate::table::printable;
 
 pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
-    let text = read(&arguments.file)?;
-    let shown = if arguments.file == Path::new("-") { "standard input".to_owned() } else { arguments.file.display().to_string() };
+    let file = arguments.file();
+    let text = read(file)?;
+    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let entries = registry_file::parse(&text)
         .map_err(|error| Failure::usage(format!("{shown}:{}:{}: {}; nothing was changed", error.line, error.column, error.message)))?;
+    let everything = arguments.prune && !arguments.dry_run && !arguments.yes_remove_everything;
+    if everything && entries == RegistryFile::default() {
+        // A generator that fails writes nothing, and nothing would mean everything.
+        let what = format!("{shown} declares nothing, and --prune would remove every entry; nothing was changed");
+        return Err(Failure::usage(what)
+            .next(format!(
+                "mandate apply -f {} --prune --dry-run   (what would be removed; it is not meant? look at what wrote the file)",
+                file.display()
+            ))
+            .next(format!("mandate apply -f {} --prune --yes-remove-everything   (removes it)", file.display())));
+    }
     let request = ApplyRequest { entries, prune: arguments.prune, dry_run: arguments.dry_run };
     let admin = arguments.connection.open()?;
     let answer = match admin.try_call(async |client| client.apply(&request).await)? {
@@ -36,7 +49,10 @@ fn read(path: &Path) -> Result<String, Failure> {
     } else {
         std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
     };
-    read.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read the registry file {}", path.display()), &error))?;
+    read.map_err(|error| {
+        Failure::caused(Fault::Usage, &format!("cannot read the registry file {}", path.display()), &error)
+            .next("mandate apply -f FILE   (a TOML file of [[resource]], [[person]], [[agent]], [[grant]] …)")
+    })?;
     Ok(text)
 }
 
@@ -61,17 +77,49 @@ fn place(finding: &Finding, shown: &str, text: &str) -> String {
     registry_file::locate(text, &finding.pointer).map(|(line, column)| format!("{shown}:{line}:{column}: ")).unwrap_or_default()
 }
 
+/// One change: what it is about, and of an entry that stays each member as it was and as it will be.
+fn change(text: &mut String, item: &ChangeItem) {
+    let sign = match item.change {
+        Change::Created => '+',
+        Change::Changed => '~',
+        Change::Removed => '-',
+    };
+    let about = item.about.as_ref().map(|about| format!("  {about}")).unwrap_or_default();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{sign} {} {}", item.kind, printable(&format!("{}{about}", item.name)));
+    let named = |field: &String| item.differences.iter().any(|difference| difference.field == *field);
+    if !item.fields.iter().all(named) {
+        // An older server names them and says no more.
+        let _ = writeln!(text, "    {}", printable(&item.fields.join(", ")));
+    }
+    for difference in &item.differences {
+        for (sign, value) in [('-', &difference.before), ('+', &difference.after)] {
+            if let Some(value) = value {
+                let shown = inline(value).replace('\n', &format!("\n    {sign}   "));
+                let line = format!("    {sign} {} = {}", difference.field, printable(&shown));
+                let _ = writeln!(text, "{}", line.replacen("= \n", "=\n", 1));
+            }
+        }
+    }
+}
+
+/// A value as one would write it in the registry file; a text of several lines keeps them.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.contains('\n') => format!("\n{}", text.trim_matches('\n')),
+        Value::Array(list) => format!("[{}]", list.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::Object(members) => {
+            let members: Vec<String> = members.iter().map(|(name, value)| format!("{name} = {}", inline(value))).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 fn describe(answer: &ApplyResponse) -> String {
     let mut text = String::new();
     for item in &answer.changes {
-        let sign = match item.change {
-            Change::Created => '+',
-            Change::Changed => '~',
-            Change::Removed => '-',
-        };
-        let fields = if item.fields.is_empty() { String::new() } else { format!(" ({})", item.fields.join(", ")) };
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{sign} {} {}{fields}", item.kind, printable(&item.name));
+        change(&mut text, item);
     }
     for note in &answer.notes {
         let _ = writeln!(text, "note: {}", printable(note));
@@ -95,8 +143,9 @@ mod tests {
     use super::{describe, refused};
     use crate::failure::Fault;
     use mandate_api::Problem;
-    use mandate_api::admin::{ApplyResponse, Change, ChangeItem};
+    use mandate_api::admin::{ApplyResponse, Change, ChangeItem, Difference};
     use mandate_api::registry_file::Finding;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_servers_findings_are_shown_at_their_lines() {
@@ -113,26 +162,50 @@ mod tests {
 
     #[test]
     fn the_difference_reads_like_a_difference() {
-        let item = |kind: &str, name: &str, change, fields: &[&str]| ChangeItem {
+        let item = |kind: &str, name: &str, about: Option<&str>, change, differences: Vec<Difference>| ChangeItem {
             kind: kind.into(),
             name: name.into(),
+            about: about.map(str::to_owned),
             change,
-            fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+            fields: differences.iter().map(|d| d.field.clone()).collect(),
+            differences,
         };
+        let difference = |field: &str, before: Value, after: Value| Difference {
+            field: field.into(),
+            before: (!before.is_null()).then_some(before),
+            after: (!after.is_null()).then_some(after),
+        };
+        let ceiling = difference("ceiling", json!([{"resource": "crm", "scopes": ["a", "b"]}]), json!([]));
         let mut answer = ApplyResponse {
             dry_run: true,
             changes: vec![
-                item("agent", "a", Change::Created, &[]),
-                item("grant", "g-1", Change::Changed, &["expires", "scopes"]),
-                item("person", "x", Change::Removed, &[]),
+                item("agent", "b", None, Change::Created, vec![]),
+                item("agent", "a", None, Change::Changed, vec![ceiling]),
+                item("grant", "g-1", Some("riley → a on crm"), Change::Changed, vec![difference("max_uses", Value::Null, json!(5))]),
+                item("policy", "p", None, Change::Changed, vec![difference("source", json!("one\n"), json!("one\ntwo\n"))]),
+                item("person", "x", None, Change::Removed, vec![]),
             ],
             unchanged: 2,
             notes: vec!["look".into()],
         };
-        assert_eq!(
-            describe(&answer),
-            "+ agent a\n~ grant g-1 (expires, scopes)\n- person x\nnote: look\n3 changes to make, 2 as declared. Nothing was changed; run it without --dry-run to change it.\n"
-        );
+        let expected = "\
++ agent b
+~ agent a
+    - ceiling = [{ resource = \"crm\", scopes = [\"a\", \"b\"] }]
+    + ceiling = []
+~ grant g-1  riley → a on crm
+    + max_uses = 5
+~ policy p
+    - source =
+    -   one
+    + source =
+    +   one
+    +   two
+- person x
+note: look
+5 changes to make, 2 as declared. Nothing was changed; run it without --dry-run to change it.
+";
+        assert_eq!(describe(&answer), expected);
         answer.changes.clear();
         assert!(describe(&answer).ends_with("Nothing to change: all 2 are so already.\n"));
     }

@@ -34,7 +34,7 @@ fn the_flags_reach_the_server_and_its_answer_the_reader() {
     let server = answering(dir.path(), &[("200 OK", answer), ("200 OK", answer)]);
     let ran = mandate(dir.path(), &["apply", "-f", "-", "--dry-run", "--prune"], FILE);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.starts_with("+ agent a\n~ grant g-1 (scopes)\n2 changes to make, 1 as declared."), "{}", ran.out);
+    assert!(ran.out.starts_with("+ agent a\n~ grant g-1\n    scopes\n2 changes to make, 1 as declared."), "{}", ran.out);
     let ran = mandate(dir.path(), &["--json", "apply", "-f", "-"], FILE);
     assert_eq!(ran.out.trim_end(), answer);
     let requests = server.join().unwrap();
@@ -46,9 +46,40 @@ fn the_flags_reach_the_server_and_its_answer_the_reader() {
 }
 
 #[test]
+fn an_empty_file_prunes_nothing_unless_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = mandate(dir.path(), &["apply", "-f", "-", "--prune"], "");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "no server was asked: {}", ran.err);
+    assert!(ran.err.contains("standard input declares nothing") && ran.err.contains("--yes-remove-everything"), "{}", ran.err);
+    let answer = r#"{"dry_run":false,"changes":[],"unchanged":0,"notes":[]}"#;
+    let server = answering(dir.path(), &[("200 OK", answer), ("200 OK", answer)]);
+    for flag in ["--dry-run", "--yes-remove-everything"] {
+        let ran = mandate(dir.path(), &["apply", "-f", "-", "--prune", flag], "# nothing\n");
+        assert_eq!(ran.code, 0, "{flag}: {}", ran.err);
+    }
+    assert!(server.join().unwrap().iter().all(|request| body(request)["prune"] == true));
+    assert_eq!(mandate(dir.path(), &["apply", "-f", "-", "--yes-remove-everything"], "").code, 2, "without --prune it says nothing");
+}
+
+#[test]
+fn the_file_may_be_named_without_the_option() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("r.toml");
+    fs::write(&file, FILE).unwrap();
+    let server = answering(dir.path(), &[("200 OK", r#"{"dry_run":false,"changes":[],"unchanged":2,"notes":[]}"#)]);
+    let ran = mandate(dir.path(), &["apply", file.to_str().unwrap()], "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(body(&server.join().unwrap()[0])["entries"]["agent"][0]["name"], "a");
+    assert_eq!(mandate(dir.path(), &["apply"], "").code, 2);
+    assert_eq!(mandate(dir.path(), &["apply", "a.toml", "-f", "b.toml"], "").code, 2);
+}
+
+#[test]
 fn a_file_that_is_not_there_or_not_text_is_a_usage_error() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(mandate(dir.path(), &["apply", "-f", "/nonexistent.toml"], "").code, 2);
+    let missing = mandate(dir.path(), &["apply", "-f", "/nonexistent.toml"], "");
+    assert_eq!(missing.code, 2);
+    assert!(missing.err.contains(" next: mandate apply -f FILE"), "{}", missing.err);
     let binary = dir.path().join("binary");
     fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
     assert_eq!(mandate(dir.path(), &["apply", "-f", binary.to_str().unwrap()], "").code, 2);
