@@ -168,12 +168,18 @@ const BUILT_IN: &str = "built-in";
 fn from_diagnostic(policy: &str, source: &str, error: &DetailedError) -> PolicyError {
     let offset = first_offset(error).unwrap_or(0);
     let (line, column) = position(source, offset);
-    let mut message = innermost(error).message.clone();
+    let mut message = without_own_name(&innermost(error).message).to_owned();
     if let Some(help) = &innermost(error).help {
         message.push_str("; ");
         message.push_str(help);
     }
     PolicyError { policy: policy.to_owned(), line, column, message }
+}
+
+/// The message without Cedar's number for the statement, which is in no file.
+fn without_own_name(message: &str) -> &str {
+    let rest = message.strip_prefix("for policy `policy").and_then(|rest| rest.split_once("`, "));
+    rest.filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit())).map_or(message, |(_, rest)| rest)
 }
 
 fn first_offset(error: &DetailedError) -> Option<usize> {

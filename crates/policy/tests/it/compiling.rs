@@ -22,6 +22,16 @@ fn an_unknown_attribute_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_refusal_names_the_policy_as_its_author_does_and_not_by_a_number_of_cedars() {
+    for source in [
+        "forbid (principal, action, resource) when { context.colour == \"red\" };",
+        "forbid (principal == Robot::\"r2\", action, resource);",
+    ] {
+        assert!(!refused(source).to_string().contains("policy0"), "{}", refused(source));
+    }
+}
+
+#[test]
 fn an_unknown_entity_type_is_refused_with_its_place() {
     refused_at("forbid (\n  principal == Robot::\"r2\",\n  action, resource);", 2, 16, "Robot");
 }
