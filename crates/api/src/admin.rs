@@ -180,6 +180,9 @@ pub struct RegistryEntry {
     /// Of a grant: how many mandates it has yielded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u64>,
+    /// Nobody declared it: it is the resource that stands for the administration of the server, and no file removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub built_in: bool,
 }
 
 /// `POST /v1/join-tokens`

@@ -8,7 +8,7 @@ use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, Revocat
 use mandate_api::registry_file::{Defaults, Finding, PlannedChange};
 use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
 use mandate_authority::Authority;
-use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
+use mandate_core::registry::{ClientAuthentication, Entry, Grant, Kind as EntryKind, Registry, Resource};
 use mandate_core::{Clock, Cut, CutTarget, Entropy, RecordId, ScopeSet, Secret, Timestamp, TrustDomain};
 use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
@@ -54,7 +54,7 @@ pub(crate) fn administration(issuer: &mandate_core::Issuer) -> Option<Resource> 
     })
 }
 
-fn is_administration(entry: &Entry, issuer: &mandate_core::Issuer) -> bool {
+pub(crate) fn is_administration(entry: &Entry, issuer: &mandate_core::Issuer) -> bool {
     matches!(entry, Entry::Resource(resource) if resource.name.as_str() == ADMINISTRATION || resource.uri.as_str() == issuer.as_str())
 }
 
@@ -220,6 +220,11 @@ impl Control {
         let snapshot = self.snapshot();
         let unknown = || ControlError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
+        if client.authentication != ClientAuthentication::ClientSecretBasic {
+            return Err(ControlError::BadRequest(format!(
+                "client `{id}` would never be asked for a secret: it has not authentication = \"client_secret_basic\""
+            )));
+        }
         let had_one = self.store.read("is there a secret", |tx| secrets::client_secret(tx, &client.id).map(|old| old.is_some()))?;
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));

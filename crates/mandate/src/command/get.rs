@@ -89,7 +89,8 @@ fn row(entry: &RegistryEntry) -> Vec<String> {
         ],
         RegistryItem::Resource(x) => {
             let tools: Vec<&str> = x.tools.iter().map(|tool| tool.name.as_str()).collect();
-            vec![x.name.to_string(), x.uri.to_string(), scopes(&x.scopes), tools.join(" ")]
+            let name = if entry.built_in { format!("{} (built in)", x.name) } else { x.name.to_string() };
+            vec![name, x.uri.to_string(), scopes(&x.scopes), tools.join(" ")]
         }
         RegistryItem::Person(x) => vec![
             x.name.to_string(),

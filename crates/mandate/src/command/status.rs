@@ -18,7 +18,8 @@ pub(crate) fn run(arguments: &Status, screen: &Screen) -> Result<(), Failure> {
         let counts = status.registry;
         let registry = [
             (counts.agents, "agent", "agents"),
-            (counts.resources, "resource", "resources"),
+            // The administration of the server itself is always one of them.
+            (counts.resources, "resource (built in)", "resources (one of them built in)"),
             (counts.people, "person", "people"),
             (counts.clients, "client", "clients"),
             (counts.issuers, "issuer", "issuers"),

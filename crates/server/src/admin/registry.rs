@@ -12,7 +12,7 @@ use mandate_core::registry::Entry;
 
 use super::problem::Named;
 use super::{problem, to_the_end};
-use crate::control::Control;
+use crate::control::{Control, is_administration};
 use crate::error::ControlError;
 use crate::operator::Operator;
 
@@ -66,5 +66,6 @@ fn describe(control: &Control, entry: &Entry) -> RegistryEntry {
         Entry::Grant(grant) => Some(control.live.uses(&grant.id)),
         _ => None,
     };
-    RegistryEntry { item: RegistryItem::of(entry, control.live.issuer()), uses }
+    let built_in = is_administration(entry, control.live.issuer());
+    RegistryEntry { item: RegistryItem::of(entry, control.live.issuer()), uses, built_in }
 }

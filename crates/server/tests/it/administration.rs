@@ -1,7 +1,7 @@
 //! Who may administrate, over every listener (Z9, Z10, Z11).
 
-use mandate_api::admin::{AuditQuery, JoinTokenRequest, KeyRotationRequest, RevocationRequest, RevocationTarget};
-use mandate_api::{AdminClient, Endpoint};
+use mandate_api::admin::{ApplyRequest, AuditQuery, JoinTokenRequest, KeyRotationRequest, RevocationRequest, RevocationTarget};
+use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
 use mandate_core::Secret;
 use mandate_core::registry::Kind;
 use mandate_testkit::app::{Answer, exchange};
@@ -278,6 +278,7 @@ async fn what_cannot_be_done_is_a_problem_with_a_reason_and_never_a_500() {
         ("POST /v1/people/nobody/password", r#"{"password":"another password"}"#, 404),
         ("POST /v1/people/riley/password", r#"{"password":"short"}"#, 400),
         ("POST /v1/clients/nobody/secret", r#"{"secret":"another secret of a client"}"#, 404),
+        ("POST /v1/clients/support-app/secret", r#"{"secret":"a secret of a public client"}"#, 400),
         ("POST /v1/revocations", r#"{"target":{"kind":"agent","id":"nobody"}}"#, 404),
         ("POST /v1/revocations", r#"{"target":{"kind":"wizard","id":"x"}}"#, 422),
         ("POST /v1/keys/rotate", r#"{"purpose":"everything"}"#, 400),
@@ -300,5 +301,27 @@ async fn what_cannot_be_done_is_a_problem_with_a_reason_and_never_a_500() {
     }
     let rotated = server.admin.rotate_keys(&KeyRotationRequest::default()).await.unwrap();
     assert_eq!(rotated.keys.len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_is_wrong_is_named_at_its_place_in_the_file() {
+    let server = Server::story().await;
+    let file = "[[policy]]\nname = \"fine\"\nsource = \"forbid (principal, action, resource) when { context.depth > 9 };\"\n\n[[policy]]\nname = \"house\"\nsource = \"permit (\"\n";
+    let request = ApplyRequest { entries: registry_file::parse(file).unwrap(), prune: false, dry_run: true };
+    let Err(ClientError::Refused(problem)) = server.admin.apply(&request).await else { panic!("it was accepted") };
+    let finding = &problem.errors[0];
+    assert!(finding.detail.starts_with("policy house, line 1, column "), "{finding:?}");
+    assert_eq!((finding.pointer.as_str(), registry_file::locate(file, &finding.pointer)), ("/policy/1/source", Some((7, 10))));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_resource_that_nobody_declared_is_marked() {
+    let server = Server::story().await;
+    let resources = server.admin.list(Kind::Resource).await.unwrap();
+    let built_in: Vec<bool> = resources.iter().map(|entry| entry.built_in).collect();
+    assert_eq!(built_in.iter().filter(|built_in| **built_in).count(), 1, "{resources:?}");
+    assert!(server.admin.entry(Kind::Resource, "mandate").await.unwrap().built_in);
     server.stop().await;
 }
