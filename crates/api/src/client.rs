@@ -3,7 +3,9 @@
 
 mod connect;
 
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -23,6 +25,13 @@ use crate::admin::{
 
 /// The largest answer that is kept in memory, in bytes. The audit export is streamed instead.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// After so long without an answer the server is asked for a sign of life. Applying a hundred thousand entries and
+/// verifying a long log take longer than any fixed limit, and a server that does it answers others meanwhile.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the admin API is.
 #[derive(Clone, Debug)]
@@ -56,7 +65,7 @@ pub enum ClientError {
         /// Where it was looked for.
         endpoint: String,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The connection broke, or what answered is not this API.
     #[error("the answer from {endpoint} makes no sense: {why}")]
@@ -74,19 +83,20 @@ pub enum ClientError {
     Server(Box<Problem>),
     /// The answer could not be written where it was to go.
     #[error("cannot write what the server sent")]
-    Output(#[source] std::io::Error),
+    Output(#[source] io::Error),
 }
 
 /// One operator's client. Each call opens its own connection.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     endpoint: Endpoint,
+    silence: Duration,
 }
 
 impl AdminClient {
     /// A client; nothing is connected yet.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+        Self { endpoint, silence: SILENCE }
     }
 
     /// Where it connects to.
@@ -262,16 +272,13 @@ impl AdminClient {
             request = request.header(http::header::AUTHORIZATION, bearer);
         }
         let request = request.body(Full::new(body)).map_err(|error| self.protocol(error.to_string()))?;
-
-        let unreachable = |source| ClientError::Unreachable { endpoint: self.endpoint.to_string(), source };
-        let stream = connect::connect(&self.endpoint).await.map_err(unreachable)?;
-        let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|error| self.protocol(error.to_string()))?;
-        // The connection ends by itself when the response has been read; its error reaches the reader of the body too.
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        let response = sender.send_request(request).await.map_err(|error| self.protocol(error.to_string()))?;
+        let mut answer = std::pin::pin!(self.exchange(request));
+        let response = loop {
+            match tokio::time::timeout(self.silence, &mut answer).await {
+                Ok(response) => break response?,
+                Err(_) => self.sign_of_life().await?,
+            }
+        };
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -280,6 +287,38 @@ impl AdminClient {
         let problem = serde_json::from_slice(&body).unwrap_or_else(|_| unexplained(status));
         let problem = Box::new(problem);
         Err(if status.is_client_error() { ClientError::Refused(problem) } else { ClientError::Server(problem) })
+    }
+
+    /// One request on a connection of its own, until the head of the response.
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, ClientError> {
+        let connected = tokio::time::timeout(CONNECT, connect::connect(&self.endpoint)).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection came about")));
+        let stream = connected.map_err(|source| self.unreachable(source))?;
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|error| self.protocol(error.to_string()))?;
+        // The connection ends by itself when the response has been read; its error reaches the reader of the body too.
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        sender.send_request(request).await.map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Whether the server answers anything at all, whatever it says: on another connection, without credentials.
+    async fn sign_of_life(&self) -> Result<(), ClientError> {
+        let host = match &self.endpoint {
+            Endpoint::Socket(_) => "localhost".to_owned(),
+            Endpoint::Tcp { server, .. } => connect::authority(server),
+        };
+        let request = Request::builder().uri(path::OPENAPI).header(http::header::HOST, host).body(Full::new(Bytes::new()));
+        let request = request.map_err(|error| self.protocol(error.to_string()))?;
+        match tokio::time::timeout(self.silence, self.exchange(request)).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, "it accepts connections and answers nothing"))),
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        ClientError::Unreachable { endpoint: self.endpoint.to_string(), source }
     }
 
     async fn collect(&self, response: http::Response<hyper::body::Incoming>) -> Result<Bytes, ClientError> {

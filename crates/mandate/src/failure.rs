@@ -121,6 +121,12 @@ pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
             Failure::new(Fault::Refused, format!("{endpoint} may be used only by the user that runs the server, and by root"))
                 .next("sudo mandate … (or as the server's user), or use --admin-url with --admin-token-file")
         }
+        ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+            Failure::new(Fault::Unreachable, chain(error)).next(match endpoint {
+                Endpoint::Socket(_) => "ps -C mandate -o pid,stat,args   (a T under STAT: it was stopped, kill -CONT PID)".to_owned(),
+                Endpoint::Tcp { server, .. } => format!("curl {server}/openapi.json"),
+            })
+        }
         ClientError::Unreachable { .. } => {
             let failure = Failure::new(Fault::Unreachable, chain(error));
             match endpoint {
@@ -171,6 +177,9 @@ mod tests {
         let nobody = of_client(&unreachable(io::ErrorKind::NotFound), &socket());
         assert_eq!(nobody.fault(), Fault::Unreachable);
         assert!(nobody.text().ends_with("next: mandate serve --dir /srv/m\n"), "{}", nobody.text());
+        let silent = of_client(&unreachable(io::ErrorKind::TimedOut), &socket());
+        assert_eq!(silent.fault(), Fault::Unreachable);
+        assert!(silent.text().contains("kill -CONT"), "{}", silent.text());
         let other_user = of_client(&unreachable(io::ErrorKind::PermissionDenied), &socket());
         assert_eq!(other_user.fault(), Fault::Refused);
     }

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -79,6 +80,35 @@ async fn tells_a_refusal_from_a_failure_and_from_silence() {
 
     let nobody = AdminClient::new(Endpoint::Socket(Path::new("/nonexistent/admin.sock").into()));
     assert!(matches!(nobody.status().await, Err(ClientError::Unreachable { .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_says_nothing_is_not_waited_for_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("admin.sock");
+    let _stopped = UnixListener::bind(&path).unwrap();
+    let client = AdminClient { silence: Duration::from_millis(50), ..AdminClient::new(Endpoint::Socket(path)) };
+    let error = client.status().await.unwrap_err();
+    assert!(matches!(&error, ClientError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::TimedOut), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_with_the_request_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = tokio::spawn(async move {
+        let (busy, _) = listener.accept().await.unwrap();
+        // Three signs of life are given before the answer.
+        for _ in 0..3 {
+            let asked = answer(listener.accept().await.unwrap().0, &http("403 Forbidden", "{}")).await;
+            assert!(asked.starts_with("GET /openapi.json ") && !asked.contains("authorization"), "{asked}");
+        }
+        answer(busy, &http("200 OK", "[]")).await
+    });
+    let client = AdminClient { silence: Duration::from_millis(300), ..AdminClient::new(Endpoint::Socket(path)) };
+    assert_eq!(client.audit_records(&AuditQuery::default()).await.unwrap(), vec![]);
+    server.await.unwrap();
 }
 
 #[tokio::test]
