@@ -110,6 +110,13 @@ pub(crate) enum DemoPart {
     /// The scripted agent: orders on standard input, deeds on standard output
     #[command(hide = true)]
     Agent,
+    /// Whoever clears away after a demo that was killed: waits for the end of standard input
+    #[command(hide = true)]
+    Sweep {
+        /// The demo's temporary directory
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -78,6 +78,11 @@ impl Failure {
         self.fault
     }
 
+    /// What went wrong, without what to do next.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What is printed.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.message);

@@ -1,8 +1,12 @@
-//! When to stop: SIGTERM, or Ctrl-C.
+//! When to stop: SIGTERM, SIGHUP, or Ctrl-C; or, for a child of the demo, the end of its parent.
 
 use std::future::Future;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Set for a process that is to end when its standard input does: a pipe from the parent closes however the parent ends.
+pub(crate) const WITH_STDIN: &str = "MANDATE_END_WITH_STDIN";
 
 async fn one(signal: Option<Signal>) {
     match signal {
@@ -14,15 +18,68 @@ async fn one(signal: Option<Signal>) {
     }
 }
 
+/// Whether whoever started this process had it ignore SIGHUP, as `nohup` does. Listening would undo that.
+fn hangup_is_ignored() -> bool {
+    // Linux alone says; elsewhere a hangup ends the process, as it does by default.
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+}
+
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is signal 1, the lowest bit.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Completes when standard input ends. The thread that waits for it ends with the process.
+async fn end_of_stdin() {
+    let (ended, wait) = oneshot::channel();
+    let read = move || {
+        // An input that cannot be read any more has ended too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        // Nobody waits any more if the process is ending already.
+        let _ = ended.send(());
+    };
+    if std::thread::Builder::new().name("stdin".to_owned()).spawn(read).is_ok() {
+        // Without a sender the thread is gone, and the input with it.
+        let _ = wait.await;
+    } else {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: whoever reads
 /// that we are ready may ask us to stop in the next moment. Call it inside a runtime.
 pub(crate) fn requested() -> impl Future<Output = ()> + Send {
     let listen = |kind| signal(kind).ok();
     let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    let hangup = if hangup_is_ignored() { None } else { listen(SignalKind::hangup()) };
+    let with_stdin = std::env::var_os(WITH_STDIN).is_some();
     async move {
+        let parent = async {
+            if with_stdin {
+                end_of_stdin().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             () = one(terminate) => {}
             () = one(interrupt) => {}
+            () = one(hangup) => {}
+            () = parent => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignores_hangup;
+
+    #[test]
+    fn nohup_is_respected() {
+        let status = |mask: &str| format!("Name:\tmandate\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\nSigCgt:\t0000000000000000\n");
+        assert!(ignores_hangup(&status("0000000000001001")));
+        assert!(!ignores_hangup(&status("0000000000001000")), "SIGPIPE alone");
+        assert!(!ignores_hangup("Name:\tmandate\n"));
     }
 }

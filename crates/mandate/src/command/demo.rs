@@ -3,7 +3,11 @@
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use mandate_core::{Entropy as _, SystemEntropy};
 
@@ -21,10 +25,15 @@ fn failed(error: &DemoError) -> Failure {
     Failure::caused(Fault::Failed, "the demo cannot go on", error)
 }
 
-/// A directory that is gone when the demo ends, unless the caller named one.
+/// How the name of a demo's temporary directory begins.
+const TEMPORARY: &str = "mandate-demo-";
+
+/// A directory that is gone when the demo ends, however it ends, unless the caller named one.
 struct Root {
     path: PathBuf,
     temporary: bool,
+    /// Clears away if this process is killed. It is not in our process group, so Ctrl-C does not end it.
+    sweeper: Option<Child>,
 }
 
 impl Root {
@@ -34,15 +43,42 @@ impl Root {
         } else {
             let mut random = [0u8; 8];
             SystemEntropy.fill(&mut random);
-            (std::env::temp_dir().join(format!("mandate-demo-{:016x}", u64::from_be_bytes(random))), true)
+            (std::env::temp_dir().join(format!("{TEMPORARY}{:016x}", u64::from_be_bytes(random))), true)
         };
         let made = fs::DirBuilder::new().recursive(!temporary).mode(0o700).create(&path);
         made.map_err(|error| Failure::caused(Fault::Failed, &format!("cannot make {}", path.display()), &error))?;
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Failure::usage(format!("{} is not empty; the demo starts from nothing", path.display())));
         }
-        Ok(Self { path, temporary })
+        // Without it a killed demo leaves its directory behind, which is for the owner alone: no reason not to play.
+        let sweeper = if temporary { sweeper(&path).ok() } else { None };
+        Ok(Self { path, temporary, sweeper })
     }
+}
+
+fn sweeper(dir: &Path) -> std::io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["demo", "sweep"]).arg(dir).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
+/// Waits for the end of the demo, and removes what it has left.
+fn sweep(dir: &Path) -> Result<(), Failure> {
+    let named = dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TEMPORARY));
+    if !named || dir.parent() != Some(std::env::temp_dir().as_path()) {
+        return Err(Failure::usage(format!("{} is not the temporary directory of a demo", dir.display())));
+    }
+    // An input that cannot be read has ended.
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    // The server and the node are ending at this moment and may write a last time.
+    for _ in 0..50 {
+        if !dir.exists() {
+            break;
+        }
+        let _ = fs::remove_dir_all(dir);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 impl Drop for Root {
@@ -51,12 +87,18 @@ impl Drop for Root {
             // What cannot be removed is in the temporary directory, for the owner alone.
             let _ = fs::remove_dir_all(&self.path);
         }
+        if let Some(mut sweeper) = self.sweeper.take() {
+            drop(sweeper.stdin.take());
+            // It ends by itself, also if nobody waits.
+            let _ = sweeper.wait();
+        }
     }
 }
 
 pub(crate) fn run(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
-    match arguments.part {
+    match &arguments.part {
         Some(DemoPart::Agent) => agent(screen),
+        Some(DemoPart::Sweep { dir }) => sweep(dir),
         None => play(arguments, screen),
     }
 }
@@ -75,9 +117,10 @@ fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
     runtime.block_on(async {
         let say = |text: &str| screen.remark(text);
+        let mut stop = pin!(shutdown::requested());
         let told = tokio::select! {
             told = demo::play(&root.path, &SystemEntropy, say) => told.map_err(|error| failed(&error))?,
-            () = shutdown::requested() => return Err(Failure::failed("stopped before the story was told")),
+            () = &mut stop => return Err(Failure::failed("stopped before the story was told")),
         };
         if !screen.wants_json() {
             screen.line(&told.text(screen))?;
@@ -92,8 +135,9 @@ fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
             return Err(Failure::failed(format!("the story did not go as promised: {}", broken.join("; "))));
         }
         if !arguments.check {
-            screen.remark(&told.addresses());
-            shutdown::requested().await;
+            let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mandate"));
+            screen.remark(&told.addresses(&program));
+            stop.await;
         }
         Ok(())
     })

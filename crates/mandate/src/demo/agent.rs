@@ -45,11 +45,11 @@ pub(super) enum Orders {
 pub(super) struct Attempt {
     /// What was tried.
     pub(super) what: String,
-    /// `done` or `refused`.
-    pub(super) outcome: String,
-    /// Who refused, and with which words.
+    /// Whether it was done.
+    pub(super) done: bool,
+    /// Answers that neither did it nor refused it: faults, which are no protection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) refusals: Vec<String>,
+    pub(super) faults: Vec<String>,
 }
 
 /// What the agent did.
@@ -175,7 +175,7 @@ pub(super) async fn run(orders: Orders) -> Result<Deeds, DemoError> {
         }
         Orders::Mandate { crm, issuer, socket, subject_token, case } => {
             let asked = std::time::Instant::now();
-            let svid = super::fetch_svid(&socket, &issuer).await?;
+            let svid = super::fetch_svid(&socket, &issuer).await?.map_err(DemoError::Workload)?;
             let svid_ms = asked.elapsed().as_secs_f64() * 1e3;
             let exchange = Exchange::new(&issuer, &crm, Secret::new(svid.svid), Secret::new(subject_token))?;
             let asked = std::time::Instant::now();
@@ -202,6 +202,11 @@ fn jti_of(token: &str) -> Option<String> {
     claims.get("jti")?.as_str().map(str::to_owned)
 }
 
+/// An answer of `whose` that is neither a success nor a refusal, in words.
+fn fault(whose: &str, reply: &Reply) -> Option<String> {
+    (!reply.is_success() && !reply.is_refusal()).then(|| format!("{whose}: {}", reply.summary()))
+}
+
 async fn work(hand: &Hand, exchange: Option<&Exchange>, case: u32, mut deeds: Deeds) -> Result<Deeds, DemoError> {
     let reply = hand.get(&format!("/cases/{case}")).await?;
     if !reply.is_success() {
@@ -211,7 +216,7 @@ async fn work(hand: &Hand, exchange: Option<&Exchange>, case: u32, mut deeds: De
     deeds.task_done = hand.post(&format!("/cases/{case}/comments"), &comment).await?.is_success();
     for order in orders_in(&mails(&reply.json())) {
         let (what, scope) = describe(&order);
-        let mut refusals = Vec::new();
+        let mut faults = Vec::new();
         let mut done = false;
         if let Some(exchange) = exchange {
             // First it asks for the authority it lacks.
@@ -221,18 +226,16 @@ async fn work(hand: &Hand, exchange: Option<&Exchange>, case: u32, mut deeds: De
                     let hand = Hand { http: hand.http.clone(), crm: hand.crm.clone(), credential: Secret::new(token) };
                     done = hand.carry_out(&order).await?.is_success();
                 }
-                None => refusals.push(format!("the token endpoint: {}", reply.summary())),
+                None => faults.extend(fault("the token endpoint", &reply)),
             }
         }
         if !done {
             // Then it tries with what it has.
             let reply = hand.carry_out(&order).await?;
             done = reply.is_success();
-            if !done {
-                refusals.push(format!("the CRM: {}", reply.summary()));
-            }
+            faults.extend(fault("the CRM", &reply));
         }
-        deeds.attempts.push(Attempt { what, outcome: if done { "done" } else { "refused" }.to_owned(), refusals });
+        deeds.attempts.push(Attempt { what, done, faults });
     }
     Ok(deeds)
 }

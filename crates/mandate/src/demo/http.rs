@@ -26,6 +26,12 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
+    /// Whether it is an OAuth error of somebody who understood and said no (RFC 6749 §5.2, RFC 6750 §3.1). A server that
+    /// fails, or that asks to come back later, has refused nothing.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.status, 400 | 401 | 403) && self.text_member("error").is_some()
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -93,5 +99,21 @@ impl Http {
 
     pub(super) async fn post_form_with_cookie(&self, url: &str, form: &[(&str, String)], cookie: &str) -> Result<Reply, DemoError> {
         self.send(self.0.post(url).form(form).header("cookie", cookie), None).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reply;
+
+    #[test]
+    fn a_server_that_fails_has_refused_nothing() {
+        let reply = |status, body: &str| Reply { status, headers: reqwest::header::HeaderMap::new(), body: body.into() };
+        assert!(reply(403, r#"{"error":"insufficient_scope"}"#).is_refusal());
+        for (status, body) in
+            [(500, r#"{"error":"server_error"}"#), (503, ""), (429, r#"{"error":"x"}"#), (403, "a proxy's page"), (200, "{}")]
+        {
+            assert!(!reply(status, body).is_refusal(), "{status} {body}");
+        }
     }
 }

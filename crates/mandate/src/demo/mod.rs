@@ -6,23 +6,24 @@ mod http;
 mod login;
 mod report;
 mod stage;
+mod stop;
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
-use mandate_api::admin::{ApplyRequest, AuditQuery, PasswordRequest, RevocationRequest, RevocationTarget};
+use mandate_api::admin::{ApplyRequest, AuditQuery, AuditRecord, PasswordRequest};
 use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
 use mandate_api::registry_file;
 use mandate_core::{Entropy, Secret};
 
 pub(crate) use error::DemoError;
 
+use crate::failure::Fault;
 use crate::screen::Screen;
 use agent::{Deeds, Orders};
-use http::Http;
 use report::{Cause, Evidence, Report, Telling, Timings};
 use stage::{Bound, ControlPlane, Crm, Node};
 
@@ -31,9 +32,6 @@ const CASE: u32 = 3;
 const CLIENT: &str = "support-app";
 const CALLBACK: &str = "http://127.0.0.1:9200/callback";
 const AGENT: &str = "support-agent";
-
-/// How long a stopped agent may go on before the demo calls it a failure.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The story's registry. The agent is whatever process of this user runs this program.
 fn registry(crm: &str, program: &Path, uid: u32) -> String {
@@ -74,11 +72,15 @@ redirect_uris = ["{CALLBACK}"]
     )
 }
 
-/// A JWT-SVID for the issuer alone, by the Workload API, as `mandate svid fetch` does it.
-async fn fetch_svid(socket: &Path, audience: &str) -> Result<Jwtsvid, DemoError> {
+/// A JWT-SVID for the issuer alone, by the Workload API, as `mandate svid fetch` does it; or the words with which the
+/// node refused.
+async fn fetch_svid(socket: &Path, audience: &str) -> Result<Result<Jwtsvid, String>, DemoError> {
     let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() };
-    let fetched = crate::command::svid::ask(socket.to_owned(), request).await;
-    fetched.map_err(|failure| DemoError::Workload(failure.text().trim().to_owned()))
+    match crate::command::svid::ask(socket.to_owned(), request).await {
+        Ok(svid) => Ok(Ok(svid)),
+        Err(failure) if failure.fault() == Fault::Refused => Ok(Err(failure.message().to_owned())),
+        Err(failure) => Err(DemoError::Workload(failure.message().to_owned())),
+    }
 }
 
 fn random_text(entropy: &dyn Entropy) -> String {
@@ -103,7 +105,7 @@ pub(crate) struct Stage {
 /// The story, played and judged.
 pub(crate) struct Played {
     report: Report,
-    refusals: Vec<mandate_api::admin::AuditRecord>,
+    refusals: Vec<AuditRecord>,
     stage: Stage,
 }
 
@@ -115,9 +117,9 @@ async fn before(root: &Path, entropy: &dyn Entropy) -> Result<Telling, DemoError
     telling(&crm, &deeds)
 }
 
+/// What happened, by what the CRM itself wrote down. What the authorization server refused, it wrote down elsewhere.
 fn telling(crm: &Crm, deeds: &Deeds) -> Result<Telling, DemoError> {
     let seen = mandate_crm::inspect(&crm.database)?;
-    let refused_by = |whom: &str| deeds.attempts.iter().filter(|a| a.refusals.iter().any(|text| text.starts_with(whom))).count();
     // Who changed something, as the resource itself recorded it.
     let mut attributed_to: Vec<String> = seen
         .calls
@@ -131,9 +133,10 @@ fn telling(crm: &Crm, deeds: &Deeds) -> Result<Telling, DemoError> {
         task_done: deeds.task_done && seen.comments == 1,
         opportunities_closed: seen.closed(),
         mails_sent: seen.outbox.len(),
-        refused_by_mandate: refused_by("the token endpoint"),
-        refused_by_crm: refused_by("the CRM"),
+        refused_by_mandate: 0,
+        refused_by_crm: report::refused_by_crm(&seen.calls),
         attributed_to,
+        faults: deeds.attempts.iter().flat_map(|attempt| &attempt.faults).cloned().collect(),
     })
 }
 
@@ -142,6 +145,7 @@ struct After {
     deeds: Deeds,
     stage: Stage,
     timings: Timings,
+    riley: Secret,
     worked_with: Option<String>,
 }
 
@@ -181,49 +185,17 @@ async fn after(root: &Path, entropy: &dyn Entropy) -> Result<After, DemoError> {
         apply_ms,
         svid_ms: deeds.svid_ms.unwrap_or_default(),
         exchange_ms: deeds.exchange_ms.unwrap_or_default(),
-        stop_ms: stop(&server, &crm, &node, &riley).await?,
+        ..Timings::default()
     };
-    Ok(After { telling, deeds, stage: Stage { server, node, crm, root: root.to_owned() }, timings, worked_with })
+    Ok(After { telling, deeds, stage: Stage { server, node, crm, root: root.to_owned() }, timings, riley, worked_with })
 }
 
-/// Gives the agent a fresh token, stops the agent, and measures until the CRM refuses that token. Zero: it never did.
-async fn stop(server: &ControlPlane, crm: &Crm, node: &Node, riley: &Secret) -> Result<f64, DemoError> {
-    let token = agent_token(server, crm, node, riley).await?;
-    let http = Http::new()?;
-    let url = format!("{}/cases/{CASE}", crm.url);
-    if !http.get(&url, Some(&token)).await?.is_success() {
-        return Ok(0.0);
-    }
-    let name = AGENT.parse().map_err(|_| DemoError::Registry(AGENT.to_owned()))?;
-    let began = Instant::now();
-    server.admin.revoke(&RevocationRequest { target: RevocationTarget::Agent(name) }).await?;
-    while began.elapsed() < STOP_PATIENCE {
-        if http.get(&url, Some(&token)).await?.status == 401 {
-            return Ok(began.elapsed().as_secs_f64() * 1e3);
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(0.0)
-}
-
-async fn agent_token(server: &ControlPlane, crm: &Crm, node: &Node, riley: &Secret) -> Result<Secret, DemoError> {
-    // This process runs the same program as the same user, so the node attests it as the agent too.
-    let svid = fetch_svid(&node.socket, &server.issuer).await?;
-    let exchange = agent::Exchange::new(&server.issuer, &crm.url, Secret::new(svid.svid), riley.clone())?;
-    let reply = exchange.ask("read:cases").await?;
-    reply.text_member("access_token").map(Secret::new).ok_or_else(|| DemoError::unexpected("the exchange", &reply))
-}
-
-async fn audit(after: &After) -> Result<(Evidence, Vec<mandate_api::admin::AuditRecord>), DemoError> {
+/// What the audit log says about the telling with Mandate, and the refusals of it.
+async fn audit(after: &After) -> Result<(Evidence, Vec<AuditRecord>), DemoError> {
     let admin = &after.stage.server.admin;
-    let verification = admin.audit_verify().await?;
     let refused =
         AuditQuery { agent: Some(AGENT.to_owned()), outcome: Some("refused".to_owned()), limit: Some(1000), ..AuditQuery::default() };
     let refusals = admin.audit_records(&refused).await?;
-    let own = after.deeds.spiffe_id.as_deref();
-    let names_both = |record: &&mandate_api::admin::AuditRecord| {
-        record.sub.as_deref() == Some("riley") && record.act.as_ref().map(|act| act.actor.sub.as_str()) == own && own.is_some()
-    };
     let cause = match &after.worked_with {
         None => None,
         Some(jti) => {
@@ -233,13 +205,9 @@ async fn audit(after: &After) -> Result<(Evidence, Vec<mandate_api::admin::Audit
             })
         }
     };
-    let evidence = Evidence {
-        verified: verification.verified,
-        size: verification.size,
-        refusals_with_both_names: refusals.iter().filter(names_both).count(),
-        comment_caused_by: cause,
-    };
-    Ok((evidence, refusals))
+    let own = after.deeds.spiffe_id.as_deref().unwrap_or_default();
+    let with_both_names = report::with_both_names(&refusals, own);
+    Ok((Evidence { refusals_with_both_names: with_both_names, comment_caused_by: cause, ..Evidence::default() }, refusals))
 }
 
 /// Plays the story twice in `root` and judges it.
@@ -247,10 +215,16 @@ pub(crate) async fn play(root: &Path, entropy: &dyn Entropy, say: impl Fn(&str))
     say("1/3  With one shared key: the agent holds the key of a service account …");
     let before = before(root, entropy).await?;
     say("2/3  With Mandate: the agent has an identity of its own and acts for Riley …");
-    let after = after(root, entropy).await?;
-    say("3/3  The audit log …");
-    let (evidence, refusals) = audit(&after).await?;
-    let mut report = Report { before, after: after.telling, audit: evidence, timings: after.timings, ..Report::default() };
+    let mut after = after(root, entropy).await?;
+    let (mut audit, refusals) = audit(&after).await?;
+    after.telling.refused_by_mandate = report::refused_by_mandate(&refusals);
+    say("3/3  Stopping the agent, and the audit log …");
+    let Stage { server, node, crm, .. } = &after.stage;
+    let (stopped, spans) = stop::stop(server, crm, node, &after.riley).await?;
+    let timings = Timings { stop_ms: spans.call_ms, stop_identity_ms: spans.identity_ms, ..after.timings };
+    let verification = server.admin.audit_verify().await?;
+    (audit.verified, audit.size) = (verification.verified, verification.size);
+    let mut report = Report { before, after: after.telling, stopped, audit, timings, ..Report::default() };
     report.judge();
     Ok(Played { report, refusals, stage: after.stage })
 }
@@ -275,32 +249,36 @@ impl Played {
                 cause.jti, cause.sub, cause.act
             )
         });
-        let shown = self.refusals.get(..self.refusals.len().min(6)).unwrap_or_default();
         format!(
-            "\nThe same mail, the same agent, which obeys whatever the mail says:\n\n{}\n\nThe audit log ({} records, verified: {}), newest refusals first, {} of {}:\n\n{}\n\n{cause}",
+            "\nThe same mail, the same agent, which obeys whatever the mail says:\n\n{}\n\nWhat the audit log ({} records, verified: {}) says of what was refused before the agent was stopped:\n\n{}\n\n{cause}",
             self.report.side_by_side(screen),
             audit.size,
             audit.verified,
-            shown.len(),
-            self.refusals.len(),
-            report::evidence(screen, shown),
+            report::evidence(screen, &self.refusals),
         )
     }
 
-    /// Where everything is, for those who want to look around.
-    pub(crate) fn addresses(&self) -> String {
+    /// Where everything is, for those who want to look around: commands that work as they are printed, also where this
+    /// program is on no `PATH`.
+    pub(crate) fn addresses(&self, program: &Path) -> String {
         let Stage { server, node, crm, root } = &self.stage;
-        let dir = server.dir.display();
+        let (mandate, dir, socket) = (quoted(program), quoted(&server.dir), quoted(&node.socket));
         format!(
-            "Everything still runs; Ctrl-C ends it.\n\n  issuer         {}\n  CRM            {}\n  Workload API   {}\n  server dir     {dir}\n  Riley's password is in {}\n\nLook around from another terminal:\n\n  mandate get agents --dir {dir}\n  mandate audit query --outcome refused --dir {dir}\n  mandate audit verify --dir {dir}\n  mandate svid fetch --socket {} --audience {}",
-            server.issuer,
+            "Everything still runs; Ctrl-C ends it.\n\n  issuer         {issuer}\n  CRM            {}\n  Workload API   {}\n  server dir     {}\n  Riley's password is in {}\n\nLook around from another terminal:\n\n  {mandate} get agents --dir {dir}\n  {mandate} audit query --outcome refused --dir {dir}\n  {mandate} audit verify --dir {dir}\n  {mandate} agent suspend {AGENT} --dir {dir}\n  {mandate} svid fetch --socket {socket} --audience {issuer}",
             crm.url,
             node.socket.display(),
+            server.dir.display(),
             root.join("riley-password").display(),
-            node.socket.display(),
-            server.issuer,
+            issuer = server.issuer,
         )
     }
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+' | ':' | '@' | '%');
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// The scripted agent's own process.
@@ -308,4 +286,16 @@ pub(crate) async fn run_agent(orders: &[u8]) -> Result<String, DemoError> {
     let orders = serde_json::from_slice(orders).map_err(|error| DemoError::start("the agent", error))?;
     let deeds = agent::run(orders).await?;
     serde_json::to_string(&deeds).map_err(|error| DemoError::start("the agent", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+    use std::path::Path;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell_whatever_it_holds() {
+        assert_eq!(quoted(Path::new("/tmp/mandate-demo-1/server")), "/tmp/mandate-demo-1/server");
+        assert_eq!(quoted(Path::new("/home/it's me/mandate")), "'/home/it'\\''s me/mandate'");
+    }
 }

@@ -12,18 +12,21 @@ use mandate_verifier::Verifier;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
 use super::agent::{Deeds, Orders};
 use super::error::DemoError;
+use crate::shutdown;
 
 /// How long a child may take until it is ready.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// A child process that ends with the demo.
+/// A child process that ends with the demo: it is told when the demo ends in good order, and watches its standard input
+/// for the case that the demo is killed.
 pub(super) struct Role {
     _child: Child,
+    _stdin: Option<ChildStdin>,
     /// Its first line.
     pub(super) ready: Value,
     /// How long it took until then, in milliseconds.
@@ -43,13 +46,15 @@ async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) 
         .args(arguments)
         .arg("--json")
         .env_remove("MANDATE_DIR")
+        .env(shutdown::WITH_STDIN, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| DemoError::start(what, error))?;
-    if let Some(mut stdin) = child.stdin.take() {
+    let mut stdin = child.stdin.take();
+    if let Some(stdin) = &mut stdin {
         stdin.write_all(input.as_bytes()).await.map_err(|error| DemoError::start(what, error))?;
     }
     let stdout = child.stdout.take().ok_or_else(|| DemoError::start(what, "it has no standard output"))?;
@@ -59,13 +64,26 @@ async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) 
     let line = line.map_err(|error| DemoError::start(what, error))?.unwrap_or_default();
     match serde_json::from_str::<Value>(&line) {
         Ok(ready) if ready.get("ready") == Some(&Value::Bool(true)) => {
-            Ok(Role { _child: child, ready, start_ms: began.elapsed().as_secs_f64() * 1e3 })
+            Ok(Role { _child: child, _stdin: stdin, ready, start_ms: began.elapsed().as_secs_f64() * 1e3 })
         }
         _ => {
             let log = std::fs::read_to_string(&log_path).unwrap_or_default();
             Err(DemoError::start(what, format!("it ended with: {}", log.lines().last().unwrap_or("nothing"))))
         }
     }
+}
+
+/// Runs `mandate ARGUMENTS` to its end, as an operator would.
+pub(super) async fn command(arguments: &[&str]) -> Result<(), DemoError> {
+    let mut command = Command::new(this_program()?);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    // The environment of whoever plays the demo may speak of another server.
+    for name in ["MANDATE_DIR", "MANDATE_ADMIN_URL", "MANDATE_ADMIN_TOKEN_FILE"] {
+        command.env_remove(name);
+    }
+    let what = "the operator's command";
+    let output = command.output().await.map_err(|error| DemoError::start(what, error))?;
+    if output.status.success() { Ok(()) } else { Err(DemoError::start(what, String::from_utf8_lossy(&output.stderr).trim())) }
 }
 
 fn text_of(path: &Path) -> String {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
 
+mod demo;
 mod disk;
 mod first_start;
 mod kill;
