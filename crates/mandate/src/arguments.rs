@@ -1,9 +1,10 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, TokenId, TrustDomain};
 
 use crate::command::since::Moment;
@@ -38,6 +39,23 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+impl Arguments {
+    /// Reads the command line. A variable of the environment that is set to nothing counts as not set.
+    pub(crate) fn of_the_process() -> Result<Self, clap::Error> {
+        let empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        Self::from_arg_matches(&without(<Self as CommandFactory>::command(), &empty).try_get_matches()?)
+    }
+}
+
+/// The command with every variable of the environment forgotten that `unset` picks.
+fn without(command: clap::Command, unset: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+    let command = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if unset(name) => argument.env(None::<&'static str>),
+        _ => argument,
+    });
+    command.mut_subcommands(|sub| without(sub, unset))
+}
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Run the server: identities, delegation, administration, audit
@@ -46,10 +64,13 @@ pub(crate) enum Command {
     )]
     Serve(Serve),
     /// Run a node, and let nodes join
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  (umask 077; mandate node join-token > join.token)\n  mandate node run --server mandate.acme.example:8443 --join-token-file join.token"
+    )]
     Node(Node),
     /// Ask the local node for an identity document
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  mandate svid fetch --audience https://mandate.acme.example")]
     Svid(Svid),
     /// Declare agents, resources, people, clients, issuers, grants and policies from a file
     #[command(
@@ -63,24 +84,31 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  mandate describe agent support-agent\n  mandate describe person riley")]
     Describe(Describe),
     /// People of the embedded directory
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  mandate person set-password riley\n  mandate get people")]
     Person(Person),
     /// OAuth clients
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  mandate client set-secret reports\n  mandate get clients")]
     Client(Client),
     /// Stop an agent, or let it act again
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  mandate agent suspend support-agent\n  mandate agent activate support-agent")]
     Agent(Agent),
     /// Ask, verify and export the audit log
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit verify\n  mandate audit export --bundle audit.bundle"
+    )]
     Audit(Audit),
     /// Revoke tokens that are out
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mandate revoke token 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36\n  mandate revoke person riley\n\nTo stop an agent: mandate agent suspend support-agent"
+    )]
     Revoke(Revoke),
     /// Signing keys
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  mandate key rotate\n  mandate status   (lists the keys)")]
     Key(Key),
     /// What is running
+    #[command(after_help = "Examples:\n  mandate status\n  mandate status --json\n  mandate status --dir /var/lib/mandate")]
     Status(Status),
     /// Watch a hijacked agent, with one shared key and with Mandate
     ///
@@ -124,13 +152,13 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) directory: Directory,
     /// Where to serve people, agents and resource servers; port 0 is any, the same at every start
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where nodes connect
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     pub(crate) node_listen: SocketAddr,
     /// Where the admin API is served over TCP, besides the socket in DIR
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     pub(crate) admin_listen: SocketAddr,
     /// The certificate chain (PEM) for TLS, read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -147,6 +175,14 @@ pub(crate) struct Serve {
     /// The trust domain of the agents' SPIFFE IDs; kept once identities name it
     #[arg(long, value_name = "NAME")]
     pub(crate) trust_domain: Option<TrustDomain>,
+}
+
+/// An address to listen on. `localhost` is 127.0.0.1: one address, where a name may be several.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let number = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    number.as_deref().unwrap_or(text).parse().map_err(|_| {
+        "write an IP address and a port, such as 127.0.0.1:8420, [::1]:8420, or 0.0.0.0:443 for every address of this machine".to_owned()
+    })
 }
 
 #[derive(Subcommand, Debug)]
@@ -339,8 +375,10 @@ pub(crate) struct SetSecret {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Agent {
     /// Stop an agent: no new identity, no new token, and its living tokens are revoked
+    #[command(after_help = "Example:\n  mandate agent suspend support-agent")]
     Suspend(AgentState),
     /// Let a suspended agent act again
+    #[command(after_help = "Example:\n  mandate agent activate support-agent")]
     Activate(AgentState),
 }
 
@@ -361,6 +399,7 @@ pub(crate) enum Audit {
     )]
     Query(AuditQuery),
     /// Show one record
+    #[command(after_help = "Example:\n  mandate audit show 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36   (an id from audit query)")]
     Show(AuditShow),
     /// Verify the whole log: on the server, or a bundle without any server
     #[command(
@@ -399,7 +438,7 @@ pub(crate) struct AuditQuery {
     /// About this token
     #[arg(long, value_name = "JTI")]
     pub(crate) jti: Option<TokenId>,
-    /// Not before this time, or this long ago: 2026-11-24T09:00:00Z, 1h
+    /// Not before this time, or this long ago: 2026-11-24T09:00:00Z, 2026-11-24, 1h
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<Moment>,
     /// Before this time, or this long ago
@@ -458,14 +497,19 @@ pub(crate) struct AuditExport {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Revoke {
     /// One token, by its jti, and every token derived from it
+    #[command(after_help = "Example:\n  mandate revoke token 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36")]
     Token(RevokeToken),
     /// A grant, for good, and every token that rests on it
+    #[command(after_help = "Example:\n  mandate revoke grant g-77e2dcab62c1ae4cf606cf18b22872a9   (an id from get grants)")]
     Grant(RevokeGrant),
     /// Every living token in whose chain the agent stands; to stop it, suspend it
+    #[command(after_help = "Examples:\n  mandate revoke agent support-agent\n  mandate agent suspend support-agent   (stops it)")]
     Agent(AgentState),
     /// Every living token of the person
+    #[command(after_help = "Example:\n  mandate revoke person riley")]
     Person(SetPassword),
     /// Every living token that was issued to the client
+    #[command(after_help = "Example:\n  mandate revoke client support-app")]
     Client(SetSecret),
 }
 
@@ -473,7 +517,7 @@ pub(crate) enum Revoke {
 pub(crate) struct RevokeToken {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// The token's jti
+    /// The token's jti, as audit records name it
     #[arg(value_name = "JTI")]
     pub(crate) jti: TokenId,
 }
@@ -490,6 +534,7 @@ pub(crate) struct RevokeGrant {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Key {
     /// Sign with new keys from now on; what the old ones signed stays valid until it expires
+    #[command(after_help = "Examples:\n  mandate key rotate\n  mandate key rotate --purpose access-token")]
     Rotate(KeyRotate),
 }
 
@@ -525,6 +570,16 @@ pub(crate) struct Completions {
 mod tests {
     use super::Arguments;
     use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn an_address_is_a_number_or_localhost_and_a_slip_is_told_what_to_write() {
+        for (text, address) in [("localhost:8420", "127.0.0.1:8420"), ("[::1]:1", "[::1]:1"), ("0.0.0.0:443", "0.0.0.0:443")] {
+            assert_eq!(super::address(text).unwrap().to_string(), address);
+        }
+        for bad in ["8420", ":8420", "localhost", "mandate.example:443", "localhost:http"] {
+            assert!(super::address(bad).unwrap_err().contains("127.0.0.1:8420"), "{bad}");
+        }
+    }
 
     #[test]
     fn the_definition_is_consistent() {

@@ -27,6 +27,17 @@ impl Directory {
         };
         Ok(std::path::absolute(&given).unwrap_or(given))
     }
+
+    /// The same, for whoever needs a server that has been there: a directory that was named and does not exist is a slip.
+    fn existing(&self) -> Result<PathBuf, Failure> {
+        let path = self.path()?;
+        let missing = std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        if self.dir.is_some() && missing {
+            let what = format!("there is no directory {}, so no server has been there", path.display());
+            return Err(Failure::usage(what).next(format!("mandate serve --dir {}", path.display())));
+        }
+        Ok(path)
+    }
 }
 
 /// How a command reaches the admin API.
@@ -47,7 +58,7 @@ impl Connection {
     pub(crate) fn open(&self) -> Result<Admin, Failure> {
         let endpoint = match (&self.admin_url, &self.admin_token_file) {
             (Some(server), Some(file)) => Endpoint::Tcp { server: server.clone(), token: secret_input::from_file(file, "access token")? },
-            _ => Endpoint::Socket(self.directory.path()?.join("admin.sock")),
+            _ => Endpoint::Socket(self.directory.existing()?.join("admin.sock")),
         };
         Ok(Admin { client: AdminClient::new(endpoint) })
     }

@@ -73,7 +73,6 @@ impl Failure {
         Self { silent, ..Self::failed(format!("cannot write to standard output: {error}")) }
     }
 
-    #[cfg(test)]
     pub(crate) fn fault(&self) -> Fault {
         self.fault
     }
@@ -95,12 +94,14 @@ impl Failure {
 
     /// Prints to stderr and gives the exit code.
     pub(crate) fn report(&self, screen: &Screen) -> ExitCode {
-        if !self.silent {
-            let text = self.text();
-            let text = if screen.colours_errors() { text.replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1) } else { text };
-            // Nobody is left to tell that stderr is closed.
-            let _ = io::stderr().write_all(text.as_bytes());
+        if self.silent {
+            // Whoever reads no further has what they wanted.
+            return ExitCode::SUCCESS;
         }
+        let text = self.text();
+        let text = if screen.colours_errors() { text.replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1) } else { text };
+        // Nobody is left to tell that stderr is closed.
+        let _ = io::stderr().write_all(text.as_bytes());
         self.fault.exit_code()
     }
 }
@@ -143,7 +144,7 @@ pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
             }
         }
         ClientError::Protocol { .. } | ClientError::Output(_) => Failure::failed(chain(error)),
-        ClientError::Refused(problem) => refused(problem),
+        ClientError::Refused(problem) => refused(problem, endpoint),
         ClientError::Server(problem) => Failure::failed(format!("the server failed: {}", said(problem))),
     }
 }
@@ -155,12 +156,25 @@ fn said(problem: &Problem) -> String {
     }
 }
 
-fn refused(problem: &Problem) -> Failure {
+fn refused(problem: &Problem, endpoint: &Endpoint) -> Failure {
     let failure = Failure::new(Fault::Refused, said(problem));
-    match problem.status {
-        401 => failure.next("mandate … --admin-token-file FILE   (an access token with the scope mandate:admin)"),
+    match (problem.status, endpoint) {
+        (401, _) => failure.next("mandate … --admin-token-file FILE   (an access token with the scope mandate:admin)"),
+        (403, Endpoint::Socket(_)) => failure.next("sudo mandate …   (or as the server's user)"),
+        (404, _) => match missing_kind(problem) {
+            Some(kind) => failure.next(format!("mandate get {kind}   (lists what there is)")),
+            None => failure,
+        },
+        (409, _) => failure.next("the same command again: what it is about was changed at the same moment"),
         _ => failure,
     }
+}
+
+/// The kind of entry of which there is none by that name.
+fn missing_kind(problem: &Problem) -> Option<&'static str> {
+    let rest = problem.detail.as_deref()?.strip_prefix("there is no ")?;
+    let word = rest.split(' ').next()?;
+    mandate_api::admin::parse_kind(word).map(mandate_api::admin::kind_name)
 }
 
 #[cfg(test)]
@@ -193,13 +207,16 @@ mod tests {
     fn a_problem_is_told_in_its_own_words_once() {
         let problem = Problem::new(404, "not_found", "No such entry").with_detail("there is no agent `x`");
         let failure = of_client(&ClientError::Refused(Box::new(problem)), &socket());
-        assert_eq!((failure.fault(), failure.text().as_str()), (Fault::Refused, "error: No such entry: there is no agent `x`\n"));
+        assert_eq!(
+            (failure.fault(), failure.text().as_str()),
+            (Fault::Refused, "error: No such entry: there is no agent `x`\n next: mandate get agent   (lists what there is)\n")
+        );
         let broken = Problem::new(500, "audit_broken", "The audit log does not verify");
         assert_eq!(of_client(&ClientError::Server(Box::new(broken)), &socket()).fault(), Fault::Failed);
     }
 
     #[test]
-    fn a_closed_pipe_is_not_worth_a_word() {
+    fn a_closed_pipe_is_not_worth_a_word_and_no_failure() {
         assert!(Failure::output(&io::Error::from(io::ErrorKind::BrokenPipe)).silent);
         assert!(!Failure::output(&io::Error::from(io::ErrorKind::StorageFull)).silent);
     }

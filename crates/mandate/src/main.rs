@@ -13,14 +13,12 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// An exchange makes and drops some hundred small values, on several threads: glibc's allocator takes a tenth of its time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = match arguments::Arguments::try_parse() {
+    let arguments = match arguments::Arguments::of_the_process() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors: clap sends them to stdout. If nobody reads them, there is nobody to tell.

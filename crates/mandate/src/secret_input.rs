@@ -11,6 +11,9 @@ use crate::failure::{Failure, Fault};
 /// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
+/// What a node joins with, in words.
+const JOIN_TOKEN: &str = "join token";
+
 /// Asks twice on a terminal; elsewhere takes the first line of standard input.
 pub(crate) fn new_secret(what: &str) -> Result<Secret, Failure> {
     if !io::stdin().is_terminal() {
@@ -32,8 +35,15 @@ pub(crate) fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     if path == Path::new("-") {
         return line(io::stdin().lock(), what);
     }
-    let open = |error: io::Error| Failure::caused(Fault::Usage, &format!("cannot read the {what} from {}", path.display()), &error);
-    let file = File::open(path).map_err(open)?;
+    let unreadable = |error: io::Error| {
+        let failure = Failure::caused(Fault::Usage, &format!("cannot read the {what} from {}", path.display()), &error);
+        if what == JOIN_TOKEN { failure.next(format!("(umask 077; mandate node join-token > {})", path.display())) } else { failure }
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    // A directory can be opened, and not read.
+    if file.metadata().is_ok_and(|about| about.is_dir()) {
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+    }
     line(io::BufReader::new(file), what)
 }
 
@@ -58,7 +68,8 @@ fn check(bytes: Vec<u8>, what: &str) -> Result<Secret, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::{from_file, line};
+    use crate::failure::Fault;
 
     #[test]
     fn takes_the_first_line_alone_and_keeps_its_spaces() {
@@ -70,6 +81,15 @@ mod tests {
     fn an_empty_or_unreadable_secret_is_refused_without_showing_it() {
         for bad in [&b""[..], b"\n", b"\xff\xfe\n"] {
             assert!(line(bad, "password").unwrap_err().text().contains("the password is"));
+        }
+    }
+    #[test]
+    fn a_file_that_cannot_be_read_was_named_wrongly() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("nothing")] {
+            let failure = from_file(&path, "join token").unwrap_err();
+            assert_eq!(failure.fault(), Fault::Usage);
+            assert!(failure.text().contains("next: (umask 077; mandate node join-token > "), "{}", failure.text());
         }
     }
 }

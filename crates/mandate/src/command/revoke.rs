@@ -1,6 +1,6 @@
 //! `mandate revoke …`
 
-use mandate_api::admin::{RevocationRequest, RevocationTarget};
+use mandate_api::admin::{AuditQuery, RevocationRequest, RevocationTarget};
 
 use crate::arguments::Revoke;
 use crate::connection::Connection;
@@ -20,7 +20,19 @@ fn target(arguments: &Revoke) -> (&Connection, RevocationTarget) {
 pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
     let (connection, target) = target(arguments);
     let request = RevocationRequest { target };
-    let answer = connection.open()?.call(async |client| client.revoke(&request).await)?;
+    let admin = connection.open()?;
+    let known = match &request.target {
+        RevocationTarget::Token(jti) => {
+            let query = AuditQuery { jti: Some(jti.to_string()), limit: Some(1), ..AuditQuery::default() };
+            !admin.call(async |client| client.audit_records(&query).await)?.is_empty()
+        }
+        _ => true,
+    };
+    let answer = admin.call(async |client| client.revoke(&request).await)?;
+    if !known {
+        // Most likely a slip; revoked all the same, because a token may be dangerous whoever knows of it.
+        screen.remark("note: no token of that id is in the log; should one appear, it is revoked.\n next: mandate audit query --agent NAME   (shows the ids)");
+    }
     let what = match &request.target {
         RevocationTarget::Token(jti) => format!("Token {jti} and every token derived from it are revoked."),
         RevocationTarget::Grant(id) => format!("Grant {id} is revoked for good, with every token that rests on it."),

@@ -1,9 +1,11 @@
 //! `mandate serve`
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use mandate_core::{SystemClock, SystemEntropy};
-use mandate_server::{Config, Ready, ServerError, Transport};
+use mandate_server::{Config, ConfigError, Ready, ServerError, Transport};
 use serde::Serialize;
 
 use crate::arguments::Serve;
@@ -30,6 +32,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
         _ => Transport::LoopbackHttp,
     };
     let dir = arguments.directory.path()?;
+    let listeners = [("--listen", arguments.listen), ("--node-listen", arguments.node_listen), ("--admin-listen", arguments.admin_listen)];
     let config = Config {
         dir: dir.clone(),
         listen: arguments.listen,
@@ -45,10 +48,10 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     let served = runtime.block_on(async {
         mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()).await
     });
-    served.map_err(|error| failure(&error))
+    served.map_err(|error| failure(&error, &dir, &listeners))
 }
 
-fn announce(ready: &Ready, dir: &std::path::Path, screen: &Screen) {
+fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
     let started = Started {
         ready: true,
         issuer: ready.issuer.as_str(),
@@ -73,10 +76,54 @@ fn announce(ready: &Ready, dir: &std::path::Path, screen: &Screen) {
     }
 }
 
-fn failure(error: &ServerError) -> Failure {
+fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAddr); 3]) -> Failure {
     let fault = match error {
-        ServerError::Config(_) => Fault::Usage,
+        ServerError::Config(_) | ServerError::Tls(_) => Fault::Usage,
         _ => Fault::Failed,
     };
-    Failure::caused(fault, "the server cannot run", error)
+    let failure = Failure::caused(fault, "the server cannot run", error);
+    let dir = dir.display();
+    match error {
+        ServerError::Config(ConfigError::Directory { .. }) => failure.next("mandate serve --dir DIR   (a directory that you may write)"),
+        ServerError::Tls(_) => failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)"),
+        ServerError::Store(_) if failure.message().contains("another") => {
+            failure.next(format!("mandate status --dir {dir}   (is it running there already?)"))
+        }
+        ServerError::Listen { address, source } => listening(failure, address, source, listeners),
+        _ => failure,
+    }
+}
+
+/// What to do about an address, by the option that names it.
+fn listening(failure: Failure, address: &str, source: &std::io::Error, listeners: &[(&'static str, SocketAddr); 3]) -> Failure {
+    let Ok(address) = address.parse::<SocketAddr>() else { return failure };
+    let named = listeners.iter().find(|(_, given)| *given == address).map(|(option, _)| *option);
+    let choose = match named {
+        Some(option) => format!("{option} ADDR chooses another"),
+        None => "the directory remembers it; --listen, --node-listen or --admin-listen ADDR chooses another".to_owned(),
+    };
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => failure.next(format!("ss -ltnp 'sport = :{}'   (who has it? or {choose})", address.port())),
+        _ => failure.next(format!("mandate serve --listen 127.0.0.1:8420   ({choose})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::failure;
+    use crate::failure::Fault;
+    use mandate_server::ServerError;
+    use std::path::Path;
+
+    #[test]
+    fn a_port_in_use_is_told_with_the_option_that_named_it() {
+        let listeners = [("--listen", "127.0.0.1:8420"), ("--node-listen", "127.0.0.1:8421"), ("--admin-listen", "127.0.0.1:0")];
+        let listeners = listeners.map(|(option, address)| (option, address.parse().unwrap()));
+        for (address, option) in [("127.0.0.1:8421", "or --node-listen ADDR"), ("127.0.0.1:40000", "the directory remembers it")] {
+            let error = ServerError::Listen { address: address.to_owned(), source: std::io::ErrorKind::AddrInUse.into() };
+            let failure = failure(&error, Path::new("/srv/m"), &listeners);
+            assert_eq!(failure.fault(), Fault::Failed);
+            assert!(failure.text().contains(option) && failure.text().contains(" next: ss -ltnp "), "{}", failure.text());
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use mandate_core::{Lifetime, Timestamp};
 
-/// `2026-11-24T09:00:00Z`, or `1h` for an hour ago.
+/// `2026-11-24T09:00:00Z`, `2026-11-24` for the start of that day in UTC, or `1h` for an hour ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     At(Timestamp),
@@ -23,14 +23,15 @@ impl Moment {
 
 /// The text is neither.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("neither a time such as 2026-11-24T09:00:00Z nor a span such as 5m or 1h")]
+#[error("neither a time such as 2026-11-24T09:00:00Z or 2026-11-24 nor a span such as 5m or 1h")]
 pub(crate) struct InvalidMoment;
 
 impl FromStr for Moment {
     type Err = InvalidMoment;
 
     fn from_str(text: &str) -> Result<Self, InvalidMoment> {
-        if let Ok(at) = text.parse() {
+        let day = format!("{text}T00:00:00Z");
+        if let Ok(at) = text.parse().or_else(|_| day.parse()) {
             return Ok(Self::At(at));
         }
         text.parse().map(Self::Ago).map_err(|_| InvalidMoment)
@@ -47,6 +48,8 @@ mod tests {
         let now = Timestamp::from_secs(10_000);
         assert_eq!("1h".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(6_400));
         assert_eq!("1970-01-01T00:00:05Z".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(5));
+        assert_eq!("1970-01-02".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(86_400), "the start of the day");
+        assert!("1970-01".parse::<Moment>().is_err());
         assert!("yesterday".parse::<Moment>().is_err());
     }
 }

@@ -19,7 +19,10 @@ fn exit_codes_are_those_that_the_help_documents() {
         r#"{"type":"/problems/not_found","title":"No such entry","status":404,"detail":"there is no agent `x`","code":"not_found"}"#;
     let _server = answering(refused.path(), &[("404 Not Found", problem)]);
     let ran = mandate(refused.path(), &["get", "agent", "x"], "");
-    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (3, "", "error: No such entry: there is no agent `x`\n"));
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.as_str()),
+        (3, "", "error: No such entry: there is no agent `x`\n next: mandate get agent   (lists what there is)\n")
+    );
 
     let broken = tempfile::tempdir().unwrap();
     let _server = answering(broken.path(), &[("500 Internal Server Error", "")]);
@@ -35,34 +38,30 @@ fn a_slip_is_met_with_the_word_that_was_meant() {
     assert!(ran.err.contains("'agent'"), "{}", ran.err);
 }
 
+/// The commands below `path`, by the help of it.
+fn commands_below(help: &str) -> Vec<String> {
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = list.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
 #[test]
-fn every_command_has_help_with_its_arguments() {
+fn every_command_has_help_with_its_arguments_and_an_example_of_itself() {
     let dir = tempfile::tempdir().unwrap();
-    for command in [
-        &["serve"][..],
-        &["node", "run"],
-        &["node", "join-token"],
-        &["node", "list"],
-        &["node", "ban"],
-        &["svid", "fetch"],
-        &["apply"],
-        &["get"],
-        &["describe"],
-        &["person", "set-password"],
-        &["client", "set-secret"],
-        &["agent", "suspend"],
-        &["audit", "query"],
-        &["audit", "verify"],
-        &["revoke", "token"],
-        &["key", "rotate"],
-        &["status"],
-        &["completions"],
-    ] {
-        let ran = mandate(dir.path(), &[command, &["--help"]].concat(), "");
+    let mut open: Vec<Vec<String>> = commands_below(&mandate(dir.path(), &["--help"], "").out).into_iter().map(|name| vec![name]).collect();
+    let mut seen = 0;
+    while let Some(command) = open.pop() {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let ran = mandate(dir.path(), &[&words[..], &["--help"]].concat(), "");
         assert_eq!(ran.code, 0, "{command:?}");
         assert!(ran.out.contains("Usage: mandate"), "{}", ran.out);
         assert!(ran.out.lines().all(|line| line.chars().count() <= 130), "{}", ran.out);
+        let examples = ran.out.split_once("\nExample").unwrap_or_else(|| panic!("{command:?} has no example:\n{}", ran.out)).1;
+        assert!(examples.contains(&format!("mandate {}", words.join(" "))), "{command:?}: {examples}");
+        open.extend(commands_below(&ran.out).into_iter().map(|name| [command.clone(), vec![name]].concat()));
+        seen += 1;
     }
+    assert!(seen > 30, "{seen}");
 }
 
 #[test]
@@ -75,6 +74,48 @@ fn an_error_goes_to_stderr_alone_and_ends_with_what_to_type() {
         assert_eq!(last, format!(" next: mandate serve --dir {}", dir.path().display()));
         assert!(!ran.err.contains('\u{1b}'), "no colour without a terminal");
     }
+}
+
+#[test]
+fn a_directory_that_was_named_and_is_not_there_is_a_slip() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = mandate(&dir.path().join("nowhere"), &["status"], "");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("there is no directory") && ran.err.contains(" next: mandate serve --dir "), "{}", ran.err);
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".mandate")).unwrap();
+    let empty = ["MANDATE_DIR", "MANDATE_ADMIN_URL", "MANDATE_ADMIN_TOKEN_FILE", "SPIFFE_ENDPOINT_SOCKET"].map(|name| (name, ""));
+    let _server = answering(&home.path().join(".mandate"), &[("200 OK", "[]")]);
+    let ran = mandate_with(home.path(), &["get", "agents", "--json"], "", &empty);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"), "{}", ran.err);
+    let ran = mandate_with(home.path(), &["svid", "fetch", "--audience", "x"], "", &empty);
+    assert_eq!(ran.code, 4);
+    assert!(ran.err.contains(".mandate/node/workload.sock"), "{}", ran.err);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mandate"));
+    command.args(["completions", "bash"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn revoking_a_token_that_nobody_knows_is_done_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let cut = r#"{"cut":{"target":{"kind":"token","id":"j1"},"at":"2026-11-24T00:00:00Z","forget":"2026-11-24T01:05:00Z"},"record":"01968f7e-3c5a-7b21-9f0e-5d8c2a417b36"}"#;
+    let server = answering(dir.path(), &[("200 OK", "[]"), ("200 OK", cut)]);
+    let ran = mandate(dir.path(), &["revoke", "token", "j1"], "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("no token of that id is in the log"), "{}", ran.err);
+    assert!(server.join().unwrap()[1].starts_with("POST /v1/revocations "));
 }
 
 #[test]
