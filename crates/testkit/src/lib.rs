@@ -7,7 +7,10 @@ pub mod clock;
 pub mod faulty_backend;
 #[cfg(feature = "hostile-issuer")]
 pub mod hostile_issuer;
+mod skip;
 #[cfg(feature = "world")]
 pub mod story;
 #[cfg(feature = "world")]
 pub mod world;
+
+pub use skip::skipped;

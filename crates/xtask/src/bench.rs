@@ -59,3 +59,23 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchE
     }
     Ok(if status(&mut command)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    #[test]
+    fn every_member_of_the_last_line_is_documented() {
+        let source = fs::read_to_string(crate::root().join("crates/bench/src/figures.rs")).unwrap();
+        let page = fs::read_to_string(crate::root().join("docs/src/benchmarks.md")).unwrap();
+        let object = source.split_once("\n        json!({").unwrap().1.split_once("})").unwrap().0;
+        let members: Vec<&str> =
+            object.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once('"')).map(|(name, _)| name).collect();
+        assert!(members.len() > 30, "{members:?}");
+        let (explained, run) = page.split_once("## One run").unwrap();
+        for member in members {
+            assert!(explained.contains(&format!("`{member}`")), "{member} is not explained");
+            assert!(run.contains(&format!("`{member}`")), "{member} is not among the figures of the run");
+        }
+    }
+}

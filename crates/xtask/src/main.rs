@@ -6,6 +6,7 @@ mod bench;
 mod codegen;
 mod dependencies;
 mod documents;
+mod licenses;
 mod setup;
 mod sources;
 mod steps;

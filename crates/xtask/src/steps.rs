@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{codegen, setup, tidy};
+use crate::{codegen, licenses, setup, tidy};
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +77,8 @@ pub(crate) fn test(root: &Path, arguments: &TestArguments) -> Steps {
         steps.take("set up", || setup::install(root));
     }
     steps.take("format", || cargo(root, &["fmt", "--all", "--check"]));
-    steps.take("lints", || cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]));
-    steps.take("tests", || cargo(root, &["test", "--workspace", "--locked"]));
+    steps.take("lints", || lints(root));
+    tests(root, &mut steps);
     steps.take("tidy", || match tidy::report(root) {
         Ok(report) => {
             print_report(&report);
@@ -90,15 +90,59 @@ pub(crate) fn test(root: &Path, arguments: &TestArguments) -> Steps {
         Err(error) => Outcome::Failed(error.to_string()),
     });
     steps.take("generated code", || codegen::check(root).map_or_else(|e| Outcome::Failed(e.to_string()), |()| Outcome::Passed));
-    steps.take("licenses and sources", || {
-        if answers(Command::new("cargo").args(["deny", "--version"])) {
-            cargo(root, &["deny", "check", "bans", "licenses", "sources"])
-        } else {
-            Outcome::Skipped("cargo-deny is not installed".to_owned())
-        }
+    steps.take("licenses and sources", || match licenses::check(root) {
+        Ok(broken) if broken.is_empty() => Outcome::Passed,
+        Ok(broken) => Outcome::Failed(broken.join("; ")),
+        Err(error) => Outcome::Failed(error.to_string()),
     });
     fuzz(root, arguments.fuzz_seconds, &mut steps);
     steps
+}
+
+/// The Rust whose lints the code has been held against, as `major.minor`.
+const JUDGED_WITH: (u32, u32) = (1, 95);
+
+/// A lint that a later Rust brings is shown and refuses nothing: whoever clones the project a year from now has broken no
+/// rule that it knew. It is held once the project has been made to keep it and [`JUDGED_WITH`] says so.
+fn lints(root: &Path) -> Outcome {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
+    let version = Command::new("rustc").arg("--version").current_dir(root).output().map(|output| output.stdout).unwrap_or_default();
+    if later(&String::from_utf8_lossy(&version)) {
+        println!("this Rust is later than {}.{}: its warnings are shown, not refused", JUDGED_WITH.0, JUDGED_WITH.1);
+        return cargo(root, &clippy);
+    }
+    cargo(root, &[&clippy[..], &["--", "-D", "warnings"]].concat())
+}
+
+/// Whether `rustc --version` names a Rust of which the project knows nothing yet.
+fn later(version: &str) -> bool {
+    let mut numbers = version.split_whitespace().nth(1).unwrap_or_default().split('.').map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version > JUDGED_WITH)
+}
+
+/// The name of the variable that names the file in which tests write that they could not be run. `mandate-testkit` reads it.
+const SKIPPED_TESTS: &str = "MANDATE_SKIPPED_TESTS";
+
+/// All tests. Those that could not be run are counted as skipped, each by its name: a test harness counts them as passed.
+fn tests(root: &Path, steps: &mut Steps) {
+    let skipped = tempfile::NamedTempFile::new();
+    steps.take("tests", || match &skipped {
+        Err(error) => Outcome::Failed(format!("a temporary file cannot be made: {error}")),
+        Ok(file) => run_with(root, "cargo", &["test", "--workspace", "--locked"], &[(SKIPPED_TESTS, file.path())]),
+    });
+    let text = skipped.ok().and_then(|file| fs::read_to_string(file.path()).ok()).unwrap_or_default();
+    for (test, why) in skips(&text) {
+        steps.take(&format!("test {test}"), || Outcome::Skipped(why));
+    }
+}
+
+/// Each line is a test's name, a tab, and why it was not run.
+fn skips(text: &str) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> =
+        text.lines().filter_map(|line| line.split_once('\t')).map(|(test, why)| (test.to_owned(), why.to_owned())).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Prints what `tidy` found.
@@ -148,8 +192,12 @@ fn cargo(root: &Path, arguments: &[&str]) -> Outcome {
 
 /// Runs a program in `dir`; its output is ours.
 pub(crate) fn run(dir: &Path, program: &str, arguments: &[&str]) -> Outcome {
+    run_with(dir, program, arguments, &[])
+}
+
+fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str, &Path)]) -> Outcome {
     println!("$ {program} {}", arguments.join(" "));
-    match Command::new(program).args(arguments).current_dir(dir).stdin(Stdio::null()).status() {
+    match Command::new(program).args(arguments).envs(environment.iter().copied()).current_dir(dir).stdin(Stdio::null()).status() {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) => Outcome::Failed(format!("{program}: {status}")),
         Err(error) => Outcome::Failed(format!("{program} could not be started: {error}")),
@@ -158,7 +206,7 @@ pub(crate) fn run(dir: &Path, program: &str, arguments: &[&str]) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Steps, answers, run};
+    use super::{JUDGED_WITH, Outcome, Steps, answers, later, run, skips};
     use std::path::Path;
     use std::process::Command;
 
@@ -181,5 +229,22 @@ mod tests {
         assert!(matches!(run(Path::new("."), "false", &[]), Outcome::Failed(_)));
         assert!(matches!(run(Path::new("."), "no-such-program-anywhere", &[]), Outcome::Failed(_)));
         assert!(!answers(&mut Command::new("no-such-program-anywhere")));
+    }
+
+    #[test]
+    fn a_later_rust_is_seen_and_anything_unreadable_is_none() {
+        let (major, minor) = JUDGED_WITH;
+        assert!(later(&format!("rustc {major}.{}.0 (abc 2027-01-01)", minor + 1)));
+        assert!(later(&format!("rustc {}.0.0-nightly (abc 2027-01-01)", major + 1)));
+        for known in [format!("rustc {major}.{minor}.3 (abc 2026-04-14)"), "rustc 1.91.0".to_owned(), "rustc".to_owned(), String::new()] {
+            assert!(!later(&known), "{known}");
+        }
+    }
+
+    #[test]
+    fn a_test_that_could_not_be_run_is_counted_once_by_its_name() {
+        let text = "browser::a\tthere is no chromedriver\nstrict::b\tno Node.js\nbrowser::a\tthere is no chromedriver\nnonsense\n";
+        let expected = [("browser::a", "there is no chromedriver"), ("strict::b", "no Node.js")];
+        assert_eq!(skips(text), expected.map(|(test, why)| (test.to_owned(), why.to_owned())));
     }
 }

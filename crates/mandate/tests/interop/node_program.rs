@@ -19,14 +19,14 @@ impl NodeProgram {
     pub(crate) fn find() -> Option<Self> {
         let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/node-clients");
         if !clients.join("node_modules").is_dir() {
-            println!("skipped: run `npm ci` in crates/testkit/node-clients first; `cargo xtask test` does");
+            mandate_testkit::skipped("run `npm ci` in crates/testkit/node-clients first; `cargo xtask test` does");
             return None;
         }
         // The packages bring a Node.js of the version they need, for systems whose own is older.
         let brought = ["x64", "arm64"].map(|cpu| clients.join(format!("node_modules/node-linux-{cpu}/bin/node")));
         let node = brought.into_iter().chain([PathBuf::from("node")]).find(|node| suits(node));
         if node.is_none() {
-            println!("skipped: there is no Node.js 20 or newer");
+            mandate_testkit::skipped("there is no Node.js 20 or newer");
         }
         Some(Self { node: node?, clients })
     }

@@ -31,7 +31,7 @@ impl Browser {
     pub(crate) async fn start() -> Option<Self> {
         let mut command = Command::new("chromedriver");
         let Ok(mut driver) = Process::start(command.arg("--port=0").stdin(Stdio::null())) else {
-            println!("skipped: there is no chromedriver");
+            mandate_testkit::skipped("there is no chromedriver");
             return None;
         };
         let port = port(&mut driver);
@@ -43,7 +43,7 @@ impl Browser {
         let session = match command_at(&http, &sessions, Some(wanted)).await {
             Ok(session) => format!("{sessions}/{}", text(&session["sessionId"])),
             Err(error) if error["message"].as_str().is_some_and(|said| said.contains("cannot find Chrome binary")) => {
-                println!("skipped: there is no Chromium");
+                mandate_testkit::skipped("there is no Chromium");
                 return None;
             }
             Err(error) => panic!("no session: {error}"),

@@ -46,7 +46,7 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
     let root = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
         // The next test does the same without a mount, on whatever machine.
-        println!("skipped: this user may not mount a file system");
+        mandate_testkit::skipped("this user may not mount a file system");
         return;
     };
     // Its log lies on the same disk, as logs do: what cannot be logged must still be answered.

@@ -1,0 +1,356 @@
+//! What the dependencies may be: `cargo metadata` against `deny.toml`, the file that cargo-deny reads too.
+//!
+//! It reads the part of that file that the project uses, and refuses a key that it does not know: a rule that is written
+//! down and not held would be worse than none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Deserialize;
+
+/// The committed rules.
+const FILE: &str = "deny.toml";
+
+/// The one registry that is known, as `cargo metadata` writes it.
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// Why the dependencies could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LicenseError {
+    #[error("{FILE} could not be read: {0}")]
+    Read(#[from] io::Error),
+    #[error("{FILE}: {0}")]
+    Rules(#[from] toml::de::Error),
+    #[error("cargo metadata failed: {0}")]
+    Cargo(String),
+    #[error("cargo metadata is not understood: {0}")]
+    Metadata(#[from] serde_json::Error),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Rules {
+    graph: Graph,
+    licenses: Licenses,
+    bans: Bans,
+    /// What it says is the only thing that it can say here.
+    #[serde(rename = "sources")]
+    _sources: Sources,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Graph {
+    targets: Vec<String>,
+    /// Always so here: the features of a build are no reason to leave a dependency out.
+    #[serde(rename = "all-features")]
+    _all_features: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Licenses {
+    /// Of the texts, which cargo-deny compares; here the manifests are believed.
+    #[serde(rename = "confidence-threshold")]
+    _confidence_threshold: f64,
+    allow: BTreeSet<String>,
+    private: Private,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Private {
+    ignore: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Bans {
+    #[serde(rename = "multiple-versions")]
+    _multiple_versions: Allow,
+    #[serde(rename = "wildcards")]
+    _wildcards: Deny,
+    #[serde(rename = "allow-wildcard-paths")]
+    _allow_wildcard_paths: bool,
+    deny: Vec<Banned>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Banned {
+    #[serde(rename = "crate")]
+    name: String,
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Sources {
+    #[serde(rename = "unknown-registry")]
+    _unknown_registry: Deny,
+    #[serde(rename = "unknown-git")]
+    _unknown_git: Deny,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Allow {
+    Allow,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Deny {
+    Deny,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    resolve: Resolve,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    version: String,
+    license: Option<String>,
+    /// Where it comes from; none for what lies in the tree.
+    source: Option<String>,
+    /// The registries to which it may be published: none of them, if the list is empty.
+    publish: Option<Vec<String>>,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    name: String,
+    req: String,
+    path: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    id: String,
+    deps: Vec<Edge>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Edge {
+    pkg: String,
+    dep_kinds: Vec<EdgeKind>,
+}
+
+#[derive(Debug, Deserialize)]
+struct EdgeKind {
+    kind: Option<String>,
+}
+
+/// Everything about the dependencies that the rules do not allow, as a sentence.
+pub(crate) fn check(root: &Path) -> Result<Vec<String>, LicenseError> {
+    let rules: Rules = toml::from_str(&fs::read_to_string(root.join(FILE))?)?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["metadata", "--locked", "--all-features", "--format-version", "1"]).current_dir(root);
+    for target in &rules.graph.targets {
+        command.args(["--filter-platform", target]);
+    }
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(LicenseError::Cargo(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    Ok(compare(&rules, &serde_json::from_slice(&output.stdout)?))
+}
+
+fn compare(rules: &Rules, metadata: &Metadata) -> Vec<String> {
+    let mut broken = Vec::new();
+    let shipped = shipped(metadata);
+    for package in &metadata.packages {
+        let who = format!("{} {}", package.name, package.version);
+        if let Some(banned) = rules.bans.deny.iter().find(|banned| banned.name == package.name) {
+            broken.push(format!("{who} is banned: {}", banned.reason));
+        }
+        match &package.source {
+            Some(source) if source != CRATES_IO => broken.push(format!("{who} comes from {source}")),
+            Some(_) => {}
+            None => {
+                let open = package.dependencies.iter().filter(|d| d.req == "*" && d.path.is_none());
+                broken.extend(open.map(|d| format!("{who} takes any version of {}", d.name)));
+            }
+        }
+        let private = rules.licenses.private.ignore && package.publish.as_ref().is_some_and(Vec::is_empty);
+        // What only tests use is not given to anybody.
+        if private || !shipped.contains(package.id.as_str()) {
+            continue;
+        }
+        match &package.license {
+            None => broken.push(format!("{who} names no license")),
+            Some(text) => match permitted(text, &rules.licenses.allow) {
+                Some(true) => {}
+                Some(false) => broken.push(format!("{who} is licensed as {text}, of which [licenses] allows nothing that is enough")),
+                None => broken.push(format!("{who} has a license that is not understood: {text}")),
+            },
+        }
+    }
+    broken
+}
+
+/// What reaches a build of something in the tree without being a dev-dependency of it.
+fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
+    let nodes: BTreeMap<&str, &Node> = metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
+    let mut open: Vec<&str> = metadata.packages.iter().filter(|p| p.source.is_none()).map(|p| p.id.as_str()).collect();
+    let mut reached: BTreeSet<&str> = open.iter().copied().collect();
+    while let Some(id) = open.pop() {
+        for edge in nodes.get(id).into_iter().flat_map(|node| &node.deps) {
+            let only_tests = edge.dep_kinds.iter().all(|kind| kind.kind.as_deref() == Some("dev"));
+            if !only_tests && reached.insert(&edge.pkg) {
+                open.push(&edge.pkg);
+            }
+        }
+    }
+    reached
+}
+
+/// Whether an SPDX expression can be met with the licenses of `allowed`. `None`: it is not understood.
+fn permitted(expression: &str, allowed: &BTreeSet<String>) -> Option<bool> {
+    // Cargo's older manifests write a slash for OR.
+    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let (met, rest) = any_of(&words, allowed)?;
+    rest.is_empty().then_some(met)
+}
+
+fn any_of<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> Option<(bool, &'a [&'a str])> {
+    let (mut met, mut rest) = all_of(words, allowed)?;
+    while let Some(("OR", after)) = rest.split_first().map(|(word, after)| (*word, after)) {
+        let (other, after) = all_of(after, allowed)?;
+        (met, rest) = (met || other, after);
+    }
+    Some((met, rest))
+}
+
+fn all_of<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> Option<(bool, &'a [&'a str])> {
+    let (mut met, mut rest) = one(words, allowed)?;
+    while let Some(("AND", after)) = rest.split_first().map(|(word, after)| (*word, after)) {
+        let (other, after) = one(after, allowed)?;
+        (met, rest) = (met && other, after);
+    }
+    Some((met, rest))
+}
+
+fn one<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> Option<(bool, &'a [&'a str])> {
+    match words {
+        ["(", inside @ ..] => match any_of(inside, allowed)? {
+            (met, [")", rest @ ..]) => Some((met, rest)),
+            _ => None,
+        },
+        [")" | "AND" | "OR" | "WITH", ..] | [] => None,
+        [license, "WITH", exception, rest @ ..] => Some((allowed.contains(&format!("{license} WITH {exception}")), rest)),
+        [license, rest @ ..] => Some((allowed.contains(*license), rest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metadata, Rules, check, compare, permitted};
+
+    #[test]
+    fn the_dependencies_are_what_the_rules_allow() {
+        let broken = check(crate::root()).unwrap();
+        assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+    }
+
+    #[test]
+    fn an_expression_is_met_by_one_side_of_or_and_both_sides_of_and() {
+        let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned).into();
+        for (expression, met) in [
+            ("MIT", Some(true)),
+            ("GPL-3.0-only", Some(false)),
+            ("MIT OR GPL-3.0-only", Some(true)),
+            ("MIT/GPL-3.0-only", Some(true)),
+            ("MIT AND GPL-3.0-only", Some(false)),
+            ("(GPL-3.0-only OR Apache-2.0) AND MIT", Some(true)),
+            ("GPL-3.0-only OR Apache-2.0 AND MIT", Some(true)),
+            ("Apache-2.0 WITH LLVM-exception", Some(true)),
+            ("MIT WITH LLVM-exception", Some(false)),
+            ("", None),
+            ("MIT OR", None),
+            ("(MIT", None),
+            ("MIT Apache-2.0", None),
+        ] {
+            assert_eq!(permitted(expression, &allowed), met, "{expression}");
+        }
+    }
+
+    fn rules() -> Rules {
+        toml::from_str(
+            "[graph]
+             targets = []
+             all-features = true
+             [licenses]
+             confidence-threshold = 0.9
+             allow = [\"MIT\"]
+             private = { ignore = true }
+             [bans]
+             multiple-versions = \"allow\"
+             wildcards = \"deny\"
+             allow-wildcard-paths = true
+             deny = [{ crate = \"bad\", reason = \"it is bad\" }]
+             [sources]
+             unknown-registry = \"deny\"
+             unknown-git = \"deny\"",
+        )
+        .unwrap()
+    }
+
+    fn metadata() -> Metadata {
+        let registry = super::CRATES_IO;
+        let package = |name: &str, license: &str, source: Option<&str>| serde_json::json!({"id": name, "name": name, "version": "1.0.0", "license": license, "source": source, "publish": null, "dependencies": []});
+        let edge = |to: &str, kind: Option<&str>| serde_json::json!({"pkg": to, "dep_kinds": [{"kind": kind}]});
+        let mut own = package("own", "Proprietary", None);
+        own["publish"] = serde_json::json!([]);
+        own["dependencies"] = serde_json::json!([{"name": "any", "req": "*", "path": null}, {"name": "beside", "req": "*", "path": "/p"}]);
+        serde_json::from_value(serde_json::json!({
+            "packages": [
+                own,
+                package("good", "MIT", Some(registry)),
+                package("bad", "MIT", Some(registry)),
+                package("copyleft", "GPL-3.0-only", Some(registry)),
+                package("tested-with", "GPL-3.0-only", Some(registry)),
+                package("elsewhere", "MIT", Some("git+https://git.example/elsewhere")),
+            ],
+            "resolve": {"nodes": [
+                {"id": "own", "deps": [edge("good", None), edge("tested-with", Some("dev"))]},
+                {"id": "good", "deps": [edge("copyleft", Some("build"))]},
+            ]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn each_kind_of_dependency_that_is_not_allowed_is_named() {
+        assert_eq!(
+            compare(&rules(), &metadata()),
+            [
+                "own 1.0.0 takes any version of any",
+                "bad 1.0.0 is banned: it is bad",
+                "copyleft 1.0.0 is licensed as GPL-3.0-only, of which [licenses] allows nothing that is enough",
+                "elsewhere 1.0.0 comes from git+https://git.example/elsewhere",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rule_that_would_not_be_held_is_refused() {
+        assert!(toml::from_str::<Rules>("[advisories]\nyanked = \"deny\"").is_err());
+    }
+}
