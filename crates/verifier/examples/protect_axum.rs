@@ -2,7 +2,8 @@
 //!
 //! `cargo run -p mandate-verifier --features tower --example protect_axum -- http://127.0.0.1:8420 notes-api`
 //!
-//! The second argument is a directory for what it keeps; it is made if it is missing.
+//! The second argument is a directory for what it keeps; it is made if it is missing. A third is its own URL, if that is
+//! not to be `http://127.0.0.1:9300`.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -22,9 +23,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = PathBuf::from(std::env::args().nth(2).ok_or("name a directory")?);
     // For this user alone: whoever can write the cache file decides whose tokens are accepted.
     DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:9300").await?;
+    let own_url = std::env::args().nth(3).unwrap_or_else(|| "http://127.0.0.1:9300".to_owned());
+    let listener = tokio::net::TcpListener::bind(own_url.trim_start_matches("http://")).await?;
 
-    let verifier = Verifier::builder(issuer.parse()?, "http://127.0.0.1:9300".parse()?)
+    let verifier = Verifier::builder(issuer.parse()?, own_url.parse()?)
         .scopes_supported("read:notes write:notes".parse()?)
         .cache_file(directory.join("mandate.json"))
         .build()?;

@@ -10,3 +10,4 @@ mod processes;
 mod rollback;
 mod start;
 mod tls;
+mod tour;
