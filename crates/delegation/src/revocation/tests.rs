@@ -48,6 +48,7 @@ fn grant() -> Grant {
         constraints: Constraints::default(),
         expires: None,
         max_uses: Some(9),
+        span: None,
         revoked: false,
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct World {
     pub(crate) resource: Resource,
     pub(crate) grant: Grant,
     pub(crate) now: Timestamp,
+    /// Scopes of a question that asks for nothing yet.
+    pub(crate) nothing: ScopeSet,
 }
 
 /// Scopes separated by spaces; the empty text is the empty set.
@@ -69,6 +71,7 @@ impl World {
                 revoked: false,
             },
             now: NOW,
+            nothing: ScopeSet::new(),
         }
     }
 
@@ -83,12 +86,11 @@ impl World {
     }
 
     pub(crate) fn question(&self) -> Question<'_> {
-        const NONE: &ScopeSet = &ScopeSet::new();
         Question {
             person: &self.person,
             agent: Some(&self.agent),
             resource: &self.resource,
-            scopes: NONE,
+            scopes: &self.nothing,
             grant: Some(&self.grant),
             client: "support-app",
             depth: 1,

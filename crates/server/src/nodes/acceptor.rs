@@ -216,7 +216,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::sync::Semaphore;
 
-    use super::{NodePeer, NodeStream};
+    use super::{NodePeer, NodeStream, Presented, Timestamp};
 
     struct Places {
         slots: Arc<Semaphore>,
@@ -236,7 +236,8 @@ mod tests {
     }
 
     fn holder() -> NodePeer {
-        NodePeer::Holder("spiffe://acme.example/node/1".parse().unwrap())
+        let spiffe_id = "spiffe://acme.example/node/1".parse().unwrap();
+        NodePeer::Holder(Presented { spiffe_id, expires: Timestamp::from_secs(2_000_000_000) })
     }
 
     #[tokio::test]
