@@ -74,7 +74,19 @@ impl Figures {
         let agents: Vec<Value> = self
             .agents
             .iter()
-            .map(|size| json!({"agents": size.agents, "p50_us": rounded(size.p50_us), "p99_us": rounded(size.p99_us)}))
+            .map(|size| {
+                json!({
+                    "agents": size.agents,
+                    "exchange_cpu_us": rounded(size.cpu_us),
+                    "exchanges_per_s": rounded(size.per_second),
+                    "p50_us": rounded(size.alone.p50_us),
+                    "p99_us": rounded(size.alone.p99_us),
+                    "p50_us_half": rounded(size.half.p50_us),
+                    "p99_us_half": rounded(size.half.p99_us),
+                    "p50_us_90": rounded(size.most.p50_us),
+                    "p99_us_90": rounded(size.most.p99_us),
+                })
+            })
             .collect();
         json!({
             "exchange_cpu_ratio": rounded(self.ratio()),
@@ -140,7 +152,11 @@ impl Figures {
             row(&format!("p50 / p99 at {name}"), format!("{:>9.0} / {:.0} µs", latency.p50_us, latency.p99_us));
         }
         for size in &self.agents {
-            row(&format!("p50 / p99 with {} agents and grants", size.agents), format!("{:>9.0} / {:.0} µs", size.p50_us, size.p99_us));
+            row(&format!("With {} agents and grants, reused", size.agents), format!("{:>9.1} µs of CPU", size.cpu_us));
+            row("  exchanges per second", format!("{:>9.0}", size.per_second));
+            for (name, latency) in [("2 connections", &size.alone), ("50 % load", &size.half), ("90 % load", &size.most)] {
+                row(&format!("  p50 / p99 at {name}"), format!("{:>9.0} / {:.0} µs", latency.p50_us, latency.p99_us));
+            }
         }
         row(
             "Verifier, signature checked every time",

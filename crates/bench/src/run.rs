@@ -119,7 +119,8 @@ impl Done {
     }
 }
 
-fn latency(outcome: &Outcome) -> Latency {
+/// The median, and what one in a hundred exceeds.
+pub(crate) fn latency(outcome: &Outcome) -> Latency {
     Latency { p50_us: outcome.quantile(0.5), p99_us: outcome.quantile(0.99) }
 }
 

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::crypto::median;
 use crate::error::BenchError;
+use crate::figures::Latency;
 use crate::identity_provider::IdentityProvider;
+use crate::kernel::CpuTime;
 use crate::load::{self, Outcome};
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::registry::{self, SCOPES, person};
-use crate::run::Extent;
+use crate::run::{Extent, latency};
 
 /// The sizes.
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
@@ -17,21 +20,58 @@ const SIZES: [usize; 3] = [10, 1_000, 100_000];
 /// How many agents, spread over all of them, ask.
 const ASKING: usize = 500;
 
-/// How many connections: few, so that what is timed is an exchange and not a queue.
-const CONNECTIONS: usize = 2;
+/// How many connections when one exchange is timed and not a queue.
+const FEW: usize = 2;
 
-/// One size and its median latency.
+/// How long one round at a fixed rate lasts.
+const ROUND_SECONDS: f64 = 1.0;
+
+/// One size and how exchanges do there.
 pub(crate) struct Size {
     pub(crate) agents: usize,
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
+    /// CPU time of the server for each exchange at full load.
+    pub(crate) cpu_us: f64,
+    /// At full load.
+    pub(crate) per_second: f64,
+    /// With two connections.
+    pub(crate) alone: Latency,
+    /// At half and at nine tenths of the least throughput of all sizes: the same load for each.
+    pub(crate) half: Latency,
+    pub(crate) most: Latency,
 }
 
 struct Target {
     agents: usize,
     server: Server,
     requests: Arc<Vec<Vec<u8>>>,
-    outcome: Outcome,
+    alone: Outcome,
+    full: Outcome,
+    cpu_us: Vec<f64>,
+    half: Outcome,
+    most: Outcome,
+}
+
+impl Target {
+    #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
+    fn per_second(&self) -> f64 {
+        self.full.count() as f64 / self.full.elapsed.as_secs_f64()
+    }
+
+    async fn full(&mut self, count: usize) -> Result<(), BenchError> {
+        let before = CpuTime::of(self.server.pid())?;
+        let outcome = load::closed(&self.server.authority, &self.requests, count, load::CONNECTIONS).await?;
+        let cpu = CpuTime::of(self.server.pid())?.since(before);
+        #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
+        self.cpu_us.push(cpu.total() * 1e6 / outcome.count() as f64);
+        self.full.extend(outcome);
+        Ok(())
+    }
+
+    async fn at(&self, rate: f64, seconds: f64) -> Result<Outcome, BenchError> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of exchanges")]
+        let count = (rate * seconds) as usize;
+        load::open(&self.server.authority, &self.requests, rate, count).await
+    }
 }
 
 async fn prepare(program: &Path, root: &Path, agents: usize) -> Result<Target, BenchError> {
@@ -52,8 +92,17 @@ async fn prepare(program: &Path, root: &Path, agents: usize) -> Result<Target, B
     }
     let requests = Arc::new(requests);
     // Every token once, so that all sizes compare exchanges of known tokens.
-    load::closed(&server.authority, &requests, ASKING * 2, CONNECTIONS).await?;
-    Ok(Target { agents, server, requests, outcome: Outcome::none() })
+    load::closed(&server.authority, &requests, ASKING * 2, FEW).await?;
+    Ok(Target {
+        agents,
+        server,
+        requests,
+        alone: Outcome::none(),
+        full: Outcome::none(),
+        cpu_us: Vec::new(),
+        half: Outcome::none(),
+        most: Outcome::none(),
+    })
 }
 
 /// Measures the sizes in turn, so that whatever else the machine does falls on all of them.
@@ -64,14 +113,30 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
     }
     for _ in 0..extent.scale_rounds {
         for target in &mut targets {
-            let outcome = load::closed(&target.server.authority, &target.requests, extent.scale_per_round, CONNECTIONS).await?;
-            target.outcome.extend(outcome);
+            let outcome = load::closed(&target.server.authority, &target.requests, extent.scale_per_round, FEW).await?;
+            target.alone.extend(outcome);
+            target.full(extent.scale_per_round * 2).await?;
+        }
+    }
+    let capacity = targets.iter().map(Target::per_second).fold(f64::INFINITY, f64::min);
+    for _ in 0..extent.scale_rounds {
+        for target in &mut targets {
+            let (half, most) = (target.at(capacity * 0.5, ROUND_SECONDS).await?, target.at(capacity * 0.9, ROUND_SECONDS).await?);
+            target.half.extend(half);
+            target.most.extend(most);
         }
     }
     let mut sizes = Vec::new();
-    for Target { agents, server, outcome, .. } in targets {
-        sizes.push(Size { agents, p50_us: outcome.quantile(0.5), p99_us: outcome.quantile(0.99) });
-        server.process.stop().await?;
+    for target in targets {
+        sizes.push(Size {
+            agents: target.agents,
+            cpu_us: median(&target.cpu_us),
+            per_second: target.per_second(),
+            alone: latency(&target.alone),
+            half: latency(&target.half),
+            most: latency(&target.most),
+        });
+        target.server.process.stop().await?;
     }
     Ok(sizes)
 }

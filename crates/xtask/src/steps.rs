@@ -128,7 +128,7 @@ fn tests(root: &Path, steps: &mut Steps) {
     let skipped = tempfile::NamedTempFile::new();
     steps.take("tests", || match &skipped {
         Err(error) => Outcome::Failed(format!("a temporary file cannot be made: {error}")),
-        Ok(file) => run_with(root, "cargo", &["test", "--workspace", "--locked"], &[(SKIPPED_TESTS, file.path())]),
+        Ok(file) => run_with(root, "cargo", &["test", "--workspace", "--locked", "--no-fail-fast"], &[(SKIPPED_TESTS, file.path())]),
     });
     let text = skipped.ok().and_then(|file| fs::read_to_string(file.path()).ok()).unwrap_or_default();
     for (test, why) in skips(&text) {

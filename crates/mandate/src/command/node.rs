@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_node_of_root_listens_where_everybody_can_reach_it_unless_a_directory_was_chosen() {
-        let dir = Path::new("/root/.mandate/node");
+        let dir = Path::new("/home/admin/.mandate/node");
         assert_eq!(socket(true, false, dir), Path::new("/run/mandate/workload.sock"));
         for (is_root, dir_is_chosen) in [(true, true), (false, true), (false, false)] {
             assert_eq!(socket(is_root, dir_is_chosen, dir), dir.join("workload.sock"));

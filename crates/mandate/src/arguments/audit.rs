@@ -1,0 +1,112 @@
+//! The arguments of `mandate audit`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use mandate_core::TokenId;
+
+use crate::command::since::Moment;
+use crate::connection::Connection;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Audit {
+    /// Find records, the newest first
+    #[command(
+        after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit query --jti 01968f7e-… --json          which person's request caused this?\n  mandate audit query --person riley --since 1h"
+    )]
+    Query(AuditQuery),
+    /// Show one record
+    #[command(after_help = "Example:\n  mandate audit show 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36   (an id from audit query)")]
+    Show(AuditShow),
+    /// Verify the whole log: on the server, or a bundle without any server
+    #[command(
+        after_help = "Examples:\n  mandate audit verify\n  mandate audit verify --since kept.checkpoint\n  mandate audit verify --offline audit.bundle --key \"$(cat log.vkey)\" --since kept.checkpoint"
+    )]
+    Verify(AuditVerify),
+    /// Print the current checkpoint, to be kept where the server's operators cannot write
+    #[command(after_help = "Examples:\n  mandate audit checkpoint > kept.checkpoint\n  mandate audit verify --since kept.checkpoint")]
+    Checkpoint(AuditCheckpoint),
+    /// Write the whole log to a file that verifies without the server
+    #[command(
+        after_help = "Examples:\n  mandate audit export --bundle audit.bundle\n  mandate audit export --bundle - | gzip > audit.bundle.gz"
+    )]
+    Export(AuditExport),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Outcome {
+    Permitted,
+    Refused,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditQuery {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// In whose chain this agent stands: its name or SPIFFE ID
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// About this person: the name, or the sub
+    #[arg(long, value_name = "NAME")]
+    pub(crate) person: Option<String>,
+    /// About this resource: its name or URI
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource: Option<String>,
+    /// About this token
+    #[arg(long, value_name = "JTI")]
+    pub(crate) jti: Option<TokenId>,
+    /// Not before this time, or this long ago: 2026-11-24T09:00:00Z, 2026-11-24, 1h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// Only these
+    #[arg(long, value_enum)]
+    pub(crate) outcome: Option<Outcome>,
+    /// At most so many; without it all with --json, else the newest 100
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditShow {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The record's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: mandate_core::RecordId,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditVerify {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Verify this bundle; no server is asked
+    #[arg(long, value_name = "FILE")]
+    pub(crate) offline: Option<PathBuf>,
+    /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own is believed
+    #[arg(long, value_name = "VKEY", requires = "offline")]
+    pub(crate) key: Option<String>,
+    /// A checkpoint kept earlier: the log must continue it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) since: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditCheckpoint {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditExport {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Where to write it; - is standard output. An earlier bundle of that name is replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    /// Replace a file that is no bundle, too
+    #[arg(long)]
+    pub(crate) force: bool,
+}
