@@ -89,10 +89,12 @@ impl Live {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner).get(grant).copied().unwrap_or(0)
     }
 
-    /// Counts one use. To be called after the use is durable; the store refuses an overrun by itself.
-    pub fn count_use(&self, grant: &GrantId) {
+    /// Counts one use of `max`. To be called after the use is durable; the store refuses an overrun by itself.
+    pub fn count_use(&self, grant: &GrantId, max: u64) {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
-        *uses.entry(grant.clone()).or_default() += 1;
+        let counted = uses.entry(grant.clone()).or_default();
+        // Whoever was refused in the same moment may have corrected the count already.
+        *counted = (*counted + 1).min(max);
     }
 
     /// Corrects a count that fell behind the store: a use that was recorded for a caller who had gone is not counted
@@ -111,7 +113,7 @@ impl Live {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// Puts cuts in force, after they are durable, and tells the subscribers. Forgets those that no living token needs.
+    /// Puts cuts in force, after they are durable, and tells the subscribers.
     ///
     /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
     ///
@@ -133,7 +135,7 @@ impl Live {
                     cut.forget = cut.forget.max(now.plus(CUT_MEMORY));
                 }
             }
-            self.insert(&cuts, now);
+            self.insert(&cuts);
         }
         for cut in &cuts {
             *last += 1;
@@ -144,18 +146,29 @@ impl Live {
     }
 
     /// For those who hold the lock of writers.
-    fn insert(&self, cuts: &[Cut], now: Timestamp) {
+    fn insert(&self, cuts: &[Cut]) {
+        self.change(|revocations| cuts.iter().cloned().for_each(|cut| revocations.insert(cut)));
+    }
+
+    /// Forgets the cuts that no living token needs, by a clock that can be trusted: one that leaps ahead for a moment
+    /// would let revoked tokens live again.
+    pub fn forget(&self, now: Timestamp) {
+        let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.snapshot.load().revocations.iter().any(|cut| cut.forget <= now) {
+            self.change(|revocations| revocations.forget_before(now));
+        }
+    }
+
+    /// For those who hold the lock of writers.
+    fn change(&self, change: impl FnOnce(&mut RevocationSet)) {
         let current = self.snapshot.load_full();
         let mut revocations = RevocationSet::clone(&current.revocations);
-        revocations.forget_before(now);
-        for cut in cuts {
-            revocations.insert(cut.clone());
-        }
+        change(&mut revocations);
         self.snapshot.store(Arc::new(Snapshot { revocations: Arc::new(revocations), ..Snapshot::clone(&current) }));
     }
 
     /// The cuts in force with the number of the last one, and a subscription that continues from there without a gap.
-    /// Two subscriptions with the same number have the same cuts.
+    /// Two subscriptions with the same number have the same cuts, but for those that no living token needs.
     pub fn subscribe_cuts(&self) -> (u64, Arc<RevocationSet>, broadcast::Receiver<NumberedCut>) {
         let last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.cuts.subscribe();

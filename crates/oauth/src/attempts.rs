@@ -47,6 +47,13 @@ pub struct Attempts {
     counts: Mutex<HashMap<u16, Count>>,
 }
 
+/// An attempt that was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    before: Timestamp,
+    at: Timestamp,
+}
+
 /// Too many attempts; the next is heard after this long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany(pub Duration);
@@ -80,7 +87,7 @@ impl Attempts {
     }
 
     /// Counts one attempt before it is made, so that many at once do not all slip through.
-    pub fn begin(&self, source: Source<'_>, now: Timestamp) -> Result<(), TooMany> {
+    pub fn begin(&self, source: Source<'_>, now: Timestamp) -> Result<Attempt, TooMany> {
         let slot = self.slot(source);
         let mut counts = self.lock();
         let count = counts.entry(slot).or_insert(Count { attempts: 0, last: now });
@@ -93,15 +100,20 @@ impl Attempts {
         if now.since(count.last) > QUIET {
             count.attempts = 0;
         }
+        let before = count.last;
         count.attempts = count.attempts.saturating_add(1);
         count.last = now;
-        Ok(())
+        Ok(Attempt { before, at: now })
     }
 
     /// The attempt was not made after all: it does not count.
-    pub fn withdrawn(&self, source: Source<'_>) {
+    pub fn withdrawn(&self, source: Source<'_>, attempt: Attempt) {
         if let Some(count) = self.lock().get_mut(&self.slot(source)) {
             count.attempts = count.attempts.saturating_sub(1);
+            // Unless there was another meanwhile, whose pause it is now.
+            if count.last == attempt.at {
+                count.last = attempt.before;
+            }
         }
     }
 
@@ -197,8 +209,14 @@ mod tests {
         let now = Timestamp::from_secs(1_000);
         let attempts = Attempts::new(&Fixed);
         for _ in 0..50 {
-            attempts.begin(RILEY, now).unwrap();
-            attempts.withdrawn(RILEY);
+            let attempt = attempts.begin(RILEY, now).unwrap();
+            attempts.withdrawn(RILEY, attempt);
         }
+        // Nor does it begin a pause that is over anew.
+        let attempts = slowed(RILEY, now);
+        let over = now.plus(Duration::from_secs(2));
+        let attempt = attempts.begin(RILEY, over).unwrap();
+        attempts.withdrawn(RILEY, attempt);
+        assert!(attempts.begin(RILEY, over).is_ok());
     }
 }

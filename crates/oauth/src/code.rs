@@ -104,6 +104,8 @@ impl Engine {
         let hash = hash(code);
         let payload = self.presented(&hash, &client, now).await?;
         bound(&payload, form, self.issuer())?;
+        // A client secret may have waited for its turn to be checked.
+        let snapshot = self.snapshot();
         let registered = snapshot.registry.person(&payload.person);
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());

@@ -130,8 +130,10 @@ impl Engine {
         let actor = self.verify_actor(&parameters, form, &caller, now)?;
         self.note_actor(trail, &client, actor.as_ref());
 
-        // The snapshot may have changed while foreign keys were fetched; decide on what is true now.
-        let snapshot = self.snapshot();
+        // Time went by and the snapshot may have changed while foreign keys were fetched: decide now on what is true now.
+        // The time first: a cut is later than every decision on a snapshot without it.
+        trail.now = self.now();
+        let (now, snapshot) = (trail.now, self.snapshot());
         if snapshot.registry.resource_by_uri(&parameters.resource).is_some() {
             trail.aud = Some(parameters.resource.as_str().to_owned());
         }

@@ -149,10 +149,11 @@ impl Engine {
         };
         let known = name.as_ref().zip(stored.as_ref()).zip(browser).and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
         let source = known.map_or(counted, Source::Browser);
-        self.attempts.begin(source, trail.now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
-        let matched = self.checker.check(Whose::Person, password, stored.clone()).await.map_err(|error| {
+        let attempt = self.attempts.begin(source, trail.now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
+        let whose = if known.is_some() { Whose::KnownBrowser } else { Whose::Person };
+        let matched = self.checker.check(whose, password, stored.clone()).await.map_err(|error| {
             if error == PasswordError::Busy {
-                self.attempts.withdrawn(source);
+                self.attempts.withdrawn(source, attempt);
             }
             (Refusal::from(error), None)
         })?;

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Memory in KiB, passes and lanes: the OWASP figures for argon2id.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// How many hashes run at once for people, and how many for clients; each holds 19 MiB while it runs.
+/// How many hashes run at once in each queue; each holds 19 MiB while it runs.
 const AT_ONCE: usize = 1;
 /// How many more wait for their turn, for each: two seconds' worth. Whoever comes then is told to try again.
 const WAITING: usize = 64;
@@ -39,8 +39,10 @@ pub enum PasswordError {
 /// Whose secret is checked. Each has a queue of its own, so that a flood of one does not keep the other waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// A person's password.
+    /// A person's password, from a browser that nobody knows.
     Person,
+    /// A person's password, from a browser that has logged them in before: strangers cannot fill its queue.
+    KnownBrowser,
     /// A client's secret.
     Client,
 }
@@ -86,6 +88,7 @@ pub fn hash(secret: &Secret, entropy: &dyn Entropy) -> Result<String, PasswordEr
 /// Checks secrets against stored hashes.
 pub struct Checker {
     people: Queue,
+    known_browsers: Queue,
     clients: Queue,
     /// Hashed against when there is no such name, so that the answer takes as long.
     decoy: String,
@@ -115,7 +118,7 @@ impl Checker {
         PasswordHash::new(&decoy).map_err(|error| PasswordError::Hash(error.to_string()))?;
         let mut mark_key = [0u8; 32];
         entropy.fill(&mut mark_key);
-        Ok(Self { people: Queue::new(), clients: Queue::new(), decoy, recent: Mutex::default(), mark_key })
+        Ok(Self { people: Queue::new(), known_browsers: Queue::new(), clients: Queue::new(), decoy, recent: Mutex::default(), mark_key })
     }
 
     /// As [`Checker::check`], but a secret of `name` that matched is recognized for five minutes without the slow hash.
@@ -157,6 +160,7 @@ impl Checker {
         let phc = stored.unwrap_or_else(|| Secret::new(self.decoy.as_str()));
         let queue = match whose {
             Whose::Person => &self.people,
+            Whose::KnownBrowser => &self.known_browsers,
             Whose::Client => &self.clients,
         };
         let turn = queue.turn().await?;

@@ -1,17 +1,17 @@
 //! Revocation (RFC 7009): one cut, which everything that descends from the token hangs below (K10, Z14).
 //!
 //! Every cut is in the memory of every verifier until it is forgotten, and a client may make as many tokens as it likes:
-//! so the cuts that one client holds are bounded, far below what a verifier keeps. An agent beyond its bound is cut as a
-//! whole, as of now; that refuses no token but its own and what descends from them. An app has no such cut, which would
-//! end the sessions of all its people and yet spare what agents made of them: it is told to come back.
+//! so the cuts that clients hold are bounded, each client's and all together, below what a verifier keeps. A client
+//! beyond its bound is told to come back: its tokens end by themselves, and an operator's cuts are not counted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mandate_audit::Kind;
-use mandate_core::{Cut, CutTarget, Timestamp, TokenId};
+use mandate_core::{Cut, Timestamp, TokenId};
 use mandate_delegation::AuthenticatedClient;
-use mandate_delegation::revocation::{cut, cut_token};
+use mandate_delegation::revocation::cut_token;
 use mandate_store::{Effect, cuts};
 use mandate_token::access_token::Profile;
 
@@ -21,31 +21,73 @@ use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
 /// How many cuts on single tokens an agent may have in force. Its tokens live for minutes.
-const AGENT_CUTS: usize = 1000;
+const AGENT_CUTS: usize = 2_000;
 /// How many an app may have. People's tokens live for an hour, and many people log out in an hour.
 const APP_CUTS: usize = 20_000;
+/// How many all of them together may have: verifiers keep 100,000, and operators need room.
+const ALL_CUTS: usize = 80_000;
+/// How often those that have ended are looked for when there are as many as there may be.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// When the cuts that each client has made by revoking tokens will be forgotten. Kept in memory: a restart counts anew.
+/// The tokens that each client has revoked, and when their cuts are forgotten. In memory: a restart counts anew.
 #[derive(Debug, Default)]
-pub(crate) struct Revokers(Mutex<HashMap<String, VecDeque<Timestamp>>>);
+pub(crate) struct Revokers(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    by_client: HashMap<String, HashMap<TokenId, Timestamp>>,
+    total: usize,
+    looked: Option<Timestamp>,
+}
+
+impl Held {
+    /// Drops what has ended; at most once in a while, so that a client at its bound costs no more than others.
+    fn look(&mut self, now: Timestamp) {
+        if self.looked.is_some_and(|looked| now >= looked && now.since(looked) < LOOK_AGAIN) {
+            return;
+        }
+        self.looked = Some(now);
+        self.by_client.retain(|_, tokens| {
+            tokens.retain(|_, forget| *forget > now);
+            !tokens.is_empty()
+        });
+        self.total = self.by_client.values().map(HashMap::len).sum();
+    }
+
+    fn is_full(&self, client: &str, max: usize, all: usize) -> bool {
+        self.total >= all || self.by_client.get(client).is_some_and(|tokens| tokens.len() >= max)
+    }
+}
 
 impl Revokers {
-    /// Counts one more cut of `client`, unless it has `max` in force.
-    fn admit(&self, client: &str, max: usize, forget: Timestamp, now: Timestamp) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len().is_power_of_two() && !all.contains_key(client) {
-            all.retain(|_, cuts| cuts.back().is_some_and(|last| *last > now));
+    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
+        // Counts, whole after each statement but for `total`, which is counted anew from time to time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more cut of `client`, unless there are as many as there may be. The same token counts once.
+    fn admit(&self, client: &str, token: &TokenId, forget: Timestamp, now: Timestamp, (max, all): (usize, usize)) -> bool {
+        let mut held = self.lock();
+        if held.by_client.get(client).is_some_and(|tokens| tokens.contains_key(token)) {
+            return true;
         }
-        let cuts = all.entry(client.to_owned()).or_default();
-        // Not in order of time where lifetimes differ; one that ends behind a longer one counts a little longer.
-        while cuts.front().is_some_and(|forget| *forget <= now) {
-            cuts.pop_front();
+        if held.is_full(client, max, all) {
+            held.look(now);
+            if held.is_full(client, max, all) {
+                return false;
+            }
         }
-        let admitted = cuts.len() < max;
-        if admitted {
-            cuts.push_back(forget);
+        held.by_client.entry(client.to_owned()).or_default().insert(token.clone(), forget);
+        held.total += 1;
+        true
+    }
+
+    /// Takes back what was counted for a cut that was not made.
+    fn release(&self, client: &str, token: &TokenId) {
+        let mut held = self.lock();
+        if held.by_client.get_mut(client).is_some_and(|tokens| tokens.remove(token).is_some()) {
+            held.total = held.total.saturating_sub(1);
         }
-        admitted
     }
 }
 
@@ -55,11 +97,12 @@ impl Engine {
         let mut trail = Trail::new(Kind::Revoke, self.now());
         match self.try_revoke(&request, &mut trail).await {
             Ok(Some((cut, jti))) => {
-                let client = trail.client.clone();
-                match self.cut_recorded(trail, cut, Some(jti)).await {
+                let client = trail.client.clone().unwrap_or_default();
+                match self.cut_recorded(trail, cut, Some(jti.clone())).await {
                     Ok(()) => Ok(()),
                     Err(refusal) => {
-                        tracing::error!(?client, %refusal, "a revocation could not be recorded");
+                        self.revokers.release(&client, &jti);
+                        tracing::error!(%client, %refusal, "a revocation could not be recorded");
                         Err(refusal.to_error())
                     }
                 }
@@ -87,24 +130,17 @@ impl Engine {
         if token.client_id.as_str() != caller.name() {
             return Err(Refusal::NotYourToken);
         }
-        // Below a cut it is dead, and so is what descends from it, for as long as it would have lived. Only the cut of a
-        // client leaves alive what others have made of the client's tokens.
-        let dead = |cut: &Cut| !matches!(cut.target, CutTarget::Client(_));
-        if self.snapshot().revocations.find(&token.facts()).is_some_and(dead) {
+        // Below a cut it is dead, and so is what descends from it, for as long as it would have lived.
+        if self.snapshot().revocations.find(&token.facts()).is_some() {
             trail.note = Some(format!("the token {} is revoked already", token.jti));
             return Ok(None);
         }
-        let single = cut_token(token.jti.clone(), token.exp, trail.now);
+        let cut = cut_token(token.jti.clone(), token.exp, trail.now);
         let max = if matches!(caller, AuthenticatedClient::Agent(_)) { AGENT_CUTS } else { APP_CUTS };
-        if self.revokers.admit(caller.name(), max, single.forget, trail.now) {
-            return Ok(Some((single, token.jti)));
-        }
-        match caller {
-            AuthenticatedClient::Agent(agent) => {
-                trail.note = Some("the agent has revoked so many tokens that all it holds are revoked".to_owned());
-                Ok(Some((cut(CutTarget::Agent(agent.spiffe_id().as_str().to_owned()), trail.now), token.jti)))
-            }
-            AuthenticatedClient::App(_) => Err(Refusal::TooManyRevocations),
+        if self.revokers.admit(caller.name(), &token.jti, cut.forget, trail.now, (max, ALL_CUTS)) {
+            Ok(Some((cut, token.jti)))
+        } else {
+            Err(Refusal::TooManyRevocations)
         }
     }
 
@@ -132,29 +168,55 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use mandate_core::Timestamp;
+    use mandate_core::{Timestamp, TokenId};
 
     use super::Revokers;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn token(n: u64) -> TokenId {
+        format!("t{n}").parse().unwrap()
+    }
 
     #[test]
     fn a_client_has_no_more_cuts_in_force_than_it_may_and_they_end() {
         let revokers = Revokers::default();
-        let at = Timestamp::from_secs;
-        for n in 0..3 {
-            assert!(revokers.admit("a", 3, at(100 + n), at(0)));
+        let admit = |client: &str, n: u64, forget, now| revokers.admit(client, &token(n), at(forget), at(now), (3, 100));
+        assert!((0..3).all(|n| admit("a", n, 100 + n, 0)));
+        assert!(!admit("a", 9, 200, 50));
+        assert!(admit("a", 2, 102, 50), "the same token again costs nothing");
+        assert!(admit("b", 9, 200, 50), "each client has its own");
+        assert!(admit("a", 9, 200, 100), "one has ended");
+        assert!(!admit("a", 10, 200, 100));
+    }
+
+    #[test]
+    fn all_clients_together_have_no_more_than_a_verifier_can_keep() {
+        let revokers = Revokers::default();
+        let admit = |client: &str, n: u64, forget, now| revokers.admit(client, &token(n), at(forget), at(now), (100, 4));
+        assert!((0..4).all(|n| admit(&format!("c{n}"), n, 100, 0)));
+        assert!(!admit("another", 9, 200, 50));
+        assert!(admit("another", 9, 200, 100));
+    }
+
+    #[test]
+    fn a_cut_that_was_not_made_after_all_does_not_count() {
+        let revokers = Revokers::default();
+        for _ in 0..10 {
+            assert!(revokers.admit("a", &token(1), at(100), at(0), (1, 1)));
+            revokers.release("a", &token(1));
         }
-        assert!(!revokers.admit("a", 3, at(200), at(99)));
-        assert!(revokers.admit("b", 3, at(200), at(99)), "each client has its own");
-        assert!(revokers.admit("a", 3, at(200), at(100)), "one has ended");
-        assert!(!revokers.admit("a", 3, at(200), at(100)));
+        assert!(revokers.admit("b", &token(2), at(100), at(0), (1, 1)));
     }
 
     #[test]
     fn clients_that_have_nothing_in_force_are_forgotten() {
         let revokers = Revokers::default();
         for n in 0..5000 {
-            assert!(revokers.admit(&format!("c{n}"), 1, Timestamp::from_secs(n + 1), Timestamp::from_secs(n)));
+            assert!(revokers.admit(&format!("c{n}"), &token(n), at(2 * n + 1), at(2 * n), (1, 100)), "{n}");
         }
-        assert!(revokers.0.lock().unwrap().len() <= 1024, "{}", revokers.0.lock().unwrap().len());
+        assert!(revokers.lock().by_client.len() <= 100);
     }
 }

@@ -103,8 +103,8 @@ impl Engine {
                 return Err((trail, effect_refusal(&error)));
             }
         };
-        if let Some((grant, Some(_))) = &view.grant {
-            self.live.count_use(grant);
+        if let Some((grant, Some(max))) = &view.grant {
+            self.live.count_use(grant, *max);
         }
         match self.authority.mint(mandate, receipt) {
             Ok(token) => Ok(TokenResponse { token, exchanged, expires_in, scopes }),
