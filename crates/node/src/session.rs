@@ -87,14 +87,20 @@ impl Session {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         // A fault that lasts is one line of the log, not one for each attempt.
-        let (mut renewed, mut attempts, mut said) = (false, 0_u64, String::new());
+        let (mut renewed, mut expired, mut attempts, mut said) = (false, false, 0_u64, String::new());
         loop {
             if credentials.is_expired(self.clock.now()) {
-                self.stand(Waiting::Expired);
-                tracing::error!(at = %credentials.expires(), "this node's certificate has expired, so the server cannot recognize it any more; to join again: stop this node, then {}", self.rejoin);
-                // What it holds is served until that expires too; only an operator can bring it back.
-                return std::future::pending().await;
+                if !expired {
+                    self.stand(Waiting::Expired);
+                    tracing::error!(at = %credentials.expires(), "this node's certificate has expired, so the server cannot recognize it any more; to join again: stop this node, then {}", self.rejoin);
+                }
+                expired = true;
+                // What it holds is served until that expires too. Only an operator can bring it back, or a clock that was
+                // wrong and is right again.
+                sleep(GLANCE).await;
+                continue;
             }
+            expired = false;
             let ended = self.connected(&mut credentials, &mut ready, &mut backoff, renewed).await;
             renewed = matches!(ended, Ended::Renewed);
             let was_up = matches!(self.views.borrow().link, Link::Up(_));

@@ -96,7 +96,7 @@ fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
 fn load_live(store: &Store, issuer: &Issuer, clock: &dyn Clock) -> Result<Live, ServerError> {
     let now = clock.now();
     let (entries, uses, cuts) =
-        store.read("load the registry", |tx| Ok::<_, StoreError>((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx, now)?)))?;
+        store.read("load the registry", |tx| Ok::<_, StoreError>((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx)?)))?;
     let mut registry = Registry::from_entries(entries);
     if let Some(own) = control::administration(issuer) {
         registry.put(Entry::Resource(own));
@@ -208,7 +208,7 @@ pub async fn run(
     let public = public::router(Arc::new(public::Public {
         engine,
         authority: Arc::clone(&authority),
-        live,
+        live: Arc::clone(&live),
         entropy,
         shutdown: stopping.clone(),
         secure_cookies: issuer.as_str().starts_with("https:"),
@@ -221,7 +221,7 @@ pub async fn run(
     tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), admin, stopping.clone()));
     tasks.spawn(listener::serve_tcp(public_listener, tls, public, stopping.clone()));
     tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), stopping.clone()));
-    tasks.spawn(housekeeping(store, authority, clock, stopping));
+    tasks.spawn(housekeeping(store, authority, live, clock, stopping));
 
     ready(&Ready {
         issuer,
@@ -262,7 +262,7 @@ async fn supervise(
 }
 
 /// Replaces keys that are due, and forgets what can match nothing any more.
-async fn housekeeping(store: Store, authority: Arc<Authority>, clock: Arc<dyn Clock>, mut stop: listener::Shutdown) {
+async fn housekeeping(store: Store, authority: Arc<Authority>, live: Arc<Live>, clock: Arc<dyn Clock>, mut stop: listener::Shutdown) {
     let mut steady = sweep::Steady::from(clock.now(), Instant::now());
     loop {
         tokio::select! {
@@ -270,13 +270,19 @@ async fn housekeeping(store: Store, authority: Arc<Authority>, clock: Arc<dyn Cl
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let (store, authority, now) = (store.clone(), Arc::clone(&authority), clock.now());
-        if !steady.is(now, Instant::now()) {
+        if steady.leapt(now, Instant::now()) {
             tracing::warn!("the clock was set forward; what has expired by it is kept for another while");
-            continue;
+        }
+        let sweep = steady.is_steady();
+        if sweep {
+            live.forget(now);
         }
         let swept = tokio::task::spawn_blocking(move || {
             if let Err(error) = authority.maintain(now) {
                 tracing::error!(%error, "signing keys could not be looked after");
+            }
+            if !sweep {
+                return Ok(0);
             }
             store.transact("sweep", |tx| {
                 mandate_store::codes::forget(tx, now)?;

@@ -22,15 +22,16 @@ pub fn insert(tx: &Tx<'_>, cut: &Cut) -> Result<u64, StoreError> {
     Ok(tx.last_row_id())
 }
 
-/// The cuts that can still match a living token, in the order they were made.
-pub fn load(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<NumberedCut>, StoreError> {
-    load_after(tx, 0, now)
+/// The cuts that have not been forgotten, in the order they were made. No clock is asked: one that is wrong at a start
+/// would let revoked tokens live again.
+pub fn load(tx: &Tx<'_>) -> Result<Vec<NumberedCut>, StoreError> {
+    load_after(tx, 0)
 }
 
 /// As [`load`], those with a number above `seq`.
-pub fn load_after(tx: &Tx<'_>, seq: u64, now: Timestamp) -> Result<Vec<NumberedCut>, StoreError> {
-    let sql = "SELECT seq, body FROM cuts WHERE seq > ? AND forget > ? ORDER BY seq";
-    let rows = tx.all(sql, [to_sql(seq), time(now)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+pub fn load_after(tx: &Tx<'_>, seq: u64) -> Result<Vec<NumberedCut>, StoreError> {
+    let sql = "SELECT seq, body FROM cuts WHERE seq > ? ORDER BY seq";
+    let rows = tx.all(sql, [to_sql(seq)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     rows.into_iter()
         .map(|(seq, body)| {
             let cut = serde_json::from_str(&body).map_err(|e| StoreError::Corrupt(format!("cut {seq}: {e}")))?;
