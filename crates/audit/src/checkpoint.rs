@@ -48,6 +48,14 @@ pub struct Checkpoint {
     pub root: Hash,
 }
 
+impl Checkpoint {
+    /// Whether a note has the form of a signed checkpoint. Says nothing about who signed it: see
+    /// [`CheckpointVerifier::open`].
+    pub fn is_well_formed(note: &[u8]) -> bool {
+        Note::from_bytes(note).is_ok_and(|note| tlog_tiles::Checkpoint::from_bytes(note.text()).is_ok())
+    }
+}
+
 struct FromEntropy<'a>(&'a dyn Entropy);
 
 impl RngCore for FromEntropy<'_> {

@@ -136,10 +136,10 @@ fn closed() -> AppendError {
 impl<E: Send + 'static> Log<E> {
     /// Opens the log: reads the tree's right edge, holds it against the last checkpoint, and starts the thread.
     ///
-    /// The log's origin is the signer's. The join handle ends once every clone of the log is dropped and all that was
-    /// Whoever made the signer's key has signed the empty log ([`CheckpointSigner::found`]): a log without any
-    /// checkpoint was tampered with.
-    /// queued is answered.
+    /// The log's origin is the signer's. Whoever made the signer's key has signed the empty log
+    /// ([`CheckpointSigner::found`]): a log without any checkpoint was tampered with.
+    ///
+    /// The join handle ends once every clone of the log is dropped and all that was queued is answered.
     pub fn start<B: Backend<Effect = E>>(mut backend: B, signer: CheckpointSigner) -> Result<(Self, JoinHandle<()>), StartError> {
         let tree = open_tree(&mut backend, &signer)?;
         let (jobs, queue) = mpsc::channel();

@@ -17,16 +17,20 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done
   1  failed: this machine or the server has a fault, or evidence does not verify
-  2  usage: the command or a file it was given makes no sense
+  2  usage: the command makes no sense, or a file or directory that it names is missing, unreadable
+     or malformed
   3  refused: the server understood and said no
-  4  unreachable: nobody answered
+  4  unreachable: nobody answered, or a server that accepts connections gave no sign of life for
+     ten seconds before its answer began
 
 Environment:
   MANDATE_DIR               the server's directory, instead of ~/.mandate
   MANDATE_ADMIN_URL         the admin API over TCP, with MANDATE_ADMIN_TOKEN_FILE
   SPIFFE_ENDPOINT_SOCKET    the Workload API's socket, as unix:///path
-  MANDATE_LOG               what serve and node log: error, warn, info, debug, trace
+  MANDATE_LOG               what serve and node log: error, warn, info, debug, trace, or off
   NO_COLOR                  no colour, also on a terminal
+
+A variable that is set to nothing counts as not set.
 
 Secrets are read from prompts, standard input and files, never from arguments.";
 

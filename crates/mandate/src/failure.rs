@@ -165,7 +165,6 @@ fn refused(problem: &Problem, endpoint: &Endpoint) -> Failure {
             Some(kind) => failure.next(format!("mandate get {kind}   (lists what there is)")),
             None => failure,
         },
-        (409, _) => failure.next("the same command again: what it is about was changed at the same moment"),
         _ => failure,
     }
 }
@@ -213,6 +212,16 @@ mod tests {
         );
         let broken = Problem::new(500, "audit_broken", "The audit log does not verify");
         assert_eq!(of_client(&ClientError::Server(Box::new(broken)), &socket()).fault(), Fault::Failed);
+    }
+
+    #[test]
+    fn a_conflict_says_what_the_server_says_and_no_command_that_would_fail_again() {
+        let problem = Problem::new(409, "conflict", "The change was refused").with_detail("not before 2026-11-24T00:00:00.000Z");
+        let failure = of_client(&ClientError::Refused(Box::new(problem)), &socket());
+        assert_eq!(
+            (failure.fault(), failure.text().as_str()),
+            (Fault::Refused, "error: The change was refused: not before 2026-11-24T00:00:00.000Z\n")
+        );
     }
 
     #[test]

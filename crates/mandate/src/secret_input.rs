@@ -83,6 +83,7 @@ mod tests {
             assert!(line(bad, "password").unwrap_err().text().contains("the password is"));
         }
     }
+
     #[test]
     fn a_file_that_cannot_be_read_was_named_wrongly() {
         let dir = tempfile::tempdir().unwrap();

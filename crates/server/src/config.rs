@@ -262,6 +262,7 @@ mod tests {
         let renamed = Remembered { trust_domain: "other.example".parse().unwrap(), ..before.clone() };
         assert!(matches!(config.reconcile(Some(&before), &renamed), Err(ConfigError::Changed { what: "trust domain", .. })));
     }
+
     fn tls(listen: &str) -> Config {
         config(listen, Transport::Tls { cert: "c".into(), key: "k".into() })
     }

@@ -111,6 +111,17 @@ pub(crate) fn attach(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether the index is gone or not what it should be. Whatever else keeps it from being read passes by itself: too many
+/// open files, another's lock.
+pub(crate) fn is_spoiled(error: &StoreError, path: &Path) -> bool {
+    match error {
+        StoreError::Corrupt(_) | StoreError::Foreign | StoreError::Sql(_) => true,
+        // A file that is gone and one that cannot be opened for now are one error to SQLite.
+        StoreError::Io(_) => matches!(path.try_exists(), Ok(false)),
+        _ => false,
+    }
+}
+
 /// How many records, from the first, are in the index.
 pub(crate) fn upto(tx: &Tx<'_>) -> Result<u64, StoreError> {
     if !tx.is_searchable() {
@@ -177,6 +188,8 @@ struct Pending {
     /// The size that it waits for.
     wanted: u64,
     rebuild: bool,
+    /// Whether an empty index is being made: until then there is none that is whole.
+    rebuilding: bool,
     stop: bool,
 }
 
@@ -202,10 +215,25 @@ impl Signal {
         }
     }
 
-    /// The index cannot be used.
+    /// The index cannot be used. Said of one that is being built anew already, it changes nothing.
     pub(crate) fn rebuild(&self) {
-        self.lock().rebuild = true;
-        self.changed.notify_one();
+        let mut pending = self.lock();
+        if !pending.rebuilding {
+            pending.rebuild = true;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether the index is to be built anew, from now until [`Signal::rebuilt`].
+    fn begin_rebuild(&self) -> bool {
+        let mut pending = self.lock();
+        pending.rebuilding = mem::take(&mut pending.rebuild);
+        pending.rebuilding
+    }
+
+    /// There is an index again, or none can be made for now.
+    fn rebuilt(&self) {
+        self.lock().rebuilding = false;
     }
 
     /// Waits until the log has `wanted` records or the index is to be built anew; false when it is time to stop.
@@ -242,11 +270,13 @@ impl Indexer {
             // What the log has from before is not signalled.
             let mut goes_on = true;
             while goes_on {
-                if mem::take(&mut own.lock().rebuild) {
+                if own.begin_rebuild() {
                     // Closed first: a file that is gone and its successor have one name.
                     index = None;
                 }
-                let taken = match index.take().map_or_else(|| create(&path), Ok) {
+                let made = index.take().map_or_else(|| create(&path), Ok);
+                own.rebuilt();
+                let taken = match made {
                     Ok(made) => take_chunk(&log, index.insert(made)),
                     Err(error) => Err(error),
                 };

@@ -98,8 +98,8 @@ impl Store {
         result
     }
 
-    /// As [`Store::read`], with the search index at hand. Where it cannot be used, it is reported, every record is looked
-    /// at instead, and the index is built anew.
+    /// As [`Store::read`], with the search index at hand. Where it cannot be used, it is reported, and every record is
+    /// looked at instead; where it is spoiled, it is also built anew.
     pub fn search<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut reader = self.log_reader()?;
         let result = match reader.read(&mut f) {
@@ -196,8 +196,12 @@ impl LogReader<'_> {
     }
 
     fn forgo_index(&mut self, error: &StoreError) {
-        tracing::warn!(%error, "the search index cannot be used; it is built anew, and queries look at every record meanwhile");
         self.searchable = false;
-        self.shared.indexer.signal().rebuild();
+        if search::is_spoiled(error, &self.shared.search) {
+            tracing::warn!(%error, "the search index cannot be used; it is built anew, and queries look at every record meanwhile");
+            self.shared.indexer.signal().rebuild();
+        } else {
+            tracing::warn!(%error, "the search index cannot be read for now; this query looks at every record");
+        }
     }
 }

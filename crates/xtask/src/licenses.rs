@@ -24,6 +24,8 @@ pub(crate) enum LicenseError {
     Read(#[from] io::Error),
     #[error("{FILE}: {0}")]
     Rules(#[from] toml::de::Error),
+    #[error("{FILE}: {0} would not be held")]
+    Unheld(String),
     #[error("cargo metadata failed: {0}")]
     Cargo(String),
     #[error("cargo metadata is not understood: {0}")]
@@ -73,8 +75,7 @@ struct Bans {
     _multiple_versions: Allow,
     #[serde(rename = "wildcards")]
     _wildcards: Deny,
-    #[serde(rename = "allow-wildcard-paths")]
-    _allow_wildcard_paths: bool,
+    allow_wildcard_paths: bool,
     deny: Vec<Banned>,
 }
 
@@ -157,23 +158,49 @@ struct EdgeKind {
 
 /// Everything about the dependencies that the rules do not allow, as a sentence.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, LicenseError> {
-    let rules: Rules = toml::from_str(&fs::read_to_string(root.join(FILE))?)?;
+    let rules = read(&fs::read_to_string(root.join(FILE))?)?;
+    let product = metadata(root, "Cargo.toml", &rules)?;
+    let mut broken = compare(&rules, &product, &shipped(&product));
+    // The fuzz targets are given to nobody, so their licenses do not matter.
+    for found in compare(&rules, &metadata(root, "fuzz/Cargo.toml", &rules)?, &BTreeSet::new()) {
+        if !broken.contains(&found) {
+            broken.push(found);
+        }
+    }
+    Ok(broken)
+}
+
+fn read(text: &str) -> Result<Rules, LicenseError> {
+    let rules: Rules = toml::from_str(text)?;
+    if !rules.bans.allow_wildcard_paths {
+        return Err(LicenseError::Unheld("allow-wildcard-paths = false".to_owned()));
+    }
+    // cargo-deny takes versions beside the name; here names are compared.
+    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    match rules.bans.deny.iter().find(|banned| !plain(&banned.name)) {
+        Some(banned) => Err(LicenseError::Unheld(format!("the ban of `{}`, which is more than a name,", banned.name))),
+        None => Ok(rules),
+    }
+}
+
+/// What `cargo metadata` says of a workspace, by its manifest.
+fn metadata(root: &Path, manifest: &str, rules: &Rules) -> Result<Metadata, LicenseError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["metadata", "--locked", "--all-features", "--format-version", "1"]).current_dir(root);
+    command.args(["metadata", "--manifest-path", manifest, "--locked", "--all-features", "--format-version", "1"]).current_dir(root);
     for target in &rules.graph.targets {
         command.args(["--filter-platform", target]);
     }
     let output = command.output()?;
     if !output.status.success() {
-        return Err(LicenseError::Cargo(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        return Err(LicenseError::Cargo(format!("{manifest}: {}", String::from_utf8_lossy(&output.stderr).trim())));
     }
-    Ok(compare(&rules, &serde_json::from_slice(&output.stdout)?))
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn compare(rules: &Rules, metadata: &Metadata) -> Vec<String> {
+/// `shipped` names those whose licenses matter.
+fn compare(rules: &Rules, metadata: &Metadata, shipped: &BTreeSet<&str>) -> Vec<String> {
     let mut broken = Vec::new();
-    let shipped = shipped(metadata);
     for package in &metadata.packages {
         let who = format!("{} {}", package.name, package.version);
         if let Some(banned) = rules.bans.deny.iter().find(|banned| banned.name == package.name) {
@@ -211,7 +238,8 @@ fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
     let mut reached: BTreeSet<&str> = open.iter().copied().collect();
     while let Some(id) = open.pop() {
         for edge in nodes.get(id).into_iter().flat_map(|node| &node.deps) {
-            let only_tests = edge.dep_kinds.iter().all(|kind| kind.kind.as_deref() == Some("dev"));
+            // Of an edge without any kind nothing is known.
+            let only_tests = !edge.dep_kinds.is_empty() && edge.dep_kinds.iter().all(|kind| kind.kind.as_deref() == Some("dev"));
             if !only_tests && reached.insert(&edge.pkg) {
                 open.push(&edge.pkg);
             }
@@ -261,7 +289,8 @@ fn one<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> Option<(bool, &'
 
 #[cfg(test)]
 mod tests {
-    use super::{Metadata, Rules, check, compare, permitted};
+    use super::{LicenseError, Metadata, Rules, check, compare, permitted, read, shipped};
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_dependencies_are_what_the_rules_allow() {
@@ -291,25 +320,24 @@ mod tests {
         }
     }
 
+    const RULES: &str = "[graph]
+         targets = []
+         all-features = true
+         [licenses]
+         confidence-threshold = 0.9
+         allow = [\"MIT\"]
+         private = { ignore = true }
+         [bans]
+         multiple-versions = \"allow\"
+         wildcards = \"deny\"
+         allow-wildcard-paths = true
+         deny = [{ crate = \"bad\", reason = \"it is bad\" }]
+         [sources]
+         unknown-registry = \"deny\"
+         unknown-git = \"deny\"";
+
     fn rules() -> Rules {
-        toml::from_str(
-            "[graph]
-             targets = []
-             all-features = true
-             [licenses]
-             confidence-threshold = 0.9
-             allow = [\"MIT\"]
-             private = { ignore = true }
-             [bans]
-             multiple-versions = \"allow\"
-             wildcards = \"deny\"
-             allow-wildcard-paths = true
-             deny = [{ crate = \"bad\", reason = \"it is bad\" }]
-             [sources]
-             unknown-registry = \"deny\"
-             unknown-git = \"deny\"",
-        )
-        .unwrap()
+        read(RULES).unwrap()
     }
 
     fn metadata() -> Metadata {
@@ -338,8 +366,9 @@ mod tests {
 
     #[test]
     fn each_kind_of_dependency_that_is_not_allowed_is_named() {
+        let metadata = metadata();
         assert_eq!(
-            compare(&rules(), &metadata()),
+            compare(&rules(), &metadata, &shipped(&metadata)),
             [
                 "own 1.0.0 takes any version of any",
                 "bad 1.0.0 is banned: it is bad",
@@ -350,7 +379,26 @@ mod tests {
     }
 
     #[test]
+    fn a_license_matters_only_where_something_is_shipped_and_a_source_everywhere() {
+        let broken = compare(&rules(), &metadata(), &BTreeSet::new());
+        assert!(!broken.iter().any(|found| found.contains("is licensed as")), "{broken:?}");
+        assert!(broken.iter().any(|found| found.contains("comes from")), "{broken:?}");
+    }
+
+    #[test]
+    fn an_edge_of_no_known_kind_may_be_shipped() {
+        let mut metadata = metadata();
+        metadata.resolve.nodes[0].deps[1].dep_kinds.clear();
+        assert!(shipped(&metadata).contains("tested-with"));
+    }
+
+    #[test]
     fn a_rule_that_would_not_be_held_is_refused() {
-        assert!(toml::from_str::<Rules>("[advisories]\nyanked = \"deny\"").is_err());
+        assert!(read("[advisories]\nyanked = \"deny\"").is_err());
+        let refused = |from: &str, to: &str| matches!(read(&RULES.replace(from, to)), Err(LicenseError::Unheld(_)));
+        assert!(refused("allow-wildcard-paths = true", "allow-wildcard-paths = false"));
+        for name in ["bad@1", "bad:1.2", "bad = 1", ""] {
+            assert!(refused("crate = \"bad\"", &format!("crate = \"{name}\"")), "{name:?}");
+        }
     }
 }

@@ -108,10 +108,17 @@ fn lints(root: &Path) -> Outcome {
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
     let version = Command::new("rustc").arg("--version").current_dir(root).output().map(|output| output.stdout).unwrap_or_default();
     if later(&String::from_utf8_lossy(&version)) {
-        println!("this Rust is later than {}.{}: its warnings are shown, not refused", JUDGED_WITH.0, JUDGED_WITH.1);
-        return cargo(root, &clippy);
+        return only_shown(cargo(root, &clippy));
     }
     cargo(root, &[&clippy[..], &["--", "-D", "warnings"]].concat())
+}
+
+/// What lints that refused nothing come to: nothing was held, unless the code does not build.
+fn only_shown(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Passed => Outcome::Skipped(format!("Rust later than {}.{}: warnings shown, not refused", JUDGED_WITH.0, JUDGED_WITH.1)),
+        other => other,
+    }
 }
 
 /// Whether `rustc --version` names a Rust of which the project knows nothing yet.
@@ -130,9 +137,22 @@ fn tests(root: &Path, steps: &mut Steps) {
         Err(error) => Outcome::Failed(format!("a temporary file cannot be made: {error}")),
         Ok(file) => run_with(root, "cargo", &["test", "--workspace", "--locked", "--no-fail-fast"], &[(SKIPPED_TESTS, file.path())]),
     });
-    let text = skipped.ok().and_then(|file| fs::read_to_string(file.path()).ok()).unwrap_or_default();
-    for (test, why) in skips(&text) {
-        steps.take(&format!("test {test}"), || Outcome::Skipped(why));
+    if let Ok(file) = &skipped {
+        take_skipped(file.path(), steps);
+    }
+}
+
+/// Each test of the file as a step. What is not known to have been skipped must not pass for run.
+fn take_skipped(file: &Path, steps: &mut Steps) {
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            for (test, why) in skips(&text) {
+                steps.take(&format!("test {test}"), || Outcome::Skipped(why));
+            }
+        }
+        Err(error) => {
+            steps.take("tests that were skipped", || Outcome::Failed(format!("{} cannot be read: {error}", file.display())));
+        }
     }
 }
 
@@ -206,7 +226,7 @@ fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str,
 
 #[cfg(test)]
 mod tests {
-    use super::{JUDGED_WITH, Outcome, Steps, answers, later, run, skips};
+    use super::{JUDGED_WITH, Outcome, Steps, answers, later, only_shown, run, skips, take_skipped};
     use std::path::Path;
     use std::process::Command;
 
@@ -239,6 +259,25 @@ mod tests {
         for known in [format!("rustc {major}.{minor}.3 (abc 2026-04-14)"), "rustc 1.91.0".to_owned(), "rustc".to_owned(), String::new()] {
             assert!(!later(&known), "{known}");
         }
+    }
+
+    #[test]
+    fn lints_that_refuse_nothing_have_not_passed() {
+        assert!(matches!(only_shown(Outcome::Passed), Outcome::Skipped(why) if why.starts_with("Rust later than ")));
+        let failed = Outcome::Failed("it does not build".to_owned());
+        assert_eq!(only_shown(failed.clone()), failed);
+    }
+
+    #[test]
+    fn skipped_tests_are_counted_and_a_list_that_cannot_be_read_is_a_failed_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("skipped");
+        let mut steps = Steps::default();
+        take_skipped(&file, &mut steps);
+        assert_eq!(steps.failed(), 1);
+        std::fs::write(&file, "browser::a\tthere is no chromedriver\n").unwrap();
+        take_skipped(&file, &mut steps);
+        assert_eq!(steps.summary().lines().last(), Some("0 passed, 1 failed, 1 skipped"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use mandate_core::Secret;
 use mandate_testkit::clock::SeededEntropy;
 
-use super::{CheckpointError, CheckpointSigner, CheckpointVerifier};
+use super::{Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier};
 use crate::tree::leaf_hash;
 
 fn signer(origin: &str, seed: u64) -> (CheckpointSigner, Secret) {
@@ -36,6 +36,18 @@ fn another_size_root_key_or_log_is_refused() {
     assert!(signature(verifier.open(&other_log.sign(7, leaf_hash(b"x")).unwrap())));
     for broken in ["", "log.example\n7\n", "\n\n", note.trim_end(), &note.replace('—', "-")] {
         assert!(verifier.open(broken.as_bytes()).is_err(), "{broken:?}");
+    }
+}
+
+#[test]
+fn the_form_is_told_from_the_signature() {
+    let (ours, _) = signer("log.example", 1);
+    let note = String::from_utf8(ours.sign(7, leaf_hash(b"x")).unwrap()).unwrap();
+    assert!(Checkpoint::is_well_formed(note.as_bytes()));
+    assert!(Checkpoint::is_well_formed(note.replace("\n7\n", "\n8\n").as_bytes()), "signed or not");
+    let (no_size, no_signature) = (note.replace("\n7\n", "\nx\n"), note.replace('—', "-"));
+    for broken in ["", "not a checkpoint", "log.example\n7\n", note.trim_end(), &no_size, &no_signature] {
+        assert!(!Checkpoint::is_well_formed(broken.as_bytes()), "{broken:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use mandate_api::ClientError;
 use mandate_api::admin::{self, AuditRecord};
 use mandate_core::subject::Act;
 use mandate_core::{Clock as _, SystemClock};
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::arguments::{AuditExport, AuditQuery, AuditShow, Outcome};
 use crate::connection::Admin;
-use crate::failure::{Failure, Fault};
+use crate::failure::{self, Failure, Fault};
 use crate::screen::Screen;
 use crate::table::{list, table};
 
@@ -189,7 +190,7 @@ pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Fai
     let written = arguments.connection.open()?.call(async |client| {
         let mut out = tokio::fs::File::from_std(file);
         let written = client.audit_export(&mut out).await?;
-        out.sync_all().await.map_err(mandate_api::ClientError::Output)?;
+        out.sync_all().await.map_err(ClientError::Output)?;
         Ok(written)
     });
     let bytes = match written {
@@ -214,9 +215,14 @@ pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Fai
 /// To standard output, and nothing else there. The bundle's header says how many records it must have.
 fn print_bundle(arguments: &AuditExport) -> Result<(), Failure> {
     let out = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failure::output(&error))?;
-    arguments.connection.open()?.call(async |client| {
+    let admin = arguments.connection.open()?;
+    let printed = admin.try_call(async |client| {
         let mut out = tokio::fs::File::from_std(fs::File::from(out));
         client.audit_export(&mut out).await.map(drop)
+    })?;
+    printed.map_err(|error| match error {
+        ClientError::Output(error) => Failure::output(&error),
+        error => failure::of_client(&error, admin.endpoint()),
     })
 }
 

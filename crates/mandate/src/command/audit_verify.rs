@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
+use mandate_audit::Checkpoint;
 use mandate_audit::offline::{BundleError, Known, verify_bundle};
 use serde::Serialize;
 
@@ -33,12 +34,12 @@ fn kept(path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_CHECKPOINT).read_to_string(&mut text));
     read.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?;
-    if !text.starts_with('{') {
-        return Ok(text);
-    }
-    let member =
-        serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| Some(value.get("checkpoint")?.as_str()?.to_owned()));
-    member
+    let note = if text.starts_with('{') {
+        serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| Some(value.get("checkpoint")?.as_str()?.to_owned()))
+    } else {
+        Some(text)
+    };
+    note.filter(|note| Checkpoint::is_well_formed(note.as_bytes()))
         .ok_or_else(|| Failure::usage(format!("{} holds no checkpoint", path.display())).next("mandate audit checkpoint > kept.checkpoint"))
 }
 

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 
 use crate::admin_socket::answering;
 use crate::mandate;
@@ -160,7 +161,7 @@ fn a_table_of_the_newest_says_that_there_are_more() {
     assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"));
 }
 
-const CHECKPOINT: &str = "log.example\n3\nAAAA\n\n\u{2014} log.example x\n";
+const CHECKPOINT: &str = "log.example\n3\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} log.example AAAAAAAB\n";
 
 #[test]
 fn a_checkpoint_is_printed_as_it_is_kept_and_asked_about_later() {
@@ -190,11 +191,31 @@ fn a_checkpoint_is_printed_as_it_is_kept_and_asked_about_later() {
     let ran = run(&["verify", "--since", kept.to_str().unwrap()]);
     assert_eq!(ran.code, 1, "a server that did not look has not verified it");
     let asked = server.join().unwrap();
-    assert!(asked[2].starts_with("GET /v1/audit/verify?since=log.example%0A3%0AAAAA%0A%0A%E2%80%94+log.example+x%0A "), "{}", asked[2]);
+    let expected = "GET /v1/audit/verify?since=log.example%0A3%0AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D%0A%0A%E2%80%94+log.example+AAAAAAAB%0A ";
+    assert!(asked[2].starts_with(expected), "{}", asked[2]);
     assert_eq!(asked[2], asked[3]);
     assert_eq!(run(&["verify", "--since", "/nonexistent"]).code, 2);
-    fs::write(&kept, "{}").unwrap();
-    assert_eq!(run(&["verify", "--since", kept.to_str().unwrap()]).code, 2);
+    let kept = kept.to_str().unwrap();
+    for bad in ["{}", "", "not a checkpoint", r#"{"checkpoint":"c"}"#, CHECKPOINT.trim_end()] {
+        fs::write(kept, bad).unwrap();
+        for more in [&[][..], &["--offline", "/nonexistent"]] {
+            let ran = run(&[&["verify", "--since", kept], more].concat());
+            assert_eq!(ran.code, 2, "{bad:?} {more:?}");
+            assert!(ran.err.contains(&format!("{kept} holds no checkpoint")), "{bad:?} {more:?}: {}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn a_bundle_whose_reader_goes_away_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let _server = answering(dir.path(), &[("200 OK", &"a line\n".repeat(100_000))]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
+    command.args(["audit", "export", "--bundle", "-"]).env_clear().env("MANDATE_DIR", dir.path()).env("HOME", dir.path());
+    let ran = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+    assert_eq!((ran.status.code(), String::from_utf8(ran.stderr).unwrap().as_str()), (Some(0), ""));
 }
 
 const HEADER: &str = r#"{"format":"mandate-audit-bundle/1","vkey":"k","checkpoint":"c","size":0}"#;

@@ -53,15 +53,15 @@ fn acted_out(commands: &str) -> String {
     script
 }
 
-/// The example of the page as cargo has built it, or builds it now.
+/// The example of the page as it is now: what lies in the target directory may be older. Built as `mandate` was, so that it
+/// comes to lie beside it.
 fn example() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_mandate")).with_file_name("examples").join("protect_axum");
-    if !program.is_file() {
-        let arguments = ["build", "-p", "mandate-verifier", "--features", "tower", "--example", "protect_axum", "--locked"];
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
-        assert!(status.success(), "the example does not build");
-    }
+    let arguments = ["build", "-p", "mandate-verifier", "--features", "tower", "--example", "protect_axum", "--locked"];
+    let release: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(arguments).args(release).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+    assert!(status.success() && program.is_file(), "the example does not build");
     program
 }
 

@@ -11,8 +11,9 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{CHUNK, upto};
+use super::{CHUNK, Signal, is_spoiled, upto};
 use crate::Store;
+use crate::error::StoreError;
 use crate::records::{self, Found, LogError};
 
 // Few values, so that filters hit; they differ by case and by accents that collations would fold.
@@ -299,6 +300,34 @@ fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_an
     assert_eq!(indexed(&store), 32, "it is there again");
     assert_eq!(ids(&store, &query), ["r37", "r33", "r29", "r25"]);
     assert_eq!(verify(&store).unwrap(), 40);
+}
+
+#[test]
+fn only_an_index_that_is_spoiled_or_gone_is_built_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (there, gone) = (dir.path().join("there"), dir.path().join("gone"));
+    std::fs::write(&there, "").unwrap();
+    let cause = || Box::new(std::io::Error::other("x"));
+    for spoiled in [StoreError::Corrupt("x".to_owned()), StoreError::Foreign, StoreError::Sql(cause())] {
+        assert!(is_spoiled(&spoiled, &there), "{spoiled:?}");
+    }
+    for passing in [StoreError::Busy(cause()), StoreError::Full(cause()), StoreError::Io(cause())] {
+        assert!(!is_spoiled(&passing, &there), "{passing:?}");
+    }
+    assert!(is_spoiled(&StoreError::Io(cause()), &gone));
+    assert!(!is_spoiled(&StoreError::Busy(cause()), &gone));
+}
+
+#[test]
+fn an_index_that_is_being_built_anew_is_not_built_anew_again() {
+    let signal = Signal::default();
+    signal.rebuild();
+    assert!(signal.begin_rebuild());
+    signal.rebuild();
+    signal.rebuilt();
+    assert!(!signal.begin_rebuild(), "it was said of the one that was made meanwhile");
+    signal.rebuild();
+    assert!(signal.begin_rebuild(), "it is spoiled again");
 }
 
 #[test]
