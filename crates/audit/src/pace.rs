@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 /// A commit costs about as much CPU time as an exchange, whether it makes one record durable or fifty.
 pub(crate) const PACE: Duration = Duration::from_millis(3);
 
-/// A pause that gathers fewer records than this has not paid.
+/// So many records at once are a crowd; a pause that gathers fewer has not paid.
 const WORTH_A_PAUSE: usize = 4;
 
 /// So many pauses in a row that have not paid mean that few ask at a time, each waiting for its answer.
 const PATIENCE: u32 = 3;
 
-/// How long no pause is tried then.
+/// How long no pause is tried then, unless a crowd shows before.
 const REST: Duration = Duration::from_millis(500);
 
 /// Decides when a commit begins. It pauses only while records come so fast that a pause gathers several, and only while
@@ -51,7 +51,7 @@ impl Pacer {
     /// A commit of `count` records begins.
     pub(crate) fn begin(&mut self, now: Instant, count: usize) {
         if count >= WORTH_A_PAUSE {
-            self.wasted = 0;
+            (self.wasted, self.rest_until) = (0, None);
         } else if self.paused {
             self.wasted += 1;
             if self.wasted >= PATIENCE {
@@ -102,5 +102,14 @@ mod tests {
         assert_eq!(waited.iter().filter(|pause| !pause.is_zero()).count(), 3);
         now += REST;
         assert!(!pauses(&mut pacer, &mut now, &[(0, 1), (300, 10)])[1].is_zero(), "a crowd may have come meanwhile");
+    }
+
+    #[test]
+    fn a_crowd_that_shows_ends_the_rest() {
+        let (mut pacer, mut now) = (Pacer::new(), Instant::now());
+        let alone: Vec<_> = std::iter::repeat_n((300, 1), 100).collect();
+        pauses(&mut pacer, &mut now, &alone);
+        assert_eq!(pauses(&mut pacer, &mut now, &[(300, 3), (300, 3)]), [Duration::ZERO; 2], "three are none");
+        assert!(!pauses(&mut pacer, &mut now, &[(300, 4), (300, 10)])[1].is_zero());
     }
 }
