@@ -212,7 +212,7 @@ fn refuses_to_open_with_another_installation_s_seal_key() {
     // The sequencer's thread lets go of the directory in its own time.
     let opened = loop {
         match Store::open(&dir, Arc::clone(&entropy)) {
-            Err(mandate_store::StoreError::Busy(_)) => std::thread::yield_now(),
+            Err(mandate_store::StoreError::Directory { why, .. }) if why.contains("another process") => std::thread::yield_now(),
             other => break other,
         }
     };

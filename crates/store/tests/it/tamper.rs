@@ -10,7 +10,7 @@ use mandate_testkit::clock::SeededEntropy;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::world::{World, found, open, start, verifier, verify};
+use crate::world::{World, found, open, start, try_open, verifier, verify};
 
 fn log_of(size: u64) -> TempDir {
     let world = World::new();
@@ -192,7 +192,7 @@ fn a_log_of_another_key_does_not_start() {
 fn a_file_that_is_not_ours_or_newer_than_ours_is_refused() {
     let dir = log_of(1);
     edit(dir.path(), "PRAGMA user_version = 9999");
-    let again = |dir: &Path| Store::open(dir, std::sync::Arc::new(SeededEntropy::new(1)));
+    let again = try_open;
     assert!(matches!(again(dir.path()), Err(StoreError::Newer { found: 9999, .. })));
     let dir = log_of(1);
     edit(dir.path(), "PRAGMA application_id = 1");

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use mandate_audit::{AppendError, Backend, CheckpointSigner, CheckpointVerifier, Kind, Log, Outcome, Receipt, Record, StartError, Summary};
 use mandate_core::{Actor, ActorChain, Person, Timestamp};
 use mandate_store::records::LogError;
-use mandate_store::{Effect, Store, records};
+use mandate_store::{Effect, Store, StoreError, records};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::faulty_backend::{Faults, FaultyBackend};
 use tempfile::TempDir;
@@ -20,8 +21,27 @@ pub(crate) fn verifier() -> CheckpointVerifier {
     signer().verifier().clone()
 }
 
+/// Opens a directory that nobody uses any more.
+///
+/// Other tests start processes. Until such a child executes its own program it holds what its parent has open, a lock
+/// that was let go included.
+pub(crate) fn try_open(dir: &Path) -> Result<Store, StoreError> {
+    let opened = || Store::open(dir, Arc::new(SeededEntropy::new(7)));
+    let is_held =
+        |result: &Result<Store, StoreError>| matches!(result, Err(StoreError::Directory { why, .. }) if why.contains("another process"));
+    let mut result = opened();
+    for _ in 0..200 {
+        if !is_held(&result) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+        result = opened();
+    }
+    result
+}
+
 pub(crate) fn open(dir: &Path) -> Store {
-    Store::open(dir, Arc::new(SeededEntropy::new(7))).unwrap()
+    try_open(dir).unwrap()
 }
 
 /// The first checkpoint, as the authority stores it with the log's key.
