@@ -201,7 +201,8 @@ fn maintenance_replaces_keys_after_their_period_and_does_nothing_before() {
 #[test]
 fn refuses_to_open_with_another_installation_s_seal_key() {
     let world = World::new();
-    let other = World::new();
+    // Of another randomness, so of another sealing key.
+    let other = World::in_dir(tempfile::tempdir().unwrap(), Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(77)));
     let dir = world.dir.path().to_owned();
     std::fs::copy(other.dir.path().join("seal.key"), dir.join("copied.key")).unwrap();
     let World { dir: keep, authority, log, .. } = world;

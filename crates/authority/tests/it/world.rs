@@ -106,7 +106,7 @@ impl World {
         Self::in_dir(TempDir::new().unwrap(), Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::default()))
     }
 
-    fn in_dir(dir: TempDir, clock: Arc<SteppedClock>, entropy: Arc<SeededEntropy>) -> Self {
+    pub(crate) fn in_dir(dir: TempDir, clock: Arc<SteppedClock>, entropy: Arc<SeededEntropy>) -> Self {
         let store = Store::open(dir.path(), Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
         let backend = store.audit_backend().unwrap();
         let clock_dyn = Arc::clone(&clock) as Arc<dyn Clock>;
