@@ -8,12 +8,14 @@ use mandate_core::{ActorChain, ClientId, GrantId, Issuer, Lineage, Person, Recor
 /// Only [`crate::decide`] builds it, and it cannot be cloned: `authority` consumes it, together with the receipt of its
 /// durable audit record, to mint exactly one token.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// // There is no constructor, and the fields are private.
-/// let forged = mandate_delegation::Mandate { view: todo!() };
+/// fn forged(view: mandate_delegation::MandateView) -> mandate_delegation::Mandate {
+///     mandate_delegation::Mandate { view }
+/// }
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// fn twice(mandate: mandate_delegation::Mandate) -> (mandate_delegation::Mandate, mandate_delegation::Mandate) {
 ///     (mandate.clone(), mandate)
 /// }
