@@ -408,6 +408,11 @@ impl Registry {
         self.resources_by_uri.get(uri)
     }
 
+    /// The identifier of a registered resource that is written exactly so.
+    pub fn resource_uri(&self, text: &str) -> Option<&ResourceUri> {
+        self.resources_by_uri.get_key_value(text).map(|(uri, _)| uri)
+    }
+
     /// The person of that name.
     pub fn person(&self, name: &PersonName) -> Option<&Arc<Person>> {
         self.people.get(name)

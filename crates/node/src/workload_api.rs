@@ -169,10 +169,10 @@ impl WorkloadApi {
         if claimed != snapshot.trust_domain {
             return Err(Refusal::UnknownTrustDomain);
         }
-        let svid =
+        let (svid, claims) =
             jwt_svid::verify_containing(&request.svid, &snapshot.keys, &snapshot.trust_domain, &request.audience, self.clock.now(), None)
                 .map_err(|error| invalid(&error))?;
-        Ok(ValidateJwtsvidResponse { spiffe_id: svid.spiffe_id.to_string(), claims: Some(claims::to_struct(svid.claims)) })
+        Ok(ValidateJwtsvidResponse { spiffe_id: svid.spiffe_id.to_string(), claims: Some(claims::to_struct(claims)) })
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use mandate_audit::{AppendError, Asked, Kind};
+use mandate_core::registry::Registry;
 use mandate_core::{Actor, GrantId, Issuer, ResourceUri, ScopeSet, SubjectProfile, Timestamp, TokenId};
 use mandate_delegation::{AuthenticatedClient, Exchange, RefusalReason, Snapshot, VerifiedActor, VerifiedSubject, decide};
 use mandate_store::{Effect, registry};
-use mandate_token::access_token::{self, Expect, Profile, Unverified};
+use mandate_token::access_token::{self, Decoded, Expect, Profile, Unverified};
 use mandate_token::{KeySet, TokenError};
 
 use crate::client::Caller;
@@ -41,12 +42,12 @@ enum SubjectType {
 }
 
 impl<'f> Parameters<'f> {
-    fn read(form: &'f Form<'_>) -> Result<Self, Refusal> {
+    fn read(form: &'f Form<'_>, registry: &Registry) -> Result<Self, Refusal> {
         let subject_token = form.get("subject_token").ok_or(Refusal::Missing("subject_token"))?;
         let subject_type = subject_type(form)?;
         let actor_token = actor_token(form)?;
         requested_token_type(form)?;
-        let resource = single_resource(form)?;
+        let resource = single_resource(form, registry)?;
         let scopes = scopes(form)?;
         Ok(Self { subject_token, subject_type, actor_token, resource, scopes })
     }
@@ -81,7 +82,7 @@ fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
 }
 
 /// Exactly one `resource` (RFC 8707 §2), and no `audience` that says otherwise (K6, A12, Z5).
-fn single_resource(form: &Form<'_>) -> Result<ResourceUri, Refusal> {
+fn single_resource(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, Refusal> {
     let mut resources = form.all("resource");
     let resource = resources.next().ok_or(Refusal::ResourceMissing)?;
     if resources.next().is_some() {
@@ -90,7 +91,9 @@ fn single_resource(form: &Form<'_>) -> Result<ResourceUri, Refusal> {
     if form.all("audience").any(|audience| audience != resource) {
         return Err(Refusal::AudienceDiffers);
     }
-    resource.parse().map_err(|_| Refusal::ResourceMalformed)
+    // What is registered has been parsed before.
+    let registered = registry.resource_uri(resource).cloned();
+    registered.map_or_else(|| resource.parse().map_err(|_| Refusal::ResourceMalformed), Ok)
 }
 
 impl Engine {
@@ -123,7 +126,7 @@ impl Engine {
         let snapshot = self.snapshot();
         let caller = self.authenticate(request, form, &snapshot, trail).await?;
         let client = caller.clone().confidential("A public client may not exchange tokens.")?;
-        let parameters = Parameters::read(form)?;
+        let parameters = Parameters::read(form, &snapshot.registry)?;
         let subject = self.verify_subject(&parameters, &snapshot, now).await?;
         trail.sub = Some(subject.person().clone());
         trail.act = subject.chain().clone();
@@ -169,19 +172,20 @@ impl Engine {
                 self.verify_access_token(token, self.issuer(), &keys, Profile::Own, now).map(VerifiedSubject::own).map_err(Refusal::Subject)
             }
             SubjectType::Foreign => {
-                let unverified = Unverified::parse(token).map_err(Refusal::Subject)?;
+                let decoded = Decoded::of(token).map_err(Refusal::Subject)?;
+                let unverified = decoded.read().map_err(Refusal::Subject)?;
                 let claimed = unverified.issuer().map_err(Refusal::Subject)?;
                 if claimed == self.issuer().as_str() {
                     return Err(Refusal::SubjectProvenance("A token that we issued is of type access_token."));
                 }
                 let trusted = snapshot.registry.issuer(claimed).ok_or(Refusal::SubjectProvenance("The issuer is not a trusted one."))?;
-                let verified = self.verify_foreign(unverified, &trusted.url, now).await?;
+                let verified = self.verify_foreign(&unverified, &trusted.url, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
             }
         }
     }
 
-    async fn verify_foreign(&self, token: Unverified<'_>, issuer: &Issuer, now: Timestamp) -> Result<access_token::AccessToken, Refusal> {
+    async fn verify_foreign(&self, token: &Unverified<'_>, issuer: &Issuer, now: Timestamp) -> Result<access_token::AccessToken, Refusal> {
         let text = token.as_str();
         let keys = self.foreign.keys(issuer, now).await?;
         match token.verify(issuer, &keys, now, Some(&self.memo)) {
@@ -242,17 +246,18 @@ mod tests {
     use super::{ACCESS_TOKEN, JWT, Parameters, SubjectType};
     use crate::form::Form;
     use crate::refusal::Refusal;
+    use mandate_core::registry::Registry;
 
     fn read(extra: &str) -> Result<(), Refusal> {
         let body = format!("subject_token=s&subject_token_type={ACCESS_TOKEN}&resource=https://crm.example&{extra}");
-        Parameters::read(&Form::parse(body.as_bytes()).unwrap()).map(|_| ())
+        Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).map(|_| ())
     }
 
     #[test]
     fn the_two_subject_types_are_told_apart() {
         for (name, wanted) in [(ACCESS_TOKEN, SubjectType::Own), (JWT, SubjectType::Foreign)] {
             let body = format!("subject_token=s&subject_token_type={name}&resource=https://crm.example");
-            assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).unwrap().subject_type, wanted);
+            assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).unwrap().subject_type, wanted);
         }
     }
 
@@ -260,7 +265,10 @@ mod tests {
     fn z5_a9_other_subject_and_requested_types_are_refused() {
         for kind in ["id_token", "refresh_token", "saml2", "saml1", "id-jag", "txn_token"] {
             let body = format!("subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:{kind}&resource=https://crm.example");
-            assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err(), Some(Refusal::Unacceptable("subject_token_type")));
+            assert_eq!(
+                Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).err(),
+                Some(Refusal::Unacceptable("subject_token_type"))
+            );
             let requested = format!("requested_token_type=urn:ietf:params:oauth:token-type:{kind}");
             assert_eq!(read(&requested), Err(Refusal::Unacceptable("requested_token_type")));
         }
@@ -279,7 +287,7 @@ mod tests {
     fn k6_a12_exactly_one_resource_and_no_other_audience() {
         let with = |targets: &str| {
             let body = format!("subject_token=s&subject_token_type={ACCESS_TOKEN}&{targets}");
-            Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err()
+            Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).err()
         };
         assert_eq!(with(""), Some(Refusal::ResourceMissing));
         assert_eq!(with("audience=https://crm.example"), Some(Refusal::ResourceMissing));
@@ -298,9 +306,15 @@ mod tests {
     #[test]
     fn missing_and_malformed_parameters_are_named() {
         let body = format!("subject_token_type={ACCESS_TOKEN}&resource=https://crm.example");
-        assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err(), Some(Refusal::Missing("subject_token")));
+        assert_eq!(
+            Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).err(),
+            Some(Refusal::Missing("subject_token"))
+        );
         let body = "subject_token=s&resource=https://crm.example";
-        assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap()).err(), Some(Refusal::Missing("subject_token_type")));
+        assert_eq!(
+            Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).err(),
+            Some(Refusal::Missing("subject_token_type"))
+        );
         assert_eq!(read("scope=a++b"), Err(Refusal::ScopeMalformed));
         assert_eq!(read("scope=a+b"), Ok(()));
     }

@@ -4,7 +4,7 @@ use mandate_audit::Kind;
 use mandate_core::registry::{AgentState, Registry};
 use mandate_core::{SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, Snapshot};
-use mandate_token::access_token::{AccessToken, Profile};
+use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 use serde_json::{Map, Value};
 
 use crate::engine::{Engine, Request};
@@ -59,8 +59,8 @@ impl Engine {
         let caller = self.authenticate_confidential(request, &form, &snapshot, trail).await?;
         let token = form.get("token").ok_or(Refusal::Missing("token"))?;
         let living = self.living_at(token, &snapshot, trail.now);
-        Ok(match living.filter(|token| concerns(token, &caller, &snapshot.registry)) {
-            Some(token) => Introspection::Active(token.claims),
+        Ok(match living.filter(|(token, _)| concerns(token, &caller, &snapshot.registry)) {
+            Some((_, claims)) => Introspection::Active(claims),
             None => Introspection::Inactive,
         })
     }
@@ -68,13 +68,14 @@ impl Engine {
     /// An access token of ours that is valid now and hangs below no revocation, stopped agent or disabled person.
     /// For endpoints of our own that take bearer tokens; audience and scope are theirs to check.
     pub fn living_token(&self, token: &str) -> Option<AccessToken> {
-        self.living_at(token, &self.snapshot(), self.now())
+        self.living_at(token, &self.snapshot(), self.now()).map(|(token, _)| token)
     }
 
-    fn living_at(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Option<AccessToken> {
+    fn living_at(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Option<(AccessToken, Map<String, Value>)> {
         let keys = self.authority.access_token_jwks();
-        let verified = self.verify_access_token(token, self.issuer(), &keys, Profile::Own, now).ok()?;
-        self.is_alive(&verified, snapshot).then_some(verified)
+        let expect = Expect { issuer: self.issuer(), keys: &keys, now, profile: Profile::Own, memo: Some(&self.memo) };
+        let (verified, claims) = access_token::verify_with_claims(token, &expect).ok()?;
+        self.is_alive(&verified, snapshot).then_some((verified, claims))
     }
 
     /// Authenticates a caller that must not be anonymous (Z13); an agent must also be a registered, active one.

@@ -15,12 +15,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
-use crate::claim::{self, Claims as Json};
-use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
+use crate::claim;
+use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, Verified};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
 use crate::sign::{self, SignError, Signer};
+use crate::strict_json::{self, Json, Object};
 
 pub use act::MayAct;
 
@@ -90,8 +91,6 @@ pub struct AccessToken {
     pub lineage: Lineage,
     /// The confirmation claim (RFC 7800): if present, the token is worth nothing without proof of possession.
     pub cnf: Option<Value>,
-    /// All signed claims verbatim.
-    pub claims: Map<String, Value>,
 }
 
 impl AccessToken {
@@ -119,37 +118,58 @@ pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenErro
     format!("f.{}", URL_SAFE_NO_PAD.encode(digest)).parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
 }
 
-/// A foreign token of which nothing is verified yet: what it says may only choose the keys to verify it with.
-pub struct Unverified<'t> {
+/// A foreign token, decoded and not yet read.
+pub struct Decoded<'t> {
     text: &'t str,
     compact: Compact<'t>,
-    claims: Json,
+    payload: Vec<u8>,
 }
 
-impl<'t> Unverified<'t> {
-    /// Reads it, strictly.
-    pub fn parse(token: &'t str) -> Result<Self, TokenError> {
+impl<'t> Decoded<'t> {
+    /// Decodes it, strictly.
+    pub fn of(token: &'t str) -> Result<Self, TokenError> {
         let compact = Compact::parse(token, OtherMembers::Ignore)?;
         check_type(&compact, Profile::Foreign)?;
-        let claims = compact.claims()?;
-        Ok(Self { text: token, compact, claims })
+        let payload = compact.payload()?;
+        Ok(Self { text: token, compact, payload })
     }
 
+    /// Reads what it says.
+    pub fn read(&self) -> Result<Unverified<'_>, TokenError> {
+        Ok(Unverified { text: self.text, compact: &self.compact, claims: strict_json::object(&self.payload)? })
+    }
+}
+
+/// A foreign token of which nothing is verified yet: what it says may only choose the keys to verify it with.
+pub struct Unverified<'d> {
+    text: &'d str,
+    compact: &'d Compact<'d>,
+    claims: Object<'d>,
+}
+
+impl Unverified<'_> {
     /// Who it says that it was issued by.
     pub fn issuer(&self) -> Result<&str, TokenError> {
         claim::required_text(&self.claims, "iss")
     }
 
     /// The token as it was sent.
-    pub fn as_str(&self) -> &'t str {
+    pub fn as_str(&self) -> &str {
         self.text
     }
 
     /// As [`verify`], without reading it again.
-    pub fn verify(self, issuer: &Issuer, keys: &KeySet, now: Timestamp, memo: Option<&SignatureMemo>) -> Result<AccessToken, TokenError> {
-        let Self { compact, claims, .. } = self;
+    pub fn verify(&self, issuer: &Issuer, keys: &KeySet, now: Timestamp, memo: Option<&SignatureMemo>) -> Result<AccessToken, TokenError> {
         let expect = Expect { issuer, keys, now, profile: Profile::Foreign, memo };
-        conclude(&compact, || Ok(claims), &expect)
+        let verified = signature(self.compact, &expect)?;
+        conclude(verified, &self.claims, &expect)
+    }
+}
+
+impl std::fmt::Debug for Decoded<'_> {
+    /// Nothing that it says: it may be anybody's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoded").finish_non_exhaustive()
     }
 }
 
@@ -162,6 +182,16 @@ impl std::fmt::Debug for Unverified<'_> {
 
 /// Verifies everything about an access token (RFC 9068 §4) but whether its audience and scopes fit.
 pub fn verify(token: &str, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
+    verify_payload(token, expect).map(|(token, _)| token)
+}
+
+/// As [`verify`], and answers all that was signed.
+pub fn verify_with_claims(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Map<String, Value>), TokenError> {
+    let (token, payload) = verify_payload(token, expect)?;
+    Ok((token, strict_json::object(&payload)?.to_map()))
+}
+
+fn verify_payload(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Vec<u8>), TokenError> {
     let others = match expect.profile {
         Profile::Own => OtherMembers::Refuse,
         Profile::Foreign => OtherMembers::Ignore,
@@ -171,21 +201,22 @@ pub fn verify(token: &str, expect: &Expect<'_>) -> Result<AccessToken, TokenErro
     if expect.profile == Profile::Own && compact.key_id.is_none() {
         return Err(TokenError::UnknownKey(None));
     }
-    conclude(&compact, || compact.claims(), expect)
+    let verified = signature(&compact, expect)?;
+    let payload = compact.payload()?;
+    let token = conclude(verified, &strict_json::object(&payload)?, expect)?;
+    Ok((token, payload))
 }
 
-fn conclude(
-    compact: &Compact<'_>,
-    claims: impl FnOnce() -> Result<Json, TokenError>,
-    expect: &Expect<'_>,
-) -> Result<AccessToken, TokenError> {
+fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<Verified, TokenError> {
     let (allowed, form): (&[Algorithm], _) = match expect.profile {
         Profile::Own => (&[Algorithm::Es256], EcdsaForm::LowOnly),
         Profile::Foreign => (Algorithm::ALL, EcdsaForm::Either),
     };
-    let check = SignatureCheck { keys: expect.keys, key_use: KeyUse::Signature, allowed, form, memo: expect.memo, now: expect.now };
-    let verified = compact.verify(&check)?;
-    let token = read(claims()?, expect)?;
+    compact.verify(&SignatureCheck { keys: expect.keys, key_use: KeyUse::Signature, allowed, form, memo: expect.memo, now: expect.now })
+}
+
+fn conclude(verified: Verified, claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
+    let token = read(claims, expect)?;
     verified.remember(expect.memo, token.exp);
     Ok(token)
 }
@@ -200,54 +231,53 @@ fn check_type(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenError>
     if fits { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
 }
 
-fn read(claims: Json, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
-    if claim::required_text(&claims, "iss")? != expect.issuer.as_str() {
+fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
+    if claim::required_text(claims, "iss")? != expect.issuer.as_str() {
         return Err(TokenError::Issuer);
     }
     let iss = expect.issuer.clone();
-    let (iat, exp) = (claim::required_time(&claims, "iat")?, claim::required_time(&claims, "exp")?);
-    let nbf = claim::time(&claims, "nbf")?;
+    let (iat, exp) = (claim::required_time(claims, "iat")?, claim::required_time(claims, "exp")?);
+    let nbf = claim::time(claims, "nbf")?;
     let leeway = match expect.profile {
         Profile::Own => std::time::Duration::ZERO,
         Profile::Foreign => claim::LEEWAY,
     };
     claim::check_times((Some(iat), nbf, exp), expect.now, leeway)?;
-    let sub = claim::required_text(&claims, "sub")?.to_owned();
-    let jti = claim::required_text(&claims, "jti")?;
+    let sub = claim::required_text(claims, "sub")?.to_owned();
+    let jti = claim::required_text(claims, "jti")?;
     let (jti, sub_iss, lineage) = match expect.profile {
         Profile::Own => {
             let jti = jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
-            let sub_iss = claim::text(&claims, "sub_iss")?.map(|text| issuer(text, "sub_iss")).transpose()?;
-            (jti, sub_iss, lineage(&claims)?)
+            let sub_iss = claim::text(claims, "sub_iss")?.map(|text| issuer(text, "sub_iss")).transpose()?;
+            (jti, sub_iss, lineage(claims)?)
         }
         Profile::Foreign => (foreign_token_id(&iss, jti)?, None, Lineage::default()),
     };
     let amr = claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default();
     let cnf = match claims.get("cnf") {
         None => None,
-        Some(cnf @ Value::Object(_)) => Some(cnf.clone()),
+        Some(cnf @ Json::Object(_)) => Some(cnf.to_value()),
         Some(_) => return Err(TokenError::Claim { claim: "cnf", why: "not an object" }),
     };
     Ok(AccessToken {
         subject: Person { iss: sub_iss.unwrap_or_else(|| iss.clone()), sub },
-        audiences: claim::audiences(&claims)?,
-        client_id: claim::required_text(&claims, "client_id")?
+        audiences: claim::audiences(claims)?,
+        client_id: claim::required_text(claims, "client_id")?
             .parse()
             .map_err(|_| TokenError::Claim { claim: "client_id", why: "not a client id" })?,
         jti,
         iat,
         exp,
         nbf,
-        auth_time: claim::time(&claims, "auth_time")?,
-        acr: claim::text(&claims, "acr")?.map(str::to_owned),
+        auth_time: claim::time(claims, "auth_time")?,
+        acr: claim::text(claims, "acr")?.map(str::to_owned),
         amr,
-        scope: scope(&claims)?,
+        scope: scope(claims)?,
         chain: act::chain(claims.get("act"), &iss)?,
         may_act: act::may_act(claims.get("may_act"), &iss)?,
         lineage,
         cnf,
         iss,
-        claims,
     })
 }
 
@@ -255,20 +285,20 @@ fn issuer(text: &str, claim: &'static str) -> Result<Issuer, TokenError> {
     text.parse().map_err(|_| TokenError::Claim { claim, why: "not an issuer identifier" })
 }
 
-fn scope(claims: &Json) -> Result<ScopeSet, TokenError> {
+fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
     match claims.get("scope") {
         None => Ok(ScopeSet::new()),
         // Several servers write an empty text for "no scope".
-        Some(Value::String(text)) if text.is_empty() => Ok(ScopeSet::new()),
-        Some(Value::String(text)) => text.parse().map_err(|_| TokenError::Claim { claim: "scope", why: "not a list of scopes" }),
+        Some(Json::Text(text)) if text.is_empty() => Ok(ScopeSet::new()),
+        Some(Json::Text(text)) => text.parse().map_err(|_| TokenError::Claim { claim: "scope", why: "not a list of scopes" }),
         Some(_) => Err(TokenError::Claim { claim: "scope", why: "not a text" }),
     }
 }
 
-fn lineage(claims: &Json) -> Result<Lineage, TokenError> {
+fn lineage(claims: &Object<'_>) -> Result<Lineage, TokenError> {
     let fault = TokenError::Claim { claim: "lineage", why: "not a lineage" };
     let Some(value) = claims.get("lineage") else { return Ok(Lineage::default()) };
-    let lineage: Lineage = serde::Deserialize::deserialize(value).map_err(|_| fault.clone())?;
+    let lineage: Lineage = serde::Deserialize::deserialize(value.to_value()).map_err(|_| fault.clone())?;
     if lineage.longest() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
 }
 

@@ -1,9 +1,9 @@
 //! Reading single claims from a JSON object, each with the one form that it may have.
 
 use mandate_core::Timestamp;
-use serde_json::{Map, Value};
 
 use crate::error::TokenError;
+use crate::strict_json::{Json, Object};
 
 /// How far the clocks of a signer and of us may differ where being lenient cannot revive a dead token.
 pub(crate) const LEEWAY: std::time::Duration = mandate_core::revocation::CLOCK_DIFFERENCE;
@@ -15,14 +15,12 @@ const MAX_LIST: usize = 16;
 /// The longest text of a claim, in bytes.
 const MAX_TEXT: usize = 2048;
 
-pub(crate) type Claims = Map<String, Value>;
-
 /// A `NumericDate` (RFC 7519 §2). A fraction is cut off.
-pub(crate) fn time(claims: &Claims, claim: &'static str) -> Result<Option<Timestamp>, TokenError> {
+pub(crate) fn time(claims: &Object<'_>, claim: &'static str) -> Result<Option<Timestamp>, TokenError> {
     let fault = |why| Err(TokenError::Claim { claim, why });
     let number = match claims.get(claim) {
         None => return Ok(None),
-        Some(Value::Number(number)) => number,
+        Some(Json::Number(number)) => number,
         Some(_) => return fault("not a number of seconds"),
     };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the guard bounds it to 0..=MAX_SECS")]
@@ -35,49 +33,49 @@ pub(crate) fn time(claims: &Claims, claim: &'static str) -> Result<Option<Timest
     if secs > MAX_SECS { fault("not a time before the year 10000") } else { Ok(Some(Timestamp::from_secs(secs))) }
 }
 
-pub(crate) fn required_time(claims: &Claims, claim: &'static str) -> Result<Timestamp, TokenError> {
+pub(crate) fn required_time(claims: &Object<'_>, claim: &'static str) -> Result<Timestamp, TokenError> {
     time(claims, claim)?.ok_or(TokenError::MissingClaim(claim))
 }
 
 /// A text of 1 to 2048 bytes without control characters.
-pub(crate) fn text<'c>(claims: &'c Claims, claim: &'static str) -> Result<Option<&'c str>, TokenError> {
+pub(crate) fn text<'c>(claims: &'c Object<'_>, claim: &'static str) -> Result<Option<&'c str>, TokenError> {
     match claims.get(claim) {
         None => Ok(None),
         Some(value) => checked_text(value, claim).map(Some),
     }
 }
 
-pub(crate) fn required_text<'c>(claims: &'c Claims, claim: &'static str) -> Result<&'c str, TokenError> {
+pub(crate) fn required_text<'c>(claims: &'c Object<'_>, claim: &'static str) -> Result<&'c str, TokenError> {
     text(claims, claim)?.ok_or(TokenError::MissingClaim(claim))
 }
 
-pub(crate) fn checked_text<'c>(value: &'c Value, claim: &'static str) -> Result<&'c str, TokenError> {
+pub(crate) fn checked_text<'c>(value: &'c Json<'_>, claim: &'static str) -> Result<&'c str, TokenError> {
     let fault = |why| Err(TokenError::Claim { claim, why });
     match value {
-        Value::String(text) if text.is_empty() => fault("empty"),
-        Value::String(text) if text.len() > MAX_TEXT => fault("longer than 2048 bytes"),
+        Json::Text(text) if text.is_empty() => fault("empty"),
+        Json::Text(text) if text.len() > MAX_TEXT => fault("longer than 2048 bytes"),
         // Control characters would let a claim forge lines of a log.
-        Value::String(text) if text.chars().any(char::is_control) => fault("it has a control character"),
-        Value::String(text) => Ok(text),
+        Json::Text(text) if text.chars().any(char::is_control) => fault("it has a control character"),
+        Json::Text(text) => Ok(text),
         _ => fault("not a text"),
     }
 }
 
 /// A list of 1 to 16 texts.
-pub(crate) fn texts(value: &Value, claim: &'static str) -> Result<Vec<String>, TokenError> {
+pub(crate) fn texts(value: &Json<'_>, claim: &'static str) -> Result<Vec<String>, TokenError> {
     match value {
-        Value::Array(items) if items.is_empty() => Err(TokenError::Claim { claim, why: "an empty list" }),
-        Value::Array(items) if items.len() > MAX_LIST => Err(TokenError::Claim { claim, why: "more than 16 values" }),
-        Value::Array(items) => items.iter().map(|item| checked_text(item, claim).map(str::to_owned)).collect(),
+        Json::List(items) if items.is_empty() => Err(TokenError::Claim { claim, why: "an empty list" }),
+        Json::List(items) if items.len() > MAX_LIST => Err(TokenError::Claim { claim, why: "more than 16 values" }),
+        Json::List(items) => items.iter().map(|item| checked_text(item, claim).map(str::to_owned)).collect(),
         _ => Err(TokenError::Claim { claim, why: "not a list" }),
     }
 }
 
 /// `aud`: one text or a list of them (RFC 7519 §4.1.3).
-pub(crate) fn audiences(claims: &Claims) -> Result<Vec<String>, TokenError> {
+pub(crate) fn audiences(claims: &Object<'_>) -> Result<Vec<String>, TokenError> {
     match claims.get("aud") {
         None => Err(TokenError::MissingClaim("aud")),
-        Some(one @ Value::String(_)) => Ok(vec![checked_text(one, "aud")?.to_owned()]),
+        Some(one @ Json::Text(_)) => Ok(vec![checked_text(one, "aud")?.to_owned()]),
         Some(list) => texts(list, "aud"),
     }
 }
@@ -110,8 +108,8 @@ pub(crate) fn check_times(
 }
 
 /// Refuses claims that belong to another kind of token.
-pub(crate) fn refuse(claims: &Claims, foreign: &[&'static str]) -> Result<(), TokenError> {
-    match foreign.iter().find(|claim| claims.contains_key(**claim)) {
+pub(crate) fn refuse(claims: &Object<'_>, foreign: &[&'static str]) -> Result<(), TokenError> {
+    match foreign.iter().find(|claim| claims.contains(claim)) {
         Some(claim) => Err(TokenError::Claim { claim, why: "it belongs to another kind of token" }),
         None => Ok(()),
     }

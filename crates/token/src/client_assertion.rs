@@ -5,10 +5,11 @@ use std::time::Duration;
 use mandate_core::{ClientId, Issuer, Timestamp};
 
 use crate::algorithm::Algorithm;
-use crate::claim::{self, Claims as Json};
+use crate::claim;
 use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
+use crate::strict_json::{self, Object};
 
 /// How far ahead `exp` may lie: replays must be remembered until then.
 pub const MAX_AHEAD: Duration = Duration::from_mins(10);
@@ -39,7 +40,8 @@ pub fn verify(token: &str, keys: &KeySet, issuer: &Issuer, now: Timestamp) -> Re
         memo: None,
         now,
     })?;
-    let claims = compact.claims()?;
+    let payload = compact.payload()?;
+    let claims = strict_json::object(&payload)?;
     let client_id = client(&claims)?;
     claim::sole_audience(&claim::audiences(&claims)?, issuer.as_str())?;
     let exp = claim::required_time(&claims, "exp")?;
@@ -54,7 +56,8 @@ pub fn verify(token: &str, keys: &KeySet, issuer: &Issuer, now: Timestamp) -> Re
 
 /// Which client an assertion claims to be of. Nothing is verified: the answer may only choose the keys.
 pub fn peek_client_id(token: &str) -> Result<ClientId, TokenError> {
-    client(&parse(token)?.claims()?)
+    let payload = parse(token)?.payload()?;
+    client(&strict_json::object(&payload)?)
 }
 
 fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
@@ -66,7 +69,7 @@ fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
     }
 }
 
-fn client(claims: &Json) -> Result<ClientId, TokenError> {
+fn client(claims: &Object<'_>) -> Result<ClientId, TokenError> {
     let sub = claim::required_text(claims, "sub")?;
     // RFC 7523 §3: both are the client's id. A26.
     if claim::required_text(claims, "iss")? != sub {

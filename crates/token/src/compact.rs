@@ -3,14 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Timestamp;
-use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
 use crate::ecdsa_scalar;
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::{Mark, SignatureMemo};
-use crate::strict_json;
+use crate::strict_json::{self, Json, Object};
 
 /// The longest token that is read, in bytes.
 pub const MAX_TOKEN_LEN: usize = 16 * 1024;
@@ -48,29 +47,25 @@ impl<'a> Compact<'a> {
         if payload.contains('.') {
             return Err(TokenError::Malformed("not three parts"));
         }
-        let mut members = strict_json::object(&decode(header)?)?;
-        let algorithm = match members.remove("alg") {
-            Some(Value::String(name)) => Algorithm::from_name(&name).ok_or_else(|| TokenError::Algorithm(shortened(&name)))?,
-            Some(_) => return Err(TokenError::Header("alg".to_owned())),
-            None => return Err(TokenError::Algorithm(String::new())),
+        let header = decode(header)?;
+        let members = strict_json::object(&header)?;
+        let algorithm = text(&members, "alg")?.unwrap_or_default();
+        let algorithm = Algorithm::from_name(algorithm).ok_or_else(|| TokenError::Algorithm(shortened(algorithm)))?;
+        let key_id = text(&members, "kid")?.map(str::to_owned);
+        let typ = text(&members, "typ")?.map(str::to_owned);
+        let others_refused = |name: &str| match others {
+            OtherMembers::Refuse => !matches!(name, "alg" | "kid" | "typ"),
+            OtherMembers::Ignore => DANGEROUS.contains(&name),
         };
-        let key_id = text(&mut members, "kid")?;
-        let typ = text(&mut members, "typ")?;
-        for name in members.keys() {
-            let refused = match others {
-                OtherMembers::Refuse => true,
-                OtherMembers::Ignore => DANGEROUS.contains(&name.as_str()),
-            };
-            if refused {
-                return Err(TokenError::Header(shortened(name)));
-            }
+        if let Some((name, _)) = members.iter().find(|(name, _)| others_refused(name)) {
+            return Err(TokenError::Header(shortened(name)));
         }
         Ok(Self { algorithm, key_id, typ, token, signed, payload, signature })
     }
 
-    /// The claims, not yet verified.
-    pub(crate) fn claims(&self) -> Result<Map<String, Value>, TokenError> {
-        strict_json::object(&decode(self.payload)?)
+    /// The claims as JSON, not yet verified.
+    pub(crate) fn payload(&self) -> Result<Vec<u8>, TokenError> {
+        decode(self.payload)
     }
 
     /// Checks the signature, or that the memo knows it. The answer says what to remember once all else has passed.
@@ -131,10 +126,10 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed("not base64url without padding"))
 }
 
-fn text(members: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, TokenError> {
-    match members.remove(name) {
+fn text<'m>(members: &'m Object<'_>, name: &'static str) -> Result<Option<&'m str>, TokenError> {
+    match members.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Json::Text(text)) => Ok(Some(text)),
         Some(_) => Err(TokenError::Header(name.to_owned())),
     }
 }

@@ -5,12 +5,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
-use crate::claim::{self, Claims as Json};
+use crate::claim;
 use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
 use crate::sign::{self, SignError, Signer};
+use crate::strict_json::{self, Json, Object};
 
 /// A verified JWT-SVID.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +26,6 @@ pub struct JwtSvid {
     pub iat: Option<Timestamp>,
     /// `jti`.
     pub jti: Option<String>,
-    /// All signed claims verbatim.
-    pub claims: Map<String, Value>,
 }
 
 /// Verifies a JWT-SVID whose `aud` is `audience` and nothing else: the form that may stand for an actor or a client.
@@ -40,11 +39,11 @@ pub fn verify(
     now: Timestamp,
     memo: Option<&SignatureMemo>,
 ) -> Result<JwtSvid, TokenError> {
-    checked(token, keys, trust_domain, now, memo, |audiences| claim::sole_audience(audiences, audience))
+    checked(token, keys, trust_domain, now, memo, |audiences| claim::sole_audience(audiences, audience)).map(|(svid, _)| svid)
 }
 
-/// Verifies a JWT-SVID whose `aud` contains `audience`, among others perhaps (JWT-SVID §3, the Workload API's
-/// `ValidateJWTSVID`).
+/// Verifies a JWT-SVID whose `aud` contains `audience`, among others perhaps, and says all that was signed (JWT-SVID §3,
+/// the Workload API's `ValidateJWTSVID`).
 pub fn verify_containing(
     token: &str,
     keys: &KeySet,
@@ -52,16 +51,17 @@ pub fn verify_containing(
     audience: &str,
     now: Timestamp,
     memo: Option<&SignatureMemo>,
-) -> Result<JwtSvid, TokenError> {
-    checked(token, keys, trust_domain, now, memo, |audiences| {
+) -> Result<(JwtSvid, Map<String, Value>), TokenError> {
+    let (svid, payload) = checked(token, keys, trust_domain, now, memo, |audiences| {
         if audiences.iter().any(|one| one == audience) { Ok(()) } else { Err(TokenError::Audience) }
-    })
+    })?;
+    Ok((svid, strict_json::object(&payload)?.to_map()))
 }
 
 /// Of which trust domain a JWT-SVID claims to be. Nothing is verified: the answer may only choose a bundle.
 pub fn peek_trust_domain(token: &str) -> Result<TrustDomain, TokenError> {
     let compact = parse(token)?;
-    Ok(subject(&compact.claims()?)?.trust_domain())
+    Ok(subject(&strict_json::object(&compact.payload()?)?)?.trust_domain())
 }
 
 fn checked(
@@ -71,14 +71,15 @@ fn checked(
     now: Timestamp,
     memo: Option<&SignatureMemo>,
     audience: impl FnOnce(&[String]) -> Result<(), TokenError>,
-) -> Result<JwtSvid, TokenError> {
+) -> Result<(JwtSvid, Vec<u8>), TokenError> {
     let compact = parse(token)?;
     let check = SignatureCheck { keys, key_use: KeyUse::JwtSvid, allowed: Algorithm::ALL, form: EcdsaForm::Either, memo, now };
     let verified = compact.verify(&check)?;
-    let svid = read(compact.claims()?, trust_domain, now)?;
+    let payload = compact.payload()?;
+    let svid = read(&strict_json::object(&payload)?, trust_domain, now)?;
     audience(&svid.audiences)?;
     verified.remember(memo, svid.exp);
-    Ok(svid)
+    Ok((svid, payload))
 }
 
 fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
@@ -93,26 +94,26 @@ fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
     if compact.key_id.is_none() { Err(TokenError::UnknownKey(None)) } else { Ok(compact) }
 }
 
-fn subject(claims: &Json) -> Result<SpiffeId, TokenError> {
+fn subject(claims: &Object<'_>) -> Result<SpiffeId, TokenError> {
     let sub = claim::required_text(claims, "sub")?;
     let id: SpiffeId = sub.parse().map_err(|_| TokenError::Claim { claim: "sub", why: "not a SPIFFE ID" })?;
     // SPIFFE-ID §2.2: an ID without path names the trust domain itself, which is no workload.
     if id.path().is_empty() { Err(TokenError::Claim { claim: "sub", why: "it names a trust domain, not a workload" }) } else { Ok(id) }
 }
 
-fn read(claims: Json, trust_domain: &TrustDomain, now: Timestamp) -> Result<JwtSvid, TokenError> {
-    let spiffe_id = subject(&claims)?;
+fn read(claims: &Object<'_>, trust_domain: &TrustDomain, now: Timestamp) -> Result<JwtSvid, TokenError> {
+    let spiffe_id = subject(claims)?;
     if !spiffe_id.is_member_of(trust_domain) {
         return Err(TokenError::TrustDomain);
     }
-    let exp = claim::required_time(&claims, "exp")?;
-    let iat = claim::time(&claims, "iat")?;
-    claim::check_times((iat, claim::time(&claims, "nbf")?, exp), now, std::time::Duration::ZERO)?;
+    let exp = claim::required_time(claims, "exp")?;
+    let iat = claim::time(claims, "iat")?;
+    claim::check_times((iat, claim::time(claims, "nbf")?, exp), now, std::time::Duration::ZERO)?;
     // A5: an identity says who somebody is, never for whom it acts. One that does would let its holder write history.
-    claim::refuse(&claims, &["act", "may_act", "events"])?;
-    let audiences = claim::audiences(&claims)?;
-    let jti = claim::text(&claims, "jti")?.map(str::to_owned);
-    Ok(JwtSvid { spiffe_id, audiences, exp, iat, jti, claims })
+    claim::refuse(claims, &["act", "may_act", "events"])?;
+    let audiences = claim::audiences(claims)?;
+    let jti = claim::text(claims, "jti")?.map(str::to_owned);
+    Ok(JwtSvid { spiffe_id, audiences, exp, iat, jti })
 }
 
 /// What a JWT-SVID of ours is to say.
@@ -148,7 +149,8 @@ pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> 
     if spiffe_id.path().is_empty() {
         return Err(SignError::Claims("sub names a trust domain, not a workload"));
     }
-    claim::texts(&Value::from(audiences.as_slice()), "aud").map_err(|_| SignError::Claims("aud is not 1 to 16 texts"))?;
+    claim::texts(&Json::List(audiences.iter().map(|one| Json::Text(one.into())).collect()), "aud")
+        .map_err(|_| SignError::Claims("aud is not 1 to 16 texts"))?;
     sign::compact("JWT", &Wire { sub: spiffe_id, aud: audiences, iat: iat.secs(), exp: exp.secs(), jti }, signer)
 }
 

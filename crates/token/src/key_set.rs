@@ -100,7 +100,7 @@ impl KeySet {
         if json.len() > MAX_DOCUMENT {
             return Err(KeySetError::TooLarge);
         }
-        let document = strict_json::object(json).map_err(|error| KeySetError::Malformed(error.to_string()))?;
+        let document = strict_json::object(json).map_err(|error| KeySetError::Malformed(error.to_string()))?.to_map();
         let Some(Value::Array(items)) = document.get("keys") else {
             return Err(KeySetError::Malformed("no array \"keys\"".to_owned()));
         };

@@ -3,10 +3,10 @@
 use mandate_core::subject::SubjectProfile;
 use mandate_core::{Actor, ActorChain, Issuer};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::claim;
 use crate::error::TokenError;
+use crate::strict_json::Json;
 
 /// The `may_act` claim: who alone may become the next actor (RFC 8693 §4.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,7 +21,7 @@ pub struct MayAct {
 const UNKNOWN: &str = "it has an unknown member";
 
 /// Reads nested `act` objects. `usual` is the issuer most likely met: comparing is much cheaper than parsing.
-pub(super) fn chain(act: Option<&Value>, usual: &Issuer) -> Result<ActorChain, TokenError> {
+pub(super) fn chain(act: Option<&Json<'_>>, usual: &Issuer) -> Result<ActorChain, TokenError> {
     let mut actors = Vec::new();
     let mut next = act;
     while let Some(current) = next {
@@ -33,15 +33,15 @@ pub(super) fn chain(act: Option<&Value>, usual: &Issuer) -> Result<ActorChain, T
     Ok(ActorChain::new(actors)?)
 }
 
-fn one<'v>(value: &'v Value, usual: &Issuer) -> Result<(Actor, Option<&'v Value>), TokenError> {
+fn one<'v>(value: &'v Json<'v>, usual: &Issuer) -> Result<(Actor, Option<&'v Json<'v>>), TokenError> {
     let fault = |why| TokenError::Claim { claim: "act", why };
-    let Value::Object(members) = value else { return Err(fault("not an object")) };
+    let Json::Object(members) = value else { return Err(fault("not an object")) };
     let (mut sub, mut iss, mut sub_profile, mut inner) = (None, None, None, None);
-    for (name, value) in members {
-        match name.as_str() {
+    for (name, value) in members.iter() {
+        match name {
             "sub" => sub = Some(claim::checked_text(value, "act")?.to_owned()),
             "iss" => iss = Some(issuer(value, usual, "act")?),
-            "sub_profile" => sub_profile = Some(SubjectProfile::deserialize(value).map_err(|_| fault("unknown sub_profile"))?),
+            "sub_profile" => sub_profile = Some(SubjectProfile::deserialize(value.to_value()).map_err(|_| fault("unknown sub_profile"))?),
             "act" => inner = Some(value),
             // `exp`, `aud` and the like have no meaning here, and history is not ours to copy unread (RFC 8693 §4.1).
             _ => return Err(fault(UNKNOWN)),
@@ -51,13 +51,13 @@ fn one<'v>(value: &'v Value, usual: &Issuer) -> Result<(Actor, Option<&'v Value>
     Ok((Actor { sub, iss, sub_profile }, inner))
 }
 
-pub(super) fn may_act(value: Option<&Value>, usual: &Issuer) -> Result<Option<MayAct>, TokenError> {
+pub(super) fn may_act(value: Option<&Json<'_>>, usual: &Issuer) -> Result<Option<MayAct>, TokenError> {
     let fault = |why| TokenError::Claim { claim: "may_act", why };
     let Some(value) = value else { return Ok(None) };
-    let Value::Object(members) = value else { return Err(fault("not an object")) };
+    let Json::Object(members) = value else { return Err(fault("not an object")) };
     let (mut sub, mut iss) = (None, None);
-    for (name, value) in members {
-        match name.as_str() {
+    for (name, value) in members.iter() {
+        match name {
             "sub" => sub = Some(claim::checked_text(value, "may_act")?.to_owned()),
             "iss" => iss = Some(issuer(value, usual, "may_act")?),
             // A condition that is not understood must not be dropped: that would let more actors in.
@@ -68,7 +68,7 @@ pub(super) fn may_act(value: Option<&Value>, usual: &Issuer) -> Result<Option<Ma
     Ok(Some(MayAct { sub, iss }))
 }
 
-fn issuer(value: &Value, usual: &Issuer, claim: &'static str) -> Result<Issuer, TokenError> {
+fn issuer(value: &Json<'_>, usual: &Issuer, claim: &'static str) -> Result<Issuer, TokenError> {
     let text = claim::checked_text(value, claim)?;
     if text == usual.as_str() {
         return Ok(usual.clone());

@@ -4,7 +4,7 @@ use mandate_core::{Actor, ActorChain, InvalidActorChain, Issuer, Lineage, Person
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AccessToken, Claims, Expect, MayAct, Profile, Unverified, build, foreign_token_id, verify};
+use super::{AccessToken, Claims, Decoded, Expect, MayAct, Profile, build, foreign_token_id, verify, verify_with_claims};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
 use crate::{Algorithm, KeySet, KeyUse, MAX_TOKEN_LEN, SignError, SignatureMemo, Signer};
@@ -88,7 +88,7 @@ fn what_is_built_verifies_and_says_the_same() {
     assert_eq!((&read.client_id, &read.jti, read.iat, read.exp), (&claims.client_id, &claims.jti, claims.iat, claims.exp));
     assert_eq!((&read.scope, &read.chain, &read.lineage), (&claims.scope, &claims.chain, &claims.lineage));
     assert_eq!((read.auth_time, &read.acr, &read.amr, &read.may_act), (claims.auth_time, &claims.acr, &claims.amr, &claims.may_act));
-    assert_eq!(Unverified::parse(&token).unwrap().issuer(), Ok(ours().as_str()));
+    assert_eq!(Decoded::of(&token).unwrap().read().unwrap().issuer(), Ok(ours().as_str()));
     assert_eq!(read.facts().jti.as_str(), "t2");
     let plain = Claims {
         subject: Person { iss: ours(), sub: "riley".into() },
@@ -101,8 +101,10 @@ fn what_is_built_verifies_and_says_the_same() {
         may_act: None,
         ..claims
     };
-    let read = check(&build(&plain, &*KEY).unwrap(), &KEY.key_set(), Profile::Own).unwrap();
-    let mut members: Vec<&str> = read.claims.keys().map(String::as_str).collect();
+    let token = build(&plain, &*KEY).unwrap();
+    let expect = Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
+    let (read, claims) = verify_with_claims(&token, &expect).unwrap();
+    let mut members: Vec<&str> = claims.keys().map(String::as_str).collect();
     members.sort_unstable();
     assert_eq!(members, ["aud", "client_id", "exp", "iat", "iss", "jti", "sub"], "what is empty is left out");
     assert_eq!(read.subject, plain.subject);
@@ -267,7 +269,7 @@ fn a10_only_the_access_token_type_is_taken() {
         for profile in [Profile::Own, Profile::Foreign] {
             assert_eq!(check(&token, &keys, profile).unwrap_err(), TokenError::Type(typ.into()), "A9, A10");
         }
-        assert_eq!(Unverified::parse(&token).unwrap_err(), TokenError::Type(typ.into()));
+        assert_eq!(Decoded::of(&token).unwrap_err(), TokenError::Type(typ.into()));
     }
     let untyped = KEY.sign_raw(&json!({"alg": "ES256", "kid": KEY.kid()}).to_string(), &good().to_string());
     assert_eq!(check(&untyped, &keys, Profile::Foreign).unwrap_err(), TokenError::Type(String::new()), "an ID token has no typ or JWT");
@@ -411,10 +413,12 @@ fn a5_act_and_may_act_have_no_members_that_are_not_understood() {
 
 #[test]
 fn cnf_is_handed_on_and_an_empty_scope_is_none() {
-    let token = own(&json!({"cnf": {"jkt": "x"}, "scope": ""})).unwrap();
+    let signed = with(&json!({"cnf": {"jkt": "x"}, "scope": ""}));
+    let expect = Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
+    let (token, claims) = verify_with_claims(&KEY.sign_claims("at+jwt", &signed), &expect).unwrap();
     assert_eq!(token.cnf, Some(json!({"jkt": "x"})));
     assert!(token.scope.is_empty());
-    assert_eq!(token.claims["cnf"], json!({"jkt": "x"}));
+    assert_eq!(Value::Object(claims), signed, "all that was signed");
 }
 
 #[test]

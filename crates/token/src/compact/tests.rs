@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Compact, EcdsaForm, MAX_TOKEN_LEN, OtherMembers, SignatureCheck};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
-use crate::{Algorithm, KeySet, KeyUse};
+use crate::{Algorithm, KeySet, KeyUse, strict_json};
 
 fn refused(token: &str, others: OtherMembers) -> TokenError {
     Compact::parse(token, others).err().expect("must be refused")
@@ -113,9 +113,9 @@ fn a21_a22_headers_that_choose_key_or_meaning_are_refused() {
             assert_eq!(refused(&token_with(&header), OtherMembers::Refuse), TokenError::Header((*member).into()));
         }
     }
-    let harmless = token_with(&json!({"alg": "ES256", "x5t": "a", "nonce": "b"}).to_string());
+    let harmless = token_with(r#"{"alg":"ES256","x5t":"a","nonce":"b"}"#);
     assert!(Compact::parse(&harmless, OtherMembers::Ignore).is_ok());
-    assert_eq!(refused(&harmless, OtherMembers::Refuse), TokenError::Header("nonce".into()));
+    assert_eq!(refused(&harmless, OtherMembers::Refuse), TokenError::Header("x5t".into()));
 }
 
 #[test]
@@ -262,7 +262,8 @@ proptest! {
     fn a_header_of_any_json_never_panics(header in any_json(), payload in any_json()) {
         let token = format!("{}.{}.AAAA", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(payload.to_string()));
         if let Ok(compact) = Compact::parse(&token, OtherMembers::Refuse) {
-            let _ = compact.claims();
+            let payload = compact.payload().unwrap();
+            let _ = strict_json::object(&payload);
         }
     }
 }
