@@ -12,7 +12,7 @@ use mandate_store::{StoreError, replay, secrets};
 use mandate_token::{KeySet, client_assertion, jwt_svid};
 
 use crate::engine::{Engine, Request};
-use crate::form::{Form, decode};
+use crate::form::{Form, decode_alone};
 use crate::refusal::Refusal;
 use crate::trail::Trail;
 
@@ -109,7 +109,7 @@ fn basic<'f>(header: &str) -> Result<Credential<'f>, Refusal> {
     let bytes = joined.expose_secret();
     let at = bytes.iter().position(|b| *b == b':').ok_or(Refusal::AuthorizationHeader("no colon"))?;
     let part = |bytes: Option<&[u8]>| {
-        decode(bytes.unwrap_or_default()).map(Cow::into_owned).map_err(|_| Refusal::AuthorizationHeader("not form-encoded"))
+        decode_alone(bytes.unwrap_or_default()).map(Cow::into_owned).map_err(|_| Refusal::AuthorizationHeader("not form-encoded"))
     };
     Ok(Credential::Basic { id: part(bytes.get(..at))?, secret: Secret::new(part(bytes.get(at + 1..))?) })
 }

@@ -70,15 +70,16 @@ impl<'a> Form<'a> {
         if body.len() > MAX_BODY {
             return Err(FormError::TooLarge);
         }
+        let body = std::str::from_utf8(body).map_err(|_| FormError::Utf8)?;
+        if has_control(body) {
+            return Err(FormError::Control);
+        }
         let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::with_capacity(12);
-        for part in body.split(|b| *b == b'&').filter(|part| !part.is_empty()) {
+        for part in body.split('&').filter(|part| !part.is_empty()) {
             if pairs.len() == MAX_PARAMETERS {
                 return Err(FormError::TooMany);
             }
-            let (name, value) = match part.iter().position(|b| *b == b'=') {
-                Some(at) => (part.get(..at).unwrap_or_default(), part.get(at + 1..).unwrap_or_default()),
-                None => (part, &[][..]),
-            };
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let name = decode(name)?;
             if name.len() > MAX_NAME {
                 return Err(FormError::NameTooLong);
@@ -118,31 +119,44 @@ pub fn is_form(content_type: Option<&str>) -> bool {
     essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Decodes one name or value: `+` is a space, `%XX` a byte, the whole strict UTF-8.
-pub(crate) fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
-    let decoded = if text.iter().fold(false, |escaped, b| escaped | matches!(b, b'%' | b'+')) {
-        let mut out = Vec::with_capacity(text.len());
-        let mut bytes = text.iter();
-        while let Some(byte) = bytes.next() {
-            match byte {
-                b'+' => out.push(b' '),
-                b'%' => {
-                    let mut digit = || bytes.next().and_then(|b| char::from(*b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-                    let (high, low) = (digit().ok_or(FormError::Percent)?, digit().ok_or(FormError::Percent)?);
-                    out.push(high << 4 | low);
-                }
-                other => out.push(*other),
-            }
-        }
-        Cow::Owned(String::from_utf8(out).map_err(|_| FormError::Utf8)?)
-    } else {
-        Cow::Borrowed(std::str::from_utf8(text).map_err(|_| FormError::Utf8)?)
-    };
-    // Without a way out of the loop it is done many bytes at a time.
-    if decoded.bytes().fold(false, |control, b| control | b.is_ascii_control()) {
-        return Err(FormError::Control);
+/// Decodes one name or value: `+` is a space, `%XX` a byte, the whole strict UTF-8 without control characters. `text`
+/// itself has none.
+fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
+    if !any_byte(text, |b| matches!(b, b'%' | b'+')) {
+        return Ok(Cow::Borrowed(text));
     }
-    Ok(decoded)
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+                let (high, low) = (digit().ok_or(FormError::Percent)?, digit().ok_or(FormError::Percent)?);
+                out.push(high << 4 | low);
+            }
+            other => out.push(other),
+        }
+    }
+    let decoded = String::from_utf8(out).map_err(|_| FormError::Utf8)?;
+    if has_control(&decoded) { Err(FormError::Control) } else { Ok(Cow::Owned(decoded)) }
+}
+
+/// Decodes a name or value that is no part of a form but encoded as if it were (RFC 6749 §2.3.1).
+pub(crate) fn decode_alone(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
+    let text = std::str::from_utf8(text).map_err(|_| FormError::Utf8)?;
+    if has_control(text) { Err(FormError::Control) } else { decode(text) }
+}
+
+fn has_control(text: &str) -> bool {
+    any_byte(text, |b| b.is_ascii_control())
+}
+
+/// Whether any byte is so. Blocks without a way out are looked at many bytes at a time: tokens are long.
+fn any_byte(text: &str, is: impl Fn(u8) -> bool) -> bool {
+    let (blocks, rest) = text.as_bytes().as_chunks::<64>();
+    let any = |bytes: &[u8]| bytes.iter().fold(false, |found, b| found | is(*b));
+    blocks.iter().any(|block| any(block)) || any(rest)
 }
 
 /// A parameter name as it may stand in an error: printable ASCII without quotes and backslashes, cut.

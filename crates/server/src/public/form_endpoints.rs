@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -38,47 +38,59 @@ fn unreadable(rejection: &BytesRejection) -> Response {
     (rejection.status(), JSON, body.to_string()).into_response()
 }
 
-/// What the engine reads of the headers. A value that is no visible ASCII cannot be a credential; it is kept as one
-/// that fails.
-fn headers(headers: &HeaderMap) -> (Option<&str>, Vec<&str>) {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    (content_type, headers.get_all(AUTHORIZATION).iter().map(|value| value.to_str().unwrap_or("\u{fffd}")).collect())
+/// What the engine reads of a request.
+pub(super) struct Posted {
+    content_type: Option<HeaderValue>,
+    authorization: Vec<HeaderValue>,
+    body: Bytes,
+}
+
+impl Posted {
+    fn of(headers: &HeaderMap, body: Bytes) -> Self {
+        let authorization = headers.get_all(AUTHORIZATION).iter().cloned().collect();
+        Self { content_type: headers.get(CONTENT_TYPE).cloned(), authorization, body }
+    }
+
+    /// The credentials. A value that is no visible ASCII cannot be one; it is kept as one that fails.
+    fn authorization(&self) -> Vec<&str> {
+        self.authorization.iter().map(|value| value.to_str().unwrap_or("\u{fffd}")).collect()
+    }
+
+    fn request<'r>(&'r self, authorization: &'r [&'r str]) -> Request<'r> {
+        Request { content_type: self.content_type.as_ref().and_then(|value| value.to_str().ok()), authorization, body: &self.body }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = Response;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Response> {
+        let (parts, body) = request.into_parts();
+        let without = Self::of(&parts.headers, Bytes::new());
+        let body = Bytes::from_request(axum::extract::Request::from_parts(parts, body), state).await.map_err(|error| unreadable(&error))?;
+        Ok(Self { body, ..without })
+    }
 }
 
 /// `POST /token`
-pub(super) async fn token(State(public): State<Arc<Public>>, map: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return unreadable(&rejection),
-    };
-    let (content_type, authorization) = headers(&map);
-    match public.engine.token(Request { content_type, authorization: &authorization, body: &body }).await {
+pub(super) async fn token(State(public): State<Arc<Public>>, posted: Posted) -> Response {
+    match public.engine.token(posted.request(&posted.authorization())).await {
         Ok(token) => (JSON, token.to_json()).into_response(),
         Err(error) => refused(&error),
     }
 }
 
 /// `POST /introspect`
-pub(super) async fn introspect(State(public): State<Arc<Public>>, map: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return unreadable(&rejection),
-    };
-    let (content_type, authorization) = headers(&map);
-    match public.engine.introspect(Request { content_type, authorization: &authorization, body: &body }).await {
+pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted) -> Response {
+    match public.engine.introspect(posted.request(&posted.authorization())).await {
         Ok(answer) => (JSON, answer.to_json()).into_response(),
         Err(error) => refused(&error),
     }
 }
 
 /// `POST /revoke`
-pub(super) async fn revoke(State(public): State<Arc<Public>>, map: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return unreadable(&rejection),
-    };
-    let (content_type, authorization) = headers(&map);
-    match public.engine.revoke(Request { content_type, authorization: &authorization, body: &body }).await {
+pub(super) async fn revoke(State(public): State<Arc<Public>>, posted: Posted) -> Response {
+    match public.engine.revoke(posted.request(&posted.authorization())).await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => refused(&error),
     }
