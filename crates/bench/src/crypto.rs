@@ -2,7 +2,10 @@
 //! the server uses.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey};
@@ -10,11 +13,14 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGN
 use crate::error::BenchError;
 use crate::kernel::thread_seconds;
 
-/// How many operations one sample times together.
+/// How many operations one sample times together: so many that what the caches held before does not matter.
 const BATCH: u32 = 50;
 
-/// How many samples are taken at a time.
-const SAMPLES: usize = 8;
+/// How long no samples are taken after each, while something else is measured.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// How many samples are taken while nothing else is done.
+const IDLE_SAMPLES: usize = 8;
 
 /// A P-256 key of this process.
 pub(crate) struct Key {
@@ -44,7 +50,6 @@ impl Key {
 pub(crate) struct RawCrypto {
     verify: Vec<f64>,
     sign: Vec<f64>,
-    idle: Vec<f64>,
 }
 
 /// The middle value; NaN of none.
@@ -63,51 +68,37 @@ pub(crate) fn time_each<T>(mut operation: impl FnMut() -> T) -> f64 {
     (thread_seconds() - before) * 1e6 / f64::from(BATCH)
 }
 
-/// Keeps another core busy while `work` runs. Two virtual cores may share one that is real, and exchanges are measured
-/// with all of them busy; cryptography must not be measured on a machine that is twice as fast.
-fn beside_other_work<T>(work: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut value = [0u8; 64];
-            while !over.load(Ordering::Relaxed) {
-                value = black_box(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, &value).as_ref().try_into().unwrap_or(value));
-            }
-        });
-        let done = work();
-        over.store(true, Ordering::Relaxed);
-        done
-    })
-}
-
 impl RawCrypto {
-    /// Takes some samples over a message of a token's length.
-    pub(crate) fn sample(&mut self, key: &Key) -> Result<(), BenchError> {
+    /// One batch of each operation over a message of a token's length.
+    fn take(&mut self, key: &Key) -> Result<(), BenchError> {
         let message = [0x61u8; 700];
         let signature = key.sign(&message)?;
         let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.point()).map_err(BenchError::during("reading a key"))?;
         public.verify_sig(&message, &signature).map_err(BenchError::during("verifying"))?;
         let random = SystemRandom::new();
-        for _ in 0..SAMPLES {
-            self.idle.push(time_each(|| public.verify_sig(&message, &signature)));
-        }
-        beside_other_work(|| {
-            for _ in 0..SAMPLES {
-                self.verify.push(time_each(|| public.verify_sig(&message, &signature)));
-                self.sign.push(time_each(|| key.pair.sign(&random, &message).is_ok()));
-            }
-        });
+        self.verify.push(time_each(|| public.verify_sig(&message, &signature)));
+        self.sign.push(time_each(|| key.pair.sign(&random, &message).is_ok()));
         Ok(())
+    }
+
+    /// Some samples while nothing else is done.
+    pub(crate) fn idle(key: &Key) -> Result<Self, BenchError> {
+        let mut raw = Self::default();
+        for _ in 0..IDLE_SAMPLES {
+            raw.take(key)?;
+        }
+        Ok(raw)
+    }
+
+    /// Adds the samples of another.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.verify.extend(other.verify);
+        self.sign.extend(other.sign);
     }
 
     /// One verification.
     pub(crate) fn verify_us(&self) -> f64 {
         median(&self.verify)
-    }
-
-    /// One verification while the other cores are idle.
-    pub(crate) fn idle_verify_us(&self) -> f64 {
-        median(&self.idle)
     }
 
     /// One signature.
@@ -118,5 +109,35 @@ impl RawCrypto {
     /// What one exchange needs.
     pub(crate) fn exchange_us(&self) -> f64 {
         2.0 * self.verify_us() + self.sign_us()
+    }
+}
+
+/// Samples taken beside what is measured meanwhile, on a thread of its own. The clock of a core and what the caches are
+/// left with change within seconds, and with what the other cores do: only what was measured in the same second compares.
+pub(crate) struct Sampling {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<RawCrypto, BenchError>>,
+}
+
+impl Sampling {
+    /// Begins.
+    pub(crate) fn start(key: &Arc<Key>) -> Self {
+        let (stop, key) = (Arc::new(AtomicBool::new(false)), Arc::clone(key));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut raw = RawCrypto::default();
+            while !stopped.load(Ordering::Relaxed) {
+                raw.take(&key)?;
+                std::thread::sleep(PAUSE);
+            }
+            Ok(raw)
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends, with the samples.
+    pub(crate) fn finish(self) -> Result<RawCrypto, BenchError> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| BenchError("the sampling thread panicked".to_owned()))?
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_core::{Entropy as _, SystemEntropy};
 use serde_json::Value;
 
-use crate::crypto::{Key, RawCrypto, median};
+use crate::crypto::{Key, RawCrypto, Sampling, median};
 use crate::error::BenchError;
 use crate::figures::{Figures, Latency, Rate};
 use crate::http::Connection;
@@ -23,14 +24,19 @@ use crate::{scale, verification};
 /// How many agents the main server has.
 const AGENTS: usize = 64;
 
+/// How many exchanges one round has: as many as the server's search index takes in at once, so that every round pays for
+/// that once.
+const ROUND: usize = 4096;
+
 /// How many rounds' worth of exchanges are sampled for where the CPU time goes.
-const SAMPLED: usize = 5;
+const SAMPLED: usize = 2;
+
+/// How often it is looked at whether the server has come to rest, and how little it may have done since.
+const REST: (Duration, f64) = (Duration::from_millis(200), 0.02);
 
 /// How much is measured.
 pub(crate) struct Extent {
     rounds: usize,
-    new_per_round: usize,
-    reused_per_round: usize,
     load_seconds: f64,
     exchanges_before_memory: usize,
     svid_rounds: usize,
@@ -43,9 +49,7 @@ impl Extent {
     /// What the published figures are made with.
     pub(crate) fn full() -> Self {
         Self {
-            rounds: 15,
-            new_per_round: 2_000,
-            reused_per_round: 4_000,
+            rounds: 11,
             load_seconds: 5.0,
             exchanges_before_memory: 100_000,
             svid_rounds: 21,
@@ -58,9 +62,7 @@ impl Extent {
     /// A minute's worth.
     pub(crate) fn quick() -> Self {
         Self {
-            rounds: 5,
-            new_per_round: 1_000,
-            reused_per_round: 2_000,
+            rounds: 3,
             load_seconds: 1.5,
             exchanges_before_memory: 15_000,
             svid_rounds: 9,
@@ -87,21 +89,25 @@ struct Done {
     /// Of each round, microseconds for an exchange: all, and of it in the kernel.
     cpu_us: Vec<f64>,
     system_us: Vec<f64>,
+    /// Of each round, its CPU time for an exchange / that of the cryptography, measured beside it.
+    ratios: Vec<f64>,
 }
 
 impl Done {
     fn nothing() -> Self {
-        Self { outcome: Outcome::none(), cpu_us: Vec::new(), system_us: Vec::new() }
+        Self { outcome: Outcome::none(), cpu_us: Vec::new(), system_us: Vec::new(), ratios: Vec::new() }
     }
 
     fn round(outcome: Outcome, cpu: CpuTime) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
         let count = outcome.count() as f64;
-        Self { outcome, cpu_us: vec![cpu.total() * 1e6 / count], system_us: vec![cpu.system * 1e6 / count] }
+        Self { outcome, cpu_us: vec![cpu.total() * 1e6 / count], system_us: vec![cpu.system * 1e6 / count], ratios: Vec::new() }
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds a round, beside which the cryptography of an exchange took `raw_us`.
+    fn add(&mut self, other: Self, raw_us: f64) {
         self.outcome.extend(other.outcome);
+        self.ratios.extend(other.cpu_us.iter().map(|cpu_us| cpu_us / raw_us));
         self.cpu_us.extend(other.cpu_us);
         self.system_us.extend(other.system_us);
     }
@@ -114,6 +120,7 @@ impl Done {
             per_second: count / self.outcome.elapsed.as_secs_f64(),
             cpu_us: median(&self.cpu_us),
             system_us: median(&self.system_us),
+            ratio: median(&self.ratios),
             latency: latency(&self.outcome),
         }
     }
@@ -136,17 +143,24 @@ impl Target<'_> {
         Ok(Arc::new(requests))
     }
 
+    /// Waits until the server has done what it does behind its answers: issuing identities leaves records to index.
+    async fn rest(&self) -> Result<(), BenchError> {
+        let (pause, little) = REST;
+        loop {
+            let before = CpuTime::of(self.server.pid())?;
+            tokio::time::sleep(pause).await;
+            if CpuTime::of(self.server.pid())?.since(before).total() < little {
+                return Ok(());
+            }
+        }
+    }
+
     async fn closed(&mut self, requests: &Arc<Vec<Vec<u8>>>, count: usize) -> Result<Done, BenchError> {
         let before = CpuTime::of(self.server.pid())?;
         let outcome = load::closed(&self.server.authority, requests, count, CONNECTIONS).await?;
         self.exchanges += outcome.count();
         let cpu = CpuTime::of(self.server.pid())?.since(before);
         Ok(Done::round(outcome, cpu))
-    }
-
-    async fn closed_new(&mut self, count: usize) -> Result<Done, BenchError> {
-        let requests = self.new_requests(count).await?;
-        self.closed(&requests, count).await
     }
 
     async fn closed_reused(&mut self, count: usize) -> Result<Done, BenchError> {
@@ -160,6 +174,7 @@ impl Target<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of exchanges")]
         let count = (rate * seconds) as usize;
         let requests = if new { self.new_requests(count).await? } else { Arc::clone(&self.reused) };
+        self.rest().await?;
         let outcome = load::open(&self.server.authority, &requests, rate, count).await?;
         self.exchanges += outcome.count();
         Ok(latency(&outcome))
@@ -220,21 +235,34 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     let mut target = Target { server: &server, link, people, reused: Arc::default(), exchanges: 0 };
     target.reused = target.new_requests(AGENTS).await?;
 
+    say("tokens for all rounds");
+    // All before the first: to issue identities is no part of an exchange.
+    let warm_up = target.new_requests(ROUND / 4).await?;
+    let mut rounds = Vec::new();
+    for _ in 0..extent.rounds {
+        rounds.push(target.new_requests(ROUND).await?);
+    }
+
     say("warming up");
-    target.closed_new(extent.new_per_round / 2).await?;
-    target.closed_reused(extent.reused_per_round).await?;
+    target.closed(&warm_up, warm_up.len()).await?;
+    target.closed_reused(ROUND).await?;
+    target.rest().await?;
 
     say("exchanges with new and with reused tokens, in turn");
-    let key = Key::generate()?;
+    let key = Arc::new(Key::generate()?);
+    let idle = RawCrypto::idle(&key)?;
     let mut raw = RawCrypto::default();
     let (mut new, mut reused) = (Done::nothing(), Done::nothing());
-    for _ in 0..extent.rounds {
-        raw.sample(&key)?;
-        new.add(target.closed_new(extent.new_per_round).await?);
-        raw.sample(&key)?;
-        reused.add(target.closed_reused(extent.reused_per_round).await?);
+    let again = Arc::clone(&target.reused);
+    for fresh in rounds {
+        for (requests, all) in [(&fresh, &mut new), (&again, &mut reused)] {
+            let sampling = Sampling::start(&key);
+            let done = target.closed(requests, ROUND).await?;
+            let beside = sampling.finish()?;
+            all.add(done, beside.exchange_us());
+            raw.extend(beside);
+        }
     }
-    raw.sample(&key)?;
     let (new, reused) = (new.rate(), reused.rate());
 
     say("latency at half and at nine tenths of the capacity");
@@ -249,12 +277,13 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
 
     say("where the CPU time goes");
     // A sample a millisecond: it takes some seconds of work to see more than the largest parts.
-    let requests = target.new_requests(SAMPLED * extent.new_per_round).await?;
+    let requests = target.new_requests(SAMPLED * ROUND).await?;
+    target.rest().await?;
     let recording = Recording::start(server.pid(), root.join("new.perf"));
     target.closed(&requests, requests.len()).await?;
     let new_shares = summed(recording).await?;
     let recording = Recording::start(server.pid(), root.join("reused.perf"));
-    target.closed_reused(SAMPLED * extent.reused_per_round).await?;
+    target.closed_reused(SAMPLED * ROUND).await?;
     let reused_shares = summed(recording).await?;
 
     say("memory");
@@ -272,7 +301,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
         raw_verify_us: raw.verify_us(),
         raw_sign_us: raw.sign_us(),
         raw_crypto_us: raw.exchange_us(),
-        raw_verify_us_idle: raw.idle_verify_us(),
+        raw_verify_us_idle: idle.verify_us(),
         new,
         reused,
         half,
