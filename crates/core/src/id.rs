@@ -151,13 +151,18 @@ impl TokenId {
         Self(time_ordered(now, entropy).into())
     }
 
-    /// The millisecond in which [`TokenId::generate`] made it (RFC 9562 §5.7). `None` for an id of any other form, such
-    /// as that of a foreign token.
+    /// The millisecond in which [`TokenId::generate`] made it. `None` for an id of any other form, such as that of a
+    /// foreign token.
     pub fn made_at(&self) -> Option<Timestamp> {
-        let id = uuid::Uuid::try_parse(&self.0).ok().filter(|id| id.get_version_num() == 7)?;
-        let millis = u64::try_from(id.as_u128() >> 80).ok()?;
-        Some(Timestamp::from_millis(millis))
+        made_at(&self.0)
     }
+}
+
+/// The millisecond that a time-ordered id says it was made in (RFC 9562 §5.7). `None` for a text of any other form.
+pub fn made_at(id: &str) -> Option<Timestamp> {
+    let id = uuid::Uuid::try_parse(id).ok().filter(|id| id.get_version_num() == 7)?;
+    let millis = u64::try_from(id.as_u128() >> 80).ok()?;
+    Some(Timestamp::from_millis(millis))
 }
 
 impl GrantId {

@@ -19,7 +19,7 @@ pub(crate) enum Use {
     Write,
     /// The audit log's transactions: the right edge, and the pages of grants, codes and assertions in use.
     Log,
-    /// The search index: a page per person, agent and token that occurs.
+    /// The search index: a page or so per person and agent that occurs.
     Index,
 }
 

@@ -1,20 +1,20 @@
 //! The audit log: finding, proving, verifying and exporting records. Only the sequencer writes them.
 
 use std::io::Write;
+use std::mem;
 
 use mandate_audit::offline::{BundleError, BundleWriter};
 use mandate_audit::tree::{frontier_indexes, location_of};
 use mandate_audit::{
-    Checkpoint, CheckpointVerifier, Hash, InclusionProof, Leaf, Loaded, Outcome, Query, Record, Summary, Tampered, TreeVerification,
+    Checkpoint, CheckpointVerifier, Hash, InclusionProof, Leaf, LeafKeys, Loaded, Query, Record, Summary, Tampered, TreeVerification,
 };
 use mandate_core::RecordId;
 use rusqlite::params;
-use rusqlite::types::ToSql;
 
 use crate::error::StoreError;
-use crate::search;
+use crate::search::{self, CHUNK, Chunk, Wanted, nothing_foreign};
 use crate::store::Store;
-use crate::tx::{Tx, from_sql, time, to_sql};
+use crate::tx::{Tx, from_sql, to_sql};
 
 const HASH_LEN: usize = 32;
 
@@ -158,10 +158,14 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<(u64, Vec<u8>)>, StoreError
     if found.is_some() || upto == 0 {
         return Ok(found);
     }
-    let sql = "SELECT r.idx, r.leaf FROM search.entries e CROSS JOIN main.records r ON r.idx = e.idx WHERE e.id = ? ORDER BY e.idx DESC";
-    let found: Vec<(i64, Vec<u8>)> = tx.all(sql, [id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // An index that was changed may point at any record; only the record says which it is.
-    Ok(found.into_iter().find(|(_, leaf)| leaf.starts_with(head.as_bytes())).map(|(idx, leaf)| (from_sql(idx), leaf)))
+    Wanted::record(id.as_str()).each(tx, upto, |index, leaf| {
+        if leaf.starts_with(head.as_bytes()) {
+            found = Some((index, leaf.to_vec()));
+        }
+        Ok(found.is_none())
+    })?;
+    Ok(found)
 }
 
 /// The record with that id.
@@ -178,20 +182,24 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Found>, StoreError> {
     }
     let upto = search::upto(tx)?;
     let needles = needles(query);
-    each_unindexed(tx, upto, query.before, |index, leaf| {
+    let mut look = |index, leaf: &[u8]| {
         if !contains_all(leaf, &needles) {
             return Ok(true);
         }
         let record = record(leaf)?;
+        // An index that was changed may hide a record, but never shows one that does not match.
         if query.matches(&record) {
             found.push(Found { index, record });
         }
         Ok(found.len() < limit)
+    };
+    let mut more = true;
+    each_unindexed(tx, upto, query.before, |index, leaf| {
+        more = look(index, leaf)?;
+        Ok(more)
     })?;
-    if found.len() < limit && upto > 0 {
-        let more = query_indexed(tx, query, upto, limit - found.len())?;
-        // An index that was changed may hide a record, but never shows one that does not match.
-        found.extend(more.into_iter().filter(|found| query.matches(&found.record)));
+    if more && upto > 0 {
+        Wanted::query(query).each(tx, query.before.map_or(upto, |before| before.min(upto)), look)?;
     }
     Ok(found)
 }
@@ -211,52 +219,6 @@ fn needles(query: &Query) -> Vec<String> {
 fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
     // What is not text is for the reader to complain about.
     std::str::from_utf8(leaf).map_or(true, |leaf| needles.iter().all(|needle| leaf.contains(needle.as_str())))
-}
-
-fn query_indexed(tx: &Tx<'_>, query: &Query, upto: u64, limit: usize) -> Result<Vec<Found>, StoreError> {
-    let since = query.since.map(time);
-    let until = query.until.map(time);
-    let upto = to_sql(query.before.map_or(upto, |before| before.min(upto)));
-    let limit = to_sql(limit as u64);
-    let outcome = query.outcome.map(Outcome::as_str);
-    let kind = query.kind.map(mandate_audit::Kind::as_str);
-    let issuer = query.person_issuer.as_ref().map(mandate_core::Issuer::as_str);
-    let jti = query.jti.as_ref().map(mandate_core::TokenId::as_str);
-    let mut sql = "SELECT r.idx, r.leaf FROM ".to_owned();
-    if query.agent.is_some() {
-        sql.push_str("search.entry_actor a JOIN ");
-    }
-    sql.push_str("search.entries e ");
-    if query.agent.is_some() {
-        sql.push_str("ON e.idx = a.idx ");
-    }
-    sql.push_str("CROSS JOIN main.records r ON r.idx = e.idx WHERE e.idx < ?");
-    let mut values: Vec<&dyn ToSql> = vec![&upto];
-    macro_rules! narrow {
-        ($condition:literal, $value:expr) => {
-            if let Some(value) = &$value {
-                sql.push_str(concat!(" AND ", $condition));
-                values.push(value);
-            }
-        };
-    }
-    narrow!("a.actor = ?", query.agent);
-    narrow!("e.sub = ?", query.person);
-    narrow!("e.sub_iss = ?", issuer);
-    narrow!("e.aud = ?", query.resource);
-    narrow!("e.jti = ?", jti);
-    narrow!("e.time >= ?", since);
-    narrow!("e.time < ?", until);
-    match query.outcome {
-        // As text, so that SQLite sees that its index of the refused applies.
-        Some(Outcome::Refused) => sql.push_str(" AND e.outcome = 'refused'"),
-        _ => narrow!("e.outcome = ?", outcome),
-    }
-    narrow!("e.kind = ?", kind);
-    sql.push_str(" ORDER BY e.idx DESC LIMIT ?");
-    values.push(&limit);
-    let leaves = tx.all(&sql, values.as_slice(), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    leaves.into_iter().map(|(index, leaf)| Ok(Found { index: from_sql(index), record: record(&leaf)? })).collect()
 }
 
 /// A row of the log: index, leaf bytes and stored hashes.
@@ -319,15 +281,16 @@ pub fn verify(
     if let Some(earlier) = earlier {
         tree = tree.continuing(earlier);
     }
-    let mut actors = 0;
+    let mut chunk = Chunk::new(0);
+    let mut names = 0;
     let mut more = true;
     while more {
         more = reader.read(|tx| {
             let rows = piece(tx, tree.next_index(), head.size)?;
             for (index, leaf, hashes) in &rows {
-                let record = tree.push(*index, leaf, hashes)?;
+                tree.push(*index, leaf, hashes)?;
                 if *index < upto {
-                    actors += index_agrees(tx, *index, &record)?;
+                    names += index_agrees(tx, *index, leaf, &mut chunk)?;
                 }
             }
             Ok::<_, LogError>(rows.len() == PIECE)
@@ -336,73 +299,18 @@ pub fn verify(
     }
     let summary = tree.finish(Some(&head.checkpoint), verifier)?;
     if upto > 0 {
-        reader.read(|tx| nothing_foreign_in_index(tx, upto, actors))?;
+        reader.read(|tx| Ok::<_, LogError>(nothing_foreign(tx, names, upto, search::upto(tx)?)??))?;
     }
     Ok(Verified { summary, checkpoint: head.checkpoint })
 }
 
-/// The index only repeats the leaf; one that says otherwise would hide a record from queries. Returns how many actors
-/// the record has.
-fn index_agrees(tx: &Tx<'_>, index: u64, record: &Record) -> Result<u64, LogError> {
-    let idx = to_sql(index);
-    let changed = |column| LogError::Tampered(Tampered::Index { index, column });
-    let mut statement = tx.prepare("SELECT id, time, kind, outcome, sub, sub_iss, aud, jti FROM search.entries WHERE idx = ?")?;
-    let mut rows = statement.query([idx])?;
-    let row = rows.next()?.ok_or_else(|| changed("idx"))?;
-    let person = record.sub.as_ref();
-    let texts = [
-        (0, "id", Some(record.id.as_str())),
-        (2, "kind", Some(record.kind.as_str())),
-        (3, "outcome", Some(record.outcome.as_str())),
-        (4, "sub", person.map(|p| p.sub.as_str())),
-        (5, "sub_iss", person.map(|p| p.iss.as_str())),
-        (6, "aud", record.aud.as_deref()),
-        (7, "jti", record.jti.as_ref().map(mandate_core::TokenId::as_str)),
-    ];
-    for (at, column, value) in texts {
-        if row.get_ref(at)?.as_str_or_null().ok() != Some(value) {
-            return Err(changed(column));
-        }
-    }
-    if row.get::<_, i64>(1)? != time(record.time) {
-        return Err(changed("time"));
-    }
-    let mut names: Vec<&str> = record.act.iter().map(|actor| actor.sub.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in &names {
-        if tx.first("SELECT 1 FROM search.entry_actor WHERE actor = ? AND idx = ?", params![name, idx], |_| Ok(()))?.is_none() {
-            return Err(changed("act"));
-        }
-    }
-    Ok(names.len() as u64)
-}
-
-/// Everything that should be in the index up to `upto` was found there; so if there are no more rows, there is nothing
-/// else. What was taken in since is not looked at, but belongs to records that are there.
-fn nothing_foreign_in_index(tx: &Tx<'_>, upto: u64, actors: u64) -> Result<(), LogError> {
-    let now = to_sql(search::upto(tx)?);
-    let upto = to_sql(upto);
-    let count = |sql: &str, end: i64| -> Result<u64, StoreError> { Ok(tx.first(sql, [end], |row| row.get(0))?.map_or(0, from_sql)) };
-    let entries = count("SELECT count(*) FROM search.entries WHERE idx < ?", upto)?;
-    if to_sql(entries) != upto || count("SELECT count(*) FROM search.entries WHERE idx >= ?", now)? > 0 {
-        return Err(Tampered::Index { index: from_sql(upto), column: "idx" }.into());
-    }
-    if count("SELECT count(*) FROM search.entry_actor WHERE idx < ?", upto)? == actors
-        && count("SELECT count(*) FROM search.entry_actor WHERE idx >= ?", now)? == 0
-    {
-        return Ok(());
-    }
-    let mut statement = tx.prepare("SELECT a.idx, a.actor, r.leaf FROM search.entry_actor a LEFT JOIN main.records r ON r.idx = a.idx")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (idx, actor, leaf): (i64, String, Option<Vec<u8>>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let named = leaf.as_deref().map(record).transpose()?.is_some_and(|r| r.act.iter().any(|a| a.sub == actor));
-        if !named {
-            return Err(Tampered::Index { index: from_sql(idx), column: "act" }.into());
-        }
-    }
-    Ok(())
+/// The index only repeats the leaves; one that says otherwise would hide a record from queries. Takes the record into
+/// `chunk`; with the last of a chunk, returns how many names the index has of it.
+fn index_agrees(tx: &Tx<'_>, index: u64, leaf: &[u8], chunk: &mut Chunk) -> Result<u64, LogError> {
+    let keys = LeafKeys::of(leaf).map_err(|_| Tampered::Changed { index })?;
+    chunk.add(index, &keys);
+    let next = index + 1;
+    if next.is_multiple_of(CHUNK) { Ok(mem::replace(chunk, Chunk::new(next)).check(tx)??) } else { Ok(0) }
 }
 
 /// Writes the whole log as a bundle that anyone can verify offline.

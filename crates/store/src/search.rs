@@ -1,9 +1,11 @@
 //! The search index: which records name whom. A file of its own, derived from the log and caught up behind it.
 //!
-//! Keeping it in the log's own transactions would touch a page per person, agent and token for every record: most of
-//! what a record costs. So a thread reads what is durable and writes the index in large pieces, without an fsync each.
+//! Keeping it in the log's own transactions would touch a page per person and agent for every record: most of what a
+//! record costs. So a thread reads what is durable and writes the index in large pieces, without an fsync each.
 //! Records that are not in it yet are looked at one by one; a query misses none. Nothing is lost with the file: when it
 //! is missing, damaged or does not belong to the log, it is built anew.
+
+mod postings;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,7 +20,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::connection::{self, Use};
 use crate::directory;
 use crate::error::StoreError;
-use crate::tx::{Tx, from_sql, time, to_sql};
+use crate::tx::{Tx, from_sql, to_sql};
+
+pub(crate) use postings::{Chunk, Wanted, nothing_foreign};
 
 /// How many records are taken into the index at once; so many at most are looked at one by one.
 #[cfg(not(test))]
@@ -28,7 +32,7 @@ pub(crate) const CHUNK: u64 = 4096;
 pub(crate) const CHUNK: u64 = 16;
 
 /// The version of the index's tables. Another one is no error: the index is built anew.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE state (
@@ -36,28 +40,6 @@ CREATE TABLE state (
     upto INTEGER NOT NULL,
     last BLOB    NOT NULL
 ) STRICT;
-CREATE TABLE entries (
-    idx     INTEGER NOT NULL PRIMARY KEY,
-    id      TEXT    NOT NULL,
-    time    INTEGER NOT NULL,
-    kind    TEXT    NOT NULL,
-    outcome TEXT    NOT NULL,
-    sub     TEXT,
-    sub_iss TEXT,
-    aud     TEXT,
-    jti     TEXT
-) STRICT;
-CREATE INDEX entries_by_id ON entries (id);
-CREATE INDEX entries_by_time ON entries (time);
-CREATE INDEX entries_refused ON entries (idx) WHERE outcome = 'refused';
-CREATE INDEX entries_by_sub ON entries (sub) WHERE sub IS NOT NULL;
-CREATE INDEX entries_by_aud ON entries (aud) WHERE aud IS NOT NULL;
-CREATE INDEX entries_by_jti ON entries (jti) WHERE jti IS NOT NULL;
-CREATE TABLE entry_actor (
-    actor TEXT    NOT NULL,
-    idx   INTEGER NOT NULL,
-    PRIMARY KEY (actor, idx)
-) STRICT, WITHOUT ROWID;
 ";
 
 /// Opens the index beside the log in `log`, building an empty one where there is none that fits.
@@ -84,7 +66,7 @@ fn create(path: &Path) -> Result<Connection, StoreError> {
     }
     directory::create(path).map_err(|e| StoreError::Io(Box::new(e)))?;
     let conn = connection::open(path, Use::Index)?;
-    conn.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+    conn.execute_batch(&format!("BEGIN; {SCHEMA} {} PRAGMA user_version = {VERSION}; COMMIT;", postings::SCHEMA))?;
     Ok(conn)
 }
 
@@ -151,30 +133,14 @@ fn take_chunk(log: &Connection, index: &mut Connection) -> Result<Piece, StoreEr
     {
         let mut leaves = log.prepare_cached("SELECT idx, leaf, hashes FROM records WHERE idx >= ? AND idx < ? ORDER BY idx")?;
         let mut rows = leaves.query([to_sql(from), to_sql(from + CHUNK)])?;
-        let mut entry =
-            tx.prepare_cached("INSERT INTO entries (idx, id, time, kind, outcome, sub, sub_iss, aud, jti) VALUES (?,?,?,?,?,?,?,?,?)")?;
-        // Two issuers may use one `sub` for two actors of a chain.
-        let mut entry_actor = tx.prepare_cached("INSERT OR IGNORE INTO entry_actor (actor, idx) VALUES (?,?)")?;
+        let mut chunk = Chunk::new(from);
         while let Some(row) = rows.next()? {
-            let idx: i64 = row.get(0)?;
-            let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(format!("audit record {idx}: {e}")))?;
+            let index = from_sql(row.get(0)?);
+            let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(format!("audit record {index}: {e}")))?;
             last = row.get(2)?;
-            let keys = LeafKeys::of(leaf).map_err(|e| StoreError::Corrupt(format!("audit record {idx}: {e}")))?;
-            entry.execute(params![
-                idx,
-                keys.id,
-                time(keys.time),
-                keys.kind.as_str(),
-                keys.outcome.as_str(),
-                keys.sub,
-                keys.sub_iss,
-                keys.aud,
-                keys.jti,
-            ])?;
-            for actor in keys.actors() {
-                entry_actor.execute(params![actor, idx])?;
-            }
+            chunk.add(index, &LeafKeys::of(leaf).map_err(|e| StoreError::Corrupt(format!("audit record {index}: {e}")))?);
         }
+        chunk.write(&tx)?;
         tx.execute("INSERT OR REPLACE INTO state (one, upto, last) VALUES (1, ?, ?)", params![to_sql(from + CHUNK), last])?;
     }
     tx.commit()?;

@@ -1,0 +1,365 @@
+//! What the index holds: the log in chunks, and for every name that occurs in one the places at which it does.
+//!
+//! A few rows for thousands of records, where a row per record and name would cost more than the records themselves.
+//! Our own ids say when they were made: they are not kept, for the times of a chunk tell whether it can have one.
+
+use std::collections::BTreeMap;
+
+use mandate_audit::{LeafKeys, Outcome, Query, Tampered};
+use mandate_core::Timestamp;
+use mandate_core::id::made_at;
+use rusqlite::{Connection, ToSql, params};
+
+use super::CHUNK;
+use crate::error::StoreError;
+use crate::tx::{Tx, from_sql, time, timestamp, to_sql};
+
+pub(super) const SCHEMA: &str = "
+CREATE TABLE chunks (
+    first    INTEGER NOT NULL PRIMARY KEY,
+    earliest INTEGER NOT NULL,
+    latest   INTEGER NOT NULL
+) STRICT;
+CREATE TABLE postings (
+    name   TEXT    NOT NULL,
+    first  INTEGER NOT NULL,
+    places BLOB    NOT NULL,
+    PRIMARY KEY (name, first)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What a name in the index is the name of: its first byte.
+#[derive(Clone, Copy)]
+enum Part {
+    Id,
+    Kind,
+    Outcome,
+    Subject,
+    SubjectIssuer,
+    Audience,
+    Token,
+    Actor,
+}
+
+impl Part {
+    const ALL: [Self; 8] =
+        [Self::Id, Self::Kind, Self::Outcome, Self::Subject, Self::SubjectIssuer, Self::Audience, Self::Token, Self::Actor];
+
+    fn letter(self) -> char {
+        match self {
+            Self::Id => 'n',
+            Self::Kind => 'k',
+            Self::Outcome => 'o',
+            Self::Subject => 's',
+            Self::SubjectIssuer => 'i',
+            Self::Audience => 'r',
+            Self::Token => 'j',
+            Self::Actor => 'a',
+        }
+    }
+
+    /// The member of the record.
+    fn member(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Kind => "kind",
+            Self::Outcome => "outcome",
+            Self::Subject => "sub",
+            Self::SubjectIssuer => "sub_iss",
+            Self::Audience => "aud",
+            Self::Token => "jti",
+            Self::Actor => "act",
+        }
+    }
+
+    fn name(self, text: &str) -> String {
+        let mut name = String::with_capacity(text.len() + 1);
+        name.push(self.letter());
+        name.push_str(text);
+        name
+    }
+}
+
+fn member_of(name: &str) -> &'static str {
+    Part::ALL.into_iter().find(|part| name.starts_with(part.letter())).map_or("idx", Part::member)
+}
+
+/// Tells all that is kept of one record.
+fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
+    let made_then = |id: &str| made_at(id) == Some(keys.time);
+    if !made_then(&keys.id) {
+        tell(Part::Id, &keys.id);
+    }
+    if let Some(jti) = keys.jti.as_deref().filter(|jti| !made_then(jti)) {
+        tell(Part::Token, jti);
+    }
+    tell(Part::Kind, keys.kind.as_str());
+    // What was permitted is most of all: to look for that alone is to look at every record.
+    if keys.outcome == Outcome::Refused {
+        tell(Part::Outcome, keys.outcome.as_str());
+    }
+    for (part, text) in [(Part::Subject, &keys.sub), (Part::SubjectIssuer, &keys.sub_iss), (Part::Audience, &keys.aud)] {
+        if let Some(text) = text {
+            tell(part, text);
+        }
+    }
+    keys.actors().for_each(|actor| tell(Part::Actor, actor));
+}
+
+/// All that the index holds of one chunk.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    first: u64,
+    span: Option<(Timestamp, Timestamp)>,
+    names: BTreeMap<String, Vec<u16>>,
+    scratch: String,
+}
+
+impl Chunk {
+    /// The chunk that begins with record `first`, without a record yet.
+    pub(crate) fn new(first: u64) -> Self {
+        Self { first, span: None, names: BTreeMap::new(), scratch: String::new() }
+    }
+
+    /// Takes record `index`, which comes after all that were taken.
+    pub(crate) fn add(&mut self, index: u64, keys: &LeafKeys<'_>) {
+        let Ok(place) = u16::try_from(index - self.first) else { return };
+        let (earliest, latest) = self.span.unwrap_or((keys.time, keys.time));
+        self.span = Some((earliest.min(keys.time), latest.max(keys.time)));
+        let Self { names, scratch, .. } = self;
+        each_name(keys, |part, text| {
+            scratch.clear();
+            scratch.push(part.letter());
+            scratch.push_str(text);
+            match names.get_mut(scratch.as_str()) {
+                // Two issuers may use one `sub` for two actors of a chain.
+                Some(places) if places.last() == Some(&place) => {}
+                Some(places) => places.push(place),
+                None => drop(names.insert(scratch.clone(), vec![place])),
+            }
+        });
+    }
+
+    /// Writes it into the index.
+    pub(super) fn write(&self, index: &Connection) -> Result<(), StoreError> {
+        let Some((earliest, latest)) = self.span else { return Ok(()) };
+        let first = to_sql(self.first);
+        index.prepare_cached("INSERT INTO chunks (first, earliest, latest) VALUES (?,?,?)")?.execute(params![
+            first,
+            time(earliest),
+            time(latest)
+        ])?;
+        let mut insert = index.prepare_cached("INSERT INTO postings (name, first, places) VALUES (?,?,?)")?;
+        for (name, places) in &self.names {
+            insert.execute(params![name, first, to_bytes(places)])?;
+        }
+        Ok(())
+    }
+
+    /// Whether the index holds exactly this of the chunk, other names aside. Returns how many names it has.
+    pub(crate) fn check(&self, tx: &Tx<'_>) -> Result<Result<u64, Tampered>, StoreError> {
+        let first = to_sql(self.first);
+        let found = tx.first("SELECT earliest, latest FROM search.chunks WHERE first = ?", [first], |row| {
+            Ok((timestamp(row.get(0)?), timestamp(row.get(1)?)))
+        })?;
+        if found != self.span {
+            let column = if found.is_none() { "idx" } else { "time" };
+            return Ok(Err(Tampered::Index { index: self.first, column }));
+        }
+        for (name, places) in &self.names {
+            let found = stored(tx, name, self.first)?;
+            if found.as_ref() != Some(places) {
+                let found = found.unwrap_or_default();
+                let differs = |place: &&u16| found.contains(place) != places.contains(place);
+                let place = places.iter().chain(&found).filter(differs).min().copied().unwrap_or_default();
+                return Ok(Err(Tampered::Index { index: self.first + u64::from(place), column: member_of(name) }));
+            }
+        }
+        Ok(Ok(self.names.len() as u64))
+    }
+}
+
+/// Whether the index, which was found to hold `names` names in the chunks before `end`, holds nothing else. What was
+/// taken in since is not looked at, but belongs to chunks before `now`.
+pub(crate) fn nothing_foreign(tx: &Tx<'_>, names: u64, end: u64, now: u64) -> Result<Result<(), Tampered>, StoreError> {
+    let count =
+        |sql: &str, end: u64| -> Result<u64, StoreError> { Ok(tx.first(sql, [to_sql(end)], |row| row.get(0))?.map_or(0, from_sql)) };
+    if count("SELECT count(*) FROM search.chunks WHERE first < ?", end)? != end / CHUNK
+        || count("SELECT count(*) FROM search.chunks WHERE first >= ?", now)? > 0
+    {
+        return Ok(Err(Tampered::Index { index: end, column: "idx" }));
+    }
+    if count("SELECT count(*) FROM search.postings WHERE first < ?", end)? == names
+        && count("SELECT count(*) FROM search.postings WHERE first >= ?", now)? == 0
+    {
+        return Ok(Ok(()));
+    }
+    let mut statement = tx.prepare("SELECT name, first, places FROM search.postings")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, first, places): (String, i64, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let index = from_sql(first) + u64::from(from_bytes(&places).and_then(|places| places.first().copied()).unwrap_or_default());
+        let leaf: Option<Vec<u8>> = tx.first("SELECT leaf FROM main.records WHERE idx = ?", [to_sql(index)], |row| row.get(0))?;
+        let mut has = false;
+        if let Some(keys) = leaf.as_deref().and_then(|leaf| LeafKeys::of(leaf).ok()) {
+            each_name(&keys, |part, text| has |= part.name(text) == name);
+        }
+        if !has {
+            return Ok(Err(Tampered::Index { index, column: member_of(&name) }));
+        }
+    }
+    Ok(Err(Tampered::Index { index: end, column: "idx" }))
+}
+
+fn to_bytes(places: &[u16]) -> Vec<u8> {
+    places.iter().flat_map(|place| place.to_be_bytes()).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Option<Vec<u16>> {
+    let (whole, rest) = bytes.as_chunks::<2>();
+    rest.is_empty().then(|| whole.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
+}
+
+/// At which places of the chunk a name occurs. What cannot be read is as good as none: only verification complains.
+fn stored(tx: &Tx<'_>, name: &str, first: u64) -> Result<Option<Vec<u16>>, StoreError> {
+    let sql = "SELECT places FROM search.postings WHERE name = ? AND first = ?";
+    let bytes: Option<Vec<u8>> = tx.first(sql, params![name, to_sql(first)], |row| row.get(0))?;
+    Ok(bytes.as_deref().and_then(from_bytes))
+}
+
+/// What is looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// All of these must occur.
+    names: Vec<String>,
+    /// An id, as the name it has in the index, and when it was made if it is one of ours.
+    id: Option<(String, Option<Timestamp>)>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Wanted {
+    /// The record with that id.
+    pub(crate) fn record(id: &str) -> Self {
+        Self { id: Some((Part::Id.name(id), made_at(id))), ..Self::default() }
+    }
+
+    /// The records that match a query.
+    pub(crate) fn query(query: &Query) -> Self {
+        let outcome = query.outcome.filter(|outcome| *outcome == Outcome::Refused);
+        let names = [
+            (Part::Actor, query.agent.as_deref()),
+            (Part::Subject, query.person.as_deref()),
+            (Part::SubjectIssuer, query.person_issuer.as_ref().map(mandate_core::Issuer::as_str)),
+            (Part::Audience, query.resource.as_deref()),
+            (Part::Outcome, outcome.map(Outcome::as_str)),
+            (Part::Kind, query.kind.map(mandate_audit::Kind::as_str)),
+        ];
+        Self {
+            names: names.into_iter().filter_map(|(part, text)| Some(part.name(text?))).collect(),
+            id: query.jti.as_ref().map(|jti| (Part::Token.name(jti.as_str()), jti.made_at())),
+            since: query.since,
+            until: query.until,
+        }
+    }
+
+    /// The chunks before record `end` that can have what is wanted, the newest first.
+    fn chunks(&self, tx: &Tx<'_>, end: u64) -> Result<Vec<Found>, StoreError> {
+        let mut sql = "SELECT c.first, c.earliest, c.latest FROM ".to_owned();
+        let end = to_sql(end);
+        let (since, until) = (self.since.map(time), self.until.map(time));
+        let made = self.id.as_ref().and_then(|(_, made)| made.map(time));
+        let id = self.id.as_ref().map(|(name, _)| name);
+        let mut values: Vec<&dyn ToSql> = Vec::new();
+        if let Some(name) = self.names.first() {
+            sql.push_str("search.postings p JOIN search.chunks c ON c.first = p.first WHERE p.name = ? AND p.first < ?");
+            values.extend([name as &dyn ToSql, &end]);
+        } else {
+            sql.push_str("search.chunks c WHERE c.first < ?");
+            values.push(&end);
+        }
+        if let Some(since) = &since {
+            sql.push_str(" AND c.latest >= ?");
+            values.push(since);
+        }
+        if let Some(until) = &until {
+            sql.push_str(" AND c.earliest < ?");
+            values.push(until);
+        }
+        if let Some(id) = &id {
+            sql.push_str(" AND (EXISTS (SELECT 1 FROM search.postings WHERE name = ? AND first = c.first)");
+            values.push(id);
+            if let Some(made) = &made {
+                sql.push_str(" OR c.earliest <= ? AND c.latest >= ?");
+                values.extend([made as &dyn ToSql, made]);
+            }
+            sql.push(')');
+        }
+        sql.push_str(" ORDER BY c.first DESC");
+        tx.all(&sql, values.as_slice(), |row| {
+            Ok(Found { first: from_sql(row.get(0)?), earliest: timestamp(row.get(1)?), latest: timestamp(row.get(2)?) })
+        })
+    }
+
+    /// At which places of a chunk all of it is; `None` means that any place may have it.
+    fn places(&self, tx: &Tx<'_>, chunk: &Found) -> Result<Option<Vec<u16>>, StoreError> {
+        let kept = self.id.as_ref().filter(|(_, made)| !made.is_some_and(|made| chunk.earliest <= made && made <= chunk.latest));
+        let mut all: Option<Vec<u16>> = None;
+        for name in self.names.iter().chain(kept.map(|(name, _)| name)) {
+            let places = stored(tx, name, chunk.first)?.unwrap_or_default();
+            all = Some(match all {
+                None => places,
+                Some(mut all) => {
+                    all.retain(|place| places.binary_search(place).is_ok());
+                    all
+                }
+            });
+        }
+        Ok(all)
+    }
+
+    /// Calls `each` with every record before `end` that the index says may be wanted, the newest first, until it
+    /// returns false. Whether a record is wanted only the record says.
+    pub(crate) fn each(
+        &self,
+        tx: &Tx<'_>,
+        end: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for chunk in self.chunks(tx, end)? {
+            let Some(places) = self.places(tx, &chunk)? else {
+                let sql = "SELECT idx, leaf FROM main.records WHERE idx >= ? AND idx < ? ORDER BY idx DESC";
+                let mut statement = tx.prepare(sql)?;
+                let mut rows = statement.query([to_sql(chunk.first), to_sql(end.min(chunk.first + CHUNK))])?;
+                while let Some(row) = rows.next()? {
+                    let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+                    if !each(from_sql(row.get(0)?), leaf)? {
+                        return Ok(());
+                    }
+                }
+                continue;
+            };
+            let mut statement = tx.prepare("SELECT leaf FROM main.records WHERE idx = ?")?;
+            for place in places.iter().rev() {
+                let index = chunk.first + u64::from(*place);
+                if index >= end {
+                    continue;
+                }
+                let mut rows = statement.query([to_sql(index)])?;
+                let Some(row) = rows.next()? else { continue };
+                let leaf = row.get_ref(0)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+                if !each(index, leaf)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A chunk of the index and the times of its records.
+struct Found {
+    first: u64,
+    earliest: Timestamp,
+    latest: Timestamp,
+}
