@@ -10,14 +10,16 @@ use std::time::Duration;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey};
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
 use crate::error::BenchError;
 use crate::kernel::thread_seconds;
 
 /// How many operations one sample times together: so many that what the caches held before does not matter.
-const BATCH: u32 = 50;
+const BATCH: u32 = 30;
 
 /// How long no samples are taken after each, while something else is measured.
-const PAUSE: Duration = Duration::from_millis(60);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How many samples are taken while nothing else is done.
 const IDLE_SAMPLES: usize = 8;
@@ -50,6 +52,13 @@ impl Key {
 pub(crate) struct RawCrypto {
     verify: Vec<f64>,
     sign: Vec<f64>,
+}
+
+/// The mean; NaN of none. CPU time is added up over fast and slow moments, and so is what it is held against.
+fn mean(values: &[f64]) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a count of samples")]
+    let count = values.len() as f64;
+    values.iter().sum::<f64>() / count
 }
 
 /// The middle value; NaN of none.
@@ -98,12 +107,12 @@ impl RawCrypto {
 
     /// One verification.
     pub(crate) fn verify_us(&self) -> f64 {
-        median(&self.verify)
+        mean(&self.verify)
     }
 
     /// One signature.
     pub(crate) fn sign_us(&self) -> f64 {
-        median(&self.sign)
+        mean(&self.sign)
     }
 
     /// What one exchange needs.
@@ -112,32 +121,49 @@ impl RawCrypto {
     }
 }
 
-/// Samples taken beside what is measured meanwhile, on a thread of its own. The clock of a core and what the caches are
-/// left with change within seconds, and with what the other cores do: only what was measured in the same second compares.
+/// Samples taken beside what is measured meanwhile, on every core alike. How fast a core is changes within seconds, with
+/// its clock and with what the machine's other tenants do beside it, and not for all cores at once: only what was
+/// measured in the same second on the same cores compares.
 pub(crate) struct Sampling {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<RawCrypto, BenchError>>,
+    threads: Vec<JoinHandle<Result<RawCrypto, BenchError>>>,
 }
 
 impl Sampling {
     /// Begins.
-    pub(crate) fn start(key: &Arc<Key>) -> Self {
-        let (stop, key) = (Arc::new(AtomicBool::new(false)), Arc::clone(key));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut raw = RawCrypto::default();
-            while !stopped.load(Ordering::Relaxed) {
-                raw.take(&key)?;
-                std::thread::sleep(PAUSE);
-            }
-            Ok(raw)
-        });
-        Self { stop, thread }
+    pub(crate) fn start(key: &Arc<Key>) -> Result<Self, BenchError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for core in cores()? {
+            let (stopped, key) = (Arc::clone(&stop), Arc::clone(key));
+            threads.push(std::thread::spawn(move || {
+                let mut only = CpuSet::new();
+                only.set(core);
+                sched_setaffinity(None, &only).map_err(BenchError::during("choosing a core"))?;
+                let mut raw = RawCrypto::default();
+                while !stopped.load(Ordering::Relaxed) {
+                    raw.take(&key)?;
+                    std::thread::sleep(PAUSE);
+                }
+                Ok(raw)
+            }));
+        }
+        Ok(Self { stop, threads })
     }
 
     /// Ends, with the samples.
     pub(crate) fn finish(self) -> Result<RawCrypto, BenchError> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| BenchError("the sampling thread panicked".to_owned()))?
+        let mut all = RawCrypto::default();
+        for thread in self.threads {
+            all.extend(thread.join().map_err(|_| BenchError("a sampling thread panicked".to_owned()))??);
+        }
+        Ok(all)
     }
+}
+
+/// The cores that this process may use.
+fn cores() -> Result<Vec<usize>, BenchError> {
+    let allowed = sched_getaffinity(None).map_err(BenchError::during("reading the cores"))?;
+    Ok((0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
 }

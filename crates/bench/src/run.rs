@@ -256,7 +256,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     let again = Arc::clone(&target.reused);
     for fresh in rounds {
         for (requests, all) in [(&fresh, &mut new), (&again, &mut reused)] {
-            let sampling = Sampling::start(&key);
+            let sampling = Sampling::start(&key)?;
             let done = target.closed(requests, ROUND).await?;
             let beside = sampling.finish()?;
             all.add(done, beside.exchange_us());
