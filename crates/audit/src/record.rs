@@ -1,8 +1,9 @@
 //! What one record of the audit log says, and the bytes that are hashed, stored and exported for it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use mandate_core::{Act, ActorChain, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
+use mandate_core::{Act, ActRef, ActorChain, Issuer, Lineage, Person, RecordId, ScopeSet, ScopeText, Timestamp, TokenId};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The most bytes one record may have as a leaf.
@@ -69,18 +70,18 @@ impl Outcome {
     }
 }
 
-/// What the caller asked for, as it was sent: unverified texts, cut to [`MAX_ASKED_LEN`] bytes each.
+/// What the caller asked for, as it was sent: unverified texts, cut to [`MAX_ASKED_LEN`] bytes each. Cloning is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The `resource` parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    resource: Option<String>,
+    resource: Option<Arc<str>>,
     /// The `scope` parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    scope: Option<Arc<str>>,
     /// Who the actor token claimed to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    actor: Option<String>,
+    actor: Option<Arc<str>>,
 }
 
 impl Asked {
@@ -110,12 +111,12 @@ impl Asked {
     }
 }
 
-fn cut(text: &str) -> String {
+fn cut(text: &str) -> Arc<str> {
     let mut end = text.len().min(MAX_ASKED_LEN);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text.get(..end).unwrap_or_default().to_owned()
+    text.get(..end).unwrap_or_default().into()
 }
 
 /// One entry of the audit log.
@@ -150,7 +151,7 @@ pub struct Record {
     /// When that token expires.
     pub exp: Option<Timestamp>,
     /// The OAuth client that asked.
-    pub client: Option<String>,
+    pub client: Option<Arc<str>>,
     /// What the token descends from.
     pub lineage: Lineage,
     /// The operator who acted, where it was one.
@@ -158,7 +159,7 @@ pub struct Record {
     /// What was asked, as sent.
     pub asked: Asked,
     /// The names of the policies that decided.
-    pub policies: Vec<String>,
+    pub policies: Arc<[String]>,
 }
 
 /// A record cannot become a leaf.
@@ -192,7 +193,7 @@ impl Record {
             lineage: Lineage::default(),
             by: None,
             asked: Asked::default(),
-            policies: Vec::new(),
+            policies: Arc::default(),
         }
     }
 
@@ -270,7 +271,7 @@ impl Serialize for Record {
             sub_iss: self.sub.as_ref().map(|p| &p.iss),
             act: self.act.to_act(),
             aud: self.aud.as_deref(),
-            scope: self.scope.to_string(),
+            scope: self.scope.as_text(),
             jti: self.jti.as_ref(),
             exp: self.exp,
             client: self.client.as_deref(),
@@ -296,9 +297,9 @@ struct BorrowedWire<'a> {
     sub: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub_iss: Option<&'a Issuer>,
-    act: Option<Act>,
+    act: Option<ActRef<'a>>,
     aud: Option<&'a str>,
-    scope: String,
+    scope: ScopeText<'a>,
     jti: Option<&'a TokenId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<Timestamp>,
@@ -373,11 +374,11 @@ impl TryFrom<OwnedWire> for Record {
             scope,
             jti: wire.jti,
             exp: wire.exp,
-            client: wire.client,
+            client: wire.client.map(Arc::from),
             lineage: wire.lineage,
             by: wire.by,
             asked: wire.asked,
-            policies: wire.policies,
+            policies: wire.policies.into(),
         })
     }
 }

@@ -58,19 +58,19 @@ pub(crate) fn mint(key: &JwsKey, mandate: &Mandate, receipt: &Receipt) -> Result
 /// Private to this module: nothing else may sign an access token.
 fn sign(key: &JwsKey, view: &MandateView) -> Result<AccessTokenString, MintError> {
     let claims = Claims {
-        iss: view.issuer.clone(),
-        subject: view.subject.clone(),
-        audience: view.resource.clone(),
-        client_id: view.client.clone(),
-        jti: view.jti.clone(),
+        iss: &view.issuer,
+        subject: &view.subject,
+        audience: &view.resource,
+        client_id: &view.client,
+        jti: &view.jti,
         iat: view.issued,
         exp: view.expires,
-        scope: view.scopes.clone(),
-        chain: view.chain.clone(),
-        lineage: view.lineage.clone(),
+        scope: &view.scopes,
+        chain: &view.chain,
+        lineage: &view.lineage,
         auth_time: view.auth_time,
-        acr: view.acr.clone(),
-        amr: view.amr.clone(),
+        acr: view.acr.as_deref(),
+        amr: &view.amr,
         // Who may act next is decided from the registry at the next exchange, not written into the token.
         may_act: None,
     };

@@ -61,6 +61,11 @@ macro_rules! text_type {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// The text of it, shared.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
+            }
         }
 
         impl FromStr for $name {
@@ -78,6 +83,15 @@ macro_rules! text_type {
             fn try_from(text: String) -> Result<Self, InvalidName> {
                 $check($what, &text)?;
                 Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<Arc<str>> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: Arc<str>) -> Result<Self, InvalidName> {
+                $check($what, &text)?;
+                Ok(Self(text))
             }
         }
 
@@ -132,23 +146,25 @@ text_type!(
     IncidentId, "incident id", check_id
 );
 
-fn time_ordered(now: Timestamp, entropy: &dyn Entropy) -> String {
+fn time_ordered(now: Timestamp, entropy: &dyn Entropy) -> Arc<str> {
     let mut random = [0u8; 10];
     entropy.fill(&mut random);
-    uuid::Builder::from_unix_timestamp_millis(now.millis(), &random).into_uuid().to_string()
+    let id = uuid::Builder::from_unix_timestamp_millis(now.millis(), &random).into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    Arc::from(&*id.hyphenated().encode_lower(&mut text))
 }
 
 impl RecordId {
     /// A new, time-ordered id (UUID version 7, RFC 9562 §5.7).
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(time_ordered(now, entropy).into())
+        Self(time_ordered(now, entropy))
     }
 }
 
 impl TokenId {
     /// A new, time-ordered id with 74 random bits (UUID version 7, RFC 9562 §5.7). Not a secret.
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(time_ordered(now, entropy).into())
+        Self(time_ordered(now, entropy))
     }
 
     /// The millisecond in which [`TokenId::generate`] made it. `None` for an id of any other form, such as that of a
@@ -168,6 +184,6 @@ pub fn made_at(id: &str) -> Option<Timestamp> {
 impl GrantId {
     /// A new, time-ordered id (UUID version 7, RFC 9562 §5.7).
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        Self(time_ordered(now, entropy).into())
+        Self(time_ordered(now, entropy))
     }
 }

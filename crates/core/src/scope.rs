@@ -65,7 +65,8 @@ impl<'de> Deserialize<'de> for Scope {
     }
 }
 
-/// A set of scopes. Prints in bytewise order, separated by one space; serializes as an array.
+/// A set of scopes. Prints in bytewise order, separated by one space; serializes as an array, and by
+/// [`ScopeSet::as_text`] as one text.
 ///
 /// Cloning is cheap: a decision intersects the same sets again and again, and mostly one holds the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,6 +84,9 @@ impl ScopeSet {
     pub fn intersection(&self, other: &Self) -> Self {
         if self.is_subset(other) {
             return self.clone();
+        }
+        if other.is_subset(self) {
+            return other.clone();
         }
         self.0.intersection(&other.0).cloned().collect()
     }
@@ -119,6 +123,11 @@ impl ScopeSet {
     /// In bytewise order.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
+    }
+
+    /// The set as the `scope` parameter and claim have it, to be serialized.
+    pub fn as_text(&self) -> ScopeText<'_> {
+        ScopeText(self)
     }
 
     /// The scopes for which `keep` answers true.
@@ -168,6 +177,16 @@ impl Serialize for ScopeSet {
     }
 }
 
+/// A set of scopes that serializes as one text (RFC 6749 §3.3), without making that text first.
+#[derive(Clone, Copy, Debug)]
+pub struct ScopeText<'a>(&'a ScopeSet);
+
+impl Serialize for ScopeText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
 impl<'de> Deserialize<'de> for ScopeSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let list = Vec::<Scope>::deserialize(deserializer)?;
@@ -185,7 +204,9 @@ mod tests {
 
     #[test]
     fn follows_rfc_6749_section_3_3() {
-        assert_eq!("write:b read:a".parse::<ScopeSet>().unwrap().to_string(), "read:a write:b");
+        let set: ScopeSet = "write:b read:a".parse().unwrap();
+        assert_eq!(set.to_string(), "read:a write:b");
+        assert_eq!(serde_json::to_string(&set.as_text()).unwrap(), r#""read:a write:b""#);
         for (text, why) in [
             ("", InvalidScope::Empty),
             ("a  b", InvalidScope::Empty),
@@ -209,6 +230,7 @@ mod tests {
             let b: ScopeSet = b.iter().map(|s| s.parse().unwrap()).collect();
             let both = a.intersection(&b);
             prop_assert!(both.is_subset(&a) && both.is_subset(&b));
+            prop_assert!(a.iter().filter(|scope| b.contains(scope)).eq(both.iter()), "and nothing is missing");
         }
     }
 }

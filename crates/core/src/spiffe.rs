@@ -105,6 +105,11 @@ impl SpiffeId {
         &self.text
     }
 
+    /// The whole ID, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     /// The trust domain part.
     pub fn trust_domain(&self) -> TrustDomain {
         TrustDomain(self.text.get("spiffe://".len()..self.path_at).unwrap_or_default().into())

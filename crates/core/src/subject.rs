@@ -1,6 +1,8 @@
 //! Who: persons, actors, and the chain of actors (RFC 8693 §4.1).
 
 use std::fmt;
+use std::iter;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,9 +56,9 @@ pub struct Actor {
 
 /// The actors of a mandate, outermost (current) first.
 ///
-/// Only the first decides anything; the others are history (RFC 8693 §4.1).
+/// Only the first decides anything; the others are history (RFC 8693 §4.1). Cloning is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ActorChain(Vec<Actor>);
+pub struct ActorChain(Arc<[Actor]>);
 
 /// Why an actor chain is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,24 +77,15 @@ pub enum InvalidActorChain {
 impl ActorChain {
     /// No actor: the subject acts itself.
     #[must_use]
-    pub const fn empty() -> Self {
-        Self(Vec::new())
+    pub fn empty() -> Self {
+        Self::default()
     }
 
     /// Outermost first. Refuses loops and hostile sizes.
     pub fn new(actors: Vec<Actor>) -> Result<Self, InvalidActorChain> {
-        if actors.len() > MAX_PARSED_DEPTH {
-            return Err(InvalidActorChain::TooDeep);
-        }
-        for (at, actor) in actors.iter().enumerate() {
-            if actor.sub.is_empty() || actor.sub.len() > MAX_SUBJECT_LEN {
-                return Err(InvalidActorChain::Subject);
-            }
-            if actors.iter().take(at).any(|other| other.sub == actor.sub && other.iss == actor.iss) {
-                return Err(InvalidActorChain::Loop);
-            }
-        }
-        Ok(Self(actors))
+        check(&actors)?;
+        // The empty chain takes no memory; one made of an empty list would.
+        if actors.is_empty() { Ok(Self::empty()) } else { Ok(Self(actors.into())) }
     }
 
     /// The chain with `actor` as its new outermost member.
@@ -101,15 +94,15 @@ impl ActorChain {
     /// a loop. More than `limit` members are [`InvalidActorChain::TooDeep`], never a truncation.
     pub fn extended(&self, actor: Actor, limit: usize) -> Result<Self, InvalidActorChain> {
         let again = self.outermost().is_some_and(|now| now.sub == actor.sub && now.iss == actor.iss);
-        let mut actors = Vec::with_capacity(self.0.len() + 1);
-        if !again {
-            actors.push(actor);
-        }
-        actors.extend(self.0.iter().cloned());
-        if actors.len() > limit {
+        if self.depth() + usize::from(!again) > limit {
             return Err(InvalidActorChain::TooDeep);
         }
-        Self::new(actors)
+        if again {
+            return Ok(self.clone());
+        }
+        let actors: Arc<[Actor]> = iter::once(actor).chain(self.0.iter().cloned()).collect();
+        check(&actors)?;
+        Ok(Self(actors))
     }
 
     /// The current actor.
@@ -133,8 +126,52 @@ impl ActorChain {
     }
 
     /// As a nested `act` claim, or `None` for an empty chain.
-    pub fn to_act(&self) -> Option<Act> {
-        self.0.iter().rev().fold(None, |inner, actor| Some(Act { actor: actor.clone(), act: inner.map(Box::new) }))
+    pub fn to_act(&self) -> Option<ActRef<'_>> {
+        ActRef::of(&self.0)
+    }
+}
+
+/// Refuses loops and hostile sizes.
+fn check(actors: &[Actor]) -> Result<(), InvalidActorChain> {
+    if actors.len() > MAX_PARSED_DEPTH {
+        return Err(InvalidActorChain::TooDeep);
+    }
+    for (at, actor) in actors.iter().enumerate() {
+        if actor.sub.is_empty() || actor.sub.len() > MAX_SUBJECT_LEN {
+            return Err(InvalidActorChain::Subject);
+        }
+        if actors.iter().take(at).any(|other| other.sub == actor.sub && other.iss == actor.iss) {
+            return Err(InvalidActorChain::Loop);
+        }
+    }
+    Ok(())
+}
+
+/// An [`Act`] that is only written: the actors stay where they are.
+#[derive(Clone, Copy, Debug)]
+pub struct ActRef<'a> {
+    actor: &'a Actor,
+    before: &'a [Actor],
+}
+
+impl<'a> ActRef<'a> {
+    /// `actors`: outermost first.
+    fn of(actors: &'a [Actor]) -> Option<Self> {
+        let (actor, before) = actors.split_first()?;
+        Some(Self { actor, before })
+    }
+}
+
+impl Serialize for ActRef<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            #[serde(flatten)]
+            actor: &'a Actor,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            act: Option<ActRef<'a>>,
+        }
+        Wire { actor: self.actor, act: ActRef::of(self.before) }.serialize(serializer)
     }
 }
 
@@ -189,7 +226,7 @@ impl TryFrom<Act> for ActorChain {
 impl Serialize for ActorChain {
     /// As an array, outermost first (for records and DTOs; tokens use [`ActorChain::to_act`]).
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.0)
+        serializer.collect_seq(self.0.iter())
     }
 }
 
@@ -213,7 +250,8 @@ mod tests {
         let json = serde_json::to_value(chain.to_act().unwrap()).unwrap();
         assert_eq!(json["sub"], "spiffe://td/c");
         assert_eq!(json["act"]["sub"], "spiffe://td/b");
-        let back: Act = serde_json::from_value(json).unwrap();
+        let back: Act = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&back).unwrap(), json);
         assert_eq!(ActorChain::try_from(back).unwrap(), chain);
     }
 

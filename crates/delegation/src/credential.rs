@@ -112,8 +112,8 @@ pub struct VerifiedActor {
 
 impl VerifiedActor {
     /// From a JWT-SVID that was verified for our issuer as its sole audience.
-    pub fn from_svid(svid: &JwtSvid) -> Self {
-        Self { spiffe_id: svid.spiffe_id.clone() }
+    pub fn from_svid(svid: JwtSvid) -> Self {
+        Self { spiffe_id: svid.spiffe_id }
     }
 
     /// Its identity.

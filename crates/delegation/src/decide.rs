@@ -152,7 +152,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         acr: subject.acr,
         amr: subject.amr,
         grant: Some((grant.id.clone(), grant.max_uses)),
-        policies: permit.policies().to_vec(),
+        policies: permit.shared_policies(),
     }))
 }
 
@@ -221,7 +221,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         acr: None,
         amr: vec!["pwd".to_owned()],
         grant: None,
-        policies,
+        policies: policies.into(),
     }))
 }
 
@@ -323,7 +323,7 @@ fn presenter_is_entitled(
         && subject
             .audiences
             .iter()
-            .filter_map(|aud| aud.parse().ok().and_then(|uri| facts.registry.resource_by_uri(&uri)))
+            .filter_map(|aud| facts.registry.resource_uri(aud).and_then(|uri| facts.registry.resource_by_uri(uri)))
             .any(|resource| resource.agent.as_ref() == Some(&agent.name));
     // `may_act_names` has already refused a `may_act` that names somebody else.
     let named_by_may_act = subject.origin == SubjectOrigin::Own && subject.may_act.is_some();
@@ -416,7 +416,8 @@ fn intersect(
 }
 
 fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {
-    permissions.iter().filter(|p| p.resource == *resource).fold(ScopeSet::new(), |all, permission| permission.scopes.union(&all))
+    let sets = permissions.iter().filter(|p| p.resource == *resource).map(|permission| permission.scopes.clone());
+    sets.reduce(|all, more| more.union(&all)).unwrap_or_default()
 }
 
 /// All limits that permissions on one resource set together.
@@ -462,14 +463,18 @@ fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, Refusa
 
 /// The lineage of the new token: the subject token before its own ancestors, the grant and the client before theirs.
 fn descend(subject: &VerifiedSubject, grant: &Grant) -> Result<Lineage, RefusalReason> {
-    let mut parents = vec![subject.jti.clone()];
-    parents.extend(subject.lineage.parents.iter().cloned());
-    let mut grants = vec![grant.id.clone()];
-    grants.extend(subject.lineage.grants.iter().filter(|id| **id != grant.id).cloned());
+    let before = &subject.lineage;
+    let mut parents = Vec::with_capacity(1 + before.parents.len());
+    parents.push(subject.jti.clone());
+    parents.extend(before.parents.iter().cloned());
+    let mut grants = Vec::with_capacity(1 + before.grants.len());
+    grants.push(grant.id.clone());
+    grants.extend(before.grants.iter().filter(|id| **id != grant.id).cloned());
     // Clients of other issuers are not ours to cut, and an agent stands in the chain.
     let ours = subject.origin == SubjectOrigin::Own && subject.chain.iter().all(|actor| actor.sub != subject.client.as_str());
-    let mut clients: Vec<ClientId> = ours.then(|| subject.client.clone()).into_iter().collect();
-    clients.extend(subject.lineage.clients.iter().filter(|id| **id != subject.client).cloned());
+    let mut clients = Vec::with_capacity(usize::from(ours) + before.clients.len());
+    clients.extend(ours.then(|| subject.client.clone()));
+    clients.extend(before.clients.iter().filter(|id| **id != subject.client).cloned());
     let lineage = Lineage { parents, grants, clients };
     if lineage.longest() > MAX_LINEAGE { Err(RefusalReason::LineageTooLong) } else { Ok(lineage) }
 }
@@ -478,7 +483,7 @@ fn client_id(client: &AuthenticatedClient) -> Result<ClientId, RefusalReason> {
     match client {
         AuthenticatedClient::App(app) => Ok(app.id.clone()),
         // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
-        AuthenticatedClient::Agent(agent) => agent.spiffe_id().as_str().parse().map_err(|_| RefusalReason::ActorUnknown),
+        AuthenticatedClient::Agent(agent) => ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The outcome of a decision that permitted.
 
+use std::sync::Arc;
+
 use mandate_audit::{Asked, Kind, Outcome, Record};
 use mandate_core::{ActorChain, ClientId, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
 
@@ -57,7 +59,7 @@ pub struct MandateView {
     /// The grant that this mandate uses up by one, with its limit.
     pub grant: Option<(GrantId, Option<u64>)>,
     /// The policies that permitted it, by name.
-    pub policies: Vec<String>,
+    pub policies: Arc<[String]>,
 }
 
 impl Mandate {
@@ -75,17 +77,23 @@ impl MandateView {
     /// The audit record that must be durable before the token is minted. It says everything the token will say.
     pub fn record(&self, id: RecordId, kind: Kind, asked: Asked) -> Record {
         Record {
+            id,
+            time: self.issued,
+            kind,
+            outcome: Outcome::Permitted,
+            reason: "ok".to_owned(),
+            detail: None,
             sub: Some(self.subject.clone()),
             act: self.chain.clone(),
             aud: Some(self.resource.clone()),
             scope: self.scopes.clone(),
             jti: Some(self.jti.clone()),
             exp: Some(self.expires),
-            client: Some(self.client.as_str().to_owned()),
+            client: Some(self.client.shared()),
             lineage: self.lineage.clone(),
+            by: None,
             asked,
-            policies: self.policies.clone(),
-            ..Record::new(id, self.issued, kind, Outcome::Permitted, "ok")
+            policies: Arc::clone(&self.policies),
         }
     }
 }

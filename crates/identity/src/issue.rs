@@ -68,7 +68,7 @@ impl Identity {
     ) -> Result<IssuedSvid, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
-        record.client = Some(node.spiffe_id.as_str().to_owned());
+        record.client = Some(node.spiffe_id.shared());
         let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
         if let Err(error) = self.entitled(node, agent, selectors) {
             return self.refuse(record, what, error).await;

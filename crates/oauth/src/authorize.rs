@@ -131,7 +131,7 @@ impl Engine {
             Err(refusal) => return Err(AuthorizeRefusal::Page(self.refuse(trail, refusal).await)),
         };
         // A client is not authenticated here, but its registered redirect URI has been checked.
-        trail.client = Some(back.client.id.as_str().to_owned());
+        trail.client = Some(back.client.id.shared());
         match validate(&form, back.clone(), self.issuer(), &snapshot.registry) {
             Ok(request) => Ok(request),
             Err(refusal) => {

@@ -41,6 +41,14 @@ impl Caller {
         }
     }
 
+    /// As [`Caller::name`], for a record.
+    fn shared_name(&self) -> Arc<str> {
+        match self {
+            Self::Agent(agent) => agent.spiffe_id().shared(),
+            Self::App(client) | Self::Public(client) => client.id.shared(),
+        }
+    }
+
     /// The caller, if it has proven who it is.
     pub(crate) fn confidential(self, otherwise: &'static str) -> Result<AuthenticatedClient, Refusal> {
         match self {
@@ -136,7 +144,7 @@ impl Engine {
             return Err(Refusal::ClientIdMismatch);
         }
         if !matches!(caller, Caller::Public(_)) {
-            trail.client = Some(caller.name().to_owned());
+            trail.client = Some(caller.shared_name());
         }
         Ok(caller)
     }
@@ -151,7 +159,7 @@ impl Engine {
     pub(crate) fn verify_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, mandate_token::TokenError> {
         let keys = self.authority.jwt_bundle();
         let svid = jwt_svid::verify(token, &keys, &self.trust_domain, self.issuer().as_str(), now, Some(&self.memo))?;
-        Ok(VerifiedActor::from_svid(&svid))
+        Ok(VerifiedActor::from_svid(svid))
     }
 
     /// `private_key_jwt` (RFC 7523 §3 with the audience rule of its revision): audience our issuer alone, `jti` once.

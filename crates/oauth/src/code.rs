@@ -99,7 +99,7 @@ impl Engine {
             Caller::App(client) | Caller::Public(client) => client,
             Caller::Agent(_) => return Err(Refusal::ClientNotAllowed("An agent exchanges tokens; codes are for people's clients.")),
         };
-        trail.client = Some(client.id.as_str().to_owned());
+        trail.client = Some(client.id.shared());
         let code = form.get("code").ok_or(Refusal::Missing("code"))?;
         let hash = hash(code);
         let payload = self.presented(&hash, &client, now).await?;
@@ -119,7 +119,7 @@ impl Engine {
         });
         let decided = self.live.with_facts(&snapshot, |facts| decide(authorization, facts, now));
         let mandate = decided.map_err(|refused| {
-            trail.policies = refused.policies;
+            trail.policies = refused.policies.into();
             Refusal::Authorization(refused.reason)
         })?;
         Ok((mandate, hash))

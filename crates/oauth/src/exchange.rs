@@ -131,30 +131,31 @@ impl Engine {
         trail.sub = Some(subject.person().clone());
         trail.act = subject.chain().clone();
         let actor = self.verify_actor(&parameters, form, &caller, now)?;
-        self.note_actor(trail, &client, actor.as_ref());
 
         // Time went by and the snapshot may have changed while foreign keys were fetched: decide now on what is true now.
         // The time first: a cut is later than every decision on a snapshot without it.
         trail.now = self.now();
         let (now, snapshot) = (trail.now, self.snapshot());
-        if snapshot.registry.resource_by_uri(&parameters.resource).is_some() {
-            trail.aud = Some(parameters.resource.as_str().to_owned());
-        }
         let jti = TokenId::generate(now, self.entropy.as_ref());
         let Parameters { resource, scopes, .. } = parameters;
+        let (proven, place) = (proven_actor(&client, actor.as_ref()).cloned(), resource.clone());
         let exchange = mandate_delegation::Request::Exchange(Exchange { client, subject, actor, resource, scopes, jti });
-        self.live.with_facts(&snapshot, |facts| decide(exchange, facts, now)).map_err(|refused| {
-            trail.policies = refused.policies;
+        let decided = self.live.with_facts(&snapshot, |facts| decide(exchange, facts, now));
+        decided.map_err(|refused| {
+            // The record of a mandate takes all this from the mandate.
+            if let Some(proven) = proven {
+                self.note_actor(trail, &proven);
+            }
+            if snapshot.registry.resource_by_uri(&place).is_some() {
+                trail.aud = Some(place.as_str().to_owned());
+            }
+            trail.policies = refused.policies.into();
             Refusal::Exchange(refused.reason)
         })
     }
 
     /// The actors of a refused exchange, as far as they are proven: the history of the subject token and who acts now.
-    fn note_actor(&self, trail: &mut Trail, client: &AuthenticatedClient, actor: Option<&VerifiedActor>) {
-        let proven = match (actor, client) {
-            (Some(actor), _) | (None, AuthenticatedClient::Agent(actor)) => actor,
-            (None, AuthenticatedClient::App(_)) => return,
-        };
+    fn note_actor(&self, trail: &mut Trail, proven: &VerifiedActor) {
         let actor =
             Actor { sub: proven.spiffe_id().as_str().to_owned(), iss: self.issuer().clone(), sub_profile: Some(SubjectProfile::AiAgent) };
         // A chain that would loop or be too long is refused by the decision; the record then keeps the history alone.
@@ -222,6 +223,14 @@ impl Engine {
             Caller::Agent(agent) if form.get("client_assertion") == Some(token) => Ok(Some(agent.clone())),
             _ => self.verify_svid(token, now).map(Some).map_err(Refusal::Actor),
         }
+    }
+}
+
+/// Who acts now, if anybody proved to.
+fn proven_actor<'a>(client: &'a AuthenticatedClient, actor: Option<&'a VerifiedActor>) -> Option<&'a VerifiedActor> {
+    match (actor, client) {
+        (Some(actor), _) | (None, AuthenticatedClient::Agent(actor)) => Some(actor),
+        (None, AuthenticatedClient::App(_)) => None,
     }
 }
 

@@ -115,7 +115,7 @@ impl Engine {
         let mut trail = Trail::new(Kind::Authorize, now);
         let scope = request.scopes().map(ToString::to_string);
         trail.asked = mandate_audit::Asked::new(request.resource().map(mandate_core::ResourceUri::as_str), scope.as_deref(), None);
-        trail.client = Some(request.client().id.as_str().to_owned());
+        trail.client = Some(request.client().id.shared());
         trail.aud = Some(request.resource().map_or_else(|| self.issuer().as_str(), mandate_core::ResourceUri::as_str).to_owned());
         trail
     }
@@ -187,7 +187,7 @@ impl Engine {
         });
         let decided = self.live.with_facts(&snapshot, |facts| decide(authorization, facts, now));
         decided.map(|mandate| mandate.view().clone()).map_err(|refused| {
-            trail.policies = refused.policies;
+            trail.policies = refused.policies.into();
             Refusal::Authorization(refused.reason)
         })
     }

@@ -1,10 +1,12 @@
 //! The token endpoint (RFC 6749 §3.2): which grant type, and the answer.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{AppendError, Kind};
 use mandate_authority::AccessTokenString;
-use mandate_core::ScopeSet;
+use mandate_core::{ScopeSet, ScopeText};
 use mandate_delegation::{Mandate, MandateView};
 use mandate_store::Effect;
 use serde::{Deserialize, Serialize};
@@ -53,16 +55,19 @@ impl TokenResponse {
             issued_token_type: Option<&'static str>,
             token_type: &'static str,
             expires_in: u64,
-            scope: String,
+            scope: ScopeText<'a>,
         }
         let body = Body {
             access_token: self.token.expose_token(),
             issued_token_type: self.exchanged.then_some(ACCESS_TOKEN),
             token_type: "Bearer",
             expires_in: self.expires_in,
-            scope: self.scopes.to_string(),
+            scope: self.scopes.as_text(),
         };
-        serde_json::to_string(&body).unwrap_or_default()
+        // Room for the token and for all that stands around it.
+        let mut json = Vec::with_capacity(body.access_token.len() + 256);
+        let written = serde_json::to_writer(&mut json, &body).ok();
+        written.and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
     }
 }
 
@@ -115,11 +120,11 @@ impl Engine {
 
 fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
     Trail {
-        client: Some(view.client.as_str().to_owned()),
+        client: Some(view.client.shared()),
         sub: Some(view.subject.clone()),
         act: view.chain.clone(),
         aud: Some(view.resource.clone()),
-        policies: view.policies.clone(),
+        policies: Arc::clone(&view.policies),
         ..trail
     }
 }

@@ -1,5 +1,7 @@
 //! The record of a request: what becomes known on its way, and the outcome, written before anybody hears of it.
 
+use std::sync::Arc;
+
 use mandate_audit::{AppendError, Asked, Kind, Outcome, Receipt, Record};
 use mandate_core::{ActorChain, Person, RecordId, Timestamp};
 use mandate_delegation::MandateView;
@@ -15,12 +17,12 @@ use crate::wire::OAuthError;
 pub(crate) struct Trail {
     pub(crate) kind: Kind,
     pub(crate) now: Timestamp,
-    pub(crate) client: Option<String>,
+    pub(crate) client: Option<Arc<str>>,
     pub(crate) sub: Option<Person>,
     pub(crate) act: ActorChain,
     pub(crate) aud: Option<String>,
     pub(crate) asked: Asked,
-    pub(crate) policies: Vec<String>,
+    pub(crate) policies: Arc<[String]>,
     /// A private note that goes before the refusal's own text.
     pub(crate) note: Option<String>,
 }
@@ -35,7 +37,7 @@ impl Trail {
             act: ActorChain::empty(),
             aud: None,
             asked: Asked::default(),
-            policies: Vec::new(),
+            policies: Arc::default(),
             note: None,
         }
     }

@@ -14,7 +14,7 @@ use crate::facts::{Facts, InternalError, Question, Terms};
 #[derive(Debug)]
 pub struct Permit {
     scopes: ScopeSet,
-    policies: Vec<String>,
+    policies: Arc<[String]>,
 }
 
 impl Permit {
@@ -26,6 +26,11 @@ impl Permit {
     /// The names of the policies that permitted, sorted.
     pub fn policies(&self) -> &[String] {
         &self.policies
+    }
+
+    /// As [`Permit::policies`], shared.
+    pub fn shared_policies(&self) -> Arc<[String]> {
+        Arc::clone(&self.policies)
     }
 }
 
@@ -76,7 +81,7 @@ impl Policies {
             return Ok(permit);
         }
         let permit = Arc::new(self.permit(&facts, facts.in_cedar(&self.words).map_err(internal)?)?);
-        self.memo.insert(fingerprint, Arc::clone(&permit));
+        self.memo.insert(fingerprint.fitted(), Arc::clone(&permit));
         Ok(permit)
     }
 

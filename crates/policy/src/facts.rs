@@ -116,7 +116,27 @@ enum Value<'a> {
     Text(&'a str),
     Flag(bool),
     Number(i64),
-    Texts(Vec<&'a str>),
+    Scopes(Scopes<'a>),
+}
+
+/// Scopes that policies may read, left where they stand.
+#[derive(Clone, Copy, Debug)]
+enum Scopes<'a> {
+    /// Those of a set, if there is one.
+    Of(Option<&'a ScopeSet>),
+    /// Those of all permissions on one resource.
+    On(&'a [Permission], &'a ResourceName),
+}
+
+impl<'a> Scopes<'a> {
+    fn texts(self) -> impl Iterator<Item = &'a str> {
+        let (set, permissions) = match self {
+            Self::Of(set) => (set, None),
+            Self::On(permissions, resource) => (None, Some(permissions.iter().filter(move |p| p.resource == *resource))),
+        };
+        let sets = set.into_iter().chain(permissions.into_iter().flatten().map(|p| &p.scopes));
+        sets.flat_map(ScopeSet::iter).map(Scope::as_str)
+    }
 }
 
 impl Value<'_> {
@@ -126,7 +146,7 @@ impl Value<'_> {
             Self::Text(value) => text(value),
             Self::Flag(value) => RestrictedExpression::new_bool(*value),
             Self::Number(value) => RestrictedExpression::new_long(*value),
-            Self::Texts(values) => RestrictedExpression::new_set(values.iter().map(|value| text(value))),
+            Self::Scopes(scopes) => RestrictedExpression::new_set(scopes.texts().map(text)),
         }
     }
 }
@@ -178,22 +198,22 @@ impl<'a> Facts<'a> {
             .with("issuer", || Value::Text(question.person.id.iss.as_str()))
             .with("subject", || Value::Text(&question.person.id.sub))
             .with("disabled", || Value::Flag(question.person.disabled))
-            .with("may", || texts(on_resource(&question.person.may, on)));
+            .with("may", || Value::Scopes(Scopes::On(&question.person.may, on)));
         let of_agent = |agent: &'a Agent| {
             Attributes::new(mentioned)
                 .with("name", || Value::Text(agent.name.as_str()))
                 .with("owner", || Value::Text(agent.owner.as_str()))
                 .with("spiffe_id", || Value::Text(agent.spiffe_id.as_str()))
                 .with("state", || Value::Text(agent.state.as_str()))
-                .with("ceiling", || texts(on_resource(&agent.ceiling, on)))
-                .with("granted", || texts(usable(question, agent).into_iter().flat_map(|g| g.scopes.iter())))
+                .with("ceiling", || Value::Scopes(Scopes::On(&agent.ceiling, on)))
+                .with("granted", || Value::Scopes(Scopes::Of(usable(question, agent).map(|grant| &grant.scopes))))
         };
         let resource = Attributes::new(mentioned)
             .with("name", || Value::Text(on.as_str()))
             .with("uri", || Value::Text(question.resource.uri.as_str()));
         let secs = question.now.secs();
         let shared = Attributes::new(mentioned)
-            .with("scopes", || texts(question.scopes.iter()))
+            .with("scopes", || Value::Scopes(Scopes::Of(Some(question.scopes))))
             .with("client", || Value::Text(question.client))
             .with("depth", || Value::Number(i64::from(question.depth)))
             .with("now", || number(secs))
@@ -228,7 +248,8 @@ impl<'a> Facts<'a> {
 
     /// The facts as bytes: equal bytes if and only if equal facts.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        let mut bytes = Fingerprint(Vec::with_capacity(256));
+        // Room for most, so that it need not grow; what is kept gives the rest back.
+        let mut bytes = Fingerprint(Vec::with_capacity(1024));
         bytes.entity(self.person.0, &self.person.1);
         match &self.agent {
             Some((name, attributes)) => {
@@ -288,6 +309,12 @@ pub(crate) struct Terms {
 pub(crate) struct Fingerprint(Vec<u8>);
 
 impl Fingerprint {
+    /// Without spare room, to be kept.
+    pub(crate) fn fitted(mut self) -> Self {
+        self.0.shrink_to_fit();
+        self
+    }
+
     fn length(&mut self, length: usize) {
         self.0.extend_from_slice(&length.to_le_bytes());
     }
@@ -311,10 +338,10 @@ impl Fingerprint {
                     self.0.push(2);
                     self.0.extend_from_slice(&number.to_le_bytes());
                 }
-                Value::Texts(texts) => {
+                Value::Scopes(scopes) => {
                     self.0.push(3);
-                    self.length(texts.len());
-                    for text in texts {
+                    self.length(scopes.texts().count());
+                    for text in scopes.texts() {
                         self.text(text);
                     }
                 }
@@ -339,16 +366,8 @@ fn usable<'a>(question: &Question<'a>, agent: &Agent) -> Option<&'a Grant> {
     })
 }
 
-fn on_resource<'a>(permissions: &'a [Permission], resource: &'a ResourceName) -> impl Iterator<Item = &'a Scope> {
-    permissions.iter().filter(move |p| p.resource == *resource).flat_map(|p| p.scopes.iter())
-}
-
 fn number(value: u64) -> Value<'static> {
     Value::Number(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-fn texts<'a>(scopes: impl Iterator<Item = &'a Scope>) -> Value<'a> {
-    Value::Texts(scopes.map(Scope::as_str).collect())
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::{Actor, ActorChain, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Timestamp};
-use mandate_token::access_token::{self, Claims};
+use mandate_core::{Actor, ActorChain, ClientId, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Timestamp, TokenId};
+use mandate_token::access_token::{self, MayAct};
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -248,9 +248,6 @@ impl HostileIssuer {
                 grants: vec!["grant-1".parse().expect("an id")],
                 clients: vec!["support-app".parse().expect("an id")],
             },
-            auth_time: None,
-            acr: None,
-            amr: Vec::new(),
             may_act: None,
             iss,
         }
@@ -263,7 +260,7 @@ impl HostileIssuer {
 
     /// Signs claims with the present key.
     pub fn sign(&self, claims: &Claims) -> String {
-        access_token::build(claims, &*self.key()).expect("a token")
+        claims.signed_by(&self.key())
     }
 }
 
@@ -272,6 +269,57 @@ impl Drop for HostileIssuer {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// What a token is to say: [`access_token::Claims`], owned, so that a test can change it.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    /// `iss`.
+    pub iss: Issuer,
+    /// `sub`, and `sub_iss` if the person belongs to another issuer.
+    pub subject: Person,
+    /// `aud`.
+    pub audience: String,
+    /// `client_id`.
+    pub client_id: ClientId,
+    /// `jti`.
+    pub jti: TokenId,
+    /// `iat`.
+    pub iat: Timestamp,
+    /// `exp`.
+    pub exp: Timestamp,
+    /// `scope`.
+    pub scope: ScopeSet,
+    /// `act`.
+    pub chain: ActorChain,
+    /// `lineage`.
+    pub lineage: Lineage,
+    /// `may_act`.
+    pub may_act: Option<MayAct>,
+}
+
+impl Claims {
+    /// The token that says so, signed with `key`.
+    pub fn signed_by(&self, key: &TestKey) -> String {
+        let Self { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, may_act } = self;
+        let claims = access_token::Claims {
+            iss,
+            subject,
+            audience,
+            client_id,
+            jti,
+            iat: *iat,
+            exp: *exp,
+            scope,
+            chain,
+            lineage,
+            auth_time: None,
+            acr: None,
+            amr: &[],
+            may_act: may_act.as_ref(),
+        };
+        access_token::build(&claims, key).expect("a token")
     }
 }
 

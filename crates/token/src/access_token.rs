@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::subject::MAX_SUBJECT_LEN;
-use mandate_core::{ActorChain, ClientId, Issuer, Lineage, Person, ScopeSet, Timestamp, TokenId};
+use mandate_core::{ActRef, ActorChain, ClientId, Issuer, Lineage, Person, ScopeSet, ScopeText, Timestamp, TokenId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -303,36 +303,36 @@ fn lineage(claims: &Object<'_>) -> Result<Lineage, TokenError> {
 }
 
 /// What a token of ours is to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claims {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claims<'a> {
     /// `iss`: ourselves.
-    pub iss: Issuer,
+    pub iss: &'a Issuer,
     /// `sub`, and `sub_iss` if the person belongs to another issuer.
-    pub subject: Person,
+    pub subject: &'a Person,
     /// `aud`: the one resource (RFC 9068 §3).
-    pub audience: String,
+    pub audience: &'a str,
     /// `client_id`.
-    pub client_id: ClientId,
+    pub client_id: &'a ClientId,
     /// `jti`.
-    pub jti: TokenId,
+    pub jti: &'a TokenId,
     /// `iat`, cut to whole seconds.
     pub iat: Timestamp,
     /// `exp`, cut to whole seconds.
     pub exp: Timestamp,
     /// `scope`; absent if empty.
-    pub scope: ScopeSet,
+    pub scope: &'a ScopeSet,
     /// `act`; absent if empty.
-    pub chain: ActorChain,
+    pub chain: &'a ActorChain,
     /// `lineage`; absent if empty.
-    pub lineage: Lineage,
+    pub lineage: &'a Lineage,
     /// `auth_time`.
     pub auth_time: Option<Timestamp>,
     /// `acr`.
-    pub acr: Option<String>,
+    pub acr: Option<&'a str>,
     /// `amr`; absent if empty.
-    pub amr: Vec<String>,
+    pub amr: &'a [String],
     /// `may_act`.
-    pub may_act: Option<MayAct>,
+    pub may_act: Option<&'a MayAct>,
 }
 
 #[derive(Serialize)]
@@ -347,9 +347,9 @@ struct Wire<'a> {
     iat: u64,
     exp: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    scope: Option<ScopeText<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    act: Option<mandate_core::Act>,
+    act: Option<ActRef<'a>>,
     #[serde(skip_serializing_if = "Lineage::is_empty")]
     lineage: &'a Lineage,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -363,8 +363,8 @@ struct Wire<'a> {
 }
 
 /// Builds and signs an access token of ours. Claims that our own verifier would refuse are not signed.
-pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> {
-    let Claims { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, auth_time, acr, amr, may_act } = claims;
+pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignError> {
+    let Claims { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, auth_time, acr, amr, may_act } = *claims;
     if exp.secs() <= iat.secs() {
         return Err(SignError::Claims("exp is not after iat"));
     }
@@ -386,13 +386,13 @@ pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> 
         jti,
         iat: iat.secs(),
         exp: exp.secs(),
-        scope: (!scope.is_empty()).then(|| scope.to_string()),
+        scope: (!scope.is_empty()).then(|| scope.as_text()),
         act: chain.to_act(),
         lineage,
         auth_time: auth_time.map(Timestamp::secs),
-        acr: acr.as_deref(),
+        acr,
         amr,
-        may_act: may_act.as_ref(),
+        may_act,
     };
     sign::compact(TYPE, &wire, signer)
 }

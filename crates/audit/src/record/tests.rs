@@ -14,7 +14,7 @@ fn record() -> Record {
         exp: Some(Timestamp::from_secs(300)),
         client: Some("app".into()),
         by: None,
-        policies: vec!["default".into()],
+        policies: ["default".to_owned()].into(),
         asked: Asked::new(Some("https://crm.example"), None, None),
         ..Record::new("r1".parse().unwrap(), Timestamp::from_secs(1), Kind::Exchange, Outcome::Permitted, "ok")
     }

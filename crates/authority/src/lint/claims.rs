@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::MAX_MANDATE_LIFETIME;
-use mandate_core::{ActorChain, Lineage, SubjectProfile};
+use mandate_core::{ActorChain, ClientId, GrantId, Lineage, SubjectProfile, TokenId};
 use mandate_delegation::MandateView;
 use serde::Deserialize;
 
@@ -100,14 +100,29 @@ struct AccessTokenClaims<'a> {
     scope: Cow<'a, str>,
     #[serde(borrow, default)]
     act: Option<ActClaim<'a>>,
-    #[serde(default)]
-    lineage: Lineage,
+    #[serde(borrow, default)]
+    lineage: LineageClaim<'a>,
     #[serde(default)]
     auth_time: Option<u64>,
-    #[serde(default)]
-    acr: Option<String>,
-    #[serde(default)]
-    amr: Vec<String>,
+    #[serde(borrow, default)]
+    acr: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    amr: Vec<Text<'a>>,
+}
+
+/// A text in a list. `Cow` by itself would be read owned there.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LineageClaim<'a> {
+    #[serde(borrow)]
+    parents: Vec<Text<'a>>,
+    #[serde(borrow)]
+    grants: Vec<Text<'a>>,
+    #[serde(borrow)]
+    clients: Vec<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -163,6 +178,17 @@ fn same_actors(act: Option<&ActClaim<'_>>, chain: &ActorChain) -> bool {
     same && claimed.next().is_none()
 }
 
+/// Whether a list has exactly these texts, in their order.
+fn same_texts<'d>(claimed: &[Text<'_>], decided: impl ExactSizeIterator<Item = &'d str>) -> bool {
+    claimed.len() == decided.len() && claimed.iter().zip(decided).all(|(claimed, decided)| claimed.0 == decided)
+}
+
+fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
+    same_texts(&claimed.parents, decided.parents.iter().map(TokenId::as_str))
+        && same_texts(&claimed.grants, decided.grants.iter().map(GrantId::as_str))
+        && same_texts(&claimed.clients, decided.clients.iter().map(ClientId::as_str))
+}
+
 /// Checks the bytes of an access token that is about to be signed against the mandate it is minted from.
 pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateView) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
@@ -186,9 +212,11 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateVie
     require(same_actors(claims.act.as_ref(), chain), L::Actors)?;
     // Whoever acts for a person does so by a token and a grant of theirs.
     let rooted = chain.is_empty() || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
-    require(rooted && claims.lineage == mandate.lineage, L::Lineage)?;
-    let authenticated = claims.auth_time == mandate.auth_time.map(mandate_core::Timestamp::secs);
-    require(authenticated && claims.acr == mandate.acr && claims.amr == mandate.amr, L::Authentication)?;
+    require(rooted && same_lineage(&claims.lineage, &mandate.lineage), L::Lineage)?;
+    let authenticated = claims.auth_time == mandate.auth_time.map(mandate_core::Timestamp::secs)
+        && claims.acr.as_deref() == mandate.acr.as_deref()
+        && same_texts(&claims.amr, mandate.amr.iter().map(String::as_str));
+    require(authenticated, L::Authentication)?;
 
     let longest = if chain.is_empty() { MAX_PERSON_TOKEN } else { MAX_MANDATE_LIFETIME.0 };
     let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= longest.as_secs());

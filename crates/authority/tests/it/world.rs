@@ -157,7 +157,7 @@ impl World {
         self.decide(Request::Exchange(Exchange {
             client: AuthenticatedClient::assertion(Arc::new(app())),
             subject: VerifiedSubject::own(subject),
-            actor: Some(VerifiedActor::from_svid(&svid)),
+            actor: Some(VerifiedActor::from_svid(svid)),
             resource: CRM.parse().unwrap(),
             scopes: None,
             jti: self.jti(),
@@ -185,7 +185,7 @@ impl World {
         record.scope = mandate.scopes.clone();
         record.jti = Some(mandate.jti.clone());
         record.exp = Some(mandate.expires);
-        record.client = Some(mandate.client.to_string());
+        record.client = Some(mandate.client.shared());
         record.lineage = mandate.lineage.clone();
         record.asked = Asked::new(Some(CRM), None, None);
         record.policies.clone_from(&mandate.policies);

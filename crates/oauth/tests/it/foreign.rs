@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use mandate_core::registry::{Entry, SubjectScope};
 use mandate_core::{Clock as _, CutTarget, Person};
-use mandate_testkit::hostile_issuer::HostileIssuer;
+use mandate_testkit::hostile_issuer::{Claims, HostileIssuer};
 use mandate_testkit::story::{self, CRM, ISSUER};
 use mandate_testkit::world::{JWT, Pairs, World, exposed, payload, with};
 use mandate_token::Signer as _;
-use mandate_token::access_token::{Claims, MayAct};
+use mandate_token::access_token::MayAct;
 use serde_json::{Value, json};
 
 use crate::refused;

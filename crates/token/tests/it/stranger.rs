@@ -57,22 +57,24 @@ fn a_stranger_reads_our_tokens_with_our_published_keys() {
     let issuer: Issuer = "https://m.example".parse().unwrap();
     let (key, svid_key) = (Key::new(KeyUse::Signature), Key::new(KeyUse::JwtSvid));
     let jwks = jwks_json(std::slice::from_ref(&key.jwk));
+    let subject = Person { iss: issuer.clone(), sub: "riley".into() };
+    let scope: ScopeSet = "read:cases".parse().unwrap();
     // Half of all raw signatures have the larger s; 32 tokens leave no doubt that normalizing keeps them valid.
     for n in 0..32 {
         let claims = Claims {
-            iss: issuer.clone(),
-            subject: Person { iss: issuer.clone(), sub: "riley".into() },
-            audience: "https://crm.example".into(),
-            client_id: "app".parse().unwrap(),
-            jti: format!("t{n}").parse().unwrap(),
+            iss: &issuer,
+            subject: &subject,
+            audience: "https://crm.example",
+            client_id: &"app".parse().unwrap(),
+            jti: &format!("t{n}").parse().unwrap(),
             iat: Timestamp::from_secs(NOW),
             exp: Timestamp::from_secs(NOW + 300),
-            scope: "read:cases".parse::<ScopeSet>().unwrap(),
-            chain: ActorChain::empty(),
-            lineage: Lineage::default(),
+            scope: &scope,
+            chain: &ActorChain::empty(),
+            lineage: &Lineage::default(),
             auth_time: None,
             acr: None,
-            amr: vec![],
+            amr: &[],
             may_act: None,
         };
         let (header, read) = read_by_stranger(&access_token::build(&claims, &key).unwrap(), &jwks, "https://crm.example");

@@ -80,7 +80,7 @@ async fn bad_key_sets_do_not_replace_good_ones() {
         let served = world.issuer.jwks_served();
         let stranger = TestKey::generate();
         let claims = world.issuer.claims(RESOURCE, "read:cases", world.clock.now());
-        let foreign = mandate_token::access_token::build(&claims, &stranger).unwrap();
+        let foreign = claims.signed_by(&stranger);
         assert_eq!(code(&verify(&world.verifier, &foreign, &patient()).await), "unknown_key");
         assert_eq!(world.issuer.jwks_served(), served + 1, "it did ask");
         assert_eq!(code(&verify(&world.verifier, &world.token("read:cases"), &patient()).await), "ok");
@@ -208,7 +208,7 @@ async fn a_damaged_or_foreign_cache_file_restores_nothing() {
     };
     let own = issuer.issuer();
     let claims = issuer.claims(RESOURCE, "read:cases", at);
-    let token = mandate_token::access_token::build(&claims, &stranger).unwrap();
+    let token = claims.signed_by(&stranger);
     for (text, expected) in [
         (content(own.as_str(), 1), "ok"),
         (content("https://login.example", 1), "keys_unavailable"),

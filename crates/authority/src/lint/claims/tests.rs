@@ -33,7 +33,7 @@ fn mandate() -> MandateView {
         acr: None,
         amr: vec!["pwd".to_owned()],
         grant: None,
-        policies: Vec::new(),
+        policies: std::sync::Arc::default(),
     }
 }
 
@@ -96,9 +96,13 @@ fn refuses_every_claim_that_was_not_decided_so() {
         ("lineage", json!({"parents": ["p2"], "grants": ["g1"], "clients": ["support-app"]}), L::Lineage),
         ("lineage", json!({"parents": ["p1"], "clients": ["support-app"]}), L::Lineage),
         ("lineage", json!({"parents": ["p1"], "grants": ["g1"]}), L::Lineage),
+        ("lineage", json!({"parents": ["p1", "p2"], "grants": ["g1"], "clients": ["support-app"]}), L::Lineage),
+        ("lineage", json!({"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"], "others": []}), L::Claims),
         ("auth_time", json!(901), L::Authentication),
         ("acr", json!("high"), L::Authentication),
         ("amr", json!(["otp"]), L::Authentication),
+        ("amr", json!(["pwd", "otp"]), L::Authentication),
+        ("amr", json!("pwd"), L::Claims),
         ("iat", json!(1001), L::Lifetime),
         ("exp", json!(1301), L::Lifetime),
         ("exp", json!(1299), L::Lifetime),

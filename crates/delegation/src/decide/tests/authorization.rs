@@ -92,11 +92,11 @@ fn a_policy_takes_away_a_part_of_a_login_and_leaves_exactly_the_rest() {
 #[test]
 fn policies_that_permitted_are_named_once_and_in_order() {
     let view = authorize(&Case::new(), None, None).unwrap();
-    let mut sorted = view.policies.clone();
+    let mut sorted = view.policies.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
     assert!(!sorted.is_empty());
-    assert_eq!(view.policies, sorted, "two resources were asked about");
+    assert_eq!(*view.policies, sorted, "two resources were asked about");
 }
 
 #[test]
