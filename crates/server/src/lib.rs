@@ -205,7 +205,7 @@ pub async fn run(
         started: clock.now(),
         changes: Mutex::new(()),
     });
-    let public = public::router(Arc::new(public::Public {
+    let public = public::site(Arc::new(public::Public {
         engine,
         authority: Arc::clone(&authority),
         live: Arc::clone(&live),
@@ -213,7 +213,7 @@ pub async fn run(
         shutdown: stopping.clone(),
         secure_cookies: issuer.as_str().starts_with("https:"),
     }));
-    let admin = admin::router(control);
+    let admin = admin::site(control);
     let admin_socket = config.dir.join("admin.sock");
     let admin_scheme = if tls.is_some() { "https" } else { "http" };
     let mut tasks = JoinSet::new();

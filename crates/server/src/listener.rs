@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::HeaderMap;
+use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -39,15 +41,34 @@ async fn stopped(shutdown: &mut Shutdown) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-async fn serve_connection<I>(io: I, peer: Peer, router: Router, mut shutdown: Shutdown)
+/// What a listener serves. What holds for every request is done around the router: axum would do it anew for each route,
+/// at some allocations a request.
+#[derive(Clone)]
+pub(crate) struct Site {
+    /// The routes.
+    pub(crate) router: Router,
+    /// Whether handlers are told who is at the other end.
+    pub(crate) tells_peer: bool,
+    /// The largest request body, in bytes.
+    pub(crate) max_body: usize,
+    /// Adds the headers that every response has unless its handler said otherwise.
+    pub(crate) defaults: fn(&mut HeaderMap),
+}
+
+async fn serve_connection<I>(io: I, peer: Peer, site: Site, mut shutdown: Shutdown)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        let router = router.clone();
+        if site.tells_peer {
+            request.extensions_mut().insert(peer);
+        }
+        let Site { router, max_body, defaults, .. } = site.clone();
         async move {
-            router.oneshot(request.map(|body| axum::body::Body::new(TimelyBody::new(body, BODY_TIMEOUT)))).await as Result<_, Infallible>
+            let limited = |body| axum::body::Body::new(TimelyBody::new(Limited::new(body, max_body), BODY_TIMEOUT));
+            let mut response = router.oneshot(request.map(limited)).await?;
+            defaults(response.headers_mut());
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()
@@ -69,7 +90,7 @@ where
 }
 
 /// Serves TCP, with TLS if a configuration is given, until shutdown.
-pub(crate) async fn serve_tcp(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router, mut shutdown: Shutdown) {
+pub(crate) async fn serve_tcp(listener: TcpListener, tls: Option<Arc<ServerConfig>>, site: Site, mut shutdown: Shutdown) {
     let acceptor = tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -84,14 +105,14 @@ pub(crate) async fn serve_tcp(listener: TcpListener, tls: Option<Arc<ServerConfi
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let _ = stream.set_nodelay(true);
-        let (router, acceptor, shutdown) = (router.clone(), acceptor.clone(), shutdown.clone());
+        let (site, acceptor, shutdown) = (site.clone(), acceptor.clone(), shutdown.clone());
         tokio::spawn(async move {
             let _slot = slot;
             match acceptor {
-                None => serve_connection(stream, Peer::Tcp, router, shutdown).await,
+                None => serve_connection(stream, Peer::Tcp, site, shutdown).await,
                 Some(acceptor) => {
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-                        serve_connection(stream, Peer::Tcp, router, shutdown).await;
+                        serve_connection(stream, Peer::Tcp, site, shutdown).await;
                     }
                 }
             }
@@ -100,7 +121,7 @@ pub(crate) async fn serve_tcp(listener: TcpListener, tls: Option<Arc<ServerConfi
 }
 
 /// Serves a unix socket until shutdown. Every request knows the uid at the other end.
-pub(crate) async fn serve_unix(listener: UnixListener, router: Router, mut shutdown: Shutdown) {
+pub(crate) async fn serve_unix(listener: UnixListener, site: Site, mut shutdown: Shutdown) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -112,6 +133,6 @@ pub(crate) async fn serve_unix(listener: UnixListener, router: Router, mut shutd
         };
         // Without credentials there is no peer, and without peer no request.
         let Ok(credentials) = stream.peer_cred() else { continue };
-        tokio::spawn(serve_connection(stream, Peer::Unix { uid: credentials.uid() }, router.clone(), shutdown.clone()));
+        tokio::spawn(serve_connection(stream, Peer::Unix { uid: credentials.uid() }, site.clone(), shutdown.clone()));
     }
 }

@@ -26,6 +26,7 @@ use utoipa_axum::routes;
 
 use crate::control::Control;
 use crate::error::ControlError;
+use crate::listener::Site;
 
 /// The largest body: a registry file of a hundred thousand agents.
 const MAX_BODY: usize = 96 * 1024 * 1024;
@@ -83,7 +84,11 @@ pub(crate) fn openapi_response(document: &str) -> Response {
 }
 
 /// The admin API.
-pub(crate) fn router(control: Arc<Control>) -> Router {
+pub(crate) fn site(control: Arc<Control>) -> Site {
+    Site { router: router(control), tells_peer: true, max_body: MAX_BODY, defaults: |_| {} }
+}
+
+fn router(control: Arc<Control>) -> Router {
     let (router, _) = collected();
     let document: Arc<str> = openapi().into();
     router

@@ -8,10 +8,9 @@ mod page;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware;
+use axum::extract::State;
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use mandate_authority::Authority;
@@ -20,7 +19,7 @@ use mandate_delegation::Live;
 use mandate_oauth::{Engine, form, metadata};
 
 use crate::admin;
-use crate::listener::Shutdown;
+use crate::listener::{Shutdown, Site};
 
 /// What the public endpoints work with.
 pub(crate) struct Public {
@@ -39,8 +38,13 @@ fn base_path(issuer: &str) -> &str {
     after_scheme.find('/').map_or("", |at| after_scheme.get(at..).unwrap_or_default()).trim_end_matches('/')
 }
 
-/// The public router.
-pub(crate) fn router(public: Arc<Public>) -> Router {
+/// The public site.
+pub(crate) fn site(public: Arc<Public>) -> Site {
+    // Nobody is anybody here by the connection that they come by.
+    Site { router: router(public), tells_peer: false, max_body: form::MAX_BODY, defaults: safe_defaults }
+}
+
+fn router(public: Arc<Public>) -> Router {
     let document: Arc<str> = admin::openapi().into();
     let issuer = public.engine.issuer().clone();
     let base = base_path(issuer.as_str()).to_owned();
@@ -59,17 +63,13 @@ pub(crate) fn router(public: Arc<Public>) -> Router {
         .route(&at("/openapi.json"), get(move || async move { admin::openapi_response(&document) }))
         .route(&at("/healthz"), get(health))
         .route(&at("/v1/{*path}"), any(administration_is_elsewhere))
-        .layer(DefaultBodyLimit::max(form::MAX_BODY))
-        .layer(middleware::map_response(safe_defaults))
         .with_state(public)
 }
 
 /// What every response has unless its handler said otherwise.
-async fn safe_defaults(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.entry("x-content-type-options").or_insert(HeaderValue::from_static("nosniff"));
+fn safe_defaults(headers: &mut HeaderMap) {
+    headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 /// Z9: administration has a listener of its own. Here there is nobody to authorize, so everybody is refused.
