@@ -3,9 +3,6 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey};
@@ -15,14 +12,11 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::error::BenchError;
 use crate::kernel::thread_seconds;
 
-/// How many operations one sample times together: so many that what the caches held before does not matter.
-const BATCH: u32 = 30;
+/// How many operations one sample times together.
+const BATCH: u32 = 50;
 
-/// How long no samples are taken after each, while something else is measured.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// How many samples are taken while nothing else is done.
-const IDLE_SAMPLES: usize = 8;
+/// How many samples are taken at a time.
+const SAMPLES: usize = 16;
 
 /// A P-256 key of this process.
 pub(crate) struct Key {
@@ -90,10 +84,10 @@ impl RawCrypto {
         Ok(())
     }
 
-    /// Some samples while nothing else is done.
-    pub(crate) fn idle(key: &Key) -> Result<Self, BenchError> {
+    /// Some samples on this thread.
+    pub(crate) fn here(key: &Key) -> Result<Self, BenchError> {
         let mut raw = Self::default();
-        for _ in 0..IDLE_SAMPLES {
+        for _ in 0..SAMPLES {
             raw.take(key)?;
         }
         Ok(raw)
@@ -121,45 +115,25 @@ impl RawCrypto {
     }
 }
 
-/// Samples taken beside what is measured meanwhile, on every core alike. How fast a core is changes within seconds, with
-/// its clock and with what the machine's other tenants do beside it, and not for all cores at once: only what was
-/// measured in the same second on the same cores compares.
-pub(crate) struct Sampling {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<RawCrypto, BenchError>>>,
-}
-
-impl Sampling {
-    /// Begins.
-    pub(crate) fn start(key: &Arc<Key>) -> Result<Self, BenchError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
-        for core in cores()? {
-            let (stopped, key) = (Arc::clone(&stop), Arc::clone(key));
-            threads.push(std::thread::spawn(move || {
-                let mut only = CpuSet::new();
-                only.set(core);
-                sched_setaffinity(None, &only).map_err(BenchError::during("choosing a core"))?;
-                let mut raw = RawCrypto::default();
-                while !stopped.load(Ordering::Relaxed) {
-                    raw.take(&key)?;
-                    std::thread::sleep(PAUSE);
-                }
-                Ok(raw)
-            }));
-        }
-        Ok(Self { stop, threads })
+/// Samples of all cores at the same time, as many of each: exchanges are measured with all of them busy. How fast a core
+/// is changes within seconds, with its clock and with what the machine's other tenants do beside it, and not for all
+/// cores at once.
+pub(crate) fn on_all_cores(key: &Arc<Key>) -> Result<RawCrypto, BenchError> {
+    let mut threads = Vec::new();
+    for core in cores()? {
+        let key = Arc::clone(key);
+        threads.push(std::thread::spawn(move || {
+            let mut only = CpuSet::new();
+            only.set(core);
+            sched_setaffinity(None, &only).map_err(BenchError::during("choosing a core"))?;
+            RawCrypto::here(&key)
+        }));
     }
-
-    /// Ends, with the samples.
-    pub(crate) fn finish(self) -> Result<RawCrypto, BenchError> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = RawCrypto::default();
-        for thread in self.threads {
-            all.extend(thread.join().map_err(|_| BenchError("a sampling thread panicked".to_owned()))??);
-        }
-        Ok(all)
+    let mut all = RawCrypto::default();
+    for thread in threads {
+        all.extend(thread.join().map_err(|_| BenchError("a sampling thread panicked".to_owned()))??);
     }
+    Ok(all)
 }
 
 /// The cores that this process may use.

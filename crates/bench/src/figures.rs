@@ -23,7 +23,7 @@ pub(crate) struct Rate {
     pub(crate) cpu_us: f64,
     /// What of it was in the kernel.
     pub(crate) system_us: f64,
-    /// CPU time / that of the cryptography alone, measured beside it.
+    /// CPU time / that of the cryptography alone, measured right before and after it.
     pub(crate) ratio: f64,
     pub(crate) latency: Latency,
 }
@@ -127,7 +127,7 @@ impl Figures {
             let _ = writeln!(out, "{name:<58} {value}");
         };
         row("Raw cryptography of an exchange (verify + verify + sign)", format!("{:>9.1} µs", self.raw_crypto_us));
-        row("  ES256 verify / sign, beside the exchanges", format!("{:>9.1} / {:.1} µs", self.raw_verify_us, self.raw_sign_us));
+        row("  ES256 verify / sign, on all cores at once", format!("{:>9.1} / {:.1} µs", self.raw_verify_us, self.raw_sign_us));
         row("  ES256 verify, while nothing else is done", format!("{:>9.1} µs", self.raw_verify_us_idle));
         for (name, rate) in [("every token new", &self.new), ("SVID and person's token reused", &self.reused)] {
             row(&format!("Server CPU per exchange, {name}"), format!("{:>9.1} µs = {:.2} x raw", rate.cpu_us, rate.ratio));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mandate_core::{Entropy as _, SystemEntropy};
 use serde_json::Value;
 
-use crate::crypto::{Key, RawCrypto, Sampling, median};
+use crate::crypto::{Key, RawCrypto, median, on_all_cores};
 use crate::error::BenchError;
 use crate::figures::{Figures, Latency, Rate};
 use crate::http::Connection;
@@ -89,7 +89,7 @@ struct Done {
     /// Of each round, microseconds for an exchange: all, and of it in the kernel.
     cpu_us: Vec<f64>,
     system_us: Vec<f64>,
-    /// Of each round, its CPU time for an exchange / that of the cryptography, measured beside it.
+    /// Of each round, its CPU time for an exchange / that of the cryptography, measured right before and after it.
     ratios: Vec<f64>,
 }
 
@@ -104,7 +104,7 @@ impl Done {
         Self { outcome, cpu_us: vec![cpu.total() * 1e6 / count], system_us: vec![cpu.system * 1e6 / count], ratios: Vec::new() }
     }
 
-    /// Adds a round, beside which the cryptography of an exchange took `raw_us`.
+    /// Adds a round, around which the cryptography of an exchange took `raw_us`.
     fn add(&mut self, other: Self, raw_us: f64) {
         self.outcome.extend(other.outcome);
         self.ratios.extend(other.cpu_us.iter().map(|cpu_us| cpu_us / raw_us));
@@ -250,17 +250,19 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
 
     say("exchanges with new and with reused tokens, in turn");
     let key = Arc::new(Key::generate()?);
-    let idle = RawCrypto::idle(&key)?;
-    let mut raw = RawCrypto::default();
+    let idle = RawCrypto::here(&key)?;
+    let mut raw = on_all_cores(&key)?;
+    let mut before = raw.exchange_us();
     let (mut new, mut reused) = (Done::nothing(), Done::nothing());
     let again = Arc::clone(&target.reused);
     for fresh in rounds {
         for (requests, all) in [(&fresh, &mut new), (&again, &mut reused)] {
-            let sampling = Sampling::start(&key)?;
             let done = target.closed(requests, ROUND).await?;
-            let beside = sampling.finish()?;
-            all.add(done, beside.exchange_us());
-            raw.extend(beside);
+            let alone = on_all_cores(&key)?;
+            let after = alone.exchange_us();
+            all.add(done, f64::midpoint(before, after));
+            raw.extend(alone);
+            before = after;
         }
     }
     let (new, reused) = (new.rate(), reused.rate());
