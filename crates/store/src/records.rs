@@ -298,6 +298,10 @@ pub fn verify(
         progress(tree.next_index(), head.size);
     }
     let summary = tree.finish(Some(&head.checkpoint), verifier)?;
+    // The index grows by whole chunks of what the log has. One that claims more would hide what it does not hold.
+    if !upto.is_multiple_of(CHUNK) || upto > head.size {
+        return Err(Tampered::Index { index: upto, column: "idx" }.into());
+    }
     if upto > 0 {
         reader.read(|tx| Ok::<_, LogError>(nothing_foreign(tx, names, upto, search::upto(tx)?)??))?;
     }

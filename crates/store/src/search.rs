@@ -77,6 +77,9 @@ fn fits(index: &Connection, log: &Connection) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let Some((upto, last)) = state(index)? else { return Ok(true) };
+    if upto == 0 || !upto.is_multiple_of(CHUNK) {
+        return Ok(false);
+    }
     let hashes: Option<Vec<u8>> =
         log.query_row("SELECT hashes FROM records WHERE idx = ?", [to_sql(upto) - 1], |row| row.get(0)).optional()?;
     Ok(hashes == Some(last))

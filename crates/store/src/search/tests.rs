@@ -198,6 +198,28 @@ proptest! {
     }
 }
 
+/// Makes the index claim the whole log, though it holds 32 records of it.
+fn claim_all_40(index: &Path) {
+    let log = Connection::open(index.with_file_name("mandate.db")).unwrap();
+    let last: Vec<u8> = log.query_row("SELECT hashes FROM records WHERE idx = 39", [], |row| row.get(0)).unwrap();
+    Connection::open(index).unwrap().execute("UPDATE state SET upto = 40, last = ?", [last]).unwrap();
+}
+
+#[test]
+fn z11_an_index_that_claims_more_than_it_holds_is_named() {
+    for (upto, extra) in
+        [(33, ""), (40, ""), (47, ""), (48, ""), (48, "INSERT INTO chunks (first, earliest, latest) VALUES (32, 0, 99999)"), (16, "")]
+    {
+        let dir = log_of(40);
+        let store = open(dir.path());
+        let index = Connection::open(dir.path().join("search.db")).unwrap();
+        index.execute_batch(extra).unwrap();
+        index.execute("UPDATE state SET upto = ?", [upto]).unwrap();
+        let found = verify(&store);
+        assert!(matches!(found, Err(LogError::Tampered(Tampered::Index { column: "idx", .. }))), "{upto} {extra}: {found:?}");
+    }
+}
+
 #[test]
 fn an_index_that_is_missing_damaged_or_of_another_version_is_built_anew() {
     for spoil in [
@@ -207,6 +229,7 @@ fn an_index_that_is_missing_damaged_or_of_another_version_is_built_anew() {
         |path| Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap(),
         |path| Connection::open(path).unwrap().execute_batch("UPDATE state SET last = zeroblob(32)").unwrap(),
         |path| Connection::open(path).unwrap().execute_batch("UPDATE state SET upto = 9999").unwrap(),
+        |path| claim_all_40(path),
     ] {
         let dir = log_of(40);
         spoil(&dir.path().join("search.db"));
