@@ -26,7 +26,7 @@ const AGENTS: usize = 64;
 
 /// How many exchanges one round has: as many as the server's search index takes in at once, so that every round pays for
 /// that once.
-const ROUND: usize = 4096;
+pub(crate) const ROUND: usize = 4096;
 
 /// How many rounds' worth of exchanges are sampled for where the CPU time goes.
 const SAMPLED: usize = 2;
@@ -143,23 +143,12 @@ impl Target<'_> {
         Ok(Arc::new(requests))
     }
 
-    /// Waits until the server has done what it does behind its answers: issuing identities leaves records to index.
-    async fn rest(&self) -> Result<(), BenchError> {
-        let (pause, little) = REST;
-        loop {
-            let before = CpuTime::of(self.server.pid())?;
-            tokio::time::sleep(pause).await;
-            if CpuTime::of(self.server.pid())?.since(before).total() < little {
-                return Ok(());
-            }
-        }
-    }
-
     async fn closed(&mut self, requests: &Arc<Vec<Vec<u8>>>, count: usize) -> Result<Done, BenchError> {
         let before = CpuTime::of(self.server.pid())?;
         let outcome = load::closed(&self.server.authority, requests, count, CONNECTIONS).await?;
         self.exchanges += outcome.count();
-        let cpu = CpuTime::of(self.server.pid())?.since(before);
+        // What the server does behind its answers belongs to them, and must not run beside what is measured next.
+        let cpu = at_rest(self.server.pid()).await?.since(before);
         Ok(Done::round(outcome, cpu))
     }
 
@@ -174,10 +163,24 @@ impl Target<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of exchanges")]
         let count = (rate * seconds) as usize;
         let requests = if new { self.new_requests(count).await? } else { Arc::clone(&self.reused) };
-        self.rest().await?;
+        at_rest(self.server.pid()).await?;
         let outcome = load::open(&self.server.authority, &requests, rate, count).await?;
         self.exchanges += outcome.count();
         Ok(latency(&outcome))
+    }
+}
+
+/// Waits until a server has done what it does behind its answers, such as indexing their records. Answers its CPU time.
+pub(crate) async fn at_rest(pid: u32) -> Result<CpuTime, BenchError> {
+    let (pause, little) = REST;
+    let mut before = CpuTime::of(pid)?;
+    loop {
+        tokio::time::sleep(pause).await;
+        let now = CpuTime::of(pid)?;
+        if now.since(before).total() < little {
+            return Ok(now);
+        }
+        before = now;
     }
 }
 
@@ -246,7 +249,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     say("warming up");
     target.closed(&warm_up, warm_up.len()).await?;
     target.closed_reused(ROUND).await?;
-    target.rest().await?;
+    at_rest(server.pid()).await?;
 
     say("exchanges with new and with reused tokens, in turn");
     let key = Arc::new(Key::generate()?);
@@ -280,7 +283,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     say("where the CPU time goes");
     // A sample a millisecond: it takes some seconds of work to see more than the largest parts.
     let requests = target.new_requests(SAMPLED * ROUND).await?;
-    target.rest().await?;
+    at_rest(server.pid()).await?;
     let recording = Recording::start(server.pid(), root.join("new.perf"));
     target.closed(&requests, requests.len()).await?;
     let new_shares = summed(recording).await?;

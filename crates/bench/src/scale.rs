@@ -12,7 +12,7 @@ use crate::load::{self, Outcome};
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::registry::{self, SCOPES, person};
-use crate::run::{Extent, latency};
+use crate::run::{Extent, ROUND, at_rest, latency};
 
 /// The sizes.
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
@@ -60,7 +60,7 @@ impl Target {
     async fn full(&mut self, count: usize) -> Result<(), BenchError> {
         let before = CpuTime::of(self.server.pid())?;
         let outcome = load::closed(&self.server.authority, &self.requests, count, load::CONNECTIONS).await?;
-        let cpu = CpuTime::of(self.server.pid())?.since(before);
+        let cpu = at_rest(self.server.pid()).await?.since(before);
         #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
         self.cpu_us.push(cpu.total() * 1e6 / outcome.count() as f64);
         self.full.extend(outcome);
@@ -93,6 +93,7 @@ async fn prepare(program: &Path, root: &Path, agents: usize) -> Result<Target, B
     let requests = Arc::new(requests);
     // Every token once, so that all sizes compare exchanges of known tokens.
     load::closed(&server.authority, &requests, ASKING * 2, FEW).await?;
+    at_rest(server.pid()).await?;
     Ok(Target {
         agents,
         server,
@@ -115,7 +116,7 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
         for target in &mut targets {
             let outcome = load::closed(&target.server.authority, &target.requests, extent.scale_per_round, FEW).await?;
             target.alone.extend(outcome);
-            target.full(extent.scale_per_round * 2).await?;
+            target.full(ROUND).await?;
         }
     }
     let capacity = targets.iter().map(Target::per_second).fold(f64::INFINITY, f64::min);
