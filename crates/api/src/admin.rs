@@ -1,5 +1,7 @@
 //! The documents of the admin API. Paths are in [`path`]; every body is JSON, every error a [`crate::Problem`].
 
+mod status;
+
 use mandate_core::registry::Kind;
 use mandate_core::subject::Act;
 use mandate_core::{AgentName, ClientId, Cut, GrantId, Lifetime, PersonName, RecordId, TokenId};
@@ -9,6 +11,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::registry_file::{AgentItem, ClientItem, GrantItem, IssuerItem, PersonItem, PolicyItem, RegistryFile, ResourceItem};
+
+pub use status::{DiskSpace, NodeCounts, RegistryCounts, Severity, Status, StatusProblem, problem_code};
 
 /// The scope that an access token needs to use the admin API over TCP; its `aud` is the issuer.
 pub const ADMIN_SCOPE: &str = "mandate:admin";
@@ -461,52 +465,6 @@ pub struct AuditQuery {
     /// Only records before this place in the log: the `index` of the last record of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
-}
-
-/// `GET /v1/status`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Status {
-    /// The version of the server.
-    pub version: String,
-    /// Its issuer identifier.
-    pub issuer: String,
-    /// Its trust domain.
-    pub trust_domain: String,
-    /// Where nodes connect: `host:port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_server: Option<String>,
-    /// Since when it runs, RFC 3339.
-    pub started: String,
-    /// How many entries of each kind the registry has.
-    pub registry: RegistryCounts,
-    /// How many audit records there are.
-    pub audit_size: u64,
-    /// The verifier key of the audit checkpoints.
-    pub audit_key: String,
-    /// How many cuts are in force.
-    pub cuts: u64,
-    /// The signing keys, by name only.
-    #[serde(default)]
-    pub keys: Vec<KeyItem>,
-}
-
-/// How many entries of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RegistryCounts {
-    /// Resources.
-    pub resources: u64,
-    /// People.
-    pub people: u64,
-    /// Agents.
-    pub agents: u64,
-    /// Clients.
-    pub clients: u64,
-    /// Trusted issuers.
-    pub issuers: u64,
-    /// Grants.
-    pub grants: u64,
-    /// Policies.
-    pub policies: u64,
 }
 
 #[cfg(test)]

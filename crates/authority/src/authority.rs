@@ -196,6 +196,12 @@ impl Authority {
         self.keys.load().ready(purpose)
     }
 
+    /// The purposes whose active key had signed for its whole period at `now`: [`Authority::maintain`] replaces those.
+    pub fn due(&self, now: Timestamp) -> Vec<Purpose> {
+        let keys = self.keys.load();
+        Purpose::ALL.iter().copied().filter(|purpose| keys.is_due(*purpose, now)).collect()
+    }
+
     /// Does what is due: replaces keys that have signed for their whole period, and drops retired ones that nothing alive
     /// needs. To be called now and then. Returns whether anything changed.
     pub fn maintain(&self, now: Timestamp) -> Result<bool, RotateError> {

@@ -18,6 +18,7 @@ use mandate_store::{Effect, Store, cuts, registry, secrets};
 use tokio::sync::Mutex;
 
 use crate::error::ControlError;
+use crate::health::{Disk, Health};
 use crate::operator::Operator;
 
 /// The name of the resource that stands for our own administration.
@@ -36,6 +37,8 @@ pub(crate) struct Control {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) disk: Disk,
     pub(crate) node_server: String,
     pub(crate) started: Timestamp,
     /// One change of the registry at a time: each is planned against the result of the one before.

@@ -8,6 +8,7 @@ mod admin;
 mod config;
 mod control;
 mod error;
+mod health;
 mod listener;
 mod nodes;
 mod operator;
@@ -43,6 +44,7 @@ pub use tls::TlsError;
 
 use config::Remembered;
 use control::Control;
+use health::{Disk, Health};
 
 /// How often keys are looked after and what has expired is swept.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
@@ -191,6 +193,10 @@ pub async fn run(
     })
     .map_err(|error| set_up("the authorization server")(&error))?;
 
+    let health = Arc::new(Health::default());
+    let disk = Disk::of(config.dir.clone());
+    health::watch_own_parts(&health, disk.clone(), Arc::clone(&authority));
+
     let (stop, stopping) = watch::channel(false);
     let control = Arc::new(Control {
         live: Arc::clone(&live),
@@ -201,6 +207,8 @@ pub async fn run(
         trust_domain: trust_domain.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
+        health,
+        disk,
         node_server: node_at.to_string(),
         started: clock.now(),
         changes: Mutex::new(()),

@@ -14,13 +14,14 @@ use mandate_api::admin::{
 };
 use mandate_authority::{Purpose, RotateError};
 use mandate_core::Secret;
-use mandate_store::records;
+use mandate_store::{StoreError, nodes, records};
 
 use super::problem::Named;
 use super::registry::body;
 use super::to_the_end;
 use crate::control::Control;
 use crate::error::ControlError;
+use crate::health;
 use crate::operator::Operator;
 
 /// A single-use token with which one node joins.
@@ -155,7 +156,7 @@ fn keys(control: &Control, purposes: &[Purpose]) -> Vec<KeyItem> {
     purposes.iter().map(active).collect()
 }
 
-/// What is running.
+/// What is running, and what is wrong with it.
 #[utoipa::path(get, path = "/v1/status", tag = "status",
     responses((status = 200, body = Status), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, ControlError> {
@@ -163,7 +164,16 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Result<Json<S
     let registry = &snapshot.registry;
     let count = |n: usize| n as u64;
     let store = control.store.clone();
-    let size = tokio::task::spawn_blocking(move || store.read("count the audit log", records::size)).await;
+    let (health, disk, now) = (Arc::clone(&control.health), control.disk.clone(), control.clock.now());
+    // Checks read files, and the store waits for its disk: not on the threads that serve.
+    let looked = tokio::task::spawn_blocking(move || {
+        let (size, nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
+        let mut problems = health.problems(now);
+        problems.extend(health::nodes_away(&nodes, now));
+        problems.sort_by_key(|problem| problem.severity);
+        Ok::<_, StoreError>((size, health::count_nodes(&nodes, now), disk.space(), problems))
+    });
+    let (audit_size, nodes, disk, problems) = looked.await.map_err(|error| ControlError::Internal(error.to_string()))??;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         issuer: control.live.issuer().to_string(),
@@ -179,9 +189,12 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Result<Json<S
             grants: count(registry.grants().count()),
             policies: count(registry.policies().count()),
         },
-        audit_size: size.map_err(|error| ControlError::Internal(error.to_string()))??,
+        audit_size,
         audit_key: control.authority.checkpoint_vkey().to_owned(),
         cuts: count(snapshot.revocations.len()),
         keys: keys(&control, Purpose::ALL),
+        nodes,
+        disk,
+        problems,
     }))
 }
