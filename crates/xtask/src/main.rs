@@ -3,13 +3,14 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
 
 mod bench;
-mod codegen;
 mod dependencies;
 mod documents;
+mod interop;
 mod licenses;
 mod setup;
 mod sources;
 mod steps;
+mod test;
 mod tidy;
 mod tree;
 
@@ -18,7 +19,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::steps::TestArguments;
+use crate::interop::InteropArguments;
+use crate::steps::Steps;
+use crate::test::TestArguments;
 use crate::tidy::TidyError;
 
 #[derive(Parser)]
@@ -40,8 +43,12 @@ enum Task {
     Tidy,
     /// Measure speed and memory of the release build
     Bench(bench::Arguments),
-    /// Set up what the tests need and run everything that must hold
+    /// Run everything that must hold and needs no program of others
     Test(TestArguments),
+    /// Install browsers and clients by others, and run the tests that need them
+    Interop(InteropArguments),
+    /// Run `test` and `interop`; the last line counts both
+    Ci,
 }
 
 /// The root of the workspace.
@@ -61,23 +68,35 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match task {
-        Task::Codegen { check: true } => codegen::check(root())?,
-        Task::Codegen { check: false } => println!("wrote {}", codegen::write(root())?.join(", ")),
+        Task::Codegen { check } => {
+            let arguments = ["run", "--quiet", "--locked", "--package", "mandate-codegen", "--"];
+            let outcome = steps::cargo(root(), &[&arguments[..], if check { &["--check"] } else { &[] }].concat());
+            return Ok(if outcome == steps::Outcome::Passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Task::Tidy => {
             let report = tidy::report(root())?;
-            steps::print_report(&report);
+            test::print_report(&report);
             if report.errors() > 0 {
                 return Err(TidyError::Untidy(report.errors()).into());
             }
         }
         Task::Bench(arguments) => return Ok(bench::run(root(), &arguments)?),
-        Task::Test(arguments) => {
-            let steps = steps::test(root(), &arguments);
-            println!("\n{}", steps.summary());
-            if steps.failed() > 0 {
-                return Ok(ExitCode::FAILURE);
-            }
+        Task::Test(arguments) => return Ok(counted(|steps| test::take(root(), &arguments, steps))),
+        Task::Interop(arguments) => return Ok(counted(|steps| interop::take(root(), &arguments, steps))),
+        Task::Ci => {
+            return Ok(counted(|steps| {
+                test::take(root(), &TestArguments::default(), steps);
+                interop::take(root(), &InteropArguments::default(), steps);
+            }));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes steps and prints what they came to.
+fn counted(take: impl FnOnce(&mut Steps)) -> ExitCode {
+    let mut steps = Steps::default();
+    take(&mut steps);
+    println!("\n{}", steps.summary());
+    if steps.failed() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

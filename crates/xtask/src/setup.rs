@@ -1,73 +1,45 @@
-//! What the tests need beyond Rust and a C compiler: installed where it is missing, and said aloud.
+//! Programs of others that tests need: installed where they are missing and the user may, and said aloud.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::steps::{Outcome, answers, run};
-use crate::tree;
 
-/// The folder of the clients in JavaScript that are tried against the server.
-const NODE_CLIENTS: &str = "crates/testkit/node-clients";
-
-/// A program, the Debian packages that bring it, and what in the project's tests makes it necessary.
-struct Need {
+/// What tests need, how it is seen to be there, and the Debian packages that bring it.
+pub(crate) struct Need {
     program: &'static str,
+    arguments: &'static [&'static str],
     packages: &'static [&'static str],
-    wanted_by: Wanted,
 }
 
-enum Wanted {
-    /// This folder exists.
-    Folder(&'static str),
-    /// A test names this.
-    Mention(&'static str),
-}
-
-const NEEDS: &[Need] = &[
-    Need { program: "chromedriver", packages: &["chromium", "chromium-driver"], wanted_by: Wanted::Mention("chromedriver") },
-    Need { program: "node", packages: &["nodejs"], wanted_by: Wanted::Folder(NODE_CLIENTS) },
-    Need { program: "npm", packages: &["npm"], wanted_by: Wanted::Folder(NODE_CLIENTS) },
+/// What `cargo xtask interop` needs.
+pub(crate) const INTEROP: &[Need] = &[
+    Need { program: "chromedriver", arguments: &["--version"], packages: &["chromium", "chromium-driver"] },
+    Need { program: "node", arguments: &["--version"], packages: &["nodejs"] },
+    Need { program: "npm", arguments: &["--version"], packages: &["npm"] },
+    Need { program: "python3", arguments: MAKES_ENVIRONMENTS, packages: &["python3", "python3-venv"] },
+    Need { program: "faketime", arguments: &["--version"], packages: &["faketime"] },
 ];
 
-/// Installs what is missing. Installs nothing that no test of the project uses.
-pub(crate) fn install(root: &Path) -> Outcome {
-    let missing: Vec<&str> =
-        NEEDS.iter().filter(|n| wanted(root, &n.wanted_by) && !present(n.program)).flat_map(|n| n.packages).copied().collect();
+/// Debian's Python comes without the module that puts pip into an environment.
+const MAKES_ENVIRONMENTS: &[&str] = &["-c", "import venv, ensurepip"];
+
+/// Installs what is missing, if the user is root. Otherwise says what to install, and the step is skipped.
+pub(crate) fn install(root: &Path, needs: &[Need]) -> Outcome {
+    let missing: Vec<&str> = needs.iter().filter(|need| !need.is_met()).flat_map(|need| need.packages).copied().collect();
     if missing.is_empty() {
         println!("nothing to install");
-    } else {
-        match packages(root, &missing) {
-            Outcome::Passed => {}
-            other => return other,
-        }
+        return Outcome::Passed;
     }
-    let clients = root.join(NODE_CLIENTS);
-    if clients.join("package-lock.json").is_file() {
-        return run(&clients, "npm", &["ci", "--no-audit", "--no-fund"]);
-    }
-    Outcome::Passed
-}
-
-fn wanted(root: &Path, by: &Wanted) -> bool {
-    match by {
-        Wanted::Folder(path) => root.join(path).is_dir(),
-        Wanted::Mention(word) => tree::files(root)
-            .is_ok_and(|files| files.iter().any(|f| f.is_rust() && !f.path.starts_with("crates/xtask/") && f.text.contains(word))),
-    }
-}
-
-fn present(program: &str) -> bool {
-    answers(Command::new(program).arg("--version"))
-}
-
-fn packages(root: &Path, missing: &[&str]) -> Outcome {
     if !present("apt-get") {
-        return Outcome::Failed(format!("install these first, under whatever names your system has them: {}", missing.join(", ")));
+        return Outcome::Skipped(format!("missing, as Debian calls them: {}", missing.join(" ")));
     }
-    println!("the tests need these Debian packages: {}", missing.join(", "));
-    let am_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    for step in [&["update"][..], &[&["install", "--yes", "--no-install-recommends"], missing].concat()] {
-        let outcome = if am_root { run(root, "apt-get", step) } else { run(root, "sudo", &[&["apt-get"], step].concat()) };
+    if !am_root() {
+        return Outcome::Skipped(format!("to install what is missing: sudo apt-get install {}", missing.join(" ")));
+    }
+    println!("Debian packages to install: {}", missing.join(" "));
+    for step in [&["update"][..], &[&["install", "--yes", "--no-install-recommends"], &missing[..]].concat()] {
+        let outcome = run(root, "apt-get", step);
         if outcome != Outcome::Passed {
             return outcome;
         }
@@ -75,27 +47,36 @@ fn packages(root: &Path, missing: &[&str]) -> Outcome {
     Outcome::Passed
 }
 
+impl Need {
+    fn is_met(&self) -> bool {
+        answers(Command::new(self.program).args(self.arguments))
+    }
+}
+
+/// Whether the program can be run.
+pub(crate) fn present(program: &str) -> bool {
+    answers(Command::new(program).arg("--version"))
+}
+
+/// Whether `python3 -m venv` works.
+pub(crate) fn python_makes_environments() -> bool {
+    answers(Command::new("python3").args(MAKES_ENVIRONMENTS))
+}
+
+fn am_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use super::{Wanted, present, wanted};
-
-    #[test]
-    fn only_what_a_test_uses_is_wanted() {
-        let root = tempfile::tempdir().unwrap();
-        let source = root.path().join("crates/a/tests");
-        fs::create_dir_all(&source).unwrap();
-        assert!(!wanted(root.path(), &Wanted::Mention("browser-driver")));
-        fs::write(source.join("it.rs"), "start(\"browser-driver\")").unwrap();
-        assert!(wanted(root.path(), &Wanted::Mention("browser-driver")));
-        assert!(wanted(root.path(), &Wanted::Folder("crates/a")));
-        assert!(!wanted(root.path(), &Wanted::Folder("crates/b")));
-    }
+    use super::{Need, present};
 
     #[test]
     fn a_missing_program_is_seen() {
         assert!(present("cargo"));
         assert!(!present("no-such-program-anywhere"));
+        let need = |arguments| Need { program: "cargo", arguments, packages: &[] };
+        assert!(need(&["--version"]).is_met());
+        assert!(!need(&["no-such-subcommand"]).is_met());
     }
 }

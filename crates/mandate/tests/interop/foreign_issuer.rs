@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::node_program::NodeProgram;
 use crate::registry::{CRM, NO_KEYS, SCOPE, apply, registry};
+use crate::scripts::Scripts;
 use crate::server::{Process, Server};
 
 /// What the company's tokens for us are addressed to.
@@ -13,7 +14,7 @@ const AUDIENCE: &str = "https://mandate.acme.example";
 const ELSEWHERE: &str = "https://wiki.acme.example";
 
 struct Company {
-    node: NodeProgram,
+    node: Scripts,
     _provider: Process,
     issuer: String,
     _server: Server,

@@ -1,13 +1,16 @@
 //! Mandate against software that others wrote: an identity provider, strict client libraries, a browser.
 //!
-//! Each test says aloud that it did nothing where the other program is absent; `cargo xtask test` brings them.
+//! Each test says aloud that it did nothing where the other program is absent; `cargo xtask interop` brings them.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
 #![expect(clippy::print_stdout, reason = "a browser that cannot be ended is worth a word")]
 
 mod browser;
 mod foreign_issuer;
 mod node_program;
+mod python_clients;
+mod python_program;
 mod registry;
+mod scripts;
 mod server;
 mod strict_clients;
 mod webdriver;

@@ -1,8 +1,14 @@
-//! `cargo xtask codegen`: Rust from the `.proto` files, without an installed `protoc`, checked in.
+//! `cargo xtask codegen`: Rust from the `.proto` files, without an installed `protoc`, checked in. With `--check` it changes
+//! nothing and fails if what is checked in is not up to date.
+//!
+//! It is a crate of its own, so that the compiler of `.proto` files is built for those who need it and not for every task.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Where the interface definitions are.
 const PROTO_DIR: &str = "crates/api/proto";
@@ -15,7 +21,7 @@ const SECRET_MESSAGES: &[&str] =
 
 /// Why code could not be generated or is not what is checked in.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CodegenError {
+enum CodegenError {
     #[error("{0}")]
     Proto(#[from] protox::Error),
     #[error("{path}: {source}")]
@@ -24,13 +30,36 @@ pub(crate) enum CodegenError {
     Stale(Vec<String>),
 }
 
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => write(root()).map(|files| println!("wrote {}", files.join(", "))),
+        ["--check"] => check(root()),
+        _ => {
+            eprintln!("error: the only argument is --check");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn at(path: &Path) -> impl FnOnce(io::Error) -> CodegenError {
     let path = path.to_owned();
     move |source| CodegenError::Io { path, source }
 }
 
 /// Writes the generated files and returns their names.
-pub(crate) fn write(root: &Path) -> Result<Vec<String>, CodegenError> {
+fn write(root: &Path) -> Result<Vec<String>, CodegenError> {
     let out = root.join(OUT_DIR);
     fs::create_dir_all(&out).map_err(at(&out))?;
     let files = generate(root)?;
@@ -46,7 +75,7 @@ pub(crate) fn write(root: &Path) -> Result<Vec<String>, CodegenError> {
 }
 
 /// Succeeds only if the checked-in files are what would be generated now.
-pub(crate) fn check(root: &Path) -> Result<(), CodegenError> {
+fn check(root: &Path) -> Result<(), CodegenError> {
     let out = root.join(OUT_DIR);
     let files = generate(root)?;
     let mut stale = strangers(&out, &files)?;
@@ -123,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_checked_in_is_what_is_generated() {
-        check(crate::root()).unwrap();
+        check(super::root()).unwrap();
     }
 
     #[test]

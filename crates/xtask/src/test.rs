@@ -1,0 +1,141 @@
+//! `cargo xtask test`: everything that must hold and needs no program of others, one step after the other.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::steps::{Outcome, Steps, answers, cargo, run};
+use crate::{licenses, tidy};
+
+/// What `cargo xtask test` may be told.
+#[derive(clap::Args, Debug)]
+pub(crate) struct TestArguments {
+    /// How long to run each fuzz target
+    #[arg(long, value_name = "N", default_value_t = FUZZ_SECONDS)]
+    fuzz_seconds: u32,
+}
+
+/// Long enough to read every seed and to find what is broken at the surface.
+const FUZZ_SECONDS: u32 = 60;
+
+impl Default for TestArguments {
+    fn default() -> Self {
+        Self { fuzz_seconds: FUZZ_SECONDS }
+    }
+}
+
+/// Takes every step.
+pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
+    steps.take("format", || cargo(root, &["fmt", "--all", "--check"]));
+    steps.take("lints", || lints(root));
+    steps.cargo_test(root, "tests", &["--workspace"]);
+    steps.take("tidy", || match tidy::report(root) {
+        Ok(report) => {
+            print_report(&report);
+            match report.errors() {
+                0 => Outcome::Passed,
+                errors => Outcome::Failed(tidy::TidyError::Untidy(errors).to_string()),
+            }
+        }
+        Err(error) => Outcome::Failed(error.to_string()),
+    });
+    steps.take("licenses and sources", || match licenses::check(root) {
+        Ok(broken) if broken.is_empty() => Outcome::Passed,
+        Ok(broken) => Outcome::Failed(broken.join("; ")),
+        Err(error) => Outcome::Failed(error.to_string()),
+    });
+    fuzz(root, arguments.fuzz_seconds, steps);
+}
+
+/// The Rust whose lints the code has been held against, as `major.minor`.
+const JUDGED_WITH: (u32, u32) = (1, 95);
+
+/// A lint that a later Rust brings is shown and refuses nothing: whoever clones the project a year from now has broken no
+/// rule that it knew. It is held once the project has been made to keep it and [`JUDGED_WITH`] says so.
+fn lints(root: &Path) -> Outcome {
+    let version = Command::new("rustc").arg("--version").current_dir(root).output().map(|output| output.stdout).unwrap_or_default();
+    let later = later(&String::from_utf8_lossy(&version));
+    // `--all-targets` leaves out what `cargo test` does not run.
+    let refusing: &[&str] = if later { &[] } else { &["--", "-D", "warnings"] };
+    for targets in [&["--all-targets"][..], &["--test", "interop"]] {
+        let clippy = [&["clippy", "--workspace", "--locked"], targets, refusing].concat();
+        match cargo(root, &clippy) {
+            Outcome::Passed => {}
+            other => return other,
+        }
+    }
+    if later { only_shown(Outcome::Passed) } else { Outcome::Passed }
+}
+
+/// What lints that refused nothing come to: nothing was held, unless the code does not build.
+fn only_shown(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Passed => Outcome::Skipped(format!("Rust later than {}.{}: warnings shown, not refused", JUDGED_WITH.0, JUDGED_WITH.1)),
+        other => other,
+    }
+}
+
+/// Whether `rustc --version` names a Rust of which the project knows nothing yet.
+fn later(version: &str) -> bool {
+    let mut numbers = version.split_whitespace().nth(1).unwrap_or_default().split('.').map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version > JUDGED_WITH)
+}
+
+/// Each target by `fuzz/run`, which needs a C++ compiler for libFuzzer's runtime, and no nightly toolchain.
+fn fuzz(root: &Path, seconds: u32, steps: &mut Steps) {
+    let targets = match fuzz_targets(root) {
+        Ok(targets) => targets,
+        Err(why) => return steps.take("fuzz", || Outcome::Skipped(why)),
+    };
+    let script = root.join("fuzz/run");
+    for target in targets {
+        steps.take(&format!("fuzz {target}"), || run(root, &script.to_string_lossy(), &[&seconds.to_string(), &target]));
+    }
+}
+
+fn fuzz_targets(root: &Path) -> Result<Vec<String>, String> {
+    let Ok(entries) = fs::read_dir(root.join("fuzz/targets")) else {
+        return Err("there are no fuzz targets".to_owned());
+    };
+    if !answers(Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into())).arg("--version")) {
+        return Err("there is no C++ compiler, which libFuzzer's runtime needs".to_owned());
+    }
+    let paths = entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let mut targets: Vec<String> = paths.filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned())).collect();
+    targets.sort();
+    Ok(targets)
+}
+
+/// Prints what `tidy` found.
+pub(crate) fn print_report(report: &tidy::Report) {
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    println!("{} names that weaken a check:", report.dangerous.len());
+    for name in &report.dangerous {
+        println!("  {name}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{JUDGED_WITH, later, only_shown};
+    use crate::steps::Outcome;
+
+    #[test]
+    fn a_later_rust_is_seen_and_anything_unreadable_is_none() {
+        let (major, minor) = JUDGED_WITH;
+        assert!(later(&format!("rustc {major}.{}.0 (abc 2027-01-01)", minor + 1)));
+        assert!(later(&format!("rustc {}.0.0-nightly (abc 2027-01-01)", major + 1)));
+        for known in [format!("rustc {major}.{minor}.3 (abc 2026-04-14)"), "rustc 1.91.0".to_owned(), "rustc".to_owned(), String::new()] {
+            assert!(!later(&known), "{known}");
+        }
+    }
+
+    #[test]
+    fn lints_that_refuse_nothing_have_not_passed() {
+        assert!(matches!(only_shown(Outcome::Passed), Outcome::Skipped(why) if why.starts_with("Rust later than ")));
+        let failed = Outcome::Failed("it does not build".to_owned());
+        assert_eq!(only_shown(failed.clone()), failed);
+    }
+}
