@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mandate_core::time::InvalidTimestamp;
 use mandate_core::{Lifetime, Timestamp};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// `expires` of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// At this time: `2027-01-31T00:00:00Z`, quoted or as a TOML date-time.
+    /// At this time: `2027-01-31T00:00:00Z` or `2027-01-31T01:00:00+01:00`, quoted or as a TOML date-time.
     At(Timestamp),
     /// So long after it was first applied: `1h`. Applying the same span again does not move the end of a grant that
     /// still runs; another span counts from when it is applied.
@@ -45,17 +46,25 @@ impl fmt::Display for Expiry {
 
 /// The text is neither a time nor a span.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither a time such as \"2027-01-31T00:00:00Z\" nor a span such as \"5m\" or \"1h\"")]
-pub struct InvalidExpiry(String);
+pub enum InvalidExpiry {
+    /// It looks like a time, and is none.
+    #[error("{0:?} is neither a time such as \"2027-01-31T00:00:00Z\" nor a span such as \"1h\", but {1}")]
+    Time(String, InvalidTimestamp),
+    /// It looks like neither.
+    #[error("{0:?} is neither a time such as \"2027-01-31T00:00:00Z\" nor a span such as \"5m\" or \"1h\"")]
+    Neither(String),
+}
 
 impl FromStr for Expiry {
     type Err = InvalidExpiry;
 
     fn from_str(text: &str) -> Result<Self, InvalidExpiry> {
-        if let Ok(at) = text.parse() {
-            return Ok(Self::At(at));
+        let shown = || text.chars().take(80).collect();
+        match text.parse() {
+            Ok(at) => Ok(Self::At(at)),
+            Err(InvalidTimestamp::Malformed) => text.parse().map(Self::After).map_err(|_| InvalidExpiry::Neither(shown())),
+            Err(why) => Err(InvalidExpiry::Time(shown(), why)),
         }
-        text.parse().map(Self::After).map_err(|_| InvalidExpiry(text.chars().take(80).collect()))
     }
 }
 
@@ -84,13 +93,24 @@ impl<'de> Deserialize<'de> for Expiry {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Expiry, A::Error> {
                 const DATETIME: &str = "$__toml_private_datetime";
                 match map.next_entry::<String, String>()? {
-                    Some((key, at)) if key == DATETIME => at.parse().map_err(A::Error::custom),
+                    Some((key, at)) if key == DATETIME => with_seconds(&at).parse().map_err(A::Error::custom),
                     _ => Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
                 }
             }
         }
 
         deserializer.deserialize_any(Text)
+    }
+}
+
+/// TOML 1.1 may leave out the seconds, which RFC 3339 requires.
+fn with_seconds(text: &str) -> String {
+    match text.parse::<toml::value::Datetime>() {
+        Ok(mut at) => {
+            at.time = at.time.map(|time| toml::value::Time { second: time.second.or(Some(0)), ..time });
+            at.to_string()
+        }
+        Err(_) => text.to_owned(),
     }
 }
 
@@ -119,6 +139,43 @@ mod tests {
         assert_eq!(Expiry::At(made.0).resolve(now, Some(made)), made);
         let other = Timestamp::from_secs(20_000);
         assert_eq!(Expiry::At(other).resolve(now, Some(made)), (other, None));
+    }
+
+    fn declared(value: &str) -> Result<String, String> {
+        let file = format!("[[grant]]\nperson = \"r\"\nagent = \"a\"\nresource = \"c\"\nscopes = [\"s\"]\nexpires = {value}\n");
+        let parsed = crate::registry_file::parse(&file).map_err(|error| error.to_string())?;
+        Ok(parsed.grant.first().and_then(|grant| grant.expires).map(|expires| expires.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn a_date_time_of_toml_is_an_instant_quoted_or_not() {
+        for value in [
+            "2027-01-31T00:00:00Z",
+            "2027-01-31T01:00:00+01:00",
+            "2027-01-30 16:00:00-08:00",
+            "2027-01-31t00:00:00z",
+            "2027-01-31T00:00:00.000000Z",
+        ] {
+            for value in [value.to_owned(), format!("\"{value}\"")] {
+                assert_eq!(declared(&value).as_deref(), Ok("2027-01-31T00:00:00.000Z"), "{value}");
+            }
+        }
+        assert_eq!(declared("2027-01-31T00:00Z").as_deref(), Ok("2027-01-31T00:00:00.000Z"), "TOML 1.1 without seconds");
+    }
+
+    #[test]
+    fn a_time_of_no_known_place_is_refused_with_what_to_add_and_its_place() {
+        for (value, hint) in [
+            ("2027-01-31T00:00:00", "add Z for UTC, or an offset such as +01:00"),
+            ("2027-01-31 00:00:00", "add Z for UTC"),
+            ("2027-01-31", "T00:00:00Z after it"),
+            ("00:00:00", "neither a time such as"),
+        ] {
+            for value in [value.to_owned(), format!("\"{value}\"")] {
+                let error = declared(&value).unwrap_err();
+                assert!(error.starts_with("line 6, column 11: ") && error.contains(hint), "{value}: {error}");
+            }
+        }
     }
 
     #[test]

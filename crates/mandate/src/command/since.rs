@@ -2,9 +2,11 @@
 
 use std::str::FromStr;
 
+use mandate_core::time::InvalidTimestamp;
 use mandate_core::{Lifetime, Timestamp};
 
-/// `2026-11-24T09:00:00Z`, `2026-11-24` for the start of that day in UTC, or `1h` for an hour ago.
+/// `2026-11-24T09:00:00Z`, the same with another offset, `2026-11-24` for the start of that day in UTC, or `1h` for an
+/// hour ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     At(Timestamp),
@@ -23,18 +25,25 @@ impl Moment {
 
 /// The text is neither.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("neither a time such as 2026-11-24T09:00:00Z or 2026-11-24 nor a span such as 5m or 1h")]
-pub(crate) struct InvalidMoment;
+pub(crate) enum InvalidMoment {
+    /// It looks like a time, and is none.
+    #[error(transparent)]
+    Time(InvalidTimestamp),
+    /// It looks like neither.
+    #[error("neither a time such as 2026-11-24T09:00:00Z or 2026-11-24 nor a span such as 5m or 1h")]
+    Neither,
+}
 
 impl FromStr for Moment {
     type Err = InvalidMoment;
 
     fn from_str(text: &str) -> Result<Self, InvalidMoment> {
-        let day = format!("{text}T00:00:00Z");
-        if let Ok(at) = text.parse().or_else(|_| day.parse()) {
-            return Ok(Self::At(at));
+        match text.parse() {
+            Ok(at) => Ok(Self::At(at)),
+            Err(InvalidTimestamp::NoTime) => format!("{text}T00:00:00Z").parse().map(Self::At).map_err(InvalidMoment::Time),
+            Err(InvalidTimestamp::Malformed) => text.parse().map(Self::Ago).map_err(|_| InvalidMoment::Neither),
+            Err(why) => Err(InvalidMoment::Time(why)),
         }
-        text.parse().map(Self::Ago).map_err(|_| InvalidMoment)
     }
 }
 
@@ -49,7 +58,11 @@ mod tests {
         assert_eq!("1h".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(6_400));
         assert_eq!("1970-01-01T00:00:05Z".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(5));
         assert_eq!("1970-01-02".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(86_400), "the start of the day");
+        assert_eq!("1970-01-01T01:00:05+01:00".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(5), "an offset");
+        let local = "2026-11-24T09:00:00".parse::<Moment>().unwrap_err().to_string();
+        assert!(local.contains("add Z for UTC"), "{local}");
         assert!("1970-01".parse::<Moment>().is_err());
+        assert!("2026-02-30".parse::<Moment>().is_err());
         assert!("yesterday".parse::<Moment>().is_err());
     }
 }
