@@ -12,6 +12,7 @@ use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonI
 use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, ResourceUri, Scope, ScopeSet, Timestamp, TrustDomain};
 use sha2::{Digest, Sha256};
 
+use super::mending::{self, Made, every_finding};
 use super::{
     AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, RegistryFile, ResourceItem,
 };
@@ -89,27 +90,27 @@ impl RegistryFile {
     pub(super) fn declare(&self, current: &Registry, defaults: &Defaults, findings: &mut Vec<Finding>) -> (Vec<Declared>, Vec<String>) {
         let mut all = Vec::new();
         let mut notes = Vec::new();
-        let mut keep = |kind: &str, at: usize, made: Result<Entry, Finding>| match made {
-            Ok(entry) => all.push(Declared { entry, pointer: format!("/{kind}/{at}") }),
-            Err(finding) => findings.push(Finding::new(format!("/{kind}/{at}{}", finding.pointer), finding.detail)),
+        let mut keep = |kind: &str, at: usize, made: Made| {
+            all.extend(made.entry.map(|entry| Declared { entry, pointer: format!("/{kind}/{at}") }));
+            findings.extend(made.findings.into_iter().map(|found| Finding::new(format!("/{kind}/{at}{}", found.pointer), found.detail)));
         };
         for (at, item) in self.resource.iter().enumerate() {
-            keep("resource", at, resource(item));
+            keep("resource", at, every_finding(item, resource, mending::resource));
         }
         for (at, item) in self.person.iter().enumerate() {
-            keep("person", at, person(item, current, defaults));
+            keep("person", at, every_finding(item, |item| person(item, current, defaults), mending::person));
         }
         for (at, item) in self.agent.iter().enumerate() {
-            keep("agent", at, agent(item, current, defaults));
+            keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
             if item.selectors.is_empty() {
                 notes.push(format!("agent `{}` has no selectors, so no process will be issued its identity", item.name));
             }
         }
         for (at, item) in self.client.iter().enumerate() {
-            keep("client", at, client(item));
+            keep("client", at, every_finding(item, client, mending::client));
         }
         for (at, item) in self.issuer.iter().enumerate() {
-            keep("issuer", at, issuer(item, defaults));
+            keep("issuer", at, issuer(item, defaults).into());
         }
         for (at, item) in self.grant.iter().enumerate() {
             let id = item.id.clone().unwrap_or_else(|| grant_id(&item.person, &item.agent, &item.resource, item.name.as_deref()));
@@ -120,10 +121,14 @@ impl RegistryFile {
                     item.person, item.agent, item.resource
                 ));
             }
-            keep("grant", at, grant(item, id, before.map(|grant| &**grant), defaults));
+            let declared =
+                self.resource.iter().find(|resource| resource.name == item.resource).and_then(|resource| resource.scopes.first());
+            let known = declared.or_else(|| current.resource(&item.resource)?.scopes.iter().next());
+            let make = |item: &GrantItem| grant(item, id.clone(), before.map(|grant| &**grant), defaults);
+            keep("grant", at, every_finding(item, make, |item, pointer| mending::grant(item, pointer, known)));
         }
         for (at, item) in self.policy.iter().enumerate() {
-            keep("policy", at, Ok(Entry::Policy(Policy { name: item.name.clone(), source: item.source.clone() })));
+            keep("policy", at, Ok(Entry::Policy(Policy { name: item.name.clone(), source: item.source.clone() })).into());
         }
         (all, notes)
     }

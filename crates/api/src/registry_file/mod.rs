@@ -6,6 +6,7 @@
 mod convert;
 mod entries;
 mod expiry;
+mod mending;
 mod parse;
 mod plan;
 mod references;

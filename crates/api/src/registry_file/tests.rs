@@ -484,3 +484,46 @@ fn hostile_texts_end_in_an_error_not_in_a_panic() {
     assert_eq!(locate("", ""), Some((1, 1)));
     assert_eq!(locate("a = 1", "/a/0/~1~0"), Some((1, 5)));
 }
+
+#[test]
+fn one_mistake_hides_no_other_and_is_reported_once() {
+    let text = r#"
+[[agent]]
+name = "a"
+owner = "rileh"
+purpose = ""
+selectors = ["unix:uid:1000", "unix:uid:x", "unix:path:relative"]
+ceiling = [{ resource = "crn", scopes = ["read:cases"] }]
+
+[[grant]]
+person = "riley"
+agent = "a"
+resource = "crm"
+scopes = []
+max_uses = 0
+
+[[person]]
+name = "riley"
+
+[[resource]]
+name = "crm"
+uri = "https://crm.example"
+scopes = ["read:cases"]
+tools = [{ name = "", scope = "read:case" }]
+"#;
+    let found = plan(&Registry::default(), text, false).unwrap_err();
+    let mut pointers: Vec<&str> = found.iter().map(|finding| finding.pointer.as_str()).collect();
+    pointers.sort_unstable();
+    let expected = [
+        "/agent/0/ceiling/0/resource",
+        "/agent/0/owner",
+        "/agent/0/purpose",
+        "/agent/0/selectors/1",
+        "/agent/0/selectors/2",
+        "/grant/0/max_uses",
+        "/grant/0/scopes",
+        "/resource/0/tools/0/name",
+        "/resource/0/tools/0/scope",
+    ];
+    assert_eq!(pointers, expected, "{found:?}");
+}

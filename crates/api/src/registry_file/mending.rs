@@ -1,0 +1,133 @@
+//! Every finding about an entry, and not only the first: what is wrong is put right in a copy, which is looked at again.
+//!
+//! The copy is never applied, because there are findings. It also stands for the entry where others mention it, so that
+//! one mistake is not reported again by everything that refers to it.
+
+use mandate_core::Scope;
+use mandate_core::registry::Entry;
+
+use super::{AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, PermissionItem, PersonItem, ResourceItem};
+
+/// The most findings about one entry.
+const MOST: usize = 64;
+
+/// An item as an entry, as far as one can be made of it, and everything that is wrong with it.
+pub(super) struct Made {
+    pub(super) entry: Option<Entry>,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl From<Result<Entry, Finding>> for Made {
+    fn from(made: Result<Entry, Finding>) -> Self {
+        match made {
+            Ok(entry) => Self { entry: Some(entry), findings: Vec::new() },
+            Err(finding) => Self { entry: None, findings: vec![finding] },
+        }
+    }
+}
+
+/// Makes an entry. `mend` puts right in a copy what stands at a finding's pointer; false if it cannot.
+pub(super) fn every_finding<T: Clone>(item: &T, make: impl Fn(&T) -> Result<Entry, Finding>, mend: impl Fn(&mut T, &str) -> bool) -> Made {
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut copy: Option<T> = None;
+    while findings.len() < MOST {
+        match make(copy.as_ref().unwrap_or(item)) {
+            Ok(entry) => return Made { entry: Some(entry), findings },
+            // The same again: it is not what stands there alone.
+            Err(finding) if findings.contains(&finding) => break,
+            Err(finding) => {
+                let mended = mend(copy.get_or_insert_with(|| item.clone()), &finding.pointer);
+                findings.push(finding);
+                if !mended {
+                    break;
+                }
+            }
+        }
+    }
+    Made { entry: None, findings }
+}
+
+/// The parts of a pointer: `/selectors/3` is `selectors` and 3.
+fn parts(pointer: &str) -> (&str, Option<usize>, &str) {
+    let mut steps = pointer.trim_start_matches('/').splitn(3, '/');
+    let member = steps.next().unwrap_or_default();
+    (member, steps.next().and_then(|at| at.parse().ok()), steps.next().unwrap_or_default())
+}
+
+fn permission(list: &mut [PermissionItem], at: Option<usize>, member: &str) -> bool {
+    let Some(item) = at.and_then(|at| list.get_mut(at)) else { return false };
+    match member {
+        "lifetime" => item.lifetime = None,
+        "scopes" => item.scopes.truncate(1),
+        _ => return false,
+    }
+    true
+}
+
+pub(super) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
+    // A selector that is surely right.
+    const SELECTOR: &str = "unix:uid:0";
+    match parts(pointer) {
+        ("selectors", Some(at), _) => match item.selectors.get_mut(at) {
+            Some(selector) => SELECTOR.clone_into(selector),
+            None => return false,
+        },
+        ("selectors", None, _) => item.selectors.push(SELECTOR.to_owned()),
+        ("purpose", ..) => "-".clone_into(&mut item.purpose),
+        ("spiffe_id", ..) => item.spiffe_id = None,
+        ("chain_depth", ..) => item.chain_depth = None,
+        ("state", ..) => item.state = None,
+        ("ceiling", at, member) => return permission(&mut item.ceiling, at, member),
+        _ => return false,
+    }
+    true
+}
+
+pub(super) fn person(item: &mut PersonItem, pointer: &str) -> bool {
+    match parts(pointer) {
+        ("sub", ..) => item.sub = None,
+        ("may", at, member) => return permission(&mut item.may, at, member),
+        _ => return false,
+    }
+    true
+}
+
+pub(super) fn resource(item: &mut ResourceItem, pointer: &str) -> bool {
+    let first = item.scopes.first().cloned();
+    match parts(pointer) {
+        ("tools", Some(at), member) => match (item.tools.get_mut(at), member, first) {
+            (Some(tool), "scope", Some(scope)) => tool.scope = scope,
+            // No name of a tool has a blank in front.
+            (Some(tool), "name" | "", _) => tool.name = format!(" {at}"),
+            _ => return false,
+        },
+        ("scopes", ..) => item.scopes.truncate(1),
+        _ => return false,
+    }
+    true
+}
+
+pub(super) fn client(item: &mut ClientItem, pointer: &str) -> bool {
+    match parts(pointer) {
+        ("redirect_uris", Some(at), _) => match item.redirect_uris.get_mut(at) {
+            Some(uri) => *uri = format!("http://127.0.0.1/{at}"),
+            None => return false,
+        },
+        ("authentication" | "jwks", ..) => (item.authentication, item.jwks) = (AuthenticationItem::None, None),
+        _ => return false,
+    }
+    true
+}
+
+/// `known` is a scope of the resource that is granted on, if there is one.
+pub(super) fn grant(item: &mut GrantItem, pointer: &str, known: Option<&Scope>) -> bool {
+    match (parts(pointer).0, known) {
+        ("scopes", Some(scope)) => item.scopes = vec![scope.clone()],
+        ("max_uses", _) => item.max_uses = None,
+        ("lifetime", _) => item.lifetime = None,
+        ("expires", _) => item.expires = None,
+        ("revoked", _) => item.revoked = None,
+        _ => return false,
+    }
+    true
+}
