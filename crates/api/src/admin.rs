@@ -379,6 +379,10 @@ pub struct AuditRecord {
     /// The operator who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// What an operator's act changed, by kind of entry: names, and the identifiers that tokens use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub touched: Option<serde_json::Value>,
     /// What was asked for, as unverified text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -435,7 +439,7 @@ pub struct AuditCheckpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
-    /// Records in whose chain this agent stands: its name or SPIFFE ID.
+    /// Records about this agent: it acted, or it was changed or revoked. Its name or SPIFFE ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// Records about this person: the name in the registry, or the `sub`.
@@ -456,6 +460,15 @@ pub struct AuditQuery {
     /// `permitted` or `refused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// Records about this client: it asked, or it was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Records about this grant: a token rests on it, or it was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// Records of what this operator did: a person's name, or as records name operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Only this kind of record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,

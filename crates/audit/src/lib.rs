@@ -12,6 +12,7 @@ mod pace;
 pub mod query;
 pub mod record;
 pub mod sequencer;
+pub mod touched;
 pub mod tree;
 pub mod verification;
 
@@ -21,5 +22,6 @@ pub use inclusion::InclusionProof;
 pub use query::Query;
 pub use record::{Asked, Kind, LeafKeys, Outcome, Record};
 pub use sequencer::{AppendError, Log, Receipt, StartError};
+pub use touched::{Touch, Touched};
 pub use tree::Hash;
 pub use verification::{Summary, Tampered, TreeVerification};

@@ -1,9 +1,10 @@
 //! Which records are wanted.
 
-use mandate_core::{Issuer, Timestamp, TokenId};
+use mandate_core::{Issuer, Person, Timestamp, TokenId};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Kind, Outcome, Record};
+use crate::touched::Touched;
 
 /// A filter over records. Every member that is given must match; none given matches all.
 ///
@@ -11,7 +12,7 @@ use crate::record::{Kind, Outcome, Record};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
-    /// An actor's `sub` (for an agent, its SPIFFE ID), at any place in the chain.
+    /// An actor's `sub` (for an agent, its SPIFFE ID), at any place in the chain, or an agent that was touched.
     pub agent: Option<String>,
     /// The person's `sub`.
     pub person: Option<String>,
@@ -19,8 +20,14 @@ pub struct Query {
     pub person_issuer: Option<Issuer>,
     /// The resource's URI: `aud`.
     pub resource: Option<String>,
-    /// The token that the record let out.
+    /// The token that the record let out, or that was touched.
     pub jti: Option<TokenId>,
+    /// The client that asked, or that was touched.
+    pub client: Option<String>,
+    /// A grant that the token rests on, or that was touched.
+    pub grant: Option<String>,
+    /// The operator, without the token of theirs: see [`operator_of`].
+    pub by: Option<String>,
     /// Not before this time.
     pub since: Option<Timestamp>,
     /// Before this time.
@@ -41,14 +48,33 @@ impl Query {
         fn is<T: PartialEq>(wanted: Option<&T>, given: Option<&T>) -> bool {
             wanted.is_none() || wanted == given
         }
-        is(self.person.as_ref(), record.sub.as_ref().map(|p| &p.sub))
-            && is(self.person_issuer.as_ref(), record.sub.as_ref().map(|p| &p.iss))
-            && is(self.resource.as_ref(), record.aud.as_ref())
-            && is(self.jti.as_ref(), record.jti.as_ref())
+        let touched = record.touched.as_deref();
+        // Whether a name is in one of the lists of what was touched.
+        let has =
+            |list: fn(&Touched) -> &Vec<String>, name: &str| touched.is_some_and(|touched| list(touched).iter().any(|one| one == name));
+        let is_person = |person: &Person| is(self.person.as_ref(), Some(&person.sub)) && is(self.person_issuer.as_ref(), Some(&person.iss));
+        let people = record.sub.iter().chain(touched.into_iter().flat_map(|touched| &touched.people));
+        (self.person.is_none() && self.person_issuer.is_none() || people.into_iter().any(is_person))
+            && self.resource.as_ref().is_none_or(|uri| record.aud.as_ref() == Some(uri) || has(|touched| &touched.resources, uri))
+            && self.jti.as_ref().is_none_or(|jti| record.jti.as_ref() == Some(jti) || has(|touched| &touched.tokens, jti.as_str()))
+            && self.client.as_ref().is_none_or(|id| record.client.as_deref() == Some(id.as_str()) || has(|touched| &touched.clients, id))
+            && self.grant.as_ref().is_none_or(|id| {
+                record.lineage.grants.iter().any(|grant| grant.as_str() == id.as_str()) || has(|touched| &touched.grants, id)
+            })
+            && self.by.as_ref().is_none_or(|by| record.by.as_deref().map(operator_of) == Some(by.as_str()))
             && is(self.outcome.as_ref(), Some(&record.outcome))
             && is(self.kind.as_ref(), Some(&record.kind))
             && self.since.is_none_or(|t| record.time >= t)
             && self.until.is_none_or(|t| record.time < t)
-            && self.agent.as_ref().is_none_or(|agent| record.act.iter().any(|actor| actor.sub == *agent))
+            && self
+                .agent
+                .as_ref()
+                .is_none_or(|agent| record.act.iter().any(|actor| actor.sub == *agent) || has(|touched| &touched.agents, agent))
     }
+}
+
+/// Who an operator is, without by which token they acted: of `olga of https://m.example (token 01…)` the part before the
+/// parenthesis.
+pub fn operator_of(by: &str) -> &str {
+    by.split(" (token ").next().unwrap_or(by)
 }

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mandate_core::{Act, ActRef, ActorChain, Issuer, Lineage, Person, RecordId, ScopeSet, ScopeText, Timestamp, TokenId};
+use mandate_core::{Act, ActRef, ActorChain, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, ScopeText, Timestamp, TokenId};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::touched::Touched;
 
 /// The most bytes one record may have as a leaf.
 pub const MAX_LEAF_LEN: usize = 64 * 1024;
@@ -156,6 +158,8 @@ pub struct Record {
     pub lineage: Lineage,
     /// The operator who acted, where it was one.
     pub by: Option<String>,
+    /// What the act of an operator changed or revoked. Boxed: most records have none.
+    pub touched: Option<Box<Touched>>,
     /// What was asked, as sent.
     pub asked: Asked,
     /// The names of the policies that decided.
@@ -192,6 +196,7 @@ impl Record {
             client: None,
             lineage: Lineage::default(),
             by: None,
+            touched: None,
             asked: Asked::default(),
             policies: Arc::default(),
         }
@@ -236,6 +241,24 @@ pub struct LeafKeys<'a> {
     pub jti: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     act: Option<ActorKey<'a>>,
+    /// [`Record::client`].
+    #[serde(borrow, default)]
+    pub client: Option<Cow<'a, str>>,
+    /// [`Record::by`].
+    #[serde(borrow, default)]
+    pub by: Option<Cow<'a, str>>,
+    /// [`Record::touched`].
+    #[serde(default)]
+    pub touched: Option<Box<Touched>>,
+    #[serde(default)]
+    lineage: GrantKeys,
+}
+
+/// Of a lineage the grants alone.
+#[derive(Debug, Default, Deserialize)]
+struct GrantKeys {
+    #[serde(default)]
+    grants: Vec<GrantId>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -250,6 +273,11 @@ impl<'a> LeafKeys<'a> {
     /// Reads them.
     pub fn of(leaf: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(leaf)
+    }
+
+    /// The grants that the token rests on.
+    pub fn grants(&self) -> impl Iterator<Item = &str> {
+        self.lineage.grants.iter().map(GrantId::as_str)
     }
 
     /// The names of the actors, outermost first.
@@ -277,6 +305,7 @@ impl Serialize for Record {
             client: self.client.as_deref(),
             lineage: &self.lineage,
             by: self.by.as_deref(),
+            touched: self.touched.as_deref(),
             asked: &self.asked,
             policies: &self.policies,
         }
@@ -309,6 +338,8 @@ struct BorrowedWire<'a> {
     lineage: &'a Lineage,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    touched: Option<&'a Touched>,
     #[serde(skip_serializing_if = "Asked::is_empty")]
     asked: &'a Asked,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -345,6 +376,8 @@ struct OwnedWire {
     #[serde(default)]
     by: Option<String>,
     #[serde(default)]
+    touched: Option<Box<Touched>>,
+    #[serde(default)]
     asked: Asked,
     #[serde(default)]
     policies: Vec<String>,
@@ -377,6 +410,7 @@ impl TryFrom<OwnedWire> for Record {
             client: wire.client.map(Arc::from),
             lineage: wire.lineage,
             by: wire.by,
+            touched: wire.touched,
             asked: wire.asked,
             policies: wire.policies.into(),
         })

@@ -92,6 +92,7 @@ impl MandateView {
             client: Some(self.client.shared()),
             lineage: self.lineage.clone(),
             by: None,
+            touched: None,
             asked,
             policies: Arc::clone(&self.policies),
         }

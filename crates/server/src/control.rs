@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, RevocationTarget};
 use mandate_api::registry_file::{Defaults, Finding, PlannedChange};
-use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
+use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record, Touch, Touched};
 use mandate_authority::Authority;
 use mandate_core::registry::{ClientAuthentication, Entry, Grant, Kind as EntryKind, Registry, Resource};
 use mandate_core::{Clock, Cut, CutTarget, Entropy, RecordId, ScopeSet, Secret, Timestamp, TrustDomain};
@@ -135,7 +135,9 @@ impl Control {
 
         let cuts = plan.changes.iter().filter_map(|c| c.before.as_ref().map(|old| cuts_for_change(old, c.after.as_ref(), now))).flatten();
         let cuts: Vec<Cut> = cuts.collect();
-        let record = self.record(Kind::Registry, by, summary(&plan.changes, &issuer));
+        let mut record = self.record(Kind::Registry, by, summary(&plan.changes, &issuer));
+        let entries = plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
+        record.touched = touched(entries.flat_map(|entry| touches(entry, &registry)));
         self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
         self.live.replace_registry(registry, policies);
         self.live.cut(cuts, self.clock.as_ref());
@@ -173,6 +175,7 @@ impl Control {
         let cut = cut(target, now);
         let mut record = self.record(Kind::Revoke, by, format!("revoked {}", name_of(&cut.target)));
         record.sub = subject;
+        record.touched = touched(touches_of_cut(&cut.target, registry));
         let id = record.id.clone();
         let mut effects = vec![cut_effect(vec![cut.clone()])];
         let changed = closed.map(|grant| {
@@ -193,7 +196,7 @@ impl Control {
 
     /// Sets the password of a person of the embedded directory, and ends what the old one opened.
     pub(crate) async fn set_password(&self, by: &Operator, name: &str, password: Secret) -> Result<(), ControlError> {
-        check_secret(&password, 8, "a password")?;
+        check_secret(&password, 8, "Password")?;
         let phc = self.hash(password).await?;
         // From here on nobody removes the person: a password would stay behind for whoever is given the name next.
         let _one_at_a_time = self.changes.lock().await;
@@ -217,7 +220,7 @@ impl Control {
 
     /// Sets the secret of a confidential client, and ends what the old one opened.
     pub(crate) async fn set_client_secret(&self, by: &Operator, id: &str, secret: Secret) -> Result<(), ControlError> {
-        check_secret(&secret, 16, "a client secret")?;
+        check_secret(&secret, 16, "Client secret")?;
         let phc = self.hash(secret).await?;
         let _one_at_a_time = self.changes.lock().await;
         let snapshot = self.snapshot();
@@ -230,7 +233,8 @@ impl Control {
         }
         let had_one = self.store.read("is there a secret", |tx| secrets::client_secret(tx, &client.id).map(|old| old.is_some()))?;
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
-        let record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));
+        let mut record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));
+        record.touched = touched([Touch::Client(id)]);
         let id = client.id.clone();
         let set: Effect = Box::new(move |tx| secrets::set_client_secret(tx, &id, &phc));
         self.append(record, vec![set, cut_effect(cuts.clone())]).await?;
@@ -269,7 +273,7 @@ fn check_secret(secret: &Secret, least: usize, what: &'static str) -> Result<(),
     if (least..=1024).contains(&length) {
         Ok(())
     } else {
-        Err(ControlError::BadRequest(format!("{what} has {least} to 1024 characters of UTF-8")))
+        Err(ControlError::BadRequest(format!("{what} must be {least} to 1024 characters.")))
     }
 }
 
@@ -315,6 +319,51 @@ fn summary(changes: &[PlannedChange], own: &mandate_core::Issuer) -> String {
         }
     }
     text
+}
+
+fn touched<'a>(touches: impl IntoIterator<Item = Touch<'a>>) -> Option<Box<Touched>> {
+    let touched = Touched::of(touches);
+    (!touched.is_empty()).then(|| Box::new(touched))
+}
+
+/// By what a change of an entry is found later: the entry itself and, of a grant, whom it is about.
+fn touches<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>> {
+    match entry {
+        Entry::Resource(x) => vec![Touch::Resource(x.name.as_str()), Touch::Resource(x.uri.as_str())],
+        Entry::Person(x) => vec![Touch::Person(&x.id)],
+        Entry::Agent(x) => vec![Touch::Agent(x.name.as_str()), Touch::Agent(x.spiffe_id.as_str())],
+        Entry::Client(x) => vec![Touch::Client(x.id.as_str())],
+        Entry::Grant(x) => {
+            let mut all = vec![Touch::Grant(x.id.as_str()), Touch::Agent(x.agent.as_str()), Touch::Resource(x.resource.as_str())];
+            all.extend(registry.person(&x.person).map(|person| Touch::Person(&person.id)));
+            all.extend(registry.agent(&x.agent).map(|agent| Touch::Agent(agent.spiffe_id.as_str())));
+            all.extend(registry.resource(&x.resource).map(|resource| Touch::Resource(resource.uri.as_str())));
+            all
+        }
+        Entry::Issuer(_) | Entry::Policy(_) => Vec::new(),
+    }
+}
+
+/// The same of a revocation.
+fn touches_of_cut<'a>(target: &'a CutTarget, registry: &'a Registry) -> Vec<Touch<'a>> {
+    match target {
+        CutTarget::Token(jti) => vec![Touch::Token(jti.as_str())],
+        CutTarget::Grant(id) => {
+            let mut all = vec![Touch::Grant(id.as_str())];
+            if let Some(grant) = registry.grant(id) {
+                all.extend(registry.person(&grant.person).map(|person| Touch::Person(&person.id)));
+                all.extend(registry.agent(&grant.agent).map(|agent| Touch::Agent(agent.spiffe_id.as_str())));
+                all.extend(registry.resource(&grant.resource).map(|resource| Touch::Resource(resource.uri.as_str())));
+            }
+            all
+        }
+        CutTarget::Agent(sub) => {
+            let agent = sub.parse().ok().and_then(|id| registry.agent_by_id(&id));
+            std::iter::once(Touch::Agent(sub)).chain(agent.map(|agent| Touch::Agent(agent.name.as_str()))).collect()
+        }
+        CutTarget::Person(person) => vec![Touch::Person(person)],
+        CutTarget::Client(id) => vec![Touch::Client(id.as_str())],
+    }
 }
 
 fn name_of(target: &CutTarget) -> String {

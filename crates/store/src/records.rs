@@ -212,6 +212,8 @@ fn needles(query: &Query) -> Vec<String> {
         query.person_issuer.as_ref().map(mandate_core::Issuer::as_str),
         query.resource.as_deref(),
         query.jti.as_ref().map(mandate_core::TokenId::as_str),
+        query.client.as_deref(),
+        query.grant.as_deref(),
     ];
     texts.into_iter().flatten().filter_map(|text| serde_json::to_string(text).ok()).collect()
 }

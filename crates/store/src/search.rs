@@ -32,7 +32,7 @@ pub(crate) const CHUNK: u64 = 4096;
 pub(crate) const CHUNK: u64 = 16;
 
 /// The version of the index's tables. Another one is no error: the index is built anew.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 const SCHEMA: &str = "
 CREATE TABLE state (

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
 use mandate_api::admin::{AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, AuditVerifyQuery};
 use mandate_audit::offline::BundleError;
+use mandate_audit::query::operator_of;
 use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier, Tampered};
 use mandate_store::records::{self, Found, LogError};
 use tokio::runtime::Handle;
@@ -58,6 +59,10 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
     let time = |name, text: Option<String>| {
         text.map(|text| text.parse().map_err(|error: mandate_core::time::InvalidTimestamp| bad(name, error.to_string()))).transpose()
     };
+    let by = query.by.map(|text| {
+        let named = text.parse().ok().and_then(|name| registry.person(&name));
+        named.map_or_else(|| operator_of(&text).to_owned(), |person| person.id.to_string())
+    });
     let value = serde_json::Value::String;
     let outcome = query.outcome.map(|text| serde_json::from_value(value(text)).map_err(|e| bad("outcome", e.to_string()))).transpose()?;
     let kind = query.kind.map(|text| serde_json::from_value(value(text)).map_err(|e| bad("kind", e.to_string()))).transpose()?;
@@ -69,6 +74,9 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
         jti: query.jti.map(|text| text.parse().map_err(|error: mandate_core::InvalidName| bad("jti", error.to_string()))).transpose()?,
         since: time("since", query.since)?,
         until: time("until", query.until)?,
+        client: query.client,
+        grant: query.grant,
+        by,
         outcome,
         kind,
         limit: Some(query.limit.unwrap_or(DEFAULT_LIMIT)),
@@ -78,7 +86,7 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
 
 /// Finds records, the newest first.
 #[utoipa::path(get, path = "/v1/audit/records", tag = "audit",
-    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID, at any place in the chain"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "100 unless it says, never more than 10000"), ("before" = Option<u64>, Query, description = "the `index` of the last record of the page before")),
+    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID: it acted, or it was changed or revoked"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("client" = Option<String>, Query), ("grant" = Option<String>, Query), ("by" = Option<String>, Query, description = "an operator: a person's name, or `uid:NUMBER`"), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "100 unless it says, never more than 10000"), ("before" = Option<u64>, Query, description = "the `index` of the last record of the page before")),
     responses((status = 200, body = Vec<AuditRecord>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn records(
     State(control): State<Arc<Control>>,

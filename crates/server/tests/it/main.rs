@@ -12,4 +12,5 @@ mod nodes;
 mod proof;
 mod rotation;
 mod token_endpoint;
+mod touched;
 mod world;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use mandate_audit::query::operator_of;
 use mandate_audit::{LeafKeys, Outcome, Query, Tampered};
 use mandate_core::Timestamp;
 use mandate_core::id::made_at;
@@ -39,11 +40,25 @@ enum Part {
     Audience,
     Token,
     Actor,
+    Client,
+    Grant,
+    Operator,
 }
 
 impl Part {
-    const ALL: [Self; 8] =
-        [Self::Id, Self::Kind, Self::Outcome, Self::Subject, Self::SubjectIssuer, Self::Audience, Self::Token, Self::Actor];
+    const ALL: [Self; 11] = [
+        Self::Id,
+        Self::Kind,
+        Self::Outcome,
+        Self::Subject,
+        Self::SubjectIssuer,
+        Self::Audience,
+        Self::Token,
+        Self::Actor,
+        Self::Client,
+        Self::Grant,
+        Self::Operator,
+    ];
 
     fn letter(self) -> char {
         match self {
@@ -55,6 +70,9 @@ impl Part {
             Self::Audience => 'r',
             Self::Token => 'j',
             Self::Actor => 'a',
+            Self::Client => 'c',
+            Self::Grant => 'g',
+            Self::Operator => 'b',
         }
     }
 
@@ -69,6 +87,9 @@ impl Part {
             Self::Audience => "aud",
             Self::Token => "jti",
             Self::Actor => "act",
+            Self::Client => "client",
+            Self::Grant => "lineage",
+            Self::Operator => "by",
         }
     }
 
@@ -104,6 +125,28 @@ fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
         }
     }
     keys.actors().for_each(|actor| tell(Part::Actor, actor));
+    if let Some(client) = &keys.client {
+        tell(Part::Client, client);
+    }
+    keys.grants().for_each(|grant| tell(Part::Grant, grant));
+    if let Some(by) = &keys.by {
+        tell(Part::Operator, operator_of(by));
+    }
+    // What was touched is found by the same names as what acted: a query does not know which it was.
+    let Some(touched) = keys.touched.as_deref() else { return };
+    for person in &touched.people {
+        tell(Part::Subject, &person.sub);
+        tell(Part::SubjectIssuer, person.iss.as_str());
+    }
+    for (part, names) in [
+        (Part::Actor, &touched.agents),
+        (Part::Audience, &touched.resources),
+        (Part::Client, &touched.clients),
+        (Part::Grant, &touched.grants),
+        (Part::Token, &touched.tokens),
+    ] {
+        names.iter().for_each(|name| tell(part, name));
+    }
 }
 
 /// All that the index holds of one chunk.
@@ -254,6 +297,9 @@ impl Wanted {
             (Part::Audience, query.resource.as_deref()),
             (Part::Outcome, outcome.map(Outcome::as_str)),
             (Part::Kind, query.kind.map(mandate_audit::Kind::as_str)),
+            (Part::Client, query.client.as_deref()),
+            (Part::Grant, query.grant.as_deref()),
+            (Part::Operator, query.by.as_deref()),
         ];
         Self {
             names: names.into_iter().filter_map(|(part, text)| Some(part.name(text?))).collect(),

@@ -4,8 +4,8 @@ use std::thread;
 
 use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::tree::{Frontier, leaf_hash};
-use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered};
-use mandate_core::{Actor, ActorChain, Issuer, Person, RecordId, Timestamp, TokenId};
+use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered, Touched};
+use mandate_core::{Actor, ActorChain, GrantId, Issuer, Lineage, Person, RecordId, Timestamp, TokenId};
 use mandate_testkit::clock::SeededEntropy;
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
@@ -43,6 +43,43 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop::sample::select(vec![Outcome::Permitted, Outcome::Refused])
 }
 
+const CLIENTS: [&str; 2] = ["app", "App"];
+const OPERATORS: [&str; 3] = ["uid:0", "uid:00", "olga of https://a.example"];
+
+fn client() -> impl Strategy<Value = String> {
+    prop::sample::select(CLIENTS.to_vec()).prop_map(str::to_owned)
+}
+
+fn operator() -> impl Strategy<Value = String> {
+    prop::sample::select(OPERATORS.to_vec()).prop_map(str::to_owned)
+}
+
+fn grant(n: u8) -> GrantId {
+    format!("g-{n}").parse().unwrap()
+}
+
+prop_compose! {
+    /// What an operator's act touched, by the same names as those of the records.
+    fn any_touched()(
+        agents in prop::collection::vec(name(), 0..3),
+        people in prop::collection::vec((issuer(), name()), 0..2),
+        resources in prop::collection::vec(prop::sample::select(RESOURCES.to_vec()), 0..2),
+        clients in prop::collection::vec(client(), 0..2),
+        grants in prop::collection::vec(0u8..3, 0..2),
+        tokens in prop::collection::vec(0u8..4, 0..2),
+    ) -> Touched {
+        Touched {
+            agents,
+            people: people.into_iter().map(|(iss, sub)| Person { iss, sub }).collect(),
+            resources: resources.into_iter().map(str::to_owned).collect(),
+            clients,
+            grants: grants.into_iter().map(|n| grant(n).to_string()).collect(),
+            tokens: tokens.into_iter().map(|n| jti(n).to_string()).collect(),
+            cut_off: false,
+        }
+    }
+}
+
 prop_compose! {
     fn any_record()(
         time in 0u64..20,
@@ -52,6 +89,10 @@ prop_compose! {
         actors in prop::collection::vec((name(), issuer()), 0..3),
         aud in prop::option::of(prop::sample::select(RESOURCES.to_vec())),
         jti_of in prop::option::of(0u8..4),
+        client in prop::option::of(client()),
+        grants in prop::collection::vec(0u8..3, 0..2),
+        by in prop::option::weighted(0.3, (operator(), any::<bool>())),
+        touched in prop::option::weighted(0.3, any_touched()),
     ) -> Record {
         let actors = actors.into_iter().map(|(sub, iss)| Actor { sub, iss, sub_profile: None }).collect();
         Record {
@@ -59,6 +100,10 @@ prop_compose! {
             act: ActorChain::new(actors).unwrap_or_default(),
             aud: aud.map(str::to_owned),
             jti: jti_of.map(jti),
+            client: client.map(Arc::from),
+            lineage: Lineage { grants: grants.into_iter().map(grant).collect(), ..Lineage::default() },
+            by: by.map(|(by, with_token)| if with_token { format!("{by} (token 01)") } else { by }),
+            touched: touched.map(Box::new),
             ..Record::new("unnumbered".parse().unwrap(), Timestamp::from_millis(time), kind, outcome, "ok")
         }
     }
@@ -77,6 +122,11 @@ prop_compose! {
         kind in prop::option::weighted(0.2, prop::sample::select(KINDS.to_vec())),
         limit in prop::option::weighted(0.3, 0u32..10),
         before in prop::option::weighted(0.3, 0u64..60),
+        (client, grant_of, by) in (
+            prop::option::weighted(0.2, client()),
+            prop::option::weighted(0.2, 0u8..3),
+            prop::option::weighted(0.2, operator()),
+        ),
     ) -> Query {
         Query {
             agent,
@@ -84,6 +134,9 @@ prop_compose! {
             person_issuer,
             resource: resource.map(str::to_owned),
             jti: jti_of.map(jti),
+            client,
+            grant: grant_of.map(|n| grant(n).to_string()),
+            by,
             since: since.map(Timestamp::from_millis),
             until: until.map(Timestamp::from_millis),
             outcome,

@@ -1,0 +1,119 @@
+//! What an operator's act changed or revoked, so that the record is found by it.
+
+use std::collections::HashSet;
+
+use mandate_core::Person;
+use serde::{Deserialize, Serialize};
+
+/// The most bytes of names that a record keeps: a registry file may change a hundred thousand entries.
+pub const MAX_TOUCHED_LEN: usize = 24 * 1024;
+
+/// The entries that an act touched: what it changed or revoked, and what that mentions. Agents and resources stand by
+/// their name and by the identifier that tokens use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Touched {
+    /// Agents: names and SPIFFE IDs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
+    /// People.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Person>,
+    /// Resources: names and URIs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// Clients: ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// Grants: ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
+    /// Tokens: ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<String>,
+    /// Whether there was no room for all of them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
+}
+
+/// One touched entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Touch<'a> {
+    /// An agent.
+    Agent(&'a str),
+    /// A person.
+    Person(&'a Person),
+    /// A resource.
+    Resource(&'a str),
+    /// A client.
+    Client(&'a str),
+    /// A grant.
+    Grant(&'a str),
+    /// A token.
+    Token(&'a str),
+}
+
+impl Touched {
+    /// Each entry once, as long as there is room for them.
+    pub fn of<'a>(touches: impl IntoIterator<Item = Touch<'a>>) -> Self {
+        let mut touched = Self::default();
+        let mut seen = HashSet::new();
+        let mut left = MAX_TOUCHED_LEN;
+        for touch in touches {
+            if !seen.insert(touch) {
+                continue;
+            }
+            let len = match touch {
+                Touch::Person(person) => person.sub.len() + person.iss.as_str().len(),
+                Touch::Agent(name) | Touch::Resource(name) | Touch::Client(name) | Touch::Grant(name) | Touch::Token(name) => name.len(),
+            };
+            // In JSON at most twice as long, with quotes and member names around it.
+            let Some(rest) = left.checked_sub(2 * len + 24) else {
+                touched.cut_off = true;
+                continue;
+            };
+            left = rest;
+            match touch {
+                Touch::Person(person) => touched.people.push(person.clone()),
+                Touch::Agent(name) => touched.agents.push(name.to_owned()),
+                Touch::Resource(name) => touched.resources.push(name.to_owned()),
+                Touch::Client(name) => touched.clients.push(name.to_owned()),
+                Touch::Grant(name) => touched.grants.push(name.to_owned()),
+                Touch::Token(name) => touched.tokens.push(name.to_owned()),
+            }
+        }
+        touched
+    }
+
+    /// Whether nothing was touched.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_TOUCHED_LEN, Touch, Touched};
+
+    #[test]
+    fn a_name_is_kept_once_of_each_kind() {
+        let touched = Touched::of([Touch::Agent("a"), Touch::Agent("a"), Touch::Client("a")]);
+        assert_eq!((touched.agents.as_slice(), touched.clients.as_slice()), (&["a".to_owned()][..], &["a".to_owned()][..]));
+        assert!(!touched.is_empty() && !touched.cut_off && Touched::of([]).is_empty());
+    }
+
+    #[test]
+    fn all_of_them_have_a_bound_in_bytes_as_json() {
+        let names: Vec<String> = (0..100_000).map(|n| format!("\"grant\\{n}")).collect();
+        let touched = Touched::of(names.iter().map(|name| Touch::Grant(name)));
+        assert!(touched.cut_off && touched.grants.len() > 100);
+        assert!(serde_json::to_vec(&touched).unwrap().len() <= MAX_TOUCHED_LEN);
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let person = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
+        let touched = Touched::of([Touch::Person(&person), Touch::Token("j1")]);
+        assert_eq!(serde_json::from_str::<Touched>(&serde_json::to_string(&touched).unwrap()).unwrap(), touched);
+    }
+}
