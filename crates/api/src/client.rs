@@ -86,17 +86,32 @@ pub enum ClientError {
     Output(#[source] io::Error),
 }
 
+/// A file of certificate authorities that holds none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no PEM certificate in it")]
+pub struct NoCertificate;
+
 /// One operator's client. Each call opens its own connection.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     endpoint: Endpoint,
     silence: Duration,
+    trust: connect::Trust,
 }
 
 impl AdminClient {
     /// A client; nothing is connected yet.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, silence: SILENCE }
+        Self { endpoint, silence: SILENCE, trust: connect::Trust::default() }
+    }
+
+    /// The same client, which trusts the certificate authorities in `pem` over TLS, and not the platform's.
+    ///
+    /// # Errors
+    /// There is no certificate in it.
+    pub fn trusting(mut self, pem: &[u8]) -> Result<Self, NoCertificate> {
+        self.trust = connect::Trust::only(pem)?;
+        Ok(self)
     }
 
     /// Where it connects to.
@@ -158,6 +173,9 @@ impl AdminClient {
             ("since", &query.since),
             ("until", &query.until),
             ("outcome", &query.outcome),
+            ("client", &query.client),
+            ("grant", &query.grant),
+            ("by", &query.by),
             ("kind", &query.kind),
             ("limit", &limit),
             ("before", &before),
@@ -291,7 +309,7 @@ impl AdminClient {
 
     /// One request on a connection of its own, until the head of the response.
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, ClientError> {
-        let connected = tokio::time::timeout(CONNECT, connect::connect(&self.endpoint)).await;
+        let connected = tokio::time::timeout(CONNECT, connect::connect(&self.endpoint, &self.trust)).await;
         let connected = connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection came about")));
         let stream = connected.map_err(|source| self.unreachable(source))?;
         let io = hyper_util::rt::TokioIo::new(stream);

@@ -9,6 +9,6 @@ pub mod problem;
 pub mod proto;
 pub mod registry_file;
 
-pub use client::{AdminClient, ClientError, Endpoint};
+pub use client::{AdminClient, ClientError, Endpoint, NoCertificate};
 pub use problem::Problem;
 pub use registry_file::RegistryFile;

@@ -8,6 +8,9 @@ use crate::registry_file::Finding;
 /// The media type of a [`Problem`] (RFC 9457 §3).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The code of the answer to a call of the admin API where only people and agents are served.
+pub const ADMINISTRATION_ELSEWHERE: &str = "administration_elsewhere";
+
 /// What went wrong, for a person and for a program. It never carries private detail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{}", .detail.as_deref().unwrap_or(.title))]

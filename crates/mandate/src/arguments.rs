@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod login;
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -11,7 +12,8 @@ use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, T
 
 use crate::connection::{Connection, Directory};
 
-pub(crate) use audit::{Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome};
+pub(crate) use audit::{Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome, verifier_key};
+pub(crate) use login::{Login, Token, TokenShow};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -22,9 +24,12 @@ Exit codes:
   3  refused: the server understood and said no
   4  unreachable: nobody answered, or a server that accepts connections gave no sign of life for
      ten seconds before its answer began
+  5  status --check alone: the server runs, and something needs attention
 
 Environment:
   MANDATE_DIR               the server's directory, instead of ~/.mandate
+  MANDATE_ISSUER            the issuer that login and token show use
+  MANDATE_CA_FILE           the certificate authority to trust (PEM), instead of the platform's
   MANDATE_ADMIN_URL         the admin API over TCP, with MANDATE_ADMIN_TOKEN_FILE
   SPIFFE_ENDPOINT_SOCKET    the Workload API's socket, as unix:///path
   MANDATE_LOG               what serve and node log: error, warn, info, debug, trace, or off
@@ -81,20 +86,21 @@ pub(crate) enum Command {
     Svid(Svid),
     /// Declare agents, resources, people, clients, issuers, grants and policies from a file
     #[command(
+        override_usage = "mandate apply [OPTIONS] -f FILE\n       mandate apply [OPTIONS] FILE",
         after_help = "Examples:\n  mandate apply -f registry.toml --dry-run\n  mandate apply -f registry.toml --prune\n  set -o pipefail; generate | mandate apply -f -"
     )]
     Apply(Apply),
     /// Show what is declared
-    #[command(after_help = "Examples:\n  mandate get agents\n  mandate get grant --json\n  mandate get agent support-agent")]
+    #[command(aliases = ["list", "ls"], after_help = "Examples:\n  mandate get agents\n  mandate get grant --json\n  mandate get agent support-agent")]
     Get(Get),
     /// Show one entry with everything that belongs to it
-    #[command(after_help = "Examples:\n  mandate describe agent support-agent\n  mandate describe person riley")]
+    #[command(alias = "show", after_help = "Examples:\n  mandate describe agent support-agent\n  mandate describe person riley")]
     Describe(Describe),
     /// People of the embedded directory
-    #[command(subcommand, after_help = "Examples:\n  mandate person set-password riley\n  mandate get people")]
+    #[command(subcommand, aliases = ["user", "people", "users"], after_help = "Examples:\n  mandate person set-password riley\n  mandate get people")]
     Person(Person),
     /// OAuth clients
-    #[command(subcommand, after_help = "Examples:\n  mandate client set-secret reports\n  mandate get clients")]
+    #[command(subcommand, aliases = ["app", "clients"], after_help = "Examples:\n  mandate client set-secret reports\n  mandate get clients")]
     Client(Client),
     /// Stop an agent, or let it act again
     #[command(subcommand, after_help = "Examples:\n  mandate agent suspend support-agent\n  mandate agent activate support-agent")]
@@ -111,11 +117,24 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mandate revoke token 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36\n  mandate revoke person riley\n\nTo stop an agent: mandate agent suspend support-agent"
     )]
     Revoke(Revoke),
+    /// Log a person in, as an app does, and print their access token
+    ///
+    /// Authorization code with PKCE: a browser shows the issuer's login page, and this program waits for it on a loopback
+    /// address. It sees no password and keeps nothing.
+    #[command(
+        after_help = "Examples:\n  mandate login --issuer https://mandate.acme.example --client-id notes-app --out sam.token\n  mandate login --client-id notes-app --resource https://notes.acme.example   (MANDATE_ISSUER is set)\n  mandate login --client-id ops --admin --out admin.token                      (for --admin-token-file)"
+    )]
+    Login(Login),
+    /// Read tokens
+    #[command(subcommand, after_help = "Example:\n  mandate token show sam.token")]
+    Token(Token),
     /// Signing keys
     #[command(subcommand, after_help = "Examples:\n  mandate key rotate\n  mandate status   (lists the keys)")]
     Key(Key),
-    /// What is running
-    #[command(after_help = "Examples:\n  mandate status\n  mandate status --json\n  mandate status --dir /var/lib/mandate")]
+    /// Show what is running, and what needs attention
+    #[command(
+        after_help = "Examples:\n  mandate status\n  mandate status --check > /dev/null   (exit code 5: something needs attention)\n  mandate status --json\n  mandate status --dir /var/lib/mandate"
+    )]
     Status(Status),
     /// Watch a hijacked agent, with one shared key and with Mandate
     ///
@@ -307,17 +326,17 @@ impl Apply {
 /// The kinds of entries, as clap sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    #[value(alias = "agents")]
+    #[value(aliases = ["agents", "bot", "bots"])]
     Agent,
-    #[value(alias = "resources")]
+    #[value(aliases = ["resources", "api", "apis", "server", "servers"])]
     Resource,
-    #[value(aliases = ["people", "persons"])]
+    #[value(aliases = ["people", "persons", "user", "users"])]
     Person,
-    #[value(alias = "clients")]
+    #[value(aliases = ["clients", "app", "apps"])]
     Client,
-    #[value(alias = "issuers")]
+    #[value(aliases = ["issuers", "idp", "idps"])]
     Issuer,
-    #[value(alias = "grants")]
+    #[value(aliases = ["grants", "delegation", "delegations"])]
     Grant,
     #[value(alias = "policies")]
     Policy,
@@ -382,10 +401,10 @@ pub(crate) struct SetSecret {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Agent {
     /// Stop an agent: no new identity, no new token, and its living tokens are revoked
-    #[command(after_help = "Example:\n  mandate agent suspend support-agent")]
+    #[command(alias = "stop", after_help = "Example:\n  mandate agent suspend support-agent")]
     Suspend(AgentState),
     /// Let a suspended agent act again
-    #[command(after_help = "Example:\n  mandate agent activate support-agent")]
+    #[command(aliases = ["resume", "start", "unsuspend"], after_help = "Example:\n  mandate agent activate support-agent")]
     Activate(AgentState),
 }
 
@@ -410,7 +429,7 @@ pub(crate) enum Revoke {
     #[command(after_help = "Examples:\n  mandate revoke agent support-agent\n  mandate agent suspend support-agent   (stops it)")]
     Agent(AgentState),
     /// Every living token of the person
-    #[command(after_help = "Example:\n  mandate revoke person riley")]
+    #[command(alias = "user", after_help = "Example:\n  mandate revoke person riley")]
     Person(SetPassword),
     /// Every living token that was issued to the client
     #[command(after_help = "Example:\n  mandate revoke client support-app")]
@@ -461,6 +480,9 @@ pub(crate) struct KeyRotate {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// Fail with exit code 5 if something needs attention, for monitoring
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Args, Debug)]

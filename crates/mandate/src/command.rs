@@ -7,6 +7,7 @@ mod audit_verify;
 mod demo;
 mod describe;
 mod get;
+mod login;
 mod node;
 mod person;
 mod revoke;
@@ -14,6 +15,7 @@ mod serve;
 pub(crate) mod since;
 mod status;
 pub(crate) mod svid;
+mod token;
 
 use crate::arguments::{self, Arguments, Command};
 use crate::failure::Failure;
@@ -40,6 +42,8 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Audit(arguments::Audit::Checkpoint(arguments)) => audit_verify::checkpoint(&arguments, screen),
         Command::Audit(arguments::Audit::Export(arguments)) => audit::export(&arguments, screen),
         Command::Revoke(arguments) => revoke::run(&arguments, screen),
+        Command::Login(arguments) => login::run(&arguments, screen),
+        Command::Token(arguments::Token::Show(arguments)) => token::run(&arguments, screen),
         Command::Key(arguments::Key::Rotate(arguments)) => status::rotate_keys(&arguments, screen),
         Command::Status(arguments) => status::run(&arguments, screen),
         Command::Demo(arguments) => demo::run(&arguments, screen),
@@ -50,5 +54,5 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
 fn completions(arguments: &arguments::Completions, screen: &Screen) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut <Arguments as clap::CommandFactory>::command(), "mandate", &mut script);
-    screen.line(String::from_utf8_lossy(&script).trim_end())
+    screen.script(String::from_utf8_lossy(&script).trim_end())
 }

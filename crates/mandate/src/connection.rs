@@ -7,6 +7,7 @@ use mandate_api::{AdminClient, ClientError, Endpoint};
 use mandate_core::Issuer;
 
 use crate::failure::{self, Failure};
+use crate::input_file;
 use crate::secret_input;
 
 /// The directory of the server.
@@ -33,12 +34,17 @@ impl Directory {
         let path = self.path()?;
         let missing = std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
         if self.dir.is_some() && missing {
-            let what = format!("there is no directory {}, so no server has been there", path.display());
-            return Err(Failure::usage(what).next(format!("mandate serve --dir {}", path.display())));
+            let what = format!("there is no directory {}, so no server has used it", path.display());
+            return Err(Failure::usage(what)
+                .next("ps -C mandate -o args   (is it running with another --dir? then give the same)")
+                .next(format!("mandate serve --dir {}", path.display())));
         }
         Ok(path)
     }
 }
+
+/// The largest file of certificates that is read, in bytes.
+const MAX_CA: u64 = 1024 * 1024;
 
 /// How a command reaches the admin API.
 #[derive(Args, Clone, Debug)]
@@ -51,6 +57,9 @@ pub(crate) struct Connection {
     /// The file with the access token for --admin-url; `-` is standard input
     #[arg(long, value_name = "FILE", env = "MANDATE_ADMIN_TOKEN_FILE", hide_env_values = true)]
     admin_token_file: Option<PathBuf>,
+    /// Trust this certificate authority (PEM) for --admin-url, and no other
+    #[arg(long, value_name = "FILE", env = "MANDATE_CA_FILE", hide_env_values = true)]
+    ca: Option<PathBuf>,
 }
 
 impl Connection {
@@ -60,7 +69,12 @@ impl Connection {
             (Some(server), Some(file)) => Endpoint::Tcp { server: server.clone(), token: secret_input::from_file(file, "access token")? },
             _ => Endpoint::Socket(self.directory.existing()?.join("admin.sock")),
         };
-        Ok(Admin { client: AdminClient::new(endpoint) })
+        let mut client = AdminClient::new(endpoint);
+        if let (Endpoint::Tcp { .. }, Some(file)) = (client.endpoint(), &self.ca) {
+            let pem = input_file::read(file, MAX_CA)?;
+            client = client.trusting(&pem).map_err(|error| Failure::usage(format!("{}: {error}", input_file::shown(file))))?;
+        }
+        Ok(Admin { client })
     }
 }
 

@@ -3,10 +3,14 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
+use mandate_api::problem::ADMINISTRATION_ELSEWHERE;
 use mandate_api::{ClientError, Endpoint, Problem};
+use serde::Serialize;
 
+use crate::printable::{json, one_line, printable};
 use crate::screen::Screen;
 
 /// Whose fault it is. The exit codes are part of the interface: see `mandate --help`.
@@ -20,16 +24,33 @@ pub(crate) enum Fault {
     Refused,
     /// Nobody answered: exit code 4.
     Unreachable,
+    /// The server runs, and something of it needs attention: exit code 5, of `status --check` alone.
+    NeedsAttention,
 }
 
 impl Fault {
     pub(crate) fn exit_code(self) -> ExitCode {
-        ExitCode::from(match self {
+        ExitCode::from(self.number())
+    }
+
+    fn number(self) -> u8 {
+        match self {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Unreachable => 4,
-        })
+            Self::NeedsAttention => 5,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::NeedsAttention => "needs_attention",
+        }
     }
 }
 
@@ -39,12 +60,39 @@ pub(crate) struct Failure {
     fault: Fault,
     message: String,
     next: Vec<String>,
+    findings: Vec<Placed>,
     silent: bool,
+}
+
+/// One of several things that are wrong with a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Placed {
+    /// `FILE:LINE:COLUMN`, if it is about a place in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
+    pub(crate) detail: String,
+}
+
+/// What a program reads instead of the text: one JSON object on standard error.
+#[derive(Serialize)]
+struct Report<'a> {
+    error: Reported<'a>,
+}
+
+#[derive(Serialize)]
+struct Reported<'a> {
+    /// `failed`, `usage`, `refused`, `unreachable` or `needs_attention`.
+    kind: &'static str,
+    exit_code: u8,
+    message: &'a str,
+    #[serde(skip_serializing_if = "<[Placed]>::is_empty")]
+    findings: &'a [Placed],
+    next: &'a [String],
 }
 
 impl Failure {
     pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into(), next: Vec::new(), silent: false }
+        Self { fault, message: message.into(), next: Vec::new(), findings: Vec::new(), silent: false }
     }
 
     pub(crate) fn failed(message: impl Into<String>) -> Self {
@@ -67,6 +115,13 @@ impl Failure {
         self
     }
 
+    /// With each thing that is wrong with a file.
+    #[must_use]
+    pub(crate) fn with_findings(mut self, findings: Vec<Placed>) -> Self {
+        self.findings = findings;
+        self
+    }
+
     /// A failure of writing to stdout. A reader that has gone away (`| head`) is not worth a word.
     pub(crate) fn output(error: &io::Error) -> Self {
         let silent = error.kind() == io::ErrorKind::BrokenPipe;
@@ -84,7 +139,16 @@ impl Failure {
 
     /// What is printed.
     pub(crate) fn text(&self) -> String {
+        const MOST: usize = 20;
         let mut text = format!("error: {}\n", self.message);
+        for finding in self.findings.iter().take(MOST) {
+            let place = finding.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+            // A finding of several lines stands below its place: no line of it begins where ours do.
+            let _ = writeln!(text, "  {place}{}", finding.detail.replace('\n', "\n    "));
+        }
+        if self.findings.len() > MOST {
+            let _ = writeln!(text, "  and {} more; --json shows all", self.findings.len() - MOST);
+        }
         for command in &self.next {
             // Writing to a String cannot fail.
             let _ = writeln!(text, " next: {command}");
@@ -98,7 +162,20 @@ impl Failure {
             // Whoever reads no further has what they wanted.
             return ExitCode::SUCCESS;
         }
-        let text = self.text();
+        if screen.wants_json() {
+            let error = Reported {
+                kind: self.fault.name(),
+                exit_code: self.fault.number(),
+                message: &self.message,
+                findings: &self.findings,
+                next: &self.next,
+            };
+            // Text and numbers always have a JSON form.
+            let text = serde_json::to_string(&Report { error }).unwrap_or_default();
+            let _ = writeln!(io::stderr(), "{}", json(&text));
+            return self.fault.exit_code();
+        }
+        let text = printable(&self.text());
         let text = if screen.colours_errors() { text.replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1) } else { text };
         // Nobody is left to tell that stderr is closed.
         let _ = io::stderr().write_all(text.as_bytes());
@@ -125,7 +202,8 @@ pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
     match error {
         ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             Failure::new(Fault::Refused, format!("{endpoint} may be used only by the user that runs the server, and by root"))
-                .next("sudo mandate … (or as the server's user), or use --admin-url with --admin-token-file")
+                .next("sudo the same command")
+                .next("the same command with --admin-url URL --admin-token-file FILE   (the admin API over TCP)")
         }
         ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
             Failure::new(Fault::Unreachable, chain(error)).next(match endpoint {
@@ -136,11 +214,8 @@ pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
         ClientError::Unreachable { .. } => {
             let failure = Failure::new(Fault::Unreachable, chain(error));
             match endpoint {
-                Endpoint::Socket(path) => {
-                    let dir = path.parent().map(|dir| dir.display().to_string()).unwrap_or_default();
-                    failure.next(format!("mandate serve --dir {dir}"))
-                }
-                Endpoint::Tcp { server, .. } => failure.next(format!("curl {server}/openapi.json")),
+                Endpoint::Socket(path) => not_running(failure, path),
+                Endpoint::Tcp { server, .. } => not_reached(failure, server.as_str()),
             }
         }
         ClientError::Protocol { .. } | ClientError::Output(_) => Failure::failed(chain(error)),
@@ -151,16 +226,44 @@ pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
 
 fn said(problem: &Problem) -> String {
     match &problem.detail {
-        Some(detail) => format!("{}: {detail}", problem.title),
-        None => problem.title.clone(),
+        Some(detail) => one_line(&format!("{}: {detail}", problem.title)),
+        None => one_line(&problem.title),
     }
+}
+
+/// Nobody listens at the socket. A directory that no server has used is most likely the wrong one.
+fn not_running(failure: Failure, socket: &Path) -> Failure {
+    let dir = socket.parent().unwrap_or(Path::new("."));
+    let failure = if dir.join("serve.json").exists() {
+        failure
+    } else {
+        failure.next("ps -C mandate -o args   (is it running with another --dir? then give the same)")
+    };
+    failure.next(format!("mandate serve --dir {}", dir.display()))
+}
+
+/// Why an address was not reached, as far as its TLS says.
+fn not_reached(failure: Failure, server: &str) -> Failure {
+    let said = failure.message();
+    if said.contains("UnknownIssuer") {
+        return failure.next("the same command with --ca FILE   (the PEM file of the authority that issued the server's certificate)");
+    }
+    if said.contains("not valid for name") {
+        return failure.next("the same command with --admin-url https://NAME:PORT   (a name for which the certificate is valid)");
+    }
+    failure.next(format!("curl {server}/openapi.json"))
 }
 
 fn refused(problem: &Problem, endpoint: &Endpoint) -> Failure {
     let failure = Failure::new(Fault::Refused, said(problem));
     match (problem.status, endpoint) {
-        (401, _) => failure.next("mandate … --admin-token-file FILE   (an access token with the scope mandate:admin)"),
-        (403, Endpoint::Socket(_)) => failure.next("sudo mandate …   (or as the server's user)"),
+        _ if problem.code == ADMINISTRATION_ELSEWHERE => {
+            failure.next("the same command with --admin-url URL   (`mandate serve` prints it as `admin API`)")
+        }
+        (401, _) => failure.next(
+            "mandate login --issuer URL --client-id ID --admin --out FILE   (a new token; then the same command with --admin-token-file FILE)",
+        ),
+        (403, Endpoint::Socket(_)) => failure.next("sudo the same command"),
         (404, _) => match missing_kind(problem) {
             Some(kind) => failure.next(format!("mandate get {kind}   (lists what there is)")),
             None => failure,

@@ -1,8 +1,12 @@
 //! Logs of the roles that stay up: to stderr, as text for people or as JSON lines.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format;
+
+use crate::printable;
 
 /// The levels, and what turns a part off.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -14,14 +18,40 @@ pub(crate) fn start(json: bool) {
         Ok(filter) => (filter, None),
         Err(slip) => (EnvFilter::new("info"), Some(slip)),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal());
     // A line that cannot be written, because the log lies on a full disk, would be reported by a macro that panics: it
     // would take down whatever request it speaks of.
     let builder = builder.log_internal_errors(false);
     // It fails only if logging was started before; then it is running.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
+    let _ = if json {
+        builder.json().flatten_event(true).with_writer(|| EscapedJson(io::stderr())).try_init()
+    } else {
+        // What strangers sent stands in fields: nothing of it begins a line of its own or drives a terminal.
+        let fields = format::debug_fn(|out, field, value| write!(out, "{}", text(field.name(), value))).delimited(" ");
+        builder.with_target(false).fmt_fields(fields).with_writer(io::stderr).try_init()
+    };
     if let Some(slip) = slip {
         tracing::warn!(MANDATE_LOG = %wanted, "not understood, so info is logged: {slip}");
+    }
+}
+
+/// A field as text.
+fn text(name: &str, value: &dyn std::fmt::Debug) -> String {
+    let value = printable::one_line(&format!("{value:?}"));
+    if name == "message" { value } else { format!("{name}={value}") }
+}
+
+/// Takes whole events as JSON, in which serde leaves characters that reorder or hide text as they are.
+struct EscapedJson<W>(W);
+
+impl<W: Write> Write for EscapedJson<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.write_all(printable::json(&String::from_utf8_lossy(event)).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -40,7 +70,22 @@ fn filter(wanted: &str) -> Result<EnvFilter, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::filter;
+    use std::io::Write as _;
+
+    use super::{EscapedJson, filter, text};
+
+    #[test]
+    fn a_field_is_one_line_and_drives_no_terminal() {
+        let evil = "\u{1b}[2J\u{202e}x\n2026-11-27T00:00:00Z  INFO forged";
+        for shown in [text("reason", &format_args!("{evil}")), text("message", &format_args!("{evil}"))] {
+            assert!(shown.contains("\\u{1b}[2J\\u{202e}x\\n2026"), "{shown}");
+            assert!(!shown.contains(['\u{1b}', '\u{202e}', '\n']), "{shown:?}");
+        }
+        let mut out = EscapedJson(Vec::new());
+        writeln!(out, "{}", serde_json::json!({"reason": evil})).unwrap();
+        assert!(out.0.is_ascii(), "{:?}", String::from_utf8_lossy(&out.0));
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&out.0).unwrap()["reason"], evil);
+    }
 
     #[test]
     fn a_level_that_does_not_exist_is_no_filter() {

@@ -5,7 +5,11 @@ mod command;
 mod connection;
 mod demo;
 mod failure;
+mod input_file;
+mod issuer_client;
 mod logging;
+mod loopback_redirect;
+mod printable;
 mod screen;
 mod secret_input;
 mod shutdown;
@@ -21,6 +25,11 @@ fn main() -> ExitCode {
     let arguments = match arguments::Arguments::of_the_process() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                let text = error.render().to_string();
+                let message = text.trim_end().strip_prefix("error: ").unwrap_or(text.trim_end());
+                return failure::Failure::usage(message).report(&screen::Screen::of_the_process(true));
+            }
             // Help and version are no errors: clap sends them to stdout. If nobody reads them, there is nobody to tell.
             let _ = error.print();
             return if error.use_stderr() { failure::Fault::Usage.exit_code() } else { ExitCode::SUCCESS };

@@ -4,7 +4,14 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Fault};
+use crate::printable;
+
+pub(crate) use crate::printable::one_line;
+
+/// Marks where bold text begins and ends, until it is known whether stdout takes colour. No text from outside has them
+/// when it is printed: [`printable`] escapes them.
+pub(crate) const BOLD: [char; 2] = ['\u{f0001}', '\u{f0002}'];
 
 /// What is known about the reader of the output.
 #[derive(Clone, Debug)]
@@ -35,41 +42,71 @@ impl Screen {
         self.terminal
     }
 
-    /// Whether stdout takes colour.
-    pub(crate) fn colours(&self) -> bool {
-        self.colour
-    }
-
     /// Whether stderr takes colour.
     pub(crate) fn colours_errors(&self) -> bool {
         self.colour_errors
     }
 
-    /// Prints `value` as JSON if that is wanted, else the text.
-    pub(crate) fn show(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.json {
-            let line = serde_json::to_string(value)
-                .map_err(|error| Failure::caused(crate::failure::Fault::Failed, "cannot write JSON", &error))?;
-            self.line(&line)
-        } else {
-            self.line(text().trim_end_matches('\n'))
-        }
+    /// A value as one line of JSON, safe for the terminal if it goes to one.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<String, Failure> {
+        let text = serde_json::to_string(value).map_err(|error| Failure::caused(Fault::Failed, "cannot write JSON", &error))?;
+        Ok(if self.terminal { printable::json(&text) } else { text })
     }
 
-    /// Prints one or more lines to stdout, at once.
-    #[expect(clippy::unused_self, reason = "whoever prints has been given the screen")]
+    /// Prints `value` as JSON if that is wanted, else the text.
+    pub(crate) fn show(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.json { print(&self.json(value)?) } else { self.line(text().trim_end_matches('\n')) }
+    }
+
+    /// Prints one or more lines to stdout, at once. Nothing in them drives the terminal.
     pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let mut out = io::stdout().lock();
-        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+        if text.is_empty() { Ok(()) } else { print(&styled(text, self.colour)) }
+    }
+
+    /// Prints a program of ours to stdout as it is, such as a script for a shell.
+    #[expect(clippy::unused_self, reason = "whoever prints has been given the screen")]
+    pub(crate) fn script(&self, text: &str) -> Result<(), Failure> {
+        print(text)
     }
 
     /// Prints a line to stderr, for a person who watches; programs read stdout.
     #[expect(clippy::unused_self, reason = "whoever prints has been given the screen")]
     pub(crate) fn remark(&self, text: &str) {
         // A remark that cannot be shown changes nothing.
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(io::stderr(), "{}", printable::printable(text));
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+}
+
+/// The text with marks as styles, or without them, and everything else that is hidden escaped.
+fn styled(text: &str, colour: bool) -> String {
+    let [on, off] = BOLD;
+    let mut shown = String::with_capacity(text.len());
+    for piece in text.split_inclusive(BOLD) {
+        let (plain, style) = match piece.chars().next_back() {
+            Some(last) if last == on => (piece.trim_end_matches(on), "\u{1b}[1m"),
+            Some(last) if last == off => (piece.trim_end_matches(off), "\u{1b}[0m"),
+            _ => (piece, ""),
+        };
+        shown.push_str(&printable::printable(plain));
+        shown.push_str(if colour { style } else { "" });
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BOLD, styled};
+
+    #[test]
+    fn only_our_own_marks_become_styles() {
+        let [on, off] = BOLD;
+        let text = format!("{on}NAME{off}\n\u{1b}[31mred");
+        assert_eq!(styled(&text, true), "\u{1b}[1mNAME\u{1b}[0m\n\\u{1b}[31mred");
+        assert_eq!(styled(&text, false), "NAME\n\\u{1b}[31mred");
     }
 }

@@ -63,10 +63,10 @@ pub(crate) fn requested() -> impl Future<Output = ()> + Send {
             }
         };
         tokio::select! {
-            () = one(terminate) => {}
-            () = one(interrupt) => {}
-            () = one(hangup) => {}
-            () = parent => {}
+            () = one(terminate) => tracing::info!(signal = "SIGTERM", "asked to stop"),
+            () = one(interrupt) => tracing::info!(signal = "SIGINT", "asked to stop"),
+            () = one(hangup) => tracing::info!(signal = "SIGHUP", "asked to stop"),
+            () = parent => tracing::info!("standard input has ended, so this process does too"),
         }
     }
 }

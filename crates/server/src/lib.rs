@@ -223,7 +223,10 @@ pub async fn run(
     }));
     let admin = admin::site(control);
     let admin_socket = config.dir.join("admin.sock");
-    let admin_scheme = if tls.is_some() { "https" } else { "http" };
+    let (admin_scheme, admin_host) = match &config.transport {
+        Transport::Tls { cert, .. } => ("https", tls::reachable_as(cert, admin_at, &issuer)),
+        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => ("http", admin_at.to_string()),
+    };
     let mut tasks = JoinSet::new();
     tasks.spawn(listener::serve_unix(listen_unix(&admin_socket)?, admin.clone(), stopping.clone()));
     tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), admin, stopping.clone()));
@@ -231,17 +234,33 @@ pub async fn run(
     tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), stopping.clone()));
     tasks.spawn(housekeeping(store, authority, live, clock, stopping));
 
-    ready(&Ready {
+    let announced = Ready {
         issuer,
         trust_domain,
         public: public_at,
         admin_socket: admin_socket.clone(),
-        admin_url: format!("{admin_scheme}://{admin_at}"),
+        admin_url: format!("{admin_scheme}://{admin_host}"),
         node_server: node_at,
-    });
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        issuer = %announced.issuer,
+        trust_domain = %announced.trust_domain,
+        public = %announced.public,
+        nodes = %announced.node_server,
+        admin = announced.admin_url,
+        admin_socket = %announced.admin_socket.display(),
+        dir = %config.dir.display(),
+        "the server has started"
+    );
+    ready(&announced);
     tokio::pin!(shutdown);
     let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
     let _ = fs::remove_file(&admin_socket);
+    match &served {
+        Ok(()) => tracing::info!("the server has stopped"),
+        Err(error) => tracing::error!(%error, "the server has stopped"),
+    }
     served
 }
 
@@ -254,7 +273,10 @@ async fn supervise(
 ) -> Result<(), ServerError> {
     let (served, sequencing) = tokio::select! {
         biased;
-        () = shutdown => (Ok(()), true),
+        () = shutdown => {
+            tracing::info!("the server stops: it was asked to");
+            (Ok(()), true)
+        }
         _ = tasks.join_next() => (Err(ServerError::Ended("a listener, or the housekeeping,")), true),
         // It holds on for as long as anybody could append: it ends before that only by a panic.
         _ = &mut sequencer => (Err(ServerError::Ended("the audit log")), false),

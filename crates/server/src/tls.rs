@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use mandate_core::Issuer;
 use rustls::ServerConfig;
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 /// How often the files are looked at. A watcher would need a dependency; a renewal has hours of overlap.
@@ -126,4 +129,19 @@ pub(crate) fn reloading(cert: PathBuf, key: PathBuf) -> Result<Arc<ServerConfig>
         }
     });
     Ok(Arc::new(config))
+}
+
+/// How clients reach a listener at `address` over TLS: by the address, if the certificate in `cert` is valid for it, else
+/// by the host of the issuer, for which it has to be valid.
+pub(crate) fn reachable_as(cert: &Path, address: SocketAddr, issuer: &Issuer) -> String {
+    let certificate = fs::read(cert).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+    let is_valid = |certificate: &CertificateDer<'_>| {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        verify_server_name(&parsed, &ServerName::from(address.ip())).ok()
+    };
+    if !address.ip().is_unspecified() && certificate.as_ref().and_then(is_valid).is_some() {
+        return address.to_string();
+    }
+    let host = url::Url::parse(issuer.as_str()).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.map_or_else(|| address.to_string(), |host| format!("{host}:{}", address.port()))
 }

@@ -6,7 +6,36 @@ use mandate_core::Issuer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Endpoint;
+use super::{Endpoint, NoCertificate};
+
+/// Whom to believe over TLS: the platform's certificate authorities, or these alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trust {
+    #[cfg(feature = "https")]
+    only: Option<std::sync::Arc<tokio_rustls::rustls::RootCertStore>>,
+}
+
+#[cfg(feature = "https")]
+impl Trust {
+    pub(super) fn only(pem: &[u8]) -> Result<Self, NoCertificate> {
+        use tokio_rustls::rustls::RootCertStore;
+        use tokio_rustls::rustls::pki_types::CertificateDer;
+        use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+
+        let mut only = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            only.add(certificate.map_err(|_| NoCertificate)?).map_err(|_| NoCertificate)?;
+        }
+        if only.is_empty() { Err(NoCertificate) } else { Ok(Self { only: Some(std::sync::Arc::new(only)) }) }
+    }
+}
+
+#[cfg(not(feature = "https"))]
+impl Trust {
+    pub(super) fn only(_pem: &[u8]) -> Result<Self, NoCertificate> {
+        Err(NoCertificate)
+    }
+}
 
 /// A connection, whatever it runs over.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -32,7 +61,7 @@ fn host_and_port(authority: &str, default: u16) -> (&str, u16) {
 }
 
 /// Connects. Every error means that nobody who could be believed answered.
-pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Box<dyn Connection>> {
+pub(super) async fn connect(endpoint: &Endpoint, trust: &Trust) -> io::Result<Box<dyn Connection>> {
     match endpoint {
         Endpoint::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         Endpoint::Tcp { server, .. } => {
@@ -43,13 +72,13 @@ pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Box<dyn Connectio
                 return Ok(Box::new(TcpStream::connect((host, port)).await?));
             }
             let (host, port) = host_and_port(&authority, 443);
-            tls(host, TcpStream::connect((host, port)).await?).await
+            tls(host, TcpStream::connect((host, port)).await?, trust).await
         }
     }
 }
 
 #[cfg(feature = "https")]
-async fn tls(host: &str, stream: TcpStream) -> io::Result<Box<dyn Connection>> {
+async fn tls(host: &str, stream: TcpStream, trust: &Trust) -> io::Result<Box<dyn Connection>> {
     use std::sync::Arc;
 
     use rustls_platform_verifier::BuilderVerifierExt;
@@ -59,14 +88,19 @@ async fn tls(host: &str, stream: TcpStream) -> io::Result<Box<dyn Connection>> {
     use tokio_rustls::rustls::pki_types::ServerName;
 
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
-    let config = builder.and_then(BuilderVerifierExt::with_platform_verifier).map_err(io::Error::other)?.with_no_client_auth();
+    let builder = builder.map_err(io::Error::other)?;
+    let builder = match &trust.only {
+        Some(only) => builder.with_root_certificates(Arc::clone(only)),
+        None => builder.with_platform_verifier().map_err(io::Error::other)?,
+    };
+    let config = builder.with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     Ok(Box::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?))
 }
 
 #[cfg(not(feature = "https"))]
 #[expect(clippy::unused_async, reason = "the same signature as with TLS")]
-async fn tls(_host: &str, _stream: TcpStream) -> io::Result<Box<dyn Connection>> {
+async fn tls(_host: &str, _stream: TcpStream, _trust: &Trust) -> io::Result<Box<dyn Connection>> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this client was built without https"))
 }
 

@@ -12,7 +12,7 @@ use crate::connection::Connection;
 pub(crate) enum Audit {
     /// Find records, the newest first
     #[command(
-        after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit query --jti 01968f7e-… --json          which person's request caused this?\n  mandate audit query --person riley --since 1h"
+        after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit query --jti 01968f7e-… --json          which person's request caused this?\n  mandate audit query --person riley --since 1h\n  mandate audit query --agent support-agent --kind registry            who changed it?"
     )]
     Query(AuditQuery),
     /// Show one record
@@ -20,7 +20,7 @@ pub(crate) enum Audit {
     Show(AuditShow),
     /// Verify the whole log: on the server, or a bundle without any server
     #[command(
-        after_help = "Examples:\n  mandate audit verify\n  mandate audit verify --since kept.checkpoint\n  mandate audit verify --offline audit.bundle --key \"$(cat log.vkey)\" --since kept.checkpoint"
+        after_help = "Examples:\n  mandate audit verify\n  mandate audit verify --since kept.checkpoint\n  mandate audit verify --offline audit.bundle --key-file log.vkey --since kept.checkpoint\n  gunzip < audit.bundle.gz | mandate audit verify --offline -"
     )]
     Verify(AuditVerify),
     /// Print the current checkpoint, to be kept where the server's operators cannot write
@@ -35,15 +35,59 @@ pub(crate) enum Audit {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Outcome {
+    #[value(aliases = ["permit", "allowed", "allow", "granted", "success", "ok"])]
     Permitted,
+    #[value(aliases = ["refuse", "denied", "deny", "rejected", "failed", "failure"])]
     Refused,
+}
+
+/// What a record is about, as clap sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecordKind {
+    /// Token exchanges
+    Exchange,
+    /// Logins and authorization codes
+    #[value(aliases = ["login", "authorization"])]
+    Authorize,
+    /// Codes redeemed for tokens
+    Token,
+    /// Identity documents issued to agents
+    #[value(alias = "svid")]
+    Identity,
+    /// Revocations
+    #[value(alias = "revocation")]
+    Revoke,
+    /// Changes of the registry
+    #[value(alias = "apply")]
+    Registry,
+    /// Nodes that joined, renewed or were banned
+    Node,
+    /// Other acts of operators
+    #[value(alias = "operator")]
+    Admin,
+}
+
+impl RecordKind {
+    /// Its name in records.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Authorize => "authorize",
+            Self::Token => "token",
+            Self::Identity => "identity",
+            Self::Revoke => "revoke",
+            Self::Registry => "registry",
+            Self::Node => "node",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct AuditQuery {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// In whose chain this agent stands: its name or SPIFFE ID
+    /// About this agent: it acted, or it was changed or revoked. Its name or SPIFFE ID
     #[arg(long, value_name = "NAME")]
     pub(crate) agent: Option<String>,
     /// About this person: the name, or the sub
@@ -61,6 +105,18 @@ pub(crate) struct AuditQuery {
     /// Before this time, or this long ago
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<Moment>,
+    /// About this client: it asked, or it was changed
+    #[arg(long, value_name = "ID")]
+    pub(crate) client: Option<String>,
+    /// About this grant: a token rests on it, or it was changed
+    #[arg(long, value_name = "ID")]
+    pub(crate) grant: Option<String>,
+    /// By this operator: a person's name, or uid:NUMBER as the record has it
+    #[arg(long, value_name = "OPERATOR")]
+    pub(crate) by: Option<String>,
+    /// Only records about this
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<RecordKind>,
     /// Only these
     #[arg(long, value_enum)]
     pub(crate) outcome: Option<Outcome>,
@@ -82,15 +138,28 @@ pub(crate) struct AuditShow {
 pub(crate) struct AuditVerify {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Verify this bundle; no server is asked
+    /// Verify this bundle; no server is asked. - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) offline: Option<PathBuf>,
     /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own is believed
-    #[arg(long, value_name = "VKEY", requires = "offline")]
+    #[arg(long, value_name = "VKEY", requires = "offline", value_parser = verifier_key)]
     pub(crate) key: Option<String>,
-    /// A checkpoint kept earlier: the log must continue it
+    /// The file with that key; - is standard input
+    #[arg(long, value_name = "FILE", requires = "offline", conflicts_with = "key")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// A checkpoint kept earlier: the log must continue it. - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) since: Option<PathBuf>,
+}
+
+/// A verifier key in C2SP's form.
+pub(crate) fn verifier_key(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match mandate_audit::CheckpointVerifier::new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) if std::path::Path::new(text).is_file() => Err("this is a file: use --key-file for it".to_owned()),
+        Err(_) => Err("not a verifier key such as `mandate status` prints as `Audit key`: NAME+HASH+KEY".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]

@@ -1,7 +1,6 @@
 //! `mandate apply`
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::Path;
 
 use mandate_api::admin::{ApplyRequest, ApplyResponse, Change, ChangeItem};
@@ -10,14 +9,15 @@ use mandate_api::{ClientError, Problem, RegistryFile};
 use serde_json::Value;
 
 use crate::arguments::Apply;
-use crate::failure::{self, Failure, Fault};
+use crate::failure::{self, Failure, Fault, Placed};
+use crate::input_file;
+use crate::printable::{one_line, printable};
 use crate::screen::Screen;
-use crate::table::printable;
 
 pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
     let file = arguments.file();
     let text = read(file)?;
-    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let shown = input_file::shown(file);
     let entries = registry_file::parse(&text)
         .map_err(|error| Failure::usage(format!("{shown}:{}:{}: {}; nothing was changed", error.line, error.column, error.message)))?;
     let everything = arguments.prune && !arguments.dry_run && !arguments.yes_remove_everything;
@@ -42,39 +42,23 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let limit = MAX_FILE_BYTES as u64 + 1;
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(limit).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
-    };
-    read.map_err(|error| {
-        Failure::caused(Fault::Usage, &format!("cannot read the registry file {}", path.display()), &error)
-            .next("mandate apply -f FILE   (a TOML file of [[resource]], [[person]], [[agent]], [[grant]] …)")
-    })?;
-    Ok(text)
+    input_file::read_text(path, MAX_FILE_BYTES as u64)
+        .map_err(|failure| failure.next("mandate apply -f FILE   (a TOML file of [[resource]], [[person]], [[agent]], [[grant]] …)"))
 }
 
 /// The server's findings at their places in the file.
 fn refused(problem: &Problem, shown: &str, text: &str) -> Failure {
-    const MOST: usize = 20;
-    let mut message = format!("{}; nothing was changed", problem.title);
-    for finding in problem.errors.iter().take(MOST) {
-        // Writing to a String cannot fail.
-        let _ = write!(message, "\n  {}{}", place(finding, shown, text), printable(&finding.detail));
-    }
-    if problem.errors.len() > MOST {
-        let _ = write!(message, "\n  and {} more", problem.errors.len() - MOST);
-    }
-    Failure::new(Fault::Refused, message).next("correct the file, then the same command with --dry-run")
+    let placed = |finding: &Finding| Placed { place: place(finding, shown, text), detail: printable(&finding.detail) };
+    Failure::new(Fault::Refused, format!("{}; nothing was changed", problem.title))
+        .with_findings(problem.errors.iter().map(placed).collect())
+        .next("correct the file, then the same command with --dry-run")
 }
 
-fn place(finding: &Finding, shown: &str, text: &str) -> String {
+fn place(finding: &Finding, shown: &str, text: &str) -> Option<String> {
     if finding.pointer.is_empty() {
-        return String::new();
+        return None;
     }
-    registry_file::locate(text, &finding.pointer).map(|(line, column)| format!("{shown}:{line}:{column}: ")).unwrap_or_default()
+    registry_file::locate(text, &finding.pointer).map(|(line, column)| format!("{shown}:{line}:{column}"))
 }
 
 /// One change: what it is about, and of an entry that stays each member as it was and as it will be.
@@ -86,11 +70,11 @@ fn change(text: &mut String, item: &ChangeItem) {
     };
     let about = item.about.as_ref().map(|about| format!("  {about}")).unwrap_or_default();
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{sign} {} {}", item.kind, printable(&format!("{}{about}", item.name)));
+    let _ = writeln!(text, "{sign} {} {}", item.kind, one_line(&format!("{}{about}", item.name)));
     let named = |field: &String| item.differences.iter().any(|difference| difference.field == *field);
     if !item.fields.iter().all(named) {
         // An older server names them and says no more.
-        let _ = writeln!(text, "    {}", printable(&item.fields.join(", ")));
+        let _ = writeln!(text, "    {}", one_line(&item.fields.join(", ")));
     }
     for difference in &item.differences {
         for (sign, value) in [('-', &difference.before), ('+', &difference.after)] {
@@ -122,18 +106,15 @@ fn describe(answer: &ApplyResponse) -> String {
         change(&mut text, item);
     }
     for note in &answer.notes {
-        let _ = writeln!(text, "note: {}", printable(note));
+        let _ = writeln!(text, "note: {}", one_line(note));
     }
-    let count = answer.changes.len();
-    let changes = if count == 1 { "1 change".to_owned() } else { format!("{count} changes") };
+    let (count, unchanged) = (answer.changes.len(), answer.unchanged);
     let _ = match (count, answer.dry_run) {
-        (0, _) => writeln!(text, "Nothing to change: all {} are so already.", answer.unchanged),
-        (_, true) => writeln!(
-            text,
-            "{changes} to make, {} as declared. Nothing was changed; run it without --dry-run to change it.",
-            answer.unchanged
-        ),
-        (_, false) => writeln!(text, "{changes} made, {} were so already.", answer.unchanged),
+        (0, _) => writeln!(text, "0 changed, {unchanged} unchanged."),
+        (_, true) => {
+            writeln!(text, "{count} would change, {unchanged} unchanged. Nothing was changed; run it without --dry-run to change it.")
+        }
+        (_, false) => writeln!(text, "{count} changed, {unchanged} unchanged."),
     };
     text
 }
@@ -203,10 +184,12 @@ mod tests {
     +   two
 - person x
 note: look
-5 changes to make, 2 as declared. Nothing was changed; run it without --dry-run to change it.
+5 would change, 2 unchanged. Nothing was changed; run it without --dry-run to change it.
 ";
         assert_eq!(describe(&answer), expected);
+        answer.dry_run = false;
+        assert!(describe(&answer).ends_with("\n5 changed, 2 unchanged.\n"));
         answer.changes.clear();
-        assert!(describe(&answer).ends_with("Nothing to change: all 2 are so already.\n"));
+        assert!(describe(&answer).ends_with("0 changed, 2 unchanged.\n"));
     }
 }

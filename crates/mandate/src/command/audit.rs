@@ -16,7 +16,7 @@ use crate::arguments::{AuditExport, AuditQuery, AuditShow, Outcome};
 use crate::connection::Admin;
 use crate::failure::{self, Failure, Fault};
 use crate::screen::Screen;
-use crate::table::{list, table};
+use crate::table::{Column, Value, list, table_of};
 
 /// How many records a person is shown who did not say.
 const SHOWN: u32 = 100;
@@ -33,6 +33,10 @@ pub(crate) fn query(arguments: &AuditQuery, screen: &Screen) -> Result<(), Failu
         jti: arguments.jti.as_ref().map(ToString::to_string),
         since: arguments.since.map(|moment| moment.resolve(now).to_string()),
         until: arguments.until.map(|moment| moment.resolve(now).to_string()),
+        client: arguments.client.clone(),
+        grant: arguments.grant.clone(),
+        by: arguments.by.clone(),
+        kind: arguments.kind.map(|kind| kind.as_str().to_owned()),
         outcome: arguments.outcome.map(|outcome| match outcome {
             Outcome::Permitted => "permitted".to_owned(),
             Outcome::Refused => "refused".to_owned(),
@@ -42,7 +46,7 @@ pub(crate) fn query(arguments: &AuditQuery, screen: &Screen) -> Result<(), Failu
     let admin = arguments.connection.open()?;
     if screen.wants_json() {
         // A program that reads it would not miss what is cut off.
-        return print_json(&admin, query, arguments.limit);
+        return print_json(&admin, query, arguments.limit, screen);
     }
     let mut records = Vec::new();
     each_page(&admin, query, Some(arguments.limit.unwrap_or(SHOWN + 1)), |page| {
@@ -87,12 +91,12 @@ fn each_page(
 }
 
 /// One array, printed as it comes: the log may be larger than memory.
-fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>) -> Result<(), Failure> {
+fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>, screen: &Screen) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut before = "[";
     each_page(admin, query, limit, |page| {
         for record in page {
-            let text = serde_json::to_string(&record).map_err(|error| Failure::caused(Fault::Failed, "cannot write JSON", &error))?;
+            let text = screen.json(&record)?;
             write!(out, "{before}{text}").map_err(|error| Failure::output(&error))?;
             before = ",";
         }
@@ -102,26 +106,65 @@ fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>) -> Re
     writeln!(out, "{open}]").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
 }
 
+/// What a query shows, and how important each column is where there is no room for all.
+const COLUMNS: [Column; 13] = [
+    Column::new("TIME", 0),
+    Column::new("KIND", 4),
+    Column::new("OUTCOME", 1),
+    Column::new("REASON", 2),
+    Column::new("PERSON", 5),
+    Column::new("AGENT", 3),
+    Column::new("RESOURCE", 8),
+    Column::new("SCOPE", 10),
+    Column::new("CLIENT", 11),
+    Column::new("BY", 6),
+    Column::new("DETAIL", 9),
+    Column::new("ASKED", 12),
+    Column::new("RECORD", 7),
+];
+
 fn rows(screen: &Screen, records: &[AuditRecord]) -> String {
-    let shown = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let shown = |text: Option<&String>| Value::from(text.cloned().unwrap_or_default());
     let row = |r: &AuditRecord| {
         vec![
-            r.time.clone(),
-            r.kind.clone(),
-            r.outcome.clone(),
-            r.reason.clone(),
-            shown(r.sub.as_ref().or(r.by.as_ref())),
-            r.act.as_ref().map(chain).unwrap_or_default(),
+            Value::with_short(r.time.clone(), r.time.split('.').next().unwrap_or_default().replace('T', " ")),
+            r.kind.clone().into(),
+            r.outcome.clone().into(),
+            r.reason.clone().into(),
+            shown(r.sub.as_ref()),
+            Value::with_short(r.act.as_ref().map(chain).unwrap_or_default(), r.act.as_ref().map(short_chain).unwrap_or_default()),
             shown(r.aud.as_ref()),
             shown(r.scope.as_ref()),
-            r.id.clone(),
+            shown(r.client.as_ref()),
+            shown(r.by.as_ref()),
+            shown(r.detail.as_ref()),
+            asked(r).into(),
+            r.id.clone().into(),
         ]
     };
-    table(
-        screen,
-        &["TIME", "KIND", "OUTCOME", "REASON", "PERSON", "AGENT", "RESOURCE", "SCOPE", "RECORD"],
-        records.iter().map(row).collect(),
-    )
+    table_of(screen, &COLUMNS, records.iter().map(row).collect())
+}
+
+/// What was asked for, where it was not what was given.
+fn asked(record: &AuditRecord) -> String {
+    let members = record.asked.as_ref().and_then(serde_json::Value::as_object);
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let given = |name: &str, value: &str| match name {
+        "resource" => record.aud.as_deref() == Some(value),
+        "scope" => record.scope.as_deref() == Some(value),
+        _ => false,
+    };
+    let pairs = members.into_iter().flatten().map(|(name, value)| (name, text(value))).filter(|(name, value)| !given(name, value));
+    pairs.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The chain with the last part of each SPIFFE ID alone.
+fn short_chain(act: &Act) -> String {
+    chain(act)
+        .split(" ← ")
+        .map(|name| name.strip_prefix("spiffe://").and_then(|rest| rest.rsplit('/').next()).unwrap_or(name))
+        .collect::<Vec<_>>()
+        .join(" ← ")
 }
 
 /// The actors, outermost first.
@@ -162,6 +205,7 @@ pub(crate) fn show(arguments: &AuditShow, screen: &Screen) -> Result<(), Failure
                 ("Operator", shown(&record.by)),
                 ("Lineage", json(&record.lineage)),
                 ("Asked", json(&record.asked)),
+                ("Changed", json(&record.touched)),
                 ("Policies", record.policies.join(" ")),
             ],
         )

@@ -1,15 +1,15 @@
 //! `mandate audit verify`, also without a server, and `mandate audit checkpoint`.
 
-use std::fs::{self, File};
-use std::io::{BufReader, Read as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use mandate_audit::Checkpoint;
 use mandate_audit::offline::{BundleError, Known, verify_bundle};
 use serde::Serialize;
 
-use crate::arguments::{AuditCheckpoint, AuditVerify};
+use crate::arguments::{AuditCheckpoint, AuditVerify, verifier_key};
 use crate::failure::{Failure, Fault};
+use crate::input_file;
 use crate::screen::Screen;
 
 #[derive(Serialize)]
@@ -31,16 +31,15 @@ const MAX_CHECKPOINT: u64 = 64 * 1024;
 
 /// What `mandate audit checkpoint` printed earlier, with or without `--json`.
 fn kept(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_CHECKPOINT).read_to_string(&mut text));
-    read.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?;
+    let text = input_file::read_text(path, MAX_CHECKPOINT)?;
     let note = if text.starts_with('{') {
         serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| Some(value.get("checkpoint")?.as_str()?.to_owned()))
     } else {
         Some(text)
     };
-    note.filter(|note| Checkpoint::is_well_formed(note.as_bytes()))
-        .ok_or_else(|| Failure::usage(format!("{} holds no checkpoint", path.display())).next("mandate audit checkpoint > kept.checkpoint"))
+    note.filter(|note| Checkpoint::is_well_formed(note.as_bytes())).ok_or_else(|| {
+        Failure::usage(format!("{} holds no checkpoint", input_file::shown(path))).next("mandate audit checkpoint > kept.checkpoint")
+    })
 }
 
 pub(crate) fn checkpoint(arguments: &AuditCheckpoint, screen: &Screen) -> Result<(), Failure> {
@@ -49,9 +48,14 @@ pub(crate) fn checkpoint(arguments: &AuditCheckpoint, screen: &Screen) -> Result
 }
 
 pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failure> {
+    input_file::one_standard_input(&[arguments.offline.as_deref(), arguments.key_file.as_deref(), arguments.since.as_deref()])?;
     let since = arguments.since.as_deref().map(kept).transpose()?;
     if let Some(bundle) = &arguments.offline {
-        return offline(bundle, arguments.key.as_deref(), since.as_deref(), screen);
+        let key = match &arguments.key_file {
+            Some(file) => Some(known_key(file)?),
+            None => arguments.key.clone(),
+        };
+        return offline(bundle, key.as_deref(), since.as_deref(), screen);
     }
     let answer = arguments.connection.open()?.call(async |client| match &since {
         Some(note) => client.audit_verify_since(note).await,
@@ -69,11 +73,15 @@ pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failur
     })
 }
 
+/// The key in a file, also in the whole of what `mandate status` prints.
+fn known_key(path: &Path) -> Result<String, Failure> {
+    let text = input_file::read_text(path, MAX_CHECKPOINT)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Audit key:")).unwrap_or(&text);
+    verifier_key(line).map_err(|why| Failure::usage(format!("{} holds no verifier key: {why}", input_file::shown(path))))
+}
+
 fn offline(bundle: &Path, key: Option<&str>, since: Option<&str>, screen: &Screen) -> Result<(), Failure> {
-    if fs::metadata(bundle).is_ok_and(|found| found.is_dir()) {
-        return Err(Failure::usage(format!("{} is a directory, not an audit bundle", bundle.display())));
-    }
-    let file = File::open(bundle).map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", bundle.display()), &error))?;
+    let file = input_file::open(bundle)?;
     let known = Known { vkey: key, since: since.map(str::as_bytes) };
     let summary = verify_bundle(BufReader::with_capacity(1 << 20, file), known, |_, _| ()).map_err(|error| failure(bundle, &error))?;
     let verified = Verified {
@@ -93,7 +101,7 @@ fn offline(bundle: &Path, key: Option<&str>, since: Option<&str>, screen: &Scree
             String::new()
         } else {
             format!(
-                "\nThe key is the bundle's own. That it is your log's, only you can say: mandate audit verify --offline {} --key KEY",
+                "\nThe key comes from the bundle itself. To prove that this is your log, give the key that you kept:\nnext: mandate audit verify --offline {} --key-file FILE   (holds the Audit key of mandate status)",
                 bundle.display()
             )
         };
@@ -111,7 +119,7 @@ fn failure(bundle: &Path, error: &BundleError) -> Failure {
         | BundleError::Tampered(_) => Fault::Failed,
     };
     if matches!(error, BundleError::NotABundle) {
-        return Failure::usage(format!("{} is not an audit bundle", bundle.display()));
+        return Failure::usage(format!("{} is not an audit bundle", input_file::shown(bundle)));
     }
-    Failure::caused(fault, &format!("{} does not verify", bundle.display()), error)
+    Failure::caused(fault, &format!("{} does not verify", input_file::shown(bundle)), error)
 }

@@ -62,10 +62,11 @@ fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
     };
     let text = || {
         format!(
-            "Mandate is ready.\n  issuer        {}\n  trust domain  {}\n  nodes         {}\n  admin socket  {}\n\nnext: mandate apply -f registry.toml --dir {}",
+            "Mandate is ready.\n  issuer        {}\n  trust domain  {}\n  nodes         {}\n  admin API     {}\n  admin socket  {}\n\nnext: mandate apply -f registry.toml --dir {}",
             started.issuer,
             started.trust_domain,
             started.node_server,
+            started.admin_url,
             started.admin_socket,
             dir.display()
         )

@@ -34,7 +34,7 @@ fn the_flags_reach_the_server_and_its_answer_the_reader() {
     let server = answering(dir.path(), &[("200 OK", answer), ("200 OK", answer)]);
     let ran = mandate(dir.path(), &["apply", "-f", "-", "--dry-run", "--prune"], FILE);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.starts_with("+ agent a\n~ grant g-1\n    scopes\n2 changes to make, 1 as declared."), "{}", ran.out);
+    assert!(ran.out.starts_with("+ agent a\n~ grant g-1\n    scopes\n2 would change, 1 unchanged."), "{}", ran.out);
     let ran = mandate(dir.path(), &["--json", "apply", "-f", "-"], FILE);
     assert_eq!(ran.out.trim_end(), answer);
     let requests = server.join().unwrap();

@@ -264,3 +264,55 @@ fn an_export_that_cannot_take_its_place_leaves_nothing_behind() {
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(!dir.path().join("audit.bundle.partial").exists());
 }
+
+#[test]
+fn a_bundle_a_key_and_a_checkpoint_come_from_standard_input_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bundle");
+    let text = format!("{HEADER}\n");
+    fs::write(&file, &text).unwrap();
+    let from_file = mandate(dir.path(), &["audit", "verify", "--offline", file.to_str().unwrap()], "");
+    let from_stdin = mandate(dir.path(), &["audit", "verify", "--offline", "-"], &text);
+    assert_eq!(from_stdin.code, from_file.code);
+    assert_eq!(from_stdin.err.replace("standard input", file.to_str().unwrap()), from_file.err);
+    let ran = mandate(dir.path(), &["audit", "verify", "--offline", "-"], "no bundle\n");
+    assert!(ran.code == 2 && ran.err.contains("standard input is not an audit bundle"), "{}", ran.err);
+    let ran = mandate(dir.path(), &["audit", "verify", "--since", "-"], "no checkpoint\n");
+    assert!(ran.code == 2 && ran.err.contains("standard input holds no checkpoint"), "{}", ran.err);
+    let ran = mandate(dir.path(), &["audit", "verify", "--offline", "-", "--since", "-"], &text);
+    assert!(ran.code == 2 && ran.err.contains("only once"), "{}", ran.err);
+}
+
+#[test]
+fn a_key_of_a_bad_form_is_a_bad_argument_and_no_verdict_on_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle");
+    fs::write(&bundle, format!("{HEADER}\n")).unwrap();
+    let bundle = bundle.to_str().unwrap();
+    for key in [bundle, "", "k", "log.example+1234+AAAA"] {
+        let ran = mandate(dir.path(), &["audit", "verify", "--offline", bundle, "--key", key], "");
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{key}: {}", ran.err);
+        assert!(!ran.err.contains("does not verify"), "{}", ran.err);
+        assert!(key != bundle || ran.err.contains("use --key-file for it"), "{}", ran.err);
+    }
+    let ran = mandate(dir.path(), &["audit", "verify", "--offline", bundle, "--key-file", bundle], "");
+    assert!(ran.code == 2 && ran.err.contains("holds no verifier key"), "{}", ran.err);
+}
+
+#[test]
+fn a_record_of_a_change_shows_who_made_it_and_what_it_was() {
+    let record = r#"{"index":7,"id":"r7","time":"2026-11-24T00:00:00.000Z","kind":"registry","outcome":"permitted","reason":"ok","detail":"changed agent a (state)","sub":null,"act":null,"aud":null,"scope":"","jti":null,"by":"uid:0","touched":{"agents":["a","spiffe://acme.example/agent/a"]},"asked":{"scope":"x"}}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let server = answering(dir.path(), &[("200 OK", &format!("[{record}]")), ("200 OK", record)]);
+    let ran = mandate(dir.path(), &["audit", "query", "--agent", "a", "--kind", "registry", "--client", "c", "--grant", "g"], "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let (heading, row) = ran.out.split_once('\n').unwrap();
+    for title in ["BY", "DETAIL", "ASKED"] {
+        assert!(heading.contains(title), "{heading}");
+    }
+    assert!(row.contains("uid:0") && row.contains("changed agent a (state)") && row.contains("scope=x"), "{row}");
+    let ran = mandate(dir.path(), &["audit", "show", "r7"], "");
+    assert!(ran.out.contains("spiffe://acme.example/agent/a"), "{}", ran.out);
+    let expected = "GET /v1/audit/records?agent=a&client=c&grant=g&kind=registry&";
+    assert!(server.join().unwrap()[0].starts_with(expected));
+}

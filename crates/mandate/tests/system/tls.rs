@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use mandate_testkit::app::App;
+use mandate_api::admin::{ApplyRequest, PasswordRequest};
+use mandate_api::{AdminClient, Endpoint, registry_file};
+use mandate_testkit::app::{App, CRM, PASSWORD, registry};
 
+use crate::login::Login;
 use crate::processes::{Role, run};
 
 /// A certificate for 127.0.0.1 that nobody else has; its PEM, and the same written where `serve` reads it.
@@ -19,7 +22,13 @@ fn certificate(dir: &Path) -> String {
 /// A client that trusts this certificate and no other, with no connection from before.
 fn client(issuer: &str, pem: &str) -> App {
     let root = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
-    let http = reqwest::Client::builder().tls_certs_only([root]).https_only(true).no_proxy().build().unwrap();
+    let http = reqwest::Client::builder()
+        .tls_certs_only([root])
+        .https_only(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
     App { http, issuer: issuer.to_owned() }
 }
 
@@ -96,4 +105,73 @@ fn a_certificate_that_cannot_be_used_is_named() {
     assert_ne!(ran.code, Some(0));
     assert!(ran.err.contains("do not belong together"), "{}", ran.err);
     assert!(!ran.err.contains("BEGIN"), "no key material in an error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let file = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    let (cert, key, token) = (file("cert.pem"), file("key.pem"), file("admin.token"));
+    let pem = certificate(root.path());
+    let loopback = "127.0.0.1:0";
+    let dir_text = dir.to_string_lossy();
+    let listen = ["--listen", loopback, "--node-listen", loopback, "--admin-listen", loopback];
+    let role = Role::start(&dir, &[&["serve", "--dir", &dir_text, "--tls-cert", &cert, "--tls-key", &key][..], &listen].concat(), "");
+    let (issuer, admin_url) = (role.text("issuer"), role.text("admin_url"));
+    assert!(admin_url.starts_with("https://127.0.0.1:"), "the certificate is valid for the address: {admin_url}");
+    let admin = AdminClient::new(Endpoint::Socket(role.text("admin_socket").into()));
+    let entries = registry_file::parse(&registry(CRM, rustix::process::getuid().as_raw())).unwrap();
+    admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
+    admin.set_password("olga", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
+
+    fs::write(&token, "eyJhbGciOiJub25lIn0.e30.").unwrap();
+    let status = |url: &str, more: &[&str]| run(&[&["status", "--admin-url", url, "--admin-token-file", &token][..], more].concat());
+    let unknown = status(&admin_url, &[]);
+    assert!(unknown.code == Some(4) && unknown.err.contains(" next: the same command with --ca FILE"), "{}", unknown.err);
+    let unauthorized = status(&admin_url, &["--ca", &cert]);
+    let hint = " next: mandate login --issuer URL --client-id ID --admin --out FILE";
+    assert!(unauthorized.code == Some(3) && unauthorized.err.contains(hint), "{}", unauthorized.err);
+    let app = client(&issuer, &pem);
+    let mut login = Login::start(&app, &["--ca", &cert, "--admin", "--out", &token]);
+    let back = login.decide_as("olga", &app, "allow").await;
+    login.paste(&back);
+    let ran = login.end();
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let elsewhere = status(&issuer, &["--ca", &cert]);
+    assert!(elsewhere.code == Some(3) && elsewhere.err.contains("The admin API is not served at this address"), "{}", elsewhere.err);
+    assert!(elsewhere.err.contains(" next: the same command with --admin-url URL"), "{}", elsewhere.err);
+    let done = status(&admin_url, &["--ca", &cert]);
+    assert!(done.code == Some(0) && done.out.contains(&issuer), "{}", done.err);
+    // One that does not know the authority that it is told is no better than without.
+    let other = file("other.pem");
+    fs::write(&other, rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap().cert.pem()).unwrap();
+    assert_eq!(status(&admin_url, &["--ca", &other]).code, Some(4));
+    fs::write(&other, "no certificate").unwrap();
+    assert_eq!(status(&admin_url, &["--ca", &other]).code, Some(2));
+}
+
+#[test]
+fn the_admin_api_is_named_as_its_certificate_allows() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let made = rcgen::generate_simple_self_signed(vec!["mandate.acme.example".to_owned()]).unwrap();
+    let (cert, key) = (root.path().join("cert.pem"), root.path().join("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (dir_text, cert, key) = (dir.to_string_lossy(), cert.to_string_lossy(), key.to_string_lossy());
+    let loopback = "127.0.0.1:0";
+    let listen = ["--listen", loopback, "--node-listen", loopback, "--admin-listen", loopback];
+    let issuer = ["--issuer", "https://mandate.acme.example"];
+    let role =
+        Role::start(&dir, &[&["serve", "--dir", &dir_text, "--tls-cert", &cert, "--tls-key", &key][..], &listen, &issuer].concat(), "");
+    assert!(role.text("admin_url").starts_with("https://mandate.acme.example:"), "{}", role.text("admin_url"));
+    let log = role.log();
+    assert!(log.contains("the server has started") && log.contains("https://mandate.acme.example"), "{log}");
+    let path = role.log.clone();
+    assert_eq!(role.terminate(), Some(0));
+    let log = fs::read_to_string(path).unwrap();
+    for said in ["SIGTERM", "the server stops: it was asked to", "the server has stopped"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
 }

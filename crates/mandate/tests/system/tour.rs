@@ -116,8 +116,8 @@ fn every_command_of_the_tour_does_what_the_page_says() {
     let mut rest = said.as_str();
     for part in [
         "+ resource notes\n+ person sam\n+ agent note-taker\n+ client notes-app\n+ grant g-",
-        "5 changes to make",
-        "5 changes made",
+        "5 would change",
+        "5 changed, 0 unchanged.",
         "The password of sam is set.",
         "spiffe://mandate.internal/agent/note-taker, until 20",
         "\"scope\":\"read:notes\"",

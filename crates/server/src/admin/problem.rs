@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
 use mandate_api::admin::kind_name;
-use mandate_api::problem::PROBLEM_JSON;
+use mandate_api::problem::{ADMINISTRATION_ELSEWHERE, PROBLEM_JSON};
 
 use crate::error::ControlError;
 
@@ -19,6 +19,8 @@ pub(crate) enum Unauthorized {
     NoRow,
     /// Nothing was shown.
     NoCredentials,
+    /// Only people and agents are served at this address.
+    Elsewhere,
     /// The token is not one of ours, or not alive, or not for us.
     BadToken,
     /// The token has not the admin scope, or an agent acts with it.
@@ -33,6 +35,7 @@ impl Unauthorized {
         match self {
             Self::NoRow => "no_authorization_row",
             Self::NoCredentials => "no_credentials",
+            Self::Elsewhere => ADMINISTRATION_ELSEWHERE,
             Self::BadToken => "invalid_token",
             Self::NoAdminScope => "insufficient_scope",
             Self::Uid => "uid_not_permitted",
@@ -57,6 +60,11 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
             ),
             Some("Bearer realm=\"mandate\", scope=\"mandate:admin\""),
         ),
+        Unauthorized::Elsewhere => (
+            Problem::new(401, ADMINISTRATION_ELSEWHERE, "The admin API is not served at this address")
+                .with_detail("It has an address of its own, and a unix socket in the server's directory. No credentials count here."),
+            Some("Bearer realm=\"mandate\""),
+        ),
         Unauthorized::BadToken => (
             Problem::new(401, "unauthorized", "The access token is not accepted here"),
             Some("Bearer realm=\"mandate\", error=\"invalid_token\""),
@@ -78,7 +86,7 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
 pub(crate) fn response(error: &ControlError) -> Response {
     let problem = match error {
         ControlError::InvalidRegistry(findings) => Problem::invalid_registry(findings.clone()),
-        ControlError::BadRequest(why) => Problem::new(400, "bad_request", "The request makes no sense").with_detail(why.clone()),
+        ControlError::BadRequest(why) => Problem::new(400, "bad_request", "The request is not valid").with_detail(why.clone()),
         ControlError::NotFound { kind, name } => {
             Problem::new(404, "not_found", "No such entry").with_detail(format!("there is no {} `{name}`", kind_name(*kind)))
         }

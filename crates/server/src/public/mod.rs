@@ -74,7 +74,7 @@ fn safe_defaults(headers: &mut HeaderMap) {
 
 /// Z9: administration has a listener of its own. Here there is nobody to authorize, so everybody is refused.
 async fn administration_is_elsewhere() -> Response {
-    admin::problem::unauthorized(admin::problem::Unauthorized::NoCredentials)
+    admin::problem::unauthorized(admin::problem::Unauthorized::Elsewhere)
 }
 
 fn cacheable_json(body: String) -> Response {

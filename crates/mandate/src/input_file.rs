@@ -1,0 +1,75 @@
+//! Files that are named on the command line; `-` is standard input, wherever a file is read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::failure::{Failure, Fault};
+
+/// How a file is called in messages.
+pub(crate) fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Opens it. A directory is refused: it can be opened, and not read.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let unreadable = |error: io::Error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error);
+    let file = File::open(path).map_err(unreadable)?;
+    if file.metadata().is_ok_and(|about| about.is_dir()) {
+        return Err(Failure::usage(format!("{} is a directory; name a file", path.display())));
+    }
+    Ok(Box::new(file))
+}
+
+/// Reads the whole of a file that may have `limit` bytes at most.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", shown(path)), &error))?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::usage(format!("{} is larger than {limit} bytes", shown(path))));
+    }
+    Ok(bytes)
+}
+
+/// Reads the whole of a text file, without the byte order mark that some editors write.
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
+    let text = String::from_utf8(read(path, limit)?).map_err(|_| Failure::usage(format!("{} is not text in UTF-8", shown(path))))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Refuses two arguments that both name standard input, which can be read once.
+pub(crate) fn one_standard_input(paths: &[Option<&Path>]) -> Result<(), Failure> {
+    let times = paths.iter().flatten().filter(|path| **path == Path::new("-")).count();
+    if times > 1 { Err(Failure::usage("standard input can be read only once: - is given for several files")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{one_standard_input, read, read_text};
+    use crate::failure::Fault;
+    use std::path::Path;
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit_and_without_a_byte_order_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "\u{feff}key").unwrap();
+        assert_eq!(read_text(&file, 6).unwrap(), "key");
+        for (path, limit) in [(file.as_path(), 5), (dir.path(), 100), (Path::new("/nonexistent"), 100)] {
+            assert_eq!(read(path, limit).unwrap_err().fault(), Fault::Usage);
+        }
+        std::fs::write(&file, [0xff, 0xfe]).unwrap();
+        assert!(read_text(&file, 100).unwrap_err().text().contains("UTF-8"));
+    }
+
+    #[test]
+    fn standard_input_is_read_once() {
+        let (stdin, file) = (Path::new("-"), Path::new("f"));
+        assert!(one_standard_input(&[Some(stdin), Some(file), None]).is_ok());
+        assert!(one_standard_input(&[Some(stdin), None, Some(stdin)]).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! A person logs in from the command line; what they get is read and verified there.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use mandate_testkit::app::{Answer, App, CRM, Form, PASSWORD, claims, form};
+use serde_json::Value;
+
+use crate::processes::{Ran, Server, run};
+
+/// `mandate login`, waiting for the browser.
+pub(crate) struct Login {
+    child: Child,
+    said: BufReader<ChildStderr>,
+    /// The address to open.
+    url: url::Url,
+}
+
+impl Login {
+    pub(crate) fn start(app: &App, more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
+        command.args(["login", "--issuer", &app.issuer, "--client-id", "support-app", "--no-browser"]).args(more);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.trim().starts_with("http") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "it ended without an address: {:?}", child.wait());
+        }
+        Self { child, said, url: line.trim().parse().unwrap() }
+    }
+
+    fn parameter(&self, name: &str) -> String {
+        self.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+    }
+
+    /// What the issuer's page answers to a person who decides so: the address that the browser is sent to.
+    async fn decide(&self, app: &App, decision: &str) -> String {
+        self.decide_as("riley", app, decision).await
+    }
+
+    pub(crate) async fn decide_as(&self, name: &str, app: &App, decision: &str) -> String {
+        let query: Form = self.url.query_pairs().into_owned().collect();
+        let page = app.open(&query).await;
+        assert_eq!(page.answer.status, 200, "{:?}", page.answer);
+        let fields = form(&[("csrf", &page.csrf), ("name", name), ("password", PASSWORD), ("decision", decision)]);
+        let answer = app.submit(&page, &page.cookie, &fields).await;
+        answer.header("location").to_owned()
+    }
+
+    pub(crate) fn paste(&mut self, text: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{text}").unwrap();
+    }
+
+    pub(crate) fn end(mut self) -> Ran {
+        // The browser's way must do without standard input.
+        drop(self.child.stdin.take());
+        let (mut out, mut err) = (String::new(), String::new());
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.said.read_to_string(&mut err).unwrap();
+        Ran { code: self.child.wait().unwrap().code(), out, err }
+    }
+}
+
+async fn story(dir: &Path) -> Server {
+    let server = Server::start(&dir.join("server"));
+    server.tell_the_story().await;
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_brings_the_token_and_a_stranger_on_this_machine_does_not_end_the_wait() {
+    let here = tempfile::tempdir().unwrap();
+    let server = story(here.path()).await;
+    let login = Login::start(&server.app, &[]);
+    assert_eq!(login.parameter("code_challenge_method"), "S256");
+    let callback = login.parameter("redirect_uri");
+    assert!(callback.starts_with("http://127.0.0.1:") && callback.ends_with("/callback"), "{callback}");
+
+    // Neither another page, nor another login's answer, nor one without our state is the answer.
+    for (stranger, status) in
+        [(callback.replace("/callback", "/"), 404), (format!("{callback}?code=x&state=y"), 400), (callback.clone(), 400)]
+    {
+        let answer = server.app.get(&stranger).await;
+        assert_eq!(answer.status, status, "{stranger}");
+    }
+    let back = login.decide(&server.app, "allow").await;
+    let page: Answer = server.app.get(&back).await;
+    assert_eq!((page.status, page.header("cache-control"), page.header("referrer-policy")), (200, "no-store", "no-referrer"));
+    assert!(page.text.contains("You are logged in.") && !page.text.contains("code="), "{}", page.text);
+    let ran = login.end();
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let claims = claims(ran.out.trim());
+    assert_eq!((claims["sub"].as_str(), claims["aud"].as_str()), (Some("riley"), Some(server.app.issuer.as_str())));
+    assert!(!ran.err.contains(ran.out.trim()), "the token is on standard output alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_browser_the_address_is_pasted_and_the_token_is_the_owners_alone() {
+    let here = tempfile::tempdir().unwrap();
+    let server = story(here.path()).await;
+    let file = here.path().join("riley.token");
+    // A link that somebody put there is replaced, not followed.
+    let elsewhere = here.path().join("elsewhere");
+    std::fs::write(&elsewhere, "untouched").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    let more = ["--resource", CRM, "--scope", "read:cases", "--out", file.to_str().unwrap(), "--json"];
+    let mut login = Login::start(&server.app, &more);
+    let back = login.decide(&server.app, "allow").await;
+    login.paste("not an address");
+    login.paste(&back.replace("state=", "state=x"));
+    login.paste(&back);
+    let ran = login.end();
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let answer: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((answer["scope"].as_str(), answer.get("access_token")), (Some("read:cases"), None));
+    assert!(answer["expires_at"].as_str().unwrap().ends_with('Z'), "{answer}");
+    assert!(ran.err.contains("its state is not ours"), "{}", ran.err);
+    assert_eq!(std::fs::symlink_metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "untouched");
+    let claims = claims(&std::fs::read_to_string(&file).unwrap());
+    assert_eq!((claims["aud"].as_str(), claims["scope"].as_str()), (Some(CRM), Some("read:cases")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_declines_is_told_and_nothing_is_written() {
+    let here = tempfile::tempdir().unwrap();
+    let server = story(here.path()).await;
+    let file = here.path().join("none");
+    let login = Login::start(&server.app, &["--out", file.to_str().unwrap()]);
+    let back = login.decide(&server.app, "deny").await;
+    let page = server.app.get(&back).await;
+    assert!(page.text.contains("You are not logged in."), "{}", page.text);
+    let ran = login.end();
+    assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{}", ran.err);
+    assert!(ran.err.contains("access_denied"), "{}", ran.err);
+    assert!(!file.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_is_none_or_away_is_told_apart() {
+    let here = tempfile::tempdir().unwrap();
+    let server = story(here.path()).await;
+    let login = |issuer: &str| run(&["login", "--issuer", issuer, "--client-id", "support-app", "--no-browser"]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    assert_eq!(login(&format!("http://127.0.0.1:{port}")).code, Some(4));
+    let other_name = server.app.issuer.replace("127.0.0.1", "localhost");
+    let ran = login(&other_name);
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(ran.err.contains(&server.app.issuer), "{}", ran.err);
+    let ran = run(&["login", "--issuer", &server.app.issuer, "--client-id", "support-app", "--redirect-uri", "http://app.example/cb"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_shown_and_verified_only_by_its_issuer() {
+    let here = tempfile::tempdir().unwrap();
+    let server = story(here.path()).await;
+    let exchange = server.an_exchange(here.path()).await;
+    let of = |name: &str| exchange.iter().find(|(key, _)| key == name).unwrap().1.clone();
+    let mandate = server.app.token(&exchange).await.member("access_token");
+    let file = |name: &str, text: &str| {
+        let path = here.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let path = file("mandate", &mandate);
+    let issuer = ["--issuer", server.app.issuer.as_str()];
+
+    let shown = run(&["token", "show", &path]);
+    assert_eq!(shown.code, Some(0), "{}", shown.err);
+    for part in ["ES256", "NOT VERIFIED", "riley", "└─ spiffe://acme.example/agent/support-agent   (acts now)", "read:cases", "(in "] {
+        assert!(shown.out.contains(part), "{part}\n{}", shown.out);
+    }
+    assert!(!shown.out.contains(mandate.rsplit('.').next().unwrap()), "the signature is not shown");
+
+    let verified = run(&[&["token", "show", &path][..], &issuer].concat());
+    assert_eq!(verified.code, Some(0), "{}", verified.err);
+    assert!(verified.out.contains("The signature verifies") && !verified.out.contains("NOT VERIFIED"), "{}", verified.out);
+    let svid = file("svid", &of("client_assertion"));
+    let json = run(&[&["token", "show", &svid, "--json"][..], &issuer].concat());
+    let value: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json.code, &value["verified"]), (Some(0), &true.into()), "{}{}", json.out, json.err);
+
+    // The payload of one token under the signature of another.
+    let riley = of("subject_token");
+    let (parts, others): (Vec<&str>, Vec<&str>) = (mandate.split('.').collect(), riley.split('.').collect());
+    let forged = file("forged", &format!("{}.{}.{}", parts[0], others[1], parts[2]));
+    assert_eq!(run(&["token", "show", &forged]).code, Some(0), "whatever it says is shown");
+    let refused = run(&[&["token", "show", &forged, "--json"][..], &issuer].concat());
+    let value: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!((refused.code, &value["verified"]), (Some(1), &false.into()), "{}", refused.err);
+    assert_eq!(run(&["token", "show", &file("opaque", "abc")]).code, Some(2));
+}
