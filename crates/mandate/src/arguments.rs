@@ -18,12 +18,11 @@ pub(crate) use login::{Login, Token, TokenShow};
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done
-  1  failed: this machine or the server has a fault, or evidence does not verify
-  2  usage: the command makes no sense, or a file or directory that it names is missing, unreadable
+  1  failed: an error on this machine or on the server, or evidence that does not verify
+  2  usage: the command is not valid, or a file or directory that it names is missing, unreadable
      or malformed
-  3  refused: the server understood and said no
-  4  unreachable: nobody answered, or a server that accepts connections gave no sign of life for
-     ten seconds before its answer began
+  3  refused: the server understood the request and refused it
+  4  unreachable: no answer, or a server that accepts connections did not respond for ten seconds
   5  status --check alone: the server runs, and something needs attention
 
 Environment:

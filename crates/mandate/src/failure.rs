@@ -18,7 +18,7 @@ use crate::screen::Screen;
 pub(crate) enum Fault {
     /// This machine, or the server itself: exit code 1.
     Failed,
-    /// The command or a file it was given makes no sense: exit code 2.
+    /// The command or a file that it was given is not valid: exit code 2.
     Usage,
     /// The server understood and refused: exit code 3.
     Refused,
