@@ -1,6 +1,6 @@
 //! The load generator of `cargo xtask bench exchange`.
 //!
-//! It starts the release binary as an operator would, sends it real exchanges over HTTP, and reads from the kernel how
+//! It starts the program as an operator would, sends it real exchanges over HTTP, and reads from the kernel how
 //! much CPU time the server took. The raw cryptography that an exchange cannot do without is measured in this process,
 //! before and after every round, so that a slow or busy machine slows both sides of each ratio.
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the release binary and the load generator, and runs one against the other.
+//! `cargo xtask bench`: builds both the program as it is distributed and the load generator, and runs one against the other.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -33,8 +33,8 @@ pub(crate) enum BenchError {
         /// Why.
         source: std::io::Error,
     },
-    /// The release build failed.
-    #[error("the release build failed")]
+    /// The build failed.
+    #[error("the build failed")]
     Build,
 }
 
@@ -46,14 +46,14 @@ fn status(command: &mut Command) -> Result<std::process::ExitStatus, BenchError>
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchError> {
     let Bench::Exchange { quick } = arguments.what;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = ["build", "--release", "--locked", "-p", "mandate", "-p", "mandate-bench"];
+    let build = ["build", "--profile", "dist", "--locked", "-p", "mandate", "-p", "mandate-bench"];
     if !status(Command::new(cargo).args(build).current_dir(root))?.success() {
         return Err(BenchError::Build);
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let release = target.join("release");
-    let mut command = Command::new(release.join("mandate-bench"));
-    command.arg(release.join("mandate")).env("CARGO_TARGET_DIR", &target);
+    let folder = target.join("dist");
+    let mut command = Command::new(folder.join("mandate-bench"));
+    command.arg(folder.join("mandate")).env("CARGO_TARGET_DIR", &target);
     if quick {
         command.arg("--quick");
     }
