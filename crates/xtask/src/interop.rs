@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::setup;
 use crate::steps::{Outcome, Steps, run};
 
-/// The clients in JavaScript that are tried against the server.
-const NODE_CLIENTS: &str = "crates/testkit/node-clients";
+/// The programs in JavaScript that are tried against the server.
+const JAVASCRIPT: &[&str] = &["crates/testkit/node-clients", "examples/javascript"];
 
 /// The clients in Python.
 const PYTHON_CLIENTS: &str = "crates/testkit/python-clients";
@@ -30,6 +30,7 @@ pub(crate) struct InteropArguments {
 
 /// Takes every step.
 pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps) {
+    steps.announce(if arguments.no_setup { 2 } else { 4 });
     if arguments.no_setup {
         steps.take("programs of others", || Outcome::Skipped("--no-setup".to_owned()));
     } else {
@@ -48,7 +49,13 @@ fn node_clients(root: &Path) -> Outcome {
     if !setup::present("npm") {
         return Outcome::Skipped("there is no npm".to_owned());
     }
-    run(&root.join(NODE_CLIENTS), "npm", &["ci", "--no-audit", "--no-fund"])
+    for folder in JAVASCRIPT {
+        let outcome = run(&root.join(folder), "npm", &["ci", "--no-audit", "--no-fund"]);
+        if outcome != Outcome::Passed {
+            return outcome;
+        }
+    }
+    Outcome::Passed
 }
 
 fn python_clients(root: &Path) -> Outcome {

@@ -41,7 +41,7 @@ enum Task {
     },
     /// Hold the tree against the rules that no lint knows, and list what weakens a check
     Tidy,
-    /// Measure speed and memory of the release build
+    /// Measure speed and memory of the build that is distributed
     Bench(bench::Arguments),
     /// Run everything that must hold and needs no program of others
     Test(TestArguments),

@@ -1,4 +1,4 @@
-//! Programs of others that tests need: installed where they are missing and the user may, and said aloud.
+//! Programs that tests need and that may be missing: installed where the user may, and otherwise named in a line to paste.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,15 +10,23 @@ pub(crate) struct Need {
     program: &'static str,
     arguments: &'static [&'static str],
     packages: &'static [&'static str],
+    /// What is skipped without it.
+    used_by: &'static str,
 }
+
+/// What `cargo xtask test` needs beside Rust and a C compiler, which have built this program.
+pub(crate) const TEST: &[Need] = &[
+    Need { program: "c++", arguments: &["--version"], packages: &["g++"], used_by: "the fuzzers" },
+    Need { program: "curl", arguments: &["--version"], packages: &["curl"], used_by: "the test of the tour" },
+];
 
 /// What `cargo xtask interop` needs.
 pub(crate) const INTEROP: &[Need] = &[
-    Need { program: "chromedriver", arguments: &["--version"], packages: &["chromium", "chromium-driver"] },
-    Need { program: "node", arguments: &["--version"], packages: &["nodejs"] },
-    Need { program: "npm", arguments: &["--version"], packages: &["npm"] },
-    Need { program: "python3", arguments: MAKES_ENVIRONMENTS, packages: &["python3", "python3-venv"] },
-    Need { program: "faketime", arguments: &["--version"], packages: &["faketime"] },
+    Need { program: "chromedriver", arguments: &["--version"], packages: &["chromium", "chromium-driver"], used_by: "the browser" },
+    Need { program: "node", arguments: &["--version"], packages: &["nodejs"], used_by: "the clients in JavaScript" },
+    Need { program: "npm", arguments: &["--version"], packages: &["npm"], used_by: "the clients in JavaScript" },
+    Need { program: "python3", arguments: MAKES_ENVIRONMENTS, packages: &["python3", "python3-venv"], used_by: "the clients in Python" },
+    Need { program: "faketime", arguments: &["--version"], packages: &["faketime"], used_by: "the tests of a clock set back" },
 ];
 
 /// Debian's Python comes without the module that puts pip into an environment.
@@ -26,25 +34,60 @@ const MAKES_ENVIRONMENTS: &[&str] = &["-c", "import venv, ensurepip"];
 
 /// Installs what is missing, if the user is root. Otherwise says what to install, and the step is skipped.
 pub(crate) fn install(root: &Path, needs: &[Need]) -> Outcome {
-    let missing: Vec<&str> = needs.iter().filter(|need| !need.is_met()).flat_map(|need| need.packages).copied().collect();
+    let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     if missing.is_empty() {
         println!("nothing to install");
         return Outcome::Passed;
     }
     if !present("apt-get") {
-        return Outcome::Skipped(format!("missing, as Debian calls them: {}", missing.join(" ")));
+        return Outcome::Skipped(format!("missing, as Debian calls it: {}; {}", packages.join(" "), without(&missing)));
     }
     if !am_root() {
-        return Outcome::Skipped(format!("to install what is missing: sudo apt-get install {}", missing.join(" ")));
+        return Outcome::Skipped(format!("{}\n  to install it: {}", without(&missing), to_paste(&packages, present("sudo"))));
     }
-    println!("Debian packages to install: {}", missing.join(" "));
-    for step in [&["update"][..], &[&["install", "--yes", "--no-install-recommends"], &missing[..]].concat()] {
+    println!("installing {}", packages.join(" "));
+    for step in [&["update"][..], &[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat()] {
         let outcome = run(root, "apt-get", step);
         if outcome != Outcome::Passed {
             return outcome;
         }
     }
     Outcome::Passed
+}
+
+/// What is skipped, each once.
+fn without(missing: &[&Need]) -> String {
+    let mut programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
+    let mut skipped: Vec<&str> = missing.iter().map(|need| need.used_by).collect();
+    programs.dedup();
+    skipped.dedup();
+    format!("without {}, these are skipped: {}", programs.join(", "), skipped.join(", "))
+}
+
+/// The line that installs packages, for a user who is not root.
+fn to_paste(packages: &[&str], has_sudo: bool) -> String {
+    let install = format!("apt-get install --yes {}", packages.join(" "));
+    if has_sudo { format!("sudo {install}") } else { format!("su -c '{install}'") }
+}
+
+/// The components of the toolchain that check the source. Rustup adds them without a right of root.
+pub(crate) fn components(root: &Path) -> Outcome {
+    if component("fmt") && component("clippy") {
+        return Outcome::Passed;
+    }
+    let add = ["component", "add", "rustfmt", "clippy"];
+    if present("rustup") && run(root, "rustup", &add) == Outcome::Passed && component("fmt") && component("clippy") {
+        return Outcome::Passed;
+    }
+    Outcome::Skipped(
+        "without rustfmt and clippy, format and lints are skipped\n  to install them: rustup component add rustfmt clippy".to_owned(),
+    )
+}
+
+/// Whether `cargo NAME` is there.
+pub(crate) fn component(name: &str) -> bool {
+    answers(Command::new("cargo").args([name, "--version"]))
 }
 
 impl Need {
@@ -69,14 +112,26 @@ fn am_root() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Need, present};
+    use super::{Need, component, present, to_paste, without};
+
+    fn need(program: &'static str, arguments: &'static [&'static str]) -> Need {
+        Need { program, arguments, packages: &["a-package"], used_by: "a test" }
+    }
 
     #[test]
     fn a_missing_program_is_seen() {
         assert!(present("cargo"));
         assert!(!present("no-such-program-anywhere"));
-        let need = |arguments| Need { program: "cargo", arguments, packages: &[] };
-        assert!(need(&["--version"]).is_met());
-        assert!(!need(&["no-such-subcommand"]).is_met());
+        assert!(need("cargo", &["--version"]).is_met());
+        assert!(!need("cargo", &["no-such-subcommand"]).is_met());
+        assert!(!component("no-such-subcommand"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_is_skipped_and_a_line_to_paste() {
+        let (one, other) = (need("curl", &[]), need("c++", &[]));
+        assert_eq!(without(&[&one, &other]), "without curl, c++, these are skipped: a test");
+        assert_eq!(to_paste(&["g++", "curl"], true), "sudo apt-get install --yes g++ curl");
+        assert_eq!(to_paste(&["g++", "curl"], false), "su -c 'apt-get install --yes g++ curl'");
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,20 +14,44 @@ pub(crate) enum Outcome {
 }
 
 /// The steps taken so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Steps {
     taken: Vec<(String, Outcome)>,
+    began: Instant,
+    /// How many steps were announced, and how many of them were taken.
+    announced: usize,
+    done: usize,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { taken: Vec::new(), began: Instant::now(), announced: 0, done: 0 }
+    }
 }
 
 impl Steps {
+    /// Announces so many more calls of [`Steps::take`], so that each can say how many there are.
+    pub(crate) fn announce(&mut self, steps: usize) {
+        self.announced += steps;
+    }
+
     /// Takes a step and remembers how it ended. A failure does not keep the later steps from being taken.
     pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> Outcome) {
-        println!("\n== {name}");
+        self.done += 1;
+        println!("\n== step {} of {}, after {}: {name}", self.done, self.announced.max(self.done), elapsed(self.began.elapsed()));
         let outcome = step();
         if let Outcome::Failed(why) | Outcome::Skipped(why) = &outcome {
             println!("{why}");
         }
         self.taken.push((name.to_owned(), outcome));
+    }
+
+    /// Remembers something that was found to be skipped or failed within a step.
+    fn note(&mut self, name: String, outcome: Outcome) {
+        if let Outcome::Failed(why) | Outcome::Skipped(why) = &outcome {
+            println!("{name}: {why}");
+        }
+        self.taken.push((name, outcome));
     }
 
     fn count(&self, wanted: impl Fn(&Outcome) -> bool) -> usize {
@@ -50,6 +75,7 @@ impl Steps {
         }
         let passed = self.count(|o| *o == Outcome::Passed);
         let skipped = self.count(|o| matches!(o, Outcome::Skipped(_)));
+        lines.push(format!("after {}", elapsed(self.began.elapsed())));
         lines.push(format!("{passed} passed, {} failed, {skipped} skipped", self.failed()));
         lines.join("\n")
     }
@@ -81,11 +107,11 @@ fn take_skipped(file: &Path, steps: &mut Steps) {
     match fs::read_to_string(file) {
         Ok(text) => {
             for (test, why) in skips(&text) {
-                steps.take(&format!("test {test}"), || Outcome::Skipped(why));
+                steps.note(format!("test {test}"), Outcome::Skipped(why));
             }
         }
         Err(error) => {
-            steps.take("tests that were skipped", || Outcome::Failed(format!("{} cannot be read: {error}", file.display())));
+            steps.note("tests that were skipped".to_owned(), Outcome::Failed(format!("{} cannot be read: {error}", file.display())));
         }
     }
 }
@@ -97,6 +123,14 @@ fn skips(text: &str) -> Vec<(String, String)> {
     all.sort();
     all.dedup();
     all
+}
+
+/// As `3 min 7 s`.
+fn elapsed(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
 }
 
 /// Whether the command can be run and succeeds.
@@ -125,9 +159,10 @@ fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str,
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Steps, answers, run, skips, take_skipped};
+    use super::{Outcome, Steps, answers, elapsed, run, skips, take_skipped};
     use std::path::Path;
     use std::process::Command;
+    use std::time::Duration;
 
     #[test]
     fn the_last_line_counts_every_step_and_a_failure_stops_nothing() {
@@ -140,6 +175,12 @@ mod tests {
         let summary = steps.summary();
         assert!(summary.contains("FAILED   b: broken\n") && summary.contains("skipped  c: not here\n"), "{summary}");
         assert_eq!(summary.lines().last(), Some("2 passed, 1 failed, 1 skipped"));
+    }
+
+    #[test]
+    fn time_is_said_in_minutes_and_seconds() {
+        let said = [0, 59, 60, 1507].map(|seconds| elapsed(Duration::from_secs(seconds)));
+        assert_eq!(said, ["0 s", "59 s", "1 min 0 s", "25 min 7 s"]);
     }
 
     #[test]

@@ -5,30 +5,36 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::steps::{Outcome, Steps, answers, cargo, run};
-use crate::{licenses, tidy};
+use crate::{licenses, setup, tidy};
 
 /// What `cargo xtask test` may be told.
 #[derive(clap::Args, Debug)]
 pub(crate) struct TestArguments {
+    /// Install nothing; use what is there
+    #[arg(long)]
+    no_setup: bool,
     /// How long to run each fuzz target
     #[arg(long, value_name = "N", default_value_t = FUZZ_SECONDS)]
     fuzz_seconds: u32,
 }
 
 /// Long enough to read every seed and to find what is broken at the surface.
-const FUZZ_SECONDS: u32 = 60;
+const FUZZ_SECONDS: u32 = 20;
 
 impl Default for TestArguments {
     fn default() -> Self {
-        Self { fuzz_seconds: FUZZ_SECONDS }
+        Self { no_setup: false, fuzz_seconds: FUZZ_SECONDS }
     }
 }
 
-/// Takes every step.
+/// Takes every step: first what could stop the later ones, then what is quick.
 pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
-    steps.take("format", || cargo(root, &["fmt", "--all", "--check"]));
-    steps.take("lints", || lints(root));
-    steps.cargo_test(root, "tests", &["--workspace"]);
+    let targets = fuzz_targets(root);
+    steps.announce(8 + targets.len());
+    let set_up = |install: &dyn Fn() -> Outcome| if arguments.no_setup { Outcome::Skipped("--no-setup".to_owned()) } else { install() };
+    steps.take("programs that the tests need", || set_up(&|| setup::install(root, setup::TEST)));
+    steps.take("components of the toolchain", || set_up(&|| setup::components(root)));
+    steps.take("format", || with_component("fmt", || cargo(root, &["fmt", "--all", "--check"])));
     steps.take("tidy", || match tidy::report(root) {
         Ok(report) => {
             print_report(&report);
@@ -44,7 +50,14 @@ pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
         Ok(broken) => Outcome::Failed(broken.join("; ")),
         Err(error) => Outcome::Failed(error.to_string()),
     });
-    fuzz(root, arguments.fuzz_seconds, steps);
+    steps.take("lints", || with_component("clippy", || lints(root)));
+    steps.cargo_test(root, "tests", &["--workspace"]);
+    fuzz(root, arguments.fuzz_seconds, &targets, steps);
+}
+
+/// Takes a step that needs `cargo NAME`.
+fn with_component(name: &str, step: impl FnOnce() -> Outcome) -> Outcome {
+    if setup::component(name) { step() } else { Outcome::Skipped(format!("there is no cargo {name}: rustup component add rustfmt clippy")) }
 }
 
 /// The Rust whose lints the code has been held against, as `major.minor`.
@@ -82,28 +95,25 @@ fn later(version: &str) -> bool {
 }
 
 /// Each target by `fuzz/run`, which needs a C++ compiler for libFuzzer's runtime, and no nightly toolchain.
-fn fuzz(root: &Path, seconds: u32, steps: &mut Steps) {
-    let targets = match fuzz_targets(root) {
-        Ok(targets) => targets,
-        Err(why) => return steps.take("fuzz", || Outcome::Skipped(why)),
-    };
+fn fuzz(root: &Path, seconds: u32, targets: &[String], steps: &mut Steps) {
     let script = root.join("fuzz/run");
+    let script = script.to_string_lossy();
+    let cpp = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let why = "there is no C++ compiler, which libFuzzer's runtime needs";
+    let possible = answers(Command::new(cpp).arg("--version"));
+    let step = |arguments: &[&str]| if possible { run(root, &script, arguments) } else { Outcome::Skipped(why.to_owned()) };
+    steps.take("build the fuzzers", || step(&["0"]));
     for target in targets {
-        steps.take(&format!("fuzz {target}"), || run(root, &script.to_string_lossy(), &[&seconds.to_string(), &target]));
+        steps.take(&format!("fuzz {target}"), || step(&[&seconds.to_string(), target]));
     }
 }
 
-fn fuzz_targets(root: &Path) -> Result<Vec<String>, String> {
-    let Ok(entries) = fs::read_dir(root.join("fuzz/targets")) else {
-        return Err("there are no fuzz targets".to_owned());
-    };
-    if !answers(Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into())).arg("--version")) {
-        return Err("there is no C++ compiler, which libFuzzer's runtime needs".to_owned());
-    }
+fn fuzz_targets(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join("fuzz/targets")).into_iter().flatten();
     let paths = entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.extension().is_some_and(|e| e == "rs"));
     let mut targets: Vec<String> = paths.filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned())).collect();
     targets.sort();
-    Ok(targets)
+    targets
 }
 
 /// Prints what `tidy` found.
