@@ -68,9 +68,11 @@ fn socket(is_root: bool, dir_is_chosen: bool, dir: &Path) -> PathBuf {
 
 /// The socket of a node that this user runs, or else of the machine's.
 pub(crate) fn nearest_socket() -> Result<PathBuf, Failure> {
-    let own = default_dir()?.join(SOCKET_NAME);
-    let system = PathBuf::from(SYSTEM_SOCKET);
-    Ok(if !own.exists() && system.exists() { system } else { own })
+    Ok(nearest(default_dir()?.join(SOCKET_NAME), PathBuf::from(SYSTEM_SOCKET)))
+}
+
+fn nearest(own: PathBuf, system: PathBuf) -> PathBuf {
+    if !own.exists() && system.exists() { system } else { own }
 }
 
 #[derive(Serialize)]
@@ -127,8 +129,19 @@ fn failure(error: &NodeError) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::socket;
+    use super::{nearest, socket};
     use std::path::Path;
+
+    #[test]
+    fn the_machines_node_is_asked_where_this_user_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, system) = (dir.path().join("own.sock"), dir.path().join("system.sock"));
+        assert_eq!(nearest(own.clone(), system.clone()), own, "neither: the error names the user's own");
+        std::fs::write(&system, "").unwrap();
+        assert_eq!(nearest(own.clone(), system.clone()), system);
+        std::fs::write(&own, "").unwrap();
+        assert_eq!(nearest(own.clone(), system), own);
+    }
 
     #[test]
     fn a_node_of_root_listens_where_everybody_can_reach_it_unless_a_directory_was_chosen() {

@@ -194,6 +194,10 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     let _server = answering(&home.path().join(".mandate"), &[("200 OK", "[]")]);
     let ran = mandate_with(home.path(), &["get", "agents", "--json"], "", &empty);
     assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"), "{}", ran.err);
+    // The socket of a node that has ended: without one, the machine's own node would be asked, where there is one.
+    let node = home.path().join(".mandate/node");
+    std::fs::create_dir(&node).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(node.join("workload.sock")).unwrap());
     let ran = mandate_with(home.path(), &["svid", "fetch", "--audience", "x"], "", &empty);
     assert_eq!(ran.code, 4);
     assert!(ran.err.contains(".mandate/node/workload.sock"), "{}", ran.err);

@@ -45,7 +45,7 @@ struct Demo {
 impl Demo {
     fn start(temporary: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
-        command.arg("demo").env_remove("MANDATE_DIR").env("TMPDIR", temporary);
+        command.arg("demo").env_clear().env("HOME", "/nonexistent").env("TMPDIR", temporary);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut told = String::new();

@@ -22,8 +22,14 @@ pub(crate) struct Ran {
 
 fn mandate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
-    command.args(arguments).env_remove("MANDATE_DIR");
+    command.args(arguments);
+    apart(&mut command);
     command
+}
+
+/// Keeps from a program what the environment says of other servers, nodes and proxies, and this user's own directory.
+fn apart(command: &mut Command) {
+    command.env_clear().env("HOME", "/nonexistent").env("TMPDIR", std::env::temp_dir());
 }
 
 /// Runs `mandate` to its end.
@@ -141,10 +147,8 @@ impl Server {
     pub(crate) fn start_with_files_that_may_be_limited(dir: &Path) -> Self {
         Self::start_as(dir, |arguments| {
             let mut command = Command::new("sh");
-            command
-                .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_mandate")])
-                .args(arguments)
-                .env_remove("MANDATE_DIR");
+            command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_mandate")]).args(arguments);
+            apart(&mut command);
             command
         })
     }
