@@ -41,7 +41,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A whole API is in `examples/protect_axum.rs`.
+//! A whole API is in `examples/notes-api` of the repository.
 //!
 //! # What is checked
 //!

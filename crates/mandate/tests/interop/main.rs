@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a browser that cannot be ended is worth a word")]
 
 mod browser;
+mod examples;
 mod foreign_issuer;
 mod node_program;
 mod python_clients;

@@ -15,7 +15,8 @@ pub(crate) struct Scripts {
 }
 
 impl Scripts {
-    fn command(&self, script: &str, arguments: &[&str]) -> Command {
+    /// A script, ready to be started in its folder.
+    pub(crate) fn command(&self, script: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.interpreter);
         command.current_dir(&self.folder).arg(script).args(arguments).stdin(Stdio::piped());
         command

@@ -77,6 +77,11 @@ impl Server {
         &self.issuer
     }
 
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// An app that talks to it.
     pub(crate) fn app(&self) -> App {
         App::new(&self.issuer)

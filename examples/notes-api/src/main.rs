@@ -1,9 +1,9 @@
-//! An axum API behind the verifier.
+//! An axum API behind the verifier: `notes-api ISSUER DIRECTORY [OWN_URL]`.
 //!
-//! `cargo run -p mandate-verifier --features tower --example protect_axum -- http://127.0.0.1:8420 notes-api`
-//!
-//! The second argument is a directory for what it keeps; it is made if it is missing. A third is its own URL, if that is
-//! not to be `http://127.0.0.1:9300`.
+//! `DIRECTORY` is for what the verifier keeps; it is made if it is missing. `OWN_URL` is the resource's URI in the registry,
+//! by default `http://127.0.0.1:9300`.
+
+#![expect(clippy::print_stdout, reason = "it says where it listens")]
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -41,6 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/notes/new", post(add).route_layer(verifier.layer(write)))
         .layer(verifier.metadata_layer())
         .layer(Extension(notes));
+    println!("The API listens on {own_url}, for tokens of {issuer}.");
     axum::serve(listener, app).await?;
     Ok(())
 }
