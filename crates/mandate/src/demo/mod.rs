@@ -149,8 +149,10 @@ struct After {
     worked_with: Option<String>,
 }
 
-async fn after(root: &Path, entropy: &dyn Entropy) -> Result<After, DemoError> {
+async fn after(root: &Path, entropy: &dyn Entropy, say: &impl Fn(&str)) -> Result<After, DemoError> {
+    say("     starting a server …");
     let server = ControlPlane::start(root).await?;
+    say("     a node of this machine joins …");
     let node = Node::start(root, &server).await?;
     let bound: Bound = Crm::bind().await?;
     let program = std::env::current_exe().and_then(std::fs::canonicalize).map_err(|error| DemoError::start("this program", error))?;
@@ -165,6 +167,7 @@ async fn after(root: &Path, entropy: &dyn Entropy) -> Result<After, DemoError> {
     server.admin.set_password("riley", &PasswordRequest { password: password.clone() }).await?;
     let (crm, _verifier) = bound.with_mandate(root, &server.issuer).await?;
 
+    say("     Riley logs in, and her agent reads its mails …");
     let riley = login::log_in(&server.issuer, CLIENT, CALLBACK, "riley", &Secret::new(password), entropy).await?;
     let orders = Orders::Mandate {
         crm: crm.url.clone(),
@@ -215,7 +218,7 @@ pub(crate) async fn play(root: &Path, entropy: &dyn Entropy, say: impl Fn(&str))
     say("1/3  With one shared key: the agent holds the key of a service account …");
     let before = before(root, entropy).await?;
     say("2/3  With Mandate: the agent has an identity of its own and acts for Riley …");
-    let mut after = after(root, entropy).await?;
+    let mut after = after(root, entropy, &say).await?;
     let (mut audit, refusals) = audit(&after).await?;
     after.telling.refused_by_mandate = report::refused_by_mandate(&refusals);
     say("3/3  Stopping the agent, and the audit log …");

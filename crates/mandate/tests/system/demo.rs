@@ -30,6 +30,8 @@ fn the_story_is_told_as_promised_and_its_last_line_says_so() {
         assert!(last["timings"][span].as_f64().unwrap() > 0.0, "{span}: {last}");
     }
     assert!(ran.out.contains("mandate agent suspend support-agent"), "the table names the command: {}", ran.out);
+    let steps: Vec<&str> = ran.err.lines().filter(|line| line.ends_with('…')).collect();
+    assert!(steps.len() >= 6 && steps[0].starts_with("1/3 "), "it says what it is doing: {}", ran.err);
     for scope in ["write:opportunities", "send:mail"] {
         assert!(ran.out.lines().any(|line| line.starts_with("12 ") && line.contains(scope)), "{scope}: {}", ran.out);
     }
