@@ -69,3 +69,27 @@ fn python_clients(root: &Path) -> Outcome {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    /// A row of the page claims that a version was tried by tests: both must be there.
+    #[test]
+    fn every_program_that_the_book_names_is_pinned_and_has_a_test() {
+        let read = |path: &str| fs::read_to_string(crate::root().join(path)).unwrap();
+        let page = read("docs/src/tried-with.md");
+        let pinned = ["crates/testkit/node-clients/package.json", "crates/testkit/python-clients/requirements.txt"].map(read).concat();
+        let rows: Vec<Vec<&str>> = page.lines().filter(|line| line.starts_with('|')).skip(2).map(|row| row.split('|').collect()).collect();
+        assert!(rows.len() > 3);
+        for row in rows {
+            let (program, version, tests) = (row[1].trim().trim_matches('`'), row[2].trim(), row[4]);
+            let forms = [format!("\"{program}\": \"{version}\""), format!("{program}=={version}"), format!("{program}[crypto]=={version}")];
+            assert!(version == "Debian's" || forms.iter().any(|form| pinned.contains(form)), "{program} {version} is pinned nowhere");
+            for file in tests.split(',').map(|name| name.trim().trim_matches('`')) {
+                let text = read(&format!("crates/mandate/tests/interop/{file}"));
+                assert!(text.contains("#[test]") || text.contains("#[tokio::test"), "{file} has no test");
+            }
+        }
+    }
+}
