@@ -310,7 +310,8 @@ impl AdminClient {
     /// One request on a connection of its own, until the head of the response.
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, ClientError> {
         let connected = tokio::time::timeout(CONNECT, connect::connect(&self.endpoint, &self.trust)).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not established in time")));
+        let connected =
+            connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not established in time")));
         let stream = connected.map_err(|source| self.unreachable(source))?;
         let io = hyper_util::rt::TokioIo::new(stream);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|error| self.protocol(error.to_string()))?;
