@@ -55,11 +55,11 @@ pub enum Touch<'a> {
 
 impl Touched {
     /// Each entry once, as long as there is room for them.
-    pub fn of<'a>(touches: impl IntoIterator<Item = Touch<'a>>) -> Self {
-        let mut touched = Self::default();
+    pub fn of<'a>(all: impl IntoIterator<Item = Touch<'a>>) -> Self {
+        let mut kept = Self::default();
         let mut seen = HashSet::new();
         let mut left = MAX_TOUCHED_LEN;
-        for touch in touches {
+        for touch in all {
             if !seen.insert(touch) {
                 continue;
             }
@@ -69,20 +69,20 @@ impl Touched {
             };
             // In JSON at most twice as long, with quotes and member names around it.
             let Some(rest) = left.checked_sub(2 * len + 24) else {
-                touched.cut_off = true;
+                kept.cut_off = true;
                 continue;
             };
             left = rest;
             match touch {
-                Touch::Person(person) => touched.people.push(person.clone()),
-                Touch::Agent(name) => touched.agents.push(name.to_owned()),
-                Touch::Resource(name) => touched.resources.push(name.to_owned()),
-                Touch::Client(name) => touched.clients.push(name.to_owned()),
-                Touch::Grant(name) => touched.grants.push(name.to_owned()),
-                Touch::Token(name) => touched.tokens.push(name.to_owned()),
+                Touch::Person(person) => kept.people.push(person.clone()),
+                Touch::Agent(name) => kept.agents.push(name.to_owned()),
+                Touch::Resource(name) => kept.resources.push(name.to_owned()),
+                Touch::Client(name) => kept.clients.push(name.to_owned()),
+                Touch::Grant(name) => kept.grants.push(name.to_owned()),
+                Touch::Token(name) => kept.tokens.push(name.to_owned()),
             }
         }
-        touched
+        kept
     }
 
     /// Whether nothing was touched.

@@ -5,9 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use jiff::fmt::{friendly, temporal};
-use jiff::{SignedDuration, Span};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
@@ -196,21 +196,21 @@ impl FromStr for Lifetime {
     type Err = InvalidLifetime;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const UNITS: [(u64, fn(&Span) -> i64); 7] = [
-            (31_557_600, |span| i64::from(span.get_years())),
-            (2_630_016, |span| i64::from(span.get_months())),
-            (7 * 24 * 60 * 60, |span| i64::from(span.get_weeks())),
-            (24 * 60 * 60, |span| i64::from(span.get_days())),
-            (60 * 60, |span| i64::from(span.get_hours())),
-            (60, Span::get_minutes),
-            (1, Span::get_seconds),
-        ];
         // "1h ago" and "-1h" are spans too, and no lives. "01:00:00" is one that is easily taken for a time of day.
         let span = friendly::SpanParser::new().parse_span(text).ok().filter(|span| !span.is_negative() && !text.contains(':'));
         let span = span.ok_or(InvalidLifetime)?;
+        let whole: [(u64, i64); 7] = [
+            (31_557_600, span.get_years().into()),
+            (2_630_016, span.get_months().into()),
+            (7 * 24 * 60 * 60, span.get_weeks().into()),
+            (24 * 60 * 60, span.get_days().into()),
+            (60 * 60, span.get_hours().into()),
+            (60, span.get_minutes()),
+            (1, span.get_seconds()),
+        ];
         let mut sum = Some(Duration::ZERO);
-        for (seconds, count) in UNITS {
-            let part = u64::try_from(count(&span)).ok().and_then(|count| count.checked_mul(seconds));
+        for (seconds, count) in whole {
+            let part = u64::try_from(count).ok().and_then(|count| count.checked_mul(seconds));
             sum = sum.and_then(|sum| sum.checked_add(Duration::from_secs(part?)));
         }
         let small = [

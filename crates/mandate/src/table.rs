@@ -46,13 +46,14 @@ impl From<String> for Value {
 /// A table with a heading, whose columns are the more important the further left they are.
 pub(crate) fn table(screen: &Screen, heading: &[&'static str], rows: Vec<Vec<String>>) -> String {
     let columns: Vec<Column> = (0..).zip(heading).map(|(rank, title)| Column::new(title, rank)).collect();
-    table_of(screen, &columns, rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect())
+    let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect();
+    table_of(screen, &columns, &rows)
 }
 
 /// A table that fits the terminal without breaking a word, which could then not be copied: values are shortened, then
 /// columns are left out, the least important first, and named below. Where there is no terminal it is as wide as it is,
 /// so that `grep` sees whole rows.
-pub(crate) fn table_of(screen: &Screen, columns: &[Column], rows: Vec<Vec<Value>>) -> String {
+pub(crate) fn table_of(screen: &Screen, columns: &[Column], rows: &[Vec<Value>]) -> String {
     fitted(columns, rows, terminal_width(screen))
 }
 
@@ -90,7 +91,7 @@ fn longest_word(text: &str) -> usize {
     text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0)
 }
 
-fn fitted(columns: &[Column], rows: Vec<Vec<Value>>, width: Option<u16>) -> String {
+fn fitted(columns: &[Column], rows: &[Vec<Value>], width: Option<u16>) -> String {
     let all: Vec<usize> = (0..columns.len()).collect();
     let cells = |shown: &[usize], short: bool| -> Vec<Vec<String>> {
         let text = |value: &Value| lines(if short { value.short() } else { &value.full });
@@ -208,7 +209,7 @@ mod tests {
             (50, &["support-agent", "customers"], ""),
             (36, &["support-agent", "customers"], "Not shown here: SPIFFE ID."),
         ] {
-            let text = plain(&fitted(&columns(), rows(), Some(width)));
+            let text = plain(&fitted(&columns(), &rows(), Some(width)));
             assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}\n{text}");
             assert!(has.iter().all(|word| text.contains(word)), "{width}\n{text}");
             assert_eq!(text.contains("spiffe://"), width >= 80, "{width}\n{text}");
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn keeps_a_row_on_one_line_where_there_is_no_terminal() {
-        let text = fitted(&columns(), rows(), None);
+        let text = fitted(&columns(), &rows(), None);
         assert_eq!(text.lines().count(), 2);
         assert!(text.contains("spiffe://acme.example/agent/support-agent"));
     }
@@ -227,14 +228,14 @@ mod tests {
     #[test]
     fn an_empty_column_takes_no_room_on_a_terminal() {
         let rows = vec![vec![Value::from("a".to_owned()), String::new().into(), "x".to_owned().into()]];
-        assert!(!fitted(&columns(), rows.clone(), Some(80)).contains("SPIFFE"));
-        assert!(fitted(&columns(), rows, None).contains("SPIFFE"));
+        assert!(!fitted(&columns(), &rows, Some(80)).contains("SPIFFE"));
+        assert!(fitted(&columns(), &rows, None).contains("SPIFFE"));
     }
 
     #[test]
     fn no_text_drives_the_terminal() {
         for width in [Some(2), Some(80), None] {
-            let text = fitted(&[Column::new("X", 0)], vec![vec!["\u{1b}[2J\u{202e}".to_owned().into()]], width);
+            let text = fitted(&[Column::new("X", 0)], &[vec!["\u{1b}[2J\u{202e}".to_owned().into()]], width);
             assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
         }
     }
@@ -246,8 +247,8 @@ mod tests {
             width in prop::sample::select(vec![80_u16, 100, 120]),
         ) {
             let columns: Vec<Column> = ["A", "B", "C", "D", "E", "F", "G", "H", "I"].iter().zip(0..).map(|(title, rank)| Column::new(title, rank)).collect();
-            let values = rows.iter().map(|row| row.iter().cloned().map(Value::from).collect()).collect();
-            let text = plain(&fitted(&columns, values, Some(width)));
+            let values: Vec<Vec<Value>> = rows.iter().map(|row| row.iter().cloned().map(Value::from).collect()).collect();
+            let text = plain(&fitted(&columns, &values, Some(width)));
             prop_assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{}", text);
         }
     }

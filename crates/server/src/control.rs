@@ -321,9 +321,9 @@ fn summary(changes: &[PlannedChange], own: &mandate_core::Issuer) -> String {
     text
 }
 
-fn touched<'a>(touches: impl IntoIterator<Item = Touch<'a>>) -> Option<Box<Touched>> {
-    let touched = Touched::of(touches);
-    (!touched.is_empty()).then(|| Box::new(touched))
+fn touched<'a>(all: impl IntoIterator<Item = Touch<'a>>) -> Option<Box<Touched>> {
+    let kept = Touched::of(all);
+    (!kept.is_empty()).then(|| Box::new(kept))
 }
 
 /// By what a change of an entry is found later: the entry itself and, of a grant, whom it is about.

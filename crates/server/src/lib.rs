@@ -66,6 +66,29 @@ pub struct Ready {
     pub node_server: SocketAddr,
 }
 
+impl Ready {
+    fn log_start(&self, dir: &Path) {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            issuer = %self.issuer,
+            trust_domain = %self.trust_domain,
+            public = %self.public,
+            nodes = %self.node_server,
+            admin = self.admin_url,
+            admin_socket = %self.admin_socket.display(),
+            dir = %dir.display(),
+            "the server has started"
+        );
+    }
+}
+
+fn log_end(served: &Result<(), ServerError>) {
+    match served {
+        Ok(()) => tracing::info!("the server has stopped"),
+        Err(error) => tracing::error!(%error, "the server has stopped"),
+    }
+}
+
 async fn listen(address: SocketAddr, remembered: Option<u16>) -> Result<(TcpListener, SocketAddr), ServerError> {
     let fail = |address: SocketAddr| move |source| ServerError::Listen { address: address.to_string(), source };
     let bind = |address| async move {
@@ -242,25 +265,12 @@ pub async fn run(
         admin_url: format!("{admin_scheme}://{admin_host}"),
         node_server: node_at,
     };
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        issuer = %announced.issuer,
-        trust_domain = %announced.trust_domain,
-        public = %announced.public,
-        nodes = %announced.node_server,
-        admin = announced.admin_url,
-        admin_socket = %announced.admin_socket.display(),
-        dir = %config.dir.display(),
-        "the server has started"
-    );
+    announced.log_start(&config.dir);
     ready(&announced);
     tokio::pin!(shutdown);
     let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
     let _ = fs::remove_file(&admin_socket);
-    match &served {
-        Ok(()) => tracing::info!("the server has stopped"),
-        Err(error) => tracing::error!(%error, "the server has stopped"),
-    }
+    log_end(&served);
     served
 }
 

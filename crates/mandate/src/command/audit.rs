@@ -142,7 +142,7 @@ fn rows(screen: &Screen, records: &[AuditRecord]) -> String {
             r.id.clone().into(),
         ]
     };
-    table_of(screen, &COLUMNS, records.iter().map(row).collect())
+    table_of(screen, &COLUMNS, &records.iter().map(row).collect::<Vec<_>>())
 }
 
 /// What was asked for, where it was not what was given.

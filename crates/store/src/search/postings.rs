@@ -145,7 +145,9 @@ fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
         (Part::Grant, &touched.grants),
         (Part::Token, &touched.tokens),
     ] {
-        names.iter().for_each(|name| tell(part, name));
+        for name in names {
+            tell(part, name);
+        }
     }
 }
 
