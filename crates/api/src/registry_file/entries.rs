@@ -13,6 +13,7 @@ use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceNam
 use sha2::{Digest, Sha256};
 
 use super::mending::{self, Made, every_finding};
+use super::selectors;
 use super::{
     AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, RegistryFile, ResourceItem,
 };
@@ -102,10 +103,9 @@ impl RegistryFile {
         }
         for (at, item) in self.agent.iter().enumerate() {
             keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
-            if item.selectors.is_empty() {
-                notes.push(format!("agent `{}` has no selectors, so no process will be issued its identity", item.name));
-            }
+            notes.extend(selectors::notes(item));
         }
+        notes.extend(selectors::overlaps(&self.agent, current));
         for (at, item) in self.client.iter().enumerate() {
             keep("client", at, every_finding(item, client, mending::client));
         }
@@ -226,9 +226,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
             format!("`{spiffe_id}` cannot be an agent's: the trust domain's own ID and IDs below /node and /mandate belong to the server");
         return Err(Finding::new("/spiffe_id", detail));
     }
-    for (at, selector) in item.selectors.iter().enumerate() {
-        check_selector(selector).map_err(|why| Finding::new(format!("/selectors/{at}"), format!("selector {selector:?}: {why}")))?;
-    }
+    selectors::check(&item.selectors).map_err(|(at, why)| Finding::new(format!("/selectors/{at}"), why))?;
     let mut selectors = item.selectors.clone();
     selectors.sort();
     selectors.dedup();
@@ -258,20 +256,6 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         chain_depth,
         state,
     }))
-}
-
-/// A selector is `unix:` and what the node measures of a process. A misspelt one would never match, silently.
-fn check_selector(selector: &str) -> Result<(), &'static str> {
-    const FORMS: &str = "use unix:uid:<number>, unix:gid:<number>, unix:path:<absolute path> or unix:sha256:<64 hex digits in lower case>";
-    let (kind, value) = selector.strip_prefix("unix:").and_then(|rest| rest.split_once(':')).ok_or(FORMS)?;
-    let number = || value.parse::<u32>().is_ok_and(|n| n.to_string() == value);
-    let fine = match kind {
-        "uid" | "gid" => number(),
-        "path" => value.starts_with('/') && value.len() <= 4096 && !value.chars().any(char::is_control),
-        "sha256" => value.len() == 64 && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
-        _ => false,
-    };
-    if fine { Ok(()) } else { Err(FORMS) }
 }
 
 fn client(item: &ClientItem) -> Result<Entry, Finding> {

@@ -6,7 +6,7 @@
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
 
-use super::{AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, PermissionItem, PersonItem, ResourceItem};
+use super::{AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, PermissionItem, PersonItem, ResourceItem, selectors};
 
 /// The most findings about one entry.
 const MOST: usize = 64;
@@ -68,10 +68,13 @@ pub(super) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
     // A selector that is surely right.
     const SELECTOR: &str = "unix:uid:0";
     match parts(pointer) {
-        ("selectors", Some(at), _) => match item.selectors.get_mut(at) {
-            Some(selector) => SELECTOR.clone_into(selector),
-            None => return false,
-        },
+        ("selectors", Some(at), _) => {
+            // One that is there and right: another of its own kind would contradict that.
+            let others = item.selectors.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, selector)| selector);
+            let right = others.cloned().find(|selector| selectors::check(std::slice::from_ref(selector)).is_ok());
+            let Some(selector) = item.selectors.get_mut(at) else { return false };
+            *selector = right.unwrap_or_else(|| SELECTOR.to_owned());
+        }
         ("selectors", None, _) => item.selectors.push(SELECTOR.to_owned()),
         ("purpose", ..) => "-".clone_into(&mut item.purpose),
         ("spiffe_id", ..) => item.spiffe_id = None,

@@ -10,6 +10,7 @@ mod mending;
 mod parse;
 mod plan;
 mod references;
+mod selectors;
 mod suggest;
 
 use mandate_core::registry::{AgentState, SubjectScope};

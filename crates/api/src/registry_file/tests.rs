@@ -340,9 +340,35 @@ fn selectors_that_could_never_match_are_refused() {
         assert!(detail.contains("use unix:uid:"), "{detail}");
         assert_eq!(place, (7, 14));
     }
+    for bad in ["unix:path:/a/../b", "unix:path:/a/", "unix:path:/"] {
+        let (detail, place) = refused(&Registry::default(), &agent(bad), false);
+        assert!(detail.contains("readlink -f") && place == (7, 14), "{detail}");
+    }
+    let (detail, _) = refused(&Registry::default(), &agent("unix:uid:1\", \"unix:uid:2"), false);
+    assert!(detail.contains("make two agents"), "{detail}");
     for good in ["unix:uid:0", "unix:gid:1000", "unix:path:/usr/bin/my agent", &format!("unix:sha256:{}", "0a".repeat(32))] {
         assert!(plan(&Registry::default(), &agent(good), false).is_ok(), "{good}");
     }
+}
+
+#[test]
+fn selectors_that_many_processes_share_or_that_depend_on_the_machine_are_noted() {
+    let agent =
+        |name: &str, selectors: &str| format!("[[agent]]\nname = \"{name}\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n");
+    let file = |agents: &[String]| format!("[[person]]\nname = \"p\"\n{}", agents.concat());
+    let notes = |current: &Registry, text: &str| plan(current, text, false).unwrap().notes;
+    let (broad, narrow) = (agent("broad", "\"unix:uid:1\""), agent("narrow", "\"unix:uid:1\", \"unix:path:/opt/x\""));
+    let said = notes(&Registry::default(), &file(&[broad.clone(), narrow.clone(), agent("twin", "\"unix:path:/opt/x\", \"unix:uid:1\"")]));
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("every process of agent `narrow` is agent `broad`, too; `mandate svid fetch --agent NAME`"), "{said:?}");
+    assert!(notes(&Registry::default(), &file(&[agent("a", "\"unix:uid:1\""), agent("b", "\"unix:uid:2\"")])).is_empty());
+    // One that is there already counts, too; the agent itself does not.
+    let current = registry(&file(std::slice::from_ref(&broad)));
+    assert!(notes(&current, &file(&[broad])).is_empty());
+    assert!(notes(&current, &narrow)[0].contains("`narrow` is agent `broad`"));
+    let nobody = notes(&Registry::default(), &file(&[agent("a", "\"unix:uid:65534\", \"unix:gid:65534\", \"unix:path:/bin/a\"")]));
+    assert_eq!(nobody.len(), 3, "{nobody:?}");
+    assert!(nobody[0].contains("agent `a`, selector `unix:uid:65534`: ") && nobody[2].contains("symbolic link"), "{nobody:?}");
 }
 
 #[test]
