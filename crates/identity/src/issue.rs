@@ -2,7 +2,7 @@
 
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{ClaimsLint, JwtSvidGrant};
-use mandate_core::{SpiffeId, Timestamp, TokenId};
+use mandate_core::{AgentName, SpiffeId, Timestamp, TokenId};
 
 use crate::Identity;
 use crate::changes::Changes;
@@ -17,6 +17,8 @@ pub struct NodeEntry {
     pub spiffe_id: SpiffeId,
     /// All of them must be shown.
     pub selectors: Vec<String>,
+    /// The agent's name.
+    pub name: AgentName,
 }
 
 /// A JWT-SVID.
@@ -51,7 +53,7 @@ impl Identity {
             .registry
             .agents()
             .filter(|agent| agent.spiffe_id.is_member_of(own) && issuable(agent).is_ok())
-            .map(|agent| NodeEntry { spiffe_id: agent.spiffe_id.clone(), selectors: agent.selectors.clone() })
+            .map(|agent| NodeEntry { spiffe_id: agent.spiffe_id.clone(), selectors: agent.selectors.clone(), name: agent.name.clone() })
             .collect();
         entries.sort_by(|a, b| a.spiffe_id.cmp(&b.spiffe_id));
         Ok(entries)

@@ -13,6 +13,7 @@ use mandate_store::{Effect, StoreError};
 use sha2::{Digest, Sha256};
 
 use crate::error::IdentityError;
+use crate::rejoin::Renewable;
 use crate::{Identity, node_name};
 
 /// How long a join token can be used unless its maker says otherwise.
@@ -166,13 +167,14 @@ impl Identity {
         Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
     }
 
-    /// A new certificate for a node that has joined and is not banned.
+    /// A new certificate for a node that has joined and is not banned; for one whose certificate has expired, see
+    /// [`Identity::with_rejoin_grace`].
     pub async fn renew(&self, shown: &Presented, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
         let what = format!("{} asked for a new certificate", shown.spiffe_id);
-        let mut node = match self.joined_node(shown) {
-            Ok(node) => node,
+        let Renewable { mut node, what: done, newest } = match self.renewable(shown) {
+            Ok(renewable) => renewable,
             Err(error) => return self.refuse(record, what, error).await,
         };
         let key = match ProvenKey::from_request(request) {
@@ -182,20 +184,26 @@ impl Identity {
         let grant =
             NodeGrant::new(self.authority.trust_domain(), &node.id, now).map_err(|error| IdentityError::Internal(error.to_string()))?;
         grant.describe(self.authority.issuer(), &mut record);
-        record.detail = Some(format!("node {} renewed its certificate", node.id));
+        record.detail = Some(done);
         (node.renewed, node.expires) = (now, grant.expires());
         let put: Effect = Box::new(move |tx| {
             // Banned between the look above and now: the ban stands.
-            match nodes::get(tx, &node.id)?.map(|current| current.state) {
-                Some(NodeState::Joined) => nodes::put(tx, &node),
-                _ => Err(StoreError::Refused("node_banned")),
+            match nodes::get(tx, &node.id)? {
+                Some(current) if current.state != NodeState::Joined => Err(StoreError::Refused("node_banned")),
+                // Another has joined again with the same certificate meanwhile.
+                Some(current) if newest.is_some_and(|newest| newest != current.expires) => {
+                    Err(StoreError::Refused("node_certificate_expired"))
+                }
+                Some(_) => nodes::put(tx, &node),
+                None => Err(StoreError::Refused("node_banned")),
             }
         });
         let receipt = match self.append(record, vec![put]).await {
             Ok(receipt) => receipt,
-            Err(AppendError::EffectRefused(_)) => {
+            Err(AppendError::EffectRefused(code)) => {
                 let refused = self.record(Kind::Node, Outcome::Refused, "", now);
-                return self.refuse(refused, what, IdentityError::NodeBanned).await;
+                let why = if code == IdentityError::NodeExpired.code() { IdentityError::NodeExpired } else { IdentityError::NodeBanned };
+                return self.refuse(refused, what, why).await;
             }
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
@@ -232,6 +240,11 @@ impl Identity {
         if self.clock.now() >= shown.expires {
             return Err(IdentityError::NodeExpired);
         }
+        self.known_node(id)
+    }
+
+    /// The node of this name, if it has joined and is not banned.
+    pub(crate) fn known_node(&self, id: &SpiffeId) -> Result<Node, IdentityError> {
         let name = node_name(id).filter(|_| id.is_member_of(self.authority.trust_domain())).ok_or(IdentityError::NodeUnknown)?;
         let node = self.store.read("read a node", |tx| nodes::get(tx, name))?.ok_or(IdentityError::NodeUnknown)?;
         match node.state {

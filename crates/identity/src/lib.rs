@@ -8,8 +8,10 @@ mod entitlement;
 mod error;
 mod issue;
 mod join;
+mod rejoin;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
 use mandate_authority::Authority;
@@ -23,6 +25,7 @@ pub use entitlement::{MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, TooManySelec
 pub use error::IdentityError;
 pub use issue::{IssuedSvid, NodeEntry};
 pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate, Presented};
+pub use rejoin::MAX_REJOIN_GRACE;
 
 /// What it is made of.
 pub struct Parts {
@@ -50,6 +53,7 @@ pub struct Identity {
     entropy: Arc<dyn Entropy>,
     /// Rises with every ban.
     bans: watch::Sender<u64>,
+    rejoin_grace: Duration,
 }
 
 impl std::fmt::Debug for Identity {
@@ -62,7 +66,7 @@ impl Identity {
     /// An engine of these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { authority, log, live, store, clock, entropy } = parts;
-        Self { authority, log, live, store, clock, entropy, bans: watch::Sender::new(0) }
+        Self { authority, log, live, store, clock, entropy, bans: watch::Sender::new(0), rejoin_grace: Duration::ZERO }
     }
 
     fn record(&self, kind: Kind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {

@@ -200,6 +200,10 @@ pub(crate) struct Serve {
     /// The trust domain of the agents' SPIFFE IDs; kept once identities name it
     #[arg(long, value_name = "NAME")]
     pub(crate) trust_domain: Option<TrustDomain>,
+    /// For how long after its certificate has expired a node may renew it, such as 24h for laptops that sleep; 7d at most
+    /// [default: not at all]
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) node_rejoin_grace: Option<Lifetime>,
 }
 
 /// An address to listen on. `localhost` is 127.0.0.1: one address, where a name may be several.
@@ -275,7 +279,7 @@ pub(crate) struct NodeRun {
 pub(crate) enum Svid {
     /// Fetch a JWT-SVID for this process
     #[command(
-        after_help = "Examples:\n  mandate svid fetch --audience https://mandate.acme.example\n  mandate svid fetch --socket /run/mandate/agent.sock --audience X --json"
+        after_help = "Examples:\n  mandate svid fetch --audience https://mandate.acme.example\n  mandate svid fetch --agent support-agent --audience X\n  mandate svid fetch --socket /run/mandate/agent.sock --audience X --json\n\nThe node looks at this command, not at the program that started it: an agent with unix:path asks with a SPIFFE library."
     )]
     Fetch(SvidFetch),
 }
@@ -288,8 +292,11 @@ pub(crate) struct SvidFetch {
     /// Who is to accept it; can be given several times
     #[arg(long, value_name = "AUDIENCE", required = true)]
     pub(crate) audience: Vec<String>,
-    /// Which identity, if this process has several
-    #[arg(long, value_name = "ID")]
+    /// Which identity, if this process has several: an agent's name or SPIFFE ID
+    #[arg(long, value_name = "NAME|ID")]
+    pub(crate) agent: Option<String>,
+    /// The same, by SPIFFE ID only
+    #[arg(long, value_name = "ID", conflicts_with = "agent", hide = true)]
     pub(crate) spiffe_id: Option<mandate_core::SpiffeId>,
 }
 

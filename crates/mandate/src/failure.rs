@@ -122,6 +122,13 @@ impl Failure {
         self
     }
 
+    /// With another sentence, on a line of its own.
+    #[must_use]
+    pub(crate) fn and(mut self, sentence: &str) -> Self {
+        self.message = format!("{}\n{sentence}", self.message);
+        self
+    }
+
     /// A failure of writing to stdout. A reader that has gone away (`| head`) is not worth a word.
     pub(crate) fn output(error: &io::Error) -> Self {
         let silent = error.kind() == io::ErrorKind::BrokenPipe;

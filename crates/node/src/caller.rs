@@ -3,6 +3,7 @@
 use tokio::net::UnixStream;
 
 use crate::entitlement::Entitlements;
+use crate::namespace::Overflow;
 use crate::process::{self, Born, Gone, Process};
 use crate::program::{self, Digests, FileId};
 use crate::selector::Selector;
@@ -12,7 +13,8 @@ use crate::selector::Selector;
 pub(crate) struct Caller {
     process: Process,
     uid: u32,
-    gid: u32,
+    /// `None`: it has none in this node's user namespace.
+    gid: Option<u32>,
     program: Option<FileId>,
 }
 
@@ -31,16 +33,21 @@ impl Caller {
     pub(crate) fn of(stream: &UnixStream) -> Result<Self, Gone> {
         let credentials = stream.peer_cred().map_err(|_| Gone::Invisible)?;
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0).ok_or(Gone::Invisible)?;
-        Self::new(pid, credentials.uid(), credentials.gid())
+        Self::new(pid, credentials.uid(), credentials.gid(), Overflow::read())
     }
 
     /// Refuses a process that runs as another user or group than the one that connected: it has executed a set-user-ID
-    /// program meanwhile, or it is another process with the same number.
-    fn new(pid: u32, uid: u32, gid: u32) -> Result<Self, Gone> {
+    /// program meanwhile, or it is another process with the same number. Refuses a user who has no number here; a group
+    /// that has none is not attested, and nothing else is lost by that: `nogroup` is what many system users have.
+    fn new(pid: u32, uid: u32, gid: u32, overflow: Overflow) -> Result<Self, Gone> {
+        if !overflow.names_user(uid) {
+            return Err(Gone::Unmapped);
+        }
         let process = Process::open(pid)?;
         if process::effective_ids(pid)? != (uid, gid) {
             return Err(process.check().err().unwrap_or(Gone::OtherUser));
         }
+        let gid = overflow.names_group(gid).then_some(gid);
         Ok(Self { process, uid, gid, program: program::file_of(pid) })
     }
 
@@ -73,7 +80,7 @@ impl Caller {
     pub(crate) async fn attest(&self, entitlements: &Entitlements, digests: &Digests) -> Result<Attested, Gone> {
         self.process.check()?;
         let program = self.program_now()?;
-        let selectors = vec![Selector::Uid(self.uid), Selector::Gid(self.gid)];
+        let selectors = std::iter::once(Selector::Uid(self.uid)).chain(self.gid.map(Selector::Gid)).collect();
         let mut attested = Attested { selectors, pid: self.pid(), born: self.process.born(), program };
         if let Some(file) = program {
             attested.selectors.extend(program::path_of(self.pid(), &file).map(Selector::Path));
@@ -123,6 +130,7 @@ impl Attested {
 mod tests {
     use super::Caller;
     use crate::entitlement::Entitlements;
+    use crate::namespace::Overflow;
     use crate::process::Gone;
     use crate::program::Digests;
     use crate::selector::Selector;
@@ -133,7 +141,7 @@ mod tests {
     use tokio::net::{UnixListener, UnixStream};
 
     fn wanting(selector: &str) -> Entitlements {
-        let entry = Entry { spiffe_id: "spiffe://acme.example/agent/a".into(), selectors: vec![selector.into()] };
+        let entry = Entry { spiffe_id: "spiffe://acme.example/agent/a".into(), selectors: vec![selector.into()], name: "a".into() };
         Entitlements::new(vec![entry], &"acme.example".parse().unwrap())
     }
 
@@ -142,7 +150,7 @@ mod tests {
     }
 
     fn caller(child: &Child) -> Result<Caller, Gone> {
-        Caller::new(child.id(), me().0, me().1)
+        Caller::new(child.id(), me().0, me().1, Overflow::read())
     }
 
     fn ends(mut child: Child) {
@@ -198,9 +206,22 @@ mod tests {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let (uid, gid) = me();
         for (uid, gid) in [(uid + 1, gid), (uid, gid + 1)] {
-            assert_eq!(Caller::new(child.id(), uid, gid).unwrap_err(), Gone::OtherUser);
+            assert_eq!(Caller::new(child.id(), uid, gid, Overflow::read()).unwrap_err(), Gone::OtherUser);
         }
         assert!(caller(&child).is_ok());
+        ends(child);
+    }
+
+    #[tokio::test]
+    async fn a_user_without_a_number_here_is_refused_and_such_a_group_is_not_attested() {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let (uid, gid) = me();
+        let new = |overflow| Caller::new(child.id(), uid, gid, overflow);
+        assert_eq!(new(Overflow::of(uid, gid)).unwrap_err(), Gone::Unmapped);
+        assert_eq!(new(Overflow::of(uid, 65_534)).unwrap_err(), Gone::Unmapped);
+        let found = new(Overflow::of(65_534, gid)).unwrap().attest(&wanting("unix:uid:1"), &Digests::default()).await.unwrap().texts();
+        assert_eq!(found[0], format!("unix:uid:{uid}"));
+        assert!(!found.iter().any(|selector| selector.starts_with("unix:gid:")), "{found:?}");
         ends(child);
     }
 

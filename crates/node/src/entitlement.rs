@@ -11,6 +11,13 @@ use crate::selector::Selector;
 struct Entry {
     spiffe_id: SpiffeId,
     selectors: Box<[Selector]>,
+    name: Box<str>,
+}
+
+/// An entry that does not entitle a process, and what the process does not show of it.
+pub(crate) struct Near<'a> {
+    pub(crate) spiffe_id: &'a SpiffeId,
+    pub(crate) missing: Vec<&'a Selector>,
 }
 
 impl Entry {
@@ -54,7 +61,7 @@ impl Entitlements {
                     if spiffe_id.is_member_of(trust_domain) && !spiffe_id.path().is_empty() && !selectors.is_empty() =>
                 {
                     selectors.sort_unstable_by_key(rank);
-                    entries.push(Entry { spiffe_id, selectors: selectors.into() });
+                    entries.push(Entry { spiffe_id, selectors: selectors.into(), name: entry.name.into() });
                 }
                 (_, _) => {
                     tracing::warn!(spiffe_id = entry.spiffe_id, selectors = ?entry.selectors, "an entry cannot be served by this node");
@@ -106,6 +113,30 @@ impl Entitlements {
         self.by_id.binary_search_by_key(&Some(id), |at| at_position(&self.entries, *at).map(|entry| &entry.spiffe_id)).is_ok()
     }
 
+    /// The agent's name of an identity, empty if the server says none.
+    pub(crate) fn name_of(&self, id: &SpiffeId) -> &str {
+        let found = self.by_id.binary_search_by_key(&Some(id), |at| at_position(&self.entries, *at).map(|entry| &entry.spiffe_id));
+        let entry = found.ok().and_then(|at| self.by_id.get(at)).and_then(|at| at_position(&self.entries, *at));
+        entry.map_or("", |entry| &entry.name)
+    }
+
+    /// Up to `most` entries that a process with the selectors `has` comes closest to: those of `asked`, or those of which
+    /// it shows something. Looks at every entry.
+    pub(crate) fn nearest<'a>(&'a self, has: &[Selector], asked: Option<&SpiffeId>, most: usize) -> Vec<Near<'a>> {
+        let near = |entry: &'a Entry| {
+            let missing: Vec<_> = entry.selectors.iter().filter(|needed| !has.contains(needed)).collect();
+            let concerns = match asked {
+                Some(asked) => entry.spiffe_id == *asked,
+                None => missing.len() < entry.selectors.len(),
+            };
+            concerns.then_some(Near { spiffe_id: &entry.spiffe_id, missing })
+        };
+        let mut all: Vec<Near<'a>> = self.entries.iter().filter_map(near).collect();
+        all.sort_by_key(|near| near.missing.len());
+        all.truncate(most);
+        all
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -126,7 +157,8 @@ mod tests {
     const DIGEST: &str = "unix:sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn entry(id: &str, selectors: &[&str]) -> Entry {
-        Entry { spiffe_id: id.into(), selectors: selectors.iter().map(|&text| text.into()).collect() }
+        let name = id.rsplit('/').next().unwrap_or_default().to_owned();
+        Entry { spiffe_id: id.into(), selectors: selectors.iter().map(|&text| text.into()).collect(), name }
     }
 
     fn selectors(texts: &[&str]) -> Vec<Selector> {
@@ -198,6 +230,38 @@ mod tests {
         for id in ["spiffe://other.example/agent/a", "spiffe://acme.example", "agent/a", ""] {
             assert_eq!(entitlements(vec![entry(id, &["unix:uid:1000"])]).len(), 0, "{id:?}");
         }
+    }
+
+    #[test]
+    fn an_identity_has_its_agents_name() {
+        let all = entitlements(vec![
+            entry("spiffe://acme.example/agent/b", &["unix:uid:1"]),
+            entry("spiffe://acme.example/x/a", &["unix:uid:1"]),
+        ]);
+        assert_eq!(all.name_of(&"spiffe://acme.example/agent/b".parse().unwrap()), "b");
+        assert_eq!(all.name_of(&"spiffe://acme.example/x/a".parse().unwrap()), "a");
+        assert_eq!(all.name_of(&"spiffe://acme.example/agent/c".parse().unwrap()), "");
+    }
+
+    #[test]
+    fn the_nearest_entries_are_those_of_which_least_is_missing() {
+        let all = entitlements(vec![
+            entry("spiffe://acme.example/agent/far", &["unix:uid:1", "unix:gid:9", "unix:path:/bin/far"]),
+            entry("spiffe://acme.example/agent/near", &["unix:uid:1", "unix:path:/bin/near"]),
+            entry("spiffe://acme.example/agent/other", &["unix:uid:2"]),
+        ]);
+        let has = selectors(&["unix:uid:1", "unix:gid:1", "unix:path:/usr/bin/python3.11"]);
+        let told = |asked: Option<&str>, most| -> Vec<(String, Vec<String>)> {
+            let asked = asked.map(|id| id.parse().unwrap());
+            let near = all.nearest(&has, asked.as_ref(), most);
+            near.iter()
+                .map(|near| (near.spiffe_id.path().to_owned(), near.missing.iter().map(std::string::ToString::to_string).collect()))
+                .collect()
+        };
+        let near = ("/agent/near".to_owned(), vec!["unix:path:/bin/near".to_owned()]);
+        assert_eq!(told(None, 9)[0], near);
+        assert_eq!((told(None, 9).len(), told(None, 1)), (2, vec![near]), "an entry of which nothing is shown is not near");
+        assert_eq!(told(Some("spiffe://acme.example/agent/other"), 9), [("/agent/other".to_owned(), vec!["unix:uid:2".to_owned()])]);
     }
 
     #[test]

@@ -38,8 +38,10 @@ pub enum NodeError {
         /// The commands by which to join.
         rejoin: String,
     },
-    /// The node's own certificate has expired, and no join token was given.
-    #[error("this node's certificate expired at {at}, so the server cannot recognize it any more; to join again: {rejoin}")]
+    /// The node's own certificate has expired, the server does not renew it, and no join token was given.
+    #[error(
+        "this node's certificate expired at {at}, and the server does not let it renew that (`mandate serve --node-rejoin-grace` can allow it); to join again: {rejoin}"
+    )]
     CertificateExpired {
         /// When it expired.
         at: Timestamp,
@@ -106,6 +108,14 @@ pub enum NodeError {
         /// The path.
         path: PathBuf,
     },
+    /// `/proc` is missing, or that of another process namespace, so that nothing can be said of a caller's process.
+    #[error(
+        "/proc is not that of this node's process namespace, so callers cannot be looked at; mount it for this namespace (mount -t proc proc /proc, or unshare --mount-proc), or run the node in the machine's own namespace"
+    )]
+    ProcessNamespace,
+    /// Nobody could connect to a socket with such a path.
+    #[error("{0} with --socket, such as /run/mandate/workload.sock")]
+    SocketPath(#[from] mandate_core::SocketPathTooLong),
     /// A key or certificate request could not be made.
     #[error("cannot make a key: {0}")]
     Key(String),
@@ -118,13 +128,16 @@ impl NodeError {
     /// Whose fault it is, for the exit code.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } | Self::NotForNodes { .. } => Fault::Usage,
+            Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } | Self::NotForNodes { .. } | Self::SocketPath(_) => {
+                Fault::Usage
+            }
             Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => Fault::Refused,
             Self::File { .. }
             | Self::Exposed { .. }
             | Self::Credentials { .. }
             | Self::InUse { .. }
             | Self::Occupied { .. }
+            | Self::ProcessNamespace
             | Self::Key(_)
             | Self::Listener(_) => Fault::Local,
         }

@@ -9,6 +9,8 @@
 //! The server pushes every change of registrations and keys over one connection; nothing is polled. While the server
 //! cannot be reached, SVIDs that have not expired are still served.
 
+mod activity;
+mod authority;
 mod backoff;
 mod caller;
 mod certificate;
@@ -20,6 +22,9 @@ mod error;
 mod hex;
 mod join_token;
 mod listener;
+mod mismatch;
+mod namespace;
+mod places;
 mod process;
 mod program;
 mod refusal;
@@ -29,6 +34,7 @@ mod socket;
 mod storage;
 mod svid_cache;
 mod svids;
+mod throttle;
 mod trust;
 mod view;
 mod workload_api;
@@ -44,11 +50,15 @@ use tokio::task::JoinSet;
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
 
+#[doc(hidden)] // For fuzzing.
+pub use authority::Rewriter;
 pub use error::{Fault, NodeError};
 pub use join_token::InvalidJoinToken;
 
 use dial::Dialer;
 use join_token::JoinToken;
+use listener::CountCalls;
+use places::Limits;
 use refusal::Waiting;
 use session::{Session, Start};
 use socket::Socket;
@@ -62,6 +72,12 @@ const LARGEST_REQUEST: usize = 64 << 10;
 
 /// How many calls one connection may have open.
 const MOST_CALLS: u32 = 64;
+
+/// How long a call may take until its answer begins: a client that sends half a request does not keep its place.
+const CALL: Duration = Duration::from_secs(30);
+
+/// How often a silent client is asked whether it lives, and how long it may take to say so (RFC 9113 §6.7).
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
 
 /// How long open calls may take to end when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -100,12 +116,16 @@ where
     S: Future<Output = ()> + Send,
 {
     let dialer = Dialer::new(&config.server, Arc::clone(&clock))?;
+    if !namespace::proc_is_ours() {
+        return Err(NodeError::ProcessNamespace);
+    }
+    if namespace::has_unmapped_users() {
+        tracing::info!("this node runs in a user namespace; callers of users that have no number in it are refused");
+    }
     let storage = Storage::open(&config.dir)?;
     let rejoin = rejoin(&config);
     let start = start(&storage, config.join_token.as_ref(), clock.as_ref(), &rejoin)?;
-    if let Err(error) = process::raise_descriptor_limit() {
-        tracing::debug!(%error, "the limit on open files stays as it is");
-    }
+    let limits = Limits::within(process::raise_descriptor_limit());
     let (_socket, listener) = Socket::bind(&config.socket, entropy.as_ref())?;
     let (views, seen) = watch::channel(View::starting());
     let svids = Arc::new(Svids::new(seen.clone(), Arc::clone(&clock)));
@@ -114,7 +134,7 @@ where
     tasks.spawn(Arc::clone(&svids).keep_renewed());
     let api = WorkloadApi::new(seen, Arc::clone(&svids), Arc::clone(&clock));
     let mut served = JoinSet::new();
-    served.spawn(serve(api, listener, stopped));
+    served.spawn(serve(api, listener, limits, stopped));
 
     let session = Session { dialer, storage, clock, entropy, views: views.clone(), svids, rejoin };
     let outcome = tokio::select! {
@@ -132,14 +152,20 @@ where
 async fn serve(
     api: WorkloadApi,
     listener: tokio::net::UnixListener,
+    limits: Limits,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
     let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(LARGEST_REQUEST);
     Server::builder()
         .max_concurrent_streams(MOST_CALLS)
+        .http2_max_header_list_size(authority::LARGEST_LIST)
+        .http2_keepalive_interval(Some(KEEP_ALIVE.0))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
+        .timeout(CALL)
+        .layer(CountCalls)
         .layer(InterceptorLayer::new(workload_api::require_header))
         .add_service(service)
-        .serve_with_incoming_shutdown(listener::connections(listener), async {
+        .serve_with_incoming_shutdown(listener::connections(listener, limits), async {
             // Dropped is as good as sent.
             let _ = stopped.await;
         })
@@ -155,11 +181,9 @@ fn start(storage: &Storage, token: Option<&Secret>, clock: &dyn Clock, rejoin: &
             tracing::warn!(path = %path.display(), %error, "the stored credentials are not usable; joining again");
             Ok(Start::Join(JoinToken::parse(token)?))
         }
-        (Stored::Credentials(_) | Stored::Nothing, Some(token)) => Ok(Start::Join(JoinToken::parse(token)?)),
+        (Stored::Nothing, Some(token)) => Ok(Start::Join(JoinToken::parse(token)?)),
         (Stored::Nothing, None) => Err(NodeError::NotJoined { rejoin: rejoin.to_owned() }),
-        (Stored::Credentials(credentials), None) => {
-            Err(NodeError::CertificateExpired { at: credentials.expires(), rejoin: rejoin.to_owned() })
-        }
+        (Stored::Credentials(credentials), token) => Ok(Start::Expired(Box::new(credentials), token.map(JoinToken::parse).transpose()?)),
         (Stored::Unusable(path, error), None) => Err(NodeError::Credentials { path, reason: error.to_string(), rejoin: rejoin.to_owned() }),
     }
 }

@@ -1,23 +1,26 @@
-//! Connections of local processes: whose they are, and how many of them.
+//! Connections of local processes: whose they are, how many of them, and for how long.
 
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::server::Connected;
+use tower::{Layer, Service};
 
+use crate::activity::{Activity, Answer, Patience, Watch};
+use crate::authority::Rewritten;
 use crate::caller::Caller;
+use crate::places::{Limits, Place, Places};
 use crate::process::Gone;
-
-/// How many connections there are at most, of all users and of one user: nobody can take the node away from the others.
-const MOST: (usize, usize) = (2048, 512);
+use crate::throttle::Throttle;
 
 /// How long accepting rests after it failed, which mostly means that there are no file descriptors left.
 const REST: Duration = Duration::from_millis(50);
@@ -25,57 +28,38 @@ const REST: Duration = Duration::from_millis(50);
 /// Whether it has been said that processes are hidden.
 static HIDDEN_SAID: AtomicBool = AtomicBool::new(false);
 
-/// How many connections each user has.
-#[derive(Clone, Default)]
-struct Counts(Arc<Mutex<HashMap<u32, usize>>>);
-
-/// One connection's place among them.
-struct Place {
-    counts: Counts,
-    uid: u32,
-}
-
-impl Counts {
-    fn take(&self, uid: u32) -> Option<Place> {
-        let (most, most_of_one) = MOST;
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = counts.values().sum();
-        let of_one = counts.entry(uid).or_default();
-        if all >= most || *of_one >= most_of_one {
-            return None;
-        }
-        *of_one += 1;
-        Some(Place { counts: self.clone(), uid })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.uid);
-            }
-        }
-    }
+/// Who is at the other end of a connection, and what it is doing.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub(crate) caller: Arc<Caller>,
+    activity: Arc<Activity>,
 }
 
 /// A connection of a process that has been looked at.
-pub(crate) struct Connection {
-    stream: UnixStream,
+pub(crate) struct Connection<I = UnixStream> {
+    io: Rewritten<I>,
+    watch: Watch,
     caller: Arc<Caller>,
     _place: Place,
 }
 
+/// Lets connections in.
+struct Door {
+    places: Places,
+    crowded: Throttle<u32>,
+    unattested: Throttle<Gone>,
+}
+
 /// The connections that arrive, without end.
-pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
-    stream::unfold((listener, Counts::default()), |(listener, counts)| async move {
+pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
+    let places = Places::new(limits, rustix::process::geteuid().as_raw());
+    let door = Door { places, crowded: Throttle::default(), unattested: Throttle::default() };
+    stream::unfold((listener, door), |(listener, door)| async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Some(connection) = admit(stream, &counts) {
-                        return Some((Ok(connection), (listener, counts)));
+                    if let Some(connection) = door.admit(stream) {
+                        return Some((Ok(connection), (listener, door)));
                     }
                 }
                 Err(error) => {
@@ -87,81 +71,122 @@ pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Resu
     })
 }
 
-fn admit(stream: UnixStream, counts: &Counts) -> Option<Connection> {
-    let caller = match Caller::of(&stream) {
-        Ok(caller) => Arc::new(caller),
-        Err(gone) => {
-            // A fault of this machine's set-up, which an operator has to see once, not at each connection.
-            if gone == Gone::Hidden && !HIDDEN_SAID.swap(true, Ordering::Relaxed) {
-                tracing::warn!("processes of other users are hidden from this node (hidepid, ProtectProc), so they are served nothing");
+impl Door {
+    fn admit(&self, stream: UnixStream) -> Option<Connection> {
+        let caller = match Caller::of(&stream) {
+            Ok(caller) => Arc::new(caller),
+            Err(gone) => {
+                // A fault of this machine's set-up, which an operator has to see once, not at each connection.
+                if gone == Gone::Hidden && !HIDDEN_SAID.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("processes of other users are hidden from this node (hidepid, ProtectProc), so they are served nothing");
+                }
+                if let Some(left_out) = self.unattested.admits(gone, Instant::now()) {
+                    tracing::info!(%gone, left_out, "a caller of the Workload API cannot be attested");
+                }
+                return None;
             }
-            tracing::info!(%gone, "a caller of the Workload API cannot be attested");
+        };
+        let activity = Arc::new(Activity::new());
+        let Some(place) = self.places.take(caller.uid(), &activity) else {
+            if let Some(left_out) = self.crowded.admits(caller.uid(), Instant::now()) {
+                tracing::warn!(uid = caller.uid(), pid = caller.pid(), left_out, "too many connections to the Workload API");
+            }
             return None;
-        }
-    };
-    let place = counts.take(caller.uid());
-    if place.is_none() {
-        tracing::warn!(uid = caller.uid(), pid = caller.pid(), "too many connections to the Workload API");
+        };
+        Some(Connection { io: Rewritten::new(stream), watch: Watch::new(activity, Patience::REAL), caller, _place: place })
     }
-    Some(Connection { stream, caller, _place: place? })
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Arc<Caller>;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> Arc<Caller> {
-        Arc::clone(&self.caller)
+    fn connect_info(&self) -> Peer {
+        Peer { caller: Arc::clone(&self.caller), activity: Arc::clone(self.watch.activity()) }
     }
 }
 
-impl AsyncRead for Connection {
+impl<I> Connection<I> {
+    /// Whether the client has had its time.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.watch.is_over(self.io.has_begun(), cx)
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Connection<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        // The end of the stream, as if the client had closed it: HTTP/2 then ends in good order.
+        if self.is_over(cx) { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_read(cx, buf) }
     }
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+impl<I: AsyncWrite + Unpin> AsyncWrite for Connection<I> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        // A client that does not read stops HTTP/2 from reading, too, and its time passes all the same.
+        if written.is_pending() && self.is_over(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.io.is_write_vectored()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Counts, MOST};
+/// Counts each call as open from its arrival until its answer has been taken.
+#[derive(Clone, Copy)]
+pub(crate) struct CountCalls;
 
-    #[test]
-    fn one_user_cannot_take_all_places() {
-        let counts = Counts::default();
-        let mut places: Vec<_> = (0..MOST.1).map(|_| counts.take(1000).unwrap()).collect();
-        assert!(counts.take(1000).is_none());
-        assert!(counts.take(1001).is_some());
-        places.pop();
-        assert!(counts.take(1000).is_some(), "a place that is given back can be taken again");
-        drop(places);
-        assert!(counts.0.lock().unwrap().is_empty(), "nothing is remembered of users who are gone");
+impl<S> Layer<S> for CountCalls {
+    type Service = Counting<S>;
+
+    fn layer(&self, inner: S) -> Counting<S> {
+        Counting(inner)
+    }
+}
+
+/// A service whose calls are counted.
+#[derive(Clone)]
+pub(crate) struct Counting<S>(S);
+
+impl<S, A, B> Service<http::Request<A>> for Counting<S>
+where
+    S: Service<http::Request<A>, Response = http::Response<B>>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
     }
 
-    #[test]
-    fn all_users_together_have_a_limit() {
-        let counts = Counts::default();
-        let places: Vec<_> = (0..).map_while(|n: u32| counts.take(n)).collect();
-        assert_eq!(places.len(), MOST.0);
+    fn call(&mut self, request: http::Request<A>) -> Self::Future {
+        let call = request.extensions().get::<Peer>().map(|peer| peer.activity.open());
+        let answer = self.0.call(request);
+        async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| match call {
+                Some(call) => tonic::body::Body::new(Answer::new(body, call)),
+                None => tonic::body::Body::new(body),
+            }))
+        }
+        .boxed()
     }
 }

@@ -1,18 +1,22 @@
 //! A local process, told apart from a later one that was given the same number.
 
 use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 /// Why a process cannot be attested. All of them are refusals: who is gone is entitled to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub(crate) enum Gone {
     /// The kernel gave no process number, or 0: the caller lives outside this node's process namespace.
-    #[error("the calling process is not visible to this node")]
+    #[error("the calling process is not visible to this node: it runs outside the node's process namespace")]
     Invisible,
+    /// The kernel has no number for its user in this node's user namespace, and shows the placeholder `overflowuid`.
+    #[error(
+        "the calling process runs as a user that this node cannot tell apart: the kernel's placeholder (65534, nobody) stands for every user without a number in the node's user namespace; run the node outside of it, and give each agent a user of its own"
+    )]
+    Unmapped,
     /// It lives, and this node may not look at it: `/proc` is mounted with `hidepid`, or the node's unit sets `ProtectProc`.
     #[error("this node may not look at the calling process in /proc; mount it without hidepid, or run the node as root")]
     Hidden,
@@ -133,13 +137,16 @@ fn exited(descriptor: &OwnedFd) -> bool {
     !matches!(poll(&mut fds, Some(&at_once)), Ok(0) | Err(rustix::io::Errno::INTR))
 }
 
-/// Raises this process's limit on open files to what it may have: each caller needs two.
-pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
+/// Raises this process's limit on open files to what it may have, and returns what holds then.
+pub(crate) fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit)?;
-    Ok(())
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+    // No limit is a number, too.
+    getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

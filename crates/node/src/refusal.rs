@@ -60,7 +60,7 @@ impl From<Refusal> for Status {
             Refusal::InvalidSvid(code) => Self::invalid_argument(format!("the JWT-SVID is not valid: {code}")),
             Refusal::UnknownTrustDomain => Self::invalid_argument("the JWT-SVID belongs to a trust domain whose bundle is not known here"),
             // Clients know SPIRE's wording, and tell "not yet registered" from other refusals by it.
-            Refusal::NoIdentity => Self::permission_denied("no identity issued"),
+            Refusal::NoIdentity => Self::permission_denied("no identity issued: the node's log on this machine says why"),
             Refusal::TooMany => {
                 Self::failed_precondition("this process is entitled to more than 100 identities; ask for one by its SPIFFE ID")
             }
@@ -100,6 +100,7 @@ mod tests {
             (Refusal::TooMany, Code::FailedPrecondition),
             (Refusal::Gone(Gone::Invisible), Code::PermissionDenied),
             (Refusal::Gone(Gone::Hidden), Code::PermissionDenied),
+            (Refusal::Gone(Gone::Unmapped), Code::PermissionDenied),
             (Refusal::Gone(Gone::OtherUser), Code::PermissionDenied),
             (Refusal::Gone(Gone::Exited), Code::PermissionDenied),
             (Refusal::Gone(Gone::Reused), Code::PermissionDenied),
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn only_a_missing_entitlement_reads_no_identity_issued() {
-        assert_eq!(Status::from(Refusal::NoIdentity).message(), "no identity issued");
+        assert!(Status::from(Refusal::NoIdentity).message().starts_with("no identity issued: the node's log"));
         assert!(!Status::from(Refusal::Gone(Gone::Replaced)).message().contains("no identity issued"));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::proto::node::node_client::NodeClient;
-use mandate_api::proto::node::{JoinRequest, NodeState, RenewRequest, WatchRequest};
+use mandate_api::proto::node::{JoinRequest, NodeState, RenewRequest, RenewResponse, WatchRequest};
 use mandate_core::{Clock, Entropy, Timestamp};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
@@ -33,6 +33,12 @@ const GLANCE: Duration = Duration::from_secs(30);
 /// How long to wait after a renewal, failed or not, before the next one.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
+/// How often a server may hang up on a node with an expired certificate until that is taken for a refusal.
+const HANG_UPS: u32 = 3;
+
+/// How long after the server did not let an expired certificate be renewed it is asked again.
+const REJOIN_PAUSE: Duration = Duration::from_mins(5);
+
 /// The largest state that is accepted: several hundred thousand entries.
 const LARGEST_STATE: usize = 128 << 20;
 
@@ -43,6 +49,8 @@ pub(crate) enum Start {
     Joined(Box<Credentials>, Option<JoinToken>),
     /// It is to join with this token.
     Join(JoinToken),
+    /// It has joined before, and its certificate has expired. The server may renew that; if not, there may be a token.
+    Expired(Box<Credentials>, Option<JoinToken>),
 }
 
 /// Everything the conversation needs.
@@ -73,6 +81,14 @@ enum Unjoined {
     Never(NodeError),
 }
 
+/// Why an expired certificate was not renewed.
+enum NotRenewed {
+    /// The server could not be asked.
+    Later(String),
+    /// It does not let this node in again.
+    Refused(String),
+}
+
 impl Session {
     /// Joins if need be, then stays connected. Returns only when the node cannot go on without its operator.
     pub(crate) async fn keep<R: FnOnce(Ready) + Send>(&self, start: Start, ready: R) -> NodeError {
@@ -80,6 +96,10 @@ impl Session {
             Start::Joined(credentials, spare) => (*credentials, spare),
             Start::Join(token) => match self.join(&token).await {
                 Ok(credentials) => (credentials, None),
+                Err(error) => return error,
+            },
+            Start::Expired(credentials, spare) => match self.come_back(*credentials, spare).await {
+                Ok(back) => back,
                 Err(error) => return error,
             },
         };
@@ -90,14 +110,27 @@ impl Session {
         let (mut renewed, mut expired, mut attempts, mut said) = (false, false, 0_u64, String::new());
         loop {
             if credentials.is_expired(self.clock.now()) {
-                if !expired {
-                    self.stand(Waiting::Expired);
-                    tracing::error!(at = %credentials.expires(), "this node's certificate has expired, so the server cannot recognize it any more; to join again: stop this node, then {}", self.rejoin);
+                // What it holds is served until that expires too.
+                self.stand(Waiting::Expired);
+                match self.rejoin(&credentials).await {
+                    Ok(new) => {
+                        credentials = new;
+                        (expired, backoff) = (false, Backoff::new());
+                        continue;
+                    }
+                    Err(NotRenewed::Later(reason)) => {
+                        tracing::debug!(reason, "the server cannot be asked to renew this node's expired certificate; trying again");
+                        sleep(backoff.wait(self.entropy.as_ref())).await;
+                    }
+                    Err(NotRenewed::Refused(reason)) => {
+                        if !expired {
+                            tracing::error!(at = %credentials.expires(), reason, "this node's certificate has expired, and the server does not let it renew that; to join again: stop this node, then {}", self.rejoin);
+                        }
+                        expired = true;
+                        // Only an operator can bring it back, or a clock that was wrong and is right again.
+                        sleep(REJOIN_PAUSE).await;
+                    }
                 }
-                expired = true;
-                // What it holds is served until that expires too. Only an operator can bring it back, or a clock that was
-                // wrong and is right again.
-                sleep(GLANCE).await;
                 continue;
             }
             expired = false;
@@ -187,6 +220,77 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Comes back with an expired certificate if the server allows that, or else joins with the token.
+    async fn come_back(&self, credentials: Credentials, token: Option<JoinToken>) -> Result<(Credentials, Option<JoinToken>), NodeError> {
+        self.stand(Waiting::Expired);
+        let (mut backoff, mut said) = (Backoff::new(), String::new());
+        loop {
+            match (self.rejoin(&credentials).await, &token) {
+                (Ok(new), _) => return Ok((new, token)),
+                (Err(NotRenewed::Refused(reason)), Some(token)) => {
+                    tracing::info!(reason, "this node's certificate has expired; joining again with the token");
+                    return self.join(token).await.map(|joined| (joined, None));
+                }
+                (Err(NotRenewed::Refused(_)), None) => {
+                    return Err(NodeError::CertificateExpired { at: credentials.expires(), rejoin: self.rejoin.clone() });
+                }
+                (Err(NotRenewed::Later(reason)), _) => {
+                    if said != reason {
+                        tracing::warn!(
+                            server = self.dialer.address(),
+                            reason,
+                            "this node's certificate has expired, and the server cannot be asked to renew it; trying again until it can"
+                        );
+                        said = reason;
+                    }
+                    sleep(backoff.wait(self.entropy.as_ref())).await;
+                }
+            }
+        }
+    }
+
+    /// Asks for a new certificate with the expired one. A server that allows that answers this call and no other.
+    async fn rejoin(&self, credentials: &Credentials) -> Result<Credentials, NotRenewed> {
+        let (mut backoff, mut reason) = (Backoff::new(), String::new());
+        for _ in 0..HANG_UPS {
+            match self.ask_with_expired(credentials).await {
+                Ok(answered) => return answered,
+                Err(broken) => reason = broken,
+            }
+            sleep(backoff.wait(self.entropy.as_ref())).await;
+        }
+        // TLS 1.3 says that it refuses a certificate after the handshake, and then closes: what was written meanwhile may
+        // reset the connection before that is read.
+        Err(NotRenewed::Refused(reason))
+    }
+
+    /// `Err`: it is the server, and it hung up without an answer.
+    async fn ask_with_expired(&self, credentials: &Credentials) -> Result<Result<Credentials, NotRenewed>, String> {
+        let later = |reason: String| Ok(Err(NotRenewed::Later(reason)));
+        let (channel, _) = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
+            Ok(connected) => connected,
+            Err(error @ (DialError::Untrusted(_) | DialError::NotTls | DialError::Unreachable(_))) => return later(error.to_string()),
+        };
+        let request = match KeyRequest::generate() {
+            Ok(request) => request,
+            Err(error) => return later(error.to_string()),
+        };
+        let asked = RenewRequest { csr: request.csr.clone() };
+        let answer = match timeout(CALL, NodeClient::new(channel).renew(asked)).await {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) => {
+                return Ok(Err(NotRenewed::Refused(describe(&status))));
+            }
+            // A failure of the connection carries its cause; an answer of the server does not.
+            Ok(Err(status)) if std::error::Error::source(&status).is_some() => return Err(describe(&status)),
+            Ok(Err(status)) => return later(describe(&status)),
+            Err(_) => return later("no answer in time".to_owned()),
+        };
+        Ok(self.take(&request, answer, credentials).map_err(NotRenewed::Later).inspect(|new| {
+            tracing::info!(spiffe_id = %new.spiffe_id(), expires = %new.expires(), "this node has joined again with its expired certificate");
+        }))
     }
 
     async fn try_to_join(&self, token: &JoinToken, request: &KeyRequest) -> Result<Credentials, Unjoined> {
@@ -306,7 +410,11 @@ impl Session {
         let request = KeyRequest::generate().map_err(|error| error.to_string())?;
         let asked = RenewRequest { csr: request.csr.clone() };
         let answer = timeout(CALL, remote.renew(asked)).await.map_err(|_| "no answer in time".to_owned())?;
-        let answer = answer.map_err(|status| describe(&status))?.into_inner();
+        self.take(&request, answer.map_err(|status| describe(&status))?.into_inner(), credentials)
+    }
+
+    /// Takes a new certificate of this node, and keeps it.
+    fn take(&self, request: &KeyRequest, answer: RenewResponse, credentials: &Credentials) -> Result<Credentials, String> {
         let ca = if answer.ca.is_empty() { credentials.ca().iter().map(|der| der.to_vec()).collect() } else { answer.ca };
         let new = request.complete(answer.chain, ca).map_err(|error| error.to_string())?;
         if new.spiffe_id() != credentials.spiffe_id() || new.is_expired(self.clock.now()) {

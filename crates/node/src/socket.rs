@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use mandate_core::Entropy;
+use mandate_core::{Entropy, check_socket_path};
 use tokio::net::UnixListener;
 
 use crate::error::NodeError;
@@ -33,11 +33,14 @@ impl Socket {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        make_dir(dir)?;
-        check_vacant(path)?;
         let mut random = [0; 4];
         entropy.fill(&mut random);
         let temporary = dir.join(format!(".{:08x}", u32::from_le_bytes(random)));
+        // Renaming would give a socket any name, also one under which nobody can connect.
+        check_socket_path(path)?;
+        check_socket_path(&temporary)?;
+        make_dir(dir)?;
+        check_vacant(path)?;
         let bound = (|| {
             let listener = UnixListener::bind(&temporary)?;
             fs::set_permissions(&temporary, Permissions::from_mode(0o777))?;
@@ -179,10 +182,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_longer_than_the_kernel_takes_is_an_error() {
+    async fn a_path_under_which_nobody_could_connect_is_refused_with_its_length() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("d".repeat(120)).join("api.sock");
-        assert!(matches!(Socket::bind(&path, &SystemEntropy), Err(NodeError::File { .. })));
+        let at = |bytes: usize| dir.path().join("s".repeat(bytes - dir.path().as_os_str().len() - 1));
+        let error = Socket::bind(&at(108), &SystemEntropy).unwrap_err();
+        assert!(matches!(&error, NodeError::SocketPath(_)) && error.to_string().contains("has 108 bytes"), "{error}");
+        assert!(error.to_string().contains("at most 107") && error.to_string().contains("--socket"), "{error}");
+        assert!(matches!(Socket::bind(&dir.path().join("d".repeat(120)).join("a"), &SystemEntropy), Err(NodeError::SocketPath(_))));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
+        let (_socket, _listener) = Socket::bind(&at(107), &SystemEntropy).unwrap();
+        assert!(UnixStream::connect(at(107)).await.is_ok());
     }
 
     #[tokio::test]

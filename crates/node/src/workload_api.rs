@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use futures_util::stream::Stream;
@@ -20,10 +21,13 @@ use tonic::{Request, Response, Status};
 
 use crate::caller::{Attested, Caller};
 use crate::claims;
+use crate::listener::Peer;
+use crate::mismatch::Mismatches;
 use crate::program::Digests;
 use crate::refusal::{Refusal, Waiting};
 use crate::svid_cache::Wanted;
 use crate::svids::Svids;
+use crate::throttle::Throttle;
 use crate::view::{Link, Snapshot, View, settled};
 
 /// How many identities one answer holds. Clients accept no more.
@@ -49,6 +53,8 @@ pub(crate) struct WorkloadApi {
     svids: Arc<Svids>,
     digests: Digests,
     clock: Arc<dyn Clock>,
+    mismatches: Arc<Mismatches>,
+    refused: Arc<Throttle<(u32, &'static str, String)>>,
 }
 
 /// A caller, what it has shown, and to which of the asked identities it is entitled.
@@ -60,7 +66,7 @@ struct Entitled {
 impl WorkloadApi {
     /// Serves from `views` and `svids`.
     pub(crate) fn new(views: watch::Receiver<View>, svids: Arc<Svids>, clock: Arc<dyn Clock>) -> Self {
-        Self { views, svids, digests: Digests::default(), clock }
+        Self { views, svids, digests: Digests::default(), clock, mismatches: Arc::default(), refused: Arc::default() }
     }
 
     async fn look(&self, caller: &Caller, snapshot: &Snapshot, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
@@ -85,12 +91,26 @@ impl WorkloadApi {
             return Ok(found);
         }
         let current = match view.current() {
-            Some(_) => return Err(Refusal::NoIdentity),
+            Some(_) => view,
             None => settled(&self.views, |view| view.current().is_some()).await,
         };
         let snapshot = current.current().ok_or_else(|| Refusal::NotReady(current.waiting()))?;
         let found = self.look(caller, snapshot, asked).await?;
-        if found.ids.is_empty() { Err(Refusal::NoIdentity) } else { Ok(found) }
+        if found.ids.is_empty() {
+            self.mismatches.tell(caller, &found.attested, &snapshot.entitlements, asked);
+            return Err(Refusal::NoIdentity);
+        }
+        Ok(found)
+    }
+
+    fn refused(&self, caller: &Caller, call: &'static str, refusal: Refusal) -> Status {
+        // Of a process without identity the log has said more.
+        if refusal != Refusal::NoIdentity
+            && let Some(left_out) = self.refused.admits((caller.uid(), call, format!("{refusal:?}")), Instant::now())
+        {
+            tracing::info!(pid = caller.pid(), uid = caller.uid(), call, ?refusal, left_out, "refused");
+        }
+        refusal.into()
     }
 
     async fn fetch(&self, caller: &Caller, request: JwtsvidRequest) -> Result<JwtsvidResponse, Refusal> {
@@ -116,7 +136,8 @@ impl WorkloadApi {
         // The answer goes to the process that was attested, or to nobody; and only what it is still entitled to.
         caller.check()?;
         let view = self.views.borrow().clone();
-        let still = view.last_known()?.entitlements.of(&attested.selectors);
+        let entitlements = &view.last_known()?.entitlements;
+        let still = entitlements.of(&attested.selectors);
         svids.retain(|svid| still.contains(&&svid.spiffe_id));
         if svids.is_empty() {
             return Err(Refusal::NoIdentity);
@@ -127,7 +148,8 @@ impl WorkloadApi {
         let answer = |svid: &Arc<crate::svid_cache::Svid>| Jwtsvid {
             spiffe_id: svid.spiffe_id.to_string(),
             svid: svid.expose_token().to_owned(),
-            hint: String::new(),
+            // Tells several identities apart (Workload API §5.2.1).
+            hint: entitlements.name_of(&svid.spiffe_id).to_owned(),
         };
         Ok(JwtsvidResponse { svids: svids.iter().map(answer).collect() })
     }
@@ -192,7 +214,7 @@ fn check_audiences(audiences: &[String]) -> Result<(), Refusal> {
 }
 
 fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, Status> {
-    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    let caller = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.caller));
     caller.ok_or_else(|| Status::internal("the connection's peer is not known"))
 }
 
@@ -215,7 +237,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
     async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
         let caller = caller(&request)?;
         let answer = self.fetch(&caller, request.into_inner()).await;
-        answer.map(Response::new).map_err(|refusal| refused(&caller, "FetchJWTSVID", refusal))
+        answer.map(Response::new).map_err(|refusal| self.refused(&caller, "FetchJWTSVID", refusal))
     }
 
     async fn fetch_jwt_bundles(&self, request: Request<JwtBundlesRequest>) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
@@ -225,7 +247,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         tokio::spawn(async move {
             if let Err(refusal) = this.send_bundles(&caller, &to).await {
                 // If the caller has gone meanwhile, there is nobody to tell.
-                let _ = to.send(Err(refused(&caller, "FetchJWTBundles", refusal))).await;
+                let _ = to.send(Err(this.refused(&caller, "FetchJWTBundles", refusal))).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
@@ -234,11 +256,6 @@ impl SpiffeWorkloadApi for WorkloadApi {
     async fn validate_jwtsvid(&self, request: Request<ValidateJwtsvidRequest>) -> Result<Response<ValidateJwtsvidResponse>, Status> {
         let caller = caller(&request)?;
         let answer = self.validate(&request.into_inner()).await;
-        answer.map(Response::new).map_err(|refusal| refused(&caller, "ValidateJWTSVID", refusal))
+        answer.map(Response::new).map_err(|refusal| self.refused(&caller, "ValidateJWTSVID", refusal))
     }
-}
-
-fn refused(caller: &Caller, call: &'static str, refusal: Refusal) -> Status {
-    tracing::info!(pid = caller.pid(), uid = caller.uid(), call, ?refusal, "refused");
-    refusal.into()
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mandate_core::{Issuer, TrustDomain};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub struct Config {
     pub issuer: Option<Issuer>,
     /// The trust domain; by default [`DEFAULT_TRUST_DOMAIN`].
     pub trust_domain: Option<TrustDomain>,
+    /// For how long after its certificate has expired a node may renew it. Zero: not at all.
+    pub node_rejoin_grace: Duration,
 }
 
 /// What is wrong with a configuration.
@@ -97,6 +100,12 @@ pub enum ConfigError {
         "the issuer is {0}, but a certificate is given: clients of that issuer speak plain HTTP. Start without --tls-cert and --tls-key"
     )]
     CertificateUnused(Issuer),
+    /// Nobody could connect to the admin API's socket.
+    #[error("{0} with --dir: the admin API's socket is in that directory")]
+    SocketPath(#[from] mandate_core::SocketPathTooLong),
+    /// Nodes could come back after too long.
+    #[error("--node-rejoin-grace is at most 7d: a node that is away for longer joins with a new token")]
+    RejoinGrace,
     /// The database is gone.
     #[error(
         "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start anew without what was in it, use an empty directory"
@@ -118,9 +127,18 @@ pub(crate) struct Remembered {
 const FILE: &str = "serve.json";
 
 impl Config {
+    /// Where the admin API listens besides TCP.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.dir.join("admin.sock")
+    }
+
     /// Refuses plain HTTP where others can listen, and what leaves the issuer open. `before` is what the directory
     /// remembers.
     pub(crate) fn check(&self, before: Option<&Remembered>) -> Result<(), ConfigError> {
+        mandate_core::check_socket_path(&self.admin_socket())?;
+        if self.node_rejoin_grace > mandate_identity::MAX_REJOIN_GRACE {
+            return Err(ConfigError::RejoinGrace);
+        }
         match self.transport {
             Transport::LoopbackHttp => {
                 for address in [self.listen, self.admin_listen] {
@@ -210,6 +228,8 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Config, ConfigError, Remembered, Transport};
 
     fn config(listen: &str, transport: Transport) -> Config {
@@ -222,7 +242,15 @@ mod tests {
             transport,
             issuer: None,
             trust_domain: None,
+            node_rejoin_grace: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn a_node_cannot_come_back_after_more_than_a_week() {
+        let with = |hours| Config { node_rejoin_grace: Duration::from_hours(hours), ..config("127.0.0.1:1", Transport::LoopbackHttp) };
+        assert!(with(7 * 24).check(None).is_ok());
+        assert!(matches!(with(7 * 24 + 1).check(None), Err(ConfigError::RejoinGrace)));
     }
 
     #[test]
@@ -235,6 +263,17 @@ mod tests {
         let mut admin = config("127.0.0.1:1", Transport::LoopbackHttp);
         admin.admin_listen = "0.0.0.0:1".parse().unwrap();
         assert!(matches!(admin.check(None), Err(ConfigError::PlainHttp(_))));
+    }
+
+    #[test]
+    fn a_directory_whose_admin_socket_nobody_could_reach_is_refused_with_the_length() {
+        let at = |length: usize| Config {
+            dir: format!("/{}", "d".repeat(length - "//admin.sock".len())).into(),
+            ..config("127.0.0.1:1", Transport::LoopbackHttp)
+        };
+        assert!(at(107).check(None).is_ok());
+        let error = at(108).check(None).unwrap_err().to_string();
+        assert!(error.contains("has 108 bytes") && error.contains("at most 107") && error.contains("--dir"), "{error}");
     }
 
     #[test]

@@ -197,14 +197,15 @@ pub async fn run(
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
     let live = Arc::new(load_live(&store, &issuer, clock.as_ref())?);
     let set_up = |what| move |error: &dyn std::fmt::Display| ServerError::SetUp { what, why: error.to_string() };
-    let identity = Arc::new(Identity::new(mandate_identity::Parts {
+    let identity = Identity::new(mandate_identity::Parts {
         authority: Arc::clone(&authority),
         log: log.clone(),
         live: Arc::clone(&live),
         store: store.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-    }));
+    });
+    let identity = Arc::new(identity.with_rejoin_grace(config.node_rejoin_grace));
     let engine = Engine::new(Parts {
         live: Arc::clone(&live),
         trust_domain: trust_domain.clone(),
@@ -245,7 +246,7 @@ pub async fn run(
         secure_cookies: issuer.as_str().starts_with("https:"),
     }));
     let admin = admin::site(control);
-    let admin_socket = config.dir.join("admin.sock");
+    let admin_socket = config.admin_socket();
     let (admin_scheme, admin_host) = match &config.transport {
         Transport::Tls { cert, .. } => ("https", tls::reachable_as(cert, admin_at, &issuer)),
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => ("http", admin_at.to_string()),
@@ -254,7 +255,8 @@ pub async fn run(
     tasks.spawn(listener::serve_unix(listen_unix(&admin_socket)?, admin.clone(), stopping.clone()));
     tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), admin, stopping.clone()));
     tasks.spawn(listener::serve_tcp(public_listener, tls, public, stopping.clone()));
-    tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), stopping.clone()));
+    let grace = config.node_rejoin_grace;
+    tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), grace, stopping.clone()));
     tasks.spawn(housekeeping(store, authority, live, clock, stopping));
 
     let announced = Ready {

@@ -63,7 +63,10 @@ fn host_and_port(authority: &str, default: u16) -> (&str, u16) {
 /// Connects. Every error means that nobody who could be believed answered.
 pub(super) async fn connect(endpoint: &Endpoint, trust: &Trust) -> io::Result<Box<dyn Connection>> {
     match endpoint {
-        Endpoint::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Endpoint::Socket(path) => {
+            mandate_core::check_socket_path(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            Ok(Box::new(UnixStream::connect(path).await?))
+        }
         Endpoint::Tcp { server, .. } => {
             let authority = authority(server);
             // An `Issuer` has http on loopback only, so a token never crosses a network in clear.

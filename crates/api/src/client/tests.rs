@@ -80,6 +80,10 @@ async fn tells_a_refusal_from_a_failure_and_from_silence() {
 
     let nobody = AdminClient::new(Endpoint::Socket(Path::new("/nonexistent/admin.sock").into()));
     assert!(matches!(nobody.status().await, Err(ClientError::Unreachable { .. })));
+
+    let unreachable = AdminClient::new(Endpoint::Socket(format!("/{}", "d".repeat(107)).into()));
+    let error = unreachable.status().await.unwrap_err();
+    assert!(matches!(&error, ClientError::Unreachable { source, .. } if source.to_string().contains("has 108 bytes")), "{error}");
 }
 
 #[tokio::test]

@@ -74,6 +74,9 @@ pub struct Entry {
     /// All of them must be among the process's selectors.
     #[prost(string, repeated, tag = "2")]
     pub selectors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The agent's name in the registry, by which people tell identities apart.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
 }
 /// Asks for a JWT-SVID.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

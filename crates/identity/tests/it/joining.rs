@@ -170,3 +170,52 @@ async fn a_join_token_that_would_live_for_nothing_or_for_too_long_is_not_made() 
     }
     assert!(office.identity.create_join_token("uid:0", Some(MAX_JOIN_TOKEN_LIFETIME)).await.is_ok());
 }
+
+/// An office that lets nodes in again for a day.
+fn forgiving() -> Office {
+    let office = Office::open();
+    Office { identity: office.identity.with_rejoin_grace(Duration::from_hours(24)), world: office.world }
+}
+
+#[tokio::test]
+async fn within_the_grace_a_node_joins_again_with_its_newest_certificate_once_and_on_record() {
+    let office = forgiving();
+    let node = office.node().await;
+    office.world.clock.advance(Duration::from_hours(24));
+    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeExpired), "it counts for nothing else");
+    let again = office.identity.renew(&shown(&node), &request("")).await.unwrap();
+    assert_eq!(again.spiffe_id, node.spiffe_id);
+    let record = office.world.last_record();
+    assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
+    assert!(record.detail.unwrap().contains(&format!("joined again with its certificate, which expired at {}", node.expires)));
+    assert!(office.identity.entries_for_node(&shown(&again)).is_ok());
+    assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeExpired), "it is not the newest any more");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_without_a_grace_after_it_or_if_it_is_not_the_newest() {
+    let strict = Office::open();
+    let node = strict.node().await;
+    strict.world.clock.advance(Duration::from_mins(61));
+    assert_eq!(strict.identity.renew(&shown(&node), &request("")).await, Err(E::NodeExpired));
+    let office = forgiving();
+    let old = office.node().await;
+    office.world.clock.advance(Duration::from_mins(30));
+    let new = office.identity.renew(&shown(&old), &request("")).await.unwrap();
+    office.world.clock.advance(Duration::from_hours(2));
+    assert_eq!(office.identity.renew(&shown(&old), &request("")).await, Err(E::NodeExpired), "a copy from before the last renewal");
+    office.world.clock.advance(Duration::from_hours(24));
+    assert_eq!(office.identity.renew(&shown(&new), &request("")).await, Err(E::NodeExpired), "too late");
+    assert_eq!(office.last_refusal().reason, "node_certificate_expired");
+}
+
+#[tokio::test]
+async fn a_banned_node_does_not_join_again_with_its_expired_certificate() {
+    let office = forgiving();
+    let node = office.node().await;
+    let name = node.spiffe_id.path().strip_prefix("/node/").unwrap().to_owned();
+    office.identity.ban_node("uid:0", &name).await.unwrap();
+    office.world.clock.advance(Duration::from_hours(2));
+    assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
+    assert_eq!(office.last_refusal().reason, "node_banned");
+}

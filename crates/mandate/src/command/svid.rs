@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use mandate_api::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
 use mandate_api::proto::{WORKLOAD_METADATA_KEY, WORKLOAD_METADATA_VALUE};
-use mandate_core::Timestamp;
+use mandate_core::{SpiffeId, Timestamp, check_socket_path};
 use serde::Serialize;
 use tokio::net::UnixStream;
 use tonic::metadata::MetadataValue;
@@ -33,9 +33,13 @@ pub(crate) fn fetch(arguments: &SvidFetch, screen: &Screen) -> Result<(), Failur
         Some(text) => socket_path(text)?,
         None => node::nearest_socket()?,
     };
-    let spiffe_id = arguments.spiffe_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+    let wanted = Wanted::new(arguments)?;
+    let spiffe_id = match &wanted {
+        Wanted::Id(id) => id.as_str().to_owned(),
+        Wanted::Name(_) | Wanted::Only => String::new(),
+    };
     let request = JwtsvidRequest { audience: arguments.audience.clone(), spiffe_id };
-    let svid = runtime()?.block_on(ask(path, request))?;
+    let svid = wanted.choose(runtime()?.block_on(ask_all(path, request)).map_err(explained)?)?;
     let expires_at = expiry(&svid.svid);
     let fetched = Fetched { spiffe_id: svid.spiffe_id, svid: svid.svid, expires_at };
     if !screen.wants_json() {
@@ -43,6 +47,65 @@ pub(crate) fn fetch(arguments: &SvidFetch, screen: &Screen) -> Result<(), Failur
         screen.remark(&format!("{}{until}", fetched.spiffe_id));
     }
     screen.show(&fetched, || fetched.svid.clone())
+}
+
+/// Which of a process's identities is asked for.
+enum Wanted {
+    /// The only one.
+    Only,
+    /// The one of this agent.
+    Name(String),
+    /// This one.
+    Id(SpiffeId),
+}
+
+impl Wanted {
+    fn new(arguments: &SvidFetch) -> Result<Self, Failure> {
+        if let Some(id) = &arguments.spiffe_id {
+            return Ok(Self::Id(id.clone()));
+        }
+        match arguments.agent.as_deref() {
+            None => Ok(Self::Only),
+            Some(text) if text.starts_with("spiffe://") => {
+                text.parse().map(Self::Id).map_err(|error| Failure::usage(format!("--agent {text:?} is not a SPIFFE ID: {error}")))
+            }
+            Some("") => Err(Failure::usage("--agent is empty; write an agent's name or SPIFFE ID")),
+            Some(name) => Ok(Self::Name(name.to_owned())),
+        }
+    }
+
+    /// The one of `svids`. With several, guessing would be wrong half of the time.
+    fn choose(&self, svids: Vec<Jwtsvid>) -> Result<Jwtsvid, Failure> {
+        let choices: Vec<String> = svids.iter().map(choice).collect();
+        let is_wanted = |svid: &Jwtsvid| match self {
+            Self::Only => true,
+            Self::Name(name) => name_of(svid) == name,
+            Self::Id(id) => svid.spiffe_id == id.as_str(),
+        };
+        let mut found: Vec<Jwtsvid> = svids.into_iter().filter(is_wanted).collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(svid), true) => Ok(svid),
+            (None, _) if choices.is_empty() => Err(Failure::failed("the node answered without an identity document")),
+            (None, _) => Err(Failure::new(
+                Fault::Refused,
+                format!("this process is not that agent. It has the identity of:\n{}", choices.join("\n")),
+            )),
+            (Some(_), false) => Err(Failure::usage(format!(
+                "this process has {} identities, so say which one with --agent:\n{}",
+                choices.len(),
+                choices.join("\n")
+            ))),
+        }
+    }
+}
+
+/// The agent's name: the hint, or what the SPIFFE ID ends with if the node gives none.
+fn name_of(svid: &Jwtsvid) -> &str {
+    if svid.hint.is_empty() { svid.spiffe_id.rsplit('/').next().unwrap_or_default() } else { &svid.hint }
+}
+
+fn choice(svid: &Jwtsvid) -> String {
+    format!("  --agent {}   ({})", name_of(svid), svid.spiffe_id)
 }
 
 /// The path of a socket given as a path or as the URI of SPIFFE Workload Endpoint §4.
@@ -62,8 +125,15 @@ fn socket_path(text: &str) -> Result<PathBuf, Failure> {
     Ok(PathBuf::from(path))
 }
 
+/// The first JWT-SVID of the answer, which is the default identity (Workload API §5.2.1).
 pub(crate) async fn ask(path: PathBuf, request: JwtsvidRequest) -> Result<Jwtsvid, Failure> {
+    let svids = ask_all(path, request).await?;
+    svids.into_iter().next().ok_or_else(|| Failure::failed("the node answered without an identity document"))
+}
+
+async fn ask_all(path: PathBuf, request: JwtsvidRequest) -> Result<Vec<Jwtsvid>, Failure> {
     let shown = path.display().to_string();
+    check_socket_path(&path).map_err(|error| Failure::usage(error.to_string()))?;
     let stream = UnixStream::connect(&path).await.map_err(|error| {
         let fault = if error.kind() == std::io::ErrorKind::PermissionDenied { Fault::Refused } else { Fault::Unreachable };
         Failure::caused(fault, &format!("cannot reach a node at {shown}"), &error)
@@ -81,7 +151,7 @@ pub(crate) async fn ask(path: PathBuf, request: JwtsvidRequest) -> Result<Jwtsvi
     let mut request = Request::new(request);
     request.metadata_mut().insert(WORKLOAD_METADATA_KEY, MetadataValue::from_static(WORKLOAD_METADATA_VALUE));
     let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await.map_err(|status| refused(&status, &shown))?;
-    answer.into_inner().svids.into_iter().next().ok_or_else(|| Failure::failed("the node answered without an identity document"))
+    Ok(answer.into_inner().svids)
 }
 
 fn refused(status: &Status, shown: &str) -> Failure {
@@ -111,6 +181,17 @@ fn refused(status: &Status, shown: &str) -> Failure {
     }
 }
 
+/// A refusal, with what a node sees of this process, as far as this process can tell.
+fn explained(failure: Failure) -> Failure {
+    if failure.fault() == Fault::Refused { failure.and(&shown_by_this_process()) } else { failure }
+}
+
+fn shown_by_this_process() -> String {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let program = std::fs::read_link("/proc/self/exe").map(|path| format!(" unix:path:{}", path.display())).unwrap_or_default();
+    format!("This command asked, not the program that started it. It shows unix:uid:{uid} unix:gid:{gid}{program}")
+}
+
 /// Whether the one connection ended without an answer: the second that the channel asks for is not there.
 fn hung_up(status: &Status) -> bool {
     let mut cause = std::error::Error::source(status);
@@ -132,8 +213,9 @@ fn expiry(svid: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::{expiry, refused, socket_path};
+    use super::{Wanted, expiry, explained, refused, socket_path};
     use crate::failure::Fault;
+    use mandate_api::proto::workload::Jwtsvid;
     use std::path::Path;
     use tonic::{Code, Status};
 
@@ -150,6 +232,35 @@ mod tests {
         for bad in ["", "tcp://127.0.0.1:8081", "unix:", "unix://", "unix:a.sock", "http://x/"] {
             assert_eq!(socket_path(bad).unwrap_err().fault(), Fault::Usage, "{bad}");
         }
+    }
+
+    fn svid(id: &str, hint: &str) -> Jwtsvid {
+        Jwtsvid { spiffe_id: format!("spiffe://acme.example/{id}"), svid: String::new(), hint: hint.to_owned() }
+    }
+
+    #[test]
+    fn of_several_identities_none_is_guessed_and_all_are_named() {
+        let both = || vec![svid("agent/a", "a"), svid("x/7", "b")];
+        let failure = Wanted::Only.choose(both()).unwrap_err();
+        assert_eq!(failure.fault(), Fault::Usage);
+        assert!(
+            failure.text().contains("--agent a   (spiffe://acme.example/agent/a)\n  --agent b   (spiffe://acme.example/x/7)"),
+            "{}",
+            failure.text()
+        );
+        let named = |text: &str| Wanted::Name(text.to_owned()).choose(both()).map(|svid| svid.spiffe_id);
+        assert_eq!(named("b").unwrap(), "spiffe://acme.example/x/7");
+        assert_eq!(named("c").unwrap_err().fault(), Fault::Refused);
+        assert_eq!(named("7").unwrap_err().fault(), Fault::Refused, "the name is the registry's, not the end of the SPIFFE ID");
+        assert_eq!(Wanted::Only.choose(vec![svid("agent/a", "")]).unwrap().spiffe_id, "spiffe://acme.example/agent/a");
+        assert_eq!(Wanted::Name("a".into()).choose(vec![svid("agent/a", "")]).unwrap().spiffe_id, "spiffe://acme.example/agent/a");
+        assert_eq!(Wanted::Only.choose(Vec::new()).unwrap_err().fault(), Fault::Failed);
+    }
+
+    #[test]
+    fn a_refusal_says_what_this_process_shows() {
+        let text = explained(refused(&Status::new(Code::PermissionDenied, "no identity issued"), "s")).text();
+        assert!(text.contains(&format!("unix:uid:{}", rustix::process::geteuid().as_raw())) && text.contains("unix:path:/"), "{text}");
     }
 
     #[test]

@@ -65,7 +65,11 @@ struct World {
 fn snapshot(names: &[&str]) -> Snapshot {
     let entries = names
         .iter()
-        .map(|name| Entry { spiffe_id: format!("spiffe://acme.example/agent/{name}"), selectors: vec!["unix:uid:1000".into()] })
+        .map(|name| Entry {
+            spiffe_id: format!("spiffe://acme.example/agent/{name}"),
+            selectors: vec!["unix:uid:1000".into()],
+            name: (*name).into(),
+        })
         .collect();
     let state = NodeState { generation: 1, entries, jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca: vec![] };
     Snapshot::new(state, "acme.example".parse().unwrap()).unwrap()

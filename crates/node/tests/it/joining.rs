@@ -104,7 +104,8 @@ async fn an_expired_certificate_says_exactly_how_to_join_again() {
     let mut node = Running::start(place.config(&server, Some(server.join_token())), clock.clone());
     node.ready().await;
     node.stop().await;
-    clock.advance(NODE_LIFE);
+    // The moment of `notAfter` is still within (RFC 5280 §4.1.2.5).
+    clock.advance(NODE_LIFE + Duration::from_secs(1));
     let error = refused(&place, &server, None, clock.clone()).await;
     assert!(matches!(error, NodeError::CertificateExpired { .. }), "{error}");
     let command = format!(
@@ -119,6 +120,48 @@ async fn an_expired_certificate_says_exactly_how_to_join_again() {
     node.ready().await;
     node.stop().await;
     assert_eq!(server.book().joins, 2);
+}
+
+#[tokio::test]
+async fn a_node_whose_server_allows_it_comes_back_with_its_expired_certificate() {
+    let (clock, mut server, place) = world();
+    server.stop();
+    server.accept_expired(NODE_LIFE * 4);
+    server.start();
+    let token = server.join_token();
+    let mut node = Running::start(place.config(&server, Some(token.clone())), clock.clone());
+    node.ready().await;
+    // While it runs, and when it is started again, with the spent token or without.
+    for (stop, given) in [(false, None), (true, Some(token)), (true, None)] {
+        let renewals = server.book().renewals;
+        if stop {
+            node.stop().await;
+            clock.advance(NODE_LIFE * 2);
+            node = Running::start(place.config(&server, given), clock.clone());
+            node.ready().await;
+        } else {
+            server.stop();
+            clock.advance(NODE_LIFE * 2);
+            server.start();
+        }
+        soon(async || if server.book().renewals > renewals { Ok(()) } else { Err(()) }).await;
+    }
+    node.stop().await;
+    assert_eq!(server.book().joins, 1, "no token was needed");
+}
+
+#[tokio::test]
+async fn an_expired_node_with_a_token_joins_anew_where_coming_back_is_not_allowed() {
+    let (clock, server, place) = world();
+    let mut node = Running::start(place.config(&server, Some(server.join_token())), clock.clone());
+    node.ready().await;
+    node.stop().await;
+    clock.advance(NODE_LIFE * 2);
+    let mut node = Running::start(place.config(&server, Some(server.join_token())), clock);
+    node.ready().await;
+    node.stop().await;
+    let book = server.book();
+    assert_eq!((book.joins, book.renewals), (2, 0));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests end the test")]
 
+mod connections;
 mod joining;
 mod outage;
 mod server;

@@ -75,7 +75,7 @@ async fn what_changed_during_an_outage_is_known_right_after_it() {
 async fn a_node_whose_own_certificate_expired_says_unavailable_and_why() {
     let mut world = world().await;
     world.server.stop();
-    world.clock.advance(NODE_LIFE);
+    world.clock.advance(NODE_LIFE + std::time::Duration::from_secs(1));
     let mut raw = world.raw().await;
     let text = soon(async || {
         let (status, text) = code(raw.fetch_jwtsvid(ask("x")).await);

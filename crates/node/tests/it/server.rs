@@ -101,6 +101,8 @@ struct Inner {
     ca: CertifiedIssuer<'static, KeyPair>,
     book: Mutex<Book>,
     key: Mutex<Arc<JwtKey>>,
+    /// For how long expired certificates of nodes are accepted.
+    grace: Mutex<Duration>,
     states: watch::Sender<NodeState>,
 }
 
@@ -127,7 +129,7 @@ impl Inner {
         params.subject_alt_names = vec![uri(id)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.not_before = date(self.clock.now()).into();
+        params.not_before = date(self.clock.now().minus(self.grace())).into();
         params.not_after = date(self.clock.now().plus(life)).into();
         params.signed_by(key, &self.ca).unwrap().der().to_vec()
     }
@@ -139,6 +141,10 @@ impl Inner {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
+    }
+
+    fn grace(&self) -> Duration {
+        *self.grace.lock().unwrap()
     }
 }
 
@@ -171,7 +177,8 @@ impl Server {
         let key = Arc::new(JwtKey::generate());
         let state =
             NodeState { generation: 1, entries: vec![], jwt_bundle: jwks_json(&[key.jwk()]).into_bytes(), ca: vec![ca.der().to_vec()] };
-        let inner = Inner { clock, ca, book: Mutex::default(), key: Mutex::new(key), states: watch::Sender::new(state) };
+        let inner =
+            Inner { clock, ca, book: Mutex::default(), key: Mutex::new(key), grace: Mutex::default(), states: watch::Sender::new(state) };
         let reserved = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = rustix::net::getsockname(&reserved).unwrap().try_into().unwrap();
         Self { inner: Arc::new(inner), address, runtime: None, _reserved: reserved }
@@ -232,18 +239,24 @@ impl Server {
         let key = KeyPair::generate().unwrap();
         let leaf = self.inner.sign_leaf(&format!("spiffe://{TRUST_DOMAIN}/mandate/server"), &key, Duration::from_hours(24 * 365));
         let chain = vec![CertificateDer::from(leaf), self.inner.ca.der().clone()];
-        let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(&self.inner.clock))))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_client_cert_verifier(clients)
-            .with_single_cert(chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
-            .unwrap();
+        let mut config =
+            rustls::ServerConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(&self.inner.clock), self.inner.grace())))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .unwrap()
+                .with_client_cert_verifier(clients)
+                .with_single_cert(chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
+                .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
         config
     }
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.inner.book()
+    }
+
+    /// Accepts expired certificates of nodes for so long, from its next start on.
+    pub(crate) fn accept_expired(&self, grace: Duration) {
+        *self.inner.grace.lock().unwrap() = grace;
     }
 
     /// A new join token, pinned to this server's CA.
@@ -264,6 +277,7 @@ impl Server {
         let entry = |(name, selectors): &(&str, &[&str])| Entry {
             spiffe_id: agent(name),
             selectors: selectors.iter().map(|&text| text.to_owned()).collect(),
+            name: (*name).to_owned(),
         };
         self.inner.states.send_modify(|state| {
             state.generation += 1;
@@ -328,7 +342,8 @@ impl Inner {
     }
 }
 
-struct Time(Arc<dyn Clock>);
+/// This much behind, so that what expired within that time is valid.
+struct Time(Arc<dyn Clock>, Duration);
 
 impl std::fmt::Debug for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -338,7 +353,7 @@ impl std::fmt::Debug for Time {
 
 impl rustls::time_provider::TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.now().millis())))
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.now().minus(self.1).millis())))
     }
 }
 

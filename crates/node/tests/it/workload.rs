@@ -280,7 +280,8 @@ async fn what_the_server_refuses_is_refused() {
     let mut raw = world.raw().await;
     let fails = |status: Status| world.server.book().issue_fails = Some(status);
     fails(Status::permission_denied("the agent is suspended"));
-    assert_eq!(code(raw.fetch_jwtsvid(with_header(ask(&["x"], ""))).await), (Code::PermissionDenied, "no identity issued".to_owned()));
+    let (status, text) = code(raw.fetch_jwtsvid(with_header(ask(&["x"], ""))).await);
+    assert!(status == Code::PermissionDenied && text.starts_with("no identity issued") && !text.contains("suspended"), "{text}");
     // The audit log is full, say: nobody's fault here, and it passes.
     fails(Status::unavailable("the disk is full"));
     let (code_now, text) = code(raw.fetch_jwtsvid(with_header(ask(&["x"], ""))).await);

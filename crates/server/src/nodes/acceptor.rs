@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use mandate_authority::{Authority, ServerName};
 use mandate_core::{SpiffeId, Timestamp, TrustDomain};
 use mandate_identity::Presented;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,7 @@ use tonic::transport::server::Connected;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::rejoin::WithGrace;
 use crate::listener::Shutdown;
 use crate::tls::provider;
 
@@ -52,6 +53,8 @@ pub(crate) enum NodePeer {
     Stranger,
     /// The holder of a certificate that our authority signed, and that was valid at the handshake.
     Holder(Presented),
+    /// The holder of one that had expired, which the operator lets nodes renew. It counts as a stranger until it has.
+    Late(Presented),
 }
 
 /// One connection, TLS but in tests. It holds its place among the connections until it is dropped.
@@ -67,7 +70,9 @@ impl<I> NodeStream<I> {
     /// `None`: there are too many strangers.
     fn new(io: I, peer: NodePeer, slot: OwnedSemaphorePermit, strangers: &Arc<Semaphore>, stay: Duration) -> Option<Self> {
         let (place, until) = match peer {
-            NodePeer::Stranger => (Some(Arc::clone(strangers).try_acquire_owned().ok()?), Some(Box::pin(tokio::time::sleep(stay)))),
+            NodePeer::Stranger | NodePeer::Late(_) => {
+                (Some(Arc::clone(strangers).try_acquire_owned().ok()?), Some(Box::pin(tokio::time::sleep(stay))))
+            }
             NodePeer::Holder(_) => (None, None),
         };
         Some(Self { io, peer, until, _places: (slot, place) })
@@ -120,7 +125,7 @@ pub(crate) enum AcceptorError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-fn config(authority: &Authority, address: IpAddr) -> Result<ServerConfig, AcceptorError> {
+fn config(authority: &Authority, address: IpAddr, grace: Duration) -> Result<ServerConfig, AcceptorError> {
     let provider = provider();
     let issued = authority.issue_server_certificate(&[ServerName::Ip(address), ServerName::Dns("localhost".to_owned())])?;
     let chain = issued.certificate.chain.into_iter().map(CertificateDer::from).collect();
@@ -129,7 +134,8 @@ fn config(authority: &Authority, address: IpAddr) -> Result<ServerConfig, Accept
     for ca in authority.ca_certificates_der() {
         roots.add(CertificateDer::from(ca))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).allow_unauthenticated().build()?;
+    let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).allow_unauthenticated().build()?;
+    let verifier = Arc::new(WithGrace { inner, grace });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
@@ -158,8 +164,13 @@ fn peer(io: &TlsStream<TcpStream>, trust_domain: &TrustDomain) -> Option<NodePee
     match session.peer_certificates().and_then(<[_]>::first) {
         None => Some(NodePeer::Stranger),
         // A certificate without a usable identity is no stranger and no node: the connection ends.
-        Some(leaf) => identity(leaf, trust_domain).map(NodePeer::Holder),
+        Some(leaf) => identity(leaf, trust_domain).map(|shown| of(shown, UnixTime::now())),
     }
+}
+
+/// What a certificate makes of its holder at this time, which is the one that TLS goes by.
+fn of(shown: Presented, now: UnixTime) -> NodePeer {
+    if now.as_secs() < shown.expires.secs() { NodePeer::Holder(shown) } else { NodePeer::Late(shown) }
 }
 
 /// Accepts connections into a channel until shutdown.
@@ -167,10 +178,11 @@ pub(crate) async fn accept(
     listener: TcpListener,
     address: SocketAddr,
     authority: Arc<Authority>,
+    grace: Duration,
     out: mpsc::Sender<io::Result<NodeStream>>,
     mut shutdown: Shutdown,
 ) -> Result<(), AcceptorError> {
-    let current = Arc::new(ArcSwap::from_pointee(config(&authority, address.ip())?));
+    let current = Arc::new(ArcSwap::from_pointee(config(&authority, address.ip(), grace)?));
     let mut keys = authority.subscribe();
     let (slots, strangers) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_STRANGERS)));
     let mut renew = tokio::time::interval(REPLACE);
@@ -179,7 +191,7 @@ pub(crate) async fn accept(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             changed = async { tokio::select! { _ = renew.tick() => true, changed = keys.changed() => changed.is_ok() } } => {
-                match config(&authority, address.ip()) {
+                match config(&authority, address.ip(), grace) {
                     Ok(config) if changed => current.store(Arc::new(config)),
                     Ok(_) => return Ok(()),
                     Err(error) => tracing::error!(%error, "the certificate of the nodes' listener could not be replaced"),
@@ -216,7 +228,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::sync::Semaphore;
 
-    use super::{NodePeer, NodeStream, Presented, Timestamp};
+    use super::{NodePeer, NodeStream, Presented, Timestamp, UnixTime, of};
 
     struct Places {
         slots: Arc<Semaphore>,
@@ -260,6 +272,23 @@ mod tests {
         assert!(places.connect(holder()).is_some());
         drop(stranger);
         assert!(places.connect(NodePeer::Stranger).is_some());
+    }
+
+    #[test]
+    fn whoever_shows_an_expired_certificate_is_no_node_yet() {
+        let shown = || Presented { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), expires: Timestamp::from_secs(100) };
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        assert_eq!(of(shown(), at(99)), NodePeer::Holder(shown()));
+        assert_eq!(of(shown(), at(100)), NodePeer::Late(shown()));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_late_has_a_strangers_place() {
+        let places = Places::new();
+        let late =
+            NodePeer::Late(Presented { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), expires: Timestamp::from_secs(1) });
+        let held = places.connect(late);
+        assert!(held.is_some() && places.connect(NodePeer::Stranger).is_none());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The server's side of the node protocol: gRPC on one side, `identity` on the other.
 
 mod acceptor;
+mod rejoin;
 mod status;
 
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use mandate_api::proto::node::{
 };
 use mandate_authority::Authority;
 use mandate_core::SpiffeId;
-use mandate_identity::{Identity, Presented};
+use mandate_identity::{Identity, IdentityError, Presented};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,7 +42,16 @@ struct Service {
 fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
     match request.extensions().get::<NodePeer>() {
         Some(NodePeer::Holder(shown)) => Ok(shown.clone()),
+        Some(NodePeer::Late(_)) => Err(status::of(&IdentityError::NodeExpired)),
         Some(NodePeer::Stranger) | None => Err(Status::unauthenticated("this call needs the node's client certificate: join first")),
+    }
+}
+
+/// The same for `Renew`, which a node may call with a certificate that has expired: `identity` decides whether it counts.
+fn renewing_node<T>(request: &Request<T>) -> Result<Presented, Status> {
+    match request.extensions().get::<NodePeer>() {
+        Some(NodePeer::Late(shown)) => Ok(shown.clone()),
+        _ => node(request),
     }
 }
 
@@ -60,7 +70,7 @@ impl Node for Service {
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
-        let node = node(&request)?;
+        let node = renewing_node(&request)?;
         let renewed = self.identity.renew(&node, &request.into_inner().csr).await.map_err(|error| status::of(&error))?;
         Ok(Response::new(RenewResponse { chain: renewed.chain, ca: self.authority.ca_certificates_der() }))
     }
@@ -80,7 +90,11 @@ impl Node for Service {
                         generation,
                         entries: entries
                             .into_iter()
-                            .map(|entry| Entry { spiffe_id: entry.spiffe_id.to_string(), selectors: entry.selectors })
+                            .map(|entry| Entry {
+                                spiffe_id: entry.spiffe_id.to_string(),
+                                selectors: entry.selectors,
+                                name: entry.name.to_string(),
+                            })
                             .collect(),
                         jwt_bundle: authority.jwt_bundle_json().as_bytes().to_vec(),
                         ca: authority.ca_certificates_der(),
@@ -117,6 +131,7 @@ pub(crate) async fn serve(
     address: SocketAddr,
     identity: Arc<Identity>,
     authority: Arc<Authority>,
+    rejoin_grace: Duration,
     shutdown: Shutdown,
 ) {
     let (out, connections) = mpsc::channel(64);
@@ -129,11 +144,38 @@ pub(crate) async fn serve(
             let _ = stop.wait_for(|stop| *stop).await;
         },
     );
-    let (accepting, serving) = tokio::join!(acceptor::accept(listener, address, authority, out, shutdown), serving);
+    let (accepting, serving) = tokio::join!(acceptor::accept(listener, address, authority, rejoin_grace, out, shutdown), serving);
     if let Err(error) = accepting {
         tracing::error!(%error, "nodes cannot connect");
     }
     if let Err(error) = serving {
         tracing::error!(%error, "the nodes' listener has failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mandate_core::Timestamp;
+    use mandate_identity::Presented;
+    use tonic::{Code, Request};
+
+    use super::{NodePeer, node, renewing_node};
+
+    fn from(peer: NodePeer) -> Request<()> {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(peer);
+        request
+    }
+
+    #[test]
+    fn an_expired_certificate_is_heard_for_renewal_and_for_nothing_else() {
+        let shown = || Presented { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), expires: Timestamp::from_secs(1) };
+        assert_eq!(renewing_node(&from(NodePeer::Late(shown()))).unwrap(), shown());
+        assert_eq!(node(&from(NodePeer::Late(shown()))).unwrap_err().code(), Code::Unauthenticated);
+        for call in [node, renewing_node] {
+            assert_eq!(call(&from(NodePeer::Holder(shown()))).unwrap(), shown());
+            assert_eq!(call(&from(NodePeer::Stranger)).unwrap_err().code(), Code::Unauthenticated);
+            assert_eq!(call(&Request::new(())).unwrap_err().code(), Code::Unauthenticated);
+        }
     }
 }

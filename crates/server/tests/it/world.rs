@@ -54,6 +54,7 @@ impl Server {
             admin_listen: loopback,
             transport: Transport::LoopbackHttp,
             issuer: None,
+            node_rejoin_grace: std::time::Duration::ZERO,
             trust_domain: Some("acme.example".parse().unwrap()),
         };
         let (is_ready, ready) = oneshot::channel();

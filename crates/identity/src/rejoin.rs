@@ -1,0 +1,53 @@
+//! A node that was away for too long: its certificate has expired, and the operator may let it renew that all the same.
+
+use std::time::Duration;
+
+use mandate_core::Timestamp;
+use mandate_store::nodes::Node;
+
+use crate::Identity;
+use crate::error::IdentityError;
+use crate::join::Presented;
+
+/// The longest time after its certificate has expired in which a node can be let in again.
+pub const MAX_REJOIN_GRACE: Duration = Duration::from_hours(7 * 24);
+
+/// A node that may have a new certificate.
+pub(crate) struct Renewable {
+    pub(crate) node: Node,
+    /// What it does, for the record.
+    pub(crate) what: String,
+    /// The `notAfter` that the server must still know as the node's newest, if that certificate has expired.
+    pub(crate) newest: Option<Timestamp>,
+}
+
+impl Identity {
+    /// Lets a node renew its newest certificate for so long after that has expired. Nothing else can be done with it.
+    #[must_use]
+    pub fn with_rejoin_grace(mut self, grace: Duration) -> Self {
+        self.rejoin_grace = grace.min(MAX_REJOIN_GRACE);
+        self
+    }
+
+    /// The node that shows this certificate, if it may have a new one.
+    ///
+    /// An expired certificate counts only if it is the newest that the node was issued: an older one is a copy from a backup
+    /// or of a thief, and after a node has joined again the one that it joined with is older, too.
+    pub(crate) fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
+        let now = self.clock.now();
+        if now < shown.expires {
+            let node = self.joined_node(shown)?;
+            let what = format!("node {} renewed its certificate", node.id);
+            return Ok(Renewable { node, what, newest: None });
+        }
+        if self.rejoin_grace.is_zero() || now.since(shown.expires) > self.rejoin_grace {
+            return Err(IdentityError::NodeExpired);
+        }
+        let node = self.known_node(&shown.spiffe_id)?;
+        if node.expires != shown.expires {
+            return Err(IdentityError::NodeExpired);
+        }
+        let what = format!("node {} joined again with its certificate, which expired at {}", node.id, shown.expires);
+        Ok(Renewable { node, what, newest: Some(shown.expires) })
+    }
+}

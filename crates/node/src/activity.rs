@@ -1,0 +1,301 @@
+//! What a connection is doing: its open calls, and since when it has none. Connections that rest too long are ended, and so
+//! are those that do not take what they asked for.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+/// How long clients are waited for.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// How long a client may take to begin with HTTP/2.
+    handshake: Duration,
+    /// How long a connection may stay without an open call. Clients connect again when they have something to ask.
+    idle: Duration,
+    /// How long a client may leave an answer lying: it answers pings, and gives no room in its window (RFC 9113 §5.2).
+    stalled: Duration,
+    /// How often a connection with open calls is looked at.
+    look: Duration,
+}
+
+impl Patience {
+    /// What clients of a node have.
+    pub(crate) const REAL: Self = Self {
+        handshake: Duration::from_secs(10),
+        idle: Duration::from_mins(1),
+        stalled: Duration::from_secs(30),
+        look: Duration::from_secs(10),
+    };
+}
+
+struct State {
+    /// Open calls, each with the moment since which its answer waits to be taken.
+    calls: HashMap<u64, Option<Instant>>,
+    next: u64,
+    /// When the last call ended; at first, when the client connected.
+    since: Instant,
+    ended: bool,
+}
+
+/// What one connection is doing.
+pub(crate) struct Activity {
+    state: Mutex<State>,
+    waker: AtomicWaker,
+}
+
+/// An open call.
+pub(crate) struct Call {
+    activity: Arc<Activity>,
+    id: u64,
+}
+
+impl Activity {
+    /// A connection that has just been made.
+    pub(crate) fn new() -> Self {
+        let state = State { calls: HashMap::new(), next: 0, since: Instant::now(), ended: false };
+        Self { state: Mutex::new(state), waker: AtomicWaker::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is complete when the lock is let go, also by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call that is open until it is dropped.
+    pub(crate) fn open(self: &Arc<Self>) -> Call {
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.calls.insert(id, None);
+        Call { activity: Arc::clone(self), id }
+    }
+
+    /// Since when there is no open call.
+    pub(crate) fn rests_since(&self) -> Option<Instant> {
+        let state = self.state();
+        state.calls.is_empty().then_some(state.since)
+    }
+
+    /// Ends the connection.
+    pub(crate) fn end(&self) {
+        self.state().ended = true;
+        self.waker.wake();
+    }
+
+    /// Whether it was ended.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// When the connection has to end if nothing changes. `has_begun`: the client has spoken HTTP/2.
+    fn ends(&self, has_begun: bool, patience: Patience) -> Option<Instant> {
+        let state = self.state();
+        if state.calls.is_empty() {
+            return Some(state.since + if has_begun { patience.idle } else { patience.handshake });
+        }
+        state.calls.values().flatten().min().map(|since| *since + patience.stalled)
+    }
+}
+
+impl Call {
+    fn set(&self, waits: Option<Instant>) {
+        if let Some(call) = self.activity.state().calls.get_mut(&self.id) {
+            *call = waits;
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = self.activity.state();
+        state.calls.remove(&self.id);
+        state.since = Instant::now();
+    }
+}
+
+/// Watches one connection's time.
+pub(crate) struct Watch {
+    activity: Arc<Activity>,
+    patience: Patience,
+    timer: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Watch {
+    /// Begins now.
+    pub(crate) fn new(activity: Arc<Activity>, patience: Patience) -> Self {
+        Self { activity, patience, timer: Box::pin(tokio::time::sleep(patience.handshake)) }
+    }
+
+    /// The connection's activity.
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Whether the connection has to end now; wakes the task when that may have changed.
+    pub(crate) fn is_over(&mut self, has_begun: bool, cx: &mut Context<'_>) -> bool {
+        self.activity.waker.register(cx.waker());
+        if self.activity.is_ended() {
+            return true;
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let next = match self.activity.ends(has_begun, self.patience) {
+                Some(at) if at <= now => {
+                    self.activity.end();
+                    return true;
+                }
+                Some(at) => at.min(now + self.patience.look),
+                None => now + self.patience.look,
+            };
+            self.timer.as_mut().reset(next);
+        }
+        false
+    }
+}
+
+/// The body of an answer, which keeps its call open until it has been taken.
+pub(crate) struct Answer<B> {
+    body: B,
+    call: Call,
+}
+
+impl<B> Answer<B> {
+    /// From now on it waits to be taken.
+    pub(crate) fn new(body: B, call: Call) -> Self {
+        call.set(Some(Instant::now()));
+        Self { body, call }
+    }
+}
+
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        // HTTP/2 asks when the client has room for more, and not before.
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.call.set(frame.is_ready().then(Instant::now));
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Activity, Answer, Patience, Watch};
+    use http_body::{Body as _, Frame};
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::Poll;
+    use std::time::Duration;
+    use tokio::time::{Instant, timeout};
+
+    /// Longer than anything here takes; reached only by a failing test.
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Longer than any patience of these tests: a connection that outlives it is not ended.
+    const OUTLIVES: Duration = Duration::from_millis(300);
+
+    /// One thing is waited for briefly, and everything else for ever.
+    fn patience(set: impl Fn(&mut Patience)) -> Patience {
+        let mut patience = Patience { handshake: LONG * 9, idle: LONG * 9, stalled: LONG * 9, look: Duration::from_millis(5) };
+        set(&mut patience);
+        patience
+    }
+
+    const BRIEF: Duration = Duration::from_millis(40);
+
+    fn watch(activity: &Arc<Activity>, patience: Patience) -> Watch {
+        let mut watch = Watch::new(Arc::clone(activity), patience);
+        // The first look is soon.
+        watch.timer.as_mut().reset(Instant::now());
+        watch
+    }
+
+    async fn ends(watch: &mut Watch, has_begun: bool, within: Duration) -> bool {
+        let over = poll_fn(|cx| if watch.is_over(has_begun, cx) { Poll::Ready(()) } else { Poll::Pending });
+        timeout(within, over).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_begins_and_one_that_is_idle_are_ended() {
+        let start = Instant::now();
+        let activity = Arc::new(Activity::new());
+        assert!(ends(&mut watch(&activity, patience(|p| p.handshake = BRIEF)), false, LONG).await);
+        assert!(activity.is_ended() && start.elapsed() >= BRIEF);
+        assert!(ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.idle = BRIEF)), true, LONG).await);
+        // Neither limit is the other's.
+        assert!(!ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.idle = BRIEF)), false, OUTLIVES).await);
+        assert!(!ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.handshake = BRIEF)), true, OUTLIVES).await);
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_an_open_call_is_not_idle_however_long_it_lasts() {
+        let activity = Arc::new(Activity::new());
+        let mut watch = watch(&activity, patience(|p| p.idle = BRIEF));
+        let call = activity.open();
+        assert!(!ends(&mut watch, true, OUTLIVES).await);
+        let ended = Instant::now();
+        drop(call);
+        assert!(ends(&mut watch, true, LONG).await && ended.elapsed() >= BRIEF, "idle time counts from the end of the last call");
+    }
+
+    struct Frames(u8);
+
+    impl http_body::Body for Frames {
+        type Data = bytes::Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+            if self.0 == 0 {
+                return Poll::Pending;
+            }
+            self.0 -= 1;
+            Poll::Ready(Some(Ok(Frame::data(bytes::Bytes::from_static(b"x")))))
+        }
+    }
+
+    async fn ask(answer: &mut Answer<Frames>) {
+        let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut *answer).poll_frame(cx).is_ready())).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_taken_ends_the_connection_and_a_stream_that_waits_for_news_does_not() {
+        // Of so many frames so many are taken.
+        for (frames, taken, stalls) in [(2, 0, true), (2, 1, true), (1, 2, false)] {
+            let activity = Arc::new(Activity::new());
+            let mut watch = watch(&activity, patience(|p| p.stalled = BRIEF));
+            let mut answer = Answer::new(Frames(frames), activity.open());
+            for _ in 0..taken {
+                ask(&mut answer).await;
+            }
+            assert_eq!(ends(&mut watch, true, if stalls { LONG } else { OUTLIVES }).await, stalls, "{taken} of {frames}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_displaced_ends_at_once() {
+        let activity = Arc::new(Activity::new());
+        let mut watch = watch(&activity, patience(|_| {}));
+        let (ended, ()) = tokio::join!(ends(&mut watch, true, LONG), async {
+            tokio::task::yield_now().await;
+            activity.end();
+        });
+        assert!(ended);
+    }
+}

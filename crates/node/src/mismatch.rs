@@ -1,0 +1,135 @@
+//! Telling the operator, in the node's log, what was seen of a process and what the registered agents want.
+//!
+//! The process itself is told only that it has no identity: what others are registered with does not concern it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use mandate_core::SpiffeId;
+
+use crate::caller::{Attested, Caller};
+use crate::entitlement::{Entitlements, Near};
+use crate::selector::Selector;
+use crate::throttle::Throttle;
+
+/// How many entries are named.
+const MOST: usize = 3;
+
+/// One kind of process that asks in vain.
+type Kind = (u32, Option<Box<str>>, Option<SpiffeId>);
+
+/// What has been told.
+#[derive(Default)]
+pub(crate) struct Mismatches {
+    said: Throttle<Kind>,
+}
+
+impl Mismatches {
+    /// Tells that nothing matches this caller, once a minute for each user, program and identity.
+    pub(crate) fn tell(&self, caller: &Caller, attested: &Attested, entitlements: &Entitlements, asked: Option<&SpiffeId>) {
+        let program = attested.selectors.iter().find_map(path);
+        let Some(left_out) = self.said.admits((caller.uid(), program.map(Into::into), asked.cloned()), Instant::now()) else { return };
+        let nearest = entitlements.nearest(&attested.selectors, asked, MOST);
+        tracing::warn!(
+            pid = caller.pid(),
+            uid = caller.uid(),
+            seen = attested.texts().join(" "),
+            nearest = wanted(&nearest),
+            agents = entitlements.len(),
+            hint = hint(program, own_program().as_deref(), &nearest),
+            left_out,
+            "no agent's selectors match a process that asks for an identity"
+        );
+    }
+}
+
+fn path(selector: &Selector) -> Option<&str> {
+    if let Selector::Path(path) = selector { Some(path) } else { None }
+}
+
+fn own_program() -> Option<PathBuf> {
+    fs::read_link("/proc/self/exe").ok()
+}
+
+fn wanted(nearest: &[Near<'_>]) -> String {
+    let one = |near: &Near<'_>| {
+        let missing: Vec<String> = near.missing.iter().map(std::string::ToString::to_string).collect();
+        format!("{} also wants {}", near.spiffe_id, missing.join(" "))
+    };
+    if nearest.is_empty() { "none".to_owned() } else { nearest.iter().map(one).collect::<Vec<_>>().join("; ") }
+}
+
+/// What to do about it, where that can be said.
+fn hint(program: Option<&str>, own: Option<&Path>, nearest: &[Near<'_>]) -> String {
+    let Some(program) = program else {
+        return "this node cannot see the process's program: only a node of root's sees those of other users, and only programs that are at the same path in the node's file system".to_owned();
+    };
+    let wanted = nearest.iter().flat_map(|near| &near.missing).find_map(|selector| path(selector));
+    if let Some(wanted) = wanted {
+        if fs::canonicalize(wanted).is_ok_and(|real| real == Path::new(program)) {
+            return format!(
+                "{wanted} leads to {program} by a symbolic link, and the kernel reports the program itself: write unix:path:{program}"
+            );
+        }
+        if own == Some(Path::new(program)) {
+            return "the process that asks is the `mandate` command, not the program that started it: let the agent's own program ask with a SPIFFE library, or write unix:path with the path of `mandate` and a user of the agent's own".to_owned();
+        }
+        if !Path::new(wanted).exists() {
+            return format!("there is no {wanted} on this machine; the program of a script is its interpreter");
+        }
+    }
+    if nearest.is_empty() {
+        return "no agent is registered with anything that was seen: compare `mandate get agents`".to_owned();
+    }
+    "compare `mandate get agents`".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hint, wanted};
+    use crate::entitlement::Near;
+    use crate::selector::Selector;
+    use mandate_core::SpiffeId;
+    use std::path::Path;
+
+    fn hinted(program: Option<&str>, own: Option<&Path>, missing: &[&str]) -> String {
+        let id: SpiffeId = "spiffe://acme.example/agent/a".parse().unwrap();
+        let missing: Vec<Selector> = missing.iter().map(|text| text.parse().unwrap()).collect();
+        let near = Near { spiffe_id: &id, missing: missing.iter().collect() };
+        hint(program, own, &[near])
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_identity() {
+        let id: SpiffeId = "spiffe://acme.example/agent/a".parse().unwrap();
+        let selector: Selector = "unix:path:/opt/a".parse().unwrap();
+        assert_eq!(
+            wanted(&[Near { spiffe_id: &id, missing: vec![&selector] }]),
+            "spiffe://acme.example/agent/a also wants unix:path:/opt/a"
+        );
+        assert_eq!(wanted(&[]), "none");
+    }
+
+    #[test]
+    fn a_symbolic_link_is_told_with_the_program_that_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, link) = (dir.path().join("python3.11"), dir.path().join("python3"));
+        std::fs::write(&program, "").unwrap();
+        std::os::unix::fs::symlink(&program, &link).unwrap();
+        let program = std::fs::canonicalize(program).unwrap();
+        let said = hinted(program.to_str(), None, &[&format!("unix:path:{}", link.display())]);
+        assert!(said.ends_with(&format!("write unix:path:{}", program.display())), "{said}");
+    }
+
+    #[test]
+    fn the_command_line_is_told_apart_from_the_agent_that_starts_it() {
+        let own = Path::new("/usr/local/bin/mandate");
+        assert!(
+            hinted(own.to_str(), Some(own), &["unix:path:/opt/agent"]).contains("the `mandate` command, not the program that started it")
+        );
+        assert!(hinted(Some("/bin/sh"), Some(own), &["unix:path:/nowhere/agent"]).contains("its interpreter"));
+        assert!(hinted(None, Some(own), &["unix:path:/opt/agent"]).contains("only a node of root's"));
+        assert!(hint(Some("/bin/sh"), None, &[]).contains("anything that was seen"));
+    }
+}
