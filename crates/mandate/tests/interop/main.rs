@@ -15,3 +15,4 @@ mod scripts;
 mod server;
 mod strict_clients;
 mod webdriver;
+mod workload_clients;
