@@ -70,8 +70,8 @@ pub(super) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
     match parts(pointer) {
         ("selectors", Some(at), _) => {
             // One that is there and right: another of its own kind would contradict that.
-            let others = item.selectors.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, selector)| selector);
-            let right = others.cloned().find(|selector| selectors::check(std::slice::from_ref(selector)).is_ok());
+            let mut others = item.selectors.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, selector)| selector);
+            let right = others.find(|selector| selectors::check(std::slice::from_ref(*selector)).is_ok()).cloned();
             let Some(selector) = item.selectors.get_mut(at) else { return false };
             *selector = right.unwrap_or_else(|| SELECTOR.to_owned());
         }
