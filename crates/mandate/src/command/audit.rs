@@ -127,7 +127,7 @@ fn rows(screen: &Screen, records: &[AuditRecord]) -> String {
     let shown = |text: Option<&String>| Value::from(text.cloned().unwrap_or_default());
     let row = |r: &AuditRecord| {
         vec![
-            Value::with_short(r.time.clone(), r.time.split('.').next().unwrap_or_default().replace('T', " ")),
+            Value::with_short(r.time.clone(), r.time.split_once('.').map_or_else(|| r.time.clone(), |(seconds, _)| format!("{seconds}Z"))),
             r.kind.clone().into(),
             r.outcome.clone().into(),
             r.reason.clone().into(),
