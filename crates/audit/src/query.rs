@@ -14,6 +14,8 @@ use crate::touched::Touched;
 pub struct Query {
     /// An actor's `sub` (for an agent, its SPIFFE ID), at any place in the chain, or an agent that was touched.
     pub agent: Option<String>,
+    /// The issuer that names the actor. Two issuers never name the same actor.
+    pub agent_issuer: Option<Issuer>,
     /// The person's `sub`.
     pub person: Option<String>,
     /// The issuer that names the person. Two issuers never name the same person.
@@ -66,10 +68,11 @@ impl Query {
             && is(self.kind.as_ref(), Some(&record.kind))
             && self.since.is_none_or(|t| record.time >= t)
             && self.until.is_none_or(|t| record.time < t)
-            && self
-                .agent
-                .as_ref()
-                .is_none_or(|agent| record.act.iter().any(|actor| actor.sub == *agent) || has(|touched| &touched.agents, agent))
+            && self.agent.as_ref().is_none_or(|agent| {
+                let named = |iss: &Issuer| self.agent_issuer.as_ref().is_none_or(|issuer| issuer == iss);
+                let acted = record.act.iter().any(|actor| actor.sub == *agent && named(&actor.iss));
+                acted || has(|touched| &touched.agents, agent)
+            })
     }
 }
 

@@ -171,6 +171,15 @@ pub struct TrustedIssuer {
     pub audience: String,
     /// Whether its scopes bound the delegation.
     pub subject_scope: SubjectScope,
+    /// What its tokens may be addressed to besides `audience`. Whoever receives a token as one of these can bring it here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_audiences: Vec<String>,
+    /// The only certificate authorities that may vouch for its servers, as PEM; absent: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The proxy through which it is reached; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 /// A person's standing permission for an agent on a resource.

@@ -10,6 +10,7 @@ use crate::id::{ClientId, GrantId, TokenId};
 use crate::lineage::Lineage;
 use crate::subject::{ActorChain, Person};
 use crate::time::Timestamp;
+use crate::uri::Issuer;
 
 /// How far the clock of another issuer may differ from ours.
 pub const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
@@ -22,11 +23,11 @@ pub enum CutTarget {
     Token(TokenId),
     /// Every token that rests on a grant.
     Grant(GrantId),
-    /// Every token in whose chain the agent (by its `sub`, a SPIFFE ID) stands at any place.
+    /// Every token in whose chain the agent (by its SPIFFE ID, as our issuer names it) stands at any place.
     Agent(String),
     /// Every token whose subject is the person.
     Person(Person),
-    /// Every token that was issued to the client, and every token derived from one.
+    /// Every token that we issued to the client, and every token derived from one.
     Client(ClientId),
 }
 
@@ -44,6 +45,10 @@ pub struct Cut {
 /// What a verified token says that revocation needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenFacts<'a> {
+    /// Whose cuts it is held against. Names of agents and clients mean something only if this issuer has given them.
+    pub ours: &'a Issuer,
+    /// Its `iss`.
+    pub iss: &'a Issuer,
     /// Its `jti`.
     pub jti: &'a TokenId,
     /// Its `iat`.
@@ -149,9 +154,10 @@ impl RevocationSet {
             let issued = token.issued();
             // Everything else may be allowed again, perhaps in narrower form under the same name.
             let grants = token.lineage.grants.iter().cloned().map(CutTarget::Grant);
-            let agents = token.chain.iter().map(|actor| CutTarget::Agent(actor.sub.clone()));
+            let agents = token.chain.iter().filter(|actor| actor.iss == *token.ours).map(|actor| CutTarget::Agent(actor.sub.clone()));
             let person = std::iter::once(CutTarget::Person(token.subject.clone()));
-            let clients = std::iter::once(token.client).chain(&token.lineage.clients).cloned().map(CutTarget::Client);
+            let client = (token.iss == token.ours).then_some(token.client);
+            let clients = client.into_iter().chain(&token.lineage.clients).cloned().map(CutTarget::Client);
             grants.chain(agents).chain(person).chain(clients).filter_map(|target| self.cuts.get(&target)).find(|cut| issued <= cut.at)
         })
     }

@@ -5,9 +5,12 @@
 //! every place that claims it can be found).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use mandate_core::registry::{Client, SubjectScope, TrustedIssuer};
-use mandate_core::{ActorChain, ClientId, Issuer, Lineage, Person, PersonName, ScopeSet, SpiffeId, Timestamp, TokenId};
+use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
+use mandate_core::{
+    ActorChain, ClientId, CutTarget, Issuer, Lineage, Person, PersonName, RevocationSet, ScopeSet, SpiffeId, Timestamp, TokenId,
+};
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 
@@ -105,20 +108,64 @@ impl VerifiedSubject {
 }
 
 /// An actor whose workload credential has been verified.
+///
+/// It is history as soon as something is waited for: [`VerifiedActor::still_stands`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedActor {
     spiffe_id: SpiffeId,
+    at: Timestamp,
+    expires: Timestamp,
 }
 
 impl VerifiedActor {
-    /// From a JWT-SVID that was verified for our issuer as its sole audience.
-    pub fn from_svid(svid: JwtSvid) -> Self {
-        Self { spiffe_id: svid.spiffe_id }
+    /// From a JWT-SVID that was verified at `at` for our issuer as its sole audience.
+    pub fn from_svid(svid: JwtSvid, at: Timestamp) -> Self {
+        Self { spiffe_id: svid.spiffe_id, at, expires: svid.exp }
     }
 
     /// Its identity.
     pub fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
+    }
+
+    /// Whether what was verified still counts: the JWT-SVID has not expired, and the agent has not been cut after that. Whether
+    /// the agent is active is not asked here. A cut of the same millisecond counts as made before: it does not reach
+    /// JWT-SVIDs that are out.
+    pub fn still_stands(&self, revocations: &RevocationSet, now: Timestamp) -> bool {
+        let agent = CutTarget::Agent(self.spiffe_id.as_str().to_owned());
+        now < self.expires && !revocations.has_cut_since(&agent, self.at.plus(Duration::from_millis(1)))
+    }
+}
+
+/// A registered client as it was when it authenticated, and when that was; of a public client, when it named itself.
+///
+/// Requests wait: for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret may be
+/// replaced. So nothing but [`ProvenClient::confirmed`] gives the client back, held against the state that is decided on.
+#[derive(Clone, Debug)]
+pub struct ProvenClient {
+    client: Arc<Client>,
+    at: Timestamp,
+}
+
+impl ProvenClient {
+    /// Claims that `client`'s registered credential was checked, and passed, and that nothing that the check relied on was
+    /// read before `at`.
+    pub fn assertion(client: Arc<Client>, at: Timestamp) -> Self {
+        Self { client, at }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ClientId {
+        &self.client.id
+    }
+
+    /// The client as it is registered now. `None` if it is not registered any more, authenticates by another method or
+    /// other keys, or has been cut since; a new secret is a cut.
+    pub fn confirmed<'r>(&self, registry: &'r Registry, revocations: &RevocationSet) -> Option<&'r Arc<Client>> {
+        let now = registry.client(&self.client.id)?;
+        let same = now.authentication == self.client.authentication;
+        let cut = revocations.has_cut_since(&CutTarget::Client(now.id.clone()), self.at);
+        (same && !cut).then_some(now)
     }
 }
 
@@ -128,20 +175,23 @@ pub enum AuthenticatedClient {
     /// An agent, by its JWT-SVID (`spiffe_jwt`).
     Agent(VerifiedActor),
     /// A registered confidential client.
-    App(Arc<Client>),
+    App(ProvenClient),
 }
 
 impl AuthenticatedClient {
-    /// Claims that `client`'s registered credential has just been checked, and passed.
-    pub fn assertion(client: Arc<Client>) -> Self {
-        Self::App(client)
-    }
-
     /// Its id: the registered client id, or the agent's SPIFFE ID.
     pub fn name(&self) -> &str {
         match self {
             Self::Agent(actor) => actor.spiffe_id.as_str(),
-            Self::App(client) => client.id.as_str(),
+            Self::App(client) => client.id().as_str(),
+        }
+    }
+
+    /// Whether what it proved still counts.
+    pub fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
+        match self {
+            Self::Agent(agent) => agent.still_stands(revocations, now),
+            Self::App(client) => client.confirmed(registry, revocations).is_some(),
         }
     }
 }
@@ -169,6 +219,10 @@ impl LoggedInPerson {
 impl VerifiedActor {
     /// For the tests of `decide`, which start where verification ends.
     pub(crate) fn for_test(spiffe_id: &str) -> Self {
-        Self { spiffe_id: spiffe_id.parse().unwrap() }
+        Self::for_test_at(spiffe_id, Timestamp::from_secs(1_900_000_000), Timestamp::from_secs(2_000_000_000))
+    }
+
+    pub(crate) fn for_test_at(spiffe_id: &str, at: Timestamp, expires: Timestamp) -> Self {
+        Self { spiffe_id: spiffe_id.parse().unwrap(), at, expires }
     }
 }

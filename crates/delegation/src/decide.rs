@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
+    Agent, AgentState, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
 };
 use mandate_core::{
     Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, Scope, ScopeSet,
@@ -18,7 +18,7 @@ use mandate_core::{
 use mandate_policy::{Denied, Policies, Question};
 
 use crate::VerifiedActor;
-use crate::credential::{AuthenticatedClient, LoggedInPerson, SubjectOrigin, VerifiedSubject};
+use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{Refusal, RefusalReason};
 
@@ -59,7 +59,7 @@ pub struct Exchange {
 #[derive(Clone, Debug)]
 pub struct Authorization {
     /// The client.
-    pub client: Arc<Client>,
+    pub client: ProvenClient,
     /// The person.
     pub person: LoggedInPerson,
     /// Where; absent: the token is addressed to us, to be exchanged.
@@ -105,11 +105,13 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let person = active_person(facts.registry.person_by_id(&subject.person))?;
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
+    proofs_still_stand(&client, actor.as_ref(), facts, now)?;
     let actor = Actor { sub: agent.spiffe_id.as_str().to_owned(), iss: facts.issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
     chain_is_active(&subject, facts)?;
     let chain = subject.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
+    history_is_their_own(&subject)?;
 
     let target = delegable_resource(&resource, facts)?;
     if let Some(asked) = &scopes {
@@ -136,7 +138,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let scopes = narrowed.intersection(permit.scopes());
 
     let expires = expiry(&subject, person, agent, target, grant, now)?;
-    let lineage = descend(&subject, grant)?;
+    let lineage = descend(&subject, grant, facts.issuer)?;
     Ok(Mandate::decided(MandateView {
         issuer: facts.issuer.clone(),
         subject: subject.person,
@@ -161,6 +163,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     let at = person.at;
     let person = active_person(facts.registry.person(&person.name))?;
     login_is_alive(person, &client, at, facts)?;
+    let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries what the
     // person may delegate anywhere; never our own administration, which must be asked for by name and alone. That holds
@@ -231,17 +234,35 @@ fn open<'a>(target: &'a Resource, kept: Option<&'a ScopeSet>) -> impl Iterator<I
 }
 
 /// Invariant 5 for a login: a password that has been replaced since, a person or client that has been cut or a client
-/// that is gone opens nothing, though the code was given out before.
-fn login_is_alive(person: &Person, client: &Client, at: Timestamp, facts: &Facts<'_>) -> Result<(), RefusalReason> {
-    let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id.clone())];
+/// that is gone opens nothing, though the code was given out before. Nor does a login here open what now belongs to
+/// somebody whom another issuer names: the name in the registry may have been given to them meanwhile.
+fn login_is_alive(person: &Person, client: &ProvenClient, at: Timestamp, facts: &Facts<'_>) -> Result<(), RefusalReason> {
+    let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
-    if cut || facts.registry.client(&client.id).is_none() { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
+    let gone = facts.registry.client(client.id()).is_none() || person.id.iss != *facts.issuer;
+    if cut || gone { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
+}
+
+/// What the client and the actor proved, held against what is true now: they proved it before keys were fetched.
+fn proofs_still_stand(
+    client: &AuthenticatedClient,
+    actor: Option<&VerifiedActor>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<(), RefusalReason> {
+    let client = client.still_stands(facts.registry, facts.revocations, now);
+    let actor = actor.is_none_or(|actor| actor.still_stands(facts.revocations, now));
+    if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
 }
 
 /// What the registry says of the subject token's issuer now: it may have changed while keys were fetched.
 fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<VerifiedSubject, RefusalReason> {
     if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
+        // Its keys came from servers that others vouched for.
+        if now.ca != issuer.ca {
+            return Err(RefusalReason::ProofOutdated);
+        }
         *issuer = Arc::clone(now);
     }
     Ok(subject)
@@ -256,6 +277,8 @@ fn subject_is_alive(subject: &VerifiedSubject, facts: &Facts<'_>, now: Timestamp
         jti: &subject.jti,
         iat: subject.issued,
         subject: &subject.person,
+        ours: facts.issuer,
+        iss: &subject.issuer,
         client: &subject.client,
         chain: &subject.chain,
         lineage: &subject.lineage,
@@ -281,7 +304,9 @@ fn acting_agent<'a>(
     registry: &'a Registry,
 ) -> Result<&'a Agent, RefusalReason> {
     let id = match (client, actor) {
-        (AuthenticatedClient::Agent(client), Some(actor)) if client != actor => return Err(RefusalReason::ActorNotClient),
+        (AuthenticatedClient::Agent(client), Some(actor)) if client.spiffe_id() != actor.spiffe_id() => {
+            return Err(RefusalReason::ActorNotClient);
+        }
         (AuthenticatedClient::Agent(agent), _) | (AuthenticatedClient::App(_), Some(agent)) => agent.spiffe_id(),
         (AuthenticatedClient::App(_), None) => return Err(RefusalReason::ActorRequired),
     };
@@ -291,7 +316,7 @@ fn acting_agent<'a>(
     }
     // What the registry says of the client now, not when it was authenticated.
     if let AuthenticatedClient::App(app) = client
-        && registry.client(&app.id).is_none_or(|app| !app.agents.contains(&agent.name))
+        && registry.client(app.id()).is_none_or(|app| !app.agents.contains(&agent.name))
     {
         return Err(RefusalReason::ClientMayNotPresent);
     }
@@ -315,7 +340,11 @@ fn presenter_is_entitled(
 ) -> Result<(), RefusalReason> {
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => subject.audiences.iter().all(|aud| aud == facts.issuer.as_str()) && !subject.audiences.is_empty(),
-        SubjectOrigin::Foreign(issuer) => subject.audiences.contains(&issuer.audience),
+        // Whoever else a token is addressed to can bring it here as well: only those whom the operator has named.
+        SubjectOrigin::Foreign(issuer) => {
+            let named = |aud: &String| *aud == issuer.audience || issuer.other_audiences.contains(aud);
+            subject.audiences.contains(&issuer.audience) && subject.audiences.iter().all(named)
+        }
     };
     let issued_to_presenter = subject.origin == SubjectOrigin::Own && subject.client.as_str() == client.name();
     let addressed_to_agent = subject.origin == SubjectOrigin::Own
@@ -347,6 +376,13 @@ fn chain_is_active(subject: &VerifiedSubject, facts: &Facts<'_>) -> Result<(), R
         }
     }
     Ok(())
+}
+
+/// Another issuer speaks for the actors that it names itself. What it says of those of a third is hearsay: our signature
+/// over it would make it look verified.
+fn history_is_their_own(subject: &VerifiedSubject) -> Result<(), RefusalReason> {
+    let hearsay = subject.origin != SubjectOrigin::Own && subject.chain.iter().any(|actor| actor.iss != subject.issuer);
+    if hearsay { Err(RefusalReason::ChainNotTheirs) } else { Ok(()) }
 }
 
 fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
@@ -462,7 +498,7 @@ fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, Refusa
 }
 
 /// The lineage of the new token: the subject token before its own ancestors, the grant and the client before theirs.
-fn descend(subject: &VerifiedSubject, grant: &Grant) -> Result<Lineage, RefusalReason> {
+fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<Lineage, RefusalReason> {
     let before = &subject.lineage;
     let mut parents = Vec::with_capacity(1 + before.parents.len());
     parents.push(subject.jti.clone());
@@ -470,8 +506,10 @@ fn descend(subject: &VerifiedSubject, grant: &Grant) -> Result<Lineage, RefusalR
     let mut grants = Vec::with_capacity(1 + before.grants.len());
     grants.push(grant.id.clone());
     grants.extend(before.grants.iter().filter(|id| **id != grant.id).cloned());
-    // Clients of other issuers are not ours to cut, and an agent stands in the chain.
-    let ours = subject.origin == SubjectOrigin::Own && subject.chain.iter().all(|actor| actor.sub != subject.client.as_str());
+    // Clients of other issuers are not ours to cut, and an agent of ours stands in the chain. An actor that another issuer
+    // names like our client is somebody else.
+    let in_chain = |actor: &Actor| actor.iss == *issuer && actor.sub == subject.client.as_str();
+    let ours = subject.origin == SubjectOrigin::Own && !subject.chain.iter().any(in_chain);
     let mut clients = Vec::with_capacity(usize::from(ours) + before.clients.len());
     clients.extend(ours.then(|| subject.client.clone()));
     clients.extend(before.clients.iter().filter(|id| **id != subject.client).cloned());
@@ -481,7 +519,7 @@ fn descend(subject: &VerifiedSubject, grant: &Grant) -> Result<Lineage, RefusalR
 
 fn client_id(client: &AuthenticatedClient) -> Result<ClientId, RefusalReason> {
     match client {
-        AuthenticatedClient::App(app) => Ok(app.id.clone()),
+        AuthenticatedClient::App(app) => Ok(app.id().clone()),
         // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
         AuthenticatedClient::Agent(agent) => ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown),
     }

@@ -14,7 +14,7 @@ mod mandate;
 mod refusal;
 pub mod revocation;
 
-pub use credential::{AuthenticatedClient, LoggedInPerson, SubjectOrigin, VerifiedActor, VerifiedSubject};
+pub use credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
 pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, PERSON_TOKEN_LIFETIME, Request, decide};
 pub use live::{Live, Snapshot};
 pub use mandate::{Mandate, MandateView};

@@ -47,6 +47,9 @@ pub enum RefusalReason {
     /// The actor token names another agent than the authenticated client.
     #[error("the actor is not the authenticated client")]
     ActorNotClient,
+    /// What the client or the actor proved has been replaced, revoked or has expired since.
+    #[error("what the client or the actor proved does not count any more")]
+    ProofOutdated,
     /// The client may not present this agent's actor tokens.
     #[error("the client may not present this agent")]
     ClientMayNotPresent,
@@ -59,8 +62,8 @@ pub enum RefusalReason {
     /// An earlier actor of the chain is not an active agent any more.
     #[error("an earlier actor of the chain is not active")]
     ChainActorNotActive,
-    /// A token of another issuer says of actors that they are ours.
-    #[error("a token of another issuer names an actor of ours")]
+    /// A token of another issuer names actors of ours, or of a third issuer.
+    #[error("a token of another issuer names an actor of ours or of a third issuer")]
     ChainNotTheirs,
     /// `may_act` names somebody else.
     #[error("may_act names another actor")]
@@ -135,6 +138,7 @@ impl RefusalReason {
             Self::SubjectKeyNotProven => "subject_key_not_proven",
             Self::ActorRequired => "actor_required",
             Self::ActorNotClient => "actor_not_client",
+            Self::ProofOutdated => "proof_outdated",
             Self::ClientMayNotPresent => "client_may_not_present",
             Self::ActorUnknown => "actor_unknown",
             Self::AgentNotActive => "agent_not_active",
@@ -172,6 +176,7 @@ impl RefusalReason {
         Self::SubjectKeyNotProven,
         Self::ActorRequired,
         Self::ActorNotClient,
+        Self::ProofOutdated,
         Self::ClientMayNotPresent,
         Self::ActorUnknown,
         Self::AgentNotActive,

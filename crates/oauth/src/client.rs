@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::registry::{Client, ClientAuthentication};
 use mandate_core::{ClientId, Secret, Timestamp};
-use mandate_delegation::{AuthenticatedClient, Snapshot, VerifiedActor};
+use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
 use mandate_store::{StoreError, replay, secrets};
 use mandate_token::{KeySet, client_assertion, jwt_svid};
 
@@ -27,9 +27,9 @@ pub(crate) enum Caller {
     /// An agent, by its JWT-SVID.
     Agent(VerifiedActor),
     /// A registered confidential client.
-    App(Arc<Client>),
+    App(ProvenClient),
     /// A registered public client. It has proven nothing.
-    Public(Arc<Client>),
+    Public(ProvenClient),
 }
 
 impl Caller {
@@ -37,7 +37,7 @@ impl Caller {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Agent(agent) => agent.spiffe_id().as_str(),
-            Self::App(client) | Self::Public(client) => client.id.as_str(),
+            Self::App(client) | Self::Public(client) => client.id().as_str(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Caller {
     fn shared_name(&self) -> Arc<str> {
         match self {
             Self::Agent(agent) => agent.spiffe_id().shared(),
-            Self::App(client) | Self::Public(client) => client.id.shared(),
+            Self::App(client) | Self::Public(client) => client.id().shared(),
         }
     }
 
@@ -53,7 +53,7 @@ impl Caller {
     pub(crate) fn confidential(self, otherwise: &'static str) -> Result<AuthenticatedClient, Refusal> {
         match self {
             Self::Agent(agent) => Ok(AuthenticatedClient::Agent(agent)),
-            Self::App(client) => Ok(AuthenticatedClient::assertion(client)),
+            Self::App(client) => Ok(AuthenticatedClient::App(client)),
             Self::Public(_) => Err(Refusal::ClientNotAllowed(otherwise)),
         }
     }
@@ -132,11 +132,14 @@ impl Engine {
         trail: &mut Trail,
     ) -> Result<Caller, Refusal> {
         let credential = Credential::read(request, form)?;
+        // The request's time was taken before the snapshot: whatever replaces a credential that is read from now on is later.
+        let at = trail.now;
+        let proven = |client| ProvenClient::assertion(client, at);
         let caller = match &credential {
-            Credential::SpiffeJwt(token) => self.by_svid(token, trail.now).map(Caller::Agent),
-            Credential::PrivateKeyJwt(token) => self.by_private_key(token, snapshot, trail.now).await.map(Caller::App),
-            Credential::Basic { id, secret } => self.by_secret(id, secret, snapshot, trail.now).await.map(Caller::App),
-            Credential::Nothing { id } => public(id, snapshot).map(Caller::Public),
+            Credential::SpiffeJwt(token) => self.by_svid(token, at).map(Caller::Agent),
+            Credential::PrivateKeyJwt(token) => self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client))),
+            Credential::Basic { id, secret } => self.by_secret(id, secret, snapshot, at).await.map(|client| Caller::App(proven(client))),
+            Credential::Nothing { id } => public(id, snapshot).map(|client| Caller::Public(proven(client))),
         };
         let caller = caller.inspect_err(|_| trail.note = credential.claimed().map(|id| claim_note(&id)))?;
         if form.get("client_id").is_some_and(|id| id != caller.name()) {
@@ -159,7 +162,7 @@ impl Engine {
     pub(crate) fn verify_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, mandate_token::TokenError> {
         let keys = self.authority.jwt_bundle();
         let svid = jwt_svid::verify(token, &keys, &self.trust_domain, self.issuer().as_str(), now, Some(&self.memo))?;
-        Ok(VerifiedActor::from_svid(svid))
+        Ok(VerifiedActor::from_svid(svid, now))
     }
 
     /// `private_key_jwt` (RFC 7523 §3 with the audience rule of its revision): audience our issuer alone, `jti` once.

@@ -5,7 +5,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::time::Duration;
 
 use mandate_audit::{AppendError, Kind};
-use mandate_core::registry::Client;
 use mandate_core::{ClientId, CutTarget, Issuer, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
 use mandate_delegation::{Authorization, LoggedInPerson, Mandate, decide};
@@ -18,6 +17,7 @@ use crate::client::Caller;
 use crate::engine::{Engine, Request};
 use crate::form::Form;
 use crate::pkce::Challenge;
+use crate::redirect::is_registered;
 use crate::refusal::Refusal;
 use crate::token::TokenResponse;
 use crate::trail::Trail;
@@ -99,13 +99,18 @@ impl Engine {
             Caller::App(client) | Caller::Public(client) => client,
             Caller::Agent(_) => return Err(Refusal::ClientNotAllowed("An agent exchanges tokens; codes are for people's clients.")),
         };
-        trail.client = Some(client.id.shared());
+        trail.client = Some(client.id().shared());
         let code = form.get("code").ok_or(Refusal::Missing("code"))?;
         let hash = hash(code);
-        let payload = self.presented(&hash, &client, now).await?;
+        let payload = self.presented(&hash, client.id(), now).await?;
         bound(&payload, form, self.issuer())?;
         // A client secret may have waited for its turn to be checked.
         let snapshot = self.snapshot();
+        // A redirect URI that was taken off the list since may be in other hands.
+        let registered = client.confirmed(&snapshot.registry, &snapshot.revocations);
+        if registered.is_some_and(|client| !is_registered(&payload.redirect_uri, &client.redirect_uris)) {
+            return Err(Refusal::CodeRedirect);
+        }
         let registered = snapshot.registry.person(&payload.person);
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
@@ -126,7 +131,7 @@ impl Engine {
     }
 
     /// What the code stands for, if it is this client's and unused.
-    async fn presented(&self, hash: &CodeHash, client: &Client, now: Timestamp) -> Result<CodePayload, Refusal> {
+    async fn presented(&self, hash: &CodeHash, client: &ClientId, now: Timestamp) -> Result<CodePayload, Refusal> {
         let found = self.store.read("code", |tx| codes::peek(tx, hash, now)).map_err(|error| Refusal::Internal(error.to_string()))?;
         let (payload, again) = match found {
             Redemption::First { payload } => (opened(&payload)?, false),
@@ -138,7 +143,7 @@ impl Engine {
             return Err(self.cut_first_use(hash, now).await);
         }
         // A stranger's attempt does not use the code up: it proves nothing, and would lock the right client out.
-        if payload.client == client.id { Ok(payload) } else { Err(Refusal::CodeOtherClient) }
+        if payload.client == *client { Ok(payload) } else { Err(Refusal::CodeOtherClient) }
     }
 
     /// Cuts what came of the first use of a code (A16). The refusal to give, whether or not there was anything to cut.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{AppendError, Asked, Kind};
-use mandate_core::registry::Registry;
+use mandate_core::registry::{Registry, TrustedIssuer};
 use mandate_core::{Actor, GrantId, Issuer, ResourceUri, ScopeSet, SubjectProfile, Timestamp, TokenId};
 use mandate_delegation::{AuthenticatedClient, Exchange, RefusalReason, Snapshot, VerifiedActor, VerifiedSubject, decide};
 use mandate_store::{Effect, registry};
@@ -13,8 +13,8 @@ use mandate_token::{KeySet, TokenError};
 use crate::client::Caller;
 use crate::engine::{Engine, Request};
 use crate::form::Form;
-use crate::refusal::Refusal;
-use crate::token::{ACCESS_TOKEN, TokenResponse, claimed_subject, scopes};
+use crate::refusal::{Refusal, whole_seconds};
+use crate::token::{ACCESS_TOKEN, TokenResponse, claimed_issuer, claimed_subject, scopes};
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 
@@ -37,8 +37,8 @@ struct Parameters<'f> {
 enum SubjectType {
     /// An access token that we issued.
     Own,
-    /// A JWT access token that a trusted issuer issued.
-    Foreign,
+    /// A JWT access token: of a trusted issuer, or of ours.
+    Any,
 }
 
 impl<'f> Parameters<'f> {
@@ -53,11 +53,12 @@ impl<'f> Parameters<'f> {
     }
 }
 
-/// RFC 8693 §3: `access_token` is one of ours, `jwt` one of somebody else's. Nothing else says who a person is (A9, Z5).
+/// RFC 8693 §3: `access_token` is one that we issued, `jwt` any JWT; ours are so too, and clients such as Spring's call
+/// them that. Nothing else says who a person is (A9, Z5).
 fn subject_type(form: &Form<'_>) -> Result<SubjectType, Refusal> {
     match form.get("subject_token_type").ok_or(Refusal::Missing("subject_token_type"))? {
         ACCESS_TOKEN => Ok(SubjectType::Own),
-        JWT => Ok(SubjectType::Foreign),
+        JWT => Ok(SubjectType::Any),
         _ => Err(Refusal::Unacceptable("subject_token_type")),
     }
 }
@@ -168,34 +169,50 @@ impl Engine {
     async fn verify_subject(&self, parameters: &Parameters<'_>, snapshot: &Snapshot, now: Timestamp) -> Result<VerifiedSubject, Refusal> {
         let token = parameters.subject_token;
         match parameters.subject_type {
-            SubjectType::Own => {
-                let keys = self.authority.access_token_jwks();
-                self.verify_access_token(token, self.issuer(), &keys, Profile::Own, now).map(VerifiedSubject::own).map_err(Refusal::Subject)
-            }
-            SubjectType::Foreign => {
+            SubjectType::Own => self.verify_own(token, now).map_err(|error| {
+                let elsewhere = claimed_issuer(token).is_some_and(|issuer| issuer != self.issuer().as_str());
+                if elsewhere { Refusal::SubjectElsewhere(error) } else { Refusal::Subject(error) }
+            }),
+            SubjectType::Any => {
                 let decoded = Decoded::of(token).map_err(Refusal::Subject)?;
                 let unverified = decoded.read().map_err(Refusal::Subject)?;
                 let claimed = unverified.issuer().map_err(Refusal::Subject)?;
                 if claimed == self.issuer().as_str() {
-                    return Err(Refusal::SubjectProvenance("A token that we issued is of type access_token."));
+                    return self.verify_own(token, now).map_err(Refusal::Subject);
                 }
-                let trusted = snapshot.registry.issuer(claimed).ok_or(Refusal::SubjectProvenance("The issuer is not a trusted one."))?;
-                let verified = self.verify_foreign(&unverified, &trusted.url, now).await?;
+                let untrusted = Refusal::SubjectProvenance("The iss of the subject token is neither this server nor a trusted issuer.");
+                let trusted = snapshot.registry.issuer(claimed).ok_or(untrusted)?;
+                let verified = self.verify_foreign(&unverified, trusted, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
             }
         }
     }
 
-    async fn verify_foreign(&self, token: &Unverified<'_>, issuer: &Issuer, now: Timestamp) -> Result<access_token::AccessToken, Refusal> {
-        let text = token.as_str();
-        let keys = self.foreign.keys(issuer, now).await?;
-        match token.verify(issuer, &keys, now, Some(&self.memo)) {
-            Err(error) if error.may_be_stale_keys() => {
-                let keys = self.foreign.keys_after_rotation(issuer, now).await?;
-                self.verify_access_token(text, issuer, &keys, Profile::Foreign, now).map_err(Refusal::Subject)
-            }
-            other => other.map_err(Refusal::Subject),
-        }
+    fn verify_own(&self, token: &str, now: Timestamp) -> Result<VerifiedSubject, TokenError> {
+        let keys = self.authority.access_token_jwks();
+        self.verify_access_token(token, self.issuer(), &keys, Profile::Own, now).map(VerifiedSubject::own)
+    }
+
+    /// A key that is not known may be one that was published after the keys were fetched. If they were fetched while this
+    /// token was already here, it is not.
+    async fn verify_foreign(
+        &self,
+        token: &Unverified<'_>,
+        issuer: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<access_token::AccessToken, Refusal> {
+        let verify = |keys: &KeySet| token.verify(&issuer.url, keys, now, Some(&self.memo));
+        let found = self.foreign.keys(issuer, now).await?;
+        let error = match verify(&found.keys) {
+            Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,
+            other => return other.map_err(Refusal::Subject),
+        };
+        tracing::debug!(issuer = %issuer.url, %error, "the keys of a trusted issuer are looked at again");
+        let newer = self.foreign.keys_after_rotation(issuer, now).await?;
+        verify(&newer.keys).map_err(|error| match newer.again {
+            Some(again) if error.may_be_stale_keys() => Refusal::IssuerKeyUnknown { retry_after: whole_seconds(again) },
+            _ => Refusal::Subject(error),
+        })
     }
 
     pub(crate) fn verify_access_token(
@@ -264,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_two_subject_types_are_told_apart() {
-        for (name, wanted) in [(ACCESS_TOKEN, SubjectType::Own), (JWT, SubjectType::Foreign)] {
+        for (name, wanted) in [(ACCESS_TOKEN, SubjectType::Own), (JWT, SubjectType::Any)] {
             let body = format!("subject_token=s&subject_token_type={name}&resource=https://crm.example");
             assert_eq!(Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).unwrap().subject_type, wanted);
         }

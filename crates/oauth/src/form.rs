@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use zeroize::Zeroize as _;
+
 /// The largest request body or query, in bytes: three tokens of the largest size that is parsed, and room.
 pub const MAX_BODY: usize = 64 * 1024;
 /// The most parameters in one request.
@@ -53,6 +55,17 @@ pub enum FormError {
 #[derive(Clone)]
 pub struct Form<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl Drop for Form<'_> {
+    /// Decoded values may be passwords and secrets. What is borrowed belongs to the request's body.
+    fn drop(&mut self) {
+        for (_, value) in &mut self.pairs {
+            if let Cow::Owned(text) = value {
+                text.zeroize();
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Form<'_> {
@@ -138,7 +151,10 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
             other => out.push(other),
         }
     }
-    let decoded = String::from_utf8(out).map_err(|_| FormError::Utf8)?;
+    let decoded = String::from_utf8(out).map_err(|error| {
+        error.into_bytes().zeroize();
+        FormError::Utf8
+    })?;
     if has_control(&decoded) { Err(FormError::Control) } else { Ok(Cow::Owned(decoded)) }
 }
 

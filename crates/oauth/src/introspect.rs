@@ -58,7 +58,9 @@ impl Engine {
         let snapshot = self.snapshot();
         let caller = self.authenticate_confidential(request, &form, &snapshot, trail).await?;
         let token = form.get("token").ok_or(Refusal::Missing("token"))?;
-        let living = self.living_at(token, &snapshot, trail.now);
+        // The caller's secret may have waited for its turn to be checked.
+        let snapshot = self.snapshot();
+        let living = self.living_at(token, &snapshot, self.now());
         Ok(match living.filter(|(token, _)| concerns(token, &caller, &snapshot.registry)) {
             Some((_, claims)) => Introspection::Active(claims),
             None => Introspection::Inactive,
@@ -89,6 +91,10 @@ impl Engine {
         let caller = self.authenticate(request, form, snapshot, trail).await?;
         // Naming oneself is no authentication here.
         let caller = caller.confidential("").map_err(|_| Refusal::ClientMissing)?;
+        let (now, snapshot) = (self.now(), self.snapshot());
+        if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
+            return Err(Refusal::ClientFailed("its credential was replaced or revoked, or has expired, while it was checked"));
+        }
         if let AuthenticatedClient::Agent(agent) = &caller {
             let registered = snapshot.registry.agent_by_id(agent.spiffe_id());
             if registered.is_none_or(|agent| agent.state != AgentState::Active) {
@@ -101,7 +107,7 @@ impl Engine {
     /// Whether nothing that the token hangs on has been cut, stopped or disabled since (Z7, K10).
     fn is_alive(&self, token: &AccessToken, snapshot: &Snapshot) -> bool {
         let registry = &snapshot.registry;
-        let cut = snapshot.revocations.find(&token.facts()).is_some();
+        let cut = snapshot.revocations.find(&token.facts(self.issuer())).is_some();
         let person = registry.person_by_id(&token.subject).is_some_and(|person| !person.disabled);
         let actors = token.chain.iter().filter(|actor| actor.iss == *self.issuer()).all(|actor| is_active(&actor.sub, registry));
         let grants = token.lineage.grants.iter().all(|id| registry.grant(id).is_some_and(|grant| !grant.revoked));
@@ -122,7 +128,7 @@ fn concerns(token: &AccessToken, caller: &AuthenticatedClient, registry: &Regist
     }
     let addressed = token.audiences.iter().filter_map(|aud| aud.parse().ok().and_then(|uri| registry.resource_by_uri(&uri)));
     addressed.into_iter().any(|resource| match caller {
-        AuthenticatedClient::App(client) => resource.client.as_ref() == Some(&client.id),
+        AuthenticatedClient::App(client) => resource.client.as_ref() == Some(client.id()),
         AuthenticatedClient::Agent(agent) => {
             let serving = resource.agent.as_ref().and_then(|name| registry.agent(name));
             serving.is_some_and(|serving| serving.spiffe_id == *agent.spiffe_id())

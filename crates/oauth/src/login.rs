@@ -6,13 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::Kind;
 use mandate_core::{PersonName, Secret, Timestamp, TokenId};
-use mandate_delegation::{Authorization, LoggedInPerson, MandateView, decide};
+use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient, decide};
 use mandate_store::secrets;
 
 use crate::attempts::{Source, TooMany};
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
 use crate::password::{PasswordError, Whose};
+use crate::redirect::is_registered;
 use crate::refusal::Refusal;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
@@ -93,6 +94,10 @@ impl Engine {
                 });
             }
         };
+        if !self.may_go_back(request) {
+            let error = self.refuse(trail, Refusal::Redirect).await;
+            return Err(LoginRefusal::Unavailable(error));
+        }
         let view = match self.preview(request, &person, now, &mut trail) {
             Ok(view) => view,
             Err(refusal) => {
@@ -167,6 +172,14 @@ impl Engine {
         Ok((LoggedInPerson::assertion(person.name.clone(), trail.now), cookie))
     }
 
+    /// Whether the client still has the redirect URI of the request, or no client is left to refuse: the password may have
+    /// waited for its turn to be checked.
+    fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
+        let snapshot = self.snapshot();
+        let client = snapshot.registry.client(&request.client().id);
+        client.is_none_or(|client| is_registered(request.redirect_uri(), &client.redirect_uris))
+    }
+
     /// What the decision will be when the code is redeemed, so that a hopeless code is not issued. The mandate is thrown
     /// away: no token can come of it.
     fn preview(
@@ -179,7 +192,7 @@ impl Engine {
         let snapshot = self.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
         let authorization = mandate_delegation::Request::Authorization(Authorization {
-            client: std::sync::Arc::clone(&request.back.client),
+            client: ProvenClient::assertion(std::sync::Arc::clone(&request.back.client), now),
             person: person.clone(),
             resource: request.resource.clone(),
             scopes: request.scopes.clone(),

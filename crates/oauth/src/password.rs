@@ -10,6 +10,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use mandate_core::{Entropy, Secret, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zeroize::Zeroize as _;
 
 /// Memory in KiB, passes and lanes: the OWASP figures for argon2id.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
@@ -81,8 +82,9 @@ pub fn hash(secret: &Secret, entropy: &dyn Entropy) -> Result<String, PasswordEr
     }
     let mut salt = [0u8; 16];
     entropy.fill(&mut salt);
-    let hash: PasswordHash = hasher()?.hash_password_with_salt(bytes, &salt).map_err(|error| PasswordError::Hash(error.to_string()))?;
-    Ok(hash.to_string())
+    let hash: Result<PasswordHash, _> = hasher()?.hash_password_with_salt(bytes, &salt);
+    overwrite_stack();
+    Ok(hash.map_err(|error| PasswordError::Hash(error.to_string()))?.to_string())
 }
 
 /// Checks secrets against stored hashes.
@@ -166,11 +168,23 @@ impl Checker {
         let turn = queue.turn().await?;
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            matches(&secret, &phc)
+            let matched = matches(&secret, &phc);
+            overwrite_stack();
+            matched
         });
         let matched = task.await.map_err(|error| PasswordError::Hash(error.to_string()))??;
         Ok(known && matched)
     }
+}
+
+/// Overwrites the stack below the caller, where the hash function has left the beginning of its input: the thread goes on
+/// living. Called from where the hash function was.
+#[inline(never)]
+fn overwrite_stack() {
+    #[expect(clippy::large_stack_arrays, reason = "it is the stack that is to be overwritten")]
+    let mut room = [0u8; 64 * 1024];
+    room.zeroize();
+    std::hint::black_box(&room);
 }
 
 /// A digest of these parts in this order. Each stands behind its length, so that no two lists give the same bytes.

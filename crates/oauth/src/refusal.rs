@@ -1,10 +1,12 @@
 //! Why a request is refused: one enum for the engine, by whose fault it is. The `Display` text is private detail, for
 //! records and logs; what the caller is told stands in [`crate::wire`].
 
+use std::time::Duration;
+
 use mandate_delegation::RefusalReason;
 use mandate_token::TokenError;
 
-use crate::foreign::FetchError;
+use crate::foreign::{FetchError, Unavailable};
 use crate::form::FormError;
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
@@ -60,7 +62,10 @@ pub enum Refusal {
     /// The subject token is not acceptable.
     #[error("subject token refused: {0}")]
     Subject(TokenError),
-    /// The subject token is of another type or issuer than `subject_token_type` says, or of an issuer we do not trust.
+    /// The subject token says that it is another issuer's, and was sent as one of ours.
+    #[error("the subject token is another issuer's, sent as an access_token of ours: {0}")]
+    SubjectElsewhere(TokenError),
+    /// The subject token is of an issuer that we do not trust.
     #[error("subject token: {0}")]
     SubjectProvenance(&'static str),
     /// The actor token is not acceptable.
@@ -148,11 +153,33 @@ pub enum Refusal {
     #[error("the client has too many revocations in force")]
     TooManyRevocations,
     /// The keys of a trusted issuer could not be had.
-    #[error("keys of a trusted issuer: {0}")]
-    IssuerUnavailable(#[from] FetchError),
+    #[error("keys of a trusted issuer: {error}")]
+    IssuerUnavailable {
+        /// Why.
+        error: FetchError,
+        /// In how many seconds it may be otherwise.
+        retry_after: u64,
+    },
+    /// A trusted issuer's key set, fetched moments ago, lacks the key of the token. It may have been added since.
+    #[error("the key of the subject token is not in the key set that was fetched moments ago")]
+    IssuerKeyUnknown {
+        /// In how many seconds the key set may be fetched again.
+        retry_after: u64,
+    },
     /// The store or the signer failed.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(Unavailable { error, retry_after }: Unavailable) -> Self {
+        Self::IssuerUnavailable { error, retry_after: whole_seconds(retry_after) }
+    }
+}
+
+/// For `Retry-After`: never 0, and never too early.
+pub(crate) fn whole_seconds(span: Duration) -> u64 {
+    span.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1)
 }
 
 impl From<PasswordError> for Refusal {

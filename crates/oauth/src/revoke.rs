@@ -131,7 +131,7 @@ impl Engine {
             return Err(Refusal::NotYourToken);
         }
         // Below a cut it is dead, and so is what descends from it, for as long as it would have lived.
-        if self.snapshot().revocations.find(&token.facts()).is_some() {
+        if self.snapshot().revocations.find(&token.facts(self.issuer())).is_some() {
             trail.note = Some(format!("the token {} is revoked already", token.jti));
             return Ok(None);
         }

@@ -137,13 +137,23 @@ fn effect_refusal(error: &AppendError) -> Refusal {
 
 /// The `sub` that a JWT claims, unverified: for records of refusals, never for decisions.
 pub(crate) fn claimed_subject(token: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Claimed {
-        sub: String,
-    }
+    claimed(token)?.sub
+}
+
+/// The `iss` that a JWT claims, unverified: for what is said of a refusal, never for decisions.
+pub(crate) fn claimed_issuer(token: &str) -> Option<String> {
+    claimed(token)?.iss
+}
+
+#[derive(Deserialize)]
+struct Claimed {
+    sub: Option<String>,
+    iss: Option<String>,
+}
+
+fn claimed(token: &str) -> Option<Claimed> {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claimed: Claimed = serde_json::from_slice(&payload).ok()?;
-    Some(claimed.sub)
+    serde_json::from_slice(&payload).ok()
 }
 
 /// Reads `scope` (RFC 6749 §3.3).

@@ -2,6 +2,7 @@
 //! RFC 8707 §2. Exhaustive: a new refusal does not compile until it has its place here.
 
 use mandate_delegation::RefusalReason;
+use mandate_token::TokenError;
 use serde::Serialize;
 
 use crate::pkce::PkceError;
@@ -97,6 +98,7 @@ impl Refusal {
             retry_after: match self {
                 // Some revocations will have ended by then.
                 Self::TooManyRevocations => Some(60),
+                Self::IssuerUnavailable { retry_after, .. } | Self::IssuerKeyUnknown { retry_after } => Some(*retry_after),
                 _ => (status == 503).then_some(1),
             },
         }
@@ -116,15 +118,18 @@ impl Refusal {
             Self::ClientMissing => client("client_authentication_missing", "This request needs client authentication."),
             Self::ClientMethodUnsupported => client("client_method_unsupported", "Use spiffe_jwt, private_key_jwt or client_secret_basic."),
             Self::ClientFailed(_) => client("client_authentication_failed", "Unknown client, or its credential is not the registered one."),
-            Self::ClientAssertion(error) => {
-                client("client_assertion_refused", format!("The client assertion is refused: {}.", error.public_code()))
-            }
+            Self::ClientAssertion(error) => client("client_assertion_refused", explained("client assertion", error)),
             Self::ClientAssertionReplayed => client("client_assertion_replayed", "This client assertion has been used before."),
             Self::ClientIdMismatch => client("client_id_mismatch", "client_id is not the client that the credential proves."),
             Self::ClientNotAllowed(why) => public(400, "unauthorized_client", "client_not_allowed", *why),
-            Self::Subject(error) => request("subject_token_refused", format!("The subject token is refused: {}.", error.public_code())),
+            Self::Subject(error) => request("subject_token_refused", explained("subject token", error)),
+            Self::SubjectElsewhere(_) => request(
+                "subject_token_refused",
+                "The subject token is refused: issuer. Its iss is not this server; send a trusted issuer's token with \
+                 subject_token_type urn:ietf:params:oauth:token-type:jwt.",
+            ),
             Self::SubjectProvenance(why) => request("subject_token_provenance", *why),
-            Self::Actor(error) => request("actor_token_refused", format!("The actor token is refused: {}.", error.public_code())),
+            Self::Actor(error) => request("actor_token_refused", explained("actor token", error)),
             Self::ResourceMissing => target("resource_missing", "Name exactly one resource."),
             Self::ResourceMalformed => target("resource_malformed", "resource is not an absolute URI in normal form without fragment."),
             Self::ResourceRepeated => target("resource_repeated", "Name exactly one resource."),
@@ -162,15 +167,33 @@ impl Refusal {
                 "too_many_revocations",
                 "This client has too many revocations in force. The token is not revoked; try again later.",
             ),
-            Self::IssuerUnavailable(_) => public(
+            Self::IssuerUnavailable { .. } => public(
                 503,
                 "temporarily_unavailable",
                 "issuer_unavailable",
-                "The keys of the subject token's issuer cannot be had. Try again.",
+                "The keys of the subject token's issuer cannot be fetched now. Try again.",
+            ),
+            Self::IssuerKeyUnknown { .. } => public(
+                503,
+                "temporarily_unavailable",
+                "issuer_key_unknown",
+                "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.",
             ),
             Self::Internal(_) => public(503, "temporarily_unavailable", "internal", "The server could not complete the request."),
         }
     }
+}
+
+/// Why a token is refused, what it has, and where it is plain, what it should have.
+fn explained(what: &str, error: &TokenError) -> String {
+    let expected = match (what, error) {
+        ("client assertion" | "actor token", TokenError::Audience) => " aud must be the issuer of this server, alone.",
+        ("subject token", TokenError::Type(_)) => " An access token says typ at+jwt (RFC 9068).",
+        ("actor token", TokenError::Type(_) | TokenError::TrustDomain) => " An actor token is a JWT-SVID of this trust domain.",
+        ("subject token", TokenError::Malformed(_)) => " A subject token is a signed JWT; an opaque token cannot be exchanged.",
+        _ => "",
+    };
+    format!("The {what} is refused: {}.{expected}", error.public_text())
 }
 
 /// RFC 7636 §4.4.1 and §4.6.
@@ -199,10 +222,13 @@ fn exchange(reason: RefusalReason) -> Public {
         R::SubjectKeyNotProven => request(token, "The subject token is bound to a key that was not proven."),
         R::ActorRequired => request(token, "An actor must be proven: send actor_token, or authenticate as the agent."),
         R::ActorNotClient => request(token, "The actor token names another agent than the authenticated client."),
+        R::ProofOutdated => {
+            client(token, "The credential was replaced or revoked, or has expired, while the request was under way. Authenticate again.")
+        }
         R::ActorUnknown => request(token, "The actor is not a registered agent."),
         R::AgentNotActive => request(token, "The agent is not active."),
         R::ChainActorNotActive => request(token, "An earlier actor of the chain is not active."),
-        R::ChainNotTheirs => request(token, "A token of another issuer names an actor of this one."),
+        R::ChainNotTheirs => request(token, "A token of another issuer names an actor of this server or of a third issuer."),
         R::MayActMismatch => request(token, "may_act names another actor."),
         R::ChainTooDeep => request(token, "The actor chain would be deeper than allowed."),
         R::ChainLoop => request(token, "The actor stands in the chain already."),
@@ -238,6 +264,7 @@ fn authorization(reason: RefusalReason) -> Public {
         | R::ScopeBeyondCeiling
         | R::ScopeBeyondGrant
         | R::NothingInCommon => scope(token, "Nothing asked for is within the person's rights."),
+        R::ProofOutdated => client(token, "The client's credential was replaced or revoked meanwhile. Authenticate again."),
         R::PersonUnknown
         | R::PersonDisabled
         | R::SubjectRevoked
@@ -294,6 +321,7 @@ mod tests {
             | R::ClientIdMismatch
             | R::ClientNotAllowed(_)
             | R::Subject(_)
+            | R::SubjectElsewhere(_)
             | R::SubjectProvenance(_)
             | R::Actor(_)
             | R::ResourceMissing
@@ -321,7 +349,8 @@ mod tests {
             | R::AuditUnavailable
             | R::Busy
             | R::TooManyRevocations
-            | R::IssuerUnavailable(_)
+            | R::IssuerUnavailable { .. }
+            | R::IssuerKeyUnknown { .. }
             | R::Internal(_) => {}
         }
     }
@@ -345,6 +374,7 @@ mod tests {
             R::ClientIdMismatch,
             R::ClientNotAllowed("Not this one."),
             R::Subject(TokenError::Signature),
+            R::SubjectElsewhere(TokenError::Issuer),
             R::SubjectProvenance("Not ours."),
             R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
             R::ResourceMissing,
@@ -369,7 +399,8 @@ mod tests {
             R::AuditUnavailable,
             R::Busy,
             R::TooManyRevocations,
-            R::IssuerUnavailable(FetchError::Timeout),
+            R::IssuerUnavailable { error: FetchError::Timeout("https://login.example".into()), retry_after: 10 },
+            R::IssuerKeyUnknown { retry_after: 30 },
             R::Internal("secret detail".into()),
         ];
         let pkce = [

@@ -17,9 +17,11 @@ use mandate_policy::Policies;
 use mandate_store::{Effect, Store, cuts, registry, secrets};
 use tokio::sync::Mutex;
 
+use crate::admin::authentication;
 use crate::error::ControlError;
 use crate::health::{Disk, Health};
 use crate::operator::Operator;
+use crate::usable;
 
 /// The name of the resource that stands for our own administration.
 pub(crate) const ADMINISTRATION: &str = "mandate";
@@ -98,9 +100,21 @@ impl Control {
         self.append(record, Vec::new()).await.map(drop)
     }
 
+    /// The last check before an act, after everything that is waited for.
+    pub(crate) async fn confirm(&self, by: &Operator, act: &str) -> Result<(), ControlError> {
+        match authentication::still_permitted(by, self) {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                self.record_refused(Some(by.to_string()), why.code(), act.to_owned()).await?;
+                Err(ControlError::NotOperator(why))
+            }
+        }
+    }
+
     /// Applies a registry file: all of it or nothing.
     pub(crate) async fn apply(&self, by: &Operator, request: ApplyRequest) -> Result<ApplyResponse, ControlError> {
         let _one_at_a_time = self.changes.lock().await;
+        self.confirm(by, "apply a registry file").await?;
         let now = self.clock.now();
         let snapshot = self.snapshot();
         let issuer = self.live.issuer().clone();
@@ -113,6 +127,12 @@ impl Control {
                 format!("the resource name `{ADMINISTRATION}` and the issuer's own URI stand for the administration of this server");
             return Err(ControlError::InvalidRegistry(vec![Finding { pointer: "/resource".to_owned(), detail }]));
         }
+
+        let unusable = usable::findings(&request.entries, &plan);
+        if !unusable.is_empty() {
+            return Err(ControlError::InvalidRegistry(unusable));
+        }
+        plan.notes.extend(usable::notes(&plan));
 
         let mut registry = Registry::clone(&snapshot.registry);
         for change in &plan.changes {
@@ -147,6 +167,7 @@ impl Control {
     /// Cuts what is out. A grant is also closed for good.
     pub(crate) async fn revoke(&self, by: &Operator, target: RevocationTarget) -> Result<(Cut, RecordId), ControlError> {
         let _one_at_a_time = self.changes.lock().await;
+        self.confirm(by, "revoke").await?;
         let now = self.clock.now();
         let snapshot = self.snapshot();
         let registry = &snapshot.registry;
@@ -200,6 +221,7 @@ impl Control {
         let phc = self.hash(password).await?;
         // From here on nobody removes the person: a password would stay behind for whoever is given the name next.
         let _one_at_a_time = self.changes.lock().await;
+        self.confirm(by, "set a password").await?;
         let snapshot = self.snapshot();
         let unknown = || ControlError::NotFound { kind: EntryKind::Person, name: name.to_owned() };
         let person = name.parse().ok().and_then(|name| snapshot.registry.person(&name)).ok_or_else(unknown)?;
@@ -223,6 +245,7 @@ impl Control {
         check_secret(&secret, 16, "Client secret")?;
         let phc = self.hash(secret).await?;
         let _one_at_a_time = self.changes.lock().await;
+        self.confirm(by, "set a client's secret").await?;
         let snapshot = self.snapshot();
         let unknown = || ControlError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
@@ -251,6 +274,7 @@ impl Control {
 
     /// Makes a join token for one node.
     pub(crate) async fn join_token(&self, by: &Operator, ttl: Option<Duration>) -> Result<JoinTokenResponse, ControlError> {
+        self.confirm(by, "make a join token").await?;
         match self.identity.create_join_token(&by.to_string(), ttl).await {
             Ok(token) => Ok(JoinTokenResponse {
                 token: token.text().expose_secret_str().unwrap_or_default().to_owned(),
@@ -264,6 +288,7 @@ impl Control {
 
     /// Records an act of an operator that has no other effect in the store.
     pub(crate) async fn record_act(&self, by: &Operator, detail: String) -> Result<(), ControlError> {
+        self.confirm(by, &detail).await?;
         self.append(self.record(Kind::Admin, by, detail), Vec::new()).await.map(drop)
     }
 }

@@ -3,9 +3,13 @@
 use mandate_api::registry_file::Finding;
 use mandate_core::registry::Kind;
 
+use crate::admin::problem::Unauthorized;
+
 /// Why an operator's act was not done. The public text is in `admin::problem`.
 #[derive(Debug)]
 pub(crate) enum ControlError {
+    /// Whoever asks is no operator any more.
+    NotOperator(Unauthorized),
     /// The registry file cannot be applied.
     InvalidRegistry(Vec<Finding>),
     /// The request makes no sense; the text is public.

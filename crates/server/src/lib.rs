@@ -14,9 +14,11 @@ mod nodes;
 mod operator;
 mod peer;
 mod public;
+mod secret_body;
 mod sweep;
 mod timely_body;
 mod tls;
+mod usable;
 
 use std::fs;
 use std::future::Future;

@@ -1,11 +1,12 @@
 //! Who may administrate, and how that was proven.
 
 use std::fmt;
+use std::sync::Arc;
 
-use mandate_core::{Person, TokenId};
+use mandate_token::access_token::AccessToken;
 
 /// A proven operator. Made only by [`crate::admin::authentication`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Operator {
     /// A local process of this user, over the unix socket.
     Local {
@@ -14,10 +15,8 @@ pub(crate) enum Operator {
     },
     /// A person with an access token of ours that has the admin scope.
     Person {
-        /// Who.
-        person: Person,
-        /// By which token.
-        jti: TokenId,
+        /// The token. It was good when the request came; [`crate::control::Control::confirm`] asks again before an act.
+        token: Arc<AccessToken>,
     },
 }
 
@@ -25,7 +24,7 @@ impl fmt::Display for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local { uid } => write!(f, "uid:{uid}"),
-            Self::Person { person, jti } => write!(f, "{person} (token {jti})"),
+            Self::Person { token } => write!(f, "{} (token {})", token.subject, token.jti),
         }
     }
 }

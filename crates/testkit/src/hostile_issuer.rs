@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test double that cannot do its part ends the test")]
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
@@ -23,6 +24,7 @@ use mandate_token::access_token::{self, MayAct};
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 /// A fresh P-256 key that signs what a test wants.
@@ -81,6 +83,9 @@ struct Desk {
     metadata: Option<String>,
     jwks: Option<String>,
     jwks_served: usize,
+    pages: HashMap<String, (String, String)>,
+    held: watch::Sender<bool>,
+    asked: watch::Sender<usize>,
     feeds: Vec<UnboundedSender<Result<String, Infallible>>>,
     feeds_opened: usize,
     feed_prefix: String,
@@ -124,6 +129,9 @@ impl HostileIssuer {
             metadata: None,
             jwks: None,
             jwks_served: 0,
+            pages: HashMap::new(),
+            held: watch::Sender::new(false),
+            asked: watch::Sender::new(0),
             feeds: Vec::new(),
             feeds_opened: 0,
             feed_prefix: String::new(),
@@ -143,6 +151,7 @@ impl HostileIssuer {
             .route("/.well-known/oauth-authorization-server", get(metadata))
             .route("/jwks", get(jwks))
             .route("/revocations", get(feed))
+            .fallback(page)
             .with_state(Arc::clone(&self.desk));
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
@@ -193,6 +202,27 @@ impl HostileIssuer {
     /// Serves this text as its JWK Set; `None` is the honest one again.
     pub fn serve_jwks(&self, text: Option<&str>) {
         lock(&self.desk).jwks = text.map(str::to_owned);
+    }
+
+    /// Answers 200 with this content at a path, also where it has something else otherwise.
+    pub fn serve_at(&self, path: &str, content_type: &str, body: &str) {
+        lock(&self.desk).pages.insert(path.to_owned(), (content_type.to_owned(), body.to_owned()));
+    }
+
+    /// From now on keeps who asks for the JWK Set waiting, until [`HostileIssuer::let_go`].
+    pub fn hold(&self) {
+        lock(&self.desk).held.send_replace(true);
+    }
+
+    /// Answers those who wait for the JWK Set.
+    pub fn let_go(&self) {
+        lock(&self.desk).held.send_replace(false);
+    }
+
+    /// Waits until the JWK Set has been asked for so often.
+    pub async fn asked_for_keys(&self, times: usize) {
+        let mut asked = lock(&self.desk).asked.subscribe();
+        asked.wait_for(|asked| *asked >= times).await.expect("the issuer");
     }
 
     /// How often the JWK Set was served.
@@ -277,7 +307,7 @@ impl Drop for HostileIssuer {
 pub struct Claims {
     /// `iss`.
     pub iss: Issuer,
-    /// `sub`, and `sub_iss` if the person belongs to another issuer.
+    /// `sub`, and `sub_id` if the person belongs to another issuer.
     pub subject: Person,
     /// `aud`.
     pub audience: String,
@@ -337,15 +367,32 @@ fn json(text: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-async fn metadata(State(desk): State<Shared>) -> Response {
+async fn metadata(State(desk): State<Shared>, uri: Uri) -> Response {
     let desk = lock(&desk);
+    if let Some((content_type, body)) = desk.pages.get(uri.path()) {
+        return ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response();
+    }
     let honest = || serde_json::json!({ "issuer": desk.issuer, "jwks_uri": format!("{}/jwks", desk.issuer) }).to_string();
     json(desk.metadata.clone().unwrap_or_else(honest))
 }
 
+async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
+    match lock(&desk).pages.get(uri.path()) {
+        Some((content_type, body)) => ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
 async fn jwks(State(desk): State<Shared>) -> Response {
-    let mut desk = lock(&desk);
-    desk.jwks_served += 1;
+    let mut held = {
+        let mut desk = lock(&desk);
+        desk.jwks_served += 1;
+        desk.asked.send_replace(desk.jwks_served);
+        desk.held.subscribe()
+    };
+    // The sender lives as long as the desk.
+    let _ = held.wait_for(|held| !held).await;
+    let desk = lock(&desk);
     json(desk.jwks.clone().unwrap_or_else(|| desk.key.jwks()))
 }
 

@@ -10,6 +10,8 @@ pub mod hostile_issuer;
 mod skip;
 #[cfg(feature = "world")]
 pub mod story;
+#[cfg(feature = "tls-front")]
+pub mod tls_front;
 #[cfg(feature = "world")]
 pub mod world;
 

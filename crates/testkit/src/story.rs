@@ -107,7 +107,7 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
 
 /// Somebody else's identity provider, trusted for who people are.
 pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer {
-    TrustedIssuer { url, audience: ISSUER.to_owned(), subject_scope }
+    TrustedIssuer { url, audience: ISSUER.to_owned(), subject_scope, other_audiences: Vec::new(), ca: None, proxy: None }
 }
 
 /// The whole registry. `batch_jwks` is the JWK Set of `batch-app`.

@@ -1,10 +1,11 @@
 //! OAuth access tokens as JWT (RFC 9068), with the actor chain of RFC 8693 §4.1.
 //!
-//! A person of a foreign issuer who is the subject of one of our own tokens is named by two claims: `sub` and, because
-//! a `sub` is unique only within its issuer, the private claim `sub_iss`. The private claim `lineage` says from which
-//! tokens and grants a token descends.
+//! A person of a foreign issuer who is the subject of one of our own tokens has a `sub` that no person of ours can have
+//! ([`subject_claim`]), and `sub_id` (RFC 9493) says how their own issuer names them. The private claim `lineage` says
+//! from which tokens and grants a token descends.
 
 mod act;
+mod subject;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -23,7 +24,10 @@ use crate::memo::SignatureMemo;
 use crate::sign::{self, SignError, Signer};
 use crate::strict_json::{self, Json, Object};
 
+use subject::SubjectId;
+
 pub use act::MayAct;
+pub use subject::subject_claim;
 
 /// The `typ` that we write (RFC 9068 §2.1).
 pub const TYPE: &str = "at+jwt";
@@ -36,8 +40,8 @@ const MAX_LINEAGE: usize = 64;
 pub enum Profile {
     /// Ours: ES256 in its one form, no header member but `alg`, `kid` and `typ`, no leeway after `exp`.
     Own,
-    /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], 60 s of leeway after `exp`. Our private claims
-    /// `sub_iss` and `lineage` mean nothing there and are not read.
+    /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], 60 s of leeway after `exp`. Our claims
+    /// `sub_id` and `lineage` mean nothing there and are not read.
     Foreign,
 }
 
@@ -61,7 +65,7 @@ pub struct Expect<'a> {
 pub struct AccessToken {
     /// `iss`.
     pub iss: Issuer,
-    /// For whom it speaks: `sub` within `sub_iss` (own tokens) or `iss`.
+    /// For whom it speaks: as `sub_id` says (own tokens of other issuers' people), or `sub` within `iss`.
     pub subject: Person,
     /// `aud`, one or more.
     pub audiences: Vec<String>,
@@ -99,9 +103,11 @@ impl AccessToken {
         claim::sole_audience(&self.audiences, exactly)
     }
 
-    /// What revocation needs to know.
-    pub fn facts(&self) -> mandate_core::TokenFacts<'_> {
+    /// What revocation by `ours` needs to know.
+    pub fn facts<'a>(&'a self, ours: &'a Issuer) -> mandate_core::TokenFacts<'a> {
         mandate_core::TokenFacts {
+            ours,
+            iss: &self.iss,
             jti: &self.jti,
             iat: self.iat,
             subject: &self.subject,
@@ -243,15 +249,14 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
         Profile::Foreign => claim::LEEWAY,
     };
     claim::check_times((Some(iat), nbf, exp), expect.now, leeway)?;
-    let sub = claim::required_text(claims, "sub")?.to_owned();
+    let sub = claim::required_text(claims, "sub")?;
     let jti = claim::required_text(claims, "jti")?;
-    let (jti, sub_iss, lineage) = match expect.profile {
+    let (jti, subject, lineage) = match expect.profile {
         Profile::Own => {
             let jti = jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
-            let sub_iss = claim::text(claims, "sub_iss")?.map(|text| issuer(text, "sub_iss")).transpose()?;
-            (jti, sub_iss, lineage(claims)?)
+            (jti, subject::person(claims, &iss)?, lineage(claims)?)
         }
-        Profile::Foreign => (foreign_token_id(&iss, jti)?, None, Lineage::default()),
+        Profile::Foreign => (foreign_token_id(&iss, jti)?, Person { iss: iss.clone(), sub: sub.to_owned() }, Lineage::default()),
     };
     let amr = claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default();
     let cnf = match claims.get("cnf") {
@@ -260,7 +265,7 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
         Some(_) => return Err(TokenError::Claim { claim: "cnf", why: "not an object" }),
     };
     Ok(AccessToken {
-        subject: Person { iss: sub_iss.unwrap_or_else(|| iss.clone()), sub },
+        subject,
         audiences: claim::audiences(claims)?,
         client_id: claim::required_text(claims, "client_id")?
             .parse()
@@ -279,10 +284,6 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
         cnf,
         iss,
     })
-}
-
-fn issuer(text: &str, claim: &'static str) -> Result<Issuer, TokenError> {
-    text.parse().map_err(|_| TokenError::Claim { claim, why: "not an issuer identifier" })
 }
 
 fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
@@ -307,7 +308,7 @@ fn lineage(claims: &Object<'_>) -> Result<Lineage, TokenError> {
 pub struct Claims<'a> {
     /// `iss`: ourselves.
     pub iss: &'a Issuer,
-    /// `sub`, and `sub_iss` if the person belongs to another issuer.
+    /// `sub`, and `sub_id` if the person belongs to another issuer.
     pub subject: &'a Person,
     /// `aud`: the one resource (RFC 9068 §3).
     pub audience: &'a str,
@@ -340,7 +341,7 @@ struct Wire<'a> {
     iss: &'a Issuer,
     sub: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sub_iss: Option<&'a Issuer>,
+    sub_id: Option<SubjectId<'a>>,
     aud: &'a str,
     client_id: &'a ClientId,
     jti: &'a TokenId,
@@ -371,16 +372,20 @@ pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignErr
     if subject.sub.is_empty() || subject.sub.len() > MAX_SUBJECT_LEN || subject.sub.chars().any(char::is_control) {
         return Err(SignError::Claims("sub is empty, oversized or has a control character"));
     }
+    if subject.iss == *iss && !subject::may_be_local(&subject.sub) {
+        return Err(SignError::Claims("sub of our own directory reads like that of another issuer's person"));
+    }
     if audience.is_empty() {
         return Err(SignError::Claims("aud is empty"));
     }
     if lineage.longest() > MAX_LINEAGE {
         return Err(SignError::Claims("the lineage is too long"));
     }
+    let sub = subject_claim(subject, iss);
     let wire = Wire {
         iss,
-        sub: &subject.sub,
-        sub_iss: (subject.iss != *iss).then_some(&subject.iss),
+        sub: &sub,
+        sub_id: SubjectId::of(subject, iss),
         aud: audience,
         client_id,
         jti,

@@ -30,6 +30,9 @@ pub enum TokenError {
     /// No key of the expected issuer has this `kid` and fits the algorithm. A fresher key set may have one.
     #[error("no key with kid {0:?} fits")]
     UnknownKey(Option<String>),
+    /// Two keys of the expected issuer have this `kid` and fit the algorithm.
+    #[error("two keys with kid {0:?} fit the algorithm")]
+    AmbiguousKey(String),
     /// The signature does not verify.
     #[error("the signature does not verify")]
     Signature,
@@ -79,6 +82,7 @@ impl TokenError {
             Self::Algorithm(_) => "alg",
             Self::Type(_) => "typ",
             Self::UnknownKey(_) => "unknown_key",
+            Self::AmbiguousKey(_) => "ambiguous_key",
             Self::Signature => "signature",
             Self::MissingClaim(_) => "claim_missing",
             Self::Claim { .. } => "claim_invalid",
@@ -90,6 +94,37 @@ impl TokenError {
             Self::ActorChain(_) => "actor_chain",
             Self::TrustDomain => "trust_domain",
         }
+    }
+
+    /// As [`TokenError::public_code`], followed by what the token has and should have, where that is said: its sender holds
+    /// the token, so that nothing in it is a secret to them. Printable ASCII without `"` and `\\` (RFC 6749 §5.2).
+    pub fn public_text(&self) -> String {
+        let code = self.public_code();
+        let detail = match self {
+            Self::Malformed(why) => Some((*why).to_owned()),
+            Self::Header(name) => Some(format!("the header has {name}")),
+            Self::Algorithm(name) if name.is_empty() => Some("the header has no usable alg".to_owned()),
+            Self::Algorithm(name) => Some(format!("{name} is not allowed for this kind of token or does not fit its key")),
+            Self::Type(name) if name.is_empty() => Some("the header has no typ".to_owned()),
+            Self::Type(name) => Some(format!("the header says {name}")),
+            Self::UnknownKey(Some(kid)) | Self::AmbiguousKey(kid) => Some(format!("kid {kid}")),
+            Self::UnknownKey(None) => Some("the header has no kid".to_owned()),
+            Self::MissingClaim(claim) => Some((*claim).to_owned()),
+            Self::Claim { claim, why } => Some(format!("{claim}, {why}")),
+            Self::ActorChain(why) => Some(why.to_string()),
+            Self::TooLarge
+            | Self::DuplicateMember
+            | Self::TooDeep
+            | Self::Signature
+            | Self::Issuer
+            | Self::Audience
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Lifetime
+            | Self::TrustDomain => None,
+        };
+        let text = detail.map_or_else(|| code.to_owned(), |detail| format!("{code}: {detail}"));
+        text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
     }
 
     /// Whether a fresher key set could change the answer: the signer may have rotated its keys.

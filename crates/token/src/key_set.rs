@@ -56,9 +56,12 @@ pub enum KeySetError {
     /// Not a JSON object with an array `keys` of objects; also a duplicate member anywhere.
     #[error("not a JWK Set (RFC 7517 §5): {0}")]
     Malformed(String),
-    /// Two usable keys share a `kid`, so that the `kid` of a token would name either.
-    #[error("two keys share the kid {0:?}")]
-    DuplicateKeyId(String),
+    /// Two different keys have one `kid` and fit one algorithm, so that a token could mean either.
+    #[error("two keys with the kid {0:?} fit the same algorithm")]
+    AmbiguousKeyId(String),
+    /// No key of the set can verify a signature here; why, key by key.
+    #[error("none of its keys can be used: {0}")]
+    NothingUsable(String),
     /// The bytes are no point of the curve.
     #[error("not a public key on the curve")]
     NotAPoint,
@@ -78,6 +81,9 @@ struct Key {
     purpose: KeyUse,
     algorithm: Option<Algorithm>,
     material: Material,
+    /// Of the material alone.
+    thumbprint: [u8; 32],
+    /// Of all that matters.
     digest: [u8; 32],
 }
 
@@ -113,14 +119,23 @@ impl KeySet {
                 return Err(KeySetError::Malformed("a key is not an object".to_owned()));
             };
             let Ok(key) = Key::from_jwk(jwk) else { continue };
-            if let Some(id) = &key.id
-                && keys.iter().any(|other| other.id.as_ref() == Some(id))
-            {
-                return Err(KeySetError::DuplicateKeyId(shortened(id)));
+            // The same key twice is one key.
+            if keys.iter().all(|other| other.digest != key.digest) {
+                keys.push(Arc::new(key));
             }
-            keys.push(Arc::new(key));
         }
         Ok(Self::of(keys))
+    }
+
+    /// As [`KeySet::from_json`], for keys that somebody registers: a set that could never verify a signature of `key_use`
+    /// is refused, with the reason for each of its keys. Two keys that one `kid` and algorithm would name are refused too.
+    pub fn usable_from_json(json: &[u8], key_use: KeyUse) -> Result<Self, KeySetError> {
+        let set = Self::from_json(json)?.for_use(key_use);
+        let clashing = set.keys.iter().enumerate().find(|(at, key)| set.keys.iter().skip(at + 1).any(|other| key.clashes(other)));
+        if let Some((_, key)) = clashing {
+            return Err(KeySetError::AmbiguousKeyId(shortened(key.id.as_deref().unwrap_or_default())));
+        }
+        if set.is_empty() { Err(KeySetError::NothingUsable(why_unusable(json, key_use))) } else { Ok(set) }
     }
 
     fn of(keys: Vec<Arc<Key>>) -> Self {
@@ -163,27 +178,66 @@ impl KeySet {
     }
 
     /// The one key that a header names, or why there is none.
+    ///
+    /// `kid`, algorithm, key type and use choose together: providers publish an EC and an RSA key under one `kid`.
     pub(crate) fn select(&self, key_id: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<VerificationKey<'_>, TokenError> {
-        let mut fitting = self.keys.iter().filter(|key| key.purpose == key_use);
+        let for_use = || self.keys.iter().filter(|key| key.purpose == key_use);
         let unknown = || TokenError::UnknownKey(key_id.map(shortened));
-        let key = match key_id {
-            Some(id) => match fitting.clone().find(|key| key.id.as_deref() == Some(id)) {
-                Some(key) => key,
-                // A set of one key without `kid` has nothing to choose from: `kid` is a hint (RFC 7515 §4.1.4).
-                None => match (fitting.next(), fitting.next()) {
-                    (Some(only), None) if only.id.is_none() => only,
-                    _ => return Err(unknown()),
-                },
-            },
+        let named = |id: &str| for_use().any(|key| key.id.as_deref() == Some(id));
+        let only = match (for_use().next(), for_use().nth(1)) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        };
+        let meant = match key_id {
+            // A set of one key without `kid` has nothing to choose from: `kid` is a hint (RFC 7515 §4.1.4).
+            Some(id) if !named(id) => Meant::Only(only.filter(|only| only.id.is_none()).ok_or_else(unknown)?),
+            Some(id) => Meant::Named(id),
             // Trying every key until one fits would let an attacker choose; without `kid` there must be no choice.
-            None => match (fitting.next(), fitting.next()) {
-                (Some(only), None) => only,
-                _ => return Err(unknown()),
-            },
+            None => Meant::Only(only.ok_or_else(unknown)?),
         };
         // RFC 8725 §3.1: the key decides which algorithm is used, not the token.
-        if key.fits(algorithm) { Ok(VerificationKey { key, algorithm }) } else { Err(TokenError::Algorithm(algorithm.name().to_owned())) }
+        let mut fitting = for_use().filter(|key| meant.is(key) && key.fits(algorithm));
+        let key = fitting.next().ok_or_else(|| TokenError::Algorithm(algorithm.name().to_owned()))?;
+        if fitting.any(|other| other.thumbprint != key.thumbprint) {
+            return Err(TokenError::AmbiguousKey(key_id.map(shortened).unwrap_or_default()));
+        }
+        Ok(VerificationKey { key, algorithm })
     }
+}
+
+/// Which keys a header can mean.
+enum Meant<'a> {
+    Named(&'a str),
+    Only(&'a Arc<Key>),
+}
+
+impl Meant<'_> {
+    fn is(&self, key: &Arc<Key>) -> bool {
+        match self {
+            Self::Named(id) => key.id.as_deref() == Some(id),
+            Self::Only(only) => Arc::ptr_eq(only, key),
+        }
+    }
+}
+
+/// Why each key of a set is of no use for `key_use`, in one line. Only for sets that [`KeySet::from_json`] has read.
+fn why_unusable(json: &[u8], key_use: KeyUse) -> String {
+    let document = strict_json::object(json).map(|object| object.to_map()).unwrap_or_default();
+    let keys = document.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if keys.is_empty() {
+        return "there is none".to_owned();
+    }
+    let reason = |at: usize, jwk: &Value| {
+        let why = match jwk.as_object().map(Key::from_jwk) {
+            Some(Ok(key)) if key.purpose == key_use => return None,
+            Some(Ok(key)) => format!("`use` is {}", key.purpose.name()),
+            Some(Err(Unusable(why))) => why.to_owned(),
+            None => "not an object".to_owned(),
+        };
+        Some(format!("keys[{at}]: {why}"))
+    };
+    let reasons: Vec<String> = keys.iter().enumerate().filter_map(|(at, jwk)| reason(at, jwk)).take(8).collect();
+    reasons.join("; ")
 }
 
 impl fmt::Debug for KeySet {
@@ -240,31 +294,32 @@ impl Key {
         let purpose = match optional_text(jwk, "use")? {
             None | Some("sig") => KeyUse::Signature,
             Some("jwt-svid") => KeyUse::JwtSvid,
-            Some(_) => return Err(Unusable),
+            Some("enc") => return Err(Unusable("`use` is enc: it is for encryption, not for signatures")),
+            Some(_) => return Err(Unusable("`use` is not sig")),
         };
         let id = match optional_text(jwk, "kid")? {
-            Some(id) if id.is_empty() || id.len() > MAX_KEY_ID => return Err(Unusable),
+            Some(id) if id.is_empty() || id.len() > MAX_KEY_ID => return Err(Unusable("`kid` has 1 to 512 bytes")),
             // SPIFFE JWT-SVID §6: a key without kid is of no use in a bundle.
-            None if purpose == KeyUse::JwtSvid => return Err(Unusable),
+            None if purpose == KeyUse::JwtSvid => return Err(Unusable("it has no `kid`")),
             id => id.map(str::to_owned),
         };
         let algorithm = match optional_text(jwk, "alg")? {
-            Some(name) => Some(Algorithm::from_name(name).ok_or(Unusable)?),
+            Some(name) => Some(Algorithm::from_name(name).ok_or(Unusable(ALGORITHMS))?),
             None => None,
         };
         match jwk.get("key_ops") {
             None => {}
             Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
-            Some(_) => return Err(Unusable),
+            Some(_) => return Err(Unusable("`key_ops` has no verify")),
         }
         // A published private or symmetric key is no secret any more: whoever read it can sign.
         if ["d", "p", "q", "k"].iter().any(|private| jwk.contains_key(*private)) {
-            return Err(Unusable);
+            return Err(Unusable("it is a private or secret key, which is no secret any more"));
         }
         let (kind, raw, material) = match required_text(jwk, "kty")? {
             "EC" => elliptic(jwk)?,
             "RSA" => rsa(jwk)?,
-            _ => return Err(Unusable),
+            _ => return Err(Unusable("`kty` is neither EC nor RSA; EdDSA keys are not supported")),
         };
         let algorithm_name = algorithm.map_or("", Algorithm::name);
         let id_text = id.as_deref().unwrap_or_default();
@@ -276,8 +331,19 @@ impl Key {
             &[u8::from(id.is_some())],
             &raw,
         ]);
-        let key = Self { id, purpose, algorithm, material, digest };
-        if key.algorithm.is_none_or(|declared| key.material_fits(declared)) { Ok(key) } else { Err(Unusable) }
+        let thumbprint = sha256(&[kind.as_bytes(), &raw]);
+        let key = Self { id, purpose, algorithm, material, thumbprint, digest };
+        if key.algorithm.is_none_or(|declared| key.material_fits(declared)) {
+            Ok(key)
+        } else {
+            Err(Unusable("`alg` does not fit the key type"))
+        }
+    }
+
+    /// Whether a token could mean either of the two by one `kid`.
+    fn clashes(&self, other: &Self) -> bool {
+        let same_name = self.id == other.id && self.id.is_some() && self.thumbprint != other.thumbprint;
+        same_name && Algorithm::ALL.iter().any(|algorithm| self.fits(*algorithm) && other.fits(*algorithm))
     }
 
     fn fits(&self, algorithm: Algorithm) -> bool {
@@ -294,23 +360,26 @@ impl Key {
     }
 }
 
-/// This key cannot verify anything here.
-struct Unusable;
+/// This key cannot verify anything here, and why.
+struct Unusable(&'static str);
+
+const ALGORITHMS: &str = "`alg` is none of ES256, ES384, ES512, RS256, RS384, RS512, PS256, PS384, PS512";
+const FORM: &str = "a member is missing or is not of its required form";
 
 fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Unusable> {
     match jwk.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Unusable),
+        Some(_) => Err(Unusable(FORM)),
     }
 }
 
 fn required_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<&'a str, Unusable> {
-    optional_text(jwk, name)?.ok_or(Unusable)
+    optional_text(jwk, name)?.ok_or(Unusable(FORM))
 }
 
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, Unusable> {
-    URL_SAFE_NO_PAD.decode(required_text(jwk, name)?).map_err(|_| Unusable)
+    URL_SAFE_NO_PAD.decode(required_text(jwk, name)?).map_err(|_| Unusable(FORM))
 }
 
 type Parsed = (&'static str, Vec<u8>, Material);
@@ -321,16 +390,16 @@ fn elliptic(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
         "P-256" => ("P-256", 32, &ECDSA_P256_SHA256_FIXED, Material::P256),
         "P-384" => ("P-384", 48, &ECDSA_P384_SHA384_FIXED, Material::P384),
         "P-521" => ("P-521", 66, &ECDSA_P521_SHA512_FIXED, Material::P521),
-        _ => return Err(Unusable),
+        _ => return Err(Unusable("`crv` is none of P-256, P-384, P-521")),
     };
     let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
     // RFC 7518 §6.2.1.2: full-length coordinates.
     if x.len() != len || y.len() != len {
-        return Err(Unusable);
+        return Err(Unusable("a coordinate is not of full length"));
     }
     let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
     // Parsing checks that the point is on the curve.
-    let key = ParsedPublicKey::new(algorithm, &point).map_err(|_| Unusable)?;
+    let key = ParsedPublicKey::new(algorithm, &point).map_err(|_| Unusable("not a point of the curve"))?;
     Ok((kind, point, wrap(key)))
 }
 
@@ -340,7 +409,7 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
     let strong = (256..=512).contains(&n.len()) && (n.len() > 256 || n.first().is_some_and(|first| *first >= 0x80));
     let odd = n.last().is_some_and(|last| last % 2 == 1) && e.last().is_some_and(|last| last % 2 == 1);
     if !strong || !odd || e.len() > 4 || e.as_slice() == [1] {
-        return Err(Unusable);
+        return Err(Unusable("an RSA key has 2048 to 4096 bits and an odd exponent over 1"));
     }
     let raw = [n.as_slice(), &[0], e.as_slice()].concat();
     Ok(("RSA", raw, Material::Rsa(PublicKeyComponents { n, e })))

@@ -7,6 +7,8 @@
 //! - [`jwt_svid`]: SPIFFE JWT-SVIDs, the identity of an agent.
 //! - [`client_assertion`]: client authentication with `private_key_jwt` (RFC 7523, RFC 7523bis).
 //!
+//! [`discovery`] reads the metadata by which an issuer's keys are found.
+//!
 //! Verification takes the token, a [`KeySet`] that was obtained out of band, and the time. A key never comes from the
 //! token. Signing goes through the [`Signer`] trait; private keys live elsewhere.
 
@@ -15,6 +17,7 @@ mod algorithm;
 mod claim;
 pub mod client_assertion;
 mod compact;
+pub mod discovery;
 mod ecdsa_scalar;
 mod error;
 pub mod jwt_svid;

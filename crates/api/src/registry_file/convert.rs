@@ -69,9 +69,14 @@ impl RegistryItem {
                 let (id, redirect_uris, agents) = (x.id.clone(), x.redirect_uris.clone(), x.agents.clone());
                 Self::Client(ClientItem { id, redirect_uris, authentication, jwks, agents })
             }
-            Entry::Issuer(x) => {
-                Self::Issuer(IssuerItem { url: x.url.clone(), audience: x.audience.clone(), subject_scope: x.subject_scope })
-            }
+            Entry::Issuer(x) => Self::Issuer(IssuerItem {
+                url: x.url.clone(),
+                audience: x.audience.clone(),
+                subject_scope: x.subject_scope,
+                other_audiences: x.other_audiences.clone(),
+                ca: x.ca.clone(),
+                proxy: x.proxy.clone(),
+            }),
             Entry::Grant(x) => Self::Grant(GrantItem {
                 name: None,
                 id: Some(x.id.clone()),

@@ -18,6 +18,11 @@ use super::{
     AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, RegistryFile, ResourceItem,
 };
 
+/// The most audiences of an issuer's tokens besides ours: a token that is read has 16 in all.
+const MAX_OTHER_AUDIENCES: usize = 15;
+/// The longest `ca` of an issuer, in bytes.
+const MAX_CA: usize = 256 * 1024;
+
 /// What the file leaves to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
@@ -294,7 +299,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
     }))
 }
 
-/// The shape of a JWK Set of public keys (RFC 7517 §5). The keys themselves are checked by the server.
+/// The shape of a JWK Set of public keys (RFC 7517 §5). Whether the keys can verify anything is checked by the server.
 fn check_jwks(text: &str) -> Result<(), &'static str> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| "not JSON")?;
     let keys = value.get("keys").and_then(serde_json::Value::as_array).ok_or("not a JWK Set: it has no array `keys`")?;
@@ -313,11 +318,27 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     if item.url == defaults.issuer {
         return Err(Finding::new("/url", format!("`{}` is this server itself; its own tokens are trusted already", item.url)));
     }
-    if item.audience.is_empty() || item.audience.len() > 2048 || item.audience.chars().any(char::is_control) {
-        return Err(Finding::new("/audience", "an audience has 1 to 2048 bytes and no control characters"));
+    let audiences = std::iter::once(("/audience".to_owned(), &item.audience));
+    let others = item.other_audiences.iter().enumerate().map(|(at, audience)| (format!("/other_audiences/{at}"), audience));
+    for (pointer, audience) in audiences.chain(others) {
+        if audience.is_empty() || audience.len() > 2048 || audience.chars().any(char::is_control) {
+            return Err(Finding::new(pointer, "an audience has 1 to 2048 bytes and no control characters"));
+        }
     }
-    let (url, audience) = (item.url.clone(), item.audience.clone());
-    Ok(Entry::Issuer(TrustedIssuer { url, audience, subject_scope: item.subject_scope }))
+    if item.other_audiences.len() > MAX_OTHER_AUDIENCES {
+        return Err(Finding::new("/other_audiences", format!("more than {MAX_OTHER_AUDIENCES} audiences")));
+    }
+    // Whether the certificates can be read is checked by the server; that it is no path is told from what every PEM has.
+    let ca = item.ca.as_deref().map(|ca| ca.trim_start_matches('\u{feff}').trim());
+    if ca.is_some_and(|ca| !ca.contains("-----BEGIN CERTIFICATE-----") || ca.len() > MAX_CA) {
+        let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";
+        return Err(Finding::new("/ca", detail));
+    }
+    let mut other_audiences = item.other_audiences.clone();
+    other_audiences.sort();
+    other_audiences.dedup();
+    let (url, audience, ca, proxy) = (item.url.clone(), item.audience.clone(), ca.map(str::to_owned), item.proxy.clone());
+    Ok(Entry::Issuer(TrustedIssuer { url, audience, subject_scope: item.subject_scope, other_audiences, ca, proxy }))
 }
 
 fn grant(item: &GrantItem, id: GrantId, before: Option<&Grant>, defaults: &Defaults) -> Result<Entry, Finding> {

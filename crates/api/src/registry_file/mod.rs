@@ -216,6 +216,17 @@ pub struct IssuerItem {
     #[serde(default = "subject_scope_of_the_token")]
     #[schema(value_type = String, example = "token")]
     pub subject_scope: SubjectScope,
+    /// What its tokens may be addressed to besides `audience`. Whoever receives a token as one of these can bring it here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_audiences: Vec<String>,
+    /// The only certificate authorities that may vouch for its servers, as PEM. In a file on disk also the path of a PEM
+    /// file, relative to it, which `mandate apply` reads. Absent: the authorities of the server's system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The proxy through which it is reached, such as `http://proxy.acme.example:3128`. Absent: none, whatever the
+    /// environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 /// `[[grant]]`: a person's standing permission for an agent on a resource.

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::MAX_MANDATE_LIFETIME;
 use mandate_core::{ActorChain, ClientId, GrantId, Lineage, SubjectProfile, TokenId};
 use mandate_delegation::MandateView;
+use mandate_token::access_token::subject_claim;
 use serde::Deserialize;
 
 use crate::svid::{JWT_SVID_LIFETIME, JwtSvidGrant};
@@ -36,7 +37,7 @@ pub enum ClaimsLint {
     /// `iss` is not ours.
     #[error("iss is not what was decided")]
     Issuer,
-    /// `sub` or `sub_iss` is not what was decided.
+    /// `sub` or `sub_id` is not what was decided.
     #[error("sub is not what was decided")]
     Subject,
     /// `aud` is not exactly what was decided, or is empty.
@@ -87,7 +88,7 @@ struct AccessTokenClaims<'a> {
     #[serde(borrow)]
     sub: Cow<'a, str>,
     #[serde(borrow, default)]
-    sub_iss: Option<Cow<'a, str>>,
+    sub_id: Option<SubjectIdClaim<'a>>,
     #[serde(borrow)]
     aud: Cow<'a, str>,
     #[serde(borrow)]
@@ -108,6 +109,18 @@ struct AccessTokenClaims<'a> {
     acr: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     amr: Vec<Text<'a>>,
+}
+
+/// RFC 9493 §3.2.3.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubjectIdClaim<'a> {
+    #[serde(borrow)]
+    format: Cow<'a, str>,
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
 }
 
 /// A text in a list. `Cow` by itself would be read owned there.
@@ -189,6 +202,21 @@ fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
         && same_texts(&claimed.clients, decided.clients.iter().map(ClientId::as_str))
 }
 
+/// Whether `sub` and `sub_id` name this person: by name if they are ours, else so that nobody of ours has that `sub`.
+fn same_person(claims: &AccessTokenClaims<'_>, mandate: &MandateView) -> bool {
+    let person = &mandate.subject;
+    if claims.sub.is_empty() || claims.sub != subject_claim(person, &mandate.issuer) {
+        return false;
+    }
+    match &claims.sub_id {
+        None => person.iss == mandate.issuer && !claims.sub.contains(':'),
+        Some(id) => {
+            let same = id.format == "iss_sub" && id.iss == person.iss.as_str() && id.sub == person.sub;
+            same && person.iss != mandate.issuer && claims.sub.contains(':')
+        }
+    }
+}
+
 /// Checks the bytes of an access token that is about to be signed against the mandate it is minted from.
 pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateView) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
@@ -197,8 +225,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateVie
     let claims: AccessTokenClaims<'_> = serde_json::from_slice(&payload).map_err(|_| L::Claims)?;
 
     require(claims.iss == mandate.issuer.as_str(), L::Issuer)?;
-    let person_issuer = claims.sub_iss.as_deref().unwrap_or(&claims.iss);
-    require(!claims.sub.is_empty() && claims.sub == mandate.subject.sub && person_issuer == mandate.subject.iss.as_str(), L::Subject)?;
+    require(same_person(&claims, mandate), L::Subject)?;
     require(!claims.aud.is_empty() && claims.aud == mandate.resource, L::Audience)?;
     require(claims.client_id == mandate.client.as_str(), L::Client)?;
     require(claims.jti == mandate.jti.as_str(), L::Id)?;

@@ -9,8 +9,8 @@ use mandate_core::constraint::Constraints;
 use mandate_core::registry::{Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource};
 use mandate_core::{Clock, Entropy, GrantId, Issuer, RecordId, RevocationSet, ScopeSet, Timestamp, TokenId, TrustDomain};
 use mandate_delegation::{
-    AuthenticatedClient, Authorization, Exchange, Facts, LoggedInPerson, Mandate, MandateView, Request, VerifiedActor, VerifiedSubject,
-    decide,
+    AuthenticatedClient, Authorization, Exchange, Facts, LoggedInPerson, Mandate, MandateView, ProvenClient, Request, VerifiedActor,
+    VerifiedSubject, decide,
 };
 use mandate_policy::Policies;
 use mandate_store::{Effect, Store};
@@ -142,7 +142,7 @@ impl World {
     /// Riley logs in.
     pub(crate) fn login(&self) -> Mandate {
         self.decide(Request::Authorization(Authorization {
-            client: Arc::new(app()),
+            client: ProvenClient::assertion(Arc::new(app()), self.now()),
             person: LoggedInPerson::assertion("riley".parse().unwrap(), self.now()),
             resource: None,
             scopes: None,
@@ -155,9 +155,9 @@ impl World {
         let svid = self.svid(ISSUER);
         let svid = jwt_svid::verify(&svid, &self.authority.jwt_bundle(), &domain(), ISSUER, self.now(), None).unwrap();
         self.decide(Request::Exchange(Exchange {
-            client: AuthenticatedClient::assertion(Arc::new(app())),
+            client: AuthenticatedClient::App(ProvenClient::assertion(Arc::new(app()), self.now())),
             subject: VerifiedSubject::own(subject),
-            actor: Some(VerifiedActor::from_svid(svid)),
+            actor: Some(VerifiedActor::from_svid(svid, self.now())),
             resource: CRM.parse().unwrap(),
             scopes: None,
             jti: self.jti(),

@@ -46,8 +46,14 @@ impl Token {
     }
 
     fn is_below(&self, set: &RevocationSet) -> bool {
+        self.is_below_of(set, "https://m.example")
+    }
+
+    /// As issued by `iss`, held against the cuts of `m.example`.
+    fn is_below_of(&self, set: &RevocationSet, iss: &str) -> bool {
         let Self { jti, iat, subject, client, chain, lineage } = self;
-        set.find(&TokenFacts { jti, iat: *iat, subject, client, chain, lineage }).is_some()
+        let (ours, iss) = ("https://m.example".parse().unwrap(), iss.parse().unwrap());
+        set.find(&TokenFacts { ours: &ours, iss: &iss, jti, iat: *iat, subject, client, chain, lineage }).is_some()
     }
 }
 
@@ -123,6 +129,19 @@ fn a_token_of_another_issuer_is_given_the_difference_of_clocks() {
     // Nor does another version of UUID.
     let random = "0000000f-4628-4000-8000-000000000000".parse().unwrap();
     assert!(Token::with(random, Timestamp::from_secs(1001)).is_below(&set));
+}
+
+#[test]
+fn a_cut_on_an_agent_or_client_of_ours_means_nobody_of_that_name_elsewhere() {
+    let agent = only(cut(CutTarget::Agent("spiffe://td/b".into()), 100_000));
+    let mut token = Token::ours(100_000);
+    assert!(token.is_below(&agent));
+    let abroad: crate::Issuer = "https://login.example".parse().unwrap();
+    token.chain = ActorChain::new(vec![Actor { sub: "spiffe://td/b".into(), iss: abroad, sub_profile: None }]).unwrap();
+    assert!(!token.is_below(&agent), "an actor that another issuer names so");
+    let client = only(cut(CutTarget::Client("app".parse().unwrap()), 100_000));
+    assert!(token.is_below(&client));
+    assert!(!token.is_below_of(&client, "https://login.example"), "the client of another issuer");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use mandate_policy::Policies;
 use mandate_token::access_token::MayAct;
 
 use super::{Exchange, Facts, MAX_LINEAGE, Request, decide};
-use crate::credential::{AuthenticatedClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
+use crate::credential::{AuthenticatedClient, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
 use crate::mandate::MandateView;
 use crate::refusal::RefusalReason as R;
 
@@ -107,6 +107,11 @@ fn support_app(agents: &[&str]) -> Client {
     }
 }
 
+fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer {
+    let (url, other_audiences) = (LOGIN.parse().unwrap(), Vec::new());
+    TrustedIssuer { url, audience: audience.into(), subject_scope, other_audiences, ca: None, proxy: None }
+}
+
 fn act(name: &str) -> Actor {
     Actor { sub: format!("spiffe://acme.example/agent/{name}"), iss: ISSUER.parse().unwrap(), sub_profile: None }
 }
@@ -190,13 +195,13 @@ impl Case {
     fn by_app(&mut self, agents: &[&str]) {
         let app = support_app(agents);
         self.registry.put(Entry::Client(app.clone()));
-        self.client = AuthenticatedClient::assertion(Arc::new(app));
+        self.client = AuthenticatedClient::App(ProvenClient::assertion(Arc::new(app), NOW));
     }
 
     /// The subject token is one of a trusted issuer, which says of Riley who she is.
     fn foreign(&mut self, subject_scope: SubjectScope) {
         let url: Issuer = LOGIN.parse().unwrap();
-        let issuer = TrustedIssuer { url: url.clone(), audience: AUDIENCE.into(), subject_scope };
+        let issuer = trusted_issuer(AUDIENCE, subject_scope);
         self.registry.put(Entry::Issuer(issuer.clone()));
         self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer));
         self.subject.issuer = url.clone();
@@ -337,6 +342,61 @@ fn an_app_presents_only_the_agents_it_is_registered_for() {
         c.by_app(&["support-agent"]);
         c.registry.remove(mandate_core::registry::Kind::Client, "support-app");
     });
+}
+
+#[test]
+fn what_a_client_proved_counts_until_its_credential_is_replaced_or_it_is_cut() {
+    let app = |c: &mut Case| c.by_app(&["support-agent"]);
+    permits(app);
+    let replaced = [ClientAuthentication::PrivateKeyJwt { jwks: "{}".into() }, ClientAuthentication::None];
+    for authentication in replaced {
+        refuses(R::ProofOutdated, |c| {
+            app(c);
+            c.registry.put(Entry::Client(Client { authentication, ..support_app(&["support-agent"]) }));
+        });
+    }
+    for (proven, outcome) in [(NOW.millis() - 1, Err(R::ProofOutdated)), (NOW.millis(), Err(R::ProofOutdated)), (NOW.millis() + 1, Ok(()))]
+    {
+        let mut case = Case::new();
+        app(&mut case);
+        case.subject.client = "another".parse().unwrap();
+        case.cut(CutTarget::Client("support-app".parse().unwrap()));
+        let client = Arc::new(support_app(&["support-agent"]));
+        case.client = AuthenticatedClient::App(ProvenClient::assertion(client, Timestamp::from_millis(proven)));
+        assert_eq!(case.run().map(drop), outcome, "{proven}");
+    }
+    permits(|c| {
+        app(c);
+        c.registry.put(Entry::Client(Client { redirect_uris: Vec::new(), ..support_app(&["support-agent"]) }));
+    });
+}
+
+#[test]
+fn what_an_agent_proved_counts_until_it_expires_or_the_agent_is_cut() {
+    let agent = || CutTarget::Agent("spiffe://acme.example/agent/support-agent".into());
+    let proven = |at: Timestamp, expires: Timestamp| VerifiedActor::for_test_at("spiffe://acme.example/agent/support-agent", at, expires);
+    let later = NOW.plus(Duration::from_secs(60));
+    for as_client in [true, false] {
+        let with = |c: &mut Case, actor: VerifiedActor| {
+            if as_client {
+                c.client = AuthenticatedClient::Agent(actor);
+                c.actor = None;
+            } else {
+                c.by_app(&["support-agent"]);
+                c.actor = Some(actor);
+            }
+        };
+        permits(|c| with(c, proven(NOW, later)));
+        refuses(R::ProofOutdated, |c| with(c, proven(NOW, NOW)));
+        refuses(R::ProofOutdated, |c| {
+            with(c, proven(NOW.minus(Duration::from_millis(1)), later));
+            c.cut(agent());
+        });
+        permits(|c| {
+            with(c, proven(NOW, later));
+            c.cut(agent());
+        });
+    }
 }
 
 #[test]
@@ -515,6 +575,11 @@ fn the_lineage_names_the_clients_of_ancestors_and_neither_agents_nor_those_of_ot
     });
     assert_eq!(next.lineage.clients, vec!["support-app".parse().unwrap()]);
     assert!(permits(|c| c.foreign(SubjectScope::Token)).lineage.clients.is_empty());
+    let namesake = permits(|c| {
+        let abroad = Actor { sub: "support-app".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
+        c.subject.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
+    });
+    assert_eq!(namesake.lineage.clients, vec!["support-app".parse().unwrap()], "an actor that another issuer names like our client");
 }
 
 #[test]

@@ -223,7 +223,8 @@ fn resources_issuers_and_policies_cut_nothing() {
     let (name, uri) = ("crm".parse().unwrap(), "https://crm.example".parse().unwrap());
     let resource = Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None };
     let url: Issuer = "https://login.example".parse().unwrap();
-    let issuer = TrustedIssuer { url, audience: "x".into(), subject_scope: SubjectScope::Token };
+    let issuer =
+        TrustedIssuer { url, audience: "x".into(), subject_scope: SubjectScope::Token, other_audiences: Vec::new(), ca: None, proxy: None };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {
         cuts(entry, None, None);

@@ -18,8 +18,9 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
     let file = arguments.file();
     let text = read(file)?;
     let shown = input_file::shown(file);
-    let entries = registry_file::parse(&text)
+    let mut entries = registry_file::parse(&text)
         .map_err(|error| Failure::usage(format!("{shown}:{}:{}: {}; nothing was changed", error.line, error.column, error.message)))?;
+    read_authorities(&mut entries, file, |pointer| place(pointer, &shown, &text))?;
     let everything = arguments.prune && !arguments.dry_run && !arguments.yes_remove_everything;
     if everything && entries == RegistryFile::default() {
         // A generator that fails writes nothing, and nothing would mean everything.
@@ -46,19 +47,34 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|failure| failure.next("mandate apply -f FILE   (a TOML file of [[resource]], [[person]], [[agent]], [[grant]] …)"))
 }
 
+/// Replaces the path of a PEM file in `ca` of an issuer, which is relative to the registry file, by what the file says: the
+/// server reads no files of operators.
+fn read_authorities(entries: &mut RegistryFile, file: &Path, place: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+    let folder = file.parent().filter(|_| file != Path::new("-")).unwrap_or(Path::new(""));
+    for (at, issuer) in entries.issuer.iter_mut().enumerate() {
+        let Some(ca) = issuer.ca.as_mut().filter(|ca| !ca.contains("-----BEGIN")) else { continue };
+        let pem = input_file::read_text(&folder.join(ca.trim()), MAX_FILE_BYTES as u64).map_err(|failure| {
+            let here = place(&format!("/issuer/{at}/ca")).unwrap_or_default();
+            failure.next(format!("{here}: `ca` of issuer {} names a PEM file, relative to the registry file", issuer.url))
+        })?;
+        *ca = pem;
+    }
+    Ok(())
+}
+
 /// The server's findings at their places in the file.
 fn refused(problem: &Problem, shown: &str, text: &str) -> Failure {
-    let placed = |finding: &Finding| Placed { place: place(finding, shown, text), detail: printable(&finding.detail) };
+    let placed = |finding: &Finding| Placed { place: place(&finding.pointer, shown, text), detail: printable(&finding.detail) };
     Failure::new(Fault::Refused, format!("{}; nothing was changed", problem.title))
         .with_findings(problem.errors.iter().map(placed).collect())
         .next("correct the file, then the same command with --dry-run")
 }
 
-fn place(finding: &Finding, shown: &str, text: &str) -> Option<String> {
-    if finding.pointer.is_empty() {
+fn place(pointer: &str, shown: &str, text: &str) -> Option<String> {
+    if pointer.is_empty() {
         return None;
     }
-    registry_file::locate(text, &finding.pointer).map(|(line, column)| format!("{shown}:{line}:{column}"))
+    registry_file::locate(text, pointer).map(|(line, column)| format!("{shown}:{line}:{column}"))
 }
 
 /// One change: what it is about, and of an entry that stays each member as it was and as it will be.

@@ -100,3 +100,25 @@ fn suspending_sends_the_agent_as_it_is_with_another_state() {
     let sent = &sent["entries"]["agent"][0];
     assert_eq!((&sent["state"], &sent["chain_depth"], &sent["selectors"][0]), (&"suspended".into(), &2.into(), &"unix:uid:1".into()));
 }
+
+#[test]
+fn an_authority_named_by_path_is_read_beside_the_file_and_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("declared");
+    fs::create_dir(&folder).unwrap();
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(folder.join("ca.pem"), pem).unwrap();
+    let file = folder.join("registry.toml");
+    let text = "[[issuer]]\nurl = \"https://login.acme.example\"\naudience = \"x\"\nca = \"ca.pem\"\n";
+    fs::write(&file, text).unwrap();
+    let server = answering(dir.path(), &[("200 OK", r#"{"dry_run":false,"changes":[],"unchanged":1,"notes":[]}"#)]);
+    let ran = mandate(dir.path(), &["apply", "-f", file.to_str().unwrap()], "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(body(&server.join().unwrap()[0])["entries"]["issuer"][0]["ca"], pem);
+
+    fs::write(&file, text.replace("ca.pem", "other.pem")).unwrap();
+    let ran = mandate(dir.path(), &["apply", "-f", file.to_str().unwrap()], "");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    let place = format!("{}:4:6", file.display());
+    assert!(ran.err.contains(&place) && ran.err.contains("other.pem") && ran.err.contains("https://login.acme.example"), "{}", ran.err);
+}

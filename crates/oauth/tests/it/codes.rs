@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mandate_core::CutTarget;
 use mandate_core::registry::{Entry, Kind};
-use mandate_oauth::AuthorizeRefusal;
+use mandate_core::{CutTarget, Secret};
+use mandate_oauth::{AuthorizeRefusal, LoginRefusal};
 use mandate_testkit::story::{self, CALLBACK, CRM, ISSUER, RESEARCH};
 use mandate_testkit::world::{CODE_VERIFIER, JWT, Pairs, World, encode, exposed, parameter, payload, with, without};
 
@@ -262,4 +262,33 @@ async fn k3_a_resource_that_declares_our_administration_scope_gives_none_of_ours
     assert!(!logs_in(&world, "mandate:admin").await);
     let theirs = payload(&world.person_token("riley", Some("https://tickets.acme.example"), None).await);
     assert_eq!(theirs["scope"], "mandate:admin read:tickets", "there it is a scope like any other");
+}
+
+#[tokio::test]
+async fn a_redirect_uri_that_was_taken_off_the_list_gets_no_code_and_its_codes_are_worth_nothing() {
+    let world = World::story();
+    let query = world.authorization("support-app", None, None);
+    let code = world.code(&query, "riley").await;
+    let request = world.engine.authorize(encode(&query).as_bytes()).await.unwrap();
+    world
+        .change(Kind::Client, "support-app", |entry| {
+            let Entry::Client(client) = entry else { panic!("a client") };
+            client.redirect_uris = vec!["https://desk.acme.example/callback".to_owned()];
+        })
+        .await;
+    assert_eq!(refused(world.token(&world.redemption("support-app", &code), None).await), "400 invalid_grant code_redirect_uri");
+    let answer = world.engine.log_in(&request, "riley", Secret::new(story::PASSWORD)).await;
+    assert!(matches!(&answer, Err(LoginRefusal::Unavailable(error)) if shown(error) == "400 invalid_request redirect_uri_unregistered"));
+}
+
+#[tokio::test]
+async fn a_code_is_worth_nothing_once_its_client_authenticates_otherwise() {
+    let world = World::story();
+    let code = world.code(&world.authorization("support-app", None, None), "riley").await;
+    world.change_without_cuts(Kind::Client, "support-app", |entry| {
+        let Entry::Client(client) = entry else { panic!("a client") };
+        client.authentication = mandate_core::registry::ClientAuthentication::ClientSecretBasic;
+    });
+    let answer = world.token(&world.redemption("support-app", &code), None).await;
+    assert_eq!(refused(answer), "401 invalid_client client_authentication_missing");
 }

@@ -109,7 +109,10 @@ async fn a9_z5_no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
         assert_eq!(refuse(form).await, "400 invalid_request subject_token_refused", "{token}");
     }
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
-    assert_eq!(refuse(with(form.clone(), "subject_token_type", JWT)).await, "400 invalid_request subject_token_provenance");
+    for token in [svid.as_str(), &assertion, "not.a.jwt", "opaque"] {
+        let form = with(with(form.clone(), "subject_token_type", JWT), "subject_token", token);
+        assert_eq!(refuse(form).await, "400 invalid_request subject_token_refused", "{token}");
+    }
     for kind in ["id_token", "refresh_token", "saml2", "bogus"] {
         let form = with(form.clone(), "subject_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"));
         assert_eq!(refuse(form).await, "400 invalid_request parameter_unacceptable");

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{Entry, SubjectScope};
+use mandate_core::registry::{Entry, Kind, SubjectScope, TrustedIssuer};
 use mandate_core::{Clock as _, CutTarget, Person};
 use mandate_testkit::hostile_issuer::{Claims, HostileIssuer};
-use mandate_testkit::story::{self, CRM, ISSUER};
+use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
+use mandate_testkit::tls_front::PrivateCa;
 use mandate_testkit::world::{JWT, Pairs, World, exposed, payload, with};
 use mandate_token::Signer as _;
 use mandate_token::access_token::MayAct;
 use serde_json::{Value, json};
 
-use crate::refused;
+use mandate_oauth::OAuthError;
+
+use crate::{refused, shown};
 
 struct Abroad {
     world: World,
@@ -46,6 +49,10 @@ impl Abroad {
         with(self.world.agent_exchange(&self.svid, token, CRM, "read:cases"), "subject_token_type", JWT)
     }
 
+    async fn error(&self, token: &str) -> OAuthError {
+        self.world.token(&self.form(token), None).await.unwrap_err()
+    }
+
     async fn ask(&self, token: &str) -> String {
         match self.world.token(&self.form(token), None).await {
             Ok(_) => "ok".to_owned(),
@@ -64,12 +71,13 @@ impl Abroad {
 }
 
 #[tokio::test]
-async fn a_person_of_another_issuer_keeps_their_name_and_issuer() {
+async fn a_person_of_another_issuer_has_a_sub_of_both_and_keeps_their_name_beside_it() {
     let abroad = Abroad::new(SubjectScope::Token).await;
     let token = abroad.idp.sign(&abroad.claims());
     let claims = payload(&exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap()));
-    assert_eq!(claims["sub"], "user-7");
-    assert_eq!(claims["sub_iss"], abroad.idp.issuer().as_str());
+    assert_eq!(claims["sub"], format!("{}#user-7", abroad.idp.issuer()));
+    assert_eq!(claims["sub_id"], json!({"format": "iss_sub", "iss": abroad.idp.issuer(), "sub": "user-7"}));
+    assert_eq!(claims.get("sub_iss"), None);
     assert_eq!(claims["iss"], ISSUER);
     for _ in 0..5 {
         assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
@@ -101,8 +109,14 @@ async fn a9_a20_a21_what_is_no_access_token_for_us_is_refused() {
         "400 invalid_request subject_not_for_presenter"
     );
     for claim in ["exp", "iat", "jti", "sub", "client_id", "aud"] {
-        assert_eq!(abroad.ask(&abroad.raw(|c| drop(c.as_object_mut().unwrap().remove(claim)))).await, refused_token, "{claim}");
+        let error = abroad.error(&abroad.raw(|c| drop(c.as_object_mut().unwrap().remove(claim)))).await;
+        assert_eq!(error.description, format!("subject_token_refused: The subject token is refused: claim_missing: {claim}."));
     }
+    assert_eq!(
+        abroad.ask(&abroad.raw(|c| c["aud"] = json!([ISSUER, "https://crm.acme.example"]))).await,
+        "400 invalid_request subject_not_for_presenter",
+        "whoever else received it could bring it here"
+    );
     let key = abroad.idp.key();
     let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
     for header in [
@@ -114,7 +128,9 @@ async fn a9_a20_a21_what_is_no_access_token_for_us_is_refused() {
         assert_eq!(abroad.ask(&key.sign_raw(&header.to_string(), &claims)).await, refused_token, "{header}");
     }
     let ours = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
-    assert_eq!(refused(abroad.world.token(&ours, None).await), refused_token, "labelled as ours");
+    let error = abroad.world.token(&ours, None).await.unwrap_err();
+    assert_eq!(shown(&error), refused_token, "labelled as ours");
+    assert!(error.description.contains(JWT), "{error}");
 }
 
 #[tokio::test]
@@ -182,17 +198,23 @@ async fn a22_a_rotated_out_key_is_dead_and_the_new_one_is_found() {
     assert_eq!(abroad.ask(&old).await, "ok");
     abroad.idp.rotate();
     let new = abroad.idp.sign(&abroad.claims());
-    assert_eq!(abroad.ask(&new).await, "400 invalid_request subject_token_refused", "within the pause no second fetch");
+    abroad.world.clock.advance(Duration::from_secs(10));
+    let error = abroad.error(&new).await;
+    assert_eq!(shown(&error), "503 temporarily_unavailable issuer_key_unknown", "within the pause no second fetch");
+    assert_eq!(error.retry_after, Some(20), "when the pause is over");
     assert_eq!(abroad.idp.jwks_served(), 1);
-    abroad.world.clock.advance(mandate_oauth::foreign::REFETCH_PAUSE);
+    abroad.world.clock.advance(Duration::from_secs(20));
     assert_eq!(abroad.ask(&new).await, "ok");
-    assert_eq!(abroad.ask(&old).await, "400 invalid_request subject_token_refused", "a remembered signature dies with its key");
+    assert_eq!(abroad.ask(&old).await, "503 temporarily_unavailable issuer_key_unknown", "a remembered signature dies with its key");
     assert_eq!(abroad.idp.jwks_served(), 2, "an unknown kid fetches at most once in a while");
+    abroad.world.clock.advance(mandate_oauth::foreign::REFETCH_PAUSE);
+    assert_eq!(abroad.ask(&old).await, "400 invalid_request subject_token_refused", "fetched for this very token, and not there");
+    assert_eq!(abroad.idp.jwks_served(), 3);
 }
 
 #[tokio::test]
 async fn a22_keys_never_come_from_the_token_nor_from_another_issuer() {
-    let abroad = Abroad::new(SubjectScope::Token).await;
+    let mut abroad = Abroad::new(SubjectScope::Token).await;
     let other = HostileIssuer::start();
     let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
     let stranger = other.key();
@@ -205,6 +227,9 @@ async fn a22_keys_never_come_from_the_token_nor_from_another_issuer() {
         json!({"alg": "ES256", "typ": "at+jwt", "kid": abroad.idp.key().key_id()}),
     ] {
         let token = stranger.sign_raw(&header.to_string(), &claims);
+        // Else the key set is too young to be fetched again for a kid that it lacks.
+        abroad.world.clock.advance(mandate_oauth::foreign::REFETCH_PAUSE);
+        abroad.svid = abroad.world.svid("support-agent").await;
         assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_token_refused", "{header}");
     }
     assert_eq!(other.jwks_served(), 0);
@@ -308,6 +333,179 @@ async fn a6_another_issuer_cannot_say_that_an_agent_of_ours_has_acted() {
         let nested = json!({"sub": "portal", "iss": abroad.idp.issuer(), "act": act});
         assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = nested)).await, "400 invalid_request chain_not_theirs");
     }
+    let third = json!({"sub": "batch", "iss": "https://third.example"});
+    assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = third.clone())).await, "400 invalid_request chain_not_theirs", "hearsay");
+    let nested = json!({"sub": "portal", "iss": abroad.idp.issuer(), "act": third});
+    assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = nested)).await, "400 invalid_request chain_not_theirs");
     let theirs = json!({"sub": story::spiffe_id("research-agent"), "iss": abroad.idp.issuer()});
     assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = theirs)).await, "ok");
+}
+
+#[tokio::test]
+async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_tokens() {
+    let idp = HostileIssuer::start();
+    let mut namesake = story::person("riley-abroad", vec![story::permission("crm", "read:cases")]);
+    namesake.id = Person { iss: idp.issuer(), sub: "riley".to_owned() };
+    let world = World::with_entries(vec![
+        Entry::Issuer(story::trusted_issuer(idp.issuer(), SubjectScope::Token)),
+        Entry::Person(namesake.clone()),
+        Entry::Grant(story::grant("riley-abroad", "support-agent", "crm", "read:cases")),
+    ]);
+    let svid = world.svid("support-agent").await;
+    let mut abroad = Abroad { world, idp, svid };
+    let claims = |abroad: &Abroad| {
+        let mut claims = abroad.claims();
+        claims.subject.sub = "riley".into();
+        abroad.idp.sign(&claims)
+    };
+    let theirs = exposed(&abroad.world.token(&abroad.form(&claims(&abroad)), None).await.unwrap());
+    let ours = abroad.world.mandate().await;
+    let name = |token: &str| (payload(token)["iss"].clone(), payload(token)["sub"].clone());
+    assert_ne!(name(&theirs), name(&ours));
+    assert_eq!(name(&ours).1, "riley");
+    let again = exposed(&abroad.world.token(&abroad.form(&claims(&abroad)), None).await.unwrap());
+    assert_eq!(name(&again), name(&theirs), "stable");
+
+    // The record names the person as their issuer does; introspection says what was signed.
+    let record = abroad.world.last_record();
+    assert_eq!(record.sub, Some(namesake.id.clone()));
+    let living = |token: &str| abroad.world.engine.living_token(token).map(|token| token.subject);
+    assert_eq!(living(&theirs), Some(namesake.id.clone()));
+    assert_eq!(living(&ours).unwrap().sub, "riley");
+
+    // A cut on one is none on the other, either way.
+    abroad.world.cut(CutTarget::Person(namesake.id.clone()));
+    assert_eq!(living(&theirs), None);
+    assert!(living(&ours).is_some());
+    abroad.world.clock.advance(Duration::from_secs(120));
+    abroad.svid = abroad.world.svid("support-agent").await;
+    let later = exposed(&abroad.world.token(&abroad.form(&claims(&abroad)), None).await.unwrap());
+    abroad.world.cut(CutTarget::Person(Person { iss: ISSUER.parse().unwrap(), sub: "riley".to_owned() }));
+    assert!(abroad.world.engine.living_token(&later).is_some());
+    assert!(abroad.world.engine.living_token(&ours).is_none());
+}
+
+#[tokio::test]
+async fn an_actor_that_another_issuer_names_like_our_client_does_not_hide_the_client_from_a_revocation() {
+    let idp = HostileIssuer::start();
+    let mut dana = story::person("dana", vec![story::permission("crm", "read:cases"), story::permission("research", "read:cases")]);
+    dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
+    let world = World::with_entries(vec![
+        Entry::Issuer(story::trusted_issuer(idp.issuer(), SubjectScope::Token)),
+        Entry::Person(dana),
+        Entry::Grant(story::grant("dana", "support-agent", "research", "read:cases")),
+        Entry::Grant(story::grant("dana", "research-agent", "crm", "read:cases")),
+    ]);
+    let svid = world.svid("support-agent").await;
+    let abroad = Abroad { world, idp, svid };
+    let world = &abroad.world;
+    let token = abroad.raw(|c| c["act"] = json!({"sub": "desk-app", "iss": abroad.idp.issuer()}));
+    let first = with(world.app_exchange(&abroad.svid, &token, RESEARCH, "read:cases"), "subject_token_type", JWT);
+    let first = exposed(&world.token(&first, Some(&world.desk_app())).await.unwrap());
+    assert_eq!(payload(&first)["client_id"], "desk-app");
+    let hop = world.svid("research-agent").await;
+    let second = exposed(&world.token(&world.agent_exchange(&hop, &first, CRM, "read:cases"), None).await.unwrap());
+    assert_eq!(payload(&second)["lineage"]["clients"], json!(["desk-app"]));
+    world.cut(CutTarget::Client("desk-app".parse().unwrap()));
+    assert!(world.engine.living_token(&first).is_none());
+    assert!(world.engine.living_token(&second).is_none(), "the second hop too");
+}
+
+#[tokio::test]
+async fn our_own_token_is_ours_under_both_types() {
+    let world = World::story();
+    let (subject, svid) = (world.person_token("riley", None, None).await, world.svid("support-agent").await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    for kind in [JWT, "urn:ietf:params:oauth:token-type:access_token"] {
+        assert!(world.token(&with(form.clone(), "subject_token_type", kind), None).await.is_ok(), "{kind}");
+    }
+    let mut forged = subject.into_bytes();
+    let last = forged.len() - 10;
+    forged[last] = if forged[last] == b'A' { b'B' } else { b'A' };
+    let forged = String::from_utf8(forged).unwrap();
+    let form = with(with(form, "subject_token_type", JWT), "subject_token", &forged);
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_token_refused");
+}
+
+#[tokio::test]
+async fn discovery_goes_on_until_a_document_is_the_issuers_own() {
+    let first = "/.well-known/oauth-authorization-server";
+    let wrong = json!({"issuer": "https://other.example", "jwks_uri": "https://other.example/jwks"}).to_string();
+    for (kind, body) in [
+        ("text/html", "<!doctype html><title>Not found</title>"),
+        ("application/json", "<!doctype html>"),
+        ("application/json", "{}"),
+        ("application/json", wrong.as_str()),
+        ("application/json", &" ".repeat(200_000)),
+    ] {
+        let abroad = Abroad::new(SubjectScope::Token).await;
+        let right = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
+        let token = abroad.idp.sign(&abroad.claims());
+        abroad.idp.serve_at(first, kind, body);
+        let error = abroad.error(&token).await;
+        assert_eq!(shown(&error), "503 temporarily_unavailable issuer_unavailable", "{kind} {body:.20}");
+        assert_eq!(error.retry_after, Some(10), "a failure is remembered for so long");
+        assert!(error.private.contains(first), "the log says which address: {}", error.private);
+        abroad.idp.serve_at("/.well-known/openid-configuration", "application/json", &right);
+        abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
+        assert_eq!(abroad.ask(&token).await, "ok", "{kind} {body:.20}");
+    }
+}
+
+#[tokio::test]
+async fn why_keys_cannot_be_fetched_is_said_with_address_and_member_to_the_operator_alone() {
+    let mut abroad = Abroad::new(SubjectScope::Token).await;
+    let token = abroad.idp.sign(&abroad.claims());
+    abroad.idp.serve_metadata(Some(&json!({"issuer": abroad.idp.issuer()}).to_string()));
+    let error = abroad.error(&token).await;
+    assert!(error.private.contains("`jwks_uri` is missing"), "{}", error.private);
+    assert!(!error.description.contains("127.0.0.1"), "{error}");
+    abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
+    abroad.idp.go_down();
+    let mut error = abroad.error(&token).await;
+    assert!(error.private.contains("no connection to http://127.0.0.1"), "{}", error.private);
+    if error.private.contains("closed") {
+        // That was a connection of before.
+        abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
+        error = abroad.error(&token).await;
+    }
+    assert!(error.private.contains("refused"), "the innermost reason: {}", error.private);
+}
+
+#[tokio::test]
+async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
+    let (ca, other) = (PrivateCa::generate(), PrivateCa::generate());
+    for (trusted, served) in [(Some(ca.pem()), true), (Some(other.pem()), false), (None, false)] {
+        let idp = HostileIssuer::start();
+        let name = ca.in_front_of(&idp).await;
+        let mut dana = story::person("dana", vec![story::permission("crm", "read:cases")]);
+        dana.id = Person { iss: name.clone(), sub: "user-7".to_owned() };
+        let issuer = TrustedIssuer { ca: trusted, ..story::trusted_issuer(name.clone(), SubjectScope::Token) };
+        let world = World::with_entries(vec![
+            Entry::Issuer(issuer),
+            Entry::Person(dana),
+            Entry::Grant(story::grant("dana", "support-agent", "crm", "read:cases")),
+        ]);
+        let svid = world.svid("support-agent").await;
+        let abroad = Abroad { world, idp, svid };
+        let mut claims = abroad.claims();
+        claims.iss = name.clone();
+        claims.subject.iss = name.clone();
+        let token = abroad.idp.sign(&claims);
+        if served {
+            assert_eq!(abroad.ask(&token).await, "ok");
+            // The authority is replaced: what the old one vouched for is fetched again, and fails.
+            abroad
+                .world
+                .change(Kind::Issuer, name.as_str(), |entry| {
+                    let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
+                    issuer.ca = Some(other.pem());
+                })
+                .await;
+        }
+        let error = abroad.error(&token).await;
+        assert_eq!(shown(&error), "503 temporarily_unavailable issuer_unavailable");
+        let named = error.private.contains(name.as_str()) && error.private.contains("invalid peer certificate");
+        assert!(named, "issuer, address and the reason: {}", error.private);
+    }
 }

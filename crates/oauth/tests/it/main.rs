@@ -11,6 +11,7 @@ mod foreign;
 mod introspection;
 mod login;
 mod revocation;
+mod while_waiting;
 
 use mandate_oauth::{OAuthError, TokenResponse};
 

@@ -43,10 +43,18 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
     let bad = |name: &str, why: String| ControlError::BadRequest(format!("{name}: {why}"));
     let snapshot = control.snapshot();
     let registry = &snapshot.registry;
-    let agent = query.agent.map(|text| {
-        let named = text.parse().ok().and_then(|name| registry.agent(&name));
-        named.map_or(text, |agent| agent.spiffe_id.as_str().to_owned())
-    });
+    // An agent is one that we name; another text is looked for whoever names it.
+    let of_ours = |text: &str| {
+        let by_name = text.parse().ok().and_then(|name| registry.agent(&name));
+        by_name.or_else(|| text.parse().ok().and_then(|id| registry.agent_by_id(&id))).cloned()
+    };
+    let (agent, agent_issuer) = match query.agent {
+        None => (None, None),
+        Some(text) => match of_ours(&text) {
+            Some(agent) => (Some(agent.spiffe_id.as_str().to_owned()), Some(control.live.issuer().clone())),
+            None => (Some(text), None),
+        },
+    };
     let named = query.person.as_deref().and_then(|text| text.parse().ok()).and_then(|name| registry.person(&name).cloned());
     let (person, person_issuer) = match named {
         Some(person) => (Some(person.id.sub.clone()), Some(person.id.iss.clone())),
@@ -68,6 +76,7 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
     let kind = query.kind.map(|text| serde_json::from_value(value(text)).map_err(|e| bad("kind", e.to_string()))).transpose()?;
     Ok(mandate_audit::Query {
         agent,
+        agent_issuer,
         person,
         person_issuer,
         resource,

@@ -8,9 +8,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
 use mandate_api::admin::ADMIN_SCOPE;
-use mandate_core::TokenFacts;
 use mandate_core::registry::Person;
-use mandate_token::access_token::{self, Expect, Profile};
+use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 
 use super::authorization::{Need, need};
 use super::problem::{self, Unauthorized};
@@ -70,29 +69,34 @@ fn person(control: &Control, headers: &HeaderMap) -> Result<Operator, Refused> {
     let keys = control.authority.access_token_jwks();
     let expect = Expect { issuer: control.live.issuer(), keys: &keys, now, profile: Profile::Own, memo: None };
     let token = access_token::verify(token.trim(), &expect).map_err(|_| (Unauthorized::BadToken, None))?;
-    let who = Some(token.subject.to_string());
-    let bad = |_| (Unauthorized::BadToken, who.clone());
-    token.require_audience(control.live.issuer().as_str()).map_err(bad)?;
+    match permits(&token, control) {
+        Ok(()) => Ok(Operator::Person { token: Arc::new(token) }),
+        Err(why) => Err((why, Some(token.subject.to_string()))),
+    }
+}
 
-    let snapshot = control.snapshot();
-    let facts = TokenFacts {
-        jti: &token.jti,
-        iat: token.iat,
-        subject: &token.subject,
-        client: &token.client_id,
-        chain: &token.chain,
-        lineage: &token.lineage,
-    };
-    let alive = snapshot.revocations.find(&facts).is_none();
+/// Whether a token that was verified permits administration by what is true now.
+fn permits(token: &AccessToken, control: &Control) -> Result<(), Unauthorized> {
+    token.require_audience(control.live.issuer().as_str()).map_err(|_| Unauthorized::BadToken)?;
+    let (now, snapshot) = (control.clock.now(), control.snapshot());
+    let alive = now < token.exp && snapshot.revocations.find(&token.facts(control.live.issuer())).is_none();
     let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
-    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err((Unauthorized::BadToken, who)) };
+    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Unauthorized::BadToken) };
     // The scope in the token is a name that any resource may declare: the right must be one on our administration.
     let named = token.scope.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
     // An agent never administrates, whatever scopes its token names.
     if !named || !may_administrate(person) || !token.chain.is_empty() {
-        return Err((Unauthorized::NoAdminScope, who));
+        return Err(Unauthorized::NoAdminScope);
     }
-    Ok(Operator::Person { person: token.subject, jti: token.jti })
+    Ok(())
+}
+
+/// Whether an operator is one still: a body may have taken its time to arrive, and other acts theirs to end.
+pub(crate) fn still_permitted(operator: &Operator, control: &Control) -> Result<(), Unauthorized> {
+    match operator {
+        Operator::Local { .. } => Ok(()),
+        Operator::Person { token } => permits(token, control),
+    }
 }
 
 /// Whether the person has, now, the admin scope on the resource that stands for our own administration.

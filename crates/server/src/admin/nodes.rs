@@ -48,6 +48,7 @@ pub(super) async fn ban(
     Named(name): Named<String>,
 ) -> Result<Json<NodeItem>, ControlError> {
     let banned = to_the_end(async move {
+        control.confirm(&by, "ban a node").await?;
         control.identity.ban_node(&by.to_string(), &name).await.map_err(|error| match error {
             IdentityError::NodeUnknown => ControlError::NoSuchNode(name.clone()),
             IdentityError::AuditUnavailable(why) => ControlError::AuditUnavailable(why),

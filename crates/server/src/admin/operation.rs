@@ -23,6 +23,7 @@ use crate::control::Control;
 use crate::error::ControlError;
 use crate::health;
 use crate::operator::Operator;
+use crate::secret_body::ends_connection;
 
 /// A single-use token with which one node joins.
 #[utoipa::path(post, path = "/v1/join-tokens", tag = "nodes", request_body = JoinTokenRequest,
@@ -53,7 +54,8 @@ pub(super) async fn set_password(
         Err(response) => return response,
     };
     let password = Secret::new(request.password);
-    to_the_end(async move { control.set_password(&by, &name, password).await }).await.map(|()| StatusCode::NO_CONTENT).into_response()
+    let set = to_the_end(async move { control.set_password(&by, &name, password).await }).await;
+    ends_connection(set.map(|()| StatusCode::NO_CONTENT).into_response()).await
 }
 
 /// Sets the secret of a confidential client. What the old one opened is cut.
@@ -70,7 +72,8 @@ pub(super) async fn set_client_secret(
         Err(response) => return response,
     };
     let secret = Secret::new(request.secret);
-    to_the_end(async move { control.set_client_secret(&by, &id, secret).await }).await.map(|()| StatusCode::NO_CONTENT).into_response()
+    let set = to_the_end(async move { control.set_client_secret(&by, &id, secret).await }).await;
+    ends_connection(set.map(|()| StatusCode::NO_CONTENT).into_response()).await
 }
 
 /// Cuts tokens that are out: one with its descendants, or all of a grant, agent, person or client.

@@ -2,7 +2,7 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -47,7 +47,12 @@ fn send(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     // Plain data always serializes; should it not, the status alone still says it.
     let body = serde_json::to_vec(problem).unwrap_or_default();
-    (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+    let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // RFC 9110 §15.6.4.
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    response
 }
 
 /// The refusal (RFC 6750 §3.1 for the challenge).
@@ -85,6 +90,7 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
 /// The problem of an error, with private detail left to the log.
 pub(crate) fn response(error: &ControlError) -> Response {
     let problem = match error {
+        ControlError::NotOperator(why) => return unauthorized(*why),
         ControlError::InvalidRegistry(findings) => Problem::invalid_registry(findings.clone()),
         ControlError::BadRequest(why) => Problem::new(400, "bad_request", "The request is not valid").with_detail(why.clone()),
         ControlError::NotFound { kind, name } => {

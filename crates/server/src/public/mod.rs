@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use mandate_authority::Authority;
@@ -20,6 +21,7 @@ use mandate_oauth::{Engine, form, metadata};
 
 use crate::admin;
 use crate::listener::{Shutdown, Site};
+use crate::secret_body::ends_connection;
 
 /// What the public endpoints work with.
 pub(crate) struct Public {
@@ -54,7 +56,7 @@ fn router(public: Arc<Public>) -> Router {
         .route(&at(metadata::TOKEN_PATH), post(form_endpoints::token))
         .route(&at(metadata::INTROSPECT_PATH), post(form_endpoints::introspect))
         .route(&at(metadata::REVOKE_PATH), post(form_endpoints::revoke))
-        .route(&at(metadata::AUTHORIZE_PATH), get(login::show).post(login::submit))
+        .route(&at(metadata::AUTHORIZE_PATH), get(login::show).merge(post(login::submit).layer(map_response(ends_connection))))
         .route(&at(metadata::JWKS_PATH), get(jwks))
         .route(&at("/revocations"), get(feed::revocations).with_state(feeds))
         .route(&at("/spiffe-bundle.json"), get(spiffe_bundle))
@@ -98,8 +100,11 @@ async fn server_metadata(State(public): State<Arc<Public>>) -> Response {
 }
 
 /// Whether it serves; one that is about to end does not.
-async fn health(State(public): State<Arc<Public>>) -> StatusCode {
-    if *public.shutdown.borrow() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
+async fn health(State(public): State<Arc<Public>>) -> Response {
+    if *public.shutdown.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")]).into_response();
+    }
+    StatusCode::NO_CONTENT.into_response()
 }
 
 async fn jwks(State(public): State<Arc<Public>>) -> Response {

@@ -130,6 +130,7 @@ prop_compose! {
     ) -> Query {
         Query {
             agent,
+            agent_issuer: None,
             person,
             person_issuer,
             resource: resource.map(str::to_owned),

@@ -111,14 +111,14 @@ fn what_is_built_verifies_and_says_the_same() {
     let token = build(&claims, &*KEY).unwrap();
     let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
     assert_eq!(&read.iss, claims.iss);
-    assert_eq!(&read.subject, claims.subject, "sub_iss names the person's own issuer");
+    assert_eq!(&read.subject, claims.subject, "sub_id names the person's own issuer");
     assert_eq!(read.require_audience(CRM), Ok(()));
     assert_eq!((&read.client_id, &read.jti, read.iat, read.exp), (claims.client_id, claims.jti, claims.iat, claims.exp));
     assert_eq!((&read.scope, &read.chain, &read.lineage), (claims.scope, claims.chain, claims.lineage));
     assert_eq!((read.auth_time, read.acr.as_deref(), read.may_act.as_ref()), (claims.auth_time, claims.acr, claims.may_act));
     assert_eq!(read.amr, claims.amr);
     assert_eq!(Decoded::of(&token).unwrap().read().unwrap().issuer(), Ok(ours().as_str()));
-    assert_eq!(read.facts().jti.as_str(), "t2");
+    assert_eq!(read.facts(&ours()).jti.as_str(), "t2");
     let plain = Claims {
         subject: &Person { iss: ours(), sub: "riley".into() },
         chain: &ActorChain::empty(),
@@ -211,7 +211,7 @@ fn each_required_claim_is_required_and_each_claim_has_its_form() {
 
 #[test]
 fn a_claim_that_is_null_is_not_a_claim_that_is_absent() {
-    for claim in ["act", "may_act", "scope", "nbf", "auth_time", "acr", "amr", "cnf", "lineage", "sub_iss"] {
+    for claim in ["act", "may_act", "scope", "nbf", "auth_time", "acr", "amr", "cnf", "lineage", "sub_id"] {
         let mut claims = good();
         claims[claim] = Value::Null;
         let token = KEY.sign_claims("at+jwt", &claims);
@@ -352,19 +352,50 @@ fn own_tokens_are_es256_with_a_kid_and_nothing_else_in_the_header() {
 
 #[test]
 fn foreign_tokens_cannot_speak_our_private_claims() {
-    let token = foreign(&json!({"sub_iss": "https://other.example", "lineage": {"parents": ["t1"], "grants": ["g1"]}})).unwrap();
+    let sub_id = json!({"format": "iss_sub", "iss": "https://other.example", "sub": "riley"});
+    let token = foreign(&json!({"sub_id": sub_id, "sub_iss": "x", "lineage": {"parents": ["t1"], "grants": ["g1"]}})).unwrap();
     assert_eq!(token.subject, Person { iss: ours(), sub: "riley".into() }, "the person is the issuer's own");
     assert!(token.lineage.is_empty());
-    let nonsense = foreign(&json!({"sub_iss": 7, "lineage": "x"})).unwrap();
+    let nonsense = foreign(&json!({"sub_id": 7, "lineage": "x"})).unwrap();
     assert!(nonsense.lineage.is_empty());
-    assert_eq!(own(&json!({"sub_iss": "https://other.example"})).unwrap().subject.iss.as_str(), "https://other.example");
-    for bad in [json!({"sub_iss": 7}), json!({"sub_iss": "other"}), json!({"lineage": "x"}), json!({"lineage": {"parents": ["a b"]}})] {
+    for bad in [json!({"lineage": "x"}), json!({"lineage": {"parents": ["a b"]}})] {
         assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { .. }), "{bad}");
     }
     let long: Vec<String> = (0..65).map(|n| format!("t{n}")).collect();
     for bad in [json!({"lineage": {"parents": long}}), json!({"lineage": {"grants": long}}), json!({"lineage": {"x": []}})] {
         assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { claim: "lineage", .. }));
     }
+}
+
+#[test]
+fn a_person_of_another_issuer_is_named_by_sub_and_sub_id_together() {
+    let other = Person { iss: "https://other.example".parse().unwrap(), sub: "riley".into() };
+    let id = |iss: &str, sub: &str| json!({"format": "iss_sub", "iss": iss, "sub": sub});
+    let qualified = "https://other.example#riley";
+    let named = own(&json!({"sub": qualified, "sub_id": id("https://other.example", "riley")})).unwrap();
+    assert_eq!(named.subject, other);
+    assert_ne!(own(&json!({})).unwrap().subject, other, "riley of our own directory");
+    for bad in [
+        json!({"sub": qualified}),
+        json!({"sub_id": id("https://other.example", "riley")}),
+        json!({"sub": qualified, "sub_id": id("https://other.example", "sam")}),
+        json!({"sub": qualified, "sub_id": id("https://third.example", "riley")}),
+        json!({"sub": "https://m.example#riley", "sub_id": id("https://m.example", "riley")}),
+        json!({"sub": qualified, "sub_id": {"iss": "https://other.example", "sub": "riley"}}),
+        json!({"sub": qualified, "sub_id": {"format": "opaque", "iss": "https://other.example", "sub": "riley"}}),
+        json!({"sub": qualified, "sub_id": {"format": "iss_sub", "iss": "https://other.example", "sub": "riley", "x": "y"}}),
+        json!({"sub": qualified, "sub_id": {"format": "iss_sub", "iss": "other", "sub": "riley"}}),
+        json!({"sub": qualified, "sub_id": {"format": "iss_sub", "iss": "https://other.example", "sub": 7}}),
+        json!({"sub": qualified, "sub_id": qualified}),
+        // The earlier form would now name riley of our own directory.
+        json!({"sub_iss": "https://other.example"}),
+        json!({"sub_iss": 7}),
+    ] {
+        assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { .. }), "{bad}");
+    }
+    let wrong = Person { iss: ours(), sub: qualified.into() };
+    let claims = Claims { subject: &wrong, ..full_claims() };
+    assert!(matches!(build(&claims, &*KEY), Err(SignError::Claims(_))), "no person of ours is ever named so");
 }
 
 #[test]
@@ -503,7 +534,7 @@ proptest! {
 
     #[test]
     fn any_signed_claim_of_any_shape_is_read_or_refused_without_panic(
-        claim in prop::sample::select(vec!["iss", "sub", "aud", "client_id", "jti", "iat", "exp", "nbf", "scope", "act", "may_act", "lineage", "cnf", "amr", "sub_iss"]),
+        claim in prop::sample::select(vec!["iss", "sub", "aud", "client_id", "jti", "iat", "exp", "nbf", "scope", "act", "may_act", "lineage", "cnf", "amr", "sub_id"]),
         text in "\\PC{0,20}", number in any::<f64>(), shape in 0..6,
     ) {
         let value = match shape {

@@ -98,14 +98,65 @@ fn weak_rsa_keys_are_skipped() {
     }
 }
 
+const RSA: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+
 #[test]
-fn a22_two_usable_keys_with_one_kid_are_refused() {
+fn an_ec_and_an_rsa_key_of_one_kid_are_told_apart_by_the_algorithm() {
+    let rsa = |kid: &str, alg: &str| json!({"kty": "RSA", "kid": kid, "alg": alg, "n": RSA, "e": "AQAB"});
+    let set = parse(&json!([jwk(&json!({"kid": "1"})), rsa("1", "RS256"), rsa("2", "RS256"), rsa("2", "PS256")])).unwrap();
+    for (kid, algorithm, fits) in [
+        ("1", Algorithm::Es256, true),
+        ("1", Algorithm::Rs256, true),
+        ("1", Algorithm::Ps256, false),
+        ("1", Algorithm::Es384, false),
+        ("2", Algorithm::Rs256, true),
+        ("2", Algorithm::Ps256, true),
+        ("2", Algorithm::Es256, false),
+    ] {
+        assert_eq!(select(&set, Some(kid), algorithm, KeyUse::Signature).is_ok(), fits, "{kid} {algorithm}");
+    }
+    let svid = parse(&json!([jwk(&json!({"kid": "1"})), jwk(&json!({"kid": "1", "use": "jwt-svid"}))])).unwrap();
+    for key_use in [KeyUse::Signature, KeyUse::JwtSvid] {
+        assert_eq!(select(&svid, Some("1"), Algorithm::Es256, key_use), Ok(()), "the use tells them apart");
+    }
+}
+
+#[test]
+fn a22_a_kid_that_two_keys_of_one_type_share_names_neither_and_spoils_no_other() {
     let (a, b) = (jwk(&json!({"kid": "same"})), jwk(&json!({"kid": "same"})));
-    assert_eq!(parse(&json!([a, b])), Err(KeySetError::DuplicateKeyId("same".into())));
-    let svid = jwk(&json!({"kid": "same", "use": "jwt-svid"}));
-    assert_eq!(parse(&json!([a, svid])), Err(KeySetError::DuplicateKeyId("same".into())), "even for different uses");
+    let set = parse(&json!([a, b, jwk(&json!({"kid": "other"}))])).unwrap();
+    let ambiguous = Err(TokenError::AmbiguousKey("same".into()));
+    assert_eq!(select(&set, Some("same"), Algorithm::Es256, KeyUse::Signature), ambiguous);
+    assert_eq!(select(&set, Some("other"), Algorithm::Es256, KeyUse::Signature), Ok(()));
+    let twice = parse(&json!([a, a])).unwrap();
+    assert_eq!((twice.len(), select(&twice, Some("same"), Algorithm::Es256, KeyUse::Signature)), (1, Ok(())), "the same key twice is one");
+    let mut bare = a.clone();
+    bare.as_object_mut().unwrap().remove("alg");
+    let described = parse(&json!([a, bare])).unwrap();
+    assert_eq!(select(&described, Some("same"), Algorithm::Es256, KeyUse::Signature), Ok(()), "nor is it two if one says more");
     let encryption = jwk(&json!({"kid": "same", "use": "enc"}));
     assert_eq!(parse(&json!([a, encryption])).unwrap().len(), 1, "a skipped key cannot be meant");
+}
+
+#[test]
+fn keys_that_are_registered_must_be_able_to_verify_something() {
+    let usable = |keys: Value| KeySet::usable_from_json(json!({ "keys": keys }).to_string().as_bytes(), KeyUse::Signature);
+    let good = jwk(&json!({"kid": "a"}));
+    assert_eq!(usable(json!([good])).unwrap().len(), 1);
+    assert_eq!(usable(json!([good, jwk(&json!({"use": "enc"}))])).unwrap().len(), 1);
+    let okp = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    for (keys, why) in [
+        (json!([]), "there is none"),
+        (json!([okp]), "keys[0]: `kty` is neither EC nor RSA; EdDSA keys are not supported"),
+        (json!([okp, jwk(&json!({"use": "enc"}))]), "keys[1]: `use` is enc"),
+        (json!([jwk(&json!({"use": "jwt-svid"}))]), "keys[0]: `use` is jwt-svid"),
+        (json!([jwk(&json!({"alg": "HS256"}))]), "keys[0]: `alg` is none of"),
+    ] {
+        let error = usable(keys).unwrap_err();
+        assert!(matches!(&error, KeySetError::NothingUsable(text) if text.contains(why)), "{error}");
+    }
+    assert_eq!(usable(json!([good, jwk(&json!({"kid": "a"}))])), Err(KeySetError::AmbiguousKeyId("a".into())));
+    assert_eq!(usable(vec![good; 129].into()), Err(KeySetError::TooManyKeys));
 }
 
 fn select(set: &KeySet, kid: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<(), TokenError> {
@@ -134,7 +185,7 @@ fn a_key_is_chosen_by_kid_or_because_there_is_no_choice() {
 
 #[test]
 fn a21_the_key_decides_the_algorithm() {
-    let n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+    let n = RSA;
     let set = parse(&json!([
         jwk(&json!({"kid": "ec", "alg": null})),
         {"kty": "RSA", "kid": "rs", "alg": "RS256", "n": n, "e": "AQAB"},

@@ -10,7 +10,7 @@ fn authorize(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result
 
 fn authorize_since(case: &Case, login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
     let request = Request::Authorization(Authorization {
-        client: Arc::new(support_app(&[])),
+        client: ProvenClient::assertion(Arc::new(support_app(&[])), NOW.plus(Duration::from_secs(1))),
         person: LoggedInPerson::assertion("riley".parse().unwrap(), login),
         resource: resource.map(|uri| uri.parse().unwrap()),
         scopes: asked.map(scopes),
@@ -133,6 +133,20 @@ fn a_login_from_before_a_cut_on_the_person_or_client_opens_nothing() {
     let mut case = Case::new();
     case.cut(CutTarget::Client("other-app".parse().unwrap()));
     assert!(authorize(&case, None, None).is_ok());
+}
+
+#[test]
+fn a_login_here_opens_nothing_for_somebody_of_another_issuer_who_was_given_the_name() {
+    let mut case = Case::new();
+    case.person(|p| p.id = mandate_core::Person { iss: LOGIN.parse().unwrap(), sub: "riley".into() });
+    assert_eq!(authorize(&case, None, None), Err(R::SubjectRevoked));
+}
+
+#[test]
+fn a_client_that_authenticates_otherwise_than_it_did_is_given_nothing() {
+    let mut case = Case::new();
+    case.registry.put(Entry::Client(Client { authentication: ClientAuthentication::None, ..support_app(&[]) }));
+    assert_eq!(authorize(&case, None, None), Err(R::ProofOutdated));
 }
 
 #[test]

@@ -28,6 +28,16 @@ fn a_foreign_subject_must_be_addressed_as_configured_and_its_scopes_bound_unless
         c.subject.audiences = vec!["another".into()];
         c.by_app(&["support-agent"]);
     });
+    let with_others = |c: &mut Case, named: &[&str]| {
+        foreign(SubjectScope::IdentityOnly)(c);
+        c.subject.audiences = vec!["account".into(), AUDIENCE.into(), "https://login.acme.example/userinfo".into()];
+        let other_audiences = named.iter().map(|aud| (*aud).to_owned()).collect();
+        let issuer = TrustedIssuer { other_audiences, ..trusted_issuer(AUDIENCE, SubjectScope::IdentityOnly) };
+        c.registry.put(Entry::Issuer(issuer));
+    };
+    refuses(R::SubjectNotForPresenter, |c| with_others(c, &[]));
+    refuses(R::SubjectNotForPresenter, |c| with_others(c, &["account"]));
+    permits(|c| with_others(c, &["account", "https://login.acme.example/userinfo"]));
 }
 
 #[test]
@@ -40,12 +50,16 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     let changed = |c: &mut Case, audience: &str, subject_scope| {
         c.foreign(SubjectScope::IdentityOnly);
         c.subject.scopes = scopes("read:cases");
-        let issuer = TrustedIssuer { url: LOGIN.parse().unwrap(), audience: audience.into(), subject_scope };
-        c.registry.put(Entry::Issuer(issuer));
+        c.registry.put(Entry::Issuer(trusted_issuer(audience, subject_scope)));
     };
     refuses(R::ScopeExceedsSubject, |c| changed(c, AUDIENCE, SubjectScope::Token));
     refuses(R::SubjectNotForPresenter, |c| changed(c, "another", SubjectScope::IdentityOnly));
     permits(|c| changed(c, AUDIENCE, SubjectScope::IdentityOnly));
+    refuses(R::ProofOutdated, |c| {
+        c.foreign(SubjectScope::Token);
+        let issuer = TrustedIssuer { ca: Some("another".into()), ..trusted_issuer(AUDIENCE, SubjectScope::Token) };
+        c.registry.put(Entry::Issuer(issuer));
+    });
 }
 
 #[test]
@@ -108,6 +122,9 @@ fn a6_another_issuer_cannot_say_that_our_agents_have_acted() {
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("triage")]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![abroad.clone(), act("triage")]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("support-agent")]));
+    let third = Actor { sub: "batch".into(), iss: "https://third.example".parse().unwrap(), sub_profile: None };
+    refuses(R::ChainNotTheirs, |c| foreign(c, vec![third.clone()]));
+    refuses(R::ChainNotTheirs, |c| foreign(c, vec![abroad.clone(), third.clone()]));
     // In a token of ours an actor from elsewhere is history that we wrote down ourselves.
     permits(|c| c.subject.chain = ActorChain::new(vec![abroad.clone()]).unwrap());
 }

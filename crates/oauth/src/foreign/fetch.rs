@@ -1,0 +1,247 @@
+//! Fetching an issuer's metadata and keys: bounded in size and time, without redirects, never from an address that a
+//! token names, and by nothing that the environment says.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use mandate_core::Issuer;
+use mandate_core::uri::is_loopback;
+use mandate_token::KeySet;
+use mandate_token::discovery::{jwks_uri, metadata_urls};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use url::Url;
+
+use super::Outcome;
+
+/// The longest one document may take, from connecting to the last byte.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest all of them may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest document, in bytes.
+const MAX_DOCUMENT: usize = 128 * 1024;
+/// The most certificates that `ca` may hold.
+const MAX_CERTIFICATES: usize = 64;
+
+/// Why the keys of an issuer could not be had. For logs and records: it names addresses and what their servers said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The HTTP client could not be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+    /// It took too long.
+    #[error("{0} did not answer in time")]
+    Timeout(String),
+    /// No connection, or it broke, and why: name resolution, TCP, TLS.
+    #[error("no connection to {url}: {why}")]
+    Connection {
+        /// Where to.
+        url: String,
+        /// The whole chain of causes.
+        why: String,
+    },
+    /// An answer other than 200; redirects are not followed.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// Who.
+        url: String,
+        /// With what.
+        status: u16,
+    },
+    /// More than 128 KiB.
+    #[error("{0} is larger than 128 KiB")]
+    TooLarge(String),
+    /// No address has the issuer's metadata; why, address by address.
+    #[error("no address has the metadata of the issuer: {0}")]
+    Metadata(String),
+    /// Not a JWK Set.
+    #[error("the key set at {url} is not acceptable: {why}")]
+    KeySet {
+        /// Which.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The fetch was given up.
+    #[error("the fetch was given up")]
+    Aborted,
+}
+
+impl FetchError {
+    /// Whether the same server would fail for its other addresses too.
+    fn is_of_the_server(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Timeout(_) | Self::Connection { .. })
+    }
+}
+
+/// The HTTP clients: one for all issuers that are reached directly and vouched for by the system's authorities.
+#[derive(Default)]
+pub(super) struct Clients {
+    /// Made at first use: most servers trust nobody else. A failure is not kept; file descriptors may be short for a moment.
+    direct: OnceLock<reqwest::Client>,
+}
+
+impl Clients {
+    /// The client for `issuer`, as its registry entry says.
+    pub(super) fn of(&self, issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
+        if ca.is_some() || proxy.is_some() {
+            // Made for each fetch: the entry may have changed, and it is minutes between two.
+            return client(issuer, ca, proxy);
+        }
+        if let Some(client) = self.direct.get() {
+            return Ok(client.clone());
+        }
+        let made = client(issuer, None, None)?;
+        Ok(self.direct.get_or_init(|| made).clone())
+    }
+}
+
+fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
+    let fault = |error: reqwest::Error| FetchError::Client(causes(&error));
+    // `no_proxy` first: whatever the environment says of proxies is not asked.
+    #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
+    let mut builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(DOCUMENT_TIMEOUT)
+        .http1_only()
+        .pool_max_idle_per_host(1)
+        .user_agent(concat!("mandate/", env!("CARGO_PKG_VERSION")));
+    if let Some(pem) = ca {
+        builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(fault)?);
+    }
+    if let Some(proxy) = proxy.filter(|_| !is_local(issuer)) {
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(fault)?);
+    }
+    builder.build().map_err(fault)
+}
+
+fn is_local(issuer: &Issuer) -> bool {
+    Url::parse(issuer.as_str()).is_ok_and(|url| is_loopback(&url))
+}
+
+/// Whether `pem` can be the `ca` of an issuer, or what is wrong with it.
+pub fn check_ca(pem: &str) -> Result<(), String> {
+    let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| causes(&error))?;
+    if certificates.is_empty() || certificates.len() > MAX_CERTIFICATES {
+        return Err(format!("expected 1 to {MAX_CERTIFICATES} certificates in PEM form, found {}", certificates.len()));
+    }
+    #[expect(clippy::disallowed_methods, reason = "this client is thrown away")]
+    let built = reqwest::Client::builder().no_proxy().tls_certs_only(certificates).build();
+    built.map(drop).map_err(|error| causes(&error))
+}
+
+/// Whether `proxy` can be the `proxy` of an issuer, or what is wrong with it. Credentials have no place in the registry.
+pub fn check_proxy(proxy: &str) -> Result<(), String> {
+    let url = Url::parse(proxy).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("expected http://host:port or https://host:port".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a proxy's user name and password cannot be kept in the registry".to_owned());
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err("expected nothing after host and port".to_owned());
+    }
+    reqwest::Proxy::all(proxy).map(drop).map_err(|error| causes(&error))
+}
+
+/// The issuer's keys, found through its metadata.
+pub(super) async fn keys(http: &reqwest::Client, issuer: &Issuer) -> Outcome {
+    let fetched = async {
+        let url = discover(http, issuer).await?;
+        let document = get(http, &url).await?;
+        let why = |error: mandate_token::KeySetError| FetchError::KeySet { url: url.to_string(), why: error.to_string() };
+        KeySet::from_json(&document.body).map(Into::into).map_err(why)
+    };
+    tokio::time::timeout(FETCH_TIMEOUT, fetched).await.unwrap_or_else(|_| Err(FetchError::Timeout(issuer.to_string())))
+}
+
+/// Asks one address after the other until one has a document that is right: a site may answer 200 and a page for any path.
+async fn discover(http: &reqwest::Client, issuer: &Issuer) -> Result<Url, FetchError> {
+    let mut failures = String::new();
+    for address in metadata_urls(issuer) {
+        let url = Url::parse(&address).map_err(|error| FetchError::Metadata(format!("{address}: {error}")))?;
+        let failure = match get(http, &url).await {
+            Ok(document) => match jwks_uri(document.content_type.as_deref(), &document.body, issuer) {
+                Ok(found) => return Ok(found),
+                Err(error) => format!("{address}: {error}"),
+            },
+            Err(error) if error.is_of_the_server() => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        let separator = if failures.is_empty() { "" } else { "; " };
+        // Writing to a String cannot fail.
+        let _ = write!(failures, "{separator}{failure}");
+    }
+    Err(FetchError::Metadata(failures))
+}
+
+struct Document {
+    content_type: Option<String>,
+    body: Vec<u8>,
+}
+
+async fn get(http: &reqwest::Client, url: &Url) -> Result<Document, FetchError> {
+    let mut response = http.get(url.clone()).header(ACCEPT, "application/json").send().await.map_err(|error| classify(url, &error))?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(FetchError::Status { url: url.to_string(), status: response.status().as_u16() });
+    }
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(url, &error))? {
+        if body.len() + chunk.len() > MAX_DOCUMENT {
+            return Err(FetchError::TooLarge(url.to_string()));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Document { content_type, body })
+}
+
+fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
+    if error.is_timeout() {
+        return FetchError::Timeout(url.to_string());
+    }
+    FetchError::Connection { url: url.to_string(), why: causes(error) }
+}
+
+/// What went wrong, from the outermost to the innermost cause: only the last names the reason of a failed TLS handshake.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let _ = write!(text, ": {inner}");
+        source = inner.source();
+    }
+    text.chars().filter(|c| !c.is_control()).take(600).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_ca, check_proxy};
+
+    #[test]
+    fn a_proxy_is_an_address_and_nothing_else() {
+        for good in ["http://proxy.acme.example:3128", "https://proxy.acme.example", "http://[2001:db8::1]:8080/"] {
+            assert_eq!(check_proxy(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "proxy.acme.example:3128",
+            "socks5://proxy.acme.example",
+            "http://user:secret@proxy.acme.example",
+            "http://proxy.acme.example/path",
+            "http://proxy.acme.example?x",
+        ] {
+            let why = check_proxy(bad).unwrap_err();
+            assert!(!why.contains("secret"), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_at_least_one_certificate() {
+        for bad in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert!(check_ca(bad).is_err(), "{bad}");
+        }
+    }
+}

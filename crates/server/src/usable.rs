@@ -1,0 +1,55 @@
+//! What only the server can check of a registry file: whether keys and certificates that it declares can be used. What can
+//! not is refused when it is applied, at its place, and not by every request that would need it.
+
+use mandate_api::RegistryFile;
+use mandate_api::registry_file::{Finding, Plan};
+use mandate_core::registry::{ClientAuthentication, Entry};
+use mandate_oauth::foreign::{check_ca, check_proxy};
+use mandate_token::{KeySet, KeyUse};
+
+/// Every key set, authority and proxy that would be put into the registry and could never be used.
+pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for entry in plan.puts() {
+        match entry {
+            Entry::Client(client) => {
+                if let ClientAuthentication::PrivateKeyJwt { jwks } = &client.authentication
+                    && let Err(why) = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature)
+                {
+                    let at = file.client.iter().position(|item| item.id == client.id);
+                    findings.push(finding(at, "client", "jwks", format!("the keys of client `{}`: {why}", client.id)));
+                }
+            }
+            Entry::Issuer(issuer) => {
+                let at = file.issuer.iter().position(|item| item.url == issuer.url);
+                let checked = [("ca", issuer.ca.as_deref().map(check_ca)), ("proxy", issuer.proxy.as_deref().map(check_proxy))];
+                for (member, why) in checked.into_iter().filter_map(|(member, checked)| Some((member, checked?.err()?))) {
+                    findings.push(finding(at, "issuer", member, format!("the {member} of issuer `{}`: {why}", issuer.url)));
+                }
+            }
+            Entry::Resource(_) | Entry::Person(_) | Entry::Agent(_) | Entry::Grant(_) | Entry::Policy(_) => {}
+        }
+    }
+    findings
+}
+
+/// An entry that is put stands in the file.
+fn finding(at: Option<usize>, kind: &str, member: &str, detail: String) -> Finding {
+    Finding { pointer: at.map(|at| format!("/{kind}/{at}/{member}")).unwrap_or_default(), detail }
+}
+
+/// What is declared and will never be used although something beside it will: keys of a client that are skipped.
+pub(crate) fn notes(plan: &Plan) -> Vec<String> {
+    let clients = plan.puts().filter_map(|entry| match entry {
+        Entry::Client(client) => Some(client),
+        _ => None,
+    });
+    let skipped = clients.filter_map(|client| {
+        let ClientAuthentication::PrivateKeyJwt { jwks } = &client.authentication else { return None };
+        let declared = serde_json::from_str::<serde_json::Value>(jwks).ok()?.get("keys")?.as_array()?.len();
+        let usable = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature).ok()?.len();
+        (usable < declared)
+            .then(|| format!("of the {declared} keys of client `{}`, {usable} can be used here; the others are ignored", client.id))
+    });
+    skipped.collect()
+}
