@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use mandate_verifier::Refusal;
+use mandate_verifier::{Person, Refusal};
 use rusqlite::params;
 
 use crate::database::Database;
@@ -19,7 +19,7 @@ struct Entry {
     status: u16,
     decision: &'static str,
     reason: &'static str,
-    sub: Option<String>,
+    sub: Option<Person>,
     act: Option<String>,
     jti: Option<String>,
 }
@@ -36,11 +36,11 @@ impl Entry {
         };
         let (mut sub, mut act, mut jti) = (None, None, None);
         if let Some(verified) = caller.and_then(Caller::verified) {
-            sub = Some(verified.subject().sub.clone());
+            sub = Some(verified.subject().clone());
             act = verified.actor().map(|actor| actor.sub.clone());
             jti = Some(verified.jti().to_string());
         } else if let Some(attempt) = refusal.and_then(Refusal::attempt) {
-            sub = Some(attempt.subject.sub.clone());
+            sub = Some(attempt.subject.clone());
             act = attempt.actor.as_ref().map(|actor| actor.sub.clone());
             jti = Some(attempt.jti.to_string());
         }
@@ -56,13 +56,23 @@ pub(crate) async fn log_call(State(database): State<Database>, request: Request,
     tracing::info!(
         target: "crm::call",
         method = %entry.method, path = %entry.path, status = entry.status, decision = entry.decision, reason = entry.reason,
-        sub = entry.sub.as_deref(), act = entry.act.as_deref(), jti = entry.jti.as_deref(),
+        sub = entry.sub.as_ref().map(|sub| sub.sub.as_str()), sub_iss = entry.sub.as_ref().map(|sub| sub.iss.as_str()), act = entry.act.as_deref(), jti = entry.jti.as_deref(),
     );
     let written = database.run(move |transaction| {
         transaction.execute(
-            "INSERT INTO call (at, method, path, status, decision, reason, sub, act, jti)
-             VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![entry.method.as_str(), entry.path, entry.status, entry.decision, entry.reason, entry.sub, entry.act, entry.jti],
+            "INSERT INTO call (at, method, path, status, decision, reason, sub, act, jti, sub_iss)
+             VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                entry.method.as_str(),
+                entry.path,
+                entry.status,
+                entry.decision,
+                entry.reason,
+                entry.sub.as_ref().map(|sub| sub.sub.as_str()),
+                entry.act,
+                entry.jti,
+                entry.sub.as_ref().map(|sub| sub.iss.as_str()),
+            ],
         )?;
         Ok(())
     });

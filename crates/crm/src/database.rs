@@ -19,11 +19,16 @@ impl Database {
         connection.pragma_update(None, "foreign_keys", "ON")?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version == 0 {
-            transaction.execute_batch(include_str!("schema.sql"))?;
-            transaction.execute_batch(include_str!("seed.sql"))?;
-            transaction.pragma_update(None, "user_version", 1)?;
+        match version {
+            0 => {
+                transaction.execute_batch(include_str!("schema.sql"))?;
+                transaction.execute_batch(include_str!("seed.sql"))?;
+            }
+            // A person is a name and who gives it; the first version kept the name alone.
+            1 => transaction.execute_batch("ALTER TABLE call ADD COLUMN sub_iss TEXT")?,
+            _ => {}
         }
+        transaction.pragma_update(None, "user_version", version.max(2))?;
         transaction.commit()?;
         Ok(Self(Arc::new(Mutex::new(connection))))
     }

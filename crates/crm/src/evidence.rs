@@ -52,8 +52,10 @@ pub struct Call {
     pub decision: String,
     /// A machine token: `ok`, or why it was refused.
     pub reason: String,
-    /// The person for whom it was made.
+    /// The person for whom it was made, as their issuer names them.
     pub sub: Option<String>,
+    /// That issuer.
+    pub sub_iss: Option<String>,
     /// The agent that made it.
     pub act: Option<String>,
     /// The id of the token.
@@ -110,19 +112,21 @@ pub fn inspect(db_path: &Path) -> Result<Evidence, CrmError> {
         "SELECT recipient, body, cause.label, cause.jti FROM outbox JOIN cause ON cause.id = outbox.cause ORDER BY outbox.id",
         |row| Ok(Mail { to: row.get(0)?, body: row.get(1)?, by: row.get(2)?, jti: row.get(3)? }),
     )?;
-    let calls = all(&transaction, "SELECT at, method, path, status, decision, reason, sub, act, jti FROM call ORDER BY id", |row| {
-        Ok(Call {
-            at: row.get(0)?,
-            method: row.get(1)?,
-            path: row.get(2)?,
-            status: row.get(3)?,
-            decision: row.get(4)?,
-            reason: row.get(5)?,
-            sub: row.get(6)?,
-            act: row.get(7)?,
-            jti: row.get(8)?,
-        })
-    })?;
+    let calls =
+        all(&transaction, "SELECT at, method, path, status, decision, reason, sub, act, jti, sub_iss FROM call ORDER BY id", |row| {
+            Ok(Call {
+                at: row.get(0)?,
+                method: row.get(1)?,
+                path: row.get(2)?,
+                status: row.get(3)?,
+                decision: row.get(4)?,
+                reason: row.get(5)?,
+                sub: row.get(6)?,
+                act: row.get(7)?,
+                jti: row.get(8)?,
+                sub_iss: row.get(9)?,
+            })
+        })?;
     let comments: i64 = transaction.query_row("SELECT count(*) FROM comment", [], |row| row.get(0))?;
     Ok(Evidence { opportunities, outbox, comments: comments.unsigned_abs(), calls })
 }

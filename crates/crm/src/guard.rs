@@ -127,11 +127,17 @@ impl Caller {
         match self {
             Self::KeyHolder => "whoever holds the shared key".to_owned(),
             Self::Verified(verified) => match verified.actor() {
-                Some(actor) => format!("{} for {}", actor.sub, verified.subject().sub),
-                None => verified.subject().sub.clone(),
+                Some(actor) => format!("{} for {}", actor.sub, person(verified)),
+                None => person(verified),
             },
         }
     }
+}
+
+/// The person's name, with the issuer that gives it unless it is the token's own: two issuers may give the same name.
+fn person(verified: &Verified) -> String {
+    let person = verified.subject();
+    if person.iss == *verified.issuer() { person.sub.clone() } else { person.to_string() }
 }
 
 async fn check_key(State(key): State<SharedKey>, request: Request, next: Next) -> Response {

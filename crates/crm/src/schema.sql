@@ -63,5 +63,6 @@ CREATE TABLE call (
     reason   TEXT NOT NULL,
     sub      TEXT,
     act      TEXT,
-    jti      TEXT
+    jti      TEXT,
+    sub_iss  TEXT
 ) STRICT;

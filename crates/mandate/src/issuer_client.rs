@@ -52,11 +52,9 @@ pub(crate) struct IssuerClient {
 impl IssuerClient {
     /// A client that trusts the platform's certificate authorities, or the one in `ca` and no other.
     pub(crate) fn new(issuer: &Issuer, ca: Option<&Path>) -> Result<Self, Failure> {
-        let mut builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        if Url::parse(issuer.as_str()).is_ok_and(|url| mandate_core::uri::is_loopback(&url)) {
-            // What never leaves this machine is not sent to a proxy that the environment names.
-            builder = builder.no_proxy();
-        }
+        // Codes and tokens are not sent to a proxy that only the environment names.
+        #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
+        let mut builder = Client::builder().no_proxy().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
         if let Some(file) = ca {
             let bad = |why: &str| Failure::usage(format!("{} holds no certificate authority: {why}", file.display()));
             let text = input_file::read(file, MAX_ANSWER as u64)?;

@@ -27,6 +27,9 @@ pub enum BuildError {
     /// A trust root is not a PEM certificate, or the TLS client cannot be set up.
     #[error("the TLS client cannot be set up")]
     Tls(#[source] reqwest::Error),
+    /// The proxy is not a URL that can be used.
+    #[error("the proxy cannot be used")]
+    Proxy(#[source] reqwest::Error),
     /// The cache file cannot be used.
     #[error(transparent)]
     CacheFile(#[from] CacheFileError),
@@ -40,6 +43,7 @@ pub struct Builder {
     metadata: ResourceMetadata,
     cache_file: Option<PathBuf>,
     trust_roots: Vec<Vec<u8>>,
+    proxy: Option<String>,
     intervals: Intervals,
     memo: Option<usize>,
     clock: Arc<dyn Clock>,
@@ -54,6 +58,7 @@ impl Builder {
             resource,
             cache_file: None,
             trust_roots: Vec::new(),
+            proxy: None,
             intervals: Intervals {
                 keys_refresh: Duration::from_mins(5),
                 keys_max_age: Duration::from_hours(24),
@@ -98,6 +103,14 @@ impl Builder {
     /// called more than once.
     pub fn trust_root(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.trust_roots.push(pem.into());
+        self
+    }
+
+    /// Reaches the issuer through this proxy, such as `http://proxy.acme.example:3128`. Default: none, whatever `HTTP_PROXY`
+    /// and its relatives say: who answers for the issuer is not for the environment to decide. An issuer on loopback is
+    /// always reached directly.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(url.into());
         self
     }
 
@@ -153,7 +166,8 @@ impl Builder {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let roots = self.trust_roots.iter().map(|pem| reqwest::Certificate::from_pem(pem));
         let roots = roots.collect::<Result<Vec<_>, _>>().map_err(BuildError::Tls)?;
-        let client = IssuerClient::new(self.issuer, roots).map_err(BuildError::Tls)?;
+        let proxy = self.proxy.map(reqwest::Proxy::all).transpose().map_err(BuildError::Proxy)?;
+        let client = IssuerClient::new(self.issuer, roots, proxy).map_err(BuildError::Tls)?;
         let restored = match &self.cache_file {
             Some(path) => cache_file::read(path, client.issuer())?,
             None => Restored::default(),

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use mandate_core::Issuer;
+use mandate_core::uri::is_loopback;
 use mandate_token::KeySet;
-use serde::Deserialize;
+use mandate_token::discovery::{jwks_uri, metadata_urls};
 use url::Url;
 
 /// The largest metadata document, in bytes.
@@ -27,10 +28,8 @@ pub(crate) enum FetchError {
     NotAStream(String),
     #[error("{url} is larger than {limit} bytes")]
     TooLarge { url: String, limit: usize },
-    #[error("{url} is not a metadata document: {detail}")]
-    Metadata { url: String, detail: String },
-    #[error("the metadata names the issuer {found:?}, not {expected}")]
-    WrongIssuer { found: String, expected: Issuer },
+    #[error("no address has the issuer's metadata: {0}")]
+    Metadata(String),
     #[error("the metadata places the keys at {0:?}, which is not on the issuer's own origin")]
     ForeignKeys(String),
     #[error("the issuer's JWK Set is not usable: {0}")]
@@ -43,10 +42,16 @@ pub(crate) struct FetchedKeys {
     pub(crate) json: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    issuer: String,
-    jwks_uri: String,
+impl FetchError {
+    /// Whether the same server would fail for its other addresses too.
+    fn is_of_the_server(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+struct Document {
+    content_type: Option<String>,
+    body: Vec<u8>,
 }
 
 /// The way to one issuer.
@@ -57,14 +62,22 @@ pub(crate) struct IssuerClient {
 }
 
 impl IssuerClient {
-    pub(crate) fn new(issuer: Issuer, roots: Vec<reqwest::Certificate>) -> Result<Self, reqwest::Error> {
+    /// `proxy` is not used for an issuer on loopback.
+    pub(crate) fn new(issuer: Issuer, roots: Vec<reqwest::Certificate>, proxy: Option<reqwest::Proxy>) -> Result<Self, reqwest::Error> {
+        // Whoever sets a variable of the environment must not decide who answers for the issuer.
+        #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
         let mut builder = reqwest::Client::builder()
+            .no_proxy()
             .user_agent(concat!("mandate-verifier/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT);
         if !roots.is_empty() {
             builder = builder.tls_certs_only(roots);
+        }
+        let local = Url::parse(issuer.as_str()).is_ok_and(|url| is_loopback(&url));
+        if let Some(proxy) = proxy.filter(|_| !local) {
+            builder = builder.proxy(proxy);
         }
         Ok(Self { http: builder.build()?, issuer })
     }
@@ -96,28 +109,37 @@ impl IssuerClient {
 
     /// The issuer's keys, found through its metadata.
     pub(crate) async fn fetch_keys(&self) -> Result<FetchedKeys, FetchError> {
-        let url = self.issuer.well_known("oauth-authorization-server");
-        let document = self.get(&url, MAX_METADATA).await?;
-        let metadata: Metadata =
-            serde_json::from_slice(&document).map_err(|error| FetchError::Metadata { url, detail: error.to_string() })?;
-        // RFC 8414 §3.3: identical, or the document must not be used. Bytes, not URLs: a trailing slash is another issuer.
-        if metadata.issuer != self.issuer.as_str() {
-            return Err(FetchError::WrongIssuer { found: metadata.issuer.chars().take(200).collect(), expected: self.issuer.clone() });
-        }
-        if !same_origin(&metadata.jwks_uri, self.issuer.as_str()) {
-            return Err(FetchError::ForeignKeys(metadata.jwks_uri.chars().take(200).collect()));
-        }
-        let json = self.get(&metadata.jwks_uri, MAX_JWKS).await?;
+        let url = self.discover().await?;
+        let json = self.get(url.as_str(), MAX_JWKS).await?.body;
         let set = parse_keys(&json)?;
         Ok(FetchedKeys { set, json })
     }
 
-    async fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
+    /// Asks one address after the other until one has a document that is right: a proxy in front of the issuer may answer
+    /// 200 and a page for any path it does not know.
+    async fn discover(&self) -> Result<Url, FetchError> {
+        let mut failures = Vec::new();
+        for address in metadata_urls(&self.issuer) {
+            match self.get(&address, MAX_METADATA).await {
+                Ok(document) => match jwks_uri(document.content_type.as_deref(), &document.body, &self.issuer) {
+                    Ok(uri) if same_origin(uri.as_str(), self.issuer.as_str()) => return Ok(uri),
+                    Ok(uri) => return Err(FetchError::ForeignKeys(uri.as_str().chars().take(200).collect())),
+                    Err(error) => failures.push(format!("{address}: {error}")),
+                },
+                Err(error) if error.is_of_the_server() => return Err(error),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        Err(FetchError::Metadata(failures.join("; ")))
+    }
+
+    async fn get(&self, url: &str, limit: usize) -> Result<Document, FetchError> {
         let request = self.http.get(url).header("accept", "application/json").timeout(FETCH_TIMEOUT);
         let mut response = request.send().await.map_err(|error| unreachable(url, &error))?;
         if response.status().as_u16() != 200 {
             return Err(FetchError::Status { url: url.to_owned(), status: response.status().as_u16() });
         }
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
             if body.len() + chunk.len() > limit {
@@ -125,7 +147,7 @@ impl IssuerClient {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok(Document { content_type, body })
     }
 }
 
@@ -136,13 +158,15 @@ pub(crate) fn parse_keys(json: &[u8]) -> Result<KeySet, FetchError> {
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
-    // The source says what went wrong ("connection refused"); the outer text only repeats the URL.
-    let mut detail = error.to_string();
+    // The sources say what went wrong ("connection refused", "invalid peer certificate: UnknownIssuer"); the outermost text
+    // only repeats the URL.
+    let mut causes = Vec::new();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        detail = inner.to_string();
+        causes.push(inner.to_string());
         source = inner.source();
     }
+    let detail = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
     FetchError::Unreachable { url: url.to_owned(), detail }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::{InvalidScope, Scope, ScopeSet};
+use mandate_core::{Actor, InvalidScope, Issuer, Scope, ScopeSet};
 
 /// How old the knowledge of revocations may be by default: three missed heartbeats of the feed.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(15);
@@ -77,7 +77,7 @@ impl Route {
         self.freshness(Freshness::DangerousAcceptStale)
     }
 
-    /// Only these actors, by their `sub` (an agent's SPIFFE ID).
+    /// Only these actors, by their `sub` (an agent's SPIFFE ID) as the issuer of the token names them.
     ///
     /// Compared bytewise with the current, outermost actor alone: who acted before decides nothing (RFC 8693 §4.1).
     /// A token without an actor is refused, too.
@@ -107,10 +107,10 @@ impl Route {
         self.scopes.iter().find(|scope| !held.contains(scope)).cloned()
     }
 
-    pub(crate) fn admits_actor(&self, current: Option<&str>) -> bool {
+    pub(crate) fn admits_actor(&self, current: Option<&Actor>, issuer: &Issuer) -> bool {
         match (&self.actors, current) {
             (None, _) => true,
-            (Some(allowed), Some(sub)) => allowed.iter().any(|one| one == sub),
+            (Some(allowed), Some(actor)) => actor.iss == *issuer && allowed.contains(&actor.sub),
             (Some(_), None) => false,
         }
     }
@@ -118,6 +118,8 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use mandate_core::{Actor, Issuer};
+
     use super::{DEFAULT_MAX_AGE, Freshness, Route};
 
     #[test]
@@ -137,11 +139,14 @@ mod tests {
 
     #[test]
     fn admits_listed_actors_only() {
+        let (ours, other): (Issuer, Issuer) = ("https://m.example".parse().unwrap(), "https://other.example".parse().unwrap());
+        let actor = |sub: &str, iss: &Issuer| Actor { sub: sub.into(), iss: iss.clone(), sub_profile: None };
         let route = Route::any_scope().only_actors(["spiffe://td/agent/a"]);
-        assert!(route.admits_actor(Some("spiffe://td/agent/a")));
-        assert!(!route.admits_actor(Some("spiffe://td/agent/A")));
-        assert!(!route.admits_actor(Some("spiffe://td/agent/a/x")));
-        assert!(!route.admits_actor(None));
-        assert!(Route::any_scope().admits_actor(None));
+        assert!(route.admits_actor(Some(&actor("spiffe://td/agent/a", &ours)), &ours));
+        assert!(!route.admits_actor(Some(&actor("spiffe://td/agent/A", &ours)), &ours));
+        assert!(!route.admits_actor(Some(&actor("spiffe://td/agent/a/x", &ours)), &ours));
+        assert!(!route.admits_actor(Some(&actor("spiffe://td/agent/a", &other)), &ours), "named so by somebody else");
+        assert!(!route.admits_actor(None, &ours));
+        assert!(Route::any_scope().admits_actor(None, &ours));
     }
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use mandate_core::{Actor, ActorChain, ClientId, Lineage, Person, ResourceUri, Scope, ScopeSet, Timestamp, TokenId};
+use mandate_core::{Actor, ActorChain, ClientId, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet, Timestamp, TokenId};
 use mandate_token::access_token::AccessToken;
 
 /// The outcome of a successful check. It can be had only from a [`Verifier`](crate::Verifier), so a function that takes
 /// a `&Verified` cannot be reached by an unverified request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified {
+    issuer: Issuer,
     subject: Person,
     chain: ActorChain,
     resource: ResourceUri,
@@ -22,8 +23,13 @@ pub struct Verified {
 
 impl Verified {
     pub(crate) fn new(token: AccessToken, resource: ResourceUri) -> Self {
-        let AccessToken { subject, chain, scope, jti, client_id, lineage, iat, exp, .. } = token;
-        Self { subject, chain, resource, scopes: scope, jti, client_id, lineage, issued: iat, expires: exp }
+        let AccessToken { iss, subject, chain, scope, jti, client_id, lineage, iat, exp, .. } = token;
+        Self { issuer: iss, subject, chain, resource, scopes: scope, jti, client_id, lineage, issued: iat, expires: exp }
+    }
+
+    /// Who issued the token.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
     /// The person for whom this is done: issuer and `sub`. Two issuers never name the same person.

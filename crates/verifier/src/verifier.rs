@@ -146,7 +146,7 @@ impl Verifier {
         }
         let revocations = &self.inner.shared.revocations;
         // A known cut speaks before stale knowledge does: it is final, and the caller need not try again.
-        if revocations.cuts(&token.facts()) {
+        if revocations.cuts(&token.facts(self.issuer())) {
             return Err(Reason::Revoked);
         }
         if route.max_age().is_some_and(|max_age| !revocations.is_fresh(now, max_age)) {
@@ -155,7 +155,7 @@ impl Verifier {
         if let Some(missing) = route.missing(&token.scope) {
             return Err(Reason::InsufficientScope { missing });
         }
-        if !route.admits_actor(token.chain.outermost().map(|actor| actor.sub.as_str())) {
+        if !route.admits_actor(token.chain.outermost(), self.issuer()) {
             return Err(Reason::ActorNotAdmitted);
         }
         Ok(())

@@ -32,6 +32,7 @@ async fn the_hidden_instructions_come_to_nothing_and_both_names_are_on_record() 
     assert_eq!((evidence.closed(), evidence.outbox.len(), evidence.comments, evidence.refused()), (0, 0, 1, 24));
     for call in &evidence.calls {
         assert_eq!(call.sub.as_deref(), Some("riley"));
+        assert!(call.sub_iss.is_some(), "and who gives the name");
         assert_eq!(call.act.as_deref(), Some("spiffe://acme.example/agent/support-agent"));
         assert_eq!(call.jti.as_deref(), Some("token-1"));
         let expected = if call.status == 403 { ("refused", "insufficient_scope") } else { ("permitted", "ok") };

@@ -82,7 +82,7 @@ async fn a_database_is_kept_over_a_restart() {
         let (listener, url) = listen().await;
         let (path, protection) = (database.clone(), Protection::dangerous_shared_key(SharedKey::new(KEY).unwrap()));
         let server = tokio::spawn(async move { serve(listener, &path, protection).await });
-        let request = reqwest::Client::new().post(format!("{url}/opportunities/7/close")).bearer_auth(KEY);
+        let request = crate::world::http().post(format!("{url}/opportunities/7/close")).bearer_auth(KEY);
         assert_eq!(request.json(&json!({ "reason": "lost" })).send().await.unwrap().status().as_u16(), expected);
         server.abort();
     }

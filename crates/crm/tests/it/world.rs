@@ -58,15 +58,15 @@ impl Crm {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(reqwest::Client::new().get(format!("{}{path}", self.url))).await
+        self.send(http().get(format!("{}{path}", self.url))).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
-        self.send(reqwest::Client::new().post(format!("{}{path}", self.url)).json(&body)).await
+        self.send(http().post(format!("{}{path}", self.url)).json(&body)).await
     }
 
     pub(crate) async fn post_text(&self, path: &str, body: impl Into<String>) -> Answer {
-        let request = reqwest::Client::new().post(format!("{}{path}", self.url));
+        let request = http().post(format!("{}{path}", self.url));
         self.send(request.header("content-type", "application/json").body(body.into())).await
     }
 
@@ -93,4 +93,10 @@ pub(crate) async fn obey(crm: &Crm) -> Vec<u16> {
         }
     }
     answers
+}
+
+/// A client that obeys no proxy of the environment.
+#[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
+pub(crate) fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }

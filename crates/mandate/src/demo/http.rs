@@ -60,7 +60,9 @@ impl Reply {
 
 impl Http {
     pub(super) fn new() -> Result<Self, DemoError> {
-        reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().map(Self).map_err(DemoError::Http)
+        #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
+        let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build();
+        client.map(Self).map_err(DemoError::Http)
     }
 
     async fn send(&self, request: reqwest::RequestBuilder, bearer: Option<&Secret>) -> Result<Reply, DemoError> {

@@ -248,7 +248,7 @@ mod tests {
     fn call(status: u16, reason: &str) -> Call {
         let (decision, path) = ("refused".to_owned(), "/outbox".to_owned());
         let (at, method) = (String::new(), "POST".to_owned());
-        Call { at, method, path, status, decision, reason: reason.to_owned(), sub: None, act: None, jti: None }
+        Call { at, method, path, status, decision, reason: reason.to_owned(), sub: None, sub_iss: None, act: None, jti: None }
     }
 
     fn record(reason: &str, sub: &str, scope: &str) -> AuditRecord {

@@ -35,6 +35,7 @@ impl Browser {
             return None;
         };
         let port = port(&mut driver);
+        #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
         let sessions = format!("http://127.0.0.1:{port}/session");
         let profile = tempfile::tempdir().unwrap();

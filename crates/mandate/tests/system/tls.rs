@@ -22,6 +22,7 @@ fn certificate(dir: &Path) -> String {
 /// A client that trusts this certificate and no other, with no connection from before.
 fn client(issuer: &str, pem: &str) -> App {
     let root = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
     let http = reqwest::Client::builder()
         .tls_certs_only([root])
         .https_only(true)

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests end the test")]
 
 mod decision_line;
+mod discovery;
 mod layer;
 mod outage;
 mod revocation;
