@@ -17,9 +17,11 @@ mod table;
 
 use std::process::ExitCode;
 
-/// An exchange makes and drops some hundred small values, on several threads: glibc's allocator takes a tenth of its time.
+/// Memory is wiped when it is given back: passwords, secrets and tokens pass through buffers of many libraries (HTTP, TLS,
+/// JSON), and none of them should keep a copy. Below it mimalloc: an exchange makes and drops some hundred small values, on
+/// several threads, and glibc's allocator takes a tenth of its time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> = zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     let arguments = match arguments::Arguments::of_the_process() {
