@@ -68,7 +68,7 @@ fn read(token: &str) -> usize {
         let (again, claims) = jwt_svid::verify_containing(token, &SVID_KEYS, &DOMAIN, AUDIENCE, now, None).unwrap();
         assert!(again == svid && !claims.contains_key("act"));
     }
-    if let Ok(assertion) = client_assertion::verify(token, &SIGNATURE_KEYS, &ISSUER, now) {
+    if let Ok(assertion) = client_assertion::verify(token, &SIGNATURE_KEYS, ISSUER.as_str(), now) {
         assert_eq!(client_assertion::peek_client_id(token), Ok(assertion.client_id));
         kinds += 1;
     }

@@ -15,7 +15,7 @@ use crate::registry_file::{AgentItem, ClientItem, GrantItem, IssuerItem, PersonI
 pub use status::{DiskSpace, NodeCounts, RegistryCounts, Severity, Status, StatusProblem, problem_code};
 
 /// The scope that an access token needs to use the admin API over TCP; its `aud` is the issuer.
-pub const ADMIN_SCOPE: &str = "mandate:admin";
+pub use mandate_core::registry::ADMIN_SCOPE;
 
 /// The paths of the admin API.
 pub mod path {

@@ -13,7 +13,10 @@ use crate::scope::{Scope, ScopeSet};
 use crate::spiffe::SpiffeId;
 use crate::subject::Person as PersonId;
 use crate::time::{Lifetime, Timestamp};
-use crate::uri::{Issuer, ResourceUri};
+use crate::uri::{Issuer, ResourceUri, other_spelling, same};
+
+/// The scope of this server's own administration. It is given only to clients whose entry lists it.
+pub const ADMIN_SCOPE: &str = "mandate:admin";
 
 /// The default limit on the depth of an actor chain.
 pub const DEFAULT_CHAIN_DEPTH: u8 = 3;
@@ -131,11 +134,44 @@ pub enum ClientAuthentication {
     None,
     /// `client_secret_basic` (RFC 6749 §2.3.1). The secret's argon2id hash is kept by the store, beside the registry.
     ClientSecretBasic,
+    /// `client_secret_post` (RFC 6749 §2.3.1): the same secret, in the body.
+    ClientSecretPost,
     /// `private_key_jwt` (RFC 7523 §2.2) with these keys, a JWK Set as JSON text.
     PrivateKeyJwt {
         /// The JWK Set.
         jwks: String,
+        /// What the `aud` of its assertions must be.
+        #[serde(default)]
+        audience: AssertionAudience,
     },
+}
+
+impl ClientAuthentication {
+    /// Its name in the registry of token endpoint authentication methods (RFC 7591 §4.2).
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt { .. } => "private_key_jwt",
+        }
+    }
+
+    /// Whether it rests on a client secret.
+    pub fn has_secret(&self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+}
+
+/// What the `aud` of a client's assertions must be, as sole value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// Our issuer identifier (RFC 7523bis).
+    #[default]
+    Issuer,
+    /// The URL of our token endpoint (RFC 7523 §3), for clients that cannot write anything else.
+    TokenEndpoint,
 }
 
 /// An OAuth client that is not an agent.
@@ -149,6 +185,20 @@ pub struct Client {
     pub authentication: ClientAuthentication,
     /// The agents whose actor tokens it may present. Empty: none.
     pub agents: Vec<AgentName>,
+    /// The scopes that it may ask for, of whatever resource. Absent: all but those of our own administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<ScopeSet>,
+}
+
+impl Client {
+    /// The scopes of `resource` that it may ask for. `issuer`: ours, which is also the identifier of our administration.
+    pub fn may_ask_of(&self, resource: &Resource, issuer: &Issuer) -> ScopeSet {
+        match &self.scopes {
+            Some(listed) => resource.scopes.intersection(listed),
+            None if same(resource.uri.as_str(), issuer.as_str()) => ScopeSet::new(),
+            None => resource.scopes.clone(),
+        }
+    }
 }
 
 /// Whether the scopes of a foreign issuer's token bound what may be delegated from it.
@@ -412,14 +462,17 @@ impl Registry {
         self.resources.get(name)
     }
 
-    /// The resource with that identifier, compared bytewise.
+    /// The resource with that identifier, in either spelling of an empty path: see [`Registry::resource_uri`].
     pub fn resource_by_uri(&self, uri: &ResourceUri) -> Option<&Arc<Resource>> {
-        self.resources_by_uri.get(uri)
+        let found = self.resources_by_uri.get(uri);
+        found.or_else(|| other_spelling(uri.as_str()).and_then(|other| self.resources_by_uri.get(other.as_str())))
     }
 
-    /// The identifier of a registered resource that is written exactly so.
+    /// The identifier of the registered resource that `text` names: written exactly so, or with the other spelling of an
+    /// empty path (RFC 3986 §6.2.3).
     pub fn resource_uri(&self, text: &str) -> Option<&ResourceUri> {
-        self.resources_by_uri.get_key_value(text).map(|(uri, _)| uri)
+        let find = |text: &str| self.resources_by_uri.get_key_value(text).map(|(uri, _)| uri);
+        find(text).or_else(|| other_spelling(text).and_then(|other| find(&other)))
     }
 
     /// The person of that name.

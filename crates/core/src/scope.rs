@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The most scopes one set may hold, and the longest scope in bytes: bounds for untrusted input.
-pub const MAX_SCOPES: usize = 64;
+/// The most scopes that a `scope` parameter or claim may list: a client may ask for all that the metadata names, of every
+/// resource. A bound for untrusted input.
+pub const MAX_SCOPES: usize = 512;
 /// The longest scope token, in bytes.
 pub const MAX_SCOPE_LEN: usize = 128;
 
@@ -19,10 +20,13 @@ pub enum InvalidScope {
     #[error("an empty scope; separate scopes by one space")]
     Empty,
     /// A character outside %x21 / %x23-5B / %x5D-7E (RFC 6749 §3.3).
-    #[error("a scope has printable ASCII without space, '\"' and '\\'")]
+    #[error("a scope is printable ASCII without spaces, quotation marks and backslashes")]
     Character,
-    /// Over [`MAX_SCOPE_LEN`] or [`MAX_SCOPES`].
-    #[error("more than 64 scopes, or a scope of more than 128 characters")]
+    /// Over [`MAX_SCOPE_LEN`].
+    #[error("a scope of more than 128 characters")]
+    TooLong,
+    /// Over [`MAX_SCOPES`].
+    #[error("more than 512 scopes")]
     TooMany,
 }
 
@@ -46,7 +50,7 @@ impl FromStr for Scope {
             return Err(InvalidScope::Empty);
         }
         if text.len() > MAX_SCOPE_LEN {
-            return Err(InvalidScope::TooMany);
+            return Err(InvalidScope::TooLong);
         }
         let allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if text.bytes().all(allowed) { Ok(Self(text.into())) } else { Err(InvalidScope::Character) }
@@ -218,9 +222,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ScopeSet>(), Err(why), "{text:?}");
         }
-        let many: Vec<String> = (0..65).map(|n| format!("s{n}")).collect();
+        let many: Vec<String> = (0..=super::MAX_SCOPES).map(|n| format!("s{n}")).collect();
         assert_eq!(many.join(" ").parse::<ScopeSet>(), Err(InvalidScope::TooMany));
-        assert_eq!("a".repeat(129).parse::<Scope>(), Err(InvalidScope::TooMany));
+        assert_eq!("a".repeat(129).parse::<Scope>(), Err(InvalidScope::TooLong));
     }
 
     proptest! {

@@ -15,59 +15,112 @@ pub const MAX_URI_LEN: usize = 2048;
 /// Why a text is not an acceptable issuer or resource URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUri {
-    /// Not an absolute URI.
-    #[error("not an absolute URI")]
+    /// It has no scheme.
+    #[error("not an absolute URI: it has no scheme such as https:")]
     NotAbsolute,
+    /// A character that no URI has (RFC 3986 §2).
+    #[error("it has a character that no URI may have, such as a space, a backslash or a letter outside ASCII")]
+    Character,
     /// Longer than [`MAX_URI_LEN`].
     #[error("longer than 2048 bytes")]
     TooLong,
     /// Neither https nor (on loopback) http.
-    #[error("the scheme must be https, or http on a loopback address")]
+    #[error("its scheme is neither https nor, for a loopback address, http; no other kind of URI is accepted here")]
     Scheme,
+    /// No host where one must be, or one that is none, or no port that is one.
+    #[error("it has no valid host and port after https:// or http://")]
+    Host,
     /// It has a fragment (RFC 8707 §2, RFC 8414 §2).
     #[error("it has a fragment")]
     Fragment,
     /// It has a query.
     #[error("it has a query")]
     Query,
-    /// It has a user name or password.
-    #[error("it has user information")]
+    /// It has a user name or password before the host.
+    #[error("it has user information: an @ before the host")]
     UserInfo,
-    /// It is not in the one normal form: upper case host, default port, dot segment, needless percent-encoding.
-    #[error("it is not in normal form; write it as a browser would show it")]
+    /// It has a percent sign. Two ways to write one character are the usual way to make two texts mean one resource.
+    #[error("it has a percent sign; it is compared byte for byte, so choose one without percent-encoding")]
+    Percent,
+    /// Scheme or host are not in lower case (RFC 3986 §6.2.2.1).
+    #[error("its scheme and host are not in lower case")]
+    Case,
+    /// Not in the one normal form in another way: default port, dot segment, an address written in another way.
+    #[error("it is not in normal form: leave out the default port and . and .. segments, and write addresses in full (RFC 3986 section 6.2)")]
     NotNormal,
+}
+
+/// Whether a byte may stand in a URI (RFC 3986 §2.2, §2.3), percent signs included.
+pub fn is_uri_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+}
+
+/// The scheme of an absolute URI (RFC 3986 §3.1), and what follows its colon.
+pub fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let formed = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    formed.then_some((scheme, rest))
+}
+
+/// The authority of a URI (RFC 3986 §3.2), from what follows its scheme's colon.
+pub fn authority(rest: &str) -> Option<&str> {
+    rest.strip_prefix("//").and_then(|rest| rest.split(['/', '?', '#']).next())
 }
 
 fn check(text: &str, query_allowed: bool) -> Result<Url, InvalidUri> {
     if text.len() > MAX_URI_LEN {
         return Err(InvalidUri::TooLong);
     }
-    let url = Url::parse(text).map_err(|_| InvalidUri::NotAbsolute)?;
-    if url.cannot_be_a_base() || url.host().is_none() {
-        return Err(InvalidUri::NotAbsolute);
+    if !text.bytes().all(is_uri_byte) {
+        return Err(InvalidUri::Character);
     }
+    let (scheme, rest) = split_scheme(text).ok_or(InvalidUri::NotAbsolute)?;
     if text.contains('#') {
         return Err(InvalidUri::Fragment);
+    }
+    if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
+        return Err(InvalidUri::Scheme);
+    }
+    let authority = authority(rest).ok_or(InvalidUri::Host)?;
+    if authority.contains('@') {
+        return Err(InvalidUri::UserInfo);
+    }
+    let url = Url::parse(text).map_err(|_| InvalidUri::Host)?;
+    if authority.is_empty() || url.host().is_none() {
+        return Err(InvalidUri::Host);
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err(InvalidUri::Scheme);
     }
     if !query_allowed && text.contains('?') {
         return Err(InvalidUri::Query);
     }
-    if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
-        return Err(InvalidUri::UserInfo);
+    if text.contains('%') {
+        return Err(InvalidUri::Percent);
     }
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback(&url) => {}
-        _ => return Err(InvalidUri::Scheme),
+    if scheme.bytes().chain(authority.bytes()).any(|b| b.is_ascii_uppercase()) {
+        return Err(InvalidUri::Case);
     }
     // `https://a.example` and `https://a.example/` are both in use; Url always prints the second.
     let normal = url.as_str();
-    let same = normal == text || normal.strip_suffix('/') == Some(text);
-    // `%2e`, `%2F` and friends are the usual way to make two texts mean one path.
-    if !same || text.contains('%') || text.contains('\\') {
-        return Err(InvalidUri::NotNormal);
+    if normal == text || normal.strip_suffix('/') == Some(text) { Ok(url) } else { Err(InvalidUri::NotNormal) }
+}
+
+/// The other spelling of a URI whose path is empty or `/`: for `http` and `https` both name the same resource
+/// (RFC 3986 §6.2.3). `None` where there is only one.
+pub fn other_spelling(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    match rest.find(['/', '?', '#']) {
+        None => Some(format!("{text}/")),
+        Some(at) if rest.get(at..) == Some("/") => text.strip_suffix('/').map(str::to_owned),
+        Some(_) => None,
     }
-    Ok(url)
+}
+
+/// Whether two URIs are the same text, or differ only in that one has an empty path and the other `/` (RFC 3986 §6.2.3).
+pub fn same(one: &str, other: &str) -> bool {
+    one == other || other_spelling(one).as_deref() == Some(other)
 }
 
 /// Whether the URL's host is a loopback address or `localhost`.
@@ -155,28 +208,42 @@ impl ResourceUri {
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidUri, Issuer, ResourceUri};
+    use super::{InvalidUri, Issuer, ResourceUri, same};
 
     #[test]
     fn refuses_each_trick_of_a12() {
         use InvalidUri as E;
         for (text, why) in [
+            ("", E::NotAbsolute),
             ("crm", E::NotAbsolute),
             ("/crm", E::NotAbsolute),
-            ("urn:crm", E::NotAbsolute),
+            ("//crm.example/", E::NotAbsolute),
+            ("1a:crm", E::NotAbsolute),
+            ("urn:crm", E::Scheme),
+            ("com.example.app:/x", E::Scheme),
+            ("https:", E::Host),
+            ("https:crm.example", E::Host),
+            ("https:///crm", E::Host),
+            ("https://", E::Host),
+            ("https://crm.example:port/", E::Host),
+            ("https://crm.example:99999/", E::Host),
+            ("https://?x", E::Host),
             ("https://crm.example/#x", E::Fragment),
             ("https://crm.example#", E::Fragment),
             ("https://u@crm.example/", E::UserInfo),
             ("https://:p@crm.example/", E::UserInfo),
             ("https://@crm.example/", E::UserInfo),
-            ("https://CRM.example/", E::NotNormal),
-            ("HTTPS://crm.example/", E::NotNormal),
+            ("https://CRM.example/", E::Case),
+            ("HTTPS://crm.example/", E::Case),
             ("https://crm.example:443/", E::NotNormal),
+            ("https://crm.example:/", E::NotNormal),
             ("https://crm.example/a/../b", E::NotNormal),
-            ("https://crm.example/%61", E::NotNormal),
-            ("https://crm.example/a%2Fb", E::NotNormal),
-            ("https:\\\\crm.example\\", E::NotNormal),
-            (" https://crm.example/", E::NotNormal),
+            ("https://crm.example/%61", E::Percent),
+            ("https://crm.example/%C3%A9", E::Percent),
+            ("https://crm.example/a%2Fb", E::Percent),
+            ("https:\\\\crm.example\\", E::Character),
+            ("https://crm.example/\u{e9}", E::Character),
+            (" https://crm.example/", E::Character),
             ("http://crm.example/", E::Scheme),
             ("ftp://crm.example/", E::Scheme),
             ("javascript://crm.example/%0aalert(1)", E::Scheme),
@@ -186,10 +253,36 @@ mod tests {
     }
 
     #[test]
-    fn compares_bytewise_so_a_trailing_slash_is_another_resource() {
+    fn an_at_sign_in_a_path_is_no_user_information() {
+        assert!("https://crm.example/@acme".parse::<ResourceUri>().is_ok());
+        assert!("https://crm.example/api?for=a@b".parse::<ResourceUri>().is_ok());
+    }
+
+    #[test]
+    fn an_empty_path_and_a_slash_name_the_same_and_nothing_else_does() {
+        for (one, other) in
+            [("https://crm.example", "https://crm.example/"), ("http://[::1]:9100/", "http://[::1]:9100"), ("https://a", "https://a")]
+        {
+            assert!(same(one, other) && same(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("https://crm.example/api", "https://crm.example/api/"),
+            ("https://crm.example", "https://crm.example//"),
+            ("https://crm.example", "https://CRM.example/"),
+            ("https://crm.example", "https://crm.example:443"),
+            ("https://crm.example", "http://crm.example/"),
+            ("https://crm.example?x", "https://crm.example/?x"),
+            ("urn:crm", "urn:crm/"),
+        ] {
+            assert!(!same(one, other) && !same(other, one), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_are_kept_as_they_were_written() {
         let bare: ResourceUri = "https://crm.example".parse().unwrap();
         let slash: ResourceUri = "https://crm.example/".parse().unwrap();
-        assert_ne!(bare, slash);
+        assert_eq!((bare.as_str(), slash.as_str()), ("https://crm.example", "https://crm.example/"));
         assert!("http://127.0.0.1:9100".parse::<ResourceUri>().is_ok());
         assert!("http://[::1]:9100/api?x=1".parse::<ResourceUri>().is_ok());
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
+    Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
 };
+use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, Scope, ScopeSet,
+    Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet,
     SubjectProfile, Timestamp, TokenFacts, TokenId,
 };
 use mandate_policy::{Denied, Policies, Question};
@@ -20,7 +21,7 @@ use mandate_policy::{Denied, Policies, Question};
 use crate::VerifiedActor;
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
 use crate::mandate::{Mandate, MandateView};
-use crate::refusal::{Refusal, RefusalReason};
+use crate::refusal::{Refusal, RefusalReason, ScopeBounds};
 
 /// How long a person's own access token lives.
 pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
@@ -115,14 +116,12 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let target = delegable_resource(&resource, facts)?;
     if let Some(asked) = &scopes {
-        scopes_are_known(asked, target)?;
-        if subject.scopes_bound_the_result() && !asked.is_subset(&subject.scopes) {
-            return Err(RefusalReason::ScopeExceedsSubject.into());
-        }
+        asked_is_askable(asked, &subject, target)?;
     }
     let wanted = scopes.as_ref().unwrap_or(&target.scopes);
     let grant = usable_grant(facts, person, agent, target, wanted, now)?;
-    let narrowed = intersect(wanted, &subject, person, agent, target, grant)?;
+    let of_app = registered_app(&client, facts.registry).map(|app| app.may_ask_of(target, facts.issuer));
+    let narrowed = intersect(bounds(wanted, &subject, of_app, person, agent, target, grant))?;
 
     let depth = u8::try_from(chain.depth()).unwrap_or(u8::MAX);
     let question =
@@ -133,6 +132,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
             Denied::Agent => RefusalReason::PolicyDeniesAgent,
         },
         policies: denial.policies,
+        bounds: None,
     })?;
     // What the policy answers is intersected once more: a policy can only take away. A permit is never empty.
     let scopes = narrowed.intersection(permit.scopes());
@@ -143,7 +143,8 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         issuer: facts.issuer.clone(),
         subject: subject.person,
         chain,
-        resource: resource.as_str().to_owned(),
+        // As it is registered: the caller may have written an empty path in the other way.
+        resource: target.uri.as_str().to_owned(),
         scopes,
         issued: now,
         expires,
@@ -172,23 +173,36 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         Some(_) => None,
         None => facts.issuer.as_str().parse().ok().and_then(|uri| facts.registry.resource_by_uri(&uri)).map(|own| &own.scopes),
     };
-    let targets: Vec<&Arc<Resource>> = match &resource {
-        Some(uri) => vec![facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?],
-        None => person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect(),
+    let open = |target: &Resource| kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)));
+    let askable = |target: &Resource| open(target).intersection(&client.may_ask_of(target, facts.issuer));
+    let target = match &resource {
+        Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
+        None => None,
     };
     if let Some(asked) = &scopes {
-        let known: ScopeSet = targets.iter().flat_map(|target| open(target, kept)).collect();
-        if !asked.is_subset(&known) {
+        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is the reason.
+        let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
+            Some(target) => !of(target).intersection(asked).is_empty(),
+            None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
+        };
+        if !any(&open) {
             return Err(RefusalReason::ScopeUnknown.into());
         }
+        if !any(&askable) {
+            return Err(RefusalReason::ScopeBeyondClient.into());
+        }
     }
+    let targets: Vec<&Arc<Resource>> = match target {
+        Some(target) => vec![target],
+        None => person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect(),
+    };
 
     let mut permitted = ScopeSet::new();
     let mut policies: Vec<String> = Vec::new();
     let mut denied: Option<Refusal> = None;
-    for target in targets {
-        let open: ScopeSet = open(target, kept).collect();
-        let wanted = scopes.as_ref().unwrap_or(&open).intersection(&open).intersection(&scopes_on(&person.may, &target.name));
+    for target in &targets {
+        let askable = askable(target);
+        let wanted = scopes.as_ref().unwrap_or(&askable).intersection(&askable).intersection(&scopes_on(&person.may, &target.name));
         if wanted.is_empty() {
             continue;
         }
@@ -199,21 +213,25 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
                 permitted = permitted.union(&wanted.intersection(permit.scopes()));
                 policies.extend(permit.policies().iter().cloned());
             }
-            Err(denial) => denied = Some(Refusal { reason: RefusalReason::PolicyDeniesPerson, policies: denial.policies }),
+            Err(denial) => {
+                denied = Some(Refusal { reason: RefusalReason::PolicyDeniesPerson, policies: denial.policies, bounds: None });
+            }
         }
     }
     if permitted.is_empty() {
-        return Err(denied.unwrap_or_else(|| RefusalReason::ScopeBeyondPerson.into()));
+        let client_has_none = targets.iter().all(|target| askable(target).is_empty()) && targets.iter().any(|target| !open(target).is_empty());
+        let reason = if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
+        return Err(denied.unwrap_or_else(|| reason.into()));
     }
     policies.sort_unstable();
     policies.dedup();
-    let expires = own_expiry(person, resource.as_ref().and_then(|uri| facts.registry.resource_by_uri(uri)), now)?;
+    let expires = own_expiry(person, target, now)?;
 
     Ok(Mandate::decided(MandateView {
         issuer: facts.issuer.clone(),
         subject: person.id.clone(),
         chain: ActorChain::empty(),
-        resource: resource.map_or_else(|| facts.issuer.as_str().to_owned(), |uri| uri.as_str().to_owned()),
+        resource: target.map_or_else(|| facts.issuer.as_str().to_owned(), |target| target.uri.as_str().to_owned()),
         scopes: permitted,
         issued: now,
         expires,
@@ -226,11 +244,6 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         grant: None,
         policies: policies.into(),
     }))
-}
-
-/// The scopes of a resource that are open here: all but the `kept` ones.
-fn open<'a>(target: &'a Resource, kept: Option<&'a ScopeSet>) -> impl Iterator<Item = Scope> + 'a {
-    target.scopes.iter().filter(move |scope| kept.is_none_or(|kept| !kept.contains(scope))).cloned()
 }
 
 /// Invariant 5 for a login: a password that has been replaced since, a person or client that has been cut or a client
@@ -387,11 +400,20 @@ fn history_is_their_own(subject: &VerifiedSubject) -> Result<(), RefusalReason> 
 
 fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
     let resource = facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?;
-    if uri.as_str() == facts.issuer.as_str() { Err(RefusalReason::ResourceNotDelegable) } else { Ok(resource) }
+    if same(resource.uri.as_str(), facts.issuer.as_str()) { Err(RefusalReason::ResourceNotDelegable) } else { Ok(resource) }
 }
 
-fn scopes_are_known(asked: &ScopeSet, target: &Resource) -> Result<(), RefusalReason> {
-    if asked.is_subset(&target.scopes) { Ok(()) } else { Err(RefusalReason::ScopeUnknown) }
+/// What is asked for must exist and must not exceed the subject token.
+fn asked_is_askable(asked: &ScopeSet, subject: &VerifiedSubject, target: &Resource) -> Result<(), Refusal> {
+    if !asked.is_subset(&target.scopes) {
+        let bounds = ScopeBounds { asked: asked.clone(), resource: Some(target.scopes.clone()), ..ScopeBounds::default() };
+        return Err(Refusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
+    }
+    if subject.scopes_bound_the_result() && !asked.is_subset(&subject.scopes) {
+        let bounds = ScopeBounds { asked: asked.clone(), subject: Some(subject.scopes.clone()), ..ScopeBounds::default() };
+        return Err(Refusal::of_scopes(RefusalReason::ScopeExceedsSubject, bounds));
+    }
+    Ok(())
 }
 
 /// The grant to use: of those that are in force, the one that covers the most of what is wanted.
@@ -422,33 +444,59 @@ fn usable_grant<'a>(
     best.map(|(_, grant)| grant).ok_or(why)
 }
 
-/// Invariant 1 for scopes: subject token ∩ person ∩ ceiling ∩ grant ∩ what was asked. Empty is a refusal, and says
-/// which of them left nothing.
-fn intersect(
-    wanted: &ScopeSet,
+/// What each party allows on the resource. `of_app`: what the client may ask for, if it is no agent.
+fn bounds(
+    asked: &ScopeSet,
     subject: &VerifiedSubject,
+    of_app: Option<ScopeSet>,
     person: &Person,
     agent: &Agent,
     target: &Resource,
     grant: &Grant,
-) -> Result<ScopeSet, RefusalReason> {
-    let within_person = wanted.intersection(&scopes_on(&person.may, &target.name));
-    if within_person.is_empty() {
-        return Err(RefusalReason::ScopeBeyondPerson);
+) -> ScopeBounds {
+    ScopeBounds {
+        asked: asked.clone(),
+        resource: None,
+        subject: subject.scopes_bound_the_result().then(|| subject.scopes.clone()),
+        client: of_app,
+        person: Some(scopes_on(&person.may, &target.name)),
+        ceiling: Some(scopes_on(&agent.ceiling, &target.name)),
+        grant: Some(grant.scopes.clone()),
     }
-    let within_ceiling = wanted.intersection(&scopes_on(&agent.ceiling, &target.name));
-    if within_ceiling.is_empty() {
-        return Err(RefusalReason::ScopeBeyondCeiling);
+}
+
+/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ what was asked. Empty is a refusal, and
+/// says which of them left nothing.
+fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, Refusal> {
+    let parties = [
+        (&bounds.client, RefusalReason::ScopeBeyondClient),
+        (&bounds.person, RefusalReason::ScopeBeyondPerson),
+        (&bounds.ceiling, RefusalReason::ScopeBeyondCeiling),
+        (&bounds.grant, RefusalReason::ScopeBeyondGrant),
+        (&bounds.subject, RefusalReason::NothingInCommon),
+    ];
+    let mut all = bounds.asked.clone();
+    let mut beyond = None;
+    for (allowed, reason) in parties {
+        let Some(allowed) = allowed else { continue };
+        if bounds.asked.intersection(allowed).is_empty() {
+            beyond = beyond.or(Some(reason));
+        }
+        all = all.intersection(allowed);
     }
-    let within_grant = wanted.intersection(&grant.scopes);
-    if within_grant.is_empty() {
-        return Err(RefusalReason::ScopeBeyondGrant);
+    match beyond {
+        Some(reason) => Err(Refusal::of_scopes(reason, bounds)),
+        None if all.is_empty() => Err(Refusal::of_scopes(RefusalReason::NothingInCommon, bounds)),
+        None => Ok(all),
     }
-    let mut all = within_person.intersection(&within_ceiling).intersection(&within_grant);
-    if subject.scopes_bound_the_result() {
-        all = all.intersection(&subject.scopes);
+}
+
+/// The client's entry as it is now, if the client is no agent.
+fn registered_app<'a>(client: &AuthenticatedClient, registry: &'a Registry) -> Option<&'a Client> {
+    match client {
+        AuthenticatedClient::App(app) => registry.client(app.id()).map(|app| &**app),
+        AuthenticatedClient::Agent(_) => None,
     }
-    if all.is_empty() { Err(RefusalReason::NothingInCommon) } else { Ok(all) }
 }
 
 fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {

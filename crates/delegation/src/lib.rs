@@ -18,4 +18,4 @@ pub use credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectO
 pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, PERSON_TOKEN_LIFETIME, Request, decide};
 pub use live::{Live, Snapshot};
 pub use mandate::{Mandate, MandateView};
-pub use refusal::{Refusal, RefusalReason};
+pub use refusal::{Refusal, RefusalReason, ScopeBounds};

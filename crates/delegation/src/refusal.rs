@@ -1,6 +1,6 @@
 //! Why there is no mandate. One enum, by whose fault it is; each wire maps it exhaustively.
 
-use mandate_core::InvalidActorChain;
+use mandate_core::{InvalidActorChain, ScopeSet};
 
 /// A refusal of [`crate::decide`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,11 +10,40 @@ pub struct Refusal {
     pub reason: RefusalReason,
     /// The policies that decided, by name.
     pub policies: Vec<String>,
+    /// Which scopes each party allows, if the scopes are the reason.
+    pub bounds: Option<Box<ScopeBounds>>,
+}
+
+/// The sets of scopes that a refused exchange was held against, each as far as it concerns the resource that was asked
+/// for. What is absent was not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeBounds {
+    /// What was asked for, or, if nothing was, all that the resource has.
+    pub asked: ScopeSet,
+    /// What the resource has.
+    pub resource: Option<ScopeSet>,
+    /// What the subject token carries, where that bounds the result.
+    pub subject: Option<ScopeSet>,
+    /// What the client may ask for.
+    pub client: Option<ScopeSet>,
+    /// What the person may do there.
+    pub person: Option<ScopeSet>,
+    /// What the agent's ceiling allows there.
+    pub ceiling: Option<ScopeSet>,
+    /// What the grant allows.
+    pub grant: Option<ScopeSet>,
+}
+
+impl Refusal {
+    /// A refusal of scopes, with the sets that it comes from.
+    pub(crate) fn of_scopes(reason: RefusalReason, bounds: ScopeBounds) -> Self {
+        Self { bounds: Some(Box::new(bounds)), ..Self::from(reason) }
+    }
 }
 
 impl From<RefusalReason> for Refusal {
     fn from(reason: RefusalReason) -> Self {
-        Self { reason, policies: Vec::new() }
+        Self { reason, policies: Vec::new(), bounds: None }
     }
 }
 
@@ -100,9 +129,12 @@ pub enum RefusalReason {
     /// More scope was asked for than the subject token carries.
     #[error("more scope asked for than the subject token carries")]
     ScopeExceedsSubject,
-    /// A scope was asked for that the resource does not have.
+    /// A scope was asked for that the resource does not have; at a login, none that it has.
     #[error("a scope that the resource does not have")]
     ScopeUnknown,
+    /// None of the scopes is among those that the client may ask for.
+    #[error("the client may ask for nothing of what was asked")]
+    ScopeBeyondClient,
     /// None of the scopes is within the person's rights.
     #[error("nothing asked for is within the person's rights")]
     ScopeBeyondPerson,
@@ -112,8 +144,8 @@ pub enum RefusalReason {
     /// None of the scopes is within the grant.
     #[error("nothing asked for is within the grant")]
     ScopeBeyondGrant,
-    /// The subject token, the person, the ceiling and the grant have nothing in common.
-    #[error("the intersection of subject token, person, ceiling and grant is empty")]
+    /// The subject token, the client, the person, the ceiling and the grant have nothing in common.
+    #[error("the intersection of subject token, client, person, ceiling and grant is empty")]
     NothingInCommon,
     /// Policy denies the person.
     #[error("policy denies the person")]
@@ -156,6 +188,7 @@ impl RefusalReason {
             Self::GrantExhausted => "grant_exhausted",
             Self::ScopeExceedsSubject => "scope_exceeds_subject",
             Self::ScopeUnknown => "scope_unknown",
+            Self::ScopeBeyondClient => "scope_beyond_client",
             Self::ScopeBeyondPerson => "scope_beyond_person",
             Self::ScopeBeyondCeiling => "scope_beyond_ceiling",
             Self::ScopeBeyondGrant => "scope_beyond_grant",
@@ -194,6 +227,7 @@ impl RefusalReason {
         Self::GrantExhausted,
         Self::ScopeExceedsSubject,
         Self::ScopeUnknown,
+        Self::ScopeBeyondClient,
         Self::ScopeBeyondPerson,
         Self::ScopeBeyondCeiling,
         Self::ScopeBeyondGrant,

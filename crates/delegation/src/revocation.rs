@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
-use mandate_core::registry::{AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission};
+use mandate_core::registry::{ADMIN_SCOPE, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission};
 use mandate_core::{Cut, CutTarget, Lifetime, Timestamp, TokenId};
 
 use crate::decide::{PERSON_TOKEN_LIFETIME, limits_on};
@@ -97,9 +97,15 @@ fn ends_sooner(old: &Grant, new: &Grant, now: Timestamp) -> bool {
     end(new) < end(old)
 }
 
-/// Whether a client lost an agent, or proves itself by other means than before: what the old ones opened ends with them.
+/// Whether a client lost an agent or a scope, or proves itself by other means than before: what the old ones opened ends
+/// with them.
 fn less_trusted(old: &Client, new: &Client) -> bool {
-    old.agents.iter().any(|agent| !new.agents.contains(agent)) || old.authentication != new.authentication
+    let lost_scopes = match (&old.scopes, &new.scopes) {
+        (_, None) => old.scopes.as_ref().is_some_and(|old| old.iter().any(|scope| scope.as_str() == ADMIN_SCOPE)),
+        (None, Some(_)) => true,
+        (Some(old), Some(new)) => !old.is_subset(new),
+    };
+    lost_scopes || old.agents.iter().any(|agent| !new.agents.contains(agent)) || old.authentication != new.authentication
 }
 
 #[cfg(test)]

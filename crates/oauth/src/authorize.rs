@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind};
-use mandate_core::registry::{Client, Registry};
-use mandate_core::{ClientId, Issuer, ResourceUri, ScopeSet, Timestamp};
-use mandate_delegation::LoggedInPerson;
+use mandate_core::registry::{Client, Registry, Resource};
+use mandate_core::uri::same;
+use mandate_core::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, Timestamp};
+use mandate_delegation::{LoggedInPerson, RefusalReason};
 
 use crate::code::CodePayload;
 use crate::engine::Engine;
@@ -17,6 +18,7 @@ use crate::form::Form;
 use crate::pkce::Challenge;
 use crate::redirect::{is_registered, with_parameters};
 use crate::refusal::Refusal;
+use crate::resource::{self, is_administration};
 use crate::token::scopes;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
@@ -157,11 +159,9 @@ fn validate(form: &Form<'_>, back: Back, issuer: &Issuer, registry: &Registry) -
     no_request_object(form)?;
     response_is_code_in_query(form)?;
     let challenge = Challenge::from_parameters(form.get("code_challenge"), form.get("code_challenge_method"))?;
-    let scopes = scopes(form)?;
-    let resource = known_resource(form, scopes.as_ref(), issuer, registry)?;
-    if let Some(asked) = &scopes {
-        scopes_are_known(asked, resource.as_ref(), registry)?;
-    }
+    let asked = scopes(form)?;
+    let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
+    let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
     Ok(AuthorizationRequest { back, challenge, resource, scopes })
 }
 
@@ -196,19 +196,42 @@ fn known_resource(
     if all.next().is_some() {
         return Err(Refusal::ResourceRepeated);
     }
-    let uri: ResourceUri = resource.parse().map_err(|_| Refusal::ResourceMalformed)?;
+    let uri = resource::named(resource, registry)?;
     let registered = registry.resource_by_uri(&uri);
-    if resource == issuer.as_str() {
+    if same(uri.as_str(), issuer.as_str()) {
         let administration = registered.is_some_and(|ours| scopes.is_some_and(|asked| asked.is_subset(&ours.scopes)));
         return Ok(administration.then_some(uri));
     }
-    if registered.is_some() { Ok(Some(uri)) } else { Err(Refusal::ResourceUnknown) }
+    if registered.is_some() { Ok(Some(uri)) } else { Err(Refusal::ResourceUnknown(None)) }
 }
 
-fn scopes_are_known(asked: &ScopeSet, resource: Option<&ResourceUri>, registry: &Registry) -> Result<(), Refusal> {
-    let known = match resource.and_then(|uri| registry.resource_by_uri(uri)) {
-        Some(resource) => asked.is_subset(&resource.scopes),
-        None => asked.iter().all(|scope| registry.resources().any(|resource| resource.scopes.contains(scope))),
+/// What is asked for, as far as the resource has it and the client may ask for it. What is left out the client learns
+/// from the `scope` of the answer (RFC 6749 §3.3); if nothing is left, it learns that before anybody types a password.
+fn narrowed(
+    asked: Option<&ScopeSet>,
+    client: &Client,
+    resource: Option<&ResourceUri>,
+    issuer: &Issuer,
+    registry: &Registry,
+) -> Result<Option<ScopeSet>, Refusal> {
+    let target = resource.and_then(|uri| registry.resource_by_uri(uri));
+    // Without a resource the token is for us, to be exchanged; it never carries our own administration.
+    let kept = registry.resources().find(|resource| is_administration(resource, issuer)).filter(|_| target.is_none());
+    let open = |scope: &Scope| kept.is_none_or(|own| !own.scopes.contains(scope));
+    let within = |set: &ScopeSet, of: &dyn Fn(&Resource) -> ScopeSet| -> ScopeSet {
+        let targets = registry.resources().filter(|resource| target.is_none_or(|target| target.name == resource.name));
+        let sets = targets.map(|resource| set.intersection(&of(resource)));
+        sets.flat_map(|set| set.iter().cloned().collect::<Vec<_>>()).filter(|scope| open(scope)).collect()
     };
-    if known { Ok(()) } else { Err(Refusal::ScopeUnknown) }
+    let askable = |resource: &Resource| client.may_ask_of(resource, issuer);
+    let left = match (asked, &client.scopes) {
+        // Everything that the person may delegate, whatever that is then.
+        (None, None) => return Ok(None),
+        (None, Some(listed)) => within(listed, &askable),
+        (Some(asked), _) if within(asked, &|resource| resource.scopes.clone()).is_empty() => {
+            return Err(Refusal::Authorization(RefusalReason::ScopeUnknown));
+        }
+        (Some(asked), _) => within(asked, &askable),
+    };
+    if left.is_empty() { Err(Refusal::Authorization(RefusalReason::ScopeBeyondClient)) } else { Ok(Some(left)) }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mandate_core::registry::{Client, ClientAuthentication};
-use mandate_core::{ClientId, Secret, Timestamp};
+use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Registry};
+use mandate_core::{ClientId, RevocationSet, Secret, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
 use mandate_store::{StoreError, replay, secrets};
-use mandate_token::{KeySet, client_assertion, jwt_svid};
+use mandate_token::{KeySet, TokenError, client_assertion, jwt_svid};
 
 use crate::engine::{Engine, Request};
 use crate::form::{Form, decode_alone};
+use crate::metadata;
 use crate::refusal::Refusal;
 use crate::trail::Trail;
 
@@ -41,8 +42,16 @@ impl Caller {
         }
     }
 
+    /// Whether what it proved, or the entry that it named, still counts.
+    pub(crate) fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
+        match self {
+            Self::Agent(agent) => agent.still_stands(revocations, now),
+            Self::App(client) | Self::Public(client) => client.confirmed(registry, revocations).is_some(),
+        }
+    }
+
     /// As [`Caller::name`], for a record.
-    fn shared_name(&self) -> Arc<str> {
+    pub(crate) fn shared_name(&self) -> Arc<str> {
         match self {
             Self::Agent(agent) => agent.spiffe_id().shared(),
             Self::App(client) | Self::Public(client) => client.id().shared(),
@@ -62,6 +71,7 @@ impl Caller {
 /// What a request brings to prove who its client is.
 enum Credential<'f> {
     Basic { id: String, secret: Secret },
+    Post { id: &'f str, secret: Secret },
     SpiffeJwt(&'f str),
     PrivateKeyJwt(&'f str),
     Nothing { id: &'f str },
@@ -71,17 +81,17 @@ impl<'f> Credential<'f> {
     fn read(request: &Request<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
         let (assertion, assertion_type) = (form.get("client_assertion"), form.get("client_assertion_type"));
         let by_assertion = assertion.is_some() || assertion_type.is_some();
-        let by_body = form.has("client_secret");
         let header = match request.authorization {
             [] => None,
             [one] => Some(*one),
             _ => return Err(Refusal::AuthorizationHeader("it is repeated")),
         };
-        if usize::from(by_assertion) + usize::from(by_body) + usize::from(header.is_some()) > 1 {
+        if usize::from(by_assertion) + usize::from(form.has("client_secret")) + usize::from(header.is_some()) > 1 {
             return Err(Refusal::ClientMethods);
         }
-        if by_body {
-            return Err(Refusal::ClientMethodUnsupported);
+        if let Some(secret) = form.get("client_secret") {
+            let id = form.get("client_id").ok_or(Refusal::Missing("client_id"))?;
+            return Ok(Self::Post { id, secret: Secret::new(secret) });
         }
         if by_assertion {
             let assertion = assertion.ok_or(Refusal::Missing("client_assertion"))?;
@@ -101,7 +111,7 @@ impl<'f> Credential<'f> {
     fn claimed(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Basic { id, .. } => Some(Cow::Borrowed(id)),
-            Self::Nothing { id } => Some(Cow::Borrowed(id)),
+            Self::Post { id, .. } | Self::Nothing { id } => Some(Cow::Borrowed(id)),
             Self::SpiffeJwt(token) | Self::PrivateKeyJwt(token) => crate::token::claimed_subject(token).map(Cow::Owned),
         }
     }
@@ -138,7 +148,14 @@ impl Engine {
         let caller = match &credential {
             Credential::SpiffeJwt(token) => self.by_svid(token, at).map(Caller::Agent),
             Credential::PrivateKeyJwt(token) => self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client))),
-            Credential::Basic { id, secret } => self.by_secret(id, secret, snapshot, at).await.map(|client| Caller::App(proven(client))),
+            Credential::Basic { id, secret } => {
+                let client = self.by_secret(id, secret, &ClientAuthentication::ClientSecretBasic, snapshot, at).await;
+                client.map(|client| Caller::App(proven(client)))
+            }
+            Credential::Post { id, secret } => {
+                let client = self.by_secret(id, secret, &ClientAuthentication::ClientSecretPost, snapshot, at).await;
+                client.map(|client| Caller::App(proven(client)))
+            }
             Credential::Nothing { id } => public(id, snapshot).map(|client| Caller::Public(proven(client))),
         };
         let caller = caller.inspect_err(|_| trail.note = credential.claimed().map(|id| claim_note(&id)))?;
@@ -155,7 +172,7 @@ impl Engine {
     /// `spiffe_jwt`: a JWT-SVID of our trust domain whose one audience is our issuer. It may be shown again until it
     /// expires, as SPIFFE means it to be (K12).
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, Refusal> {
-        self.verify_svid(token, now).map_err(Refusal::ClientAssertion)
+        self.verify_svid(token, now).map_err(|error| assertion_refused(error, self.issuer().as_str()))
     }
 
     /// Verifies a JWT-SVID that is meant for us.
@@ -165,15 +182,20 @@ impl Engine {
         Ok(VerifiedActor::from_svid(svid, now))
     }
 
-    /// `private_key_jwt` (RFC 7523 §3 with the audience rule of its revision): audience our issuer alone, `jti` once.
+    /// `private_key_jwt` (RFC 7523 §3): `jti` once, and one audience: our issuer, as the revision of RFC 7523 has it, or
+    /// our token endpoint for a client whose entry says so.
     async fn by_private_key(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Arc<Client>, Refusal> {
         let claimed = client_assertion::peek_client_id(token).map_err(Refusal::ClientAssertion)?;
         let client = snapshot.registry.client(&claimed).ok_or(Refusal::ClientFailed("unknown client"))?;
-        let ClientAuthentication::PrivateKeyJwt { jwks } = &client.authentication else {
+        let ClientAuthentication::PrivateKeyJwt { jwks, audience } = &client.authentication else {
             return Err(Refusal::ClientFailed("not registered for private_key_jwt"));
         };
         let keys = KeySet::from_json(jwks.as_bytes()).map_err(|error| Refusal::Internal(error.to_string()))?;
-        let assertion = client_assertion::verify(token, &keys, self.issuer(), now).map_err(Refusal::ClientAssertion)?;
+        let audience = match audience {
+            AssertionAudience::Issuer => self.issuer().as_str().to_owned(),
+            AssertionAudience::TokenEndpoint => metadata::endpoint(self.issuer(), metadata::TOKEN_PATH),
+        };
+        let assertion = client_assertion::verify(token, &keys, &audience, now).map_err(|error| assertion_refused(error, &audience))?;
         if assertion.client_id != client.id {
             return Err(Refusal::ClientFailed("the assertion names another client"));
         }
@@ -193,10 +215,18 @@ impl Engine {
         }
     }
 
-    /// `client_secret_basic`. Unknown clients cost as much time as wrong secrets.
-    async fn by_secret(&self, id: &str, secret: &Secret, snapshot: &Snapshot, now: Timestamp) -> Result<Arc<Client>, Refusal> {
+    /// `client_secret_basic` and `client_secret_post`. Unknown clients cost as much time as wrong secrets. A client that
+    /// knows its secret and sends it in the other way is told which way is its own.
+    async fn by_secret(
+        &self,
+        id: &str,
+        secret: &Secret,
+        method: &ClientAuthentication,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Arc<Client>, Refusal> {
         let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id));
-        let client = client.filter(|client| client.authentication == ClientAuthentication::ClientSecretBasic);
+        let client = client.filter(|client| client.authentication.has_secret());
         let stored = match client {
             Some(client) => self
                 .store
@@ -205,8 +235,11 @@ impl Engine {
             None => None,
         };
         let matched = self.checker.check_remembered(id, secret.clone(), stored, now).await?;
-        let client = client.ok_or(Refusal::ClientFailed("unknown client, or not registered for client_secret_basic"))?;
-        if matched { Ok(Arc::clone(client)) } else { Err(Refusal::ClientFailed("wrong secret")) }
+        let client = client.ok_or(Refusal::ClientFailed("unknown client, or not registered for a client secret"))?;
+        if !matched {
+            return Err(Refusal::ClientFailed("wrong secret"));
+        }
+        if client.authentication == *method { Ok(Arc::clone(client)) } else { Err(Refusal::ClientMethodOther(client.authentication.method())) }
     }
 }
 
@@ -215,7 +248,17 @@ fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, Refusal> {
     let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id)).ok_or(Refusal::ClientFailed("unknown client"))?;
     match client.authentication {
         ClientAuthentication::None => Ok(Arc::clone(client)),
-        ClientAuthentication::ClientSecretBasic | ClientAuthentication::PrivateKeyJwt { .. } => Err(Refusal::ClientMissing),
+        ClientAuthentication::ClientSecretBasic
+        | ClientAuthentication::ClientSecretPost
+        | ClientAuthentication::PrivateKeyJwt { .. } => Err(Refusal::ClientMissing),
+    }
+}
+
+/// What is said of a refused assertion. An audience is named: it is public, and the one thing that a client cannot guess.
+fn assertion_refused(error: TokenError, audience: &str) -> Refusal {
+    match error {
+        TokenError::Audience => Refusal::ClientAssertionAudience(audience.to_owned()),
+        error => Refusal::ClientAssertion(error),
     }
 }
 
@@ -235,10 +278,11 @@ mod tests {
     use crate::refusal::Refusal;
 
     fn read(authorization: &[&str], body: &str) -> Result<String, Refusal> {
-        let request = Request { content_type: None, authorization, body: body.as_bytes() };
+        let request = Request { content_type: None, authorization, query: None, body: body.as_bytes() };
         let form = Form::parse(body.as_bytes()).unwrap();
         Credential::read(&request, &form).map(|credential| match credential {
             Credential::Basic { id, secret } => format!("basic {id} {}", secret.expose_secret_str().unwrap()),
+            Credential::Post { id, secret } => format!("post {id} {}", secret.expose_secret_str().unwrap()),
             Credential::SpiffeJwt(token) => format!("spiffe {token}"),
             Credential::PrivateKeyJwt(token) => format!("private {token}"),
             Credential::Nothing { id } => format!("nothing {id}"),
@@ -255,6 +299,7 @@ mod tests {
         assert_eq!(read(&[&basic("my+app:p%3A%25:x")], ""), Ok("basic my app p:%:x".into()), "RFC 6749 section 2.3.1");
         assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_SPIFFE}")), Ok("spiffe x".into()));
         assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_BEARER}")), Ok("private x".into()));
+        assert_eq!(read(&[], "client_id=app&client_secret=p%3A%25x"), Ok("post app p:%x".into()));
         assert_eq!(read(&[], "client_id=app"), Ok("nothing app".into()));
     }
 
@@ -266,7 +311,7 @@ mod tests {
         assert_eq!(read(&[&both], "client_assertion=x"), Err(Refusal::ClientMethods));
         assert_eq!(read(&[], "client_secret=x&client_assertion_type=y"), Err(Refusal::ClientMethods));
         assert_eq!(read(&[&both, &both], ""), Err(Refusal::AuthorizationHeader("it is repeated")));
-        assert_eq!(read(&[], "client_id=app&client_secret=x"), Err(Refusal::ClientMethodUnsupported));
+        assert_eq!(read(&[], "client_secret=x"), Err(Refusal::Missing("client_id")));
         assert_eq!(read(&[], "client_assertion=x&client_assertion_type=urn:other"), Err(Refusal::ClientMethodUnsupported));
         assert_eq!(read(&[], "client_assertion=x"), Err(Refusal::Missing("client_assertion_type")));
         assert_eq!(read(&[], &format!("client_assertion_type={JWT_BEARER}")), Err(Refusal::Missing("client_assertion")));

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::time::Duration;
 
 use mandate_audit::{AppendError, Kind};
+use mandate_core::uri::same;
 use mandate_core::{ClientId, CutTarget, Issuer, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
 use mandate_delegation::{Authorization, LoggedInPerson, Mandate, decide};
@@ -173,7 +174,7 @@ fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), 
     }
     payload.challenge.check(form.get("code_verifier"))?;
     let authorized = payload.resource.as_ref().map_or(issuer.as_str(), ResourceUri::as_str);
-    if form.all("resource").any(|resource| resource != authorized) {
+    if form.all("resource").any(|resource| !same(resource, authorized)) {
         return Err(Refusal::ResourceNotAuthorized);
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::Log;
 use mandate_authority::Authority;
+use mandate_core::uri::same;
 use mandate_core::{Clock, Entropy, Issuer, ScopeSet, Timestamp, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
 use mandate_store::{Effect, Store};
@@ -27,12 +28,20 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// Every `Authorization` header; more than one is refused.
     pub authorization: &'a [&'a str],
+    /// The query of the URL. Parameters stand in the body; one of OAuth that stands here is refused.
+    pub query: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
+        // RFC 6749 §3.2: parameters are sent in the body. One beside it would be ignored, or read by somebody else.
+        if let Some(query) = self.query
+            && let Some(name) = Form::parse(query.as_bytes())?.oauth_parameter()
+        {
+            return Err(Refusal::InQuery(name));
+        }
         if !is_form(self.content_type) {
             return Err(Refusal::Form(FormError::ContentType));
         }
@@ -114,10 +123,12 @@ impl Engine {
         self.live.issuer()
     }
 
-    /// The authorization server metadata (RFC 8414), with the scopes of every registered resource.
+    /// The authorization server metadata (RFC 8414), with the scopes of every registered resource but our own
+    /// administration: clients ask for what is named there, and administration is for those whose entry lists it.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.snapshot();
-        let scopes: ScopeSet = snapshot.registry.resources().flat_map(|resource| resource.scopes.iter().cloned()).collect();
+        let open = snapshot.registry.resources().filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
+        let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
         metadata::document(self.issuer(), &scopes)
     }
 

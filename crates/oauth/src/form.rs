@@ -19,14 +19,52 @@ pub const MAX_VALUE: usize = 16 * 1024;
 /// The parameters that may be repeated: RFC 8707 §2 and RFC 8693 §2.1 define them so, nobody else does.
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
+/// Every parameter of OAuth that any endpoint of ours, or one like it, reads from a body. In a URL's query beside a body
+/// they would be a second place for one value.
+const OF_OAUTH: [&str; 33] = [
+    "access_token",
+    "actor_token",
+    "actor_token_type",
+    "assertion",
+    "audience",
+    "authorization_details",
+    "client_assertion",
+    "client_assertion_type",
+    "client_id",
+    "client_secret",
+    "code",
+    "code_challenge",
+    "code_challenge_method",
+    "code_verifier",
+    "device_code",
+    "dpop_jkt",
+    "grant_type",
+    "password",
+    "redirect_uri",
+    "refresh_token",
+    "request",
+    "request_uri",
+    "requested_token_type",
+    "resource",
+    "response_type",
+    "scope",
+    "state",
+    "subject_token",
+    "subject_token_type",
+    "token",
+    "token_type_hint",
+    "username",
+    "nonce",
+];
+
 /// Why a form is refused. Names in it are cut and safe to show; values never appear.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
     /// Larger than [`MAX_BODY`].
-    #[error("the request is larger than 64 KiB")]
+    #[error("it is larger than 64 KiB")]
     TooLarge,
     /// More than [`MAX_PARAMETERS`].
-    #[error("more than 48 parameters")]
+    #[error("it has more than 48 parameters")]
     TooMany,
     /// A name longer than [`MAX_NAME`].
     #[error("a parameter name is longer than 128 bytes")]
@@ -41,13 +79,13 @@ pub enum FormError {
     #[error("a parameter is not UTF-8")]
     Utf8,
     /// A control character: no parameter of OAuth has any (RFC 6749 Appendix A).
-    #[error("a parameter has a control character")]
+    #[error("a parameter has a control character, such as a line break")]
     Control,
     /// A parameter twice (RFC 6749 §3.1, §3.2).
-    #[error("the parameter {0} is repeated")]
+    #[error("the parameter {0} is sent more than once")]
     Repeated(String),
     /// Not `application/x-www-form-urlencoded`.
-    #[error("the content type is not application/x-www-form-urlencoded")]
+    #[error("its Content-Type is not application/x-www-form-urlencoded")]
     ContentType,
 }
 
@@ -117,6 +155,11 @@ impl<'a> Form<'a> {
     /// Every value of a repeatable parameter.
     pub fn all<'s>(&'s self, name: &'static str) -> impl Iterator<Item = &'s str> {
         self.pairs.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_ref())
+    }
+
+    /// The first parameter of OAuth that stands in it with a value.
+    pub fn oauth_parameter(&self) -> Option<&'static str> {
+        OF_OAUTH.into_iter().find(|name| self.has(name))
     }
 
     /// Whether a parameter has a value.

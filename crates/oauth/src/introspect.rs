@@ -7,6 +7,7 @@ use mandate_delegation::{AuthenticatedClient, Snapshot};
 use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 use serde_json::{Map, Value};
 
+use crate::client::Caller;
 use crate::engine::{Engine, Request};
 use crate::form::Form;
 use crate::refusal::Refusal;
@@ -88,14 +89,24 @@ impl Engine {
         snapshot: &Snapshot,
         trail: &mut Trail,
     ) -> Result<AuthenticatedClient, Refusal> {
-        let caller = self.authenticate(request, form, snapshot, trail).await?;
         // Naming oneself is no authentication here.
-        let caller = caller.confidential("").map_err(|_| Refusal::ClientMissing)?;
+        self.authenticate_active(request, form, snapshot, trail).await?.confidential("").map_err(|_| Refusal::ClientMissing)
+    }
+
+    /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven nothing.
+    pub(crate) async fn authenticate_active(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        snapshot: &Snapshot,
+        trail: &mut Trail,
+    ) -> Result<Caller, Refusal> {
+        let caller = self.authenticate(request, form, snapshot, trail).await?;
         let (now, snapshot) = (self.now(), self.snapshot());
         if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
             return Err(Refusal::ClientFailed("its credential was replaced or revoked, or has expired, while it was checked"));
         }
-        if let AuthenticatedClient::Agent(agent) = &caller {
+        if let Caller::Agent(agent) = &caller {
             let registered = snapshot.registry.agent_by_id(agent.spiffe_id());
             if registered.is_none_or(|agent| agent.state != AgentState::Active) {
                 return Err(Refusal::ClientFailed("not an active agent"));

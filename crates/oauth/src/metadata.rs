@@ -16,9 +16,11 @@ pub const REVOKE_PATH: &str = "/revoke";
 pub const JWKS_PATH: &str = "/jwks.json";
 
 /// The client authentication methods of the token endpoint.
-pub const TOKEN_METHODS: [&str; 4] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "none"];
-/// Those of introspection and revocation: nobody is anonymous there (Z13).
-pub const CONFIDENTIAL_METHODS: [&str; 3] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic"];
+pub const TOKEN_METHODS: [&str; 5] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "client_secret_post", "none"];
+/// Those of revocation. A public client proves itself by holding a token of its own (RFC 7009 §2.1).
+pub const REVOCATION_METHODS: [&str; 5] = TOKEN_METHODS;
+/// Those of introspection: nobody is anonymous there (Z13).
+pub const INTROSPECTION_METHODS: [&str; 4] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "client_secret_post"];
 
 /// The algorithms of client assertions: all that are verified.
 fn assertion_algorithms() -> Vec<&'static str> {
@@ -48,9 +50,9 @@ pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": TOKEN_METHODS,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
-        "introspection_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
+        "introspection_endpoint_auth_methods_supported": INTROSPECTION_METHODS,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
-        "revocation_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
+        "revocation_endpoint_auth_methods_supported": REVOCATION_METHODS,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "authorization_response_iss_parameter_supported": true,
         "request_parameter_supported": false,
@@ -73,12 +75,11 @@ mod tests {
     }
 
     #[test]
-    fn z13_introspection_and_revocation_have_no_anonymous_method() {
+    fn z13_introspection_has_no_anonymous_method() {
         let document = document(&"https://m.example".parse().unwrap(), &"a".parse().unwrap());
-        for endpoint in ["introspection", "revocation"] {
-            let methods = document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().unwrap().clone();
-            assert!(!methods.contains(&"none".into()) && !methods.is_empty());
-        }
+        let methods = |endpoint: &str| document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().unwrap().clone();
+        assert!(!methods("introspection").contains(&"none".into()) && !methods("introspection").is_empty());
+        assert!(methods("revocation").contains(&"none".into()), "RFC 7009 section 2.1: public clients revoke too");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Where the browser may be sent back to (RFC 9700 §2.1): an exact text comparison, with one exemption.
 
-/// The loopback literals whose port is exempt (RFC 8252 §7.3). `localhost` is not among them: it is a name, and names
-/// can be made to point elsewhere (RFC 8252 §8.3).
-const LOOPBACK: [&str; 2] = ["http://127.0.0.1", "http://[::1]"];
+/// The hosts whose port is exempt: native apps listen on whatever port is free. The loopback literals by RFC 8252 §7.3,
+/// `localhost` by RFC 9700 §4.1.3. One does not stand for another: a name can be made to point elsewhere (RFC 8252 §8.3),
+/// so `localhost` is accepted only where an operator has registered it.
+const LOOPBACK: [&str; 3] = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
 
 /// Whether a requested redirect URI is one of the registered ones.
 ///
@@ -47,7 +48,14 @@ mod tests {
     fn matches(requested: &str) -> bool {
         is_registered(
             requested,
-            &["https://app.example/cb".to_owned(), "http://127.0.0.1:9200/callback".to_owned(), "http://[::1]/cb?x=1".to_owned()],
+            &[
+                "https://app.example/cb".to_owned(),
+                "http://127.0.0.1:9200/callback".to_owned(),
+                "http://[::1]/cb?x=1".to_owned(),
+                "http://localhost/native".to_owned(),
+                "com.example.app:/oauth".to_owned(),
+                "cursor://anysphere.cursor-retrieval/oauth".to_owned(),
+            ],
         )
     }
 
@@ -59,6 +67,10 @@ mod tests {
             "http://127.0.0.1:1/callback",
             "http://127.0.0.1/callback",
             "http://[::1]:65535/cb?x=1",
+            "http://localhost/native",
+            "http://localhost:51234/native",
+            "com.example.app:/oauth",
+            "cursor://anysphere.cursor-retrieval/oauth",
         ] {
             assert!(matches(good), "{good}");
         }
@@ -81,6 +93,17 @@ mod tests {
             "https://app.example/x/../cb",
             "javascript:alert(1)",
             "http://localhost:9200/callback",
+            "http://127.0.0.1/native",
+            "http://localhost.evil.example/native",
+            "http://localhost:1@evil.example/native",
+            "https://localhost:51234/native",
+            "http://LOCALHOST/native",
+            "com.example.app:/oauth/",
+            "com.example.app:/oauth?x",
+            "com.example.app://oauth",
+            "com.example.APP:/oauth",
+            "cursor://anysphere.cursor-retrieval:1/oauth",
+            "cursor:/anysphere.cursor-retrieval/oauth",
             "http://127.0.0.1:9200/callback/",
             "http://127.0.0.1:9200/callback?x",
             "http://127.0.0.1:9200@evil.example/callback",

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use mandate_delegation::RefusalReason;
+use mandate_core::{InvalidScope, InvalidUri, ResourceUri};
+use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, Unavailable};
@@ -18,6 +19,9 @@ pub enum Refusal {
     /// The form cannot be read.
     #[error("malformed form: {0}")]
     Form(#[from] FormError),
+    /// A parameter of OAuth in the URL's query, beside a body (RFC 6749 §3.2).
+    #[error("the parameter {0} stands in the query of the URL")]
+    InQuery(&'static str),
     /// The `Authorization` header is repeated, of another scheme, or not base64 of two form-encoded texts.
     #[error("malformed Authorization header: {0}")]
     AuthorizationHeader(&'static str),
@@ -40,15 +44,21 @@ pub enum Refusal {
     /// Nothing identifies the client.
     #[error("no client authentication")]
     ClientMissing,
-    /// A method that is not offered, such as `client_secret_post`.
+    /// A method that is not offered, such as `client_secret_jwt`.
     #[error("unsupported client authentication method")]
     ClientMethodUnsupported,
+    /// The client has proven that it knows its secret, by another method than it is registered for.
+    #[error("the client is registered for {0}")]
+    ClientMethodOther(&'static str),
     /// No such client, not this method for it, or a wrong secret. Told apart only in records.
     #[error("client authentication failed: {0}")]
     ClientFailed(&'static str),
     /// The client assertion is not acceptable.
     #[error("client assertion refused: {0}")]
     ClientAssertion(TokenError),
+    /// The client assertion is signed by the client, and addressed to somebody else than expected.
+    #[error("client assertion refused: aud is not {0}")]
+    ClientAssertionAudience(String),
     /// The client assertion's `jti` was used before (K12).
     #[error("client assertion replayed")]
     ClientAssertionReplayed,
@@ -71,31 +81,34 @@ pub enum Refusal {
     /// The actor token is not acceptable.
     #[error("actor token refused: {0}")]
     Actor(TokenError),
+    /// The actor token is addressed to somebody else than us.
+    #[error("actor token refused: aud is not {0}")]
+    ActorAudience(String),
     // The target and scope.
     /// No `resource`.
     #[error("no resource")]
     ResourceMissing,
     /// Not a URI that could be a resource.
-    #[error("malformed resource")]
-    ResourceMalformed,
+    #[error("malformed resource: {0}")]
+    ResourceMalformed(InvalidUri),
     /// More than one `resource`.
     #[error("more than one resource")]
     ResourceRepeated,
-    /// An `audience` that is not the resource.
+    /// An `audience` that is not the resource, or several that are not one.
     #[error("audience differs from resource")]
     AudienceDiffers,
-    /// A registered resource is required.
+    /// An `audience` alone that is not a registered resource's URI.
+    #[error("audience is not the URI of a registered resource")]
+    AudienceUnknown(Option<ResourceUri>),
+    /// A registered resource is required. With the one that was probably meant, for callers who may know.
     #[error("unknown resource")]
-    ResourceUnknown,
+    ResourceUnknown(Option<ResourceUri>),
     /// Not the resource that the code was issued for.
     #[error("another resource than authorized")]
     ResourceNotAuthorized,
     /// Not a list of scope tokens.
-    #[error("malformed scope")]
-    ScopeMalformed,
-    /// A scope that the resource does not have.
-    #[error("unknown scope")]
-    ScopeUnknown,
+    #[error("malformed scope: {0}")]
+    ScopeMalformed(InvalidScope),
     // Authorization requests and codes.
     /// PKCE is missing or fails.
     #[error("PKCE: {0}")]
@@ -139,6 +152,9 @@ pub enum Refusal {
     /// A token exchange was decided against.
     #[error("refused: {0}")]
     Exchange(RefusalReason),
+    /// A token exchange was decided against because of its scopes.
+    #[error("refused: {0}: {whole}", whole = crate::scope_bounds::whole(.1))]
+    ExchangeScopes(RefusalReason, Box<ScopeBounds>),
     /// A person's own token was decided against.
     #[error("refused: {0}")]
     Authorization(RefusalReason),
@@ -152,7 +168,7 @@ pub enum Refusal {
     /// The client has as many revocations in force as it may.
     #[error("the client has too many revocations in force")]
     TooManyRevocations,
-    /// The keys of a trusted issuer could not be had.
+    /// The keys of a trusted issuer could not be fetched.
     #[error("keys of a trusted issuer: {error}")]
     IssuerUnavailable {
         /// Why.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use mandate_audit::Kind;
 use mandate_core::{Cut, Timestamp, TokenId};
-use mandate_delegation::AuthenticatedClient;
 use mandate_delegation::revocation::cut_token;
 use mandate_store::{Effect, cuts};
 use mandate_token::access_token::Profile;
 
+use crate::client::Caller;
 use crate::engine::{Engine, Request};
 use crate::refusal::Refusal;
 use crate::trail::{Trail, unrecorded};
@@ -107,6 +107,9 @@ impl Engine {
                     }
                 }
             }
+            // What changes nothing and was asked by somebody who has proven nothing leaves no record: it would be a way for
+            // strangers to fill the log.
+            Ok(None) if trail.client.is_none() => Ok(()),
             Ok(None) => {
                 let note = trail.note.take().unwrap_or_else(|| "nothing to revoke".to_owned());
                 let recorded = self.record_permitted(trail, Vec::new(), |record| record.detail = Some(note));
@@ -119,7 +122,7 @@ impl Engine {
     async fn try_revoke(&self, request: &Request<'_>, trail: &mut Trail) -> Result<Option<(Cut, TokenId)>, Refusal> {
         let form = request.form()?;
         let snapshot = self.snapshot();
-        let caller = self.authenticate_confidential(request, &form, &snapshot, trail).await?;
+        let caller = self.authenticate_active(request, &form, &snapshot, trail).await?;
         let token = form.get("token").ok_or(Refusal::Missing("token"))?;
         let keys = self.authority.access_token_jwks();
         // The hint is a hint (RFC 7009 §2.1); there is one kind of token.
@@ -135,8 +138,10 @@ impl Engine {
             trail.note = Some(format!("the token {} is revoked already", token.jti));
             return Ok(None);
         }
+        // RFC 7009 §2.1: a public client proves nothing but that it holds a token of its own, which is enough to give it up.
+        trail.client = Some(caller.shared_name());
         let cut = cut_token(token.jti.clone(), token.exp, trail.now);
-        let max = if matches!(caller, AuthenticatedClient::Agent(_)) { AGENT_CUTS } else { APP_CUTS };
+        let max = if matches!(caller, Caller::Agent(_)) { AGENT_CUTS } else { APP_CUTS };
         if self.revokers.admit(caller.name(), &token.jti, cut.forget, trail.now, (max, ALL_CUTS)) {
             Ok(Some((cut, token.jti)))
         } else {

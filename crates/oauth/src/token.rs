@@ -158,5 +158,5 @@ fn claimed(token: &str) -> Option<Claimed> {
 
 /// Reads `scope` (RFC 6749 §3.3).
 pub(crate) fn scopes(form: &Form<'_>) -> Result<Option<ScopeSet>, Refusal> {
-    form.get("scope").map(|text| text.parse().map_err(|_| Refusal::ScopeMalformed)).transpose()
+    form.get("scope").map(|text| text.parse().map_err(Refusal::ScopeMalformed)).transpose()
 }

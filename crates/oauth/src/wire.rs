@@ -1,12 +1,14 @@
 //! What callers are told: the one mapping from refusals to the errors of RFC 6749 §4.1.2.1 and §5.2, RFC 8693 §2.2.2,
 //! RFC 8707 §2. Exhaustive: a new refusal does not compile until it has its place here.
 
-use mandate_delegation::RefusalReason;
+use mandate_core::ResourceUri;
+use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 use serde::Serialize;
 
 use crate::pkce::PkceError;
 use crate::refusal::Refusal;
+use crate::scope_bounds::for_client;
 
 /// What goes back to a caller that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +69,11 @@ fn client(token: &'static str, sentence: impl Into<std::borrow::Cow<'static, str
     public(401, "invalid_client", token, sentence)
 }
 
-fn target(token: &'static str, sentence: &'static str) -> Public {
+fn target(token: &'static str, sentence: impl Into<std::borrow::Cow<'static, str>>) -> Public {
     public(400, "invalid_target", token, sentence)
 }
 
-fn scope(token: &'static str, sentence: &'static str) -> Public {
+fn scope(token: &'static str, sentence: impl Into<std::borrow::Cow<'static, str>>) -> Public {
     public(400, "invalid_scope", token, sentence)
 }
 
@@ -104,23 +106,46 @@ impl Refusal {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one table, a line for each refusal")]
     fn public(&self) -> Public {
         match self {
-            Self::Form(error) => request("malformed_form", format!("The form cannot be read: {error}.")),
+            Self::Form(error) => request("malformed_form", format!("The request cannot be read: {error}.")),
+            Self::InQuery(name) => request(
+                "parameter_in_query",
+                format!("The parameter {name} is in the query of the URL. Send parameters in the body only (RFC 6749 section 3.2)."),
+            ),
             Self::AuthorizationHeader(why) => request("authorization_header", format!("The Authorization header cannot be read: {why}.")),
             Self::Missing(name) => request("parameter_missing", format!("The parameter {name} is missing.")),
-            Self::Unacceptable(name) => request("parameter_unacceptable", format!("The parameter {name} has no acceptable value.")),
-            Self::Misplaced(name) => request("parameter_misplaced", format!("The parameter {name} has no place in this request.")),
-            Self::GrantType => {
-                public(400, "unsupported_grant_type", "grant_type_unsupported", "Use authorization_code or the token-exchange grant.")
+            Self::Unacceptable(name) => request("parameter_unacceptable", format!("The value of the parameter {name} is not accepted here.")),
+            Self::Misplaced(name) => request("parameter_misplaced", format!("The parameter {name} does not belong in this request.")),
+            Self::GrantType => public(
+                400,
+                "unsupported_grant_type",
+                "grant_type_unsupported",
+                "grant_type must be authorization_code or urn:ietf:params:oauth:grant-type:token-exchange.",
+            ),
+            Self::ClientMethods => request(
+                "client_methods",
+                "The client is authenticated by more than one method. Send one: a client_assertion, a client_secret or an Authorization header.",
+            ),
+            Self::ClientMissing => client("client_authentication_missing", "The client must authenticate for this request."),
+            Self::ClientMethodUnsupported => client(
+                "client_method_unsupported",
+                "Authenticate by spiffe_jwt, private_key_jwt, client_secret_basic or client_secret_post.",
+            ),
+            Self::ClientMethodOther(method) => {
+                client("client_method_other", format!("The secret is right, but this client is registered for {method}. Use that method."))
             }
-            Self::ClientMethods => request("client_methods", "Authenticate the client by exactly one method."),
-            Self::ClientMissing => client("client_authentication_missing", "This request needs client authentication."),
-            Self::ClientMethodUnsupported => client("client_method_unsupported", "Use spiffe_jwt, private_key_jwt or client_secret_basic."),
-            Self::ClientFailed(_) => client("client_authentication_failed", "Unknown client, or its credential is not the registered one."),
+            Self::ClientFailed(_) => client("client_authentication_failed", "The client is unknown, or its credential is wrong."),
             Self::ClientAssertion(error) => client("client_assertion_refused", explained("client assertion", error)),
-            Self::ClientAssertionReplayed => client("client_assertion_replayed", "This client assertion has been used before."),
-            Self::ClientIdMismatch => client("client_id_mismatch", "client_id is not the client that the credential proves."),
+            Self::ClientAssertionAudience(expected) => client(
+                "client_assertion_refused",
+                format!("The client assertion is refused: audience. Its aud must be {expected} and nothing else."),
+            ),
+            Self::ClientAssertionReplayed => {
+                client("client_assertion_replayed", "This client assertion was used before. Sign a new one, with a new jti, for each request.")
+            }
+            Self::ClientIdMismatch => client("client_id_mismatch", "The credential proves another client than client_id names."),
             Self::ClientNotAllowed(why) => public(400, "unauthorized_client", "client_not_allowed", *why),
             Self::Subject(error) => request("subject_token_refused", explained("subject token", error)),
             Self::SubjectElsewhere(_) => request(
@@ -130,64 +155,74 @@ impl Refusal {
             ),
             Self::SubjectProvenance(why) => request("subject_token_provenance", *why),
             Self::Actor(error) => request("actor_token_refused", explained("actor token", error)),
-            Self::ResourceMissing => target("resource_missing", "Name exactly one resource."),
-            Self::ResourceMalformed => target("resource_malformed", "resource is not an absolute URI in normal form without fragment."),
-            Self::ResourceRepeated => target("resource_repeated", "Name exactly one resource."),
-            Self::AudienceDiffers => target("audience_differs", "audience, if sent, must equal resource."),
-            Self::ResourceUnknown => target("resource_unknown", "There is no such resource here."),
+            Self::ActorAudience(expected) => request(
+                "actor_token_refused",
+                format!("The actor token is refused: audience. Its aud must be {expected} and nothing else."),
+            ),
+            Self::ResourceMissing => target("resource_missing", "Send one resource: the URI of the API that the token is for."),
+            Self::ResourceMalformed(why) => target("resource_malformed", format!("resource is not accepted: {why}.")),
+            Self::ResourceRepeated => target("resource_repeated", "resource is sent more than once. A token is for one resource."),
+            Self::AudienceDiffers => target("audience_differs", "audience and resource must name the same resource. One of them is enough."),
+            Self::AudienceUnknown(meant) => target(
+                "audience_unknown",
+                format!("audience must be the URI of a registered resource.{}", hint(meant.as_ref())),
+            ),
+            Self::ResourceUnknown(meant) => target("resource_unknown", resource_unknown(meant.as_ref())),
             Self::ResourceNotAuthorized => target("resource_not_authorized", "The code was issued for another resource."),
-            Self::ScopeMalformed => scope("scope_malformed", "scope is not a list of scope tokens with one space between them."),
-            Self::ScopeUnknown => scope("scope_unknown", "The resource has no such scope."),
+            Self::ScopeMalformed(why) => scope("scope_malformed", format!("scope cannot be read: {why}.")),
             Self::Pkce(error) => pkce(*error),
-            Self::Redirect => request("redirect_uri_unregistered", "redirect_uri is not registered for this client."),
+            Self::Redirect => request(
+                "redirect_uri_unregistered",
+                "redirect_uri is not registered for this client. It must be the same text as a registered one; only the port of a loopback address may differ.",
+            ),
             Self::ResponseType => public(400, "unsupported_response_type", "response_type_unsupported", "response_type must be code."),
-            Self::RequestObject(which) => public(400, which, "request_object_unsupported", "Request objects are not supported."),
-            Self::Declined => public(400, "access_denied", "declined", "The person refused."),
-            Self::CodeUnknown => grant("code_unknown", "The code is unknown or has expired."),
-            Self::CodeReused => grant("code_reused", "The code has been used before; what came of it is revoked."),
-            Self::CodeOtherClient => grant("code_other_client", "The code was issued to another client."),
-            Self::CodeRedirect => grant("code_redirect_uri", "redirect_uri is not that of the authorization request."),
-            Self::LoginFailed(_) => public(400, "access_denied", "login_failed", "Wrong name or password."),
-            Self::LoginPaused => public(400, "access_denied", "login_paused", "Too many attempts; wait a little."),
-            Self::NotYourToken => grant("token_other_client", "The token was issued to another client."),
-            Self::Exchange(reason) => exchange(*reason),
-            Self::Authorization(reason) => authorization(*reason),
-            Self::AuditUnavailable => public(
-                503,
-                "temporarily_unavailable",
-                "audit_unavailable",
-                "The decision could not be recorded, so there is none. Try again.",
-            ),
-            Self::Busy => {
-                public(503, "temporarily_unavailable", "busy", "Too many passwords or secrets are waiting to be checked. Try again.")
+            Self::RequestObject(which) => {
+                public(400, which, "request_object_unsupported", "request and request_uri are not supported. Send the parameters themselves.")
             }
-            Self::TooManyRevocations => public(
-                503,
-                "temporarily_unavailable",
-                "too_many_revocations",
-                "This client has too many revocations in force. The token is not revoked; try again later.",
-            ),
-            Self::IssuerUnavailable { .. } => public(
-                503,
-                "temporarily_unavailable",
-                "issuer_unavailable",
-                "The keys of the subject token's issuer cannot be fetched now. Try again.",
-            ),
-            Self::IssuerKeyUnknown { .. } => public(
-                503,
-                "temporarily_unavailable",
-                "issuer_key_unknown",
-                "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.",
-            ),
-            Self::Internal(_) => public(503, "temporarily_unavailable", "internal", "The server could not complete the request."),
+            Self::Declined => public(400, "access_denied", "declined", "The person declined the request."),
+            Self::CodeUnknown => grant("code_unknown", "The code is unknown, or older than 60 seconds."),
+            Self::CodeReused => grant("code_reused", "The code was used before. The token that it gave is revoked."),
+            Self::CodeOtherClient => grant("code_other_client", "The code was issued to another client."),
+            Self::CodeRedirect => grant("code_redirect_uri", "redirect_uri is not the same as in the authorization request."),
+            Self::LoginFailed(_) => public(400, "access_denied", "login_failed", "The name or the password is wrong."),
+            Self::LoginPaused => public(400, "access_denied", "login_paused", "There were too many attempts. Wait, then try again."),
+            Self::NotYourToken => grant("token_other_client", "The token was issued to another client."),
+            Self::Exchange(reason) => exchange(*reason, None),
+            Self::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),
+            Self::Authorization(reason) => authorization(*reason),
+            Self::AuditUnavailable => unavailable("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again."),
+            Self::Busy => unavailable("busy", "Too many passwords or secrets are waiting to be checked. Try again."),
+            Self::TooManyRevocations => {
+                unavailable("too_many_revocations", "This client has too many revocations in force. The token is not revoked. Try again later.")
+            }
+            Self::IssuerUnavailable { .. } => {
+                unavailable("issuer_unavailable", "The keys of the subject token's issuer cannot be fetched now. Try again.")
+            }
+            Self::IssuerKeyUnknown { .. } => {
+                unavailable("issuer_key_unknown", "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.")
+            }
+            Self::Internal(_) => unavailable("internal", "The server could not complete the request."),
         }
     }
+}
+
+/// RFC 6749 §4.1.2.1, for every endpoint: an error of ours that passes.
+fn unavailable(token: &'static str, sentence: &'static str) -> Public {
+    public(503, "temporarily_unavailable", token, sentence)
+}
+
+/// What an authenticated client is told of a resource that it probably meant.
+fn hint(meant: Option<&ResourceUri>) -> String {
+    meant.map_or_else(String::new, |uri| format!(" Did you mean {uri} ?"))
+}
+
+fn resource_unknown(meant: Option<&ResourceUri>) -> String {
+    format!("There is no such resource here.{}", hint(meant))
 }
 
 /// Why a token is refused, what it has, and where it is plain, what it should have.
 fn explained(what: &str, error: &TokenError) -> String {
     let expected = match (what, error) {
-        ("client assertion" | "actor token", TokenError::Audience) => " aud must be the issuer of this server, alone.",
         ("subject token", TokenError::Type(_)) => " An access token says typ at+jwt (RFC 9068).",
         ("actor token", TokenError::Type(_) | TokenError::TrustDomain) => " An actor token is a JWT-SVID of this trust domain.",
         ("subject token", TokenError::Malformed(_)) => " A subject token is a signed JWT; an opaque token cannot be exchanged.",
@@ -199,71 +234,84 @@ fn explained(what: &str, error: &TokenError) -> String {
 /// RFC 7636 §4.4.1 and §4.6.
 fn pkce(error: PkceError) -> Public {
     match error {
-        PkceError::ChallengeMissing => request("code_challenge_missing", "PKCE is required: send code_challenge with method S256."),
+        PkceError::ChallengeMissing => {
+            request("code_challenge_missing", "PKCE is required: send code_challenge, and code_challenge_method=S256.")
+        }
         PkceError::Method => request("code_challenge_method", "code_challenge_method must be S256."),
-        PkceError::ChallengeForm => request("code_challenge_malformed", "code_challenge is not 43 characters of base64url."),
-        PkceError::VerifierMissing => request("code_verifier_missing", "code_verifier is missing."),
-        PkceError::VerifierForm => grant("code_verifier_malformed", "code_verifier is not 43 to 128 unreserved characters."),
-        PkceError::Mismatch => grant("code_verifier_mismatch", "code_verifier does not match the challenge."),
+        PkceError::ChallengeForm => request("code_challenge_malformed", "code_challenge must be 43 characters of base64url."),
+        PkceError::VerifierMissing => request("code_verifier_missing", "The parameter code_verifier is missing."),
+        PkceError::VerifierForm => {
+            grant("code_verifier_malformed", "code_verifier must be 43 to 128 letters, digits and characters of - . _ ~ only.")
+        }
+        PkceError::Mismatch => grant("code_verifier_mismatch", "code_verifier does not match the code_challenge of the authorization request."),
     }
 }
 
 /// Decisions on exchanges. RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or unacceptable by
 /// policy, is `invalid_request`; what concerns the target is `invalid_target`.
-fn exchange(reason: RefusalReason) -> Public {
+fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Public {
     use RefusalReason as R;
     let token = reason.code();
+    let scope = |sentence: &'static str| match bounds {
+        Some(bounds) => scope(token, format!("{sentence} ({}).", for_client(bounds))),
+        None => scope(token, format!("{sentence}.")),
+    };
     match reason {
-        R::PersonUnknown => request(token, "The subject is not a person known here."),
+        R::PersonUnknown => request(token, "The subject token names a person who is not registered here."),
         R::PersonDisabled => request(token, "The person is disabled."),
-        R::SubjectRevoked => request(token, "The subject token, or what it descends from, has been revoked."),
+        R::SubjectRevoked => request(token, "The subject token, or one that it descends from, is revoked."),
         R::SubjectExpired => request(token, "The subject token has expired."),
-        R::SubjectNotForPresenter => request(token, "The subject token is neither addressed nor issued to this presenter."),
-        R::SubjectKeyNotProven => request(token, "The subject token is bound to a key that was not proven."),
-        R::ActorRequired => request(token, "An actor must be proven: send actor_token, or authenticate as the agent."),
+        R::SubjectNotForPresenter => {
+            request(token, "The subject token is neither addressed to this server nor issued or addressed to the caller.")
+        }
+        R::SubjectKeyNotProven => request(token, "The subject token is bound to a key (cnf). Such tokens are not accepted."),
+        R::ActorRequired => request(token, "An agent must be proven: send its JWT-SVID as actor_token, or authenticate as the agent."),
         R::ActorNotClient => request(token, "The actor token names another agent than the authenticated client."),
         R::ProofOutdated => {
             client(token, "The credential was replaced or revoked, or has expired, while the request was under way. Authenticate again.")
         }
         R::ActorUnknown => request(token, "The actor is not a registered agent."),
         R::AgentNotActive => request(token, "The agent is not active."),
-        R::ChainActorNotActive => request(token, "An earlier actor of the chain is not active."),
-        R::ChainNotTheirs => request(token, "A token of another issuer names an actor of this server or of a third issuer."),
-        R::MayActMismatch => request(token, "may_act names another actor."),
-        R::ChainTooDeep => request(token, "The actor chain would be deeper than allowed."),
-        R::ChainLoop => request(token, "The actor stands in the chain already."),
-        R::LineageTooLong => request(token, "The token has been exchanged too often in a row."),
+        R::ChainActorNotActive => request(token, "An earlier agent in the subject token's act claim is not active."),
+        R::ChainNotTheirs => request(token, "The act claim of a token of another issuer names an actor of this server or of a third issuer."),
+        R::MayActMismatch => request(token, "The may_act claim of the subject token names another actor."),
+        R::ChainTooDeep => request(token, "The chain of actors would be deeper than this agent's chain_depth."),
+        R::ChainLoop => request(token, "The agent is in the subject token's act claim already."),
+        R::LineageTooLong => request(token, "The token was exchanged too many times in a row."),
         R::NoGrant => request(token, "The person has given this agent no grant on this resource."),
         R::GrantRevoked => request(token, "The grant is revoked."),
         R::GrantExpired => request(token, "The grant has expired."),
-        R::GrantExhausted => request(token, "The grant is used up."),
-        R::PolicyDeniesPerson => request(token, "Policy does not permit this to the person."),
-        R::PolicyDeniesAgent => request(token, "Policy does not permit this to the agent."),
-        R::NoLifetime => request(token, "Nothing would be left of the lifetime."),
-        R::ClientMayNotPresent => public(400, "unauthorized_client", token, "This client may not present this agent."),
-        R::ResourceUnknown => target(token, "There is no such resource here."),
-        R::ResourceNotDelegable => target(token, "This resource is not open to agents."),
-        R::ScopeExceedsSubject => scope(token, "More scope is asked for than the subject token carries."),
-        R::ScopeUnknown => scope(token, "The resource has no such scope."),
-        R::ScopeBeyondPerson => scope(token, "Nothing asked for is within the person's rights."),
-        R::ScopeBeyondCeiling => scope(token, "Nothing asked for is within the agent's ceiling."),
-        R::ScopeBeyondGrant => scope(token, "Nothing asked for is within the grant."),
-        R::NothingInCommon => scope(token, "Subject token, person, ceiling, grant and policy have nothing in common."),
+        R::GrantExhausted => request(token, "The grant has no uses left."),
+        R::PolicyDeniesPerson => request(token, "A policy denies this to the person."),
+        R::PolicyDeniesAgent => request(token, "A policy denies this to the agent."),
+        R::NoLifetime => request(token, "The token would expire within a second."),
+        R::ClientMayNotPresent => public(400, "unauthorized_client", token, "The client's entry does not list this agent."),
+        R::ResourceUnknown => target(token, resource_unknown(None)),
+        R::ResourceNotDelegable => target(token, "No agent is given tokens for this resource."),
+        R::ScopeExceedsSubject => scope("More is asked for than the subject token carries"),
+        R::ScopeUnknown => scope("A scope is asked for that the resource does not have"),
+        R::ScopeBeyondClient => scope("The client may ask for none of these scopes"),
+        R::ScopeBeyondPerson => scope("The person may do none of what is asked for"),
+        R::ScopeBeyondCeiling => scope("The agent's ceiling allows none of what is asked for"),
+        R::ScopeBeyondGrant => scope("The grant allows none of what is asked for"),
+        R::NothingInCommon => scope("There is no scope that all of them allow"),
     }
 }
 
-/// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2).
+/// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). Who asks may be a public client: nothing is said of the
+/// person beyond the reason.
 fn authorization(reason: RefusalReason) -> Public {
     use RefusalReason as R;
     let token = reason.code();
     match reason {
-        R::ResourceUnknown | R::ResourceNotDelegable => target(token, "There is no such resource here."),
-        R::ScopeExceedsSubject
-        | R::ScopeUnknown
-        | R::ScopeBeyondPerson
-        | R::ScopeBeyondCeiling
-        | R::ScopeBeyondGrant
-        | R::NothingInCommon => scope(token, "Nothing asked for is within the person's rights."),
+        R::ResourceUnknown | R::ResourceNotDelegable => target(token, resource_unknown(None)),
+        R::ScopeUnknown => scope(token, "None of the scopes asked for exists here."),
+        R::ScopeBeyondClient => {
+            scope(token, "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.")
+        }
+        R::ScopeExceedsSubject | R::ScopeBeyondPerson | R::ScopeBeyondCeiling | R::ScopeBeyondGrant | R::NothingInCommon => {
+            scope(token, "The person may do none of what is asked for.")
+        }
         R::ProofOutdated => client(token, "The client's credential was replaced or revoked meanwhile. Authenticate again."),
         R::PersonUnknown
         | R::PersonDisabled
@@ -294,7 +342,8 @@ fn authorization(reason: RefusalReason) -> Public {
 
 #[cfg(test)]
 mod tests {
-    use mandate_delegation::RefusalReason;
+    use mandate_core::InvalidScope;
+    use mandate_delegation::{RefusalReason, ScopeBounds};
     use mandate_token::TokenError;
 
     use crate::foreign::FetchError;
@@ -307,6 +356,7 @@ mod tests {
         use Refusal as R;
         match refusal {
             R::Form(_)
+            | R::InQuery(_)
             | R::AuthorizationHeader(_)
             | R::Missing(_)
             | R::Unacceptable(_)
@@ -315,8 +365,10 @@ mod tests {
             | R::ClientMethods
             | R::ClientMissing
             | R::ClientMethodUnsupported
+            | R::ClientMethodOther(_)
             | R::ClientFailed(_)
             | R::ClientAssertion(_)
+            | R::ClientAssertionAudience(_)
             | R::ClientAssertionReplayed
             | R::ClientIdMismatch
             | R::ClientNotAllowed(_)
@@ -324,14 +376,15 @@ mod tests {
             | R::SubjectElsewhere(_)
             | R::SubjectProvenance(_)
             | R::Actor(_)
+            | R::ActorAudience(_)
             | R::ResourceMissing
-            | R::ResourceMalformed
+            | R::ResourceMalformed(_)
             | R::ResourceRepeated
             | R::AudienceDiffers
-            | R::ResourceUnknown
+            | R::AudienceUnknown(_)
+            | R::ResourceUnknown(_)
             | R::ResourceNotAuthorized
-            | R::ScopeMalformed
-            | R::ScopeUnknown
+            | R::ScopeMalformed(_)
             | R::Pkce(_)
             | R::Redirect
             | R::ResponseType
@@ -345,6 +398,7 @@ mod tests {
             | R::LoginPaused
             | R::NotYourToken
             | R::Exchange(_)
+            | R::ExchangeScopes(..)
             | R::Authorization(_)
             | R::AuditUnavailable
             | R::Busy
@@ -360,6 +414,7 @@ mod tests {
         use Refusal as R;
         let mut all = vec![
             R::Form(FormError::Repeated("scope".into())),
+            R::InQuery("scope"),
             R::AuthorizationHeader("x"),
             R::Missing("code"),
             R::Unacceptable("scope"),
@@ -368,6 +423,9 @@ mod tests {
             R::ClientMethods,
             R::ClientMissing,
             R::ClientMethodUnsupported,
+            R::ClientMethodOther("client_secret_post"),
+            R::ClientAssertionAudience("https://m.example".into()),
+            R::ActorAudience("https://m.example".into()),
             R::ClientFailed("secret"),
             R::ClientAssertion(TokenError::Expired),
             R::ClientAssertionReplayed,
@@ -378,13 +436,12 @@ mod tests {
             R::SubjectProvenance("Not ours."),
             R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
             R::ResourceMissing,
-            R::ResourceMalformed,
             R::ResourceRepeated,
             R::AudienceDiffers,
-            R::ResourceUnknown,
+            R::AudienceUnknown(None),
+            R::ResourceUnknown(None),
+            R::ResourceUnknown("https://crm.example/api?x=1".parse().ok()),
             R::ResourceNotAuthorized,
-            R::ScopeMalformed,
-            R::ScopeUnknown,
             R::Redirect,
             R::ResponseType,
             R::RequestObject("request_not_supported"),
@@ -412,6 +469,13 @@ mod tests {
             PkceError::Mismatch,
         ];
         all.extend(pkce.map(R::Pkce));
+        let uris = ["", "\"", "urn:x", "https:", "https://x#", "https://u@x", "https://x/%41", "https://X", "https://x/.."];
+        all.extend(uris.map(|uri| R::ResourceMalformed(uri.parse::<mandate_core::ResourceUri>().unwrap_err())));
+        all.push(R::ResourceMalformed(mandate_core::InvalidUri::TooLong));
+        let scopes = [InvalidScope::Empty, InvalidScope::Character, InvalidScope::TooLong, InvalidScope::TooMany];
+        all.extend(scopes.map(R::ScopeMalformed));
+        let bounds = ScopeBounds { asked: "read:a".parse().unwrap(), person: Some("!#[]~".parse().unwrap()), ..ScopeBounds::default() };
+        all.extend(RefusalReason::ALL.iter().map(|reason| R::ExchangeScopes(*reason, Box::new(bounds.clone()))));
         all.extend(RefusalReason::ALL.iter().map(|reason| R::Exchange(*reason)));
         all.extend(RefusalReason::ALL.iter().map(|reason| R::Authorization(*reason)));
         all.iter().for_each(listed);
@@ -444,7 +508,7 @@ mod tests {
             assert!(error.description.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\'), "{}", error.description);
             let (token, sentence) = error.description.split_once(": ").unwrap();
             assert!(token.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{token}");
-            assert!(sentence.ends_with('.'), "{sentence}");
+            assert!(sentence.ends_with(['.', '?']), "{sentence}");
             assert_eq!(refusal.code(), token);
         }
     }

@@ -8,7 +8,8 @@ use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, Revocat
 use mandate_api::registry_file::{Defaults, Finding, PlannedChange};
 use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record, Touch, Touched};
 use mandate_authority::Authority;
-use mandate_core::registry::{ClientAuthentication, Entry, Grant, Kind as EntryKind, Registry, Resource};
+use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
+use mandate_core::uri::same;
 use mandate_core::{Clock, Cut, CutTarget, Entropy, RecordId, ScopeSet, Secret, Timestamp, TrustDomain};
 use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
@@ -60,7 +61,7 @@ pub(crate) fn administration(issuer: &mandate_core::Issuer) -> Option<Resource> 
 }
 
 pub(crate) fn is_administration(entry: &Entry, issuer: &mandate_core::Issuer) -> bool {
-    matches!(entry, Entry::Resource(resource) if resource.name.as_str() == ADMINISTRATION || resource.uri.as_str() == issuer.as_str())
+    matches!(entry, Entry::Resource(resource) if resource.name.as_str() == ADMINISTRATION || same(resource.uri.as_str(), issuer.as_str()))
 }
 
 /// Compiles the policies of a registry.
@@ -119,9 +120,7 @@ impl Control {
         let snapshot = self.snapshot();
         let issuer = self.live.issuer().clone();
         let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
-        let mut plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
-        plan.changes
-            .retain(|change| change.after.is_some() || !change.before.as_ref().is_some_and(|entry| is_administration(entry, &issuer)));
+        let plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
         if plan.puts().any(|entry| is_administration(entry, &issuer)) {
             let detail =
                 format!("the resource name `{ADMINISTRATION}` and the issuer's own URI stand for the administration of this server");
@@ -249,9 +248,10 @@ impl Control {
         let snapshot = self.snapshot();
         let unknown = || ControlError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
-        if client.authentication != ClientAuthentication::ClientSecretBasic {
+        if !client.authentication.has_secret() {
             return Err(ControlError::BadRequest(format!(
-                "client `{id}` would never be asked for a secret: it has not authentication = \"client_secret_basic\""
+                "client `{id}` needs no secret: its entry has authentication = \"{}\"",
+                client.authentication.method()
             )));
         }
         let had_one = self.store.read("is there a secret", |tx| secrets::client_secret(tx, &client.id).map(|old| old.is_some()))?;

@@ -42,7 +42,7 @@ pub fn registry(crm: &str, uid: u32) -> String {
     format!(
         r#"resource = [{{ name = "crm", uri = "{crm}", scopes = ["read:cases", "write:case_comments", "send:mail"] }}]
 client = [
-  {{ id = "support-app", redirect_uris = ["{CALLBACK}"] }},
+  {{ id = "support-app", redirect_uris = ["{CALLBACK}"], scopes = ["read:cases", "write:case_comments", "send:mail", "mandate:admin"] }},
   {{ id = "desk-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic", agents = ["support-agent"] }},
 ]
 [[person]]

@@ -17,7 +17,7 @@
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Resource, SubjectScope,
+    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Resource, SubjectScope,
     TrustedIssuer,
 };
 use mandate_core::{Issuer, ScopeSet};
@@ -102,6 +102,7 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
         redirect_uris: vec![CALLBACK.to_owned()],
         authentication,
         agents: agents.iter().map(|name| name.parse().expect("a name")).collect(),
+        scopes: None,
     }
 }
 
@@ -119,6 +120,7 @@ pub fn entries(batch_jwks: &str) -> Vec<Entry> {
     let mut archive = resource("archive", ARCHIVE, "read:cases");
     archive.agent = Some("archive-agent".parse().expect("a name"));
     let secret = ClientAuthentication::ClientSecretBasic;
+    let key = ClientAuthentication::PrivateKeyJwt { jwks: batch_jwks.to_owned(), audience: AssertionAudience::Issuer };
     vec![
         Entry::Resource(crm),
         Entry::Resource(research),
@@ -152,7 +154,7 @@ pub fn entries(batch_jwks: &str) -> Vec<Entry> {
         Entry::Grant(grant("riley", "archive-agent", "research", "read:cases")),
         Entry::Client(client("support-app", ClientAuthentication::None, &[])),
         Entry::Client(client("desk-app", secret.clone(), &["support-agent"])),
-        Entry::Client(client("batch-app", ClientAuthentication::PrivateKeyJwt { jwks: batch_jwks.to_owned() }, &["support-agent"])),
+        Entry::Client(client("batch-app", key, &["support-agent"])),
         Entry::Client(client("crm-api", secret, &[])),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::{ClientId, Issuer, Timestamp};
+use mandate_core::{ClientId, Timestamp};
 
 use crate::algorithm::Algorithm;
 use crate::claim;
@@ -11,8 +11,9 @@ use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::strict_json::{self, Object};
 
-/// How far ahead `exp` may lie: replays must be remembered until then.
-pub const MAX_AHEAD: Duration = Duration::from_mins(10);
+/// How far ahead `exp` may lie: replays must be remembered until then. Widely used clients write an hour, by clocks of
+/// their own.
+pub const MAX_AHEAD: Duration = Duration::from_mins(61);
 
 /// A verified client assertion. The caller refuses a `jti` that the same client has used before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +28,10 @@ pub struct ClientAssertion {
 
 /// Verifies a client assertion with the client's registered keys.
 ///
-/// `aud` must be `issuer`, the authorization server's issuer identifier, as sole value: neither the token endpoint nor
-/// a list of several is accepted (RFC 7523bis), so that no other server can have a client sign an assertion for us.
-pub fn verify(token: &str, keys: &KeySet, issuer: &Issuer, now: Timestamp) -> Result<ClientAssertion, TokenError> {
+/// `aud` must be `audience` as sole value: a list of several is refused, so that no other server can have a client sign an
+/// assertion for us. It is the authorization server's issuer identifier (RFC 7523bis), or its token endpoint (RFC 7523
+/// §3) for clients of which the registry says so.
+pub fn verify(token: &str, keys: &KeySet, audience: &str, now: Timestamp) -> Result<ClientAssertion, TokenError> {
     let compact = parse(token)?;
     // Each assertion is used once: there is nothing to remember.
     compact.verify(&SignatureCheck {
@@ -43,7 +45,7 @@ pub fn verify(token: &str, keys: &KeySet, issuer: &Issuer, now: Timestamp) -> Re
     let payload = compact.payload()?;
     let claims = strict_json::object(&payload)?;
     let client_id = client(&claims)?;
-    claim::sole_audience(&claim::audiences(&claims)?, issuer.as_str())?;
+    claim::sole_audience(&claim::audiences(&claims)?, audience)?;
     let exp = claim::required_time(&claims, "exp")?;
     claim::check_times((claim::time(&claims, "iat")?, claim::time(&claims, "nbf")?, exp), now, Duration::ZERO)?;
     if exp > now.plus(MAX_AHEAD) {

@@ -6,7 +6,7 @@ use mandate_core::{Scope, ScopeSet};
 
 use super::{
     AgentItem, AuthenticationItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem, PersonItem, PolicyItem, RegistryFile,
-    ResourceItem, ToolItem,
+    ResourceItem, ToolItem, entries,
 };
 use crate::admin::RegistryItem;
 
@@ -56,18 +56,23 @@ impl RegistryItem {
                 purpose: x.purpose.clone(),
                 spiffe_id: Some(x.spiffe_id.clone()),
                 selectors: x.selectors.clone(),
+                dangerous_any_user: entries::is_for_any_user(&x.selectors),
                 ceiling: permissions(&x.ceiling),
                 chain_depth: Some(x.chain_depth),
                 state: Some(x.state),
             }),
             Entry::Client(x) => {
-                let (authentication, jwks) = match &x.authentication {
-                    ClientAuthentication::None => (AuthenticationItem::None, None),
-                    ClientAuthentication::ClientSecretBasic => (AuthenticationItem::ClientSecretBasic, None),
-                    ClientAuthentication::PrivateKeyJwt { jwks } => (AuthenticationItem::PrivateKeyJwt, Some(jwks.clone())),
+                let (authentication, jwks, assertion_audience) = match &x.authentication {
+                    ClientAuthentication::None => (AuthenticationItem::None, None, None),
+                    ClientAuthentication::ClientSecretBasic => (AuthenticationItem::ClientSecretBasic, None, None),
+                    ClientAuthentication::ClientSecretPost => (AuthenticationItem::ClientSecretPost, None, None),
+                    ClientAuthentication::PrivateKeyJwt { jwks, audience } => {
+                        (AuthenticationItem::PrivateKeyJwt, Some(jwks.clone()), Some(*audience))
+                    }
                 };
                 let (id, redirect_uris, agents) = (x.id.clone(), x.redirect_uris.clone(), x.agents.clone());
-                Self::Client(ClientItem { id, redirect_uris, authentication, jwks, agents })
+                let scopes = x.scopes.as_ref().map(list);
+                Self::Client(ClientItem { id, redirect_uris, authentication, jwks, assertion_audience, scopes, agents })
             }
             Entry::Issuer(x) => Self::Issuer(IssuerItem {
                 url: x.url.clone(),

@@ -7,17 +7,19 @@ use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Policy, Registry, Resource,
     Tool, TrustedIssuer,
 };
-use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonId};
-use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, ResourceUri, Scope, ScopeSet, Timestamp, TrustDomain};
+use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain};
 use sha2::{Digest, Sha256};
 
 use super::mending::{self, Made, every_finding};
 use super::selectors;
 use super::{
     AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, RegistryFile, ResourceItem,
+    redirect_uri,
 };
 
+/// The most scopes in one list of the file.
+const MAX_SCOPES: usize = 64;
 /// The most audiences of an issuer's tokens besides ours: a token that is read has 16 in all.
 const MAX_OTHER_AUDIENCES: usize = 15;
 /// The longest `ca` of an issuer, in bytes.
@@ -109,10 +111,25 @@ impl RegistryFile {
         for (at, item) in self.agent.iter().enumerate() {
             keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
             notes.extend(selectors::notes(item));
+            if is_for_any_user(&item.selectors) {
+                notes.push(format!("agent `{}` has no unix:uid or unix:gid selector: every local user can act as it", item.name));
+            } else if item.dangerous_any_user {
+                notes.push(format!(
+                    "`dangerous_any_user` of agent `{}` has no effect: its selectors name a user or group, or there are none",
+                    item.name
+                ));
+            }
         }
         notes.extend(selectors::overlaps(&self.agent, current));
         for (at, item) in self.client.iter().enumerate() {
             keep("client", at, every_finding(item, client, mending::client));
+            notes.extend(item.redirect_uris.iter().filter_map(|uri| {
+                let scheme = redirect_uri::claimable_scheme(uri)?;
+                Some(format!(
+                    "client `{}`: any app on a device can claim the scheme `{scheme}`; one made of a domain of yours, such as com.example.app, is safer (RFC 8252 §7.1)",
+                    item.id
+                ))
+            }));
         }
         for (at, item) in self.issuer.iter().enumerate() {
             keep("issuer", at, issuer(item, defaults).into());
@@ -232,6 +249,13 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         return Err(Finding::new("/spiffe_id", detail));
     }
     selectors::check(&item.selectors).map_err(|(at, why)| Finding::new(format!("/selectors/{at}"), why))?;
+    if is_for_any_user(&item.selectors) && !item.dangerous_any_user {
+        let detail = format!(
+            "the selectors of agent `{}` name no user: every local user can start the program with a library of their own and act as this agent; add unix:uid:<number> or unix:gid:<number>, or accept it with dangerous_any_user = true",
+            item.name
+        );
+        return Err(Finding::new("/selectors", detail));
+    }
     let mut selectors = item.selectors.clone();
     selectors.sort();
     selectors.dedup();
@@ -263,23 +287,28 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
     }))
 }
 
+/// Whether processes of every local user can show the selectors. A program's path and digest are no evidence of who runs
+/// it: whoever starts a program decides which libraries it loads (`LD_PRELOAD`).
+pub(super) fn is_for_any_user(selectors: &[String]) -> bool {
+    !selectors.is_empty() && !selectors.iter().any(|selector| selector.starts_with("unix:uid:") || selector.starts_with("unix:gid:"))
+}
+
 fn client(item: &ClientItem) -> Result<Entry, Finding> {
     // In tokens and records an agent as a client is its SPIFFE ID: no other client may have that name.
     if item.id.as_str().starts_with("spiffe://") {
         return Err(Finding::new("/id", format!("client id `{}`: ids that begin with spiffe:// are those of agents", item.id)));
     }
     for (at, uri) in item.redirect_uris.iter().enumerate() {
-        // The rules of a resource's identifier are those of RFC 6749 §3.1.2 and RFC 8252 §8.3: absolute, no fragment,
-        // https or loopback; and one normal form, because redirect URIs are compared as text (RFC 9700 §2.1).
-        uri.parse::<ResourceUri>()
+        redirect_uri::check(uri)
             .map_err(|error| Finding::new(format!("/redirect_uris/{at}"), format!("redirect URI {uri:?}: {error}")))?;
     }
     let authentication = match (item.authentication, &item.jwks) {
         (AuthenticationItem::None, None) => ClientAuthentication::None,
         (AuthenticationItem::ClientSecretBasic, None) => ClientAuthentication::ClientSecretBasic,
+        (AuthenticationItem::ClientSecretPost, None) => ClientAuthentication::ClientSecretPost,
         (AuthenticationItem::PrivateKeyJwt, Some(jwks)) => {
             check_jwks(jwks).map_err(|why| Finding::new("/jwks", format!("the keys of client `{}`: {why}", item.id)))?;
-            ClientAuthentication::PrivateKeyJwt { jwks: jwks.clone() }
+            ClientAuthentication::PrivateKeyJwt { jwks: jwks.clone(), audience: item.assertion_audience.unwrap_or_default() }
         }
         (AuthenticationItem::PrivateKeyJwt, None) => {
             return Err(Finding::new(
@@ -291,11 +320,16 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
             return Err(Finding::new("/jwks", format!("`jwks` of client `{}` needs authentication = \"private_key_jwt\"", item.id)));
         }
     };
+    if item.assertion_audience.is_some() && item.authentication != AuthenticationItem::PrivateKeyJwt {
+        let detail = format!("`assertion_audience` of client `{}` needs authentication = \"private_key_jwt\"", item.id);
+        return Err(Finding::new("/assertion_audience", detail));
+    }
     Ok(Entry::Client(Client {
         id: item.id.clone(),
         redirect_uris: item.redirect_uris.clone(),
         authentication,
         agents: item.agents.clone(),
+        scopes: item.scopes.as_deref().map(|list| scopes(list, "/scopes")).transpose()?,
     }))
 }
 

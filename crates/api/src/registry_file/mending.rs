@@ -116,7 +116,11 @@ pub(super) fn client(item: &mut ClientItem, pointer: &str) -> bool {
             Some(uri) => *uri = format!("http://127.0.0.1/{at}"),
             None => return false,
         },
-        ("authentication" | "jwks", ..) => (item.authentication, item.jwks) = (AuthenticationItem::None, None),
+        ("authentication" | "jwks", ..) => {
+            (item.authentication, item.jwks, item.assertion_audience) = (AuthenticationItem::None, None, None);
+        }
+        ("assertion_audience", ..) => item.assertion_audience = None,
+        ("scopes", ..) => item.scopes = None,
         _ => return false,
     }
     true

@@ -9,11 +9,12 @@ mod expiry;
 mod mending;
 mod parse;
 mod plan;
+mod redirect_uri;
 mod references;
 mod selectors;
 mod suggest;
 
-use mandate_core::registry::{AgentState, SubjectScope};
+use mandate_core::registry::{AgentState, AssertionAudience, SubjectScope};
 use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope, SpiffeId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -155,6 +156,9 @@ pub struct AgentItem {
     #[serde(default)]
     #[schema(example = json!(["unix:uid:1000"]))]
     pub selectors: Vec<String>,
+    /// It may be issued to processes of any local user. Without it, the selectors must name a user or a group.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dangerous_any_user: bool,
     /// The most it may ever be given. Nothing listed is nothing.
     #[serde(default)]
     pub ceiling: Vec<PermissionItem>,
@@ -174,8 +178,10 @@ pub enum AuthenticationItem {
     /// A public client: nothing but PKCE.
     #[default]
     None,
-    /// A secret, set apart from the file.
+    /// A secret, set apart from the file, in the `Authorization` header.
     ClientSecretBasic,
+    /// A secret, set apart from the file, in the body.
+    ClientSecretPost,
     /// A signed assertion, checked with the keys in `jwks`.
     PrivateKeyJwt,
 }
@@ -187,7 +193,8 @@ pub struct ClientItem {
     /// Its id.
     #[schema(value_type = String, example = "support-app")]
     pub id: ClientId,
-    /// Where the browser may be sent back to; compared exactly, the port exempt on loopback addresses.
+    /// Where the browser may be sent back to; compared exactly, the port exempt on loopback hosts. `https`, `http` on
+    /// loopback, or a private-use scheme of a native app (RFC 8252 §7.1).
     #[serde(default)]
     pub redirect_uris: Vec<String>,
     /// How it authenticates.
@@ -196,6 +203,15 @@ pub struct ClientItem {
     /// Its public keys, a JWK Set as JSON text; with `private_key_jwt` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
+    /// What the `aud` of its assertions must be: `issuer` (the default), or `token_endpoint` for clients that can write
+    /// nothing else; with `private_key_jwt` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "issuer")]
+    pub assertion_audience: Option<AssertionAudience>,
+    /// The scopes that it may ask for. Absent: every scope of every resource but this server's own administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, example = json!(["read:cases"]))]
+    pub scopes: Option<Vec<Scope>>,
     /// The agents whose actor tokens it may present. Empty: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]

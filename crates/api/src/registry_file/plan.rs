@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mandate_core::Issuer;
+use mandate_core::uri::same;
 use mandate_core::registry::{AgentState, Entry, Kind, Registry};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -148,7 +149,7 @@ impl RegistryFile {
     /// Compares the file with the registry.
     ///
     /// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay, as
-    /// history. On error nothing may be applied; all findings are given at once.
+    /// history, and so does what is built in. On error nothing may be applied; all findings are given at once.
     pub fn plan(&self, current: &Registry, defaults: &Defaults, prune: bool) -> Result<Plan, Vec<Finding>> {
         let mut findings = self.duplicates();
         let (declared, mut notes) = self.declare(current, defaults, &mut findings);
@@ -156,7 +157,7 @@ impl RegistryFile {
         if prune {
             let kept: HashSet<(Kind, &str)> = declared.iter().map(|d| (d.entry.kind(), d.entry.key())).collect();
             for entry in current.entries() {
-                if kept.contains(&(entry.kind(), entry.key())) || is_history(&entry) {
+                if kept.contains(&(entry.kind(), entry.key())) || is_history(&entry) || is_built_in(&entry, defaults) {
                     continue;
                 }
                 match &entry {
@@ -212,6 +213,12 @@ pub(super) fn is_history(entry: &Entry) -> bool {
         Entry::Grant(grant) => grant.revoked,
         _ => false,
     }
+}
+
+/// What the server itself puts into the registry: its own administration, which has the issuer as identifier. No file
+/// declares it, so none leaves it out.
+fn is_built_in(entry: &Entry, defaults: &Defaults) -> bool {
+    matches!(entry, Entry::Resource(resource) if same(resource.uri.as_str(), defaults.issuer.as_str()))
 }
 
 /// The registry's entry of the same kind and key.

@@ -1,8 +1,10 @@
 //! Whether every name that an entry mentions exists, and every identifier that must be unique is.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use mandate_core::registry::{Agent, Client, Entry, Grant, Kind, Permission, Person, Registry, Resource, TrustedIssuer};
+use mandate_core::uri::other_spelling;
 use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
 
 use super::entries::Declared;
@@ -15,6 +17,8 @@ struct After<'a> {
     declared: HashMap<(Kind, &'a str), &'a Entry>,
     removed: HashSet<(Kind, &'a str)>,
     current: &'a Registry,
+    /// The scopes of all its resources, once somebody has asked for them.
+    scopes: OnceCell<ScopeSet>,
 }
 
 macro_rules! lookup {
@@ -36,6 +40,18 @@ impl After<'_> {
     lookup!(client, ClientId, Client, Client);
     lookup!(issuer, Issuer, Issuer, TrustedIssuer);
 
+    /// The scopes of all resources together.
+    fn scopes(&self) -> &ScopeSet {
+        self.scopes.get_or_init(|| {
+            let declared = self.declared.values().filter_map(|entry| match entry {
+                Entry::Resource(resource) => Some(resource),
+                _ => None,
+            });
+            let stays = self.current.resources().filter(|resource| self.untouched(Kind::Resource, resource.name.as_str()));
+            declared.chain(stays.map(|resource| &**resource)).flat_map(|resource| resource.scopes.iter().cloned()).collect()
+        })
+    }
+
     /// Whether the entry of that kind and key is left as it was.
     fn untouched(&self, kind: Kind, key: &str) -> bool {
         !self.declared.contains_key(&(kind, key)) && !self.removed.contains(&(kind, key))
@@ -56,6 +72,7 @@ pub(super) fn check(declared: &[Declared], current: &Registry, removals: &[Entry
         declared: declared.iter().map(|d| ((d.entry.kind(), d.entry.key()), &d.entry)).collect(),
         removed: removals.iter().map(|entry| (entry.kind(), entry.key())).collect(),
         current,
+        scopes: OnceCell::new(),
     };
     let mut findings = Vec::new();
     for item in declared {
@@ -114,6 +131,13 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
             for (at, agent) in x.agents.iter().enumerate().filter(|(_, name)| after.agent(name).is_none()) {
                 found.push((format!("/agents/{at}"), after.unknown(Kind::Agent, "agent", agent.as_str())));
             }
+            for scope in x.scopes.iter().flat_map(ScopeSet::iter).filter(|scope| !after.scopes().contains(scope)) {
+                let detail = match nearest(scope.as_str(), after.scopes().iter().map(mandate_core::Scope::as_str)) {
+                    Some(meant) => format!("no resource has a scope `{scope}`; did you mean `{meant}`?"),
+                    None => format!("no resource has a scope `{scope}`"),
+                };
+                found.push(("/scopes".to_owned(), detail));
+            }
         }
         Entry::Grant(x) => {
             if after.person(&x.person).is_none() {
@@ -155,7 +179,11 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
     let mut claimed: HashMap<(Kind, String), &str> = HashMap::new();
     for item in declared {
         let (member, id, holder) = match &item.entry {
-            Entry::Resource(x) => ("/uri", x.uri.as_str().to_owned(), after.current.resource_by_uri(&x.uri).map(|r| r.name.as_str())),
+            Entry::Resource(x) => {
+                // An empty path and `/` are one identifier (RFC 3986 §6.2.3), so they are claimed together.
+                let one = other_spelling(x.uri.as_str()).filter(|other| other.len() < x.uri.as_str().len());
+                ("/uri", one.unwrap_or_else(|| x.uri.as_str().to_owned()), after.current.resource_by_uri(&x.uri).map(|r| r.name.as_str()))
+            }
             Entry::Person(x) => ("", x.id.to_string(), after.current.person_by_id(&x.id).map(|p| p.name.as_str())),
             Entry::Agent(x) => {
                 ("/spiffe_id", x.spiffe_id.as_str().to_owned(), after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()))

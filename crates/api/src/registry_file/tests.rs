@@ -134,7 +134,7 @@ fn values_of_the_wrong_form_are_refused_where_they_stand() {
         ("[[agent]]\nname = \"Agent\"\n", "line 2, column 8", "agent name \"Agent\" is not valid"),
         ("[[agent]]\nname = \"a\"\n", "line 1, column 1", "`owner` is missing"),
         ("[[person]]\nname = \"../x\"\n", "line 2, column 8", "person name"),
-        ("[[resource]]\nname = \"crm\"\nuri = \"http://crm.example\"\n", "line 3, column 7", "the scheme must be https"),
+        ("[[resource]]\nname = \"crm\"\nuri = \"http://crm.example\"\n", "line 3, column 7", "its scheme is neither https nor"),
         ("[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"a b\"]\n", "line 4, column 10", "printable ASCII"),
         ("[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nmax_uses = -1\n", "line 6, column 12", "u64"),
         (
@@ -347,8 +347,124 @@ fn selectors_that_could_never_match_are_refused() {
     let (detail, _) = refused(&Registry::default(), &agent("unix:uid:1\", \"unix:uid:2"), false);
     assert!(detail.contains("make two agents"), "{detail}");
     for good in ["unix:uid:0", "unix:gid:1000", "unix:path:/usr/bin/my agent", &format!("unix:sha256:{}", "0a".repeat(32))] {
-        assert!(plan(&Registry::default(), &agent(good), false).is_ok(), "{good}");
+        let text = agent(good).replace("selectors", "dangerous_any_user = true\nselectors");
+        assert!(plan(&Registry::default(), &text, false).is_ok(), "{good}");
     }
+}
+
+/// An agent of these selectors and more lines.
+fn agent_of(selectors: &str, more: &str) -> String {
+    format!("[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n{more}")
+}
+
+#[test]
+fn an_agent_that_every_local_user_could_be_needs_a_word_that_says_so() {
+    let digest = format!("\"unix:sha256:{}\"", "0a".repeat(32));
+    for selectors in ["\"unix:path:/usr/bin/agent\"", &digest, &format!("\"unix:path:/usr/bin/agent\", {digest}")] {
+        let (detail, place) = refused(&Registry::default(), &agent_of(selectors, ""), false);
+        assert!(detail.contains("every local user") && detail.contains("dangerous_any_user = true"), "{detail}");
+        assert_eq!(place, (7, 13));
+        let accepted = agent_of(selectors, "dangerous_any_user = true\n");
+        let plan = plan(&Registry::default(), &accepted, false).unwrap();
+        assert!(plan.notes.iter().any(|note| note.contains("every local user can act as it")), "{:?}", plan.notes);
+        let registry = registry(&accepted);
+        let file = RegistryFile::from_items(registry.entries().iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)));
+        assert!(file.agent[0].dangerous_any_user, "what get prints says so too");
+    }
+    for selectors in ["", "\"unix:uid:1000\"", "\"unix:gid:1000\"", "\"unix:uid:1000\", \"unix:path:/usr/bin/agent\""] {
+        assert!(plan(&Registry::default(), &agent_of(selectors, ""), false).is_ok(), "{selectors}");
+        let noted = plan(&Registry::default(), &agent_of(selectors, "dangerous_any_user = true\n"), false).unwrap();
+        assert!(noted.notes.iter().any(|note| note.contains("`dangerous_any_user` of agent `a` has no effect")), "{:?}", noted.notes);
+    }
+}
+
+fn client_of(lines: &str) -> String {
+    format!("[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"read:cases\"]\n[[client]]\nid = \"app\"\n{lines}")
+}
+
+#[test]
+fn a_client_lists_scopes_that_some_resource_has() {
+    let registry_of = |lines: &str| registry(&client_of(lines));
+    let app = "app".parse().unwrap();
+    assert_eq!(registry_of("").client(&app).unwrap().scopes, None);
+    assert_eq!(registry_of("scopes = [\"read:cases\"]\n").client(&app).unwrap().scopes, Some("read:cases".parse().unwrap()));
+    let nothing = registry_of("scopes = []\n");
+    assert_eq!(nothing.client(&app).unwrap().scopes, Some(mandate_core::ScopeSet::new()), "an empty list is nothing, not everything");
+    let (detail, place) = refused(&Registry::default(), &client_of("scopes = [\"read:casse\"]\n"), false);
+    assert_eq!((detail.as_str(), place), ("no resource has a scope `read:casse`; did you mean `read:cases`?", (7, 10)));
+    // A scope that goes away is named where it is still listed.
+    let current = registry_of("scopes = [\"read:cases\"]\n");
+    let narrowed = "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = []\n";
+    let findings = plan(&current, narrowed, false).unwrap_err();
+    assert!(findings.iter().any(|f| f.detail == "client `app`, which stays, mentions: no resource has a scope `read:cases`"), "{findings:?}");
+}
+
+#[test]
+fn the_methods_of_a_client_and_the_audience_of_its_assertions_are_kept() {
+    use mandate_core::registry::{AssertionAudience, ClientAuthentication};
+    let keys = r#"jwks = '{"keys":[{"kty":"EC"}]}'"#;
+    let of = |lines: &str| registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().authentication.clone();
+    assert_eq!(of("authentication = \"client_secret_post\"\n"), ClientAuthentication::ClientSecretPost);
+    for (line, expected) in [
+        ("", AssertionAudience::Issuer),
+        ("assertion_audience = \"issuer\"\n", AssertionAudience::Issuer),
+        ("assertion_audience = \"token_endpoint\"\n", AssertionAudience::TokenEndpoint),
+    ] {
+        let made = of(&format!("authentication = \"private_key_jwt\"\n{keys}\n{line}"));
+        assert!(matches!(made, ClientAuthentication::PrivateKeyJwt { audience, .. } if audience == expected), "{line}{made:?}");
+    }
+    let (detail, place) = refused(&Registry::default(), &client_of("assertion_audience = \"issuer\"\n"), false);
+    assert!(detail.contains("needs authentication = \"private_key_jwt\""), "{detail}");
+    assert_eq!(place, (7, 22));
+}
+
+#[test]
+fn redirect_uris_are_refused_where_they_stand_and_claimable_schemes_are_noted() {
+    let (detail, place) = refused(&Registry::default(), &client_of("redirect_uris = [\"https://a.example\", \"javascript:alert(1)\"]\n"), false);
+    assert!(detail.starts_with("redirect URI \"javascript:alert(1)\": the scheme `javascript`"), "{detail}");
+    assert_eq!(place, (7, 39));
+    let native = plan(&Registry::default(), &client_of("redirect_uris = [\"com.example.app:/cb\", \"cursor://x/cb\"]\n"), false).unwrap();
+    assert_eq!(native.notes.len(), 1, "{:?}", native.notes);
+    assert!(native.notes[0].contains("claim the scheme `cursor`"), "{:?}", native.notes);
+}
+
+#[test]
+fn the_built_in_administration_is_never_pruned_and_can_be_mentioned() {
+    let issuer = defaults().issuer;
+    let admin = mandate_core::registry::Resource {
+        name: "mandate".parse().unwrap(),
+        uri: issuer.as_str().parse().unwrap(),
+        scopes: "mandate:admin".parse().unwrap(),
+        tools: Vec::new(),
+        agent: None,
+        client: None,
+    };
+    let built_in = Registry::from_entries([Entry::Resource(admin)]);
+    let text = "[[person]]\nname = \"olga\"\nmay = [{ resource = \"mandate\", scopes = [\"mandate:admin\"] }]\n[[client]]\nid = \"console\"\nscopes = [\"mandate:admin\"]\n";
+    for prune in [false, true] {
+        let first = plan(&built_in, text, prune).unwrap();
+        assert_eq!(first.removals().count(), 0);
+        let mut after = built_in.clone();
+        first.puts().for_each(|entry| after.put(entry.clone()));
+        let again = plan(&after, text, prune).unwrap();
+        assert!(again.is_empty(), "{again:?}");
+        // What get prints names it, and can be applied too.
+        let file = RegistryFile::from_items(after.entries().iter().map(|entry| RegistryItem::of(entry, &issuer)));
+        assert!(plan(&after, &toml::to_string(&file).unwrap(), prune).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn two_resources_that_differ_by_the_slash_of_an_empty_path_are_one_identifier() {
+    let of = |uri: &str, name: &str| format!("[[resource]]\nname = \"{name}\"\nuri = \"{uri}\"\n");
+    let both = format!("{}{}", of("https://crm.example", "one"), of("https://crm.example/", "two"));
+    let (detail, place) = refused(&Registry::default(), &both, false);
+    assert_eq!((detail.as_str(), place), ("resource `one` is `https://crm.example` already", (6, 7)));
+    let current = registry(&of("https://crm.example/", "one"));
+    assert!(refused(&current, &of("https://crm.example", "two"), false).0.starts_with("resource `one` is"), "declared before");
+    assert!(plan(&current, &of("https://crm.example", "one"), false).is_ok(), "it may be spelt in the other way");
+    let paths = format!("{}{}", of("https://crm.example/api", "one"), of("https://crm.example/api/", "two"));
+    assert!(plan(&Registry::default(), &paths, false).is_ok());
 }
 
 #[test]
@@ -456,9 +572,9 @@ fn a_grant_that_has_ended_is_noted() {
 fn clients_are_refused_what_makes_them_unsafe() {
     let client = |more: &str| format!("[[client]]\nid = \"app\"\n{more}\n");
     for (more, part) in [
-        ("redirect_uris = [\"http://app.example/cb\"]", "the scheme must be https"),
+        ("redirect_uris = [\"http://app.example/cb\"]", "http is for loopback addresses only"),
         ("redirect_uris = [\"https://app.example/cb#x\"]", "fragment"),
-        ("redirect_uris = [\"javascript:alert(1)\"]", "not an absolute URI"),
+        ("redirect_uris = [\"javascript:alert(1)\"]", "the scheme `javascript` does not lead back"),
         ("redirect_uris = [\"https://*.example/cb\"]", ""),
         ("authentication = \"private_key_jwt\"", "has no `jwks`"),
         ("jwks = '{\"keys\":[{}]}'", "needs authentication"),

@@ -98,6 +98,7 @@ fn app() -> Client {
         redirect_uris: Vec::new(),
         authentication: ClientAuthentication::ClientSecretBasic,
         agents: vec!["support-agent".parse().unwrap()],
+        scopes: None,
     }
 }
 

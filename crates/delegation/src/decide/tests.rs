@@ -19,7 +19,7 @@ use mandate_token::access_token::MayAct;
 use super::{Exchange, Facts, MAX_LINEAGE, Request, decide};
 use crate::credential::{AuthenticatedClient, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
 use crate::mandate::MandateView;
-use crate::refusal::RefusalReason as R;
+use crate::refusal::{Refusal, RefusalReason as R};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const ISSUER: &str = "http://127.0.0.1:8420";
@@ -104,6 +104,7 @@ fn support_app(agents: &[&str]) -> Client {
         redirect_uris: vec!["http://127.0.0.1:9200/callback".into()],
         authentication: ClientAuthentication::ClientSecretBasic,
         agents: agents.iter().map(|name| name.parse().unwrap()).collect(),
+        scopes: None,
     }
 }
 
@@ -222,6 +223,10 @@ impl Case {
     }
 
     fn run(&self) -> Result<MandateView, R> {
+        self.decided().map_err(|refusal| refusal.reason)
+    }
+
+    fn decided(&self) -> Result<MandateView, Refusal> {
         let request = Request::Exchange(Exchange {
             client: self.client.clone(),
             subject: self.subject.clone(),
@@ -230,7 +235,7 @@ impl Case {
             scopes: self.scopes.clone(),
             jti: "t1".parse().unwrap(),
         });
-        self.facts(|facts| decide(request, facts, self.now)).map(|m| m.view().clone()).map_err(|refusal| refusal.reason)
+        self.facts(|facts| decide(request, facts, self.now)).map(|m| m.view().clone())
     }
 }
 
@@ -466,13 +471,54 @@ fn z1_z4_a7_chains_nest_never_loop_and_never_exceed_the_depth() {
 
 #[test]
 fn k6_a12_the_target_must_be_registered_bytewise_and_open_to_agents() {
-    for uri in ["http://127.0.0.1:9199", "http://127.0.0.1:9100/"] {
+    for uri in ["http://127.0.0.1:9199", "http://127.0.0.1:9100/api", "http://127.0.0.1:9100/?"] {
         refuses(R::ResourceUnknown, |c| c.resource = uri.into());
     }
-    refuses(R::ResourceNotDelegable, |c| {
-        c.resource = ISSUER.into();
+    for uri in [ISSUER, "http://127.0.0.1:8420/"] {
+        refuses(R::ResourceNotDelegable, |c| {
+            c.resource = uri.into();
+            c.scopes = None;
+        });
+    }
+}
+
+#[test]
+fn an_empty_path_names_the_resource_and_the_token_is_addressed_to_it_as_it_is_registered() {
+    let view = permits(|c| c.resource = format!("{CRM}/"));
+    assert_eq!(view.resource, CRM);
+}
+
+#[test]
+fn an_app_is_given_only_scopes_that_its_entry_lists() {
+    let by_app = |c: &mut Case, listed: Option<&str>| {
+        c.by_app(&["support-agent"]);
+        c.registry.put(Entry::Client(Client { scopes: listed.map(scopes), ..support_app(&["support-agent"]) }));
+        c.actor = Some(verified("support-agent"));
         c.scopes = None;
+    };
+    assert_eq!(permits(|c| by_app(c, None)).scopes, scopes("read:cases write:case_comments"));
+    assert_eq!(permits(|c| by_app(c, Some("read:cases send:mail"))).scopes, scopes("read:cases"));
+    refuses(R::ScopeBeyondClient, |c| by_app(c, Some("read:elsewhere")));
+    refuses(R::ScopeBeyondClient, |c| by_app(c, Some("")));
+    refuses(R::NothingInCommon, |c| {
+        by_app(c, Some("write:case_comments write:opportunities"));
+        c.scopes = Some(scopes("read:cases write:opportunities"));
     });
+}
+
+#[test]
+fn a_refusal_of_scopes_says_what_each_party_allows() {
+    let mut case = Case::new();
+    case.scopes = None;
+    case.subject.scopes = scopes("write:opportunities");
+    let refusal = case.decided().unwrap_err();
+    let bounds = refusal.bounds.unwrap();
+    assert_eq!(refusal.reason, R::NothingInCommon);
+    assert_eq!(bounds.subject, Some(scopes("write:opportunities")));
+    assert_eq!(bounds.person, Some(scopes("read:cases write:case_comments write:opportunities")));
+    assert_eq!(bounds.ceiling, Some(scopes("read:cases write:case_comments")));
+    assert_eq!(bounds.grant, Some(scopes("read:cases write:case_comments")));
+    assert_eq!(bounds.client, None, "an agent has no entry as a client");
 }
 
 #[test]

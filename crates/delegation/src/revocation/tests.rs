@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Policy, Resource, SubjectScope, TrustedIssuer,
+    AssertionAudience, Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Policy, Resource, SubjectScope, TrustedIssuer,
 };
 use mandate_core::{CutTarget, Issuer, Lifetime, ScopeSet, Timestamp};
 
@@ -57,8 +57,9 @@ fn client() -> Client {
     Client {
         id: "app".parse().unwrap(),
         redirect_uris: vec!["https://app.example/cb".into()],
-        authentication: ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[1]}".into() },
+        authentication: ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[1]}".into(), audience: AssertionAudience::Issuer },
         agents: vec!["helper".parse().unwrap(), "other".parse().unwrap()],
+        scopes: Some("read:cases mandate:admin".parse().unwrap()),
     }
 }
 
@@ -201,7 +202,7 @@ fn a_lifetime_is_shorter_only_if_something_that_is_out_may_outlive_it() {
 }
 
 #[test]
-fn a_client_that_loses_an_agent_or_changes_its_credential_is_cut() {
+fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
     let target = CutTarget::Client("app".parse().unwrap());
     changes(
         &client(),
@@ -212,10 +213,25 @@ fn a_client_that_loses_an_agent_or_changes_its_credential_is_cut() {
             |c| c.agents.clear(),
             |c| c.agents[0] = "third".parse().unwrap(),
             |c| c.authentication = ClientAuthentication::None,
-            |c| c.authentication = ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[2]}".into() },
+            |c| {
+                c.authentication =
+                    ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[2]}".into(), audience: AssertionAudience::Issuer };
+            },
+            |c| c.scopes = Some("mandate:admin".parse().unwrap()),
+            |c| c.scopes = Some("read:cases other".parse().unwrap()),
+            |c| c.scopes = None, // Without a list there is no administration.
         ],
-        &[|c| c.agents.push("third".parse().unwrap()), |c| c.agents.reverse(), |c| c.redirect_uris.clear()],
+        &[
+            |c| c.agents.push("third".parse().unwrap()),
+            |c| c.agents.reverse(),
+            |c| c.redirect_uris.clear(),
+            |c| c.scopes = Some("mandate:admin other read:cases".parse().unwrap()),
+        ],
     );
+    let unlimited = Client { scopes: None, ..client() };
+    changes(&unlimited, Entry::Client, &target, &[|c| c.scopes = Some("read:cases".parse().unwrap())], &[|c| c.agents.reverse()]);
+    let limited = Client { scopes: Some("read:cases".parse().unwrap()), ..client() };
+    changes(&limited, Entry::Client, &target, &[|c| c.scopes = Some("other".parse().unwrap())], &[|c| c.scopes = None]);
 }
 
 #[test]

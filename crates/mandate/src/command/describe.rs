@@ -100,7 +100,9 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
         RegistryItem::Client(x) => vec![
             ("Client", x.id.to_string()),
             ("Authentication", authentication(x.authentication).to_owned()),
+            ("Assertion audience", x.assertion_audience.map(|audience| assertion_audience(audience).to_owned()).unwrap_or_default()),
             ("Redirect URIs", x.redirect_uris.join("\n")),
+            ("May ask for", x.scopes.as_ref().map_or_else(|| "every scope but mandate:admin".to_owned(), |list| scopes(list))),
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
         ],
         RegistryItem::Issuer(x) => vec![
@@ -120,5 +122,12 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Token lifetime", x.lifetime.map(|span| format!("{span} at most")).unwrap_or_default()),
         ],
         RegistryItem::Policy(x) => vec![("Policy", x.name.to_string()), ("Source", x.source.clone())],
+    }
+}
+
+fn assertion_audience(audience: mandate_core::registry::AssertionAudience) -> &'static str {
+    match audience {
+        mandate_core::registry::AssertionAudience::Issuer => "the issuer",
+        mandate_core::registry::AssertionAudience::TokenEndpoint => "the token endpoint",
     }
 }

@@ -129,6 +129,7 @@ pub(crate) fn authentication(method: mandate_api::registry_file::AuthenticationI
     match method {
         Item::None => "none",
         Item::ClientSecretBasic => "client_secret_basic",
+        Item::ClientSecretPost => "client_secret_post",
         Item::PrivateKeyJwt => "private_key_jwt",
     }
 }

@@ -5,8 +5,10 @@
 #![expect(clippy::print_stdout, reason = "a browser that cannot be ended is worth a word")]
 
 mod browser;
+mod default_clients;
 mod examples;
 mod foreign_issuer;
+mod mcp_clients;
 mod node_program;
 mod python_clients;
 mod python_program;

@@ -18,7 +18,9 @@ client = [
   {{ id = "support-app", redirect_uris = ["{CALLBACK}"] }},
   {{ id = "desk-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic" }},
   {{ id = "crm-api", authentication = "client_secret_basic" }},
+  {{ id = "post-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_post" }},
   {{ id = "portal", redirect_uris = ["{CALLBACK}"], authentication = "private_key_jwt", jwks = '{portal_jwks}' }},
+  {{ id = "old-portal", redirect_uris = ["{CALLBACK}"], authentication = "private_key_jwt", assertion_audience = "token_endpoint", jwks = '{portal_jwks}' }},
 ]
 [[person]]
 name = "riley"
@@ -45,7 +47,7 @@ pub(crate) const NO_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83O
 pub(crate) fn apply(server: &Server, file: &str) {
     server.run(&["apply", "-f", "-"], file);
     server.run(&["person", "set-password", "riley"], PASSWORD);
-    for client in ["desk-app", "crm-api"] {
+    for client in ["desk-app", "crm-api", "post-app"] {
         server.run(&["client", "set-secret", client], CLIENT_SECRET);
     }
 }

@@ -70,7 +70,7 @@ async fn z10_k13_an_unauthenticated_caller_is_recorded_as_such() {
     assert!(record.detail.unwrap().contains("desk-app"));
     // A malformed form, a missing grant type, an unknown endpoint user: all leave one record each.
     let before = world.records(&Query::default()).len();
-    let request = mandate_oauth::Request { content_type: Some("text/plain"), authorization: &[], body: b"x" };
+    let request = mandate_oauth::Request { content_type: Some("text/plain"), authorization: &[], query: None, body: b"x" };
     assert!(world.engine.token(request).await.is_err());
     assert!(world.token(&Vec::new(), None).await.is_err());
     assert!(world.engine.authorize(b"client_id=nobody").await.is_err());

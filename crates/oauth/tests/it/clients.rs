@@ -1,8 +1,10 @@
 //! Who may call, and how they prove it.
 
+use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Entry, Kind};
+use mandate_oauth::Request;
 use mandate_testkit::hostile_issuer::TestKey;
-use mandate_testkit::story::{CLIENT_SECRET, CRM, ISSUER};
-use mandate_testkit::world::{Pairs, World, basic, with, without};
+use mandate_testkit::story::{self, CLIENT_SECRET, CRM, ISSUER};
+use mandate_testkit::world::{FORM, Pairs, World, basic, encode, with, without};
 use mandate_token::Signer as _;
 use serde_json::{Value, json};
 
@@ -131,7 +133,112 @@ async fn two_methods_in_one_request_are_refused() {
     assert_eq!(refused(world.token(&agent, Some(&app)).await), "400 invalid_request client_methods");
     let secret = with(form, "client_secret", CLIENT_SECRET);
     assert_eq!(refused(world.token(&secret, Some(&app)).await), "400 invalid_request client_methods");
-    assert_eq!(refused(world.token(&with(secret, "client_id", "desk-app"), None).await), "401 invalid_client client_method_unsupported");
+    assert_eq!(refused(world.token(&secret, None).await), "400 invalid_request parameter_missing");
+}
+
+#[tokio::test]
+async fn a_secret_in_the_body_is_for_clients_that_are_registered_for_it() {
+    let post = story::client("crm-api", ClientAuthentication::ClientSecretPost, &["support-agent"]);
+    let world = World::with_entries(vec![Entry::Client(post)]);
+    let form = batch(&world).await;
+    let by_post = |id: &str, secret: &str| with(with(form.clone(), "client_id", id), "client_secret", secret);
+    assert!(world.token(&by_post("crm-api", CLIENT_SECRET), None).await.is_ok());
+    let failed = "401 invalid_client client_authentication_failed";
+    for (id, secret) in [("crm-api", "wrong"), ("nobody", CLIENT_SECRET), ("batch-app", CLIENT_SECRET), ("support-app", CLIENT_SECRET)] {
+        assert_eq!(refused(world.token(&by_post(id, secret), None).await), failed, "{id}");
+    }
+    // Who knows the secret is told which method is its own; who does not is told nothing.
+    for (form, header, method) in [
+        (by_post("desk-app", CLIENT_SECRET), None, "client_secret_basic"),
+        (form.clone(), Some(basic("crm-api", CLIENT_SECRET)), "client_secret_post"),
+    ] {
+        let error = world.token(&form, header.as_deref()).await.unwrap_err();
+        assert_eq!(crate::shown(&error), "401 invalid_client client_method_other");
+        assert!(error.description.contains(method), "{}", error.description);
+    }
+    assert_eq!(refused(world.token(&by_post("desk-app", "wrong"), None).await), failed);
+    assert_eq!(refused(world.token(&form, Some(&basic("crm-api", "wrong"))).await), failed);
+}
+
+#[tokio::test]
+async fn an_assertion_for_the_token_endpoint_is_for_clients_whose_entry_says_so() {
+    let world = World::story();
+    let form = batch(&world).await;
+    let token_endpoint = format!("{ISSUER}/token");
+    let addressed = |aud: &Value| {
+        let mut claims = world.assertion_claims();
+        claims["aud"] = aud.clone();
+        claims
+    };
+    // The refusal says what was expected.
+    let mut strict = form.clone();
+    strict.extend(world.assertion_pairs(&world.assertion(&addressed(&json!(token_endpoint)))));
+    let error = world.token(&strict, None).await.unwrap_err();
+    assert_eq!(crate::shown(&error), "401 invalid_client client_assertion_refused");
+    assert!(error.description.ends_with(&format!("audience. Its aud must be {ISSUER} and nothing else.")), "{}", error.description);
+
+    world.change_without_cuts(Kind::Client, "batch-app", |entry| {
+        if let Entry::Client(Client { authentication: ClientAuthentication::PrivateKeyJwt { audience, .. }, .. }) = entry {
+            *audience = AssertionAudience::TokenEndpoint;
+        }
+    });
+    assert_eq!(ask(&world, &form, &addressed(&json!(token_endpoint))).await, "ok");
+    assert_eq!(ask(&world, &form, &addressed(&json!([token_endpoint]))).await, "ok");
+    for aud in [json!(ISSUER), json!([ISSUER, token_endpoint]), json!(format!("{ISSUER}/introspect")), json!(format!("{token_endpoint}/"))] {
+        assert_eq!(ask(&world, &form, &addressed(&aud)).await, "401 invalid_client client_assertion_refused", "{aud}");
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_may_live_for_an_hour_as_widely_used_clients_write_it() {
+    let world = World::story();
+    let form = batch(&world).await;
+    let now = mandate_core::Clock::now(&*world.clock).secs();
+    let until = |exp: u64| {
+        let mut claims = world.assertion_claims();
+        claims["exp"] = json!(exp);
+        claims
+    };
+    let hour = until(now + 3600);
+    assert_eq!(ask(&world, &form, &hour).await, "ok");
+    assert_eq!(ask(&world, &form, &hour).await, "401 invalid_client client_assertion_replayed");
+    assert_eq!(ask(&world, &form, &until(now + 3661)).await, "401 invalid_client client_assertion_refused");
+}
+
+#[tokio::test]
+async fn parameters_in_the_query_of_the_url_are_refused_and_others_ignored() {
+    let world = World::story();
+    let form = encode(&with(batch(&world).await, "scope", "read:cases"));
+    let header = world.desk_app();
+    let headers = [header.as_str()];
+    let request = |query| Request { content_type: Some(FORM), authorization: &headers, query, body: form.as_bytes() };
+    for query in [
+        "scope=write:case_comments",
+        "resource=https://hr.acme.example",
+        "resource=https://a.example&resource=https://b.example",
+        "audience=x",
+        "subject_token=x",
+        "actor_token=x",
+        "client_id=desk-app",
+        "client_secret=x",
+        "grant_type=authorization_code",
+        "token=x",
+        "x=1&sc%6Fpe=y",
+        "code=x",
+    ] {
+        let shown = |error| crate::shown(&error);
+        let refusal = "400 invalid_request parameter_in_query";
+        assert_eq!(world.engine.token(request(Some(query))).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
+        assert_eq!(world.engine.introspect(request(Some(query))).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
+        assert_eq!(world.engine.revoke(request(Some(query))).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
+    }
+    for query in ["%zz", "x=1&x=2", "scope=%ff"] {
+        let refusal = world.engine.token(request(Some(query))).await.map_err(|error| crate::shown(&error)).err();
+        assert_eq!(refusal.as_deref(), Some("400 invalid_request malformed_form"), "{query}");
+    }
+    for query in [None, Some(""), Some("trace=1"), Some("scope="), Some("scope")] {
+        assert!(world.engine.token(request(query)).await.is_ok(), "{query:?}");
+    }
 }
 
 #[tokio::test]

@@ -146,7 +146,8 @@ async fn a12_k6_z5_one_known_resource_written_as_registered() {
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
     for (resource, why) in [
-        ("https://crm.acme.example/", "resource_unknown"),
+        ("https://crm.acme.example//", "resource_unknown"),
+        ("https://research.acme.exmaple", "resource_unknown"),
         ("https://crm.acme.example/cases", "resource_unknown"),
         ("https://unknown.acme.example", "resource_unknown"),
         ("https://crm.acme.example#x", "resource_malformed"),
@@ -163,6 +164,61 @@ async fn a12_k6_z5_one_known_resource_written_as_registered() {
     assert_eq!(refused(world.token(&two, None).await), "400 invalid_target resource_repeated");
     assert_eq!(refused(world.token(&with(form.clone(), "audience", RESEARCH), None).await), "400 invalid_target audience_differs");
     assert_eq!(refused(world.token(&without(form, "resource"), None).await), "400 invalid_target resource_missing");
+}
+
+#[tokio::test]
+async fn a_resource_may_be_named_by_audience_or_with_the_slash_of_an_empty_path() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let form = world.agent_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases");
+    let slash = format!("{CRM}/");
+    for form in [
+        with(form.clone(), "resource", &slash),
+        with(form.clone(), "audience", &slash),
+        with(without(form.clone(), "resource"), "audience", CRM),
+        with(without(form.clone(), "resource"), "audience", &slash),
+    ] {
+        let claims = payload(&exposed(&world.token(&form, None).await.unwrap()));
+        assert_eq!(claims["aud"], CRM, "as it is registered, whichever way it was written");
+    }
+    for audience in ["crm", "https://elsewhere.example"] {
+        let form = with(without(form.clone(), "resource"), "audience", audience);
+        assert_eq!(refused(world.token(&form, None).await), "400 invalid_target audience_unknown", "{audience}");
+    }
+    assert_eq!(refused(world.token(&without(form, "resource"), None).await), "400 invalid_target resource_missing");
+}
+
+#[tokio::test]
+async fn an_authenticated_client_is_told_which_resource_it_probably_meant() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, None).await;
+    let form = world.agent_exchange(&world.svid("support-agent").await, &subject, "https://crm.acme.example/mcp", "read:cases");
+    let error = world.token(&form, None).await.unwrap_err();
+    assert_eq!(error.description, "resource_unknown: There is no such resource here. Did you mean https://crm.acme.example ?");
+    // A stranger is not.
+    let stranger = without(without(form, "client_assertion"), "client_assertion_type");
+    let error = world.token(&stranger, None).await.unwrap_err();
+    assert!(!error.description.contains("crm"), "{}", error.description);
+}
+
+#[tokio::test]
+async fn a_refusal_of_scopes_names_the_sets_to_the_client_and_all_of_them_in_the_record() {
+    let world = World::story();
+    let subject = world.person_token("riley", None, Some("write:opportunities")).await;
+    let mut form = world.agent_exchange(&world.svid("support-agent").await, &subject, CRM, "write:opportunities");
+    let error = world.token(&form, None).await.unwrap_err();
+    assert_eq!(
+        error.description,
+        "scope_beyond_ceiling: The agent's ceiling allows none of what is asked for (asked: write:opportunities; subject token: write:opportunities; person, of what ceiling or grant name: read:cases write:case_comments; ceiling: read:cases write:case_comments; grant: read:cases write:case_comments)."
+    );
+    form = without(form, "scope");
+    let error = world.token(&form, None).await.unwrap_err();
+    assert!(error.description.starts_with("nothing_in_common: "), "{}", error.description);
+    assert!(error.description.contains("of what ceiling or grant name: read:cases write:case_comments;"), "{}", error.description);
+    let record = world.last_record();
+    assert_eq!(record.reason, "nothing_in_common");
+    let detail = record.detail.unwrap();
+    assert!(detail.contains("person: read:cases write:case_comments write:opportunities"), "{detail}");
 }
 
 #[tokio::test]
@@ -431,7 +487,7 @@ async fn malformed_requests_are_refused_before_anything_else() {
     let ask = |body: Vec<u8>, content_type: &'static str| {
         let world = &world;
         async move {
-            let request = mandate_oauth::Request { content_type: Some(content_type), authorization: &[], body: &body };
+            let request = mandate_oauth::Request { content_type: Some(content_type), authorization: &[], query: None, body: &body };
             refused(world.engine.token(request).await)
         }
     };

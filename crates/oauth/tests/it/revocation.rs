@@ -60,10 +60,42 @@ async fn k10_z14_one_cut_reaches_every_descendant() {
 async fn z13_revocation_needs_a_client_that_proves_itself() {
     let world = World::story();
     let token = world.mandate().await;
-    for form in [of(&token), with(of(&token), "client_id", "support-app")] {
+    // Naming a confidential client proves nothing, and an agent is no public client.
+    for form in [of(&token), with(of(&token), "client_id", "desk-app")] {
         assert_eq!(shown(&world.revoke(&form, None).await.unwrap_err()), "401 invalid_client client_authentication_missing");
     }
+    let as_agent = with(of(&token), "client_id", &story::spiffe_id("support-agent"));
+    assert_eq!(shown(&world.revoke(&as_agent, None).await.unwrap_err()), "401 invalid_client client_authentication_failed");
     assert_eq!(durable_cuts(&world), 0);
+}
+
+#[tokio::test]
+async fn a_public_client_revokes_the_tokens_that_were_issued_to_it_and_no_others() {
+    let world = World::story();
+    let own = world.person_token("riley", None, None).await;
+    let mandate = hop(&world, "support-agent", &own, CRM).await;
+    let form = |token: &str| with(of(token), "client_id", "support-app");
+    assert_eq!(shown(&world.revoke(&form(&mandate), None).await.unwrap_err()), "400 invalid_grant token_other_client");
+    assert_eq!(durable_cuts(&world), 0);
+
+    world.revoke(&form(&own), None).await.unwrap();
+    assert_eq!(durable_cuts(&world), 1);
+    assert_eq!(world.introspect(&of(&mandate), Some(&world.crm_api())).await.unwrap(), json!({"active": false}), "what came of it too");
+    let record = world.last_record();
+    assert_eq!((record.kind, record.client.as_deref()), (mandate_audit::Kind::Revoke, Some("support-app")));
+}
+
+#[tokio::test]
+async fn a_stranger_who_names_a_public_client_writes_no_record_with_what_changes_nothing() {
+    let world = World::story();
+    let own = world.person_token("riley", None, None).await;
+    let form = |token: &str| with(of(token), "client_id", "support-app");
+    world.revoke(&form(&own), None).await.unwrap();
+    let before = world.last_record().id;
+    for token in ["x", own.as_str()] {
+        world.revoke(&form(token), None).await.unwrap();
+    }
+    assert_eq!(world.last_record().id, before);
 }
 
 #[tokio::test]

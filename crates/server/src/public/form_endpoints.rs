@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use mandate_oauth::{OAuthError, Request};
 
@@ -42,13 +42,14 @@ fn unreadable(rejection: &BytesRejection) -> Response {
 pub(super) struct Posted {
     content_type: Option<HeaderValue>,
     authorization: Vec<HeaderValue>,
+    query: Option<String>,
     body: Bytes,
 }
 
 impl Posted {
-    fn of(headers: &HeaderMap, body: Bytes) -> Self {
+    fn of(headers: &HeaderMap, uri: &Uri, body: Bytes) -> Self {
         let authorization = headers.get_all(AUTHORIZATION).iter().cloned().collect();
-        Self { content_type: headers.get(CONTENT_TYPE).cloned(), authorization, body }
+        Self { content_type: headers.get(CONTENT_TYPE).cloned(), authorization, query: uri.query().map(str::to_owned), body }
     }
 
     /// The credentials. A value that is no visible ASCII cannot be one; it is kept as one that fails.
@@ -57,7 +58,8 @@ impl Posted {
     }
 
     fn request<'r>(&'r self, authorization: &'r [&'r str]) -> Request<'r> {
-        Request { content_type: self.content_type.as_ref().and_then(|value| value.to_str().ok()), authorization, body: &self.body }
+        let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
+        Request { content_type, authorization, query: self.query.as_deref(), body: &self.body }
     }
 }
 
@@ -66,7 +68,7 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
-        let without = Self::of(&parts.headers, Bytes::new());
+        let without = Self::of(&parts.headers, &parts.uri, Bytes::new());
         let body = Bytes::from_request(axum::extract::Request::from_parts(parts, body), state).await.map_err(|error| unreadable(&error))?;
         Ok(Self { body, ..without })
     }

@@ -196,6 +196,22 @@ async fn a_person_with_the_admin_scope_administrates_over_tcp_only_and_by_one_he
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pruning_with_a_file_that_is_applied_already_changes_nothing() {
+    let server = Server::story().await;
+    // It gives a person and an agent rights on the built-in administration, which no file declares.
+    let text = mandate_testkit::app::registry(mandate_testkit::app::CRM, rustix::process::getuid().as_raw());
+    assert!(text.contains("resource = \"mandate\""));
+    let request = ApplyRequest { entries: mandate_api::registry_file::parse(&text).unwrap(), prune: true, dry_run: false };
+    for _ in 0..2 {
+        let answer = server.admin.apply(&request).await.unwrap();
+        assert!(answer.changes.is_empty(), "{:?}", answer.changes);
+    }
+    let token = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
+    assert_eq!(mandate_testkit::app::claims(&token)["scope"], "mandate:admin");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn z11_every_change_leaves_a_record_that_names_who_did_it() {
     let server = Server::story().await;
     let me = Some(format!("uid:{}", rustix::process::getuid().as_raw()));

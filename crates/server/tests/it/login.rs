@@ -92,7 +92,8 @@ async fn k7_what_cannot_be_had_is_refused_before_anybody_types_a_password() {
     let server = Server::story().await;
     for (what, query, error) in [
         ("an unknown resource", authorization(Some("https://other.example"), None), "invalid_target"),
-        ("a resource with a slash more", authorization(Some("https://crm.acme.example/"), None), "invalid_target"),
+        ("a resource with a path more", authorization(Some("https://crm.acme.example/api"), None), "invalid_target"),
+        ("scopes of another resource only", authorization(Some(CRM), Some("mandate:admin")), "invalid_scope"),
         ("an unknown scope", authorization(Some(CRM), Some("delete:everything")), "invalid_scope"),
         ("a17: no PKCE", with(authorization(None, None), "code_challenge", ""), "invalid_request"),
         ("a17: plain PKCE", with(authorization(None, None), "code_challenge_method", "plain"), "invalid_request"),

@@ -53,6 +53,24 @@ async fn world() -> (Server, Node, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parameters_beside_a_good_body_are_refused_and_not_ignored() {
+    let (server, node, riley, svid) = world().await;
+    let good = exchange(&svid, &riley, CRM, "read:cases");
+    for query in ["scope=send:mail", "resource=https://hr.acme.example", "subject_token=x", "token=x", "client_id=support-app"] {
+        for path in ["/token", "/introspect", "/revoke"] {
+            let answer = server.app.http.post(server.url(&format!("{path}?{query}"))).form(&good).send().await.unwrap();
+            let answer = Answer::of(answer).await;
+            assert_eq!(answer.error(), "400 invalid_request", "{path}?{query} {answer:?}");
+            assert!(answer.member("error_description").starts_with("parameter_in_query: "), "{answer:?}");
+        }
+    }
+    let answer = Answer::of(server.app.http.post(server.url("/token?trace=1")).form(&good).send().await.unwrap()).await;
+    assert_eq!(answer.status, 200, "what is no parameter of OAuth is ignored: {answer:?}");
+    node.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn k8_no_request_however_malformed_is_our_fault() {
     let server = Server::story().await;
     let long = format!("grant_type={}", "a".repeat(17 * 1024));
@@ -227,7 +245,7 @@ async fn a12_k6_z5_one_resource_that_is_registered_byte_for_byte() {
     let good = exchange(&svid, &riley, CRM, "read:cases");
     for resource in [
         "https://other.example",
-        "https://crm.acme.example/",
+        "https://crm.acme.example//",
         "https://CRM.acme.example",
         "HTTPS://crm.acme.example",
         "https://crm.acme.example:443",
@@ -293,8 +311,9 @@ async fn z13_nobody_revokes_or_introspects_anonymously() {
         for path in ["/revoke", "/introspect"] {
             let bare = form(&[("token", token)]);
             is_a_refusal(path, &Answer::of(server.app.http.post(server.url(path)).form(&bare).send().await.unwrap()).await, &[401]);
-            // The public client to which Riley's token was issued proves nothing by its name.
-            let named = with(bare, "client_id", "support-app");
+            // A public client proves nothing by its name, and a confidential one is not proven by it.
+            let client = if path == "/revoke" && *token == riley { "desk-app" } else { "support-app" };
+            let named = with(bare, "client_id", client);
             is_a_refusal(path, &Answer::of(server.app.http.post(server.url(path)).form(&named).send().await.unwrap()).await, &[400, 401]);
         }
         assert_eq!(as_desk_app(&server, "/revoke", &form(&[("token", token)])).await.error(), "400 invalid_grant", "somebody else's token");

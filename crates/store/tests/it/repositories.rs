@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{AgentState, Client, ClientAuthentication, Entry, Kind, Policy};
+use mandate_core::registry::{AssertionAudience, AgentState, Client, ClientAuthentication, Entry, Kind, Policy};
 use mandate_core::{Cut, CutTarget, Secret, Timestamp};
 use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
@@ -34,8 +34,10 @@ fn policy(name: &str, source: &str) -> Entry {
 }
 
 fn client(id: &str) -> Entry {
-    let authentication = ClientAuthentication::PrivateKeyJwt { jwks: "{}".into() };
-    Entry::Client(Client { id: id.parse().unwrap(), redirect_uris: vec!["http://127.0.0.1/cb".into()], authentication, agents: vec![] })
+    let authentication = ClientAuthentication::PrivateKeyJwt { jwks: "{}".into(), audience: AssertionAudience::TokenEndpoint };
+    let scopes = Some("read:cases".parse().unwrap());
+    let redirect_uris = vec!["http://127.0.0.1/cb".into()];
+    Entry::Client(Client { id: id.parse().unwrap(), redirect_uris, authentication, agents: vec![], scopes })
 }
 
 fn agent(name: &str) -> Entry {

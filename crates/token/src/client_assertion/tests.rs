@@ -1,4 +1,4 @@
-use mandate_core::{Issuer, Timestamp};
+use mandate_core::Timestamp;
 use serde_json::{Value, json};
 
 use super::{ClientAssertion, peek_client_id, verify};
@@ -21,7 +21,7 @@ fn with(changes: &Value) -> Value {
 }
 
 fn check(token: &str, keys: &KeySet) -> Result<ClientAssertion, TokenError> {
-    verify(token, keys, &ISSUER.parse::<Issuer>().unwrap(), Timestamp::from_secs(NOW))
+    verify(token, keys, ISSUER, Timestamp::from_secs(NOW))
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a26_each_abuse_is_refused() {
         (json!({"exp": NOW}), "claim_invalid"),
         (json!({"exp": NOW, "iat": null}), "expired"),
         (json!({"exp": NOW - 1, "iat": NOW - 60}), "expired"),
-        (json!({"exp": NOW + 601}), "lifetime"),
+        (json!({"exp": NOW + 61 * 60 + 1}), "lifetime"),
         (json!({"exp": 253_402_300_799_u64}), "lifetime"),
         (json!({"exp": 253_402_300_800_u64}), "claim_invalid"),
         (json!({"iat": NOW + 61, "exp": NOW + 120}), "not_yet_valid"),

@@ -10,7 +10,10 @@ fn authorize(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result
 
 fn authorize_since(case: &Case, login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
     let request = Request::Authorization(Authorization {
-        client: ProvenClient::assertion(Arc::new(support_app(&[])), NOW.plus(Duration::from_secs(1))),
+        client: ProvenClient::assertion(
+            Arc::clone(case.registry.client(&"support-app".parse().unwrap()).unwrap_or(&Arc::new(support_app(&[])))),
+            NOW.plus(Duration::from_secs(1)),
+        ),
         person: LoggedInPerson::assertion("riley".parse().unwrap(), login),
         resource: resource.map(|uri| uri.parse().unwrap()),
         scopes: asked.map(scopes),
@@ -26,8 +29,46 @@ fn a_login_yields_the_persons_own_rights_without_an_actor() {
     assert_eq!(view.scopes, scopes("read:cases write:case_comments write:opportunities"), "never our own administration unasked");
     let view = authorize(&Case::new(), Some(CRM), Some("read:cases send:mail")).unwrap();
     assert_eq!((view.resource.as_str(), view.scopes), (CRM, scopes("read:cases")));
-    let admin = authorize(&Case::new(), Some(ISSUER), None).unwrap();
-    assert_eq!(admin.scopes, scopes("mandate:admin"));
+}
+
+/// The case with this list of scopes in the client's entry.
+fn listing(listed: &str) -> Case {
+    let mut case = Case::new();
+    case.registry.put(Entry::Client(Client { scopes: Some(scopes(listed)), ..support_app(&[]) }));
+    case
+}
+
+#[test]
+fn our_own_administration_is_for_clients_whose_entry_lists_it() {
+    for asked in [None, Some("mandate:admin")] {
+        assert_eq!(authorize(&Case::new(), Some(ISSUER), asked), Err(R::ScopeBeyondClient), "{asked:?}");
+        assert_eq!(authorize(&listing("read:cases"), Some(ISSUER), asked), Err(R::ScopeBeyondClient), "{asked:?}");
+        assert_eq!(authorize(&listing("mandate:admin"), Some(ISSUER), asked).unwrap().scopes, scopes("mandate:admin"), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_client_is_given_only_scopes_that_its_entry_lists() {
+    let case = listing("read:cases send:mail");
+    for resource in [None, Some(CRM)] {
+        assert_eq!(authorize(&case, resource, None).unwrap().scopes, scopes("read:cases"), "{resource:?}");
+        let both = Some("read:cases write:case_comments");
+        assert_eq!(authorize(&case, resource, both).unwrap().scopes, scopes("read:cases"), "{resource:?}");
+        assert_eq!(authorize(&case, resource, Some("write:case_comments")), Err(R::ScopeBeyondClient), "{resource:?}");
+        assert_eq!(authorize(&case, resource, Some("send:mail")), Err(R::ScopeBeyondPerson), "{resource:?}");
+    }
+    for resource in [None, Some(CRM)] {
+        assert_eq!(authorize(&listing(""), resource, None), Err(R::ScopeBeyondClient), "{resource:?}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_left_out_and_nothing_else_is_a_mistake() {
+    let case = Case::new();
+    for resource in [None, Some(CRM)] {
+        assert_eq!(authorize(&case, resource, Some("openid read:cases")).unwrap().scopes, scopes("read:cases"), "{resource:?}");
+        assert_eq!(authorize(&case, resource, Some("openid")), Err(R::ScopeUnknown), "{resource:?}");
+    }
 }
 
 #[test]
@@ -112,9 +153,11 @@ fn k3_the_administration_scope_of_an_ordinary_resource_is_not_ours() {
     case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases mandate:admin", None)));
     case.person(|p| p.may = vec![allow("crm", "read:cases mandate:admin")]);
     assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
-    assert_eq!(authorize(&case, None, Some("read:cases mandate:admin")), Err(R::ScopeUnknown));
+    assert_eq!(authorize(&case, None, Some("read:cases mandate:admin")).unwrap().scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, None, Some("mandate:admin")), Err(R::ScopeUnknown));
     // At the resource that declares it, it means what that resource says.
     assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases mandate:admin"));
+    case.registry.put(Entry::Client(Client { scopes: Some(scopes("mandate:admin")), ..support_app(&[]) }));
     assert_eq!(authorize(&case, Some(ISSUER), None), Err(R::ScopeBeyondPerson));
 }
 

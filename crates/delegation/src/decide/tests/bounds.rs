@@ -17,14 +17,16 @@ fn each_bound_holds_by_itself_whatever_policy_says() {
         let mut case = Case::new();
         set(&mut case, "read:cases");
         let registry = &case.registry;
-        let left = crate::decide::intersect(
+        let bounds = crate::decide::bounds(
             &scopes("read:cases write:case_comments"),
             &case.subject,
+            None,
             registry.person(&"riley".parse().unwrap()).unwrap(),
             registry.agent(&"support-agent".parse().unwrap()).unwrap(),
             registry.resource(&"crm".parse().unwrap()).unwrap(),
             registry.grant(&"g1".parse().unwrap()).unwrap(),
         );
+        let left = crate::decide::intersect(bounds);
         assert_eq!(left, Ok(scopes("read:cases")), "{name}");
     }
 }

@@ -1,0 +1,106 @@
+//! The MCP SDKs for TypeScript and Python: an API refuses, its metadata (RFC 9728) names us, our metadata (RFC 8414) names
+//! the endpoints, a person logs in, and the token opens the API. The client is registered before.
+
+use std::time::Duration;
+
+use mandate_crm::Protection;
+use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, PASSWORD, claims};
+use mandate_verifier::Verifier;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::node_program::NodeProgram;
+use crate::python_program::PythonProgram;
+use crate::scripts::Scripts;
+use crate::server::Server;
+
+/// A server, and the CRM behind it at an address of its own: a resource that is a bare origin.
+struct Behind {
+    server: Server,
+    crm: String,
+    _runtime: Runtime,
+    _dir: TempDir,
+}
+
+impl Behind {
+    fn start() -> Self {
+        let server = Server::start();
+        let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+        let crm = format!("http://{}", listener.local_addr().unwrap());
+        server.run(&["apply", "-f", "-"], &registry(&crm));
+        server.run(&["person", "set-password", "riley"], PASSWORD);
+        for client in ["basic-app", "post-app"] {
+            server.run(&["client", "set-secret", client], CLIENT_SECRET);
+        }
+        let (issuer, resource) = (server.issuer().parse().unwrap(), crm.parse().unwrap());
+        let database = dir.path().join("crm.db");
+        runtime.block_on(async {
+            let verifier = Verifier::builder(issuer, resource).scopes_supported(mandate_crm::scopes()).build().unwrap();
+            tokio::time::timeout(Duration::from_secs(30), verifier.ready()).await.unwrap();
+            tokio::spawn(async move { mandate_crm::serve(listener, &database, Protection::Mandate(verifier)).await });
+        });
+        Self { server, crm, _runtime: runtime, _dir: dir }
+    }
+
+    /// One client's way to the API, and what it ends with.
+    fn reached_by(&self, program: &Scripts, script: &str, client: &Value) {
+        let input = json!({
+            "server_url": format!("{}/cases", self.crm),
+            "redirect_uri": CALLBACK,
+            "client": client,
+            "person": { "name": "riley", "password": PASSWORD },
+        });
+        let answer = program.json(script, &input);
+        assert_eq!(answer["status"], 200, "{client} {answer}");
+        // They write a bare origin with a slash; the token is addressed to the resource as it is registered.
+        assert_eq!(answer["asked"]["resource"], format!("{}/", self.crm), "{client} {answer}");
+        let token = claims(answer["token"].as_str().unwrap());
+        assert_eq!((&token["aud"], &token["sub"], &token["iss"]), (&self.crm.as_str().into(), &"riley".into(), &self.server.issuer().into()));
+        // They ask for what the API or we name; they are given what the person has.
+        assert_eq!(answer["scope"], "read:cases write:case_comments", "{client} {answer}");
+    }
+
+    fn reached_by_all(&self, program: &Scripts, script: &str) {
+        for client in [
+            json!({ "client_id": "mcp-app", "token_endpoint_auth_method": "none" }),
+            json!({ "client_id": "basic-app", "client_secret": CLIENT_SECRET, "token_endpoint_auth_method": "client_secret_basic" }),
+            json!({ "client_id": "post-app", "client_secret": CLIENT_SECRET, "token_endpoint_auth_method": "client_secret_post" }),
+        ] {
+            self.reached_by(program, script, &client);
+        }
+    }
+}
+
+fn registry(crm: &str) -> String {
+    let scopes = r#"["read:cases", "write:case_comments", "write:opportunities", "send:mail"]"#;
+    format!(
+        r#"resource = [
+  {{ name = "crm", uri = "{crm}", scopes = {scopes} }},
+  {{ name = "wiki", uri = "https://wiki.acme.example", scopes = ["read:pages"] }},
+]
+client = [
+  {{ id = "mcp-app", redirect_uris = ["{CALLBACK}"] }},
+  {{ id = "basic-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic" }},
+  {{ id = "post-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_post" }},
+]
+[[person]]
+name = "riley"
+may = [{{ resource = "crm", scopes = ["read:cases", "write:case_comments"] }}]
+"#
+    )
+}
+
+#[test]
+fn the_typescript_sdk_finds_its_way_from_a_refusal_to_the_api() {
+    let Some(node) = NodeProgram::find() else { return };
+    Behind::start().reached_by_all(&node, "mcp-client.mjs");
+}
+
+#[test]
+fn the_python_sdk_finds_its_way_from_a_refusal_to_the_api() {
+    let Some(python) = PythonProgram::find() else { return };
+    Behind::start().reached_by_all(&python, "mcp_client.py");
+}

@@ -1,0 +1,31 @@
+// openid-client with its defaults: discovery, a code with PKCE, introspection and revocation. Reads `{"issuer", "client",
+// "resource", "scope", "redirect_uri", "person"}` from standard input, where `client` is `{"id", "secret"}`; prints the
+// introspected token before and after it was revoked.
+import { text } from 'node:stream/consumers';
+import * as openid from 'openid-client';
+import { Browser } from './browser.mjs';
+
+const { issuer, client, resource, scope, redirect_uri: redirectUri, person } = JSON.parse(await text(process.stdin));
+// A secret and no method: the library chooses one.
+const config = await openid.discovery(new URL(issuer), client.id, client.secret, undefined, {
+  algorithm: 'oauth2',
+  execute: [openid.allowInsecureRequests],
+});
+const pkceCodeVerifier = openid.randomPKCECodeVerifier();
+const expectedState = openid.randomState();
+const address = openid.buildAuthorizationUrl(config, {
+  redirect_uri: redirectUri,
+  scope,
+  resource,
+  state: expectedState,
+  code_challenge: await openid.calculatePKCECodeChallenge(pkceCodeVerifier),
+  code_challenge_method: 'S256',
+});
+const browser = new Browser();
+const page = await browser.open(address, { callback: redirectUri });
+const { url: back } = await browser.submit(page, { name: person.name, password: person.password, decision: 'allow' }, { callback: redirectUri });
+const tokens = await openid.authorizationCodeGrant(config, back, { pkceCodeVerifier, expectedState }, { resource });
+const before = await openid.tokenIntrospection(config, tokens.access_token);
+await openid.tokenRevocation(config, tokens.access_token);
+const after = await openid.tokenIntrospection(config, tokens.access_token);
+console.log(JSON.stringify({ scope: tokens.scope, before, after }));
