@@ -46,7 +46,9 @@ pub enum InvalidUri {
     #[error("its scheme and host are not in lower case")]
     Case,
     /// Not in the one normal form in another way: default port, dot segment, an address written in another way.
-    #[error("it is not in normal form: leave out the default port and . and .. segments, and write addresses in full (RFC 3986 section 6.2)")]
+    #[error(
+        "it is not in normal form: leave out the default port and . and .. segments, and write addresses in full (RFC 3986 section 6.2)"
+    )]
     NotNormal,
 }
 

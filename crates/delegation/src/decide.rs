@@ -13,8 +13,8 @@ use mandate_core::registry::{
 };
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet,
-    SubjectProfile, Timestamp, TokenFacts, TokenId,
+    Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet, SubjectProfile,
+    Timestamp, TokenFacts, TokenId,
 };
 use mandate_policy::{Denied, Policies, Question};
 
@@ -219,7 +219,8 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         }
     }
     if permitted.is_empty() {
-        let client_has_none = targets.iter().all(|target| askable(target).is_empty()) && targets.iter().any(|target| !open(target).is_empty());
+        let client_has_none =
+            targets.iter().all(|target| askable(target).is_empty()) && targets.iter().any(|target| !open(target).is_empty());
         let reason = if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
         return Err(denied.unwrap_or_else(|| reason.into()));
     }

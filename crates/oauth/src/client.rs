@@ -239,7 +239,11 @@ impl Engine {
         if !matched {
             return Err(Refusal::ClientFailed("wrong secret"));
         }
-        if client.authentication == *method { Ok(Arc::clone(client)) } else { Err(Refusal::ClientMethodOther(client.authentication.method())) }
+        if client.authentication == *method {
+            Ok(Arc::clone(client))
+        } else {
+            Err(Refusal::ClientMethodOther(client.authentication.method()))
+        }
     }
 }
 
@@ -248,9 +252,9 @@ fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, Refusal> {
     let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id)).ok_or(Refusal::ClientFailed("unknown client"))?;
     match client.authentication {
         ClientAuthentication::None => Ok(Arc::clone(client)),
-        ClientAuthentication::ClientSecretBasic
-        | ClientAuthentication::ClientSecretPost
-        | ClientAuthentication::PrivateKeyJwt { .. } => Err(Refusal::ClientMissing),
+        ClientAuthentication::ClientSecretBasic | ClientAuthentication::ClientSecretPost | ClientAuthentication::PrivateKeyJwt { .. } => {
+            Err(Refusal::ClientMissing)
+        }
     }
 }
 

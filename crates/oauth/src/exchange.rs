@@ -136,7 +136,9 @@ impl Engine {
             trail.aud = snapshot.registry.resource_by_uri(&place).map(|resource| resource.uri.as_str().to_owned());
             trail.policies = refused.policies.into();
             match (refused.reason, refused.bounds) {
-                (RefusalReason::ResourceUnknown, _) => Refusal::ResourceUnknown(resource::probably_meant(place.as_str(), &snapshot.registry)),
+                (RefusalReason::ResourceUnknown, _) => {
+                    Refusal::ResourceUnknown(resource::probably_meant(place.as_str(), &snapshot.registry))
+                }
                 (reason, Some(bounds)) => Refusal::ExchangeScopes(reason, bounds),
                 (reason, None) => Refusal::Exchange(reason),
             }

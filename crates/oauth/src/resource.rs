@@ -113,9 +113,15 @@ mod tests {
         assert_eq!(of("resource=https://crm.example&audience=crm"), Err(Refusal::AudienceDiffers));
         assert_eq!(of("resource=https://crm.example&audience=https://crm.example"), crm());
         assert_eq!(of("resource=https://crm.example&audience=https://crm.example/"), crm());
-        for trick in
-            ["crm", "/crm", "urn:crm", "https://crm.example/%23", "https://u@crm.example", "https://CRM.example", "https://crm.example/a/../b"]
-        {
+        for trick in [
+            "crm",
+            "/crm",
+            "urn:crm",
+            "https://crm.example/%23",
+            "https://u@crm.example",
+            "https://CRM.example",
+            "https://crm.example/a/../b",
+        ] {
             assert!(matches!(of(&format!("resource={trick}")), Err(Refusal::ResourceMalformed(_))), "{trick}");
         }
     }

@@ -65,17 +65,17 @@ mod tests {
 
     use super::{for_client, shown, whole};
 
-    fn set(text: &str) -> Option<ScopeSet> {
-        Some(text.parse().unwrap())
+    fn set(text: &str) -> ScopeSet {
+        text.parse().unwrap()
     }
 
     #[test]
     fn the_record_has_every_set_and_the_client_of_the_persons_only_what_concerns_its_agent() {
         let bounds = ScopeBounds {
-            asked: set("a b c").unwrap(),
-            person: set("a pay:salaries"),
-            ceiling: set("b"),
-            grant: set("a c"),
+            asked: set("a b c"),
+            person: Some(set("a pay:salaries")),
+            ceiling: Some(set("b")),
+            grant: Some(set("a c")),
             ..ScopeBounds::default()
         };
         assert_eq!(whole(&bounds), "asked: a b c; person: a pay:salaries; ceiling: b; grant: a c");

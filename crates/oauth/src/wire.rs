@@ -106,7 +106,6 @@ impl Refusal {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one table, a line for each refusal")]
     fn public(&self) -> Public {
         match self {
             Self::Form(error) => request("malformed_form", format!("The request cannot be read: {error}.")),
@@ -116,7 +115,9 @@ impl Refusal {
             ),
             Self::AuthorizationHeader(why) => request("authorization_header", format!("The Authorization header cannot be read: {why}.")),
             Self::Missing(name) => request("parameter_missing", format!("The parameter {name} is missing.")),
-            Self::Unacceptable(name) => request("parameter_unacceptable", format!("The value of the parameter {name} is not accepted here.")),
+            Self::Unacceptable(name) => {
+                request("parameter_unacceptable", format!("The value of the parameter {name} is not accepted here."))
+            }
             Self::Misplaced(name) => request("parameter_misplaced", format!("The parameter {name} does not belong in this request.")),
             Self::GrantType => public(
                 400,
@@ -142,9 +143,10 @@ impl Refusal {
                 "client_assertion_refused",
                 format!("The client assertion is refused: audience. Its aud must be {expected} and nothing else."),
             ),
-            Self::ClientAssertionReplayed => {
-                client("client_assertion_replayed", "This client assertion was used before. Sign a new one, with a new jti, for each request.")
-            }
+            Self::ClientAssertionReplayed => client(
+                "client_assertion_replayed",
+                "This client assertion was used before. Sign a new one, with a new jti, for each request.",
+            ),
             Self::ClientIdMismatch => client("client_id_mismatch", "The credential proves another client than client_id names."),
             Self::ClientNotAllowed(why) => public(400, "unauthorized_client", "client_not_allowed", *why),
             Self::Subject(error) => request("subject_token_refused", explained("subject token", error)),
@@ -162,11 +164,12 @@ impl Refusal {
             Self::ResourceMissing => target("resource_missing", "Send one resource: the URI of the API that the token is for."),
             Self::ResourceMalformed(why) => target("resource_malformed", format!("resource is not accepted: {why}.")),
             Self::ResourceRepeated => target("resource_repeated", "resource is sent more than once. A token is for one resource."),
-            Self::AudienceDiffers => target("audience_differs", "audience and resource must name the same resource. One of them is enough."),
-            Self::AudienceUnknown(meant) => target(
-                "audience_unknown",
-                format!("audience must be the URI of a registered resource.{}", hint(meant.as_ref())),
-            ),
+            Self::AudienceDiffers => {
+                target("audience_differs", "audience and resource must name the same resource. One of them is enough.")
+            }
+            Self::AudienceUnknown(meant) => {
+                target("audience_unknown", format!("audience must be the URI of a registered resource.{}", hint(meant.as_ref())))
+            }
             Self::ResourceUnknown(meant) => target("resource_unknown", resource_unknown(meant.as_ref())),
             Self::ResourceNotAuthorized => target("resource_not_authorized", "The code was issued for another resource."),
             Self::ScopeMalformed(why) => scope("scope_malformed", format!("scope cannot be read: {why}.")),
@@ -176,9 +179,12 @@ impl Refusal {
                 "redirect_uri is not registered for this client. It must be the same text as a registered one; only the port of a loopback address may differ.",
             ),
             Self::ResponseType => public(400, "unsupported_response_type", "response_type_unsupported", "response_type must be code."),
-            Self::RequestObject(which) => {
-                public(400, which, "request_object_unsupported", "request and request_uri are not supported. Send the parameters themselves.")
-            }
+            Self::RequestObject(which) => public(
+                400,
+                which,
+                "request_object_unsupported",
+                "request and request_uri are not supported. Send the parameters themselves.",
+            ),
             Self::Declined => public(400, "access_denied", "declined", "The person declined the request."),
             Self::CodeUnknown => grant("code_unknown", "The code is unknown, or older than 60 seconds."),
             Self::CodeReused => grant("code_reused", "The code was used before. The token that it gave is revoked."),
@@ -190,17 +196,21 @@ impl Refusal {
             Self::Exchange(reason) => exchange(*reason, None),
             Self::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),
             Self::Authorization(reason) => authorization(*reason),
-            Self::AuditUnavailable => unavailable("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again."),
-            Self::Busy => unavailable("busy", "Too many passwords or secrets are waiting to be checked. Try again."),
-            Self::TooManyRevocations => {
-                unavailable("too_many_revocations", "This client has too many revocations in force. The token is not revoked. Try again later.")
+            Self::AuditUnavailable => {
+                unavailable("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again.")
             }
+            Self::Busy => unavailable("busy", "Too many passwords or secrets are waiting to be checked. Try again."),
+            Self::TooManyRevocations => unavailable(
+                "too_many_revocations",
+                "This client has too many revocations in force. The token is not revoked. Try again later.",
+            ),
             Self::IssuerUnavailable { .. } => {
                 unavailable("issuer_unavailable", "The keys of the subject token's issuer cannot be fetched now. Try again.")
             }
-            Self::IssuerKeyUnknown { .. } => {
-                unavailable("issuer_key_unknown", "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.")
-            }
+            Self::IssuerKeyUnknown { .. } => unavailable(
+                "issuer_key_unknown",
+                "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.",
+            ),
             Self::Internal(_) => unavailable("internal", "The server could not complete the request."),
         }
     }
@@ -243,7 +253,9 @@ fn pkce(error: PkceError) -> Public {
         PkceError::VerifierForm => {
             grant("code_verifier_malformed", "code_verifier must be 43 to 128 letters, digits and characters of - . _ ~ only.")
         }
-        PkceError::Mismatch => grant("code_verifier_mismatch", "code_verifier does not match the code_challenge of the authorization request."),
+        PkceError::Mismatch => {
+            grant("code_verifier_mismatch", "code_verifier does not match the code_challenge of the authorization request.")
+        }
     }
 }
 
@@ -273,7 +285,9 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Public {
         R::ActorUnknown => request(token, "The actor is not a registered agent."),
         R::AgentNotActive => request(token, "The agent is not active."),
         R::ChainActorNotActive => request(token, "An earlier agent in the subject token's act claim is not active."),
-        R::ChainNotTheirs => request(token, "The act claim of a token of another issuer names an actor of this server or of a third issuer."),
+        R::ChainNotTheirs => {
+            request(token, "The act claim of a token of another issuer names an actor of this server or of a third issuer.")
+        }
         R::MayActMismatch => request(token, "The may_act claim of the subject token names another actor."),
         R::ChainTooDeep => request(token, "The chain of actors would be deeper than this agent's chain_depth."),
         R::ChainLoop => request(token, "The agent is in the subject token's act claim already."),

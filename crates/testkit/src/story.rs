@@ -17,8 +17,8 @@
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Resource, SubjectScope,
-    TrustedIssuer,
+    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Resource,
+    SubjectScope, TrustedIssuer,
 };
 use mandate_core::{Issuer, ScopeSet};
 

@@ -329,7 +329,10 @@ impl World {
     /// Calls the introspection endpoint and parses the answer.
     pub async fn introspect(&self, form: &Pairs, authorization: Option<&str>) -> Result<Value, OAuthError> {
         let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        let answer = self.engine.introspect(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes() }).await?;
+        let answer = self
+            .engine
+            .introspect(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes() })
+            .await?;
         Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
     }
 

@@ -299,8 +299,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
         return Err(Finding::new("/id", format!("client id `{}`: ids that begin with spiffe:// are those of agents", item.id)));
     }
     for (at, uri) in item.redirect_uris.iter().enumerate() {
-        redirect_uri::check(uri)
-            .map_err(|error| Finding::new(format!("/redirect_uris/{at}"), format!("redirect URI {uri:?}: {error}")))?;
+        redirect_uri::check(uri).map_err(|error| Finding::new(format!("/redirect_uris/{at}"), format!("redirect URI {uri:?}: {error}")))?;
     }
     let authentication = match (item.authentication, &item.jwks) {
         (AuthenticationItem::None, None) => ClientAuthentication::None,

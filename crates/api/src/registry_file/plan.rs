@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use mandate_core::Issuer;
-use mandate_core::uri::same;
 use mandate_core::registry::{AgentState, Entry, Kind, Registry};
+use mandate_core::uri::same;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

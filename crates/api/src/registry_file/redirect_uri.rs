@@ -214,7 +214,9 @@ mod tests {
     #[test]
     fn schemes_that_run_script_or_read_files_are_refused_however_they_are_written() {
         for scheme in TAKEN {
-            for uri in [format!("{scheme}:x"), format!("{scheme}:/x"), format!("{scheme}://x/y"), format!("{}:/x", scheme.to_ascii_uppercase())] {
+            for uri in
+                [format!("{scheme}:x"), format!("{scheme}:/x"), format!("{scheme}://x/y"), format!("{}:/x", scheme.to_ascii_uppercase())]
+            {
                 assert_eq!(check(&uri), Err(E::Scheme(scheme.into())), "{uri}");
             }
         }

@@ -396,7 +396,10 @@ fn a_client_lists_scopes_that_some_resource_has() {
     let current = registry_of("scopes = [\"read:cases\"]\n");
     let narrowed = "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = []\n";
     let findings = plan(&current, narrowed, false).unwrap_err();
-    assert!(findings.iter().any(|f| f.detail == "client `app`, which stays, mentions: no resource has a scope `read:cases`"), "{findings:?}");
+    assert!(
+        findings.iter().any(|f| f.detail == "client `app`, which stays, mentions: no resource has a scope `read:cases`"),
+        "{findings:?}"
+    );
 }
 
 #[test]
@@ -420,7 +423,8 @@ fn the_methods_of_a_client_and_the_audience_of_its_assertions_are_kept() {
 
 #[test]
 fn redirect_uris_are_refused_where_they_stand_and_claimable_schemes_are_noted() {
-    let (detail, place) = refused(&Registry::default(), &client_of("redirect_uris = [\"https://a.example\", \"javascript:alert(1)\"]\n"), false);
+    let (detail, place) =
+        refused(&Registry::default(), &client_of("redirect_uris = [\"https://a.example\", \"javascript:alert(1)\"]\n"), false);
     assert!(detail.starts_with("redirect URI \"javascript:alert(1)\": the scheme `javascript`"), "{detail}");
     assert_eq!(place, (7, 39));
     let native = plan(&Registry::default(), &client_of("redirect_uris = [\"com.example.app:/cb\", \"cursor://x/cb\"]\n"), false).unwrap();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    AssertionAudience, Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Policy, Resource, SubjectScope, TrustedIssuer,
+    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Grant, Permission, Person, Policy, Resource, SubjectScope,
+    TrustedIssuer,
 };
 use mandate_core::{CutTarget, Issuer, Lifetime, ScopeSet, Timestamp};
 

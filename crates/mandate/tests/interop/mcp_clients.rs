@@ -58,7 +58,10 @@ impl Behind {
         // They write a bare origin with a slash; the token is addressed to the resource as it is registered.
         assert_eq!(answer["asked"]["resource"], format!("{}/", self.crm), "{client} {answer}");
         let token = claims(answer["token"].as_str().unwrap());
-        assert_eq!((&token["aud"], &token["sub"], &token["iss"]), (&self.crm.as_str().into(), &"riley".into(), &self.server.issuer().into()));
+        assert_eq!(
+            (&token["aud"], &token["sub"], &token["iss"]),
+            (&self.crm.as_str().into(), &"riley".into(), &self.server.issuer().into())
+        );
         // They ask for what the API or we name; they are given what the person has.
         assert_eq!(answer["scope"], "read:cases write:case_comments", "{client} {answer}");
     }

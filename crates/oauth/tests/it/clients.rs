@@ -184,7 +184,8 @@ async fn an_assertion_for_the_token_endpoint_is_for_clients_whose_entry_says_so(
     });
     assert_eq!(ask(&world, &form, &addressed(&json!(token_endpoint))).await, "ok");
     assert_eq!(ask(&world, &form, &addressed(&json!([token_endpoint]))).await, "ok");
-    for aud in [json!(ISSUER), json!([ISSUER, token_endpoint]), json!(format!("{ISSUER}/introspect")), json!(format!("{token_endpoint}/"))] {
+    for aud in [json!(ISSUER), json!([ISSUER, token_endpoint]), json!(format!("{ISSUER}/introspect")), json!(format!("{token_endpoint}/"))]
+    {
         assert_eq!(ask(&world, &form, &addressed(&aud)).await, "401 invalid_client client_assertion_refused", "{aud}");
     }
 }

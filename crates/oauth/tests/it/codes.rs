@@ -264,7 +264,8 @@ async fn everything_that_the_metadata_names_can_be_asked_for_at_once() {
 #[tokio::test]
 async fn more_scopes_than_one_resource_can_have_can_be_asked_for() {
     let many = |of: &str| (0..60).map(|n| format!("{of}:{n}")).collect::<Vec<_>>().join(" ");
-    let resources = ["a", "b", "c"].map(|name| Entry::Resource(story::resource(name, &format!("https://{name}.acme.example"), &many(name))));
+    let resources =
+        ["a", "b", "c"].map(|name| Entry::Resource(story::resource(name, &format!("https://{name}.acme.example"), &many(name))));
     let riley = Entry::Person(story::person("riley", vec![story::permission("b", &many("b"))]));
     let world = World::with_entries(resources.into_iter().chain([riley]).collect());
     let all = [many("a"), many("b"), many("c")].join(" ");
@@ -325,7 +326,9 @@ async fn a_bare_origin_with_a_slash_is_the_resource_that_is_registered_without()
 #[tokio::test]
 async fn native_apps_come_back_by_a_scheme_of_their_own_or_by_any_port_of_a_loopback_host() {
     let native = Client {
-        redirect_uris: ["com.example.app:/oauth", "cursor://anysphere.cursor-retrieval/oauth", "http://localhost:3334/cb"].map(String::from).to_vec(),
+        redirect_uris: ["com.example.app:/oauth", "cursor://anysphere.cursor-retrieval/oauth", "http://localhost:3334/cb"]
+            .map(String::from)
+            .to_vec(),
         ..story::client("native", ClientAuthentication::None, &[])
     };
     let world = World::with_entries(vec![Entry::Client(native)]);

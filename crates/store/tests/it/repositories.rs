@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{AssertionAudience, AgentState, Client, ClientAuthentication, Entry, Kind, Policy};
+use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Kind, Policy};
 use mandate_core::{Cut, CutTarget, Secret, Timestamp};
 use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
