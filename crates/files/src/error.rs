@@ -1,0 +1,137 @@
+//! Why a file or directory is not used. Each text names the path, what was found there, and the command that mends it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::text::TextError;
+
+/// Why a file or directory is not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It, or a directory or link on the way to it, belongs to another user.
+    #[error(
+        "{path} belongs to user {owner}, who could replace it or what is in it; it must belong to user {us} or to root: use another place, or run as root: chown {us} {}",
+        quoted(path)
+    )]
+    Owner {
+        /// What belongs to another user.
+        path: PathBuf,
+        /// That user's id.
+        owner: u32,
+        /// Our user id.
+        us: u32,
+    },
+    /// Others may read or write it.
+    #[error("{path}: others may {what} (mode {mode:o}); run chmod {mend} {}", quoted(path))]
+    Exposed {
+        /// Which file or directory.
+        path: PathBuf,
+        /// `read it` or `write to it`.
+        what: &'static str,
+        /// Its mode.
+        mode: u32,
+        /// The mode to give it, as `chmod` takes it.
+        mend: String,
+    },
+    /// It is a symbolic link where only the file itself will do.
+    #[error("{path} is a symbolic link, which is not followed here: remove it, or name the file that is meant")]
+    Link {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is something else than is needed.
+    #[error("{path} is not a {wanted}")]
+    Kind {
+        /// Which.
+        path: PathBuf,
+        /// `directory` or `regular file`.
+        wanted: &'static str,
+    },
+    /// A file of that name is there already.
+    #[error("{path} exists already")]
+    Exists {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is larger than anything that it should hold.
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// It does not hold the text that it should.
+    #[error("{path}: {source}")]
+    Text {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: TextError,
+    },
+    /// The system refuses.
+    #[error("cannot {doing} {path}")]
+    Io {
+        /// What was being done, such as `open`.
+        doing: &'static str,
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl FileError {
+    /// The file or directory that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Owner { path, .. }
+            | Self::Exposed { path, .. }
+            | Self::Link { path }
+            | Self::Kind { path, .. }
+            | Self::Exists { path }
+            | Self::TooLarge { path, .. }
+            | Self::Text { path, .. }
+            | Self::Io { path, .. } => path,
+        }
+    }
+
+    /// Whether there is nothing of that name.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// The system's error, if it is one.
+    pub fn io(&self) -> Option<&io::Error> {
+        if let Self::Io { source, .. } = self { Some(source) } else { None }
+    }
+}
+
+/// For `map_err` on the results of system calls.
+pub(crate) fn io<E: Into<io::Error>>(doing: &'static str, path: &Path) -> impl FnOnce(E) -> FileError {
+    let path = path.to_owned();
+    move |error| FileError::Io { doing, path, source: error.into() }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,@%:=~".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+    use std::path::Path;
+
+    #[test]
+    fn a_path_can_be_pasted_into_a_shell() {
+        for (path, shown) in [("/srv/m", "/srv/m"), ("/srv/my data", "'/srv/my data'"), ("/a'b", r"'/a'\''b'"), ("/a$(id)", "'/a$(id)'")] {
+            assert_eq!(quoted(Path::new(path)), shown);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Who may own and change what.
+
+use std::path::Path;
+
+use rustix::fs::{FileType, Stat};
+
+use crate::error::FileError;
+
+/// Only the owner of an entry, or of the directory, may remove or rename it (`S_ISVTX`).
+const STICKY: u32 = 0o1000;
+
+/// What others may do with a file that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Nothing.
+    Private,
+    /// Nothing, but the group of a file of root's may read it (0640): so certificates' keys are kept for the group
+    /// `ssl-cert`, in Kubernetes volumes with an `fsGroup`, and in systemd's credentials. Only root says who is in that
+    /// group.
+    PrivateOrRootsGroup,
+    /// Read it.
+    Readable,
+}
+
+/// The user that this process acts as.
+pub(crate) fn us() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+pub(crate) fn mode(stat: &Stat) -> u32 {
+    // The type of `st_mode` differs between systems; the permission bits fit in each.
+    (stat.st_mode & 0o7777) as u32
+}
+
+pub(crate) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// Only root and we can be trusted not to put something else there.
+pub(crate) fn owner(stat: &Stat, path: &Path, us: u32) -> Result<(), FileError> {
+    if stat.st_uid == 0 || stat.st_uid == us {
+        return Ok(());
+    }
+    Err(FileError::Owner { path: path.to_owned(), owner: stat.st_uid, us })
+}
+
+/// A directory that is passed on the way to another.
+pub(crate) fn passed(stat: &Stat, path: &Path, us: u32) -> Result<(), FileError> {
+    owner(stat, path, us)?;
+    let mode = mode(stat);
+    if mode & 0o022 == 0 || mode & STICKY != 0 {
+        return Ok(());
+    }
+    Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: "go-w".to_owned() })
+}
+
+/// A directory whose entries are ours: others may not even add one.
+pub(crate) fn held(stat: &Stat, path: &Path, us: u32, right: u32) -> Result<(), FileError> {
+    owner(stat, path, us)?;
+    let mode = mode(stat);
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: format!("{right:o}") })
+}
+
+/// A file that is read.
+pub(crate) fn file(stat: &Stat, path: &Path, us: u32, exposure: Exposure) -> Result<(), FileError> {
+    if kind(stat) != FileType::RegularFile {
+        return Err(FileError::Kind { path: path.to_owned(), wanted: "regular file" });
+    }
+    owner(stat, path, us)?;
+    let mode = mode(stat);
+    let exposed = |what, mend: &str| Err(FileError::Exposed { path: path.to_owned(), what, mode, mend: mend.to_owned() });
+    let allowed = match exposure {
+        Exposure::Private => 0,
+        Exposure::PrivateOrRootsGroup if stat.st_uid == 0 => 0o040,
+        Exposure::PrivateOrRootsGroup => 0,
+        Exposure::Readable => 0o055,
+    };
+    match mode & 0o077 & !allowed {
+        0 => Ok(()),
+        _ if exposure == Exposure::Readable => exposed("write to it", "go-w"),
+        bad if bad & 0o022 != 0 => exposed("write to it", "600"),
+        _ => exposed("read it", "600"),
+    }
+}

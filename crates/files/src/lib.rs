@@ -1,0 +1,34 @@
+//! Every file that Mandate writes or trusts goes through here.
+//!
+//! A path is safe only if nobody else can change what it leads to. So each directory on the way, and each symbolic link,
+//! must belong to this user or to root, and must not be writable by others; a sticky directory such as `/tmp` may be
+//! passed, since nobody can replace the entries of others there. The way is walked with descriptors: what was judged is
+//! what is used. Files are created under a new name that did not exist before (`O_EXCL`, `O_NOFOLLOW`) with their final
+//! mode, and then renamed; existing ones are opened without following links and judged by their descriptor.
+//!
+//! [`text`] reads text as people have it: with a byte order mark, with line ends of other systems.
+
+#[cfg(unix)]
+mod dir;
+#[cfg(unix)]
+mod error;
+#[cfg(unix)]
+mod judge;
+#[cfg(unix)]
+mod named;
+#[cfg(unix)]
+mod new_file;
+pub mod text;
+#[cfg(unix)]
+mod walk;
+
+#[cfg(unix)]
+pub use dir::{Dir, Making};
+#[cfg(unix)]
+pub use error::FileError;
+#[cfg(unix)]
+pub use judge::Exposure;
+#[cfg(unix)]
+pub use named::{Named, open_named, open_public, output, read_private, read_public_text, read_secret, read_trusted_text};
+#[cfg(unix)]
+pub use new_file::{NewFile, Replace};
