@@ -83,7 +83,8 @@ impl SharedKey {
     /// From a file with the key on one line.
     pub fn from_file(path: &Path) -> Result<Self, KeyFileError> {
         let text = std::fs::read_to_string(path).map_err(|source| KeyFileError::Unreadable { path: path.to_owned(), source })?;
-        Self::new(text.trim_end_matches(['\r', '\n']))
+        // An editor may have put a byte order mark in front.
+        Self::new(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']))
     }
 
     /// From its text.

@@ -57,9 +57,20 @@ impl Dir {
     /// Opens a directory to which others may add files, and in which they cannot touch ours, as `/tmp`.
     pub(crate) fn shared(path: &Path) -> Result<Self, FileError> {
         let dir = Self::at(path, Goal::Directory)?;
-        let stat = fstat(&dir.fd).map_err(io("look at", &dir.path))?;
-        judge::passed(&stat, &dir.path, judge::us())?;
+        dir.share()?;
         Ok(dir)
+    }
+
+    /// The same, and makes it if it is missing: for a socket, which others find by its path.
+    pub fn open_or_make_shared(path: &Path, making: Making) -> Result<Self, FileError> {
+        let dir = Self::at(path, Goal::Made { above: making.above, mode: making.mode })?;
+        dir.share()?;
+        Ok(dir)
+    }
+
+    fn share(&self) -> Result<(), FileError> {
+        let stat = fstat(&self.fd).map_err(io("look at", &self.path))?;
+        judge::passed(&stat, &self.path, judge::us())
     }
 
     fn at(path: &Path, goal: Goal) -> Result<Self, FileError> {

@@ -29,6 +29,6 @@ pub use error::FileError;
 #[cfg(unix)]
 pub use judge::Exposure;
 #[cfg(unix)]
-pub use named::{Named, open_named, open_public, output, read_private, read_public_text, read_secret, read_trusted_text};
+pub use named::{Named, open_named, open_public, output, read_private, read_public_text, read_secret, read_trusted, read_trusted_text};
 #[cfg(unix)]
 pub use new_file::{NewFile, Replace};

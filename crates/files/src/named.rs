@@ -71,9 +71,14 @@ pub fn read_public_text(path: &Path, limit: u64) -> Result<String, FileError> {
     as_text(bytes_of(open_public(path)?, path, limit)?, path)
 }
 
-/// Reads a text that others may read and not write, since it is believed.
+/// Reads a file that others may read and not write, since it is believed.
+pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    bytes_of(open_named(path, Exposure::Readable)?, path, limit)
+}
+
+/// The same, as text.
 pub fn read_trusted_text(path: &Path, limit: u64) -> Result<String, FileError> {
-    as_text(bytes_of(open_named(path, Exposure::Readable)?, path, limit)?, path)
+    as_text(read_trusted(path, limit)?, path)
 }
 
 /// Reads a long-lived secret, such as a private key, that only its owner may read.

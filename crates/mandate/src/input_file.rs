@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use mandate_files::text;
+
 use crate::failure::{Failure, Fault};
 
 /// How a file is called in messages.
@@ -37,8 +39,21 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 
 /// Reads the whole of a text file, without the byte order mark that some editors write.
 pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
-    let text = String::from_utf8(read(path, limit)?).map_err(|_| Failure::usage(format!("{} is not text in UTF-8", shown(path))))?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    as_text(read(path, limit)?, path)
+}
+
+/// The same, of a file that is believed: it must be this user's or root's, and others must not be able to change it.
+pub(crate) fn read_trusted_text(path: &Path, limit: u64) -> Result<String, Failure> {
+    if path == Path::new("-") {
+        return read_text(path, limit);
+    }
+    let bytes = mandate_files::read_trusted(path, limit)
+        .map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?;
+    as_text(bytes, path)
+}
+
+fn as_text(bytes: Vec<u8>, path: &Path) -> Result<String, Failure> {
+    text::from_bytes(bytes).map_err(|error| Failure::usage(format!("{}: {error}", shown(path))))
 }
 
 /// Refuses two arguments that both name standard input, which can be read once.

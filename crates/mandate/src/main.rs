@@ -10,6 +10,7 @@ mod issuer_client;
 mod logging;
 mod loopback_redirect;
 mod printable;
+mod output;
 mod screen;
 mod secret_input;
 mod shutdown;

@@ -1,10 +1,12 @@
 //! Secrets from prompts, standard input and files. Never from arguments: every user of a machine can read those.
 
-use std::fs::File;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal as _, Read, Write as _};
 use std::path::Path;
 
 use mandate_core::Secret;
+use mandate_files::FileError;
+use mandate_files::text::{self, TextError};
+use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Fault};
 
@@ -27,42 +29,38 @@ pub(crate) fn new_secret(what: &str) -> Result<Secret, Failure> {
     if first != second {
         return Err(Failure::usage(format!("the two differ; no {what} was set")));
     }
-    check(first.into_bytes(), what)
+    text::secret_of_line(&Zeroizing::new(first.into_bytes()), MAX_SECRET).map_err(|error| malformed(&error, what))
 }
 
-/// The content of a file without its final line break; `-` is standard input.
+/// The first line of a file without its line end; `-` is standard input.
 pub(crate) fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     if path == Path::new("-") {
         return line(io::stdin().lock(), what);
     }
-    let unreadable = |error: io::Error| {
+    let read = mandate_files::read_secret(path, MAX_SECRET).map_err(|error| {
         let failure = Failure::caused(Fault::Usage, &format!("cannot read the {what} from {}", path.display()), &error);
-        if what == JOIN_TOKEN { failure.next(format!("(umask 077; mandate node join-token > {})", path.display())) } else { failure }
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    // A directory can be opened, and not read.
-    if file.metadata().is_ok_and(|about| about.is_dir()) {
-        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        if what == JOIN_TOKEN && (error.io().is_some() || matches!(error, FileError::Kind { .. })) {
+            return failure.next(format!("(umask 077; mandate node join-token > {})", path.display()));
+        }
+        failure
+    })?;
+    if let Some(exposed) = read.exposed {
+        // It can be used all the same; whoever could read it may have done so already.
+        let _ = writeln!(io::stderr(), "warning: the {what} is a secret; {exposed}");
     }
-    line(io::BufReader::new(file), what)
+    text::secret_of_line(read.content.expose_secret(), MAX_SECRET).map_err(|error| malformed(&error, what))
 }
 
-fn line(input: impl BufRead, what: &str) -> Result<Secret, Failure> {
-    let mut bytes = Vec::new();
-    let read = input.take(MAX_SECRET).read_until(b'\n', &mut bytes);
-    read.map_err(|error| Failure::caused(Fault::Failed, &format!("cannot read the {what}"), &error))?;
-    while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-        bytes.pop();
-    }
-    check(bytes, what)
+fn line(input: impl Read, what: &str) -> Result<Secret, Failure> {
+    text::secret_line(input, MAX_SECRET).map_err(|error| malformed(&error, what))
 }
 
-fn check(bytes: Vec<u8>, what: &str) -> Result<Secret, Failure> {
-    let secret = Secret::new(bytes);
-    match secret.expose_secret_str() {
-        None => Err(Failure::usage(format!("the {what} is not UTF-8"))),
-        Some("") => Err(Failure::usage(format!("the {what} is empty"))),
-        Some(_) => Ok(secret),
+fn malformed(error: &TextError, what: &str) -> Failure {
+    match error {
+        TextError::Io(error) => Failure::caused(Fault::Failed, &format!("cannot read the {what}"), error),
+        TextError::Empty => Failure::usage(format!("the {what} is empty")),
+        TextError::NotUtf8 => Failure::usage(format!("the {what} is not UTF-8")),
+        error => Failure::usage(format!("the {what} cannot be used: {error}")),
     }
 }
 
@@ -79,9 +77,30 @@ mod tests {
 
     #[test]
     fn an_empty_or_unreadable_secret_is_refused_without_showing_it() {
-        for bad in [&b""[..], b"\n", b"\xff\xfe\n"] {
-            assert!(line(bad, "password").unwrap_err().text().contains("the password is"));
+        for bad in [&b""[..], b"\n", b"\xff\n", b"\xff\xfep\0"] {
+            assert!(line(bad, "password").unwrap_err().text().contains("the password "));
         }
+    }
+
+    #[test]
+    fn a_file_as_an_editor_of_another_system_writes_it_holds_the_same_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        for text in ["token", "\u{feff}token", "token\r\n", "\u{feff}token\r\n"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(from_file(&file, "access token").unwrap().expose_secret(), b"token", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_change_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "token").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let failure = from_file(&file, "access token").unwrap_err();
+        assert!(failure.fault() == Fault::Usage && failure.text().contains("chmod"), "{}", failure.text());
     }
 
     #[test]

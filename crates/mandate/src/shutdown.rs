@@ -1,4 +1,5 @@
-//! When to stop: SIGTERM, SIGHUP, or Ctrl-C; or, for a child of the demo, the end of its parent.
+//! When to stop: SIGTERM or Ctrl-C; or, for a child of the demo, the end of its parent. A hangup ends the demo, which
+//! belongs to a terminal, and no service.
 
 use std::future::Future;
 
@@ -47,9 +48,33 @@ async fn end_of_stdin() {
     }
 }
 
+/// What a hangup means to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// The terminal is gone, and the process with it.
+    Ends,
+    /// Nothing; the text says so in the log.
+    Means(&'static str),
+    /// Another part of the process handles it.
+    IsHandled,
+}
+
+/// Waits for the hangup that ends the process.
+async fn hung_up(mut signal: Option<Signal>, hangup: Hangup) {
+    while let Some(hangups) = &mut signal {
+        hangups.recv().await;
+        match hangup {
+            Hangup::Ends => return,
+            Hangup::Means(nothing) => tracing::info!("SIGHUP: {nothing}"),
+            Hangup::IsHandled => {}
+        }
+    }
+    std::future::pending().await
+}
+
 /// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: whoever reads
 /// that we are ready may ask us to stop in the next moment. Call it inside a runtime.
-pub(crate) fn requested() -> impl Future<Output = ()> + Send {
+pub(crate) fn requested(on_hangup: Hangup) -> impl Future<Output = ()> + Send {
     let listen = |kind| signal(kind).ok();
     let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     let hangup = if hangup_is_ignored() { None } else { listen(SignalKind::hangup()) };
@@ -65,7 +90,7 @@ pub(crate) fn requested() -> impl Future<Output = ()> + Send {
         tokio::select! {
             () = one(terminate) => tracing::info!(signal = "SIGTERM", "asked to stop"),
             () = one(interrupt) => tracing::info!(signal = "SIGINT", "asked to stop"),
-            () = one(hangup) => tracing::info!(signal = "SIGHUP", "asked to stop"),
+            () = hung_up(hangup, on_hangup) => tracing::info!(signal = "SIGHUP", "asked to stop"),
             () = parent => tracing::info!("standard input has ended, so this process does too"),
         }
     }

@@ -70,14 +70,9 @@ pub enum NodeError {
         /// The address.
         server: String,
     },
-    /// Others may read or write what they must not.
-    #[error("{path}: {why}")]
-    Exposed {
-        /// The directory or file.
-        path: PathBuf,
-        /// What is wrong, and what to do.
-        why: String,
-    },
+    /// A directory or file is not safe from others, or cannot be used.
+    #[error(transparent)]
+    Unsafe(#[from] mandate_files::FileError),
     /// A file of the node cannot be read or written.
     #[error("{path}: {source}")]
     File {
@@ -133,7 +128,7 @@ impl NodeError {
             }
             Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => Fault::Refused,
             Self::File { .. }
-            | Self::Exposed { .. }
+            | Self::Unsafe(_)
             | Self::Credentials { .. }
             | Self::InUse { .. }
             | Self::Occupied { .. }

@@ -1,12 +1,13 @@
 //! The socket of the Workload API: where it is, who may connect, and taking the place of one that was left behind.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use mandate_core::{Entropy, check_socket_path};
+use mandate_files::{Dir, Making};
 use tokio::net::UnixListener;
 
 use crate::error::NodeError;
@@ -33,6 +34,8 @@ impl Socket {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
+        // Whoever could replace the socket, or a folder on the way to it, could answer workloads in our place.
+        Dir::open_or_make_shared(dir, Making { above: 0o755, mode: 0o755 })?;
         let mut random = [0; 4];
         entropy.fill(&mut random);
         let temporary = dir.join(format!(".{:08x}", u32::from_le_bytes(random)));
@@ -68,20 +71,6 @@ impl Drop for Socket {
             tracing::debug!(path = %self.path.display(), %error, "the socket cannot be removed");
         }
     }
-}
-
-fn make_dir(dir: &Path) -> Result<(), NodeError> {
-    if !dir.exists() {
-        DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(failed(dir))?;
-        // The umask may have closed it to the workloads.
-        fs::set_permissions(dir, Permissions::from_mode(0o755)).map_err(failed(dir))?;
-    }
-    let mode = fs::metadata(dir).map_err(failed(dir))?.mode();
-    // Others may write, and may also remove what is not theirs: they could put a socket of their own in its place.
-    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
-        tracing::warn!(dir = %dir.display(), "other users can replace the Workload API's socket; keep it in a directory that only this node's user can write to");
-    }
-    Ok(())
 }
 
 /// The topmost folder on the way to `path` that other users may not pass.
@@ -146,6 +135,26 @@ mod tests {
             set(dir.path(), outer);
             set(&node, inner);
             assert_eq!(closed_to_others(&node.join("workload.sock")).as_deref(), closed, "{outer:o} {inner:o}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_in_which_others_could_replace_the_socket_is_refused_and_a_sticky_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("run");
+        fs::create_dir(&folder).unwrap();
+        for (mode, good) in [(0o777, false), (0o775, false), (0o1777, true), (0o755, true)] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            let bound = Socket::bind(&folder.join("api.sock"), &SystemEntropy);
+            assert_eq!(bound.is_ok(), good, "{mode:o}");
+            if let Err(error) = bound {
+                assert!(error.to_string().contains(&format!("run chmod go-w {}", folder.display())), "{error}");
+            }
+        }
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&folder, Some(4711), None).unwrap();
+            let error = Socket::bind(&folder.join("in/api.sock"), &SystemEntropy).unwrap_err().to_string();
+            assert!(error.contains("belongs to user 4711") && !folder.join("in").exists(), "{error}");
         }
     }
 

@@ -1,13 +1,12 @@
 //! The node's directory: `node.pem` (key and certificate chain, mode 0600), `ca.pem`, and a lock.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::{Entropy, Secret};
+use mandate_files::{Dir, Making, text};
 use rustix::fs::{FlockOperation, flock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -25,7 +24,7 @@ const LARGEST: u64 = 1 << 20;
 /// The node's directory, held by this process alone.
 #[derive(Debug)]
 pub(crate) struct Storage {
-    dir: PathBuf,
+    dir: Dir,
     _lock: File,
 }
 
@@ -39,58 +38,30 @@ pub(crate) enum Stored {
     Unusable(PathBuf, UnusableCredentials),
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> NodeError {
-    let path = path.to_owned();
-    move |source| NodeError::File { path: path.clone(), source }
-}
-
-fn exposed(path: &Path, what: &str, mode: u32, better: &str) -> NodeError {
-    let why = format!("others may {what} (mode {:o}); run chmod {better}", mode & 0o7777);
-    NodeError::Exposed { path: path.to_owned(), why }
-}
-
-/// Makes the directory, and the ones above it for this user alone.
-fn make_dir(dir: &Path) -> io::Result<()> {
-    if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(above)?;
-    }
-    match DirBuilder::new().mode(0o711).create(dir) {
-        // The umask may have closed it to the workloads.
-        Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(0o711)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(error) => Err(error),
-    }
-}
+/// Others may pass the directory to reach a socket in it, and can neither list it nor read its files, which are 0600.
+const MAKING: Making = Making { above: 0o700, mode: 0o711 };
 
 impl Storage {
     /// Opens the directory, making it if there is none. Two nodes never share one.
-    ///
-    /// It is made with mode 0711: other users may pass it to reach a socket in it, and can neither list it nor read its
-    /// files, which are 0600.
     pub(crate) fn open(dir: &Path) -> Result<Self, NodeError> {
-        make_dir(dir).map_err(failed(dir))?;
-        let mode = fs::metadata(dir).map_err(failed(dir))?.mode();
-        // Whoever may write to the directory may put other files in place of ours.
-        if mode & 0o022 != 0 {
-            return Err(exposed(dir, "write to it", mode, "711"));
-        }
-        let path = dir.join(LOCK);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed(&path))?;
+        let dir = Dir::open_or_make(dir, MAKING)?;
+        let lock = dir.open_or_create(LOCK)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeError::InUse { path: dir.to_owned() }),
-            Err(error) => Err(failed(&path)(error.into())),
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeError::InUse { path: dir.path().to_owned() }),
+            Err(error) => Err(NodeError::File { path: dir.entry(LOCK), source: error.into() }),
         }
     }
 
     /// Reads the credentials.
     pub(crate) fn load(&self) -> Result<Stored, NodeError> {
-        let path = self.dir.join(NODE);
-        let Some(node) = self.read(NODE)? else { return Ok(Stored::Nothing) };
-        let ca = self.read(CA)?.unwrap_or_else(|| Secret::new(Vec::new()));
-        let certificates = |pem: &Secret| CertificateDer::pem_slice_iter(pem.expose_secret()).collect::<Result<Vec<_>, _>>();
-        let parsed = PrivatePkcs8KeyDer::from_pem_slice(node.expose_secret())
-            .and_then(|key| Ok((Secret::new(key.secret_pkcs8_der()), certificates(&node)?, certificates(&ca)?)))
+        let path = self.dir.entry(NODE);
+        let Some(node) = self.dir.read_secret(NODE, LARGEST)? else { return Ok(Stored::Nothing) };
+        let ca = self.dir.read(CA, LARGEST)?.unwrap_or_default();
+        let node = text::without_mark(node.expose_secret());
+        let certificates = |pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+        let parsed = PrivatePkcs8KeyDer::from_pem_slice(node)
+            .and_then(|key| Ok((Secret::new(key.secret_pkcs8_der()), certificates(node)?, certificates(text::without_mark(&ca))?)))
             // The parser's own words may repeat what it read.
             .map_err(|_| UnusableCredentials("it does not hold a private key and certificates in PEM".to_owned()));
         Ok(match parsed.and_then(|(key, chain, ca)| Credentials::new(key, chain, ca)) {
@@ -108,7 +79,8 @@ impl Storage {
         for certificate in credentials.chain() {
             pem(&mut text, "CERTIFICATE", certificate);
         }
-        self.write(NODE, &Secret::new(text), entropy)
+        let text = Secret::new(text);
+        Ok(self.dir.replace(NODE, 0o600, text.expose_secret(), entropy)?)
     }
 
     /// Writes the CA's certificates alone.
@@ -117,44 +89,7 @@ impl Storage {
         for certificate in credentials.ca() {
             pem(&mut text, "CERTIFICATE", certificate);
         }
-        self.write(CA, &Secret::new(text), entropy)
-    }
-
-    fn read(&self, name: &str) -> Result<Option<Secret>, NodeError> {
-        let path = self.dir.join(name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&path)(error)),
-        };
-        let mode = file.metadata().map_err(failed(&path))?.mode();
-        let (open_to_others, what) = if name == NODE { (0o077, "read it") } else { (0o022, "write to it") };
-        if mode & open_to_others != 0 {
-            return Err(exposed(&path, what, mode, "600"));
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST).read_to_end(&mut bytes).map_err(failed(&path))?;
-        Ok(Some(Secret::new(bytes)))
-    }
-
-    fn write(&self, name: &str, content: &Secret, entropy: &dyn Entropy) -> Result<(), NodeError> {
-        let mut random = [0; 8];
-        entropy.fill(&mut random);
-        let (path, temporary) = (self.dir.join(name), self.dir.join(format!(".{name}.{:016x}", u64::from_le_bytes(random))));
-        let written = (|| {
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-            // The umask can only have taken permissions away; this makes the mode exact.
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
-            file.write_all(content.expose_secret())?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(&self.dir)?.sync_all()
-        })();
-        written.map_err(|error| {
-            // The temporary file may hold a key; if it cannot be removed either, the first error says why.
-            let _ = fs::remove_file(&temporary);
-            failed(&path)(error)
-        })
+        Ok(self.dir.replace(CA, 0o600, &text, entropy)?)
     }
 }
 
@@ -247,8 +182,8 @@ mod tests {
         for (name, bad, good) in [(NODE, 0o640, 0o600), (NODE, 0o604, 0o600), ("ca.pem", 0o660, 0o644)] {
             set(&path.join(name), bad);
             let error = storage.load().err().unwrap();
-            assert!(matches!(&error, NodeError::Exposed { path: found, .. } if *found == path.join(name)), "{error}");
-            assert!(error.to_string().ends_with("run chmod 600"), "{error}");
+            assert!(matches!(&error, NodeError::Unsafe(found) if found.path() == path.join(name)), "{error}");
+            assert!(error.to_string().contains("run chmod "), "{error}");
             set(&path.join(name), good);
             assert!(matches!(storage.load().unwrap(), Stored::Credentials(_)), "{name}");
         }
@@ -257,6 +192,40 @@ mod tests {
             set(&path, mode);
             assert_eq!(Storage::open(&path).is_ok(), opens, "{mode:o}");
         }
+    }
+
+    #[test]
+    fn links_are_not_followed_and_the_directory_of_another_user_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("node"), dir.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        let storage = Storage::open(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, path.join(NODE)).unwrap();
+        assert!(matches!(storage.load(), Err(NodeError::Unsafe(_))), "a link is no key of ours");
+        storage.save(&credentials("1"), &SystemEntropy).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        drop(storage);
+        fs::remove_file(path.join("lock")).unwrap();
+        std::os::unix::fs::symlink(&victim, path.join("lock")).unwrap();
+        assert!(Storage::open(&path).is_err());
+        fs::remove_file(path.join("lock")).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4711), None).unwrap();
+            let error = Storage::open(&path).unwrap_err().to_string();
+            assert!(error.contains("belongs to user 4711") && error.contains("chown 0"), "{error}");
+        }
+    }
+
+    #[test]
+    fn credentials_with_a_byte_order_mark_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::open(dir.path()).unwrap();
+        storage.save(&credentials("1"), &SystemEntropy).unwrap();
+        for name in [NODE, "ca.pem"] {
+            let text = fs::read(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name), [b"\xef\xbb\xbf", text.as_slice()].concat()).unwrap();
+        }
+        assert_eq!(loaded(&storage).spiffe_id().as_str(), "spiffe://acme.example/node/1");
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! What `mandate serve` is told, and what a directory remembers between starts.
 
-use std::fs;
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mandate_core::{Issuer, TrustDomain};
+use mandate_core::{Entropy, Issuer, TrustDomain};
+use mandate_files::{Dir, FileError, text};
 use serde::{Deserialize, Serialize};
 
 /// The trust domain of a directory that was never told another.
@@ -75,15 +73,9 @@ pub enum ConfigError {
         /// What it would be.
         given: String,
     },
-    /// The directory cannot be used.
-    #[error("cannot use {path}")]
-    Directory {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// The directory, or a file in it, is not safe from others, or cannot be used.
+    #[error(transparent)]
+    Directory(#[from] FileError),
     /// The remembered settings cannot be read.
     #[error("{0} is damaged; restore it from a backup")]
     Damaged(PathBuf),
@@ -125,6 +117,9 @@ pub(crate) struct Remembered {
 }
 
 const FILE: &str = "serve.json";
+
+/// A larger file is not one of ours.
+const MAX_FILE: u64 = 64 * 1024;
 
 impl Config {
     /// Where the admin API listens besides TCP.
@@ -200,35 +195,29 @@ impl Config {
 }
 
 impl Remembered {
+    /// What the directory remembers; nothing, if there is no such directory.
     pub(crate) fn load(dir: &Path) -> Result<Option<Self>, ConfigError> {
-        let path = dir.join(FILE);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|_| ConfigError::Damaged(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(ConfigError::Directory { path, source }),
-        }
+        let dir = match Dir::open(dir) {
+            Ok(dir) => dir,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(bytes) = dir.read(FILE, MAX_FILE)? else { return Ok(None) };
+        serde_json::from_slice(text::without_mark(&bytes)).map(Some).map_err(|_| ConfigError::Damaged(dir.entry(FILE)))
     }
 
-    /// Writes beside and renames, so that a crash leaves the old file or the new one.
-    pub(crate) fn save(&self, dir: &Path) -> Result<(), ConfigError> {
-        let path = dir.join(FILE);
-        let fail = |source| ConfigError::Directory { path: path.clone(), source };
-        let text = serde_json::to_vec_pretty(self).map_err(|error| fail(error.into()))?;
-        let beside = dir.join(".serve.json.new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(fail)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(fail)?;
-        fs::rename(&beside, &path).map_err(fail)
+    /// Replaces the file in one step.
+    pub(crate) fn save(&self, dir: &Path, entropy: &dyn Entropy) -> Result<(), ConfigError> {
+        let text = serde_json::to_vec_pretty(self).map_err(|_| ConfigError::Damaged(dir.join(FILE)))?;
+        Ok(Dir::open(dir)?.replace(FILE, 0o600, &text, entropy)?)
     }
-}
-
-/// Makes the directory, for the owner alone.
-pub(crate) fn create_dir(dir: &Path) -> Result<(), ConfigError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| ConfigError::Directory { path: dir.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use mandate_core::SystemEntropy;
 
     use super::{Config, ConfigError, Remembered, Transport};
 
@@ -277,6 +266,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_is_never_written_through_a_link_nor_read_through_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        for name in [".serve.json.new", "serve.json"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        assert!(matches!(Remembered::load(dir.path()), Err(ConfigError::Directory(_))));
+        remembered("http://127.0.0.1:8420").save(dir.path(), &SystemEntropy).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(Remembered::load(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
     fn a_directory_keeps_its_issuer_and_trust_domain() {
         let config = config("127.0.0.1:8420", Transport::LoopbackHttp);
         let before = Remembered {
@@ -287,14 +290,18 @@ mod tests {
             admin_port: 8422,
         };
         assert_eq!(before.issuer.as_str(), "http://127.0.0.1:8420");
-        let dir = std::env::temp_dir().join(format!("mandate-config-{}", std::process::id()));
-        super::create_dir(&dir).unwrap();
-        assert_eq!(Remembered::load(&dir).unwrap(), None);
-        before.save(&dir).unwrap();
-        assert_eq!(Remembered::load(&dir).unwrap(), Some(before.clone()));
-        std::fs::write(dir.join("serve.json"), "{").unwrap();
-        assert!(matches!(Remembered::load(&dir), Err(ConfigError::Damaged(_))));
-        std::fs::remove_dir_all(&dir).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert_eq!(Remembered::load(&dir.join("missing")).unwrap(), None);
+        assert_eq!(Remembered::load(dir).unwrap(), None);
+        before.save(dir, &SystemEntropy).unwrap();
+        assert_eq!(Remembered::load(dir).unwrap(), Some(before.clone()));
+        let file = dir.join("serve.json");
+        let edited = format!("\u{feff}{}", std::fs::read_to_string(&file).unwrap());
+        std::fs::write(&file, edited).unwrap();
+        assert_eq!(Remembered::load(dir).unwrap(), Some(before.clone()), "an editor may put a byte order mark in front");
+        std::fs::write(&file, "{").unwrap();
+        assert!(matches!(Remembered::load(dir), Err(ConfigError::Damaged(_))));
         assert!(config.reconcile(Some(&before), &before).is_ok());
         let moved = Remembered { issuer: "http://127.0.0.1:9999".parse().unwrap(), ..before.clone() };
         assert!(matches!(config.reconcile(Some(&before), &moved), Err(ConfigError::Changed { what: "issuer", .. })));

@@ -8,6 +8,7 @@ mod admin;
 mod config;
 mod control;
 mod error;
+mod hangup;
 mod health;
 mod listener;
 mod nodes;
@@ -33,6 +34,7 @@ use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Registry};
 use mandate_core::{Clock, Entropy, Issuer, RevocationSet, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
+use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
 use mandate_store::{Store, StoreError, cuts, registry};
@@ -42,7 +44,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
 pub use error::ServerError;
-pub use tls::TlsError;
+pub use tls::{Standing, TlsError, Validity, check as check_tls};
 
 use config::Remembered;
 use control::Control;
@@ -142,6 +144,7 @@ fn remember(
     public_at: SocketAddr,
     node_at: SocketAddr,
     admin_at: SocketAddr,
+    entropy: &dyn Entropy,
 ) -> Result<Remembered, ServerError> {
     let issuer = match (&config.issuer, before) {
         // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
@@ -156,7 +159,7 @@ fn remember(
     let now = Remembered { issuer, trust_domain, port: public_at.port(), node_port: node_at.port(), admin_port: admin_at.port() };
     config.reconcile(before, &now)?;
     if before != Some(&now) {
-        now.save(&config.dir)?;
+        now.save(&config.dir, entropy)?;
     }
     Ok(now)
 }
@@ -177,10 +180,11 @@ pub async fn run(
     config.check(before)?;
     // Whatever can fail for what this start was told fails before anything is written: the issuer is kept for good.
     let tls = match &config.transport {
-        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone())?),
+        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone(), clock.as_ref())?),
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
     };
-    config::create_dir(&config.dir)?;
+    let (tls, certificate) = tls.unzip();
+    Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
     if let Some(before) = before
         && !Store::is_there(&config.dir)?
     {
@@ -191,7 +195,7 @@ pub async fn run(
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
-    let Remembered { issuer, trust_domain, .. } = remember(&config, before, public_at, node_at, admin_at)?;
+    let Remembered { issuer, trust_domain, .. } = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
 
     let authority =
         Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&clock), Arc::clone(&entropy))?);
@@ -223,6 +227,10 @@ pub async fn run(
     let disk = Disk::of(config.dir.clone());
     health::watch_own_parts(&health, disk.clone(), Arc::clone(&authority));
 
+    if let Some(certificate) = &certificate {
+        let certificate = Arc::clone(certificate);
+        health.watch(move |now| certificate.problem(now));
+    }
     let (stop, stopping) = watch::channel(false);
     let control = Arc::new(Control {
         live: Arc::clone(&live),
@@ -259,6 +267,7 @@ pub async fn run(
     tasks.spawn(listener::serve_tcp(public_listener, tls, public, stopping.clone()));
     let grace = config.node_rejoin_grace;
     tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), grace, stopping.clone()));
+    tasks.spawn(hangup::heed(certificate, Arc::clone(&clock), stopping.clone()));
     tasks.spawn(housekeeping(store, authority, live, clock, stopping));
 
     let announced = Ready {

@@ -1,14 +1,15 @@
 //! TLS for the public and the admin listener: a given certificate, read again when its files change.
 
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use mandate_core::Issuer;
+use mandate_api::admin::{StatusProblem, problem_code};
+use mandate_core::{Clock, Issuer, Timestamp};
+use mandate_files::{FileError, text};
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
@@ -16,22 +17,28 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::sync::Notify;
+
+use crate::health::problem;
 
 /// How often the files are looked at. A watcher would need a dependency; a renewal has hours of overlap.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// A larger file holds no certificates that anyone serves.
+const LARGEST: u64 = 1 << 20;
+
+/// How long before a certificate ends the log begins to say so. Renewals happen a month before, or at a third of short lives.
+const SOON: Duration = Duration::from_hours(14 * 24);
+
+/// How often the log repeats it.
+const REPEAT: Duration = Duration::from_hours(12);
+
 /// What is wrong with a certificate or key file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A file cannot be read, or others could read the key or change either.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file holds no PEM certificate or key.
     #[error("{path} holds no PEM {what}")]
     Pem {
@@ -55,26 +62,104 @@ pub(crate) struct Files {
     key: PathBuf,
 }
 
+/// When certificate and key were written.
+type Stamps = (Option<SystemTime>, Option<SystemTime>);
+
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
 
 impl Files {
-    fn stamps(&self) -> (Option<SystemTime>, Option<SystemTime>) {
+    fn stamps(&self) -> Stamps {
         (modified(&self.cert), modified(&self.key))
     }
 
     fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-        let read = |path: &Path| fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
         let pem = |path: &Path, what| TlsError::Pem { path: path.to_owned(), what };
-        let chain: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(&read(&self.cert)?).collect::<Result<_, _>>().map_err(|_| pem(&self.cert, "certificate"))?;
+        let text = mandate_files::read_trusted(&self.cert, LARGEST)?;
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text::without_mark(&text))
+            .collect::<Result<_, _>>()
+            .map_err(|_| pem(&self.cert, "certificate"))?;
         if chain.is_empty() {
             return Err(pem(&self.cert, "certificate"));
         }
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?).map_err(|_| pem(&self.key, "private key"))?;
+        let text = mandate_files::read_private(&self.key, LARGEST)?;
+        let key = PrivateKeyDer::from_pem_slice(text::without_mark(text.expose_secret())).map_err(|_| pem(&self.key, "private key"))?;
         CertifiedKey::from_der(chain, key, provider).map_err(TlsError::Pair)
     }
+}
+
+/// The times between which a certificate is valid (RFC 5280 §4.1.2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// From when on.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+}
+
+/// What clients will think of a certificate now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is valid.
+    Good,
+    /// It ends within two weeks.
+    EndsSoon,
+    /// It has ended: clients refuse it.
+    Expired,
+    /// It has not begun: clients refuse it.
+    NotYet,
+}
+
+impl Validity {
+    /// Of the leaf in a DER certificate. None if it cannot be read.
+    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let time = |seconds: i64| Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let validity = parsed.validity();
+        Some(Self { not_before: time(validity.not_before.timestamp()), not_after: time(validity.not_after.timestamp()) })
+    }
+
+    /// What it is worth at `now`.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        if now < self.not_before {
+            Standing::NotYet
+        } else if now > self.not_after {
+            Standing::Expired
+        } else if self.not_after < now.plus(SOON) {
+            Standing::EndsSoon
+        } else {
+            Standing::Good
+        }
+    }
+
+    fn say(&self, now: Timestamp, path: &Path) {
+        let path = path.display();
+        match self.standing(now) {
+            Standing::Good => {}
+            Standing::EndsSoon => tracing::warn!(%path, until = %self.not_after, "the TLS certificate ends soon; renew it"),
+            Standing::Expired => {
+                tracing::error!(%path, since = %self.not_after, "the TLS certificate has expired, and clients refuse it; renew it")
+            }
+            Standing::NotYet => {
+                tracing::error!(%path, from = %self.not_before, "the TLS certificate is not valid yet, and clients refuse it; check it and this machine's clock");
+            }
+        }
+    }
+}
+
+/// The validity of the certificate in a PEM file, leaf first.
+fn validity(cert: &Path) -> Result<Validity, TlsError> {
+    let unreadable = || TlsError::Pem { path: cert.to_owned(), what: "certificate" };
+    let text = mandate_files::read_trusted(cert, LARGEST)?;
+    let leaf = CertificateDer::from_pem_slice(text::without_mark(&text)).map_err(|_| unreadable())?;
+    Validity::of(&leaf).ok_or_else(unreadable)
+}
+
+/// Whether a certificate and a key can be served, and until when.
+pub fn check(cert: &Path, key: &Path) -> Result<Validity, TlsError> {
+    Files { cert: cert.to_owned(), key: key.to_owned() }.load(&provider())?;
+    validity(cert)
 }
 
 /// Answers every handshake with the newest pair that could be loaded.
@@ -94,11 +179,87 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// A server configuration that follows its files. A pair that does not load is reported and the old one kept.
-pub(crate) fn reloading(cert: PathBuf, key: PathBuf) -> Result<Arc<ServerConfig>, TlsError> {
+/// A certificate that is being served.
+#[derive(Debug)]
+pub(crate) struct Served {
+    resolver: Arc<Reloading>,
+    files: Files,
+    provider: Arc<CryptoProvider>,
+    /// When the files that were read first were written.
+    stamps: Stamps,
+    /// Rung to look at the files at once.
+    look: Notify,
+}
+
+impl Served {
+    /// The validity of the certificate that clients are shown now.
+    pub(crate) fn validity(&self) -> Option<Validity> {
+        Validity::of(self.resolver.current.load().cert.first()?)
+    }
+
+    /// What an operator should know about the certificate.
+    pub(crate) fn problem(&self, now: Timestamp) -> Option<StatusProblem> {
+        let validity = self.validity()?;
+        let path = self.files.cert.display();
+        let (code, what) = match validity.standing(now) {
+            Standing::Good => return None,
+            Standing::EndsSoon => (problem_code::CERTIFICATE_EXPIRES, format!("the TLS certificate {path} ends at {}", validity.not_after)),
+            Standing::Expired => (
+                problem_code::CERTIFICATE_EXPIRED,
+                format!("the TLS certificate {path} expired at {}: clients refuse it", validity.not_after),
+            ),
+            Standing::NotYet => (
+                problem_code::CERTIFICATE_NOT_YET_VALID,
+                format!("the TLS certificate {path} is valid only from {}: clients refuse it", validity.not_before),
+            ),
+        };
+        Some(problem(code, what, "renew it: the server reads the files again when they change".to_owned()))
+    }
+
+    /// Has the files read again at once, changed or not.
+    pub(crate) fn reload(&self) {
+        self.look.notify_one();
+    }
+
+    /// Follows the files for as long as the certificate is served.
+    pub(crate) async fn follow(&self, clock: &dyn Clock) {
+        let (mut said, mut stamps) = (Instant::now(), self.stamps);
+        loop {
+            let asked = tokio::time::timeout(LOOK_EVERY, self.look.notified()).await.is_ok();
+            let seen = self.files.stamps();
+            if asked || seen != stamps {
+                match self.files.load(&self.provider) {
+                    Ok(pair) => {
+                        self.resolver.current.store(Arc::new(pair));
+                        stamps = seen;
+                        tracing::info!("the TLS certificate was read again and is in use");
+                        self.say(clock.now());
+                        said = Instant::now();
+                    }
+                    // Certificate and key are replaced one after the other: a mismatch in between is normal.
+                    Err(error) => tracing::warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use"),
+                }
+            }
+            if said.elapsed() >= REPEAT {
+                self.say(clock.now());
+                said = Instant::now();
+            }
+        }
+    }
+
+    fn say(&self, now: Timestamp) {
+        if let Some(validity) = self.validity() {
+            validity.say(now, &self.files.cert);
+        }
+    }
+}
+
+/// A server configuration that follows its files. A pair that does not load is reported and the old one kept. One that
+/// clients will refuse for its time is served and said: the clock may be what is wrong, and a renewal is picked up.
+pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Result<(Arc<ServerConfig>, Arc<Served>), TlsError> {
     let provider = provider();
     let files = Files { cert, key };
-    let mut stamps = files.stamps();
+    let stamps = files.stamps();
     let resolver = Arc::new(Reloading { current: ArcSwap::from_pointee(files.load(&provider)?) });
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -106,35 +267,16 @@ pub(crate) fn reloading(cert: PathBuf, key: PathBuf) -> Result<Arc<ServerConfig>
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            // Once the listener is gone, nobody else holds the resolver.
-            if Arc::strong_count(&resolver) == 1 {
-                return;
-            }
-            let seen = files.stamps();
-            if seen == stamps {
-                continue;
-            }
-            match files.load(&provider) {
-                Ok(pair) => {
-                    resolver.current.store(Arc::new(pair));
-                    stamps = seen;
-                    tracing::info!("the TLS certificate has changed and is in use");
-                }
-                // Certificate and key are replaced one after the other: a mismatch in between is normal.
-                Err(error) => tracing::warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use"),
-            }
-        }
-    });
-    Ok(Arc::new(config))
+    let served = Arc::new(Served { resolver, files, provider, stamps, look: Notify::new() });
+    served.say(clock.now());
+    Ok((Arc::new(config), served))
 }
 
 /// How clients reach a listener at `address` over TLS: by the address, if the certificate in `cert` is valid for it, else
 /// by the host of the issuer, for which it has to be valid.
 pub(crate) fn reachable_as(cert: &Path, address: SocketAddr, issuer: &Issuer) -> String {
-    let certificate = fs::read(cert).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+    let certificate = mandate_files::read_trusted(cert, LARGEST).ok();
+    let certificate = certificate.and_then(|pem| CertificateDer::from_pem_slice(text::without_mark(&pem)).ok());
     let is_valid = |certificate: &CertificateDer<'_>| {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         verify_server_name(&parsed, &ServerName::from(address.ip())).ok()

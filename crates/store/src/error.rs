@@ -41,6 +41,9 @@ pub enum StoreError {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// The directory, or a file in it, is not safe from others, or cannot be used.
+    #[error(transparent)]
+    File(#[from] mandate_files::FileError),
     /// The sealing key is missing, damaged, readable by others, or another database's.
     #[error("{path}: {why}")]
     SealKey {

@@ -7,18 +7,16 @@
 
 mod postings;
 
-use std::fs;
-use std::io::ErrorKind;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use mandate_audit::LeafKeys;
+use mandate_files::Dir;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::connection::{self, Use};
-use crate::directory;
 use crate::error::StoreError;
 use crate::tx::{Tx, from_sql, to_sql};
 
@@ -56,15 +54,17 @@ pub(crate) fn open(path: &Path, log: &Connection) -> Result<Connection, StoreErr
 
 /// An empty index in place of whatever is there.
 fn create(path: &Path) -> Result<Connection, StoreError> {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(StoreError::Directory { path: path.to_owned(), why: "it is not the path of a file".to_owned() });
+    };
+    let dir = Dir::open(above)?;
     for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match fs::remove_file(&name) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(StoreError::Io(Box::new(e))),
-            Ok(()) | Err(_) => {}
-        }
+        let mut entry = name.to_owned();
+        entry.push(suffix);
+        dir.remove(entry)?;
     }
-    directory::create(path).map_err(|e| StoreError::Io(Box::new(e)))?;
+    // SQLite gives its journal files the mode of the database.
+    dir.create(name, 0o600)?;
     let conn = connection::open(path, Use::Index)?;
     conn.execute_batch(&format!("BEGIN; {SCHEMA} {} PRAGMA user_version = {VERSION}; COMMIT;", postings::SCHEMA))?;
     Ok(conn)

@@ -1,14 +1,18 @@
 //! The optional cache file: keys and cuts as last seen, so that a restart during an outage of the issuer still works.
 //!
 //! Nothing in it is secret, but whoever can write it decides whose tokens are accepted. So a file that others own or may
-//! write is refused, and a directory in which they may put one; links are not followed; and it is replaced in one step.
+//! write is refused, and a directory in which they may put one, also on the way to it; a link in its place is not
+//! followed; and it is replaced in one step.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::{Cut, Issuer, Timestamp};
+use mandate_core::{Cut, Entropy, Issuer, Timestamp};
+#[cfg(unix)]
+use mandate_files::{Dir, FileError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -43,9 +47,12 @@ pub enum CacheFileError {
     /// Others own it, and so decide whose tokens are accepted.
     #[error("the cache file {0} belongs to another user; remove it")]
     OwnedByOthers(PathBuf),
-    /// Others may put a file of theirs in its place, as in `/tmp`.
+    /// Others may put a file of theirs in its place, as in `/tmp`, or another directory in the place of one on the way.
     #[error("the cache file's directory {0} belongs to others or may be written by them; use a directory of your own, with mode 0700")]
     Directory(PathBuf),
+    /// It is a link, which somebody else may have laid out, or no regular file.
+    #[error("the cache file {0} is a link or no regular file; remove it")]
+    NotAFile(PathBuf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,29 +82,45 @@ impl Restored {
     }
 }
 
+/// The directory of the file, and its name there.
+fn place(path: &Path) -> (&Path, &OsStr) {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    (directory, path.file_name().unwrap_or_default())
+}
+
+#[cfg(unix)]
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, CacheFileError> {
+    let unreadable = |path: &Path, error: FileError| {
+        let source = error.io().map_or_else(|| io::Error::other(error.to_string()), |io| io::Error::from(io.kind()));
+        CacheFileError::Unreadable { path: path.to_owned(), source }
+    };
+    let (directory, name) = place(path);
+    // Whether sticky or not: whoever comes first in such a directory lays the file out.
+    let dir = Dir::open(directory).map_err(|error| match error {
+        FileError::Owner { path, .. } | FileError::Exposed { path, .. } => CacheFileError::Directory(path),
+        error => unreadable(directory, error),
+    })?;
+    dir.read(name, MAX_FILE).map_err(|error| match error {
+        FileError::Owner { path, .. } => CacheFileError::OwnedByOthers(path),
+        FileError::Exposed { path, .. } => CacheFileError::WritableByOthers(path),
+        FileError::Link { path } | FileError::Kind { path, .. } => CacheFileError::NotAFile(path),
+        error => unreadable(path, error),
+    })
+}
+
+/// Where the system has no owners and modes as Unix has, the file is as safe as its directory.
+#[cfg(not(unix))]
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, CacheFileError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CacheFileError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
 /// Reads the file. A file that is absent, damaged, of another version or of another issuer restores nothing.
 pub(crate) fn read(path: &Path, issuer: &Issuer) -> Result<Restored, CacheFileError> {
-    let unreadable = |source| CacheFileError::Unreadable { path: path.to_owned(), source };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let stat = fs::metadata(directory).map_err(|source| CacheFileError::Unreadable { path: directory.to_owned(), source })?;
-    // Whether sticky or not: whoever comes first in such a directory lays the file out.
-    if !ours(&stat) || writable_by_others(&stat) {
-        return Err(CacheFileError::Directory(directory.to_owned()));
-    }
-    let file = match open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Restored::default()),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let stat = file.metadata().map_err(unreadable)?;
-    if !ours(&stat) {
-        return Err(CacheFileError::OwnedByOthers(path.to_owned()));
-    }
-    if writable_by_others(&stat) {
-        return Err(CacheFileError::WritableByOthers(path.to_owned()));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
+    let Some(bytes) = read_bytes(path)? else { return Ok(Restored::default()) };
     let content: Content = match serde_json::from_slice(&bytes) {
         Ok(content) => content,
         Err(error) => {
@@ -121,65 +144,19 @@ pub(crate) fn read(path: &Path, issuer: &Issuer) -> Result<Restored, CacheFileEr
 }
 
 /// Replaces the file in one step: a reader sees the old content or the new one.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
+#[cfg(unix)]
+fn write(path: &Path, content: &[u8], entropy: &dyn Entropy) -> Result<(), FileError> {
+    let (directory, name) = place(path);
+    Dir::open(directory)?.replace(name, 0o600, content, entropy)
+}
+
+#[cfg(not(unix))]
+fn write(path: &Path, content: &[u8], _: &dyn Entropy) -> io::Result<()> {
+    let mut name = place(path).1.to_owned();
     name.push(".new");
     let beside = path.with_file_name(name);
-    let mut file = private_file(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
-}
-
-#[cfg(unix)]
-fn private_file(path: &Path) -> io::Result<fs::File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    // Removed first, so that neither an old mode nor a link laid out by somebody else is written through.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn private_file(path: &Path) -> io::Result<fs::File> {
-    fs::File::create(path)
-}
-
-/// Opens the file itself, not what a link points to, and does not wait if it is a pipe.
-#[cfg(unix)]
-fn open(path: &Path) -> io::Result<fs::File> {
-    use rustix::fs::{Mode, OFlags};
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?.into())
-}
-
-#[cfg(not(unix))]
-fn open(path: &Path) -> io::Result<fs::File> {
-    fs::File::open(path)
-}
-
-/// Whether it belongs to the user we run as, or to root, who decides everything anyway.
-#[cfg(unix)]
-fn ours(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    metadata.uid() == 0 || metadata.uid() == rustix::process::geteuid().as_raw()
-}
-
-#[cfg(not(unix))]
-fn ours(_: &fs::Metadata) -> bool {
-    true
-}
-
-#[cfg(unix)]
-fn writable_by_others(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o022 != 0
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_: &fs::Metadata) -> bool {
-    false
+    std::fs::write(&beside, content)?;
+    std::fs::rename(&beside, path)
 }
 
 fn snapshot(shared: &Shared) -> Option<Vec<u8>> {
@@ -202,8 +179,8 @@ pub(crate) async fn keep(shared: &Shared, path: &Path) {
     let mut status = shared.status.subscribe();
     loop {
         if let Some(content) = snapshot(shared) {
-            let to = path.to_owned();
-            let written = tokio::task::spawn_blocking(move || write(&to, &content)).await;
+            let (to, entropy) = (path.to_owned(), Arc::clone(&shared.entropy));
+            let written = tokio::task::spawn_blocking(move || write(&to, &content, entropy.as_ref())).await;
             if let Ok(Err(error)) = written {
                 tracing::warn!(path = %path.display(), %error, "the cache file cannot be written");
             }

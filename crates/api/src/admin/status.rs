@@ -82,6 +82,8 @@ pub mod problem_code {
     pub const CERTIFICATE_EXPIRED: &str = "certificate_expired";
     /// The TLS certificate expires soon.
     pub const CERTIFICATE_EXPIRES: &str = "certificate_expires";
+    /// The TLS certificate is not valid yet.
+    pub const CERTIFICATE_NOT_YET_VALID: &str = "certificate_not_yet_valid";
     /// Joined nodes have not renewed their certificates.
     pub const NODES_AWAY: &str = "nodes_away";
     /// APIs that read the revocation feed too slowly were disconnected.

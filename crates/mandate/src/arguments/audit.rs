@@ -172,10 +172,10 @@ pub(crate) struct AuditCheckpoint {
 pub(crate) struct AuditExport {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Where to write it; - is standard output. An earlier bundle of that name is replaced
+    /// Where to write it; - is standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: PathBuf,
-    /// Replace a file that is no bundle, too
+    /// Replace a file of that name
     #[arg(long)]
     pub(crate) force: bool,
 }

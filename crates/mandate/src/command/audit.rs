@@ -1,10 +1,9 @@
 //! `mandate audit query`, `show` and `export`
 
 use std::fs;
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mandate_api::ClientError;
 use mandate_api::admin::{self, AuditRecord};
@@ -15,6 +14,7 @@ use serde::Serialize;
 use crate::arguments::{AuditExport, AuditQuery, AuditShow, Outcome};
 use crate::connection::Admin;
 use crate::failure::{self, Failure, Fault};
+use crate::output;
 use crate::screen::Screen;
 use crate::table::{Column, Value, list, table_of};
 
@@ -218,40 +218,25 @@ struct Exported {
     bytes: u64,
 }
 
-/// The bundle goes to a file beside its place first, so that a broken connection leaves no half bundle under its name.
+/// The bundle takes its name once it is whole: a broken connection leaves no half bundle under it.
 pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Failure> {
     if arguments.bundle.as_os_str() == "-" {
         return print_bundle(arguments);
     }
-    may_replace(&arguments.bundle, arguments.force)?;
-    let partial = beside(&arguments.bundle);
-    let cannot = |what: &str, error: &std::io::Error| {
-        Failure::caused(Fault::Failed, &format!("cannot {what} {}", arguments.bundle.display()), error)
-    };
+    let path = &arguments.bundle;
     // It names people and what was done for them: for the owner's eyes.
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
-    let file = file.map_err(|error| cannot("write", &error))?;
-    let written = arguments.connection.open()?.call(async |client| {
+    let mut new = output::begin(path, arguments.force, &format!("mandate audit export --bundle {}", path.display()))?;
+    let file = new.file().try_clone().map_err(|error| Failure::caused(Fault::Failed, "cannot write the bundle", &error))?;
+    let bytes = arguments.connection.open()?.call(async |client| {
         let mut out = tokio::fs::File::from_std(file);
         let written = client.audit_export(&mut out).await?;
         out.sync_all().await.map_err(ClientError::Output)?;
         Ok(written)
-    });
-    let bytes = match written {
-        Ok(bytes) => bytes,
-        Err(failure) => {
-            // What is left of it is of no use; the failure itself is what matters.
-            let _ = fs::remove_file(&partial);
-            return Err(failure);
-        }
-    };
-    if let Err(error) = fs::rename(&partial, &arguments.bundle) {
-        let _ = fs::remove_file(&partial);
-        return Err(cannot("put the bundle at", &error));
-    }
-    let exported = Exported { bundle: arguments.bundle.clone(), bytes };
+    })?;
+    output::finish(new, arguments.force)?;
+    let exported = Exported { bundle: path.clone(), bytes };
     screen.show(&exported, || {
-        let path = arguments.bundle.display();
+        let path = path.display();
         format!("{bytes} bytes in {path}\nnext: mandate audit verify --offline {path}")
     })
 }
@@ -268,35 +253,4 @@ fn print_bundle(arguments: &AuditExport) -> Result<(), Failure> {
         ClientError::Output(error) => Failure::output(&error),
         error => failure::of_client(&error, admin.endpoint()),
     })
-}
-
-/// How every bundle begins, of whatever version.
-const BUNDLE: &[u8] = br#"{"format":"mandate-audit-bundle/"#;
-
-/// Whether the bundle may take that place: a new one, or that of an earlier bundle. A slip of the keyboard should not
-/// cost another file.
-fn may_replace(path: &Path, force: bool) -> Result<(), Failure> {
-    let shown = path.display();
-    let cannot = |error: &io::Error| Failure::caused(Fault::Usage, &format!("cannot write {shown}"), error);
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(cannot(&error)),
-        Ok(found) if found.is_dir() => return Err(Failure::usage(format!("{shown} is a directory: name a file in it"))),
-        Ok(found) if !found.is_file() => return Err(Failure::usage(format!("{shown} is not a regular file; - is standard output"))),
-        Ok(found) if force || found.len() == 0 => return Ok(()),
-        Ok(_) => {}
-    }
-    let mut head = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(BUNDLE.len() as u64).read_to_end(&mut head));
-    read.map_err(|error| cannot(&error))?;
-    if head == BUNDLE {
-        return Ok(());
-    }
-    Err(Failure::usage(format!("{shown} exists and is not an audit bundle")).next(format!("mandate audit export --bundle {shown} --force")))
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    path.with_file_name(name)
 }

@@ -31,7 +31,10 @@ const MAX_CHECKPOINT: u64 = 64 * 1024;
 
 /// What `mandate audit checkpoint` printed earlier, with or without `--json`.
 fn kept(path: &Path) -> Result<String, Failure> {
-    let text = input_file::read_text(path, MAX_CHECKPOINT)?;
+    // Whoever could put an older checkpoint there could hide that records are missing.
+    let text = input_file::read_trusted_text(path, MAX_CHECKPOINT)?;
+    // A note ends its lines with a newline alone (C2SP signed-note); tools of other systems may have added the other half.
+    let text = text.replace("\r\n", "\n");
     let note = if text.starts_with('{') {
         serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| Some(value.get("checkpoint")?.as_str()?.to_owned()))
     } else {
@@ -75,7 +78,7 @@ pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failur
 
 /// The key in a file, also in the whole of what `mandate status` prints.
 fn known_key(path: &Path) -> Result<String, Failure> {
-    let text = input_file::read_text(path, MAX_CHECKPOINT)?;
+    let text = input_file::read_trusted_text(path, MAX_CHECKPOINT)?;
     let line = text.lines().find_map(|line| line.strip_prefix("Audit key:")).unwrap_or(&text);
     verifier_key(line).map_err(|why| Failure::usage(format!("{} holds no verifier key: {why}", input_file::shown(path))))
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -10,13 +9,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mandate_core::{Entropy as _, SystemEntropy};
+use mandate_files::{Dir, Making};
 
 use crate::arguments::{Demo, DemoPart};
 use crate::connection::runtime;
 use crate::demo::{self, DemoError};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
-use crate::shutdown;
+use crate::shutdown::{self, Hangup};
 
 /// The largest orders that the agent reads: two URLs and a token.
 const MAX_ORDERS: u64 = 256 * 1024;
@@ -45,8 +45,8 @@ impl Root {
             SystemEntropy.fill(&mut random);
             (std::env::temp_dir().join(format!("{TEMPORARY}{:016x}", u64::from_be_bytes(random))), true)
         };
-        let made = fs::DirBuilder::new().recursive(!temporary).mode(0o700).create(&path);
-        made.map_err(|error| Failure::caused(Fault::Failed, &format!("cannot make {}", path.display()), &error))?;
+        let made = Dir::open_or_make(&path, Making::PRIVATE);
+        made.map_err(|error| Failure::caused(Fault::Failed, "the demo's directory cannot be used", &error))?;
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Failure::usage(format!("{} is not empty; the demo starts from nothing", path.display())));
         }
@@ -117,7 +117,7 @@ fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
     runtime.block_on(async {
         let say = |text: &str| screen.remark(text);
-        let mut stop = pin!(shutdown::requested());
+        let mut stop = pin!(shutdown::requested(Hangup::Ends));
         let told = tokio::select! {
             told = demo::play(&root.path, &SystemEntropy, say) => told.map_err(|error| failed(&error))?,
             () = &mut stop => return Err(Failure::failed("stopped before the story was told")),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::arguments::{JoinToken, NodeBan, NodeList, NodeRun};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
+use crate::shutdown::Hangup;
 use crate::table::table;
 use crate::{logging, secret_input, shutdown};
 
@@ -113,8 +114,16 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
     // Two threads carry hundreds of processes; a node shares its machine with the work itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
-    let ran = runtime
-        .block_on(async { mandate_node::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()).await });
+    let ran = runtime.block_on(async {
+        mandate_node::run(
+            config,
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+            ready,
+            shutdown::requested(Hangup::Means("a node has nothing to read again; it goes on. SIGTERM ends it")),
+        )
+        .await
+    });
     ran.map_err(|error| failure(&error))
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::arguments::Serve;
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
+use crate::shutdown::Hangup;
 use crate::{logging, shutdown};
 
 /// The first line of `--json`, once requests are accepted.
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
     let ready = |ready: &Ready| announce(ready, &dir, screen);
     let served = runtime.block_on(async {
-        mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested()).await
+        mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested(Hangup::IsHandled)).await
     });
     served.map_err(|error| failure(&error, &dir, &listeners))
 }
@@ -86,9 +87,11 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
     let failure = Failure::caused(fault, "the server cannot run", error);
     let dir = dir.display();
     match error {
-        ServerError::Config(ConfigError::Directory { .. }) => failure.next("mandate serve --dir DIR   (a directory that you may write)"),
+        ServerError::Config(ConfigError::Directory(error)) if error.io().is_some() => {
+            failure.next("mandate serve --dir DIR   (a directory that you may write)")
+        }
         ServerError::Tls(_) => failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)"),
-        ServerError::Store(_) if failure.message().contains("another") => {
+        ServerError::Store(_) if failure.message().contains("another process") => {
             failure.next(format!("mandate status --dir {dir}   (is it running there already?)"))
         }
         ServerError::Listen { address, source } => listening(failure, address, source, listeners),

@@ -9,7 +9,6 @@ mod stage;
 mod stop;
 
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,7 +16,8 @@ use base64::Engine as _;
 use mandate_api::admin::{ApplyRequest, AuditQuery, AuditRecord, PasswordRequest};
 use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
 use mandate_api::registry_file;
-use mandate_core::{Entropy, Secret};
+use mandate_core::{Entropy, Secret, SystemEntropy};
+use mandate_files::{FileError, Replace};
 
 pub(crate) use error::DemoError;
 
@@ -90,8 +90,12 @@ fn random_text(entropy: &dyn Entropy) -> String {
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), DemoError> {
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| DemoError::file(path, source))
+    let written = mandate_files::output(path, false, &SystemEntropy).and_then(|mut new| {
+        let doing = |source| FileError::Io { doing: "write", path: path.to_owned(), source };
+        new.file().write_all(text.as_bytes()).map_err(doing)?;
+        new.commit(Replace::Never)
+    });
+    written.map_err(|error| DemoError::file(path, std::io::Error::other(error)))
 }
 
 /// What remains when the story has been told: everything still runs.

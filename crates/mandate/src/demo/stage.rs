@@ -8,6 +8,7 @@ use mandate_api::admin::JoinTokenRequest;
 use mandate_api::{AdminClient, Endpoint};
 use mandate_core::{Issuer, ResourceUri};
 use mandate_crm::{Protection, SharedKey};
+use mandate_files::Dir;
 use mandate_verifier::Verifier;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -41,7 +42,8 @@ fn this_program() -> Result<PathBuf, DemoError> {
 async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) -> Result<Role, DemoError> {
     let began = Instant::now();
     let log_path = dir.join(format!("{what}.log"));
-    let log = std::fs::File::create(&log_path).map_err(|source| DemoError::file(&log_path, source))?;
+    let log = Dir::open(dir).and_then(|dir| dir.create(format!("{what}.log"), 0o600));
+    let log = log.map_err(|error| DemoError::file(&log_path, std::io::Error::other(error)))?;
     let mut child = Command::new(this_program()?)
         .args(arguments)
         .arg("--json")

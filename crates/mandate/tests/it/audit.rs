@@ -229,7 +229,7 @@ fn an_export_takes_no_other_file_s_place() {
     let letter = dir.path().join("letter");
     fs::write(&letter, "Dear Riley").unwrap();
     let ran = export(&letter, &[]);
-    assert!(ran.code == 2 && ran.err.contains("is not an audit bundle") && ran.err.contains("--force"), "{}", ran.err);
+    assert!(ran.code == 2 && ran.err.contains("exists already") && ran.err.contains("--force"), "{}", ran.err);
     assert_eq!(fs::read_to_string(&letter).unwrap(), "Dear Riley");
     for more in [&[][..], &["--force"]] {
         let ran = export(dir.path(), more);
@@ -238,10 +238,11 @@ fn an_export_takes_no_other_file_s_place() {
         assert!(ran.code == 2 && ran.err.contains("not a regular file"), "{}", ran.err);
     }
     let answer = format!("{HEADER}\n");
-    let _server = answering(dir.path(), &[("200 OK", &answer), ("200 OK", &answer), ("200 OK", &answer)]);
+    let _server = answering(dir.path(), &[("200 OK", &answer), ("200 OK", &answer)]);
     assert_eq!(export(&letter, &["--force"]).code, 0);
     assert_eq!(fs::read_to_string(&letter).unwrap(), answer);
-    assert_eq!(export(&letter, &[]).code, 0, "a bundle may be replaced by a newer one");
+    let ran = export(&letter, &[]);
+    assert!(ran.code == 2 && ran.err.contains("--force"), "a bundle is evidence; a shorter log must not take its place: {}", ran.err);
     let ran = mandate(dir.path(), &["audit", "export", "--bundle", "-", "--json"], "");
     assert_eq!((ran.code, ran.out), (0, answer), "{}", ran.err);
 }
@@ -262,7 +263,32 @@ fn an_export_that_cannot_take_its_place_leaves_nothing_behind() {
     let ran = mandate(dir.path(), &["audit", "export", "--bundle", bundle.to_str().unwrap()], "");
     server.join().unwrap();
     assert_eq!(ran.code, 1, "{}", ran.err);
-    assert!(!dir.path().join("audit.bundle.partial").exists());
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "the socket, and what is in the way: {left:?}");
+}
+
+#[test]
+fn an_export_writes_through_no_link_and_into_no_folder_that_others_could_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let (victim, link) = (dir.path().join("victim"), dir.path().join("audit.bundle"));
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    std::os::unix::fs::symlink(&victim, dir.path().join("audit.bundle.partial")).unwrap();
+    let open = dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let answer = format!("{HEADER}\n");
+    let _server = answering(dir.path(), &[("200 OK", &answer)]);
+    let export = |path: &std::path::Path, more: &[&str]| {
+        mandate(dir.path(), &[&["audit", "export", "--bundle", path.to_str().unwrap()], more].concat(), "")
+    };
+    let ran = export(&link, &[]);
+    assert!(ran.code == 2 && ran.err.contains("symbolic link"), "{}", ran.err);
+    let ran = export(&open.join("audit.bundle"), &["--force"]);
+    assert!(ran.code == 2 && ran.err.contains(&format!("chmod go-w {}", open.display())), "{}", ran.err);
+    assert_eq!(export(&link, &["--force"]).code, 0, "the link itself is replaced");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(fs::read_to_string(&link).unwrap(), answer);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A first start that fails, or is cut short, decides nothing for good; a database that is lost is not made up.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ fn certificate(dir: &Path) -> (String, String) {
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let (cert, key) = (file("cert.pem"), file("key.pem"));
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&cert, made.cert.pem()).unwrap();
     (cert, key)
 }

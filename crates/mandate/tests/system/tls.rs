@@ -1,6 +1,7 @@
 //! TLS with a given certificate, and with its successor.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use crate::processes::{Role, run};
 /// A certificate for 127.0.0.1 that nobody else has; its PEM, and the same written where `serve` reads it.
 fn certificate(dir: &Path) -> String {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let key = dir.join("key.pem");
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
     made.cert.pem()
 }
@@ -160,6 +163,7 @@ fn the_admin_api_is_named_as_its_certificate_allows() {
     let (cert, key) = (root.path().join("cert.pem"), root.path().join("key.pem"));
     fs::write(&cert, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let (dir_text, cert, key) = (dir.to_string_lossy(), cert.to_string_lossy(), key.to_string_lossy());
     let loopback = "127.0.0.1:0";
     let listen = ["--listen", loopback, "--node-listen", loopback, "--admin-listen", loopback];
@@ -175,4 +179,19 @@ fn the_admin_api_is_named_as_its_certificate_allows() {
     for said in ["SIGTERM", "the server stops: it was asked to", "the server has stopped"] {
         assert!(log.contains(said), "{said}: {log}");
     }
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused_with_the_command_that_mends_it() {
+    let root = tempfile::tempdir().unwrap();
+    let file = |name: &str| root.path().join(name).to_string_lossy().into_owned();
+    let (dir, cert, key) = (file("server"), file("cert.pem"), file("key.pem"));
+    certificate(root.path());
+    for mode in [0o644, 0o604, 0o660] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let ran = run(&["serve", "--dir", &dir, "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]);
+        assert_eq!(ran.code, Some(2), "{mode:o}: {}", ran.err);
+        assert!(ran.err.contains(&format!("run chmod 600 {key}")), "{mode:o}: {}", ran.err);
+    }
+    assert!(!Path::new(&dir).exists(), "nothing was written");
 }
