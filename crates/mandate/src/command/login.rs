@@ -18,6 +18,7 @@ use crate::connection::runtime;
 use crate::failure::{Failure, Fault};
 use crate::issuer_client::{IssuerClient, Metadata, TokenAnswer};
 use crate::loopback_redirect::{Answer, Expected, Receiver};
+use crate::output;
 use crate::screen::{Screen, one_line};
 use crate::secret_input;
 
@@ -215,16 +216,11 @@ fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen
     })
 }
 
-/// Beside its place first, in a new file that only its owner may read; then in its place. A link there is replaced, not
-/// followed.
+/// In place of an earlier token, for its owner alone. A link there is replaced, not followed.
 fn write(path: &Path, token: &str) -> Result<(), Failure> {
-    let cannot = |error: &std::io::Error| Failure::caused(Fault::Usage, &format!("cannot write the token to {}", path.display()), error);
-    if path.is_dir() {
-        return Err(Failure::usage(format!("{} is a directory: name a file in it", path.display())));
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // `tempfile` makes it with mode 0600, O_EXCL and a random name.
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|error| cannot(&error))?;
-    file.write_all(token.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(|error| cannot(&error))?;
-    file.persist(path).map(drop).map_err(|error| cannot(&error.error))
+    let mut new = output::begin(path, true, "mandate login")?;
+    new.file()
+        .write_all(token.as_bytes())
+        .map_err(|error| Failure::caused(Fault::Failed, &format!("cannot write the token to {}", path.display()), &error))?;
+    output::finish(new, true)
 }
