@@ -34,15 +34,14 @@ impl Socket {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        // Whoever could replace the socket, or a folder on the way to it, could answer workloads in our place.
-        Dir::open_or_make_shared(dir, Making { above: 0o755, mode: 0o755 })?;
         let mut random = [0; 4];
         entropy.fill(&mut random);
         let temporary = dir.join(format!(".{:08x}", u32::from_le_bytes(random)));
         // Renaming would give a socket any name, also one under which nobody can connect.
         check_socket_path(path)?;
         check_socket_path(&temporary)?;
-        make_dir(dir)?;
+        // Whoever could replace the socket, or a folder on the way to it, could answer workloads in our place.
+        Dir::open_or_make_shared(dir, Making { above: 0o755, mode: 0o755 })?;
         check_vacant(path)?;
         let bound = (|| {
             let listener = UnixListener::bind(&temporary)?;
