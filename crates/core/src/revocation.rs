@@ -136,6 +136,11 @@ impl RevocationSet {
         self.cuts.contains_key(target)
     }
 
+    /// The cut on exactly this, if it is in force.
+    pub fn get(&self, target: &CutTarget) -> Option<&Cut> {
+        self.cuts.get(target)
+    }
+
     /// All cuts, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Cut> {
         self.cuts.values()

@@ -14,15 +14,23 @@ const FREE: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// After this long without an attempt a count starts afresh.
 const QUIET: Duration = Duration::from_mins(15);
+/// The most sources with a count of their own, 48 bytes each.
+const OWN_COUNTS: usize = 65_536;
+/// The most counts that sources share while all of those are taken, 24 bytes each.
+const SHARED_COUNTS: u16 = 16_384;
 
 /// Who attempts. Neither the name nor the browser needs to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
     /// Somebody who gives this name, from a browser that nobody knows.
     Name(&'a str),
-    /// A browser that has logged the person in before, by its id. Counted apart, so that strangers cannot lock the
-    /// person out.
-    Browser(&'a str),
+    /// A browser that has logged the person in before. Counted apart, so that strangers cannot lock the person out.
+    Browser {
+        /// The person's name.
+        name: &'a str,
+        /// The browser's id.
+        id: &'a str,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,19 +40,66 @@ struct Count {
 }
 
 impl Count {
+    /// Of a source that has not attempted anything.
+    fn none(now: Timestamp) -> Self {
+        Self { attempts: 0, last: now }
+    }
+
     fn until(&self) -> Timestamp {
         self.last.plus(pause_after(self.attempts))
     }
+
+    /// Whether it restrains nobody any more: the next attempt starts afresh anyway.
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.attempts == 0 || now.since(self.last) > QUIET
+    }
+
+    fn begin(&mut self, now: Timestamp) -> Result<Attempt, TooMany> {
+        // A clock that was set back must not make a pause longer than it is.
+        self.last = self.last.min(now);
+        let until = self.until();
+        if until > now {
+            return Err(TooMany(until.since(now)));
+        }
+        if now.since(self.last) > QUIET {
+            self.attempts = 0;
+        }
+        let before = self.last;
+        self.attempts = self.attempts.saturating_add(1);
+        self.last = now;
+        Ok(Attempt { before, at: now })
+    }
+
+    fn withdraw(&mut self, attempt: Attempt) {
+        self.attempts = self.attempts.saturating_sub(1);
+        // Unless there was another meanwhile, whose pause it is now.
+        if self.last == attempt.at {
+            self.last = attempt.before;
+        }
+    }
+}
+
+/// A keyed digest of a source. Which sources share the count of their first bytes cannot be foreseen.
+type Key = [u8; 16];
+
+#[derive(Default)]
+struct Counts {
+    own: HashMap<Key, Count>,
+    shared: HashMap<u16, Count>,
+    /// When those that are over were last removed to make room.
+    swept: Option<Timestamp>,
 }
 
 /// Attempts by source.
 ///
-/// Sources share 65,536 counts, by a keyed hash: memory is bounded, and no count is ever given up to make room for
-/// another, so that made-up names cannot free the one under attack. Unknown names are slowed like known ones, so that
-/// nothing tells them apart. Two sources that share a count are slowed together; which ones do cannot be foreseen.
+/// Each source has a count of its own, up to [`OWN_COUNTS`]. To make room only counts are removed that restrain nobody any
+/// more, so that made-up names never free the one under attack. While there is no room, new sources share counts, which
+/// no success clears: more is slowed then, and nothing is forgiven. Unknown names are slowed like known ones, so that
+/// nothing tells them apart.
 pub struct Attempts {
     key: [u8; 32],
-    counts: Mutex<HashMap<u16, Count>>,
+    capacity: usize,
+    counts: Mutex<Counts>,
 }
 
 /// An attempt that was counted.
@@ -60,66 +115,96 @@ pub struct TooMany(pub Duration);
 
 impl std::fmt::Debug for Attempts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attempts").field("counts", &self.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Attempts").field("counts", &self.lock().own.len()).finish_non_exhaustive()
     }
+}
+
+impl Counts {
+    /// Whether there is room for one more count of its own, after those that are over have been removed. Looks through
+    /// all of them once a second at most.
+    fn has_room(&mut self, capacity: usize, now: Timestamp) -> bool {
+        if self.own.len() >= capacity && self.swept.is_none_or(|swept| now.secs() != swept.secs()) {
+            self.own.retain(|_, count| !count.is_over(now));
+            self.shared.retain(|_, count| !count.is_over(now));
+            self.swept = Some(now);
+        }
+        self.own.len() < capacity
+    }
+
+    fn find(&mut self, key: &Key) -> Option<&mut Count> {
+        match self.own.get_mut(key) {
+            Some(count) => Some(count),
+            None => self.shared.get_mut(&shared(key)),
+        }
+    }
+}
+
+/// The shared count of a source.
+fn shared(key: &Key) -> u16 {
+    let [high, low, ..] = *key;
+    u16::from_be_bytes([high, low]) % SHARED_COUNTS
 }
 
 impl Attempts {
     /// No attempts yet.
     pub fn new(entropy: &dyn Entropy) -> Self {
-        let mut key = [0u8; 32];
-        entropy.fill(&mut key);
-        Self { key, counts: Mutex::default() }
+        Self::of(OWN_COUNTS, entropy)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u16, Count>> {
+    fn of(capacity: usize, entropy: &dyn Entropy) -> Self {
+        let mut key = [0u8; 32];
+        entropy.fill(&mut key);
+        Self { key, capacity, counts: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
         // A panic elsewhere leaves plain counters behind, which are still valid.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slot(&self, source: Source<'_>) -> u16 {
-        let (kind, text) = match source {
-            Source::Name(name) => ("name", name),
-            Source::Browser(id) => ("browser", id),
+    fn key(&self, source: Source<'_>) -> Key {
+        let digest = match source {
+            Source::Name(name) => digest([self.key.as_slice(), b"name", name.as_bytes()]),
+            Source::Browser { name, id } => digest([self.key.as_slice(), b"browser", name.as_bytes(), id.as_bytes()]),
         };
-        let [high, low, ..] = digest([self.key.as_slice(), kind.as_bytes(), text.as_bytes()]);
-        u16::from_be_bytes([high, low])
+        let mut key = Key::default();
+        key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        key
     }
 
     /// Counts one attempt before it is made, so that many at once do not all slip through.
     pub fn begin(&self, source: Source<'_>, now: Timestamp) -> Result<Attempt, TooMany> {
-        let slot = self.slot(source);
+        let key = self.key(source);
         let mut counts = self.lock();
-        let count = counts.entry(slot).or_insert(Count { attempts: 0, last: now });
-        // A clock that was set back must not make a pause longer than it is.
-        count.last = count.last.min(now);
-        let until = count.until();
-        if until > now {
-            return Err(TooMany(until.since(now)));
+        if let Some(own) = counts.own.get_mut(&key) {
+            return own.begin(now);
         }
-        if now.since(count.last) > QUIET {
-            count.attempts = 0;
+        let has_room = counts.has_room(self.capacity, now);
+        if !has_room {
+            return counts.shared.entry(shared(&key)).or_insert(Count::none(now)).begin(now);
         }
-        let before = count.last;
-        count.attempts = count.attempts.saturating_add(1);
-        count.last = now;
-        Ok(Attempt { before, at: now })
+        // What it did while it had no count of its own is not forgiven.
+        let mut count = counts.shared.get(&shared(&key)).copied().unwrap_or(Count::none(now));
+        let begun = count.begin(now);
+        counts.own.insert(key, count);
+        begun
     }
 
     /// The attempt was not made after all: it does not count.
     pub fn withdrawn(&self, source: Source<'_>, attempt: Attempt) {
-        if let Some(count) = self.lock().get_mut(&self.slot(source)) {
-            count.attempts = count.attempts.saturating_sub(1);
-            // Unless there was another meanwhile, whose pause it is now.
-            if count.last == attempt.at {
-                count.last = attempt.before;
-            }
+        let key = self.key(source);
+        let mut counts = self.lock();
+        if let Some(count) = counts.find(&key) {
+            count.withdraw(attempt);
+        }
+        if counts.own.get(&key).is_some_and(|count| count.attempts == 0) {
+            counts.own.remove(&key);
         }
     }
 
-    /// The attempt succeeded: the source starts afresh.
+    /// The attempt succeeded: the source, and no other, starts afresh.
     pub fn succeeded(&self, source: Source<'_>) {
-        self.lock().remove(&self.slot(source));
+        self.lock().own.remove(&self.key(source));
     }
 }
 
@@ -134,11 +219,12 @@ mod tests {
 
     use mandate_core::{Entropy, Timestamp};
 
-    use super::{Attempts, FREE, LONGEST_PAUSE, Source, TooMany};
+    use super::{Attempts, FREE, LONGEST_PAUSE, QUIET, SHARED_COUNTS, Source, TooMany};
 
     const RILEY: Source<'static> = Source::Name("riley");
+    const BROWSER: Source<'static> = Source::Browser { name: "riley", id: "b1" };
 
-    /// Always the same key, so that no two of the sources below ever share a count by chance.
+    /// Always the same key, so that the sources below always share the same counts.
     struct Fixed;
 
     impl Entropy for Fixed {
@@ -171,14 +257,61 @@ mod tests {
         assert!(attempts.begin(RILEY, now).is_ok());
     }
 
+    /// Every name with a count, its own or a shared one, that is still in force.
+    fn fill(attempts: &Attempts, names: usize, now: Timestamp) {
+        for n in 0..names {
+            let _ = attempts.begin(Source::Name(&format!("name-{n}")), now);
+        }
+    }
+
     #[test]
     fn no_flood_of_made_up_names_frees_the_name_under_attack_or_grows_memory() {
         let now = Timestamp::from_secs(1_000);
         let attempts = slowed(RILEY, now);
-        for n in 0..100_000 {
-            let _ = attempts.begin(Source::Name(&format!("name-{n}")), now);
+        fill(&attempts, 100_000, now);
+        let counts = attempts.lock();
+        assert!(counts.own.len() <= attempts.capacity && counts.shared.len() <= usize::from(SHARED_COUNTS));
+        drop(counts);
+        assert!(attempts.begin(RILEY, now).is_err());
+    }
+
+    #[test]
+    fn no_success_of_anybody_else_clears_the_count_of_the_name_under_attack() {
+        let now = Timestamp::from_secs(1_000);
+        // With room for all, and with room for none: then the count is one that many share.
+        for capacity in [100_000, 0] {
+            let attempts = Attempts::of(capacity, &Fixed);
+            for _ in 0..FREE {
+                attempts.begin(RILEY, now).unwrap();
+            }
+            for n in 0..70_000 {
+                attempts.succeeded(Source::Name(&format!("name-{n}")));
+                attempts.succeeded(Source::Browser { name: "mallory", id: &format!("b{n}") });
+            }
+            assert!(attempts.begin(RILEY, now).is_err(), "{capacity}");
         }
-        assert!(attempts.lock().len() <= 65_536);
+    }
+
+    #[test]
+    fn a_count_is_removed_only_when_it_restrains_nobody_any_more() {
+        let start = Timestamp::from_secs(1_000);
+        let attempts = Attempts::of(64, &Fixed);
+        attempts.begin(RILEY, start).unwrap();
+        fill(&attempts, 1_000, start.plus(Duration::from_secs(1)));
+        assert!(attempts.lock().own.contains_key(&attempts.key(RILEY)), "one attempt is not forgotten either");
+        let later = start.plus(QUIET + Duration::from_secs(2));
+        fill(&attempts, 1_000, later);
+        assert!(!attempts.lock().own.contains_key(&attempts.key(RILEY)));
+    }
+
+    #[test]
+    fn a_source_that_gets_a_count_of_its_own_keeps_what_it_did_before() {
+        let now = Timestamp::from_secs(1_000);
+        let mut attempts = Attempts::of(0, &Fixed);
+        for _ in 0..FREE {
+            attempts.begin(RILEY, now).unwrap();
+        }
+        attempts.capacity = 10;
         assert!(attempts.begin(RILEY, now).is_err());
     }
 
@@ -187,14 +320,14 @@ mod tests {
         let now = Timestamp::from_secs(1_000);
         let attempts = slowed(RILEY, now);
         assert!(attempts.begin(RILEY, now).is_err());
-        assert!(attempts.begin(Source::Browser("b1"), now).is_ok());
+        assert!(attempts.begin(BROWSER, now).is_ok());
         assert!(attempts.begin(Source::Name("b1"), now).is_ok(), "a name that reads like a browser is not one");
     }
 
     #[test]
     fn a_browser_that_guesses_is_slowed_like_anybody() {
         let now = Timestamp::from_secs(1_000);
-        assert!(slowed(Source::Browser("b1"), now).begin(Source::Browser("b1"), now).is_err());
+        assert!(slowed(BROWSER, now).begin(BROWSER, now).is_err());
     }
 
     #[test]
@@ -212,6 +345,7 @@ mod tests {
             let attempt = attempts.begin(RILEY, now).unwrap();
             attempts.withdrawn(RILEY, attempt);
         }
+        assert!(attempts.lock().own.is_empty());
         // Nor does it begin a pause that is over anew.
         let attempts = slowed(RILEY, now);
         let over = now.plus(Duration::from_secs(2));

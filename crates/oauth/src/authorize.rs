@@ -118,6 +118,19 @@ impl AuthorizeRefusal {
 }
 
 impl Engine {
+    /// What a token for `request` is good for at most, by the names of resources. Who logs in may have less. For the login page.
+    pub fn at_most(&self, request: &AuthorizationRequest) -> Vec<(String, ScopeSet)> {
+        let snapshot = self.snapshot();
+        let resources = snapshot.registry.resources().filter(|one| request.resource.as_ref().is_none_or(|uri| one.uri == *uri));
+        let of = |one: &mandate_core::registry::Resource| match &request.scopes {
+            Some(asked) => one.scopes.intersection(asked),
+            None => one.scopes.clone(),
+        };
+        let mut all: Vec<_> = resources.map(|one| (one.name.to_string(), of(one))).filter(|(_, scopes)| !scopes.is_empty()).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+
     /// Validates an authorization request from its query string. Nothing is issued and nobody is asked yet; a refusal
     /// is recorded.
     pub async fn authorize(&self, query: &[u8]) -> Result<AuthorizationRequest, AuthorizeRefusal> {

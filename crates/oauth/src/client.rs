@@ -165,6 +165,10 @@ impl Engine {
         }
         if !matches!(caller, Caller::Public(_)) {
             trail.client = Some(caller.shared_name());
+            // The first time counts.
+            if let Some(proven) = request.proven {
+                let _ = proven.set(caller.shared_name());
+            }
         }
         Ok(caller)
     }

@@ -1,6 +1,6 @@
 //! The engine's parts, and what its entry points have in common.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mandate_audit::Log;
 use mandate_authority::Authority;
@@ -32,6 +32,8 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
+    /// Where it is noted who the caller is, once that is proven. A public client proves nothing.
+    pub proven: Option<&'a OnceLock<Arc<str>>>,
 }
 
 impl<'a> Request<'a> {

@@ -45,6 +45,16 @@ impl std::fmt::Debug for Redirect {
     }
 }
 
+/// What is known of the browser that a login comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Visitor<'a> {
+    /// The cookie of an earlier [`Redirect::browser`].
+    pub browser: Option<&'a str>,
+    /// The network that it comes from, in any form; empty if that is unknown. Networks take turns when many passwords wait to
+    /// be checked.
+    pub network: &'a [u8],
+}
+
 /// A login that did not lead to a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginRefusal {
@@ -69,21 +79,21 @@ impl Engine {
     /// The request is one that [`Engine::authorize`] validated moments ago; client and resource are looked up again
     /// when the code is redeemed.
     pub async fn log_in(&self, request: &AuthorizationRequest, name: &str, password: Secret) -> Result<Redirect, LoginRefusal> {
-        self.log_in_from(None, request, name, password).await
+        self.log_in_from(Visitor::default(), request, name, password).await
     }
 
-    /// As [`Engine::log_in`], from a browser that brings the cookie of an earlier [`Redirect::browser`]. If that is
-    /// genuine and of this person, its attempts are counted apart: strangers cannot make this browser wait.
+    /// As [`Engine::log_in`], from a browser of which something is known. If its cookie is genuine and of this person, its
+    /// attempts are counted apart: strangers cannot make this browser wait.
     pub async fn log_in_from(
         &self,
-        browser: Option<&str>,
+        visitor: Visitor<'_>,
         request: &AuthorizationRequest,
         name: &str,
         password: Secret,
     ) -> Result<Redirect, LoginRefusal> {
         let now = self.now();
         let mut trail = self.login_trail(request, now);
-        let (person, browser) = match self.check_password(browser, name, password, &mut trail).await {
+        let (person, browser) = match self.check_password(visitor, name, password, &mut trail).await {
             Ok(known) => known,
             Err((refusal, pause)) => {
                 let error = self.refuse(trail, refusal).await;
@@ -131,7 +141,7 @@ impl Engine {
     /// What was typed as a name goes into no record: it may be a password. A name that exists is recorded as the person.
     async fn check_password(
         &self,
-        browser: Option<&str>,
+        visitor: Visitor<'_>,
         name: &str,
         password: Secret,
         trail: &mut Trail,
@@ -139,7 +149,7 @@ impl Engine {
         let wrong = |why| (Refusal::LoginFailed(why), None);
         let snapshot = self.snapshot();
         // An over-long name cannot exist: for it, too, an attempt is counted.
-        let counted = Source::Name(name);
+        let (typed, counted) = (name, Source::Name(name));
         let name: Option<PersonName> = name.parse().ok();
         let person = name.as_ref().and_then(|name| snapshot.registry.person(name));
         trail.sub = person.map(|person| person.id.clone());
@@ -152,10 +162,14 @@ impl Engine {
                 .map_err(|error| (Refusal::Internal(error.to_string()), None))?,
             None => None,
         };
-        let known = name.as_ref().zip(stored.as_ref()).zip(browser).and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
-        let source = known.map_or(counted, Source::Browser);
+        let known =
+            name.as_ref().zip(stored.as_ref()).zip(visitor.browser).and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
+        let source = known.zip(name.as_ref()).map_or(counted, |(id, name)| Source::Browser { name: name.as_str(), id });
         let attempt = self.attempts.begin(source, trail.now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
-        let whose = if known.is_some() { Whose::KnownBrowser } else { Whose::Person };
+        let whose = match source {
+            Source::Browser { name, .. } => Whose::KnownBrowser { name },
+            Source::Name(_) => Whose::Person { network: visitor.network, name: typed },
+        };
         let matched = self.checker.check(whose, password, stored.clone()).await.map_err(|error| {
             if error == PasswordError::Busy {
                 self.attempts.withdrawn(source, attempt);

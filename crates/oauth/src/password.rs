@@ -1,7 +1,7 @@
 //! Passwords and client secrets: argon2id (RFC 9106), a fixed amount of work whether or not the name exists.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -9,19 +9,21 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use mandate_core::{Entropy, Secret, Timestamp};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
+
+use crate::queue::{Full, Lane, Queue};
 
 /// Memory in KiB, passes and lanes: the OWASP figures for argon2id.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 /// How many hashes run at once in each queue; each holds 19 MiB while it runs.
 const AT_ONCE: usize = 1;
-/// How many more wait for their turn, for each: two seconds' worth. Whoever comes then is told to try again.
+/// How many more wait for their turn, for each: two seconds' worth. Who finds no place is told to try again.
 const WAITING: usize = 64;
 /// The longest secret that is hashed, in bytes.
 pub const MAX_SECRET: usize = 1024;
-/// For how long a client secret that matched is remembered, and how many.
-const REMEMBERED: (Duration, usize) = (Duration::from_mins(5), 1024);
+/// For how long a client secret that matched is remembered after its last use, and of how many clients.
+const REMEMBERED: (Duration, usize) = (Duration::from_hours(24), 16_384);
 
 /// A hash could not be computed or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,35 +39,27 @@ pub enum PasswordError {
     Busy,
 }
 
-/// Whose secret is checked. Each has a queue of its own, so that a flood of one does not keep the other waiting.
+/// Whose secret is checked. Each kind has a queue of its own, so that a flood of one does not keep the other waiting; in a
+/// queue, nobody's crowd keeps others waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// A person's password, from a browser that nobody knows.
-    Person,
+pub enum Whose<'a> {
+    /// A person's password, from a browser that nobody knows. Networks take turns, and names within a network.
+    Person {
+        /// Where it comes from; empty if that is unknown.
+        network: &'a [u8],
+        /// The name that was given.
+        name: &'a str,
+    },
     /// A person's password, from a browser that has logged them in before: strangers cannot fill its queue.
-    KnownBrowser,
-    /// A client's secret.
-    Client,
-}
-
-/// A bound on the hashes that run, and on those that wait.
-struct Queue {
-    places: Arc<Semaphore>,
-    running: Arc<Semaphore>,
-}
-
-impl Queue {
-    fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE + WAITING)), running: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
-
-    /// Waits for its turn. What comes back belongs into the work itself: a hash runs to its end even if whoever asked
-    /// for it has gone, and counts until then.
-    async fn turn(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), PasswordError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
-        let turn = Arc::clone(&self.running).acquire_owned().await.map_err(|error| PasswordError::Hash(error.to_string()))?;
-        Ok((place, turn))
-    }
+    KnownBrowser {
+        /// The person's name.
+        name: &'a str,
+    },
+    /// A client's secret. Registered clients take turns, and all that are not registered have one place among them.
+    Client {
+        /// The client's id, if a secret is stored for it.
+        id: Option<&'a str>,
+    },
 }
 
 fn hasher() -> Result<Argon2<'static>, PasswordError> {
@@ -94,9 +88,9 @@ pub struct Checker {
     clients: Queue,
     /// Hashed against when there is no such name, so that the answer takes as long.
     decoy: String,
-    /// Marks of client secrets that matched, with the time until which that counts.
-    recent: Mutex<HashMap<[u8; 32], Timestamp>>,
-    /// Makes the marks worthless outside this process.
+    /// Of each client, the mark of the secret that matched last, with the time until which that counts.
+    recent: Mutex<HashMap<String, ([u8; 32], Timestamp)>>,
+    /// Makes the marks, and the numbers of lanes, worthless outside this process.
     mark_key: [u8; 32],
 }
 
@@ -120,36 +114,49 @@ impl Checker {
         PasswordHash::new(&decoy).map_err(|error| PasswordError::Hash(error.to_string()))?;
         let mut mark_key = [0u8; 32];
         entropy.fill(&mut mark_key);
-        Ok(Self { people: Queue::new(), known_browsers: Queue::new(), clients: Queue::new(), decoy, recent: Mutex::default(), mark_key })
+        let queue = || Queue::new(AT_ONCE, WAITING);
+        Ok(Self { people: queue(), known_browsers: queue(), clients: queue(), decoy, recent: Mutex::default(), mark_key })
     }
 
-    /// As [`Checker::check`], but a secret of `name` that matched is recognized for five minutes without the slow hash.
+    /// As [`Checker::check`], but a secret of the client `id` that matched is recognized without the slow hash for a day after
+    /// its last use: a client that is known gets in, however many guess at its secret.
     ///
     /// For client secrets only: they are long and random, so that a fast keyed hash of one in memory gives nothing
     /// away, and a confidential client may come a thousand times a second. A new stored hash is a new mark.
-    pub async fn check_remembered(
-        &self,
-        name: &str,
-        secret: Secret,
-        stored: Option<Secret>,
-        now: Timestamp,
-    ) -> Result<bool, PasswordError> {
-        let Some(phc) = stored else { return self.check(Whose::Client, secret, None).await };
-        let mark = self.mark(name, &secret, &phc);
-        let known = self.recent.lock().unwrap_or_else(PoisonError::into_inner).get(&mark).is_some_and(|until| *until > now);
-        if known {
-            return Ok(true);
-        }
-        let matched = self.check(Whose::Client, secret, Some(phc)).await?;
-        if matched {
-            let (lifetime, capacity) = REMEMBERED;
+    pub async fn check_remembered(&self, id: &str, secret: Secret, stored: Option<Secret>, now: Timestamp) -> Result<bool, PasswordError> {
+        let Some(phc) = stored else { return self.check(Whose::Client { id: None }, secret, None).await };
+        let mark = self.mark(id, &secret, &phc);
+        let (lifetime, capacity) = REMEMBERED;
+        let until = now.plus(lifetime);
+        {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.retain(|_, until| *until > now);
-            if recent.len() < capacity {
-                recent.insert(mark, now.plus(lifetime));
+            if let Some((known, good)) = recent.get_mut(id)
+                && *good > now
+                && bool::from(known.as_slice().ct_eq(&mark))
+            {
+                *good = until;
+                return Ok(true);
             }
         }
+        let matched = self.check(Whose::Client { id: Some(id) }, secret, Some(phc)).await?;
+        if matched {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.len() >= capacity && !recent.contains_key(id) {
+                // The one that has not come for the longest gives way.
+                let longest = recent.iter().min_by_key(|(_, (_, until))| *until).map(|(id, _)| id.clone());
+                longest.map(|id| recent.remove(&id));
+            }
+            recent.insert(id.to_owned(), (mark, until));
+        }
         Ok(matched)
+    }
+
+    fn lane(&self, group: &[u8], lane: &[u8]) -> Lane {
+        let number = |what: &[u8], text| {
+            let digest = digest([self.mark_key.as_slice(), what, text]);
+            digest.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
+        };
+        Lane { group: number(b"group", group), lane: number(b"lane", lane) }
     }
 
     fn mark(&self, name: &str, secret: &Secret, phc: &Secret) -> [u8; 32] {
@@ -157,15 +164,16 @@ impl Checker {
     }
 
     /// Whether `secret` belongs to `stored`; with nothing stored the same work is done and the answer is no.
-    pub async fn check(&self, whose: Whose, secret: Secret, stored: Option<Secret>) -> Result<bool, PasswordError> {
+    pub async fn check(&self, whose: Whose<'_>, secret: Secret, stored: Option<Secret>) -> Result<bool, PasswordError> {
         let known = stored.is_some();
         let phc = stored.unwrap_or_else(|| Secret::new(self.decoy.as_str()));
-        let queue = match whose {
-            Whose::Person => &self.people,
-            Whose::KnownBrowser => &self.known_browsers,
-            Whose::Client => &self.clients,
+        let (queue, lane) = match whose {
+            Whose::Person { network, name } => (&self.people, self.lane(network, name.as_bytes())),
+            Whose::KnownBrowser { name } => (&self.known_browsers, self.lane(name.as_bytes(), b"")),
+            // No registered client has an empty id.
+            Whose::Client { id } => (&self.clients, self.lane(id.unwrap_or_default().as_bytes(), b"")),
         };
-        let turn = queue.turn().await?;
+        let turn = queue.turn(lane).await.map_err(|Full| PasswordError::Busy)?;
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let matched = matches(&secret, &phc);
@@ -210,11 +218,19 @@ fn matches(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {
 #[cfg(test)]
 mod tests {
     use std::pin::{Pin, pin};
+    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     use mandate_core::{Secret, SystemEntropy, Timestamp};
 
-    use super::{AT_ONCE, Checker, MAX_SECRET, PasswordError, WAITING, Whose, hash};
+    use super::{AT_ONCE, Checker, Full, Lane, MAX_SECRET, PasswordError, Queue, REMEMBERED, WAITING, Whose, hash};
+    use crate::queue::Turn;
+
+    const PERSON: Whose<'static> = Whose::Person { network: b"", name: "riley" };
+
+    /// A guess at the secret of a client that is registered.
+    const GUESS: Whose<'static> = Whose::Client { id: Some("a") };
 
     #[tokio::test]
     async fn the_right_secret_matches_and_nothing_else_does() {
@@ -222,11 +238,11 @@ mod tests {
         assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
         let stored = || Secret::new(text.as_str());
         let checker = Checker::new(&SystemEntropy).unwrap();
-        assert!(checker.check(Whose::Person, Secret::new("correct horse"), Some(stored())).await.unwrap());
+        assert!(checker.check(PERSON, Secret::new("correct horse"), Some(stored())).await.unwrap());
         for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
-            assert!(!checker.check(Whose::Person, Secret::new(wrong), Some(stored())).await.unwrap(), "{wrong:?}");
+            assert!(!checker.check(PERSON, Secret::new(wrong), Some(stored())).await.unwrap(), "{wrong:?}");
         }
-        assert!(!checker.check(Whose::Person, Secret::new("correct horse"), None).await.unwrap(), "no stored hash never matches");
+        assert!(!checker.check(PERSON, Secret::new("correct horse"), None).await.unwrap(), "no stored hash never matches");
     }
 
     #[tokio::test]
@@ -236,8 +252,9 @@ mod tests {
         let checker = Checker::new(&SystemEntropy).unwrap();
         let now = Timestamp::from_secs(1_000);
         let check = |secret: &'static str, stored: Option<Secret>, now| checker.check_remembered("app", Secret::new(secret), stored, now);
-        assert!(check("s", Some(stored()), now).await.unwrap());
-        assert!(check("s", Some(stored()), now).await.unwrap());
+        for _ in 0..2 {
+            assert!(check("s", Some(stored()), now).await.unwrap());
+        }
         assert!(!check("t", Some(stored()), now).await.unwrap());
         assert!(!check("s", None, now).await.unwrap(), "the secret was removed");
         let other = hash(&Secret::new("other"), &SystemEntropy).unwrap();
@@ -250,13 +267,13 @@ mod tests {
         let text = hash(&Secret::new(long.clone()), &SystemEntropy).unwrap();
         let stored = || Secret::new(text.as_str());
         let checker = Checker::new(&SystemEntropy).unwrap();
-        assert!(!checker.check(Whose::Person, Secret::new(format!("{long}b")), Some(stored())).await.unwrap());
+        assert!(!checker.check(PERSON, Secret::new(format!("{long}b")), Some(stored())).await.unwrap());
         assert_eq!(hash(&Secret::new(format!("{long}b")), &SystemEntropy), Err(PasswordError::Length));
         assert_eq!(hash(&Secret::new(""), &SystemEntropy), Err(PasswordError::Length));
     }
 
     /// Polls once: as far as it comes by itself.
-    fn begun(check: Pin<&mut impl Future<Output = Result<bool, PasswordError>>>) -> Poll<Result<bool, PasswordError>> {
+    fn begun(check: Pin<&mut (impl Future<Output = Result<bool, PasswordError>> + ?Sized)>) -> Poll<Result<bool, PasswordError>> {
         check.poll(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -265,26 +282,83 @@ mod tests {
         let checker = Checker::new(&SystemEntropy).unwrap();
         let check = |whose| checker.check(whose, Secret::new("guess"), None);
         for _ in 0..20 {
-            assert!(begun(pin!(check(Whose::Client))).is_pending(), "and dropped here: the caller hangs up");
-            let running = AT_ONCE - checker.clients.running.available_permits();
-            let started = AT_ONCE + WAITING - checker.clients.places.available_permits();
-            assert!(running <= AT_ONCE && started == running, "{started} started, {running} counted as running");
+            assert!(begun(pin!(check(GUESS))).is_pending(), "and dropped here: the caller hangs up");
+            assert_eq!(checker.clients.load(), (AT_ONCE, 0), "those that had not begun have given up their places");
         }
-        // The first of them still runs: the others gave up their places without having started.
-        assert_eq!(checker.clients.running.available_permits(), 0, "a hash that nobody waits for counts until it ends");
-        assert!(!check(Whose::Client).await.unwrap());
-        assert_eq!(checker.clients.running.available_permits(), AT_ONCE);
+        assert!(!check(GUESS).await.unwrap(), "after the first, which ran to its end though nobody waited for it");
+    }
+
+    /// A checker with as many guesses waiting as may: each at `whose`, made from its number. Nothing is hashed before the turn,
+    /// which is all that runs, is dropped.
+    async fn flooded(turn_of: fn(&Checker) -> &Queue, whose: fn(&str) -> Whose<'_>) -> (Arc<Checker>, Turn) {
+        let checker = Arc::new(Checker::new(&SystemEntropy).unwrap());
+        let queue = turn_of(&checker);
+        let turn = queue.turn(Lane { group: 0, lane: 0 }).await.unwrap_or_else(|Full| unreachable!());
+        for n in 0..WAITING {
+            let checker = Arc::clone(&checker);
+            tokio::spawn(async move { checker.check(whose(&format!("name-{n}")), Secret::new("guess"), None).await });
+        }
+        while queue.load() != (AT_ONCE, WAITING) {
+            tokio::task::yield_now().await;
+        }
+        (checker, turn)
+    }
+
+    fn guess(checker: &Arc<Checker>, whose: Whose<'static>) -> tokio::task::JoinHandle<Result<bool, PasswordError>> {
+        let checker = Arc::clone(checker);
+        tokio::spawn(async move { checker.check(whose, Secret::new("guess"), None).await })
     }
 
     #[tokio::test]
-    async fn a_flood_on_clients_is_bounded_and_leaves_people_their_turn() {
+    async fn a_flood_on_one_client_leaves_others_and_people_their_turn() {
+        let (checker, turn) = flooded(|checker| &checker.clients, |_| GUESS).await;
+        assert_eq!(guess(&checker, GUESS).await.unwrap(), Err(PasswordError::Busy));
+        assert_eq!(guess(&checker, PERSON).await.unwrap(), Ok(false), "people have a queue of their own");
+        let other = guess(&checker, Whose::Client { id: Some("b") });
+        tokio::task::yield_now().await;
+        drop(turn);
+        assert_eq!(other.await.unwrap(), Ok(false), "other clients have their turn");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_clients_that_do_not_exist_is_one_crowd() {
+        let text = hash(&Secret::new("s"), &SystemEntropy).unwrap();
+        let (checker, turn) = flooded(|checker| &checker.clients, |_| Whose::Client { id: None }).await;
+        assert_eq!(guess(&checker, Whose::Client { id: None }).await.unwrap(), Err(PasswordError::Busy));
+        let now = Timestamp::from_secs(1_000);
+        drop(turn);
+        assert_eq!(checker.check_remembered("b", Secret::new("s"), Some(Secret::new(text)), now).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_remembered_needs_no_turn_and_is_remembered_while_it_comes() {
+        let text = hash(&Secret::new("s"), &SystemEntropy).unwrap();
+        let stored = || Some(Secret::new(text.as_str()));
         let checker = Checker::new(&SystemEntropy).unwrap();
-        let check = |whose| checker.check(whose, Secret::new("guess"), None);
-        let mut waiting: Vec<_> = std::iter::repeat_with(|| Box::pin(check(Whose::Client))).take(AT_ONCE + WAITING).collect();
-        for one in &mut waiting {
-            assert!(begun(one.as_mut()).is_pending());
+        let mut now = Timestamp::from_secs(1_000);
+        assert!(checker.check_remembered("a", Secret::new("s"), stored(), now).await.unwrap());
+        let _turn = checker.clients.turn(Lane { group: 0, lane: 0 }).await.unwrap_or_else(|Full| unreachable!());
+        let mut check = |after| {
+            now = now.plus(after);
+            checker.check_remembered("a", Secret::new("s"), stored(), now)
+        };
+        for _ in 0..3 {
+            assert_eq!(begun(pin!(check(REMEMBERED.0.saturating_sub(Duration::from_secs(1))))), Poll::Ready(Ok(true)));
         }
-        assert_eq!(check(Whose::Client).await, Err(PasswordError::Busy));
-        assert_eq!(check(Whose::Person).await, Ok(false), "people have a queue of their own");
+        assert!(begun(pin!(check(REMEMBERED.0))).is_pending(), "it waits for a hash like all others");
+    }
+
+    #[tokio::test]
+    async fn a_flood_at_many_names_leaves_another_network_its_turn() {
+        fn at(name: &str) -> Whose<'_> {
+            Whose::Person { network: b"192.0.2.1", name }
+        }
+        let (checker, turn) = flooded(|checker| &checker.people, at).await;
+        assert_eq!(guess(&checker, at("riley")).await.unwrap(), Err(PasswordError::Busy));
+        assert_eq!(guess(&checker, Whose::KnownBrowser { name: "riley" }).await.unwrap(), Ok(false));
+        let other = guess(&checker, Whose::Person { network: b"192.0.2.2", name: "riley" });
+        tokio::task::yield_now().await;
+        drop(turn);
+        assert_eq!(other.await.unwrap(), Ok(false));
     }
 }

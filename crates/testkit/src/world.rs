@@ -323,7 +323,7 @@ impl World {
     /// Calls the token endpoint.
     pub async fn token(&self, form: &Pairs, authorization: Option<&str>) -> Result<TokenResponse, OAuthError> {
         let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        self.engine.token(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes() }).await
+        self.engine.token(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes(), proven: None }).await
     }
 
     /// Calls the introspection endpoint and parses the answer.
@@ -331,7 +331,7 @@ impl World {
         let (body, headers) = (encode(form), Vec::from_iter(authorization));
         let answer = self
             .engine
-            .introspect(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes() })
+            .introspect(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes(), proven: None })
             .await?;
         Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
     }
@@ -339,7 +339,7 @@ impl World {
     /// Calls the revocation endpoint.
     pub async fn revoke(&self, form: &Pairs, authorization: Option<&str>) -> Result<(), OAuthError> {
         let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        self.engine.revoke(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes() }).await
+        self.engine.revoke(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes(), proven: None }).await
     }
 
     /// The newest audit record.

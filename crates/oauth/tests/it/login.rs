@@ -5,7 +5,7 @@ use std::time::Duration;
 use mandate_audit::{Kind as RecordKind, Outcome, Query};
 use mandate_core::Secret;
 use mandate_core::registry::{Entry, Kind};
-use mandate_oauth::{AuthorizationRequest, LoginRefusal};
+use mandate_oauth::{AuthorizationRequest, LoginRefusal, Visitor};
 use mandate_testkit::story::{self, CRM, ISSUER, PASSWORD};
 use mandate_testkit::world::{World, encode, parameter};
 
@@ -110,20 +110,20 @@ async fn strangers_who_guess_at_a_name_never_lock_out_a_browser_the_person_has_u
     let guess = async |browser: Option<&str>, name: &str| {
         let mut paused = false;
         for _ in 0..10 {
-            let outcome = world.engine.log_in_from(browser, &request, name, Secret::new("wrong")).await;
+            let outcome = world.engine.log_in_from(Visitor { browser, network: b"" }, &request, name, Secret::new("wrong")).await;
             paused |= matches!(outcome, Err(LoginRefusal::Paused(..)));
         }
         paused
     };
     assert!(guess(None, "riley").await && guess(Some("made.up"), "riley").await, "strangers are slowed");
-    let known = Some(first.browser());
+    let known = Visitor { browser: Some(first.browser()), network: b"" };
     let again = world.engine.log_in_from(known, &request, "riley", Secret::new(PASSWORD)).await.unwrap();
     assert_eq!(again.browser(), first.browser(), "the same browser stays one");
     let elsewhere = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await;
     assert!(matches!(elsewhere, Err(LoginRefusal::Paused(..))), "a success at home does not free the name for strangers");
-    assert!(guess(known, "riley").await, "whoever has the browser is slowed as well");
+    assert!(guess(known.browser, "riley").await, "whoever has the browser is slowed as well");
     assert!(
-        guess(known, "casey").await
+        guess(known.browser, "casey").await
             && matches!(world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await, Err(LoginRefusal::Paused(..))),
         "for another name the browser is a stranger's"
     );
