@@ -204,6 +204,20 @@ pub(crate) struct Serve {
     /// [default: not at all]
     #[arg(long, value_name = "SPAN")]
     pub(crate) node_rejoin_grace: Option<Lifetime>,
+    /// Another host name that the public and the admin listener answer to, such as the one a proxy passes on; repeatable
+    #[arg(long, value_name = "HOST", value_parser = host_name)]
+    pub(crate) allow_host: Vec<String>,
+}
+
+/// A host name or IP address, as it stands in `Host` before the port.
+fn host_name(text: &str) -> Result<String, String> {
+    let is_host = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
+    let is_address = text.parse::<std::net::IpAddr>().is_ok();
+    match text {
+        _ if is_address && text.contains(':') => Ok(format!("[{text}]")),
+        _ if !text.is_empty() && text.chars().all(is_host) => Ok(text.to_ascii_lowercase()),
+        _ => Err("write a host name or an IP address without scheme and port, such as mandate.internal".to_owned()),
+    }
 }
 
 /// An address to listen on. `localhost` is 127.0.0.1: one address, where a name may be several.

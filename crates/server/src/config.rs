@@ -46,6 +46,9 @@ pub struct Config {
     pub trust_domain: Option<TrustDomain>,
     /// For how long after its certificate has expired a node may renew it. Zero: not at all.
     pub node_rejoin_grace: Duration,
+    /// More host names that the public and the admin listener answer to, without port. They always answer to the issuer's host
+    /// and to the address at which they are reached.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// What is wrong with a configuration.
@@ -232,6 +235,7 @@ mod tests {
             issuer: None,
             trust_domain: None,
             node_rejoin_grace: Duration::ZERO,
+            allowed_hosts: Vec::new(),
         }
     }
 

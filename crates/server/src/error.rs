@@ -50,6 +50,9 @@ pub enum ServerError {
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
+    /// The process may have too few files open.
+    #[error(transparent)]
+    Files(#[from] crate::descriptors::TooFewFiles),
     /// The store.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] mandate_store::StoreError),

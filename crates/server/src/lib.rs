@@ -5,19 +5,25 @@
 //! (a unix socket, and a TCP listener of its own). Wire formats end here; nothing below knows of HTTP.
 
 mod admin;
+mod admin_thread;
 mod config;
 mod control;
+mod descriptors;
 mod error;
 mod hangup;
 mod health;
+mod host;
+mod library_answers;
 mod listener;
 mod nodes;
 mod operator;
 mod peer;
+mod places;
 mod public;
 mod secret_body;
 mod sweep;
 mod timely_body;
+mod timely_io;
 mod tls;
 mod usable;
 
@@ -25,6 +31,7 @@ use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,17 +45,21 @@ use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
 use mandate_store::{Store, StoreError, cuts, registry};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
+pub use descriptors::TooFewFiles;
 pub use error::ServerError;
 pub use tls::{Standing, TlsError, Validity, check as check_tls};
 
+use admin_thread::AdminThread;
 use config::Remembered;
 use control::Control;
+use descriptors::Budget;
 use health::{Disk, Health};
+use listener::Defaults;
 
 /// How often keys are looked after and what has expired is swept.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
@@ -116,6 +127,7 @@ fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
     // The directory is 0700 already; this holds even if somebody opens the directory.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
     Ok(listener)
@@ -164,6 +176,21 @@ fn remember(
     Ok(now)
 }
 
+fn load_certificate(transport: &Transport) -> Result<Option<Arc<rustls::ServerConfig>>, ServerError> {
+    Ok(match transport {
+        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone())?),
+        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
+    })
+}
+
+/// Refuses a directory that was used before and whose database is gone.
+fn has_its_database(dir: &Path, before: Option<&Remembered>) -> Result<(), ServerError> {
+    match before {
+        Some(before) if !Store::is_there(dir)? => Err(ConfigError::DatabaseLost(dir.to_owned(), before.issuer.clone()).into()),
+        _ => Ok(()),
+    }
+}
+
 /// Runs the server until `shutdown` completes. `ready` is called once requests are accepted.
 ///
 /// # Errors
@@ -175,21 +202,14 @@ pub async fn run(
     ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
+    let budget = Budget::of(descriptors::raise())?;
     let remembered = Remembered::load(&config.dir)?;
     let before = remembered.as_ref();
     config.check(before)?;
     // Whatever can fail for what this start was told fails before anything is written: the issuer is kept for good.
-    let tls = match &config.transport {
-        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone(), clock.as_ref())?),
-        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
-    };
-    let (tls, certificate) = tls.unzip();
+    let (tls, certificate) = load_certificate(&config.transport, clock.as_ref())?.unzip();
     Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
-    if let Some(before) = before
-        && !Store::is_there(&config.dir)?
-    {
-        return Err(ConfigError::DatabaseLost(config.dir, before.issuer.clone()).into());
-    }
+    has_its_database(&config.dir, before)?;
     // The store before the listeners: its lock says that no other server uses this directory.
     let store = Store::open(&config.dir, Arc::clone(&entropy))?;
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
@@ -247,26 +267,32 @@ pub async fn run(
         started: clock.now(),
         changes: Mutex::new(()),
     });
-    let public = public::site(Arc::new(public::Public {
+    let hosts = host::Hosts::of(issuer.as_str(), &config.allowed_hosts);
+    let over_tls = issuer.as_str().starts_with("https:");
+    let public = public::Public {
         engine,
         authority: Arc::clone(&authority),
         live: Arc::clone(&live),
+        csrf_key: public::csrf_key(entropy.as_ref()),
         entropy,
+        clock: Arc::clone(&clock),
         shutdown: stopping.clone(),
-        secure_cookies: issuer.as_str().starts_with("https:"),
-    }));
-    let admin = admin::site(control);
+        secure_cookies: over_tls,
+    };
+    let public = public::site(Arc::new(public), hosts.clone(), Defaults { over_tls });
+    let admin = admin::site(control, hosts, Defaults { over_tls: tls.is_some() });
     let admin_socket = config.admin_socket();
     let (admin_scheme, admin_host) = match &config.transport {
         Transport::Tls { cert, .. } => ("https", tls::reachable_as(cert, admin_at, &issuer)),
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => ("http", admin_at.to_string()),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(listener::serve_unix(listen_unix(&admin_socket)?, admin.clone(), stopping.clone()));
-    tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), admin, stopping.clone()));
-    tasks.spawn(listener::serve_tcp(public_listener, tls, public, stopping.clone()));
-    let grace = config.node_rejoin_grace;
-    tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), grace, stopping.clone()));
+    let admin_thread = AdminThread::start().map_err(|error| set_up("the operators' thread")(&error))?;
+    tasks.spawn(admin_thread.serve(listen_unix(&admin_socket)?, budget.operators, admin.for_the_socket(), stopping.clone()));
+    tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), budget.admin_places(), admin, stopping.clone()));
+    tasks.spawn(listener::serve_tcp(public_listener, tls, budget.public_places(), public, stopping.clone()));
+    let bounds = nodes::Bounds { places: budget.node_places(), rejoin_grace: config.node_rejoin_grace };
+    tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), bounds, stopping.clone()));
     tasks.spawn(hangup::heed(certificate, Arc::clone(&clock), stopping.clone()));
     tasks.spawn(housekeeping(store, authority, live, clock, stopping));
 

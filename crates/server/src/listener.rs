@@ -1,11 +1,15 @@
 //! HTTP/1.1 over TCP, TLS or a unix socket, with bounds on everything a peer can make us hold.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -13,25 +17,32 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use crate::host::{Hosts, WrongHost};
+use crate::library_answers::LibraryAnswers;
 use crate::peer::Peer;
+use crate::places::{Ended, Guest, Network, Places};
 use crate::timely_body::TimelyBody;
+use crate::timely_io::{TimelyIo, WRITE_TIMEOUT};
 
-/// How long a peer may take to send its request head, and to finish a TLS handshake.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a peer may take to send the request's body: the largest registry file in a minute needs 13 Mbit/s.
-const BODY_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// The most connections at once, on each listener.
-const MAX_CONNECTIONS: usize = 4096;
+/// How long a peer may take to send its request head, and to finish a TLS handshake. A connection may be idle for as long.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request head, in bytes: a 16 KiB token in a header, and room.
 const MAX_HEAD: usize = 32 * 1024;
+
+/// How much of what is sent to a peer the kernel keeps for it, in bytes. It counts twice that much, for what it needs itself.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// How much of what is sent to a peer TLS keeps for it, in bytes: a record.
+pub(crate) const TLS_BUFFER: usize = 16 * 1024;
+
+/// How long a listener waits that could not get a file for a connection.
+const NO_FILE: Duration = Duration::from_millis(10);
 
 /// Becomes true when the process is to stop.
 pub(crate) type Shutdown = watch::Receiver<bool>;
@@ -39,6 +50,35 @@ pub(crate) type Shutdown = watch::Receiver<bool>;
 async fn stopped(shutdown: &mut Shutdown) {
     // A dropped sender means the same.
     let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// The headers that every answer of a listener has, unless its handler said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Defaults {
+    /// Whether peers reach the listener over TLS, ours or a proxy's. Over anything else browsers ignore it (RFC 6797 §8.1).
+    pub(crate) over_tls: bool,
+}
+
+/// Two years, in seconds: what browsers' lists of such hosts ask for.
+const HSTS: &str = "max-age=63072000";
+
+impl Defaults {
+    fn add(self, headers: &mut HeaderMap) {
+        headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if self.over_tls {
+            headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static(HSTS));
+        }
+    }
+
+    /// The same as text.
+    fn lines(self) -> &'static str {
+        if self.over_tls {
+            "x-content-type-options: nosniff\r\ncache-control: no-store\r\nstrict-transport-security: max-age=63072000\r\n"
+        } else {
+            "x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
+        }
+    }
 }
 
 /// What a listener serves. What holds for every request is done around the router: axum would do it anew for each route,
@@ -49,25 +89,64 @@ pub(crate) struct Site {
     pub(crate) router: Router,
     /// Whether handlers are told who is at the other end.
     pub(crate) tells_peer: bool,
-    /// The largest request body, in bytes.
-    pub(crate) max_body: usize,
-    /// Adds the headers that every response has unless its handler said otherwise.
-    pub(crate) defaults: fn(&mut HeaderMap),
+    /// The largest request body, in bytes, and how long it may take to arrive.
+    pub(crate) max_body: (usize, Duration),
+    /// Which hosts it answers to.
+    pub(crate) hosts: Hosts,
+    /// The headers that every response has.
+    pub(crate) defaults: Defaults,
 }
 
-async fn serve_connection<I>(io: I, peer: Peer, site: Site, mut shutdown: Shutdown)
+impl Site {
+    /// The same on a unix socket: no browser gets there, and there is no TLS.
+    pub(crate) fn for_the_socket(&self) -> Self {
+        Self { hosts: Hosts::Any, defaults: Defaults { over_tls: false }, ..self.clone() }
+    }
+}
+
+/// A connection that has its place.
+struct Connected<I> {
+    io: I,
+    peer: Peer,
+    /// Our own address, as the peer knows it.
+    local: Option<IpAddr>,
+    guest: Guest,
+    ended: Ended,
+}
+
+fn misdirected(wrong: WrongHost) -> Response {
+    let (status, text) = match wrong {
+        WrongHost::Invalid => (StatusCode::BAD_REQUEST, "The request names no host, or more than one, or one that is malformed.\n"),
+        WrongHost::Other => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "This server does not answer to that host. Use the issuer's URL, or start the server with --allow-host and that name.\n",
+        ),
+    };
+    (status, [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CONNECTION, "close")], text).into_response()
+}
+
+async fn serve_connection<I>(connected: Connected<I>, site: Site, mut shutdown: Shutdown)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Connected { io, peer, local, guest, ended } = connected;
+    let (guest, lines) = (Arc::new(guest), site.defaults.lines());
     let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
-        if site.tells_peer {
-            request.extensions_mut().insert(peer);
-        }
-        let Site { router, max_body, defaults, .. } = site.clone();
+        let (Site { router, max_body, defaults, hosts, tells_peer }, guest) = (site.clone(), Arc::clone(&guest));
         async move {
-            let limited = |body| axum::body::Body::new(TimelyBody::new(Limited::new(body, max_body), BODY_TIMEOUT));
-            let mut response = router.oneshot(request.map(limited)).await?;
-            defaults(response.headers_mut());
+            let mut response = if let Err(wrong) = hosts.check(&request, local) {
+                misdirected(wrong)
+            } else {
+                if tells_peer {
+                    request.extensions_mut().insert(peer);
+                }
+                request.extensions_mut().insert(Arc::clone(&guest));
+                let (most, time) = max_body;
+                let limited = |body| axum::body::Body::new(TimelyBody::of(&guest, Limited::new(body, most), time));
+                router.oneshot(request.map(limited)).await?
+            };
+            defaults.add(response.headers_mut());
+            guest.was_served();
             Ok::<_, Infallible>(response)
         }
     });
@@ -75,13 +154,14 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        // Head and body of an answer are small: one buffer is cheaper to send than two.
-        .writev(false)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
+        // Bytes that many answers share are sent as they are: in one buffer, each connection would have a copy.
+        .writev(true)
+        .serve_connection(TokioIo::new(LibraryAnswers::new(io, lines)), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // A peer that breaks off is its own affair.
         _ = connection.as_mut() => {}
+        _ = ended => {}
         () = stopped(&mut shutdown) => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(HEAD_TIMEOUT, connection).await;
@@ -89,50 +169,102 @@ where
     }
 }
 
-/// Serves TCP, with TLS if a configuration is given, until shutdown.
-pub(crate) async fn serve_tcp(listener: TcpListener, tls: Option<Arc<ServerConfig>>, site: Site, mut shutdown: Shutdown) {
-    let acceptor = tls.map(TlsAcceptor::from);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut shutdown) => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors: give connections time to end.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        let _ = stream.set_nodelay(true);
-        let (site, acceptor, shutdown) = (site.clone(), acceptor.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            let _slot = slot;
-            match acceptor {
-                None => serve_connection(stream, Peer::Tcp, site, shutdown).await,
-                Some(acceptor) => {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-                        serve_connection(stream, Peer::Tcp, site, shutdown).await;
-                    }
-                }
-            }
-        });
+/// What to do when the kernel has no connection to give.
+///
+/// Most often a peer has gone again. Should all files be taken in spite of all bounds, strangers go.
+pub(crate) async fn could_not_accept(error: &std::io::Error, places: &Places) {
+    let no_file = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    if error.raw_os_error().is_some_and(|code| no_file.contains(&code)) {
+        places.end_a_stranger();
+        tokio::time::sleep(NO_FILE).await;
     }
 }
 
-/// Serves a unix socket until shutdown. Every request knows the uid at the other end.
-pub(crate) async fn serve_unix(listener: UnixListener, site: Site, mut shutdown: Shutdown) {
+/// Bounds what the kernel keeps of what is sent to each peer of a listener. Without it, it keeps megabytes for a peer that reads
+/// nothing.
+pub(crate) fn bound_send_buffers(listener: impl AsFd) {
+    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER) {
+        tracing::warn!(%error, "the kernel's send buffers could not be bounded");
+    }
+}
+
+async fn serve_tcp_connection(connected: Connected<TimelyIo<TcpStream>>, acceptor: Option<TlsAcceptor>, site: Site, shutdown: Shutdown) {
+    let Some(acceptor) = acceptor else { return serve_connection(connected, site, shutdown).await };
+    let Connected { io, peer, local, guest, mut ended } = connected;
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(io)) => shaken,
+        _ = &mut ended => return,
+    };
+    if let Ok(Ok(mut io)) = shaken {
+        io.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+        serve_connection(Connected { io, peer, local, guest, ended }, site, shutdown).await;
+    }
+}
+
+/// Serves TCP, with TLS if a configuration is given, until shutdown.
+pub(crate) async fn serve_tcp(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    places: Arc<Places>,
+    site: Site,
+    mut shutdown: Shutdown,
+) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    bound_send_buffers(&listener);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut shutdown) => return,
         };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+        let (io, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                could_not_accept(&error, &places).await;
+                continue;
+            }
+        };
+        let admitted = tokio::select! {
+            admitted = places.admit(Network::of(address.ip())) => admitted,
+            () = stopped(&mut shutdown) => return,
+        };
+        let Some((guest, ended)) = admitted else { continue };
+        let _ = io.set_nodelay(true);
+        let local = io.local_addr().ok().map(|address| address.ip());
+        let io = TimelyIo::new(io, WRITE_TIMEOUT);
+        let connected = Connected { io, peer: Peer::Tcp, local, guest, ended };
+        tokio::spawn(serve_tcp_connection(connected, acceptor.clone(), site.clone(), shutdown.clone()));
+    }
+}
+
+/// Serves a unix socket until shutdown. Every request knows the uid at the other end. Operators have places of their own.
+pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site: Site, mut shutdown: Shutdown) {
+    bound_send_buffers(&listener);
+    let own = rustix::process::geteuid().as_raw();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut shutdown) => return,
+        };
+        let io = match accepted {
+            Ok((io, _)) => io,
+            Err(error) => {
+                could_not_accept(&error, &places).await;
+                continue;
+            }
         };
         // Without credentials there is no peer, and without peer no request.
-        let Ok(credentials) = stream.peer_cred() else { continue };
-        tokio::spawn(serve_connection(stream, Peer::Unix { uid: credentials.uid() }, site.clone(), shutdown.clone()));
+        let Ok(credentials) = io.peer_cred() else { continue };
+        let uid = credentials.uid();
+        let admitted = tokio::select! {
+            admitted = places.admit(Network::of_user(uid)) => admitted,
+            () = stopped(&mut shutdown) => return,
+        };
+        let Some((guest, ended)) = admitted else { continue };
+        if uid == own || uid == 0 {
+            guest.is_known(&format!("uid:{uid}").into());
+        }
+        let io = TimelyIo::new(io, WRITE_TIMEOUT);
+        let connected = Connected { io, peer: Peer::Unix { uid }, local: None, guest, ended };
+        tokio::spawn(serve_connection(connected, site.clone(), shutdown.clone()));
     }
 }

@@ -1,6 +1,7 @@
 //! A request body that has to arrive in time, so that nobody holds a connection by sending almost nothing.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use axum::BoxError;
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::places::Guest;
 
 /// The body did not arrive in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,12 +23,29 @@ pub(crate) struct TimelyBody<B> {
     deadline: Instant,
     /// Set only if the body makes us wait, which most never do.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Whose it is.
+    guest: Option<Arc<Guest>>,
 }
 
-impl<B> TimelyBody<B> {
+impl<B: Body> TimelyBody<B> {
     /// `body`, which has `limit` from now on.
     pub(crate) fn new(body: B, limit: Duration) -> Self {
-        Self { body, deadline: Instant::now() + limit, alarm: None }
+        Self { body, deadline: Instant::now() + limit, alarm: None, guest: None }
+    }
+
+    /// As [`TimelyBody::new`], and `guest` is told when all of it has arrived.
+    pub(crate) fn of(guest: &Arc<Guest>, body: B, limit: Duration) -> Self {
+        if body.is_end_stream() {
+            guest.is_served();
+            return Self::new(body, limit);
+        }
+        Self { guest: Some(Arc::clone(guest)), ..Self::new(body, limit) }
+    }
+
+    fn has_arrived(&mut self) {
+        if let Some(guest) = self.guest.take() {
+            guest.is_served();
+        }
     }
 }
 
@@ -39,6 +59,9 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            if frame.is_none() || self.body.is_end_stream() {
+                self.has_arrived();
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         // Whoever sends one byte at a time makes us wait after each, so the deadline holds for them too.

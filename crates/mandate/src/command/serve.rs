@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
         issuer: arguments.issuer,
         trust_domain: arguments.trust_domain,
         node_rejoin_grace: arguments.node_rejoin_grace.map(|grace| grace.0).unwrap_or_default(),
+        allowed_hosts: arguments.allow_host,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;

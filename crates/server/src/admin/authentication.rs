@@ -16,6 +16,7 @@ use super::problem::{self, Unauthorized};
 use crate::control::{ADMINISTRATION, Control};
 use crate::operator::Operator;
 use crate::peer::Peer;
+use crate::places::Guest;
 
 /// The gate in front of every route.
 pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: Request, next: Next) -> Response {
@@ -29,6 +30,9 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
     let peer = request.extensions().get::<Peer>().copied();
     match operator(&control, peer, request.headers()) {
         Ok(operator) => {
+            if let (Operator::Person { token }, Some(guest)) = (&operator, request.extensions().get::<Arc<Guest>>()) {
+                guest.is_known(&token.subject.to_string().into());
+            }
             request.extensions_mut().insert(operator);
             next.run(request).await
         }

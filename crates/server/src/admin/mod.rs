@@ -11,6 +11,7 @@ pub(crate) mod problem;
 mod registry;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -26,10 +27,14 @@ use utoipa_axum::routes;
 
 use crate::control::Control;
 use crate::error::ControlError;
-use crate::listener::Site;
+use crate::host::Hosts;
+use crate::listener::{Defaults, Site};
 
 /// The largest body: a registry file of a hundred thousand agents.
 const MAX_BODY: usize = 96 * 1024 * 1024;
+
+/// How long a body may take to arrive: the largest registry file in a minute needs 13 Mbit/s.
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -84,8 +89,8 @@ pub(crate) fn openapi_response(document: &str) -> Response {
 }
 
 /// The admin API.
-pub(crate) fn site(control: Arc<Control>) -> Site {
-    Site { router: router(control), tells_peer: true, max_body: MAX_BODY, defaults: |_| {} }
+pub(crate) fn site(control: Arc<Control>, hosts: Hosts, defaults: Defaults) -> Site {
+    Site { router: router(control), tells_peer: true, max_body: (MAX_BODY, BODY_TIMEOUT), hosts, defaults }
 }
 
 fn router(control: Arc<Control>) -> Router {

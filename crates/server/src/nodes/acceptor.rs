@@ -1,7 +1,7 @@
 //! The nodes' listener: TLS under the authority's own certificate, client certificates verified when they are shown.
 //!
 //! A connection without client certificate is let in, because a node that joins has none yet; all it can call is `Join`.
-//! Such strangers are few at a time and do not stay.
+//! Such strangers are few at a time and do not stay; a node never waits for one of them to go.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +19,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -27,18 +27,12 @@ use tonic::transport::server::Connected;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::Bounds;
 use super::rejoin::WithGrace;
-use crate::listener::Shutdown;
+use crate::listener::{HEAD_TIMEOUT, Shutdown, TLS_BUFFER, bound_send_buffers, could_not_accept};
+use crate::places::{Ended, Guest, Network};
+use crate::timely_io::{TimelyIo, WRITE_TIMEOUT};
 use crate::tls::provider;
-
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// The most connections at once.
-const MAX_CONNECTIONS: usize = 4096;
-
-/// The most of them without a client certificate, once their handshake is done.
-const MAX_STRANGERS: usize = 256;
 
 /// How long a connection without a client certificate may stay: a node that joins makes one call.
 const STRANGERS_STAY: Duration = Duration::from_mins(1);
@@ -58,24 +52,29 @@ pub(crate) enum NodePeer {
 }
 
 /// One connection, TLS but in tests. It holds its place among the connections until it is dropped.
-pub(crate) struct NodeStream<I = TlsStream<TcpStream>> {
+pub(crate) struct NodeStream<I = TlsStream<TimelyIo<TcpStream>>> {
     io: I,
     peer: NodePeer,
     /// When a stranger has to be gone.
     until: Option<Pin<Box<Sleep>>>,
-    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    /// Completes when others need its place more.
+    ended: Ended,
+    _guest: Guest,
 }
 
 impl<I> NodeStream<I> {
     /// `None`: there are too many strangers.
-    fn new(io: I, peer: NodePeer, slot: OwnedSemaphorePermit, strangers: &Arc<Semaphore>, stay: Duration) -> Option<Self> {
-        let (place, until) = match peer {
-            NodePeer::Stranger | NodePeer::Late(_) => {
-                (Some(Arc::clone(strangers).try_acquire_owned().ok()?), Some(Box::pin(tokio::time::sleep(stay))))
+    fn new(io: I, peer: NodePeer, (guest, ended): (Guest, Ended), stay: Duration) -> Option<Self> {
+        guest.was_served();
+        let until = match &peer {
+            NodePeer::Stranger | NodePeer::Late(_) if guest.stays() => Some(Box::pin(tokio::time::sleep(stay))),
+            NodePeer::Stranger | NodePeer::Late(_) => return None,
+            NodePeer::Holder(shown) => {
+                guest.is_known(&shown.spiffe_id.shared());
+                None
             }
-            NodePeer::Holder(_) => (None, None),
         };
-        Some(Self { io, peer, until, _places: (slot, place) })
+        Some(Self { io, peer, until, ended, _guest: guest })
     }
 }
 
@@ -90,6 +89,9 @@ impl Connected for NodeStream {
 impl<I: AsyncRead + Unpin> AsyncRead for NodeStream<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // HTTP/2 reads all the time, so this is asked whatever the peer does or does not do.
+        if Pin::new(&mut self.ended).poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if self.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -100,6 +102,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for NodeStream<I> {
 impl<I: AsyncWrite + Unpin> AsyncWrite for NodeStream<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -159,7 +169,7 @@ fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Pres
     Some(Presented { spiffe_id, expires })
 }
 
-fn peer(io: &TlsStream<TcpStream>, trust_domain: &TrustDomain) -> Option<NodePeer> {
+fn peer<I>(io: &TlsStream<I>, trust_domain: &TrustDomain) -> Option<NodePeer> {
     let (_, session) = io.get_ref();
     match session.peer_certificates().and_then(<[_]>::first) {
         None => Some(NodePeer::Stranger),
@@ -178,13 +188,13 @@ pub(crate) async fn accept(
     listener: TcpListener,
     address: SocketAddr,
     authority: Arc<Authority>,
-    grace: Duration,
+    Bounds { places, rejoin_grace: grace }: Bounds,
     out: mpsc::Sender<io::Result<NodeStream>>,
     mut shutdown: Shutdown,
 ) -> Result<(), AcceptorError> {
     let current = Arc::new(ArcSwap::from_pointee(config(&authority, address.ip(), grace)?));
     let mut keys = authority.subscribe();
-    let (slots, strangers) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_STRANGERS)));
+    bound_send_buffers(&listener);
     let mut renew = tokio::time::interval(REPLACE);
     renew.tick().await;
     loop {
@@ -200,20 +210,28 @@ pub(crate) async fn accept(
             }
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+        let (stream, peer_address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                could_not_accept(&error, &places).await;
+                continue;
+            }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let Some((guest, mut ended)) = places.admit(Network::of(peer_address.ip())).await else { continue };
         let _ = stream.set_nodelay(true);
         let (acceptor, out, trust_domain) = (TlsAcceptor::from(current.load_full()), out.clone(), authority.trust_domain().clone());
-        let strangers = Arc::clone(&strangers);
         tokio::spawn(async move {
-            if let Ok(Ok(io)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
+            let shaken = tokio::select! {
+                shaken = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(TimelyIo::new(stream, WRITE_TIMEOUT))) => shaken,
+                _ = &mut ended => return,
+            };
+            if let Ok(Ok(mut io)) = shaken
                 && let Some(peer) = peer(&io, &trust_domain)
-                && let Some(stream) = NodeStream::new(io, peer, slot, &strangers, STRANGERS_STAY)
             {
-                let _ = out.send(Ok(stream)).await;
+                io.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+                if let Some(stream) = NodeStream::new(io, peer, (guest, ended), STRANGERS_STAY) {
+                    let _ = out.send(Ok(stream)).await;
+                }
             }
         });
     }
@@ -226,25 +244,17 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio::sync::Semaphore;
 
-    use super::{NodePeer, NodeStream, Presented, Timestamp, UnixTime, of};
+    use super::{Network, NodePeer, NodeStream, Presented, Timestamp, UnixTime, of};
+    use crate::places::Places;
 
-    struct Places {
-        slots: Arc<Semaphore>,
-        strangers: Arc<Semaphore>,
-    }
+    /// So long that it does not matter.
+    const LONG: Duration = Duration::from_secs(60);
 
-    impl Places {
-        fn new() -> Self {
-            Self { slots: Arc::new(Semaphore::new(3)), strangers: Arc::new(Semaphore::new(1)) }
-        }
-
-        fn connect(&self, peer: NodePeer) -> Option<(NodeStream<DuplexStream>, DuplexStream)> {
-            let (io, other_end) = duplex(64);
-            let slot = Arc::clone(&self.slots).try_acquire_owned().unwrap();
-            NodeStream::new(io, peer, slot, &self.strangers, Duration::from_millis(20)).map(|stream| (stream, other_end))
-        }
+    async fn connect(places: &Arc<Places>, peer: NodePeer, stay: Duration) -> Option<(NodeStream<DuplexStream>, DuplexStream)> {
+        let (io, other_end) = duplex(64);
+        let admitted = places.admit(Network::of("192.0.2.1".parse().unwrap())).await?;
+        NodeStream::new(io, peer, admitted, stay).map(|stream| (stream, other_end))
     }
 
     fn holder() -> NodePeer {
@@ -253,25 +263,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_keeps_its_place_for_as_long_as_it_lives() {
-        let places = Places::new();
-        let one = places.connect(holder());
-        assert!(one.is_some());
-        assert_eq!(places.slots.available_permits(), 2);
-        drop(one);
-        assert_eq!(places.slots.available_permits(), 3);
-    }
-
-    #[tokio::test]
-    async fn strangers_are_few_and_nodes_are_not_kept_out_by_them() {
-        let places = Places::new();
-        let stranger = places.connect(NodePeer::Stranger);
-        assert!(stranger.is_some());
-        assert!(places.connect(NodePeer::Stranger).is_none());
-        assert_eq!(places.slots.available_permits(), 2, "the one turned away holds no place");
-        assert!(places.connect(holder()).is_some());
-        drop(stranger);
-        assert!(places.connect(NodePeer::Stranger).is_some());
+    async fn nodes_and_those_who_are_about_to_join_are_not_kept_out_by_strangers() {
+        let places = Places::for_nodes(2, 1, 2);
+        let (mut node, mut peer) = connect(&places, holder(), LONG).await.unwrap();
+        let mut strangers = Vec::new();
+        for _ in 0..20 {
+            strangers.push(connect(&places, NodePeer::Stranger, LONG).await.expect("a newcomer gets in"));
+        }
+        let error = strangers[0].0.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "the oldest has given way");
+        peer.write_u8(7).await.unwrap();
+        assert_eq!(node.read_u8().await.unwrap(), 7);
+        let (newest, other_end) = strangers.last_mut().unwrap();
+        other_end.write_u8(8).await.unwrap();
+        assert_eq!(newest.read_u8().await.unwrap(), 8);
     }
 
     #[test]
@@ -284,21 +289,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_is_late_has_a_strangers_place() {
-        let places = Places::new();
-        let late =
-            NodePeer::Late(Presented { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), expires: Timestamp::from_secs(1) });
-        let held = places.connect(late);
-        assert!(held.is_some() && places.connect(NodePeer::Stranger).is_none());
+        let places = Places::for_nodes(2, 1, 1);
+        let spiffe_id = "spiffe://acme.example/node/1".parse().unwrap();
+        let late = NodePeer::Late(Presented { spiffe_id, expires: Timestamp::from_secs(1) });
+        let (mut late, _peer) = connect(&places, late, LONG).await.unwrap();
+        let _stranger = connect(&places, NodePeer::Stranger, LONG).await.expect("a newcomer gets in");
+        let error = late.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "it gives way as strangers do");
     }
 
     #[tokio::test]
     async fn a_stranger_does_not_stay_and_a_node_does() {
-        let places = Places::new();
-        let (mut stranger, _idle) = places.connect(NodePeer::Stranger).unwrap();
+        let places = Places::for_nodes(2, 1, 1);
+        let short = Duration::from_millis(20);
+        let (mut stranger, _idle) = connect(&places, NodePeer::Stranger, short).await.unwrap();
         let error = stranger.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let (mut node, mut peer) = places.connect(holder()).unwrap();
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        let (mut node, mut peer) = connect(&places, holder(), short).await.unwrap();
+        tokio::time::sleep(short * 2).await;
         peer.write_u8(7).await.unwrap();
         assert_eq!(node.read_u8().await.unwrap(), 7);
     }

@@ -24,12 +24,23 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::listener::Shutdown;
+use crate::places::Places;
 use acceptor::NodePeer;
 
 /// The largest message a node may send: a certificate request and a full set of selectors fit many times.
 const MAX_MESSAGE: usize = 512 * 1024;
 
-/// How often a silent connection is asked whether it lives.
+/// How many calls a connection may have under way.
+const MAX_STREAMS: u32 = 64;
+
+/// How much of a call, and of all calls of a connection, a peer may send before we have looked at it, in bytes.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+
+/// The largest head of a call, in bytes.
+const MAX_HEADERS: u32 = 16 * 1024;
+
+/// How often a silent connection is asked whether it lives, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 struct Service {
@@ -125,26 +136,39 @@ impl Node for Service {
     }
 }
 
+/// What the nodes' listener allows.
+pub(crate) struct Bounds {
+    /// Places for connections.
+    pub(crate) places: Arc<Places>,
+    /// For how long after its certificate has expired a node may renew it.
+    pub(crate) rejoin_grace: Duration,
+}
+
 /// Serves nodes until shutdown.
 pub(crate) async fn serve(
     listener: TcpListener,
     address: SocketAddr,
     identity: Arc<Identity>,
     authority: Arc<Authority>,
-    rejoin_grace: Duration,
+    bounds: Bounds,
     shutdown: Shutdown,
 ) {
     let (out, connections) = mpsc::channel(64);
     let service = Service { identity, authority: Arc::clone(&authority), shutdown: shutdown.clone() };
     let service = NodeServer::new(service).max_decoding_message_size(MAX_MESSAGE);
     let mut stop = shutdown.clone();
-    let serving = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).add_service(service).serve_with_incoming_shutdown(
-        ReceiverStream::new(connections),
-        async move {
+    let serving = Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .add_service(service)
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
             let _ = stop.wait_for(|stop| *stop).await;
-        },
-    );
-    let (accepting, serving) = tokio::join!(acceptor::accept(listener, address, authority, rejoin_grace, out, shutdown), serving);
+        });
+    let (accepting, serving) = tokio::join!(acceptor::accept(listener, address, authority, bounds, out, shutdown), serving);
     if let Err(error) = accepting {
         tracing::error!(%error, "nodes cannot connect");
     }

@@ -1,32 +1,37 @@
 //! The revocation feed as server-sent events: all cuts in force, then `ready`, then each new cut as it happens.
 //!
 //! It holds ids, no secrets: whoever may ask for our keys may know what is revoked. A feed stays open for as long as its
-//! reader likes, so there are fewer of them than connections, and all that begin between two cuts share the bytes of
-//! what is in force.
+//! reader likes, so there are fewer of them than connections. What is in force is written once, and all feeds share the bytes:
+//! a reader that does not read costs its connection, until the time for that is over.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
-use mandate_core::Cut;
+use mandate_core::{Cut, RevocationSet};
 use mandate_delegation::Live;
-use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::listener::Shutdown;
+use crate::places::Guest;
 
 /// How often a silent feed shows that it lives. Verifiers that fail closed wait for some of these.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// The most feeds at once: a quarter of the listener's connections, so that feeds never keep everybody else out.
-const MAX_FEEDS: usize = 1024;
+/// In how many pieces what is in force may be, before the later ones are put together.
+const MAX_PIECES: usize = 256;
+
+/// What has been added, in bytes, is written anew together with the rest if it is more than that, and more than the rest.
+const SMALL: usize = 64 * 1024;
 
 /// Tells nginx, and proxies that follow it, to pass each event on at once.
 const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
@@ -35,39 +40,66 @@ const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-bufferi
 pub(super) struct Feeds {
     live: Arc<Live>,
     shutdown: Shutdown,
-    slots: Arc<Semaphore>,
-    /// The events of all cuts in force, and the number of the last of them.
-    in_force: Mutex<Option<(u64, Bytes)>>,
+    in_force: Mutex<InForce>,
+}
+
+/// The events of all cuts in force: a first piece, and what came later, so that feeds which begin at different cuts share all
+/// that they have in common.
+#[derive(Default)]
+struct InForce {
+    /// The number of the last cut, and all of them.
+    last: u64,
+    cuts: Arc<RevocationSet>,
+    pieces: Arc<[Bytes]>,
+}
+
+impl InForce {
+    /// Continues to the cuts in force at number `last`. False: one of them cannot be written.
+    fn follow(&mut self, last: u64, cuts: Arc<RevocationSet>) -> Option<()> {
+        // Another reader has come this far, or further, which does no harm: a cut that is told twice is one cut.
+        if last <= self.last && !self.pieces.is_empty() {
+            return Some(());
+        }
+        let new = cuts.iter().filter(|cut| self.cuts.get(&cut.target) != Some(*cut));
+        let added = events(last, new)?;
+        let (first, later) = self.pieces.split_first().map_or((0, &[][..]), |(first, later)| (first.len(), later));
+        let added_before: usize = later.iter().map(Bytes::len).sum();
+        self.pieces = if first == 0 || added_before + added.len() > first.max(SMALL) {
+            [events(last, cuts.iter())?].into()
+        } else if added.is_empty() {
+            Arc::clone(&self.pieces)
+        } else if self.pieces.len() < MAX_PIECES {
+            self.pieces.iter().cloned().chain([added]).collect()
+        } else {
+            let later = later.iter().chain([&added]).flat_map(|piece| piece.iter().copied()).collect();
+            self.pieces.iter().take(1).cloned().chain([later]).collect()
+        };
+        (self.last, self.cuts) = (last, cuts);
+        Some(())
+    }
 }
 
 impl Feeds {
     pub(super) fn new(live: Arc<Live>, shutdown: Shutdown) -> Self {
-        Self::at_most(MAX_FEEDS, live, shutdown)
+        Self { live, shutdown, in_force: Mutex::default() }
     }
 
-    fn at_most(feeds: usize, live: Arc<Live>, shutdown: Shutdown) -> Self {
-        Self { live, shutdown, slots: Arc::new(Semaphore::new(feeds)), in_force: Mutex::default() }
-    }
-
-    /// The events of `cuts`, which are those in force at number `last`. Written once for all who begin there.
-    fn written<'c>(&self, last: u64, cuts: impl Iterator<Item = &'c Cut>) -> Option<Bytes> {
+    /// The events of `cuts`, which are those in force at number `last`, and maybe of later ones.
+    fn written(&self, last: u64, cuts: Arc<RevocationSet>) -> Option<Arc<[Bytes]>> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = in_force.as_ref().filter(|(number, _)| *number == last) {
-            return Some(bytes.clone());
-        }
-        let mut text = String::new();
-        for cut in cuts {
-            text.push_str(&event(last, cut)?);
-        }
-        let bytes = Bytes::from(text);
-        *in_force = Some((last, bytes.clone()));
-        Some(bytes)
+        in_force.follow(last, cuts)?;
+        Some(Arc::clone(&in_force.pieces))
     }
 }
 
-/// One cut. Its JSON has no line breaks.
-fn event(seq: u64, cut: &Cut) -> Option<String> {
-    serde_json::to_string(cut).ok().map(|json| format!("event: cut\nid: {seq}\ndata: {json}\n\n"))
+fn events<'c>(seq: u64, cuts: impl Iterator<Item = &'c Cut>) -> Option<Bytes> {
+    let mut text = String::new();
+    for cut in cuts {
+        // Its JSON has no line breaks.
+        let json = serde_json::to_string(cut).ok()?;
+        write!(text, "event: cut\nid: {seq}\ndata: {json}\n\n").ok()?;
+    }
+    Some(Bytes::from(text))
 }
 
 fn come_back(seconds: u32) -> Response {
@@ -75,31 +107,34 @@ fn come_back(seconds: u32) -> Response {
 }
 
 /// `GET /revocations`
-pub(super) async fn revocations(State(feeds): State<Arc<Feeds>>) -> Response {
-    let Ok(slot) = Arc::clone(&feeds.slots).try_acquire_owned() else { return come_back(5) };
+pub(super) async fn revocations(State(feeds): State<Arc<Feeds>>, Extension(guest): Extension<Arc<Guest>>) -> Response {
+    if !guest.stays() {
+        return come_back(5);
+    }
     let (last, cuts, live) = feeds.live.subscribe_cuts();
     // What cannot be written must not be passed over.
-    let Some(in_force) = feeds.written(last, cuts.iter()) else { return come_back(1) };
+    let Some(in_force) = feeds.written(last, cuts) else { return come_back(1) };
     let ready = Bytes::from(format!("event: ready\nid: {last}\ndata: {last}\n\n"));
     let mut beat = interval_at(Instant::now() + BEAT, BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let state = (slot, live, feeds.shutdown.clone(), beat);
-    let then = stream::unfold(state, |(slot, mut live, mut shutdown, mut beat)| async move {
+    let state = (live, feeds.shutdown.clone(), beat);
+    let then = stream::unfold(state, |(mut live, mut shutdown, mut beat)| async move {
         let received = tokio::select! {
             received = live.recv() => Some(received),
             _ = shutdown.wait_for(|stop| *stop) => return None,
             _ = beat.tick() => None,
         };
-        let text = match received {
-            None => ": beat\n\n".to_owned(),
+        let bytes = match received {
+            None => Bytes::from_static(b": beat\n\n"),
             // A cut that could not be written must not be passed over: the verifier starts over.
-            Some(Ok(numbered)) => event(numbered.seq, &numbered.cut)?,
+            Some(Ok(numbered)) => events(numbered.seq, std::iter::once(&numbered.cut))?,
             // Too slow to be told everything: end, so that it starts over from all cuts in force.
             Some(Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
         };
-        Some((Bytes::from(text), (slot, live, shutdown, beat)))
+        Some((bytes, (live, shutdown, beat)))
     });
-    let events = stream::iter([in_force, ready]).filter(|bytes| std::future::ready(!bytes.is_empty())).chain(then);
+    let pieces = stream::iter((0..in_force.len()).filter_map(move |at| in_force.get(at).cloned()));
+    let events = pieces.chain(stream::iter([ready])).filter(|bytes| std::future::ready(!bytes.is_empty())).chain(then);
     let body = Body::from_stream(events.map(Ok::<Bytes, Infallible>));
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), UNBUFFERED];
     (headers, body).into_response()
@@ -110,6 +145,8 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
+    use axum::Extension;
+    use axum::body::{Body, Bytes};
     use axum::extract::State;
     use axum::http::StatusCode;
     use axum::response::Response;
@@ -121,56 +158,116 @@ mod tests {
     use mandate_testkit::clock::SteppedClock;
     use tokio::sync::watch;
 
-    use super::{Feeds, revocations};
+    use super::{Feeds, MAX_PIECES, SMALL, revocations};
+    use crate::places::{Ended, Guest, Network, Places};
 
-    fn feeds(at_most: usize) -> (Arc<Feeds>, watch::Sender<bool>) {
-        let registry = Registry::from_entries(Vec::new());
-        let policies = crate::control::compile(&registry).unwrap();
-        let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(RevocationSet::new()) };
-        let live = Arc::new(Live::new("https://m.example".parse().unwrap(), snapshot, HashMap::new(), 0));
-        let (stop, shutdown) = watch::channel(false);
-        (Arc::new(Feeds::at_most(at_most, live, shutdown)), stop)
+    struct World {
+        feeds: Arc<Feeds>,
+        places: Arc<Places>,
+        /// Their connections are open for as long as they are here.
+        guests: Vec<(Arc<Guest>, Ended)>,
+        _stop: watch::Sender<bool>,
     }
 
-    async fn open(feeds: &Arc<Feeds>) -> Response {
-        revocations(State(Arc::clone(feeds))).await
+    impl World {
+        fn new(at_most: usize) -> Self {
+            let registry = Registry::from_entries(Vec::new());
+            let policies = crate::control::compile(&registry).unwrap();
+            let revocations = Arc::new(RevocationSet::new());
+            let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations };
+            let live = Arc::new(Live::new("https://m.example".parse().unwrap(), snapshot, HashMap::new(), 0));
+            let (stop, shutdown) = watch::channel(false);
+            let places = Places::new(100, 1, at_most);
+            Self { feeds: Arc::new(Feeds::new(live, shutdown)), places, guests: Vec::new(), _stop: stop }
+        }
+
+        async fn open(&mut self) -> Response {
+            let (guest, ended) = self.places.admit(Network::of("192.0.2.1".parse().unwrap())).await.unwrap();
+            let guest = Arc::new(guest);
+            self.guests.push((Arc::clone(&guest), ended));
+            revocations(State(Arc::clone(&self.feeds)), Extension(guest)).await
+        }
+
+        fn put(&self, id: &str) {
+            let now = Timestamp::from_secs(1000);
+            self.feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &SteppedClock::at(now));
+        }
+    }
+
+    /// All pieces up to `ready`.
+    async fn in_force(body: Body) -> Vec<Bytes> {
+        let mut stream = body.into_data_stream();
+        let mut pieces = Vec::new();
+        loop {
+            let piece = stream.next().await.unwrap().unwrap();
+            if piece.starts_with(b"event: ready") {
+                return pieces;
+            }
+            pieces.push(piece);
+        }
+    }
+
+    fn cuts(pieces: &[Bytes]) -> usize {
+        pieces.iter().map(|piece| String::from_utf8_lossy(piece).matches("event: cut").count()).sum()
     }
 
     #[tokio::test]
     async fn a_feed_too_many_is_told_to_come_back_and_a_closed_one_makes_room() {
-        let (feeds, _stop) = feeds(2);
-        let (first, second) = (open(&feeds).await, open(&feeds).await);
+        let mut world = World::new(2);
+        let (first, second) = (world.open().await, world.open().await);
         assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
-        let third = open(&feeds).await;
+        let third = world.open().await;
         assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(third.headers().contains_key("retry-after"));
-        drop(first);
-        assert_eq!(open(&feeds).await.status(), StatusCode::OK);
+        world.guests.remove(0);
+        assert_eq!(world.open().await.status(), StatusCode::OK);
     }
 
     #[tokio::test]
-    async fn feeds_that_begin_at_the_same_cut_share_the_bytes_of_what_is_in_force() {
-        let (feeds, _stop) = feeds(3);
-        let now = Timestamp::from_secs(1000);
-        let put = |id: &str| feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &SteppedClock::at(now));
-        put("t1");
-        let (one, other) = (open(&feeds).await, open(&feeds).await);
-        let mut one = one.into_body().into_data_stream();
-        let first = one.next().await.unwrap().unwrap();
-        let same = other.into_body().into_data_stream().next().await.unwrap().unwrap();
-        assert_eq!(first.as_ptr(), same.as_ptr());
-        assert!(String::from_utf8_lossy(&first).starts_with("event: cut\nid: 1\ndata: {\"target\":{\"kind\":\"token\",\"id\":\"t1\"}"));
-        assert_eq!(one.next().await.unwrap().unwrap(), "event: ready\nid: 1\ndata: 1\n\n");
-        put("t2");
-        assert!(String::from_utf8_lossy(&one.next().await.unwrap().unwrap()).contains("t2"));
-        let later = open(&feeds).await.into_body().into_data_stream().next().await.unwrap().unwrap();
-        assert_eq!(String::from_utf8_lossy(&later).matches("event: cut").count(), 2);
+    async fn feeds_share_the_bytes_of_all_that_they_have_in_common() {
+        let mut world = World::new(3);
+        world.put("t1");
+        let one = in_force(world.open().await.into_body()).await;
+        let same = in_force(world.open().await.into_body()).await;
+        assert_eq!(one[0].as_ptr(), same[0].as_ptr());
+        assert!(String::from_utf8_lossy(&one[0]).starts_with("event: cut\nid: 1\ndata: {\"target\":{\"kind\":\"token\",\"id\":\"t1\"}"));
+        world.put("t2");
+        let later = in_force(world.open().await.into_body()).await;
+        assert_eq!((cuts(&one), cuts(&later)), (1, 2));
+        assert_eq!(one[0].as_ptr(), later[0].as_ptr(), "a feed that begins later has the first piece in common");
+    }
+
+    #[tokio::test]
+    async fn a_feed_goes_on_where_what_was_in_force_ends() {
+        let mut world = World::new(1);
+        world.put("t1");
+        let mut feed = world.open().await.into_body().into_data_stream();
+        world.put("t2");
+        for (n, part) in ["t1", "event: ready\nid: 1\ndata: 1\n\n", "t2"].into_iter().enumerate() {
+            let piece = feed.next().await.unwrap().unwrap();
+            assert!(String::from_utf8_lossy(&piece).contains(part), "{n}: {piece:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_cut_is_told_however_many_came_one_by_one_and_their_pieces_stay_few() {
+        let feeds = World::new(0).feeds;
+        for n in 0..2 * MAX_PIECES {
+            let id = format!("token-{n}");
+            let now = Timestamp::from_secs(1000);
+            feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &SteppedClock::at(now));
+            let (last, set, _) = feeds.live.subscribe_cuts();
+            let pieces = feeds.written(last, set).unwrap();
+            assert!(pieces.len() <= MAX_PIECES && cuts(&pieces) > n, "{n}: {} cuts in {} pieces", cuts(&pieces), pieces.len());
+            let later: usize = pieces[1..].iter().map(Bytes::len).sum();
+            assert!(later <= pieces[0].len().max(SMALL), "{n}");
+        }
     }
 
     #[tokio::test]
     async fn a_proxy_is_told_neither_to_keep_nor_to_hold_back_the_feed() {
-        let (feeds, _stop) = feeds(1);
-        let response = open(&feeds).await;
+        let mut world = World::new(1);
+        let response = world.open().await;
         let header = |name| response.headers().get(name).unwrap().to_str().unwrap();
         assert_eq!((header("x-accel-buffering"), header("cache-control"), header("content-type")), ("no", "no-store", "text/event-stream"));
     }

@@ -1,6 +1,6 @@
 //! The OAuth form endpoints: HTTP on one side, the engine on the other, nothing in between.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use mandate_oauth::{OAuthError, Request};
 
-use super::Public;
+use super::{Public, cross_origin};
+use crate::places::Guest;
 
 const JSON: [(axum::http::HeaderName, &str); 2] = [(CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")];
 
@@ -44,12 +45,33 @@ pub(super) struct Posted {
     authorization: Vec<HeaderValue>,
     query: Option<String>,
     body: Bytes,
+    /// Set by the engine, once the client has proven who it is.
+    proven: OnceLock<Arc<str>>,
+    guest: Option<Arc<Guest>>,
 }
 
 impl Posted {
-    fn of(headers: &HeaderMap, uri: &Uri, body: Bytes) -> Self {
+    fn of(headers: &HeaderMap, uri: &Uri, guest: Option<Arc<Guest>>) -> Self {
         let authorization = headers.get_all(AUTHORIZATION).iter().cloned().collect();
-        Self { content_type: headers.get(CONTENT_TYPE).cloned(), authorization, query: uri.query().map(str::to_owned), body }
+        Self {
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+            authorization,
+            query: uri.query().map(str::to_owned),
+            body: Bytes::new(),
+            proven: OnceLock::new(),
+            guest,
+        }
+    }
+
+    /// A client that has proven who it is has one of the places of the known, and so has a browser or app that was given a
+    /// token for a person's code.
+    fn gives_place(&self, was_given_a_token: bool) {
+        let Some(guest) = self.guest.as_ref().filter(|guest| !guest.has_known_place()) else { return };
+        match self.proven.get() {
+            Some(client) => guest.is_known(client),
+            None if was_given_a_token => guest.is_known(&guest.network().to_string().into()),
+            None => {}
+        }
     }
 
     /// The credentials. A value that is no visible ASCII cannot be one; it is kept as one that fails.
@@ -58,8 +80,13 @@ impl Posted {
     }
 
     fn request<'r>(&'r self, authorization: &'r [&'r str]) -> Request<'r> {
-        let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
-        Request { content_type, authorization, query: self.query.as_deref(), body: &self.body }
+        Request {
+            content_type: self.content_type.as_ref().and_then(|value| value.to_str().ok()),
+            authorization,
+            query: self.query.as_deref(),
+            body: &self.body,
+            proven: Some(&self.proven),
+        }
     }
 }
 
@@ -68,32 +95,48 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
-        let without = Self::of(&parts.headers, &parts.uri, Bytes::new());
+        let without = Self::of(&parts.headers, &parts.uri, parts.extensions.get::<Arc<Guest>>().cloned());
         let body = Bytes::from_request(axum::extract::Request::from_parts(parts, body), state).await.map_err(|error| unreadable(&error))?;
         Ok(Self { body, ..without })
     }
 }
 
 /// `POST /token`
-pub(super) async fn token(State(public): State<Arc<Public>>, posted: Posted) -> Response {
-    match public.engine.token(posted.request(&posted.authorization())).await {
-        Ok(token) => (JSON, token.to_json()).into_response(),
-        Err(error) => refused(&error),
-    }
+pub(super) async fn token(State(public): State<Arc<Public>>, posted: Result<Posted, Response>) -> Response {
+    cross_origin::readable(match posted {
+        Ok(posted) => {
+            let answer = public.engine.token(posted.request(&posted.authorization())).await;
+            posted.gives_place(answer.is_ok());
+            match answer {
+                Ok(token) => (JSON, token.to_json()).into_response(),
+                Err(error) => refused(&error),
+            }
+        }
+        Err(unreadable) => unreadable,
+    })
 }
 
-/// `POST /introspect`
+/// `POST /introspect`. For servers alone: scripts of other origins may not.
 pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted) -> Response {
-    match public.engine.introspect(posted.request(&posted.authorization())).await {
+    let answer = public.engine.introspect(posted.request(&posted.authorization())).await;
+    posted.gives_place(false);
+    match answer {
         Ok(answer) => (JSON, answer.to_json()).into_response(),
         Err(error) => refused(&error),
     }
 }
 
 /// `POST /revoke`
-pub(super) async fn revoke(State(public): State<Arc<Public>>, posted: Posted) -> Response {
-    match public.engine.revoke(posted.request(&posted.authorization())).await {
-        Ok(()) => StatusCode::OK.into_response(),
-        Err(error) => refused(&error),
-    }
+pub(super) async fn revoke(State(public): State<Arc<Public>>, posted: Result<Posted, Response>) -> Response {
+    cross_origin::readable(match posted {
+        Ok(posted) => {
+            let answer = public.engine.revoke(posted.request(&posted.authorization())).await;
+            posted.gives_place(false);
+            match answer {
+                Ok(()) => StatusCode::OK.into_response(),
+                Err(error) => refused(&error),
+            }
+        }
+        Err(unreadable) => unreadable,
+    })
 }

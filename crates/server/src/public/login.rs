@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
@@ -16,12 +17,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Secret;
 use mandate_oauth::form::Form;
 use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
-use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError};
-use subtle::ConstantTimeEq as _;
+use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError, Visitor};
 
-use super::{Public, page};
+use super::{Public, csrf, page};
+use crate::places::Guest;
 
-/// How long a form may lie open, in seconds.
+/// How long the cookie for a form lives, in seconds: as long as the form.
 const FORM_LIFETIME: u32 = 15 * 60;
 /// How long a browser is known after a login, in seconds. A new password ends it earlier.
 const BROWSER_LIFETIME: u32 = 180 * 24 * 60 * 60;
@@ -77,32 +78,67 @@ fn error_page(error: &OAuthError) -> Response {
     response
 }
 
-/// Shows the form; `csrf` stands in it and in a cookie that only this site's own forms bring along.
-fn form(public: &Public, request: &AuthorizationRequest, query: &str, status: StatusCode, name: &str, error: Option<&str>) -> Response {
+/// The number by which a form is known to belong to a browser: the one in its cookie, so that forms in several tabs go on
+/// working, or a new one.
+fn form_browser(public: &Public, headers: &HeaderMap) -> String {
     let mut random = [0u8; 32];
+    let known = cookie(headers, cookie_name(public)).filter(|id| URL_SAFE_NO_PAD.decode(id).is_ok_and(|bytes| bytes.len() == random.len()));
+    if let Some(known) = known {
+        return known.to_owned();
+    }
     public.entropy.fill(&mut random);
-    let csrf = URL_SAFE_NO_PAD.encode(random);
+    URL_SAFE_NO_PAD.encode(random)
+}
+
+/// An authorization request, and the browser that brings it.
+struct Asked<'a> {
+    public: &'a Public,
+    headers: &'a HeaderMap,
+    query: &'a str,
+    request: &'a AuthorizationRequest,
+}
+
+/// Shows the form, with a token that only this browser can send back, and only with this request.
+fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) -> Response {
+    let Asked { public, headers, query, request } = *asked;
+    let browser = form_browser(public, headers);
+    let csrf = csrf::token(&public.csrf_key, &browser, query, public.clock.now());
     let action = format!("{}?{query}", endpoint(public.engine.issuer(), AUTHORIZE_PATH));
     let login = page::Login {
+        issuer: public.engine.issuer(),
         client: request.client().id.as_str(),
         redirect_uri: request.redirect_uri(),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
-        scopes: request.scopes().map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()).unwrap_or_default(),
+        scopes: request.scopes().map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()),
+        at_most: public.engine.at_most(request),
         action: &action,
         csrf: &csrf,
         name,
         error,
     };
     let mut response = page::login(status, &login);
-    set_cookie(public, &mut response, cookie_name(public), &csrf, FORM_LIFETIME);
+    set_cookie(public, &mut response, cookie_name(public), &browser, FORM_LIFETIME);
     response
 }
 
+/// Whether the form is one that this browser was shown for this request.
+///
+/// The token is the proof. Browsers also say whether one of our own pages sent the form (Fetch Metadata).
+fn is_genuine(asked: &Asked<'_>, token: &str) -> bool {
+    let Asked { public, headers, query, .. } = *asked;
+    let from_elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    let browser = cookie(headers, cookie_name(public)).unwrap_or_default();
+    !from_elsewhere && csrf::is_genuine(&public.csrf_key, browser, query, token, public.clock.now())
+}
+
 /// `GET /authorize`
-pub(super) async fn show(State(public): State<Arc<Public>>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn show(State(public): State<Arc<Public>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let query = query.unwrap_or_default();
     match public.engine.authorize(query.as_bytes()).await {
-        Ok(request) => form(&public, &request, &query, StatusCode::OK, "", None),
+        Ok(request) => {
+            let asked = Asked { public: &public, headers: &headers, query: &query, request: &request };
+            form(&asked, StatusCode::OK, "", None)
+        }
         Err(refusal) => refused(&refusal),
     }
 }
@@ -110,6 +146,7 @@ pub(super) async fn show(State(public): State<Arc<Public>>, RawQuery(query): Raw
 /// `POST /authorize`
 pub(super) async fn submit(
     State(public): State<Arc<Public>>,
+    Extension(guest): Extension<Arc<Guest>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -125,15 +162,13 @@ pub(super) async fn submit(
         Ok(request) => request,
         Err(refusal) => return refused(&refusal),
     };
+    let asked = Asked { public: &public, headers: &headers, query: &query, request: &request };
     let Ok(fields) = Form::parse(&body) else {
         return page::error(StatusCode::BAD_REQUEST, "This form cannot be read", "The form was sent in a way that no browser sends it.");
     };
-    let expected = cookie(&headers, cookie_name(&public)).unwrap_or_default();
-    let sent = fields.get("csrf").unwrap_or_default();
-    let genuine = !expected.is_empty() && bool::from(expected.as_bytes().ct_eq(sent.as_bytes()));
-    if !genuine {
+    if !is_genuine(&asked, fields.get("csrf").unwrap_or_default()) {
         let text = "The form does not come from this page, or it is older than a quarter of an hour.";
-        return form(&public, &request, &query, StatusCode::FORBIDDEN, "", Some(text));
+        return form(&asked, StatusCode::FORBIDDEN, "", Some(text));
     }
     match fields.get("decision") {
         Some("deny") => return see_other(&public.engine.decline(&request).await),
@@ -142,20 +177,20 @@ pub(super) async fn submit(
     }
     let name = fields.get("name").unwrap_or_default();
     let password = Secret::new(fields.get("password").unwrap_or_default().as_bytes());
-    let browser = cookie(&headers, browser_cookie_name(&public));
-    match public.engine.log_in_from(browser, &request, name, password).await {
+    let network = guest.network();
+    let visitor = Visitor { browser: cookie(&headers, browser_cookie_name(&public)), network: network.as_bytes() };
+    match public.engine.log_in_from(visitor, &request, name, password).await {
         Ok(redirect) => {
+            guest.is_known(&format!("person {name}").into());
             let mut response = see_other(redirect.location());
             set_cookie(&public, &mut response, browser_cookie_name(&public), redirect.browser(), BROWSER_LIFETIME);
             response
         }
-        Err(LoginRefusal::Wrong(_)) => {
-            form(&public, &request, &query, StatusCode::UNAUTHORIZED, name, Some("The name or the password is wrong."))
-        }
+        Err(LoginRefusal::Wrong(_)) => form(&asked, StatusCode::UNAUTHORIZED, name, Some("The name or the password is wrong.")),
         Err(LoginRefusal::Paused(pause, _)) => {
             let seconds = pause.as_secs() + 1;
             let text = format!("Too many attempts. Try again in {seconds} seconds.");
-            let mut response = form(&public, &request, &query, StatusCode::TOO_MANY_REQUESTS, name, Some(&text));
+            let mut response = form(&asked, StatusCode::TOO_MANY_REQUESTS, name, Some(&text));
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             response
         }

@@ -1,27 +1,41 @@
 //! The public listener: OAuth endpoints, login pages, metadata, keys and the revocation feed.
 
+mod cross_origin;
+mod csrf;
 mod feed;
 mod form_endpoints;
 mod login;
 mod page;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use mandate_authority::Authority;
-use mandate_core::Entropy;
+use mandate_core::{Clock, Entropy, Secret};
 use mandate_delegation::Live;
 use mandate_oauth::{Engine, form, metadata};
 
 use crate::admin;
-use crate::listener::{Shutdown, Site};
+use crate::host::Hosts;
+use crate::listener::{Defaults, Shutdown, Site};
 use crate::secret_body::ends_connection;
+
+/// How long a form may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A new key for the tokens of login forms.
+pub(crate) fn csrf_key(entropy: &dyn Entropy) -> Secret {
+    let mut key = [0; 32];
+    entropy.fill(&mut key);
+    Secret::new(key)
+}
 
 /// What the public endpoints work with.
 pub(crate) struct Public {
@@ -29,6 +43,9 @@ pub(crate) struct Public {
     pub(crate) authority: Arc<Authority>,
     pub(crate) live: Arc<Live>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Makes the tokens of login forms. A restart makes a new one: forms that were open are shown again.
+    pub(crate) csrf_key: Secret,
     pub(crate) shutdown: Shutdown,
     /// Cookies are marked `Secure` when browsers reach us over TLS.
     pub(crate) secure_cookies: bool,
@@ -41,9 +58,22 @@ fn base_path(issuer: &str) -> &str {
 }
 
 /// The public site.
-pub(crate) fn site(public: Arc<Public>) -> Site {
-    // Nobody is anybody here by the connection that they come by.
-    Site { router: router(public), tells_peer: false, max_body: form::MAX_BODY, defaults: safe_defaults }
+pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: Defaults) -> Site {
+    // A connection alone makes nobody an operator here.
+    Site { router: router(public), tells_peer: false, max_body: (form::MAX_BODY, BODY_TIMEOUT), hosts, defaults }
+}
+
+/// The addresses at which clients look for the metadata of an issuer with this path.
+///
+/// RFC 8414 §3 puts the well-known part between host and path. MCP clients of earlier protocol versions leave the path out, and
+/// others put it in front, as `OpenID` Connect Discovery does.
+fn metadata_paths(base: &str) -> Vec<String> {
+    const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+    let mut paths =
+        vec![WELL_KNOWN.to_owned(), format!("{WELL_KNOWN}{base}"), format!("{base}{WELL_KNOWN}"), format!("{WELL_KNOWN}{base}/")];
+    paths.sort();
+    paths.dedup();
+    paths
 }
 
 fn router(public: Arc<Public>) -> Router {
@@ -51,27 +81,37 @@ fn router(public: Arc<Public>) -> Router {
     let issuer = public.engine.issuer().clone();
     let base = base_path(issuer.as_str()).to_owned();
     let at = |path: &str| format!("{base}{path}");
+    let for_scripts = |route: MethodRouter<Arc<Public>>| route.options(cross_origin::preflight);
     let feeds = Arc::new(feed::Feeds::new(Arc::clone(&public.live), public.shutdown.clone()));
-    Router::new()
-        .route(&at(metadata::TOKEN_PATH), post(form_endpoints::token))
+    let mut router = Router::new()
+        .route(&at(metadata::TOKEN_PATH), for_scripts(post(form_endpoints::token)))
         .route(&at(metadata::INTROSPECT_PATH), post(form_endpoints::introspect))
-        .route(&at(metadata::REVOKE_PATH), post(form_endpoints::revoke))
+        .route(&at(metadata::REVOKE_PATH), for_scripts(post(form_endpoints::revoke)))
         .route(&at(metadata::AUTHORIZE_PATH), get(login::show).merge(post(login::submit).layer(map_response(ends_connection))))
-        .route(&at(metadata::JWKS_PATH), get(jwks))
+        .route(&at(metadata::JWKS_PATH), for_scripts(get(jwks)))
         .route(&at("/revocations"), get(feed::revocations).with_state(feeds))
-        .route(&at("/spiffe-bundle.json"), get(spiffe_bundle))
-        // RFC 8414 §3: the well-known part stands between host and path.
-        .route(&format!("/.well-known/oauth-authorization-server{base}"), get(server_metadata))
+        .route(&at("/spiffe-bundle.json"), for_scripts(get(spiffe_bundle)))
         .route(&at("/openapi.json"), get(move || async move { admin::openapi_response(&document) }))
         .route(&at("/healthz"), get(health))
         .route(&at("/v1/{*path}"), any(administration_is_elsewhere))
-        .with_state(public)
+        .route(&at("/"), get(home))
+        .fallback(nothing_here);
+    if !base.is_empty() {
+        router = router.route(&base, get(home));
+    }
+    for path in metadata_paths(&base) {
+        router = router.route(&path, for_scripts(get(server_metadata)));
+    }
+    router.with_state(public)
 }
 
-/// What every response has unless its handler said otherwise.
-fn safe_defaults(headers: &mut HeaderMap) {
-    headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+/// What a person sees who opens the issuer's URL in a browser.
+async fn home(State(public): State<Arc<Public>>) -> Response {
+    page::home(public.engine.issuer())
+}
+
+async fn nothing_here() -> Response {
+    page::nothing_here()
 }
 
 /// Z9: administration has a listener of its own. Here there is nobody to authorize, so everybody is refused.
@@ -80,13 +120,8 @@ async fn administration_is_elsewhere() -> Response {
 }
 
 fn cacheable_json(body: String) -> Response {
-    let headers = [
-        (CONTENT_TYPE, "application/json"),
-        (CACHE_CONTROL, "public, max-age=60"),
-        // RFC 9700 §2.6: browsers' clients may read metadata and keys from anywhere; they hold no secret.
-        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    ];
-    (headers, body).into_response()
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=60")];
+    cross_origin::readable((headers, body).into_response())
 }
 
 async fn server_metadata(State(public): State<Arc<Public>>) -> Response {
@@ -117,7 +152,21 @@ async fn spiffe_bundle(State(public): State<Arc<Public>>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::base_path;
+    use super::{base_path, metadata_paths};
+
+    #[test]
+    fn metadata_is_where_every_client_looks_for_it() {
+        assert_eq!(metadata_paths(""), ["/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/"]);
+        assert_eq!(
+            metadata_paths("/tenant/1"),
+            [
+                "/.well-known/oauth-authorization-server",
+                "/.well-known/oauth-authorization-server/tenant/1",
+                "/.well-known/oauth-authorization-server/tenant/1/",
+                "/tenant/1/.well-known/oauth-authorization-server",
+            ]
+        );
+    }
 
     #[test]
     fn an_issuers_path_is_where_its_endpoints_are() {

@@ -3,6 +3,8 @@
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
+use mandate_core::{Issuer, ScopeSet};
+use mandate_oauth::metadata::endpoint;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use url::Url;
 
@@ -10,13 +12,15 @@ const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6676;--line:#d5dbe3;--paper:#fff;--ground:#f3f5f8;--accent:#0b5cad;--bad:#a4262c}
 @media(prefers-color-scheme:dark){:root{--ink:#e8ecf2;--soft:#9aa6b6;--line:#38424f;--paper:#1b222c;--ground:#11161d;--accent:#6db3ff;--bad:#ff8f93}}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:27rem;margin:8vh auto 2rem;padding:2rem;background:var(--paper);border:1px solid var(--line);border-radius:12px}
+main{width:calc(100% - 2rem);max-width:27rem;margin:8vh auto 2rem;padding:2rem;background:var(--paper);border:1px solid var(--line);border-radius:12px}
 h1{font-size:1.3rem;margin:0 0 .3rem}p{margin:.4rem 0}.soft{color:var(--soft);font-size:.9rem}.bad{color:var(--bad);border-left:3px solid var(--bad);padding-left:.7rem}
 label{display:block;margin:1rem 0 .25rem;font-weight:600}input{width:100%;padding:.6rem .7rem;font:inherit;color:inherit;background:var(--ground);border:1px solid var(--line);border-radius:7px}
 input:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
-.row{display:flex;gap:.7rem;margin-top:1.4rem}button{flex:1;padding:.65rem;font:inherit;font-weight:600;border-radius:7px;border:1px solid var(--line);background:transparent;color:inherit;cursor:pointer}
+.row{display:flex;flex-wrap:wrap;gap:.7rem;margin-top:1.4rem}button{flex:1 1 auto;padding:.65rem 1rem;white-space:nowrap;font:inherit;font-weight:600;border-radius:7px;border:1px solid var(--line);background:transparent;color:inherit;cursor:pointer}
 button.main{background:var(--accent);border-color:var(--accent);color:var(--paper)}
-dl{margin:1rem 0;padding:.8rem 1rem;background:var(--ground);border-radius:8px}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .5rem;overflow-wrap:anywhere}code{font-size:.9em}
+dl{margin:1rem 0;padding:.8rem 1rem;background:var(--ground);border-radius:8px}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .5rem;overflow-wrap:anywhere}code{font-size:.9em}a{color:var(--accent)}
+ul{margin:.2rem 0;padding-left:1.1rem}dd li{margin:.1rem 0}
+@media(max-width:30rem){main{margin-top:1rem;padding:1.25rem}}
 ";
 
 /// SHA-256 of [`STYLE`] for the content security policy, so that no other style, and no script at all, runs.
@@ -64,14 +68,18 @@ fn respond(status: StatusCode, form_target: Option<&str>, page: Markup) -> Respo
 
 /// What the login page shows of the request.
 pub(super) struct Login<'a> {
+    /// Our issuer.
+    pub(super) issuer: &'a Issuer,
     /// The client's id.
     pub(super) client: &'a str,
     /// Where the browser goes afterwards.
     pub(super) redirect_uri: &'a str,
     /// The resource, or none for a token to be exchanged here.
     pub(super) resource: Option<&'a str>,
-    /// The scopes asked for.
-    pub(super) scopes: Vec<&'a str>,
+    /// The scopes asked for; none: all.
+    pub(super) scopes: Option<Vec<&'a str>>,
+    /// What that is at most, by the names of resources.
+    pub(super) at_most: Vec<(String, ScopeSet)>,
     /// Where the form goes: our own path with the request's query.
     pub(super) action: &'a str,
     /// The token against forged forms.
@@ -82,23 +90,50 @@ pub(super) struct Login<'a> {
     pub(super) error: Option<&'a str>,
 }
 
+/// How many resources the login page lists.
+const MOST_RESOURCES: usize = 12;
+
+/// Host and port: on loopback the port says which program gets the answer.
+fn destination(redirect_uri: &str) -> String {
+    let url = Url::parse(redirect_uri).ok().filter(Url::has_host);
+    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
+    match host {
+        Some((host, Some(port))) => format!("{host}:{port}"),
+        Some((host, None)) => host.to_owned(),
+        None => redirect_uri.to_owned(),
+    }
+}
+
+fn may_do(page: &Login<'_>) -> Markup {
+    html! {
+        @if let Some(scopes) = &page.scopes {
+            @for scope in scopes { code { (scope) } " " }
+        } @else {
+            "everything that you may delegate, at most:"
+            ul {
+                @for (resource, scopes) in page.at_most.iter().take(MOST_RESOURCES) {
+                    li { (resource) ": " @for scope in scopes.iter() { code { (scope.as_str()) } " " } }
+                }
+                @if page.at_most.len() > MOST_RESOURCES { li { "and at " (page.at_most.len() - MOST_RESOURCES) " more resources" } }
+            }
+        }
+    }
+}
+
 /// The login page: who asks, for what, where the answer goes.
 pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
-    let host = Url::parse(page.redirect_uri).ok().and_then(|url| url.host_str().map(str::to_owned));
     let body = html! {
         h1 { "Log in to Mandate" }
+        p.soft { "at " code { (page.issuer.as_str()) } }
         p { strong { (page.client) } " asks for access on your behalf." }
         @if let Some(error) = page.error { p.bad role="alert" { (error) } }
         dl {
             dt { "May do" }
-            dd {
-                @if page.scopes.is_empty() { "everything you may delegate" }
-                @for scope in &page.scopes { code { (scope) } " " }
-            }
+            dd { (may_do(page)) }
             dt { "Where" }
             dd { @if let Some(resource) = page.resource { code { (resource) } } @else { "wherever you have granted an agent access, never beyond your grant" } }
             dt { "You will be sent back to" }
-            dd { code { (host.as_deref().unwrap_or(page.redirect_uri)) } }
+            dd { code { (destination(page.redirect_uri)) } }
         }
         form method="post" action=(page.action) {
             input type="hidden" name="csrf" value=(page.csrf);
@@ -123,4 +158,33 @@ pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Response {
         p.soft { "Go back to the application and start again. If this happens again, tell its developer what stands above." }
     };
     respond(status, None, layout(title, &body))
+}
+
+/// What is at the issuer's own address. It names no version: strangers read it.
+pub(super) fn home(issuer: &Issuer) -> Response {
+    let body = html! {
+        h1 { "Mandate" }
+        p { "This is the authorization server " code { (issuer.as_str()) } "." }
+        p { "It gives agents identities, lets people delegate narrowly to them, and records who did what for whom." }
+        dl {
+            dt { "You want to log in" }
+            dd { "Start in the application that you want to use. It sends you here." }
+            dt { "You write a client" }
+            dd { "Everything follows from the issuer's URL: " a href=(endpoint(issuer, "/.well-known/oauth-authorization-server")) { "the server's metadata" } "." }
+            dt { "You protect an API" }
+            dd { "Verify tokens with " a href=(endpoint(issuer, "/jwks.json")) { "the public keys" } " and follow " code { "/revocations" } "." }
+            dt { "You operate it" }
+            dd { "Run " code { "mandate status" } " on the server's machine. The admin API has an address of its own." }
+        }
+    };
+    respond(StatusCode::OK, None, layout("Authorization server", &body))
+}
+
+/// An address at which there is nothing.
+pub(super) fn nothing_here() -> Response {
+    let body = html! {
+        h1 { "Nothing is here" }
+        p { "The address is not one of this authorization server's. Its metadata lists all endpoints." }
+    };
+    respond(StatusCode::NOT_FOUND, None, layout("Not found", &body))
 }

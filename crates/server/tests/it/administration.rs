@@ -358,7 +358,7 @@ async fn who_is_no_operator_any_more_when_the_body_has_arrived_changes_nothing()
         let token = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
         let (first, rest) = body.split_at(body.len() / 2);
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();

@@ -6,6 +6,7 @@
 mod administration;
 mod cuts;
 mod feed;
+mod listeners;
 mod login;
 mod node_link;
 mod nodes;

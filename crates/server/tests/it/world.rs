@@ -56,6 +56,7 @@ impl Server {
             issuer: None,
             node_rejoin_grace: std::time::Duration::ZERO,
             trust_domain: Some("acme.example".parse().unwrap()),
+            allowed_hosts: vec!["allowed.example".to_owned()],
         };
         let (is_ready, ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,0 +1,474 @@
+//! Who holds the places of a listener, and who gives way when they are few.
+//!
+//! A connection is a stranger's until it has shown whose it is. Strangers never take the places of the known. When theirs are
+//! full, a newcomer takes the place of the one that has been idle or slow for the longest, of the network that holds the most:
+//! so a known client can always connect and show who it is. The known give way only to those who hold fewer places.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+/// How many that were told to go may still be on their way out before nobody else is let in.
+const MOST_LEAVING: usize = 64;
+
+/// Where strangers come from, for fairness: an IPv4 address, the /64 of an IPv6 address, which one customer has whole, or a
+/// local user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Network([u8; 8]);
+
+impl Network {
+    /// The network of an address.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            // No /64 that is routed begins with zeros.
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                Self([0, 0, 0, 0, a, b, c, d])
+            }
+            IpAddr::V6(address) => Self(address.octets().first_chunk().copied().unwrap_or_default()),
+        }
+    }
+
+    /// The processes of a local user.
+    pub(crate) fn of_user(uid: u32) -> Self {
+        let [a, b, c, d] = uid.to_be_bytes();
+        Self([0xff, 0, 0, 0, a, b, c, d])
+    }
+
+    /// As bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Network {
+    /// Hexadecimal digits.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+/// Whose place it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    /// Somebody in this network.
+    Network(Network),
+    /// A client, person, operator or node that has proven to be it.
+    Known(Arc<str>),
+}
+
+/// The kind of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Of a connection that has shown nothing yet.
+    Stranger,
+    /// Of a connection whose holder is known.
+    Known,
+    /// Of a stranger who stays: a feed, or a node that is about to join.
+    Staying,
+}
+
+/// Who gives way in a room that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// The one that has been idle or slow for the longest, of the holder that has the most.
+    LongestIdle,
+    /// The same, but only to a holder that has fewer.
+    LongestIdleIfFair,
+    /// The newest of the holder that has the most, but only to a holder that has fewer: the oldest are the ones that are missed.
+    NewestIfFair,
+}
+
+/// What a connection tells of itself.
+#[derive(Debug)]
+struct Activity {
+    /// Since when it is as it is: a number that increases with everything that happens at the listener.
+    since: AtomicU64,
+    /// Whether we work for it, so that it waits for us and not we for it.
+    served: AtomicBool,
+}
+
+struct Seat {
+    number: u64,
+    activity: Arc<Activity>,
+    /// Dropped when its connection is to end.
+    _stay: oneshot::Sender<()>,
+}
+
+struct Room {
+    capacity: usize,
+    rule: Rule,
+    holders: HashMap<Holder, Vec<Seat>>,
+    taken: usize,
+}
+
+impl Room {
+    fn new(capacity: usize, rule: Rule) -> Self {
+        Self { capacity, rule, holders: HashMap::new(), taken: 0 }
+    }
+
+    fn held_by(&self, holder: &Holder) -> usize {
+        self.holders.get(holder).map_or(0, Vec::len)
+    }
+
+    fn insert(&mut self, holder: Holder, seat: Seat) {
+        self.holders.entry(holder).or_default().push(seat);
+        self.taken += 1;
+    }
+
+    fn remove(&mut self, holder: &Holder, number: u64) -> Option<Seat> {
+        let seats = self.holders.get_mut(holder)?;
+        let at = seats.iter().position(|seat| seat.number == number)?;
+        let seat = seats.swap_remove(at);
+        if seats.is_empty() {
+            self.holders.remove(holder);
+        }
+        self.taken -= 1;
+        Some(seat)
+    }
+
+    /// Who gives way to one more of `newcomer`, if anybody does.
+    fn who_gives_way(&self, newcomer: &Holder) -> Option<(Holder, u64)> {
+        let own = self.held_by(newcomer);
+        let fair = |held: usize| self.rule == Rule::LongestIdle || held > own + 1;
+        let of_all = self.holders.iter().filter(|(_, seats)| fair(seats.len()));
+        let seats = of_all.flat_map(|(holder, seats)| seats.iter().map(move |seat| (holder, seats.len(), seat)));
+        let found = match self.rule {
+            Rule::NewestIfFair => seats.max_by_key(|(_, held, seat)| (*held, seat.number)),
+            Rule::LongestIdle | Rule::LongestIdleIfFair => seats
+                .filter(|(_, _, seat)| !seat.activity.served.load(Ordering::Relaxed))
+                .max_by_key(|(_, held, seat)| (*held, u64::MAX - seat.activity.since.load(Ordering::Relaxed), u64::MAX - seat.number)),
+        };
+        found.map(|(holder, _, seat)| (holder.clone(), seat.number))
+    }
+
+    /// Makes room for one more of `newcomer`. Answers how many were told to go, or nothing if there is no room.
+    fn make_room(&mut self, newcomer: &Holder) -> Option<usize> {
+        if self.taken < self.capacity {
+            return Some(0);
+        }
+        let (holder, number) = self.who_gives_way(newcomer)?;
+        self.remove(&holder, number).map(|_| 1)
+    }
+}
+
+struct Inner {
+    strangers: Room,
+    known: Room,
+    staying: Room,
+    next_number: u64,
+    leaving: usize,
+}
+
+impl Inner {
+    fn room(&mut self, kind: Kind) -> &mut Room {
+        match kind {
+            Kind::Stranger => &mut self.strangers,
+            Kind::Known => &mut self.known,
+            Kind::Staying => &mut self.staying,
+        }
+    }
+}
+
+/// The places of one listener.
+pub(crate) struct Places {
+    inner: Mutex<Inner>,
+    /// The number of what happens next.
+    next_event: AtomicU64,
+    somebody_left: Notify,
+}
+
+/// A connection's place, until it is dropped.
+pub(crate) struct Guest {
+    places: Arc<Places>,
+    number: u64,
+    network: Network,
+    activity: Arc<Activity>,
+    at: Mutex<(Kind, Holder)>,
+    /// Whether it is known, so that this is asked without a lock.
+    known: AtomicBool,
+}
+
+/// Completes when a connection is to end, because others need its place more.
+pub(crate) type Ended = oneshot::Receiver<()>;
+
+impl Places {
+    /// So many places for strangers, for the known, and for feeds.
+    pub(crate) fn new(strangers: usize, known: usize, feeds: usize) -> Arc<Self> {
+        Self::with(strangers, known, Room::new(feeds, Rule::NewestIfFair))
+    }
+
+    /// So many places for strangers before the handshake is done, for nodes, and for strangers after the handshake.
+    pub(crate) fn for_nodes(handshakes: usize, nodes: usize, strangers: usize) -> Arc<Self> {
+        Self::with(handshakes, nodes, Room::new(strangers, Rule::LongestIdle))
+    }
+
+    fn with(strangers: usize, known: usize, staying: Room) -> Arc<Self> {
+        let inner = Inner {
+            strangers: Room::new(strangers, Rule::LongestIdle),
+            known: Room::new(known, Rule::LongestIdleIfFair),
+            staying,
+            next_number: 0,
+            leaving: 0,
+        };
+        Arc::new(Self { inner: Mutex::new(inner), next_event: AtomicU64::new(0), somebody_left: Notify::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that can panic runs under this lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn event(&self) -> u64 {
+        self.next_event.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A place for a new connection from `network`. None: all strangers are being served.
+    ///
+    /// Waits while many who were told to go have not gone yet: their files are still open.
+    pub(crate) async fn admit(self: &Arc<Self>, network: Network) -> Option<(Guest, Ended)> {
+        loop {
+            let left = self.somebody_left.notified();
+            if self.lock().leaving < MOST_LEAVING {
+                return self.enter(network);
+            }
+            left.await;
+        }
+    }
+
+    fn enter(self: &Arc<Self>, network: Network) -> Option<(Guest, Ended)> {
+        let holder = Holder::Network(network);
+        let activity = Arc::new(Activity { since: AtomicU64::new(self.event()), served: AtomicBool::new(false) });
+        let (stay, ended) = oneshot::channel();
+        let mut inner = self.lock();
+        let told_to_go = inner.strangers.make_room(&holder)?;
+        inner.leaving += told_to_go;
+        let number = inner.next_number;
+        inner.next_number += 1;
+        inner.strangers.insert(holder.clone(), Seat { number, activity: Arc::clone(&activity), _stay: stay });
+        drop(inner);
+        let (places, at) = (Arc::clone(self), Mutex::new((Kind::Stranger, holder)));
+        Some((Guest { places, number, network, activity, at, known: AtomicBool::new(false) }, ended))
+    }
+
+    /// Ends the stranger that has been idle or slow for the longest: the process has no file left for a new connection.
+    pub(crate) fn end_a_stranger(&self) {
+        let mut inner = self.lock();
+        let nobody = Holder::Known("".into());
+        if let Some((holder, number)) = inner.strangers.who_gives_way(&nobody) {
+            inner.strangers.remove(&holder, number);
+            inner.leaving += 1;
+        }
+    }
+
+    #[cfg(test)]
+    fn taken(&self) -> (usize, usize, usize) {
+        let inner = self.lock();
+        (inner.strangers.taken, inner.known.taken, inner.staying.taken)
+    }
+}
+
+impl Guest {
+    /// Where it comes from.
+    pub(crate) fn network(&self) -> Network {
+        self.network
+    }
+
+    /// Its request is here whole: from now on it waits for us.
+    pub(crate) fn is_served(&self) {
+        self.activity.served.store(true, Ordering::Relaxed);
+    }
+
+    /// Its answer is on its way: from now on we wait for it.
+    pub(crate) fn was_served(&self) {
+        self.activity.since.store(self.places.event(), Ordering::Relaxed);
+        self.activity.served.store(false, Ordering::Relaxed);
+    }
+
+    /// It has shown to be `who`, and takes one of the places of the known. If they are taken by those who hold no more, it
+    /// stays where it is.
+    pub(crate) fn is_known(&self, who: &Arc<str>) {
+        if !self.known.load(Ordering::Relaxed) && self.move_to(Kind::Known, Holder::Known(Arc::clone(who))) {
+            self.known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has a place of the known.
+    pub(crate) fn has_known_place(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// Takes one of the places of those who stay. False: there is none.
+    pub(crate) fn stays(&self) -> bool {
+        self.move_to(Kind::Staying, Holder::Network(self.network))
+    }
+
+    fn move_to(&self, kind: Kind, holder: Holder) -> bool {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.0 == kind {
+            return true;
+        }
+        let mut inner = self.places.lock();
+        let (kind_before, holder_before) = &*at;
+        // It may have been told to go in this moment.
+        if !inner.room(*kind_before).holders.get(holder_before).is_some_and(|seats| seats.iter().any(|s| s.number == self.number)) {
+            return false;
+        }
+        let Some(told_to_go) = inner.room(kind).make_room(&holder) else { return false };
+        inner.leaving += told_to_go;
+        if let Some(seat) = inner.room(*kind_before).remove(holder_before, self.number) {
+            inner.room(kind).insert(holder.clone(), seat);
+        }
+        *at = (kind, holder);
+        true
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let (kind, holder) = &*self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.places.lock();
+        if inner.room(*kind).remove(holder, self.number).is_none() {
+            inner.leaving = inner.leaving.saturating_sub(1);
+            drop(inner);
+            self.places.somebody_left.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Ended, Guest, MOST_LEAVING, Network, Places};
+
+    const SMALL: &str = "192.0.2.1";
+    const LARGE: &str = "198.51.100.7";
+
+    fn network(text: &str) -> Network {
+        Network::of(text.parse().unwrap())
+    }
+
+    async fn admit(places: &Arc<Places>, from: &str) -> (Guest, Ended) {
+        places.admit(network(from)).await.unwrap()
+    }
+
+    fn has_ended(ended: &mut Ended) -> bool {
+        !matches!(ended.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Empty))
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_network_and_an_ipv4_address_is_one_however_it_is_written() {
+        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::2"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
+        assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+
+    #[tokio::test]
+    async fn when_strangers_places_are_full_the_longest_idle_gives_way_to_a_newcomer() {
+        let places = Places::new(2, 1, 1);
+        let (first, mut first_ended) = admit(&places, LARGE).await;
+        let (second, mut second_ended) = admit(&places, LARGE).await;
+        first.was_served();
+        let (_third, mut third_ended) = admit(&places, LARGE).await;
+        // The second was idle from the beginning; the first has been served meanwhile.
+        assert!(!has_ended(&mut first_ended) && has_ended(&mut second_ended) && !has_ended(&mut third_ended));
+        drop(second);
+        assert_eq!(places.taken().0, 2);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_being_served_keeps_the_place() {
+        let places = Places::new(2, 1, 1);
+        let (one, mut one_ended) = admit(&places, LARGE).await;
+        one.is_served();
+        let (two, _two_ended) = admit(&places, LARGE).await;
+        two.is_served();
+        assert!(places.admit(network(LARGE)).await.is_none(), "nobody can be ended");
+        two.was_served();
+        assert!(places.admit(network(LARGE)).await.is_some());
+        assert!(!has_ended(&mut one_ended));
+    }
+
+    #[tokio::test]
+    async fn the_network_with_the_most_places_gives_way_first() {
+        let places = Places::new(3, 1, 1);
+        let (_old, mut old_ended) = admit(&places, SMALL).await;
+        let (_a, mut a_ended) = admit(&places, LARGE).await;
+        let (_b, mut b_ended) = admit(&places, LARGE).await;
+        let (_c, _c_ended) = admit(&places, LARGE).await;
+        assert!(!has_ended(&mut old_ended) && has_ended(&mut a_ended) && !has_ended(&mut b_ended));
+    }
+
+    #[tokio::test]
+    async fn strangers_never_take_the_places_of_the_known() {
+        let places = Places::new(2, 2, 1);
+        let (known, mut known_ended) = admit(&places, LARGE).await;
+        known.is_known(&"app".into());
+        let mut crowd = Vec::new();
+        for _ in 0..20 {
+            crowd.push(admit(&places, LARGE).await);
+        }
+        assert!(!has_ended(&mut known_ended) && known.has_known_place());
+        assert_eq!(places.taken(), (2, 1, 0));
+        let (late, _ended) = admit(&places, LARGE).await;
+        late.is_known(&"app".into());
+        assert!(late.has_known_place(), "and a known client gets in while strangers' places are full");
+    }
+
+    #[tokio::test]
+    async fn a_known_client_with_many_places_gives_way_to_one_with_few() {
+        let places = Places::new(4, 3, 1);
+        let mut many = Vec::new();
+        for _ in 0..3 {
+            let (guest, ended) = admit(&places, LARGE).await;
+            guest.is_known(&"many".into());
+            many.push((guest, ended));
+        }
+        let (one_more, _ended) = admit(&places, LARGE).await;
+        one_more.is_known(&"many".into());
+        assert!(!one_more.has_known_place(), "its own it does not take: it stays a stranger");
+        let (few, _few_ended) = admit(&places, LARGE).await;
+        few.is_known(&"few".into());
+        assert!(few.has_known_place());
+        assert_eq!(many.iter_mut().filter_map(|(_, ended)| has_ended(ended).then_some(())).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_feed_too_many_is_refused_unless_another_network_has_more_of_them() {
+        let places = Places::new(8, 1, 2);
+        let (first, mut first_ended) = admit(&places, LARGE).await;
+        let (second, mut second_ended) = admit(&places, LARGE).await;
+        assert!(first.stays() && second.stays());
+        let (third, _ended) = admit(&places, LARGE).await;
+        assert!(!third.stays());
+        let (other, _other_ended) = admit(&places, SMALL).await;
+        assert!(other.stays());
+        assert!(!has_ended(&mut first_ended) && has_ended(&mut second_ended), "the newest of them gives way");
+        drop(other);
+        assert!(third.stays(), "a feed that ends makes room");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_let_in_while_many_who_were_told_to_go_are_still_here() {
+        let places = Places::new(1, 1, 1);
+        let mut leaving = Vec::new();
+        for _ in 0..=MOST_LEAVING {
+            leaving.push(places.admit(network(LARGE)).await.unwrap());
+        }
+        let waiting = tokio::time::timeout(Duration::from_millis(20), places.admit(network(LARGE))).await;
+        assert!(waiting.is_err());
+        let waiting = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.admit(network(LARGE)).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        leaving.truncate(1);
+        assert!(waiting.await.unwrap());
+    }
+}

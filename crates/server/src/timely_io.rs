@@ -1,0 +1,109 @@
+//! A connection whose peer has to take what it is sent, so that nobody holds it by reading nothing.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// How long a peer may take none of what is ready for it. The kernel says that there is room again when a third of its buffer
+/// is free, so taking a byte now and then does not help.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A transport below TLS: TLS takes what is written although its peer takes nothing.
+pub(crate) struct TimelyIo<I> {
+    io: I,
+    limit: Duration,
+    /// When a peer that takes nothing has to be gone. Set only once one has, which most never do.
+    alarm: Option<Pin<Box<Sleep>>>,
+    is_stuck: bool,
+}
+
+impl<I> TimelyIo<I> {
+    /// `io`, whose peer has `limit` to take something.
+    pub(crate) fn new(io: I, limit: Duration) -> Self {
+        Self { io, limit, alarm: None, is_stuck: false }
+    }
+
+    /// Watches how a write went.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.is_stuck = false;
+            return written;
+        }
+        let limit = self.limit;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if !self.is_stuck {
+            self.is_stuck = true;
+            alarm.as_mut().reset(Instant::now() + limit);
+        }
+        alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for TimelyIo<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for TimelyIo<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, duplex};
+
+    use super::TimelyIo;
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (io, _peer) = duplex(64);
+        let mut io = TimelyIo::new(io, SHORT);
+        let error = io.write_all(&[0; 65]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_something_has_all_of_the_time_again() {
+        let (io, mut peer) = duplex(64);
+        let mut io = TimelyIo::new(io, Duration::from_secs(60));
+        for _ in 0..3 {
+            io.write_all(&[0; 64]).await.unwrap();
+            assert!(!io.is_stuck);
+            let written = Pin::new(&mut io).poll_write(&mut Context::from_waker(Waker::noop()), &[0]);
+            assert!(written.is_pending() && io.is_stuck);
+            peer.read_exact(&mut [0; 64]).await.unwrap();
+        }
+    }
+}
