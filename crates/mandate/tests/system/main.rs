@@ -10,5 +10,6 @@ mod login;
 mod processes;
 mod rollback;
 mod start;
+mod strangers;
 mod tls;
 mod tour;

@@ -153,6 +153,16 @@ impl Server {
         })
     }
 
+    /// The same, as a process that may have so many files open and no more.
+    pub(crate) fn start_with_files(dir: &Path, files: usize) -> Self {
+        Self::start_as(dir, |arguments| {
+            let mut command = Command::new("sh");
+            let script = format!("ulimit -n {files}; exec \"$@\"");
+            command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_mandate")]).args(arguments).env_remove("MANDATE_DIR");
+            command
+        })
+    }
+
     fn start_as(dir: &Path, command: impl Fn(&[&str]) -> Command) -> Self {
         let text = dir.to_string_lossy();
         let arguments = [&["serve", "--dir", &text, "--trust-domain", "acme.example"][..], &LOOPBACK].concat();
