@@ -54,3 +54,9 @@ pub(crate) fn resident_mib(pid: u32) -> Result<f64, BenchError> {
     let kib = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<f64>().ok());
     kib.map(|kib| kib / 1024.0).ok_or_else(|| BenchError("no VmRSS".to_owned()))
 }
+
+/// How many files a process has open, connections among them.
+pub(crate) fn open_files(pid: u32) -> Result<usize, BenchError> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).map_err(BenchError::during("counting the server's open files"))?;
+    Ok(files.count())
+}

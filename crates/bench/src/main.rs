@@ -1,4 +1,4 @@
-//! The load generator of `cargo xtask bench exchange`.
+//! The load generator of `cargo xtask bench`.
 //!
 //! It starts the program as an operator would, sends it real exchanges over HTTP, and reads from the kernel how
 //! much CPU time the server took. The raw cryptography that an exchange cannot do without is measured in this process,
@@ -19,6 +19,7 @@ mod profile;
 mod registry;
 mod run;
 mod scale;
+mod strangers;
 mod svid;
 mod verification;
 
@@ -28,25 +29,49 @@ use std::process::ExitCode;
 use error::BenchError;
 use run::Extent;
 
-const USAGE: &str = "usage: mandate-bench PROGRAM [--quick]";
+const USAGE: &str = "usage: mandate-bench PROGRAM [--strangers] [--quick]";
 
-fn arguments() -> Option<(PathBuf, Extent)> {
-    let mut program = None;
-    let mut extent = Extent::full();
+/// What to measure, with which program.
+struct Arguments {
+    program: PathBuf,
+    strangers: bool,
+    quick: bool,
+}
+
+fn arguments() -> Option<Arguments> {
+    let (mut program, mut strangers, mut quick) = (None, false, false);
     for argument in std::env::args_os().skip(1) {
         if argument == "--quick" {
-            extent = Extent::quick();
+            quick = true;
+        } else if argument == "--strangers" {
+            strangers = true;
         } else if program.is_none() {
             program = Some(PathBuf::from(argument));
         } else {
             return None;
         }
     }
-    Some((program?, extent))
+    Some(Arguments { program: program?, strangers, quick })
+}
+
+/// The table and the last line.
+async fn measured(arguments: &Arguments) -> Result<(String, String), BenchError> {
+    let Arguments { program, strangers, quick } = arguments;
+    if !strangers {
+        let extent = if *quick { Extent::quick() } else { Extent::full() };
+        let figures = run::exchange(program, &extent).await?;
+        return Ok((figures.table(), figures.json()));
+    }
+    let extent = if *quick { strangers::Extent::quick() } else { strangers::Extent::full() };
+    let root = run::directory("strangers")?;
+    let figures = strangers::measure(program, &extent, &root).await?;
+    // What was measured is kept if it went wrong: the logs say why.
+    let _ = std::fs::remove_dir_all(&root);
+    Ok((figures.table(), figures.json().to_string()))
 }
 
 fn main() -> ExitCode {
-    let Some((program, extent)) = arguments() else {
+    let Some(arguments) = arguments() else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -57,10 +82,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run::exchange(&program, &extent)) {
-        Ok(figures) => {
-            print!("{}", figures.table());
-            println!("{}", figures.json());
+    match runtime.block_on(measured(&arguments)) {
+        Ok((table, json)) => {
+            print!("{table}");
+            println!("{json}");
             ExitCode::SUCCESS
         }
         Err(BenchError(why)) => {

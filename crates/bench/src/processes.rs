@@ -80,6 +80,9 @@ pub(crate) struct Server {
     /// `host:port` of the public listener.
     pub(crate) authority: String,
     pub(crate) admin: AdminClient,
+    /// The admin API over TCP, and its socket.
+    pub(crate) admin_url: String,
+    pub(crate) admin_socket: PathBuf,
     pub(crate) node_address: String,
 }
 
@@ -104,8 +107,9 @@ impl Server {
         let process = Process::start(program, &arguments, &root.join("serve.log"), "").await?;
         let issuer = process.member("issuer")?;
         let authority = issuer.trim_start_matches("http://").to_owned();
-        let admin = AdminClient::new(Endpoint::Socket(process.member("admin_socket")?.into()));
-        Ok(Self { issuer, authority, admin, node_address: process.member("node_server")?, process })
+        let admin_socket = PathBuf::from(process.member("admin_socket")?);
+        let (admin, admin_url) = (AdminClient::new(Endpoint::Socket(admin_socket.clone())), process.member("admin_url")?);
+        Ok(Self { issuer, authority, admin, admin_url, admin_socket, node_address: process.member("node_server")?, process })
     }
 
     pub(crate) fn pid(&self) -> u32 {

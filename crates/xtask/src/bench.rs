@@ -20,6 +20,12 @@ enum Bench {
         #[arg(long)]
         quick: bool,
     },
+    /// What strangers cost: memory of feed readers that read nothing, CPU time of refusals, `agent suspend` under a flood
+    Strangers {
+        /// Measure less of everything
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 /// Why nothing was measured.
@@ -44,7 +50,10 @@ fn status(command: &mut Command) -> Result<std::process::ExitStatus, BenchError>
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchError> {
-    let Bench::Exchange { quick } = arguments.what;
+    let (quick, strangers) = match arguments.what {
+        Bench::Exchange { quick } => (quick, false),
+        Bench::Strangers { quick } => (quick, true),
+    };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = ["build", "--profile", "dist", "--locked", "-p", "mandate", "-p", "mandate-bench"];
     if !status(Command::new(cargo).args(build).current_dir(root))?.success() {
@@ -54,6 +63,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchE
     let folder = target.join("dist");
     let mut command = Command::new(folder.join("mandate-bench"));
     command.arg(folder.join("mandate")).env("CARGO_TARGET_DIR", &target);
+    if strangers {
+        command.arg("--strangers");
+    }
     if quick {
         command.arg("--quick");
     }

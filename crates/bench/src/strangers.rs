@@ -1,0 +1,336 @@
+//! What strangers cost, and what they keep operators from.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mandate_api::admin::{ApplyRequest, RegistryItem, RevocationRequest, RevocationTarget};
+use mandate_api::{AdminClient, RegistryFile};
+use mandate_core::registry::{AgentState, Kind};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::error::BenchError;
+use crate::http::{Connection, post_form};
+use crate::identity_provider::IdentityProvider;
+use crate::kernel::{CpuTime, open_files, resident_mib};
+use crate::load;
+use crate::node_link::NodeLink;
+use crate::processes::{Node, Server};
+use crate::registry::{self, SCOPES, agent, person};
+use crate::run::at_rest;
+
+/// How many agents there are.
+const AGENTS: usize = 16;
+
+/// How many cuts are in force, and how many are made at the same time.
+const CUTS: (usize, usize) = (18_000, 32);
+
+/// How many feed readers read nothing.
+const READERS: usize = 1024;
+
+/// How much of the feed each of them takes before it takes nothing more: what its kernel keeps, in bytes.
+const RECEIVE_BUFFER: u32 = 4096;
+
+/// How long the server may take until it has sent each of them what goes into the kernel's buffers.
+const SETTLED: Duration = Duration::from_secs(6);
+
+/// Longer than the server waits for a reader that reads nothing.
+const ENDED: Duration = Duration::from_secs(45);
+
+/// How many strangers flood each listener at the same time.
+const FLOOD: usize = 16;
+
+/// How much is measured.
+pub(crate) struct Extent {
+    refusals: usize,
+    suspensions: usize,
+}
+
+impl Extent {
+    pub(crate) fn full() -> Self {
+        Self { refusals: 8192, suspensions: 400 }
+    }
+
+    pub(crate) fn quick() -> Self {
+        Self { refusals: 2048, suspensions: 60 }
+    }
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy)]
+struct Spread {
+    p50: f64,
+    p99: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(mut all: Vec<f64>) -> Self {
+        all.sort_by(f64::total_cmp);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index into a list")]
+        let at = |share: f64| all.get(((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1))).copied().unwrap_or(f64::NAN);
+        Self { p50: at(0.5), p99: at(0.99), most: at(1.0) }
+    }
+
+    fn json(self) -> Value {
+        json!({ "p50": round(self.p50), "p99": round(self.p99), "max": round(self.most) })
+    }
+}
+
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// What was seen.
+pub(crate) struct Figures {
+    idle_mib: f64,
+    readers_mib: f64,
+    readers_open: usize,
+    readers_left: usize,
+    refused_us: f64,
+    permitted_us: f64,
+    alone: Spread,
+    flooded: Spread,
+    flood_requests: u64,
+}
+
+impl Figures {
+    pub(crate) fn table(&self) -> String {
+        format!(
+            "feed readers that read nothing  {} of {READERS}, {} cuts in force: {:.1} MiB over {:.1} MiB idle; {} of them left after {} s\n\
+             CPU time of a refused stranger  {:.0} us, of a permitted exchange {:.0} us: {:.2}\n\
+             agent suspend, alone            p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n\
+             agent suspend, flooded          p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} requests and connections meanwhile)\n",
+            self.readers_open,
+            CUTS.0,
+            self.readers_mib,
+            self.idle_mib,
+            self.readers_left,
+            ENDED.as_secs(),
+            self.refused_us,
+            self.permitted_us,
+            self.refused_us / self.permitted_us,
+            self.alone.p50,
+            self.alone.p99,
+            self.alone.most,
+            self.flooded.p50,
+            self.flooded.p99,
+            self.flooded.most,
+            self.flood_requests
+        )
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "cuts": CUTS.0,
+            "feed_readers": self.readers_open,
+            "idle_rss_mib": round(self.idle_mib),
+            "feed_readers_mib": round(self.readers_mib),
+            "feed_readers_left": self.readers_left,
+            "refused_cpu_us": round(self.refused_us),
+            "permitted_cpu_us": round(self.permitted_us),
+            "refused_cpu_ratio": round(self.refused_us / self.permitted_us),
+            "suspend_ms": self.alone.json(),
+            "suspend_ms_flooded": self.flooded.json(),
+            "flood_requests": self.flood_requests,
+        })
+    }
+}
+
+fn say(what: &str) {
+    eprintln!("bench: {what} …");
+}
+
+/// Everything.
+pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures, BenchError> {
+    // This process holds the other ends.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).map_err(BenchError::during("raising the limit of open files"))?;
+
+    say("starting the server, the identity provider and a node");
+    let server = Server::start(program, root).await?;
+    let mut people = IdentityProvider::start(SCOPES).await?;
+    registry::fill(&server.admin, &people.url, AGENTS).await?;
+    let node = Node::start(program, root, &server).await?;
+    let link = NodeLink::open(&node.dir, &server.node_address, &server.issuer).await?;
+    let svid = link.svids(&[0]).await?.pop().ok_or_else(|| BenchError("no identity".to_owned()))?;
+    let exchange = load::request(&server.authority, &svid, &people.token(&person(0))?);
+
+    say("refused strangers and permitted exchanges");
+    let permitted_us = cpu_us(&server, &exchange, extent.refusals, 200).await?;
+    let nobody = post_form(&server.authority, "/token", "grant_type=authorization_code&client_id=nobody&code=x");
+    let refused_us = cpu_us(&server, &nobody, extent.refusals, 401).await?;
+
+    say("agent suspend, alone and while all listeners are flooded");
+    let alone = suspensions(&server.admin, extent.suspensions).await?;
+    let (flooded, flood_requests) = flooded(&server, extent.suspensions).await?;
+
+    say("18,000 revocations");
+    cut(&server.admin).await?;
+    say("feed readers that read nothing");
+    at_rest(server.pid()).await?;
+    let (idle_mib, idle_files) = (resident_mib(server.pid())?, open_files(server.pid())?);
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(reader(&server.authority).await?);
+    }
+    tokio::time::sleep(SETTLED).await;
+    let readers_mib = resident_mib(server.pid())? - idle_mib;
+    let readers_open = open_files(server.pid())?.saturating_sub(idle_files);
+    tokio::time::sleep(ENDED.saturating_sub(SETTLED)).await;
+    let readers_left = open_files(server.pid())?.saturating_sub(idle_files);
+    drop(readers);
+    node.process.stop().await?;
+    server.process.stop().await?;
+    Ok(Figures { idle_mib, readers_mib, readers_open, readers_left, refused_us, permitted_us, alone, flooded, flood_requests })
+}
+
+/// CPU time of the server for each of `count` requests that are answered with `status`, in microseconds.
+async fn cpu_us(server: &Server, request: &[u8], count: usize, status: u16) -> Result<f64, BenchError> {
+    let before = at_rest(server.pid()).await?;
+    let mut workers = JoinSet::new();
+    for _ in 0..load::CONNECTIONS {
+        let (mut connection, request) = (Connection::open(&server.authority).await?, request.to_vec());
+        workers.spawn(async move {
+            for _ in 0..count / load::CONNECTIONS {
+                let answer = connection.exchange(&request).await?;
+                if answer.status != status {
+                    return Err(BenchError(format!("{} instead of {status}: {}", answer.status, String::from_utf8_lossy(answer.body))));
+                }
+            }
+            Ok(())
+        });
+    }
+    while let Some(done) = workers.join_next().await {
+        done.map_err(BenchError::during("a worker"))??;
+    }
+    let cpu: CpuTime = at_rest(server.pid()).await?.since(before);
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
+    Ok(cpu.total() * 1e6 / count as f64)
+}
+
+/// Suspends and activates an agent, one after the other: how long each took.
+async fn suspensions(admin: &AdminClient, count: usize) -> Result<Spread, BenchError> {
+    let failed = || BenchError::during("agent suspend");
+    let name = agent(1);
+    let mut all = Vec::with_capacity(count);
+    for n in 0..count {
+        let began = Instant::now();
+        let mut item = admin.entry(Kind::Agent, &name).await.map_err(failed())?.item;
+        if let RegistryItem::Agent(agent) = &mut item {
+            agent.state = Some(if n % 2 == 0 { AgentState::Suspended } else { AgentState::Active });
+        }
+        let request = ApplyRequest { entries: RegistryFile::from_items([item]), prune: false, dry_run: false };
+        admin.apply(&request).await.map_err(failed())?;
+        all.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(Spread::of(all))
+}
+
+/// The same while strangers flood all four listeners, and how much they sent. The operator has a thread of its own: what the
+/// flood costs here is not the server's.
+async fn flooded(server: &Server, count: usize) -> Result<(Spread, u64), BenchError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let public = server.authority.clone();
+    let admin = server.admin_url.trim_start_matches("http://").to_owned();
+    let get = |authority: &str, path: &str| format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n\r\n").into_bytes();
+    let refused = post_form(&public, "/token", "grant_type=authorization_code&client_id=nobody&code=x");
+    let floods = [
+        (Some(public.clone()), refused),
+        (Some(public.clone()), get(&public, "/revocations")),
+        (Some(admin.clone()), get(&admin, "/v1/status")),
+        (Some(server.node_address.clone()), vec![0x16, 3, 1, 2, 0, 1]),
+        (None, get("admin", "/v1/nothing")),
+    ];
+    let mut strangers = JoinSet::new();
+    for (address, request) in &floods {
+        for _ in 0..FLOOD {
+            strangers.spawn(stranger(address.clone(), server.admin_socket.clone(), request.clone(), Arc::clone(&stop)));
+        }
+    }
+    let admin = server.admin.clone();
+    let measured = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::during("a runtime"))?;
+        runtime.block_on(async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            suspensions(&admin, count).await
+        })
+    });
+    let measured = measured.await.map_err(BenchError::during("an operator"))?;
+    stop.store(true, Ordering::Relaxed);
+    let mut sent = 0;
+    while let Some(one) = strangers.join_next().await {
+        sent += one.map_err(BenchError::during("a stranger"))?;
+    }
+    Ok((measured?, sent))
+}
+
+/// Connects, sends a request some times, and connects again, until it is told to stop. Answers how often it sent.
+async fn stranger(address: Option<String>, socket: std::path::PathBuf, request: Vec<u8>, stop: Arc<AtomicBool>) -> u64 {
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        sent += match &address {
+            Some(address) => match TcpStream::connect(address).await {
+                Ok(stream) => a_few(stream, &request).await,
+                Err(_) => 0,
+            },
+            None => match UnixStream::connect(&socket).await {
+                Ok(stream) => a_few(stream, &request).await,
+                Err(_) => 0,
+            },
+        };
+        tokio::task::yield_now().await;
+    }
+    sent
+}
+
+async fn a_few(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, request: &[u8]) -> u64 {
+    let mut buffer = [0; 4096];
+    for sent in 0..8 {
+        if stream.write_all(request).await.is_err() {
+            return sent;
+        }
+        match tokio::time::timeout(Duration::from_millis(200), stream.read(&mut buffer)).await {
+            Ok(Ok(read)) if read > 0 => {}
+            _ => return sent + 1,
+        }
+    }
+    8
+}
+
+async fn cut(admin: &AdminClient) -> Result<(), BenchError> {
+    let (count, at_once) = CUTS;
+    let mut workers = JoinSet::new();
+    for first in 0..at_once {
+        let admin = admin.clone();
+        workers.spawn(async move {
+            for n in (first..count).step_by(at_once) {
+                let target = format!("client-{n}").parse().map_err(BenchError::during("a client id"))?;
+                let request = RevocationRequest { target: RevocationTarget::Client(target) };
+                admin.revoke(&request).await.map_err(BenchError::during("a revocation"))?;
+            }
+            Ok::<_, BenchError>(())
+        });
+    }
+    while let Some(done) = workers.join_next().await {
+        done.map_err(BenchError::during("a worker"))??;
+    }
+    Ok(())
+}
+
+async fn reader(authority: &str) -> Result<TcpStream, BenchError> {
+    let failed = || BenchError::during("a feed reader");
+    let address: SocketAddr = authority.parse().map_err(BenchError::during("the address of the server"))?;
+    let socket = TcpSocket::new_v4().map_err(failed())?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER).map_err(failed())?;
+    let mut stream = socket.connect(address).await.map_err(failed())?;
+    let request = format!("GET /revocations HTTP/1.1\r\nhost: {authority}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(failed())?;
+    Ok(stream)
+}
