@@ -176,9 +176,12 @@ fn remember(
     Ok(now)
 }
 
-fn load_certificate(transport: &Transport) -> Result<Option<Arc<rustls::ServerConfig>>, ServerError> {
+fn load_certificate(
+    transport: &Transport,
+    clock: &dyn Clock,
+) -> Result<Option<(Arc<rustls::ServerConfig>, Arc<tls::Served>)>, ServerError> {
     Ok(match transport {
-        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone())?),
+        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone(), clock)?),
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
     })
 }
