@@ -11,8 +11,11 @@ use crate::touched::Touched;
 /// The most bytes one record may have as a leaf.
 pub const MAX_LEAF_LEN: usize = 64 * 1024;
 
-/// The most bytes of an unverified text that a record keeps.
+/// The most bytes of an unverified text that a record keeps, as they stand in its JSON.
 pub const MAX_ASKED_LEN: usize = 512;
+
+/// As [`MAX_ASKED_LEN`], where a stranger was refused.
+pub const MAX_STRANGERS_ASKED_LEN: usize = 128;
 
 /// What kind of decision or change a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,7 +75,7 @@ impl Outcome {
     }
 }
 
-/// What the caller asked for, as it was sent: unverified texts, cut to [`MAX_ASKED_LEN`] bytes each. Cloning is cheap.
+/// What the caller asked for, as it was sent: unverified texts, cut to [`MAX_ASKED_LEN`] bytes of JSON each. Cloning is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The `resource` parameter.
@@ -89,7 +92,18 @@ pub struct Asked {
 impl Asked {
     /// Takes the texts, cutting each.
     pub fn new(resource: Option<&str>, scope: Option<&str>, actor: Option<&str>) -> Self {
+        let cut = |text| cut_encoded(text, MAX_ASKED_LEN).into();
         Self { resource: resource.map(cut), scope: scope.map(cut), actor: actor.map(cut) }
+    }
+
+    /// Cuts each text to [`MAX_STRANGERS_ASKED_LEN`].
+    pub(crate) fn shorten(&mut self) {
+        for text in [&mut self.resource, &mut self.scope, &mut self.actor].into_iter().flatten() {
+            let cut = cut_encoded(text, MAX_STRANGERS_ASKED_LEN);
+            if cut.len() < text.len() {
+                *text = cut.into();
+            }
+        }
     }
 
     /// The `resource` parameter, cut.
@@ -113,12 +127,40 @@ impl Asked {
     }
 }
 
-fn cut(text: &str) -> Arc<str> {
-    let mut end = text.len().min(MAX_ASKED_LEN);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+/// The longest beginning of `text` that has at most `max` bytes between the quotes of its JSON (RFC 8259 §7): a control
+/// character takes up to six.
+pub(crate) fn cut_encoded(text: &str, max: usize) -> &str {
+    let mut len = 0;
+    for (at, c) in text.char_indices() {
+        len += match c {
+            '"' | '\\' | '\u{8}' | '\u{c}' | '\n' | '\r' | '\t' => 2,
+            '\0'..='\u{1f}' => 6,
+            other => other.len_utf8(),
+        };
+        if len > max {
+            return text.get(..at).unwrap_or_default();
+        }
     }
-    text.get(..end).unwrap_or_default().into()
+    text
+}
+
+/// How many refusals one record stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// How many.
+    pub count: u64,
+    /// When the first of them was.
+    pub first: Timestamp,
+    /// When the last of them was.
+    pub last: Timestamp,
+}
+
+impl Sum {
+    pub(crate) fn join(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
 }
 
 /// One entry of the audit log.
@@ -162,6 +204,10 @@ pub struct Record {
     pub touched: Option<Box<Touched>>,
     /// What was asked, as sent.
     pub asked: Asked,
+    /// Where the request came from, of a stranger that was refused: an address, a network or a local user.
+    pub source: Option<String>,
+    /// How many refusals of strangers this record stands for, where they are more than their quota.
+    pub sum: Option<Sum>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
 }
@@ -198,6 +244,8 @@ impl Record {
             by: None,
             touched: None,
             asked: Asked::default(),
+            source: None,
+            sum: None,
             policies: Arc::default(),
         }
     }
@@ -307,6 +355,8 @@ impl Serialize for Record {
             by: self.by.as_deref(),
             touched: self.touched.as_deref(),
             asked: &self.asked,
+            source: self.source.as_deref(),
+            sum: self.sum,
             policies: &self.policies,
         }
         .serialize(serializer)
@@ -342,6 +392,10 @@ struct BorrowedWire<'a> {
     touched: Option<&'a Touched>,
     #[serde(skip_serializing_if = "Asked::is_empty")]
     asked: &'a Asked,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sum: Option<Sum>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     policies: &'a [String],
 }
@@ -380,6 +434,10 @@ struct OwnedWire {
     #[serde(default)]
     asked: Asked,
     #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
+    sum: Option<Sum>,
+    #[serde(default)]
     policies: Vec<String>,
 }
 
@@ -412,6 +470,8 @@ impl TryFrom<OwnedWire> for Record {
             by: wire.by,
             touched: wire.touched,
             asked: wire.asked,
+            source: wire.source,
+            sum: wire.sum,
             policies: wire.policies.into(),
         })
     }

@@ -7,12 +7,14 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use mandate_core::{Entropy, RecordId, RequestSource, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, Leaf, Staged};
 use crate::checkpoint::CheckpointSigner;
 use crate::pace::Pacer;
-use crate::record::{LeafError, Record};
+use crate::record::{LeafError, Outcome, Record};
+use crate::strangers::{self, Strangers};
 use crate::tree::{Frontier, Hash, leaf_hash};
 use crate::verification::{Tampered, check_head};
 
@@ -115,11 +117,12 @@ struct Job<E> {
 pub struct Log<E> {
     jobs: Sender<Job<E>>,
     waiting: Arc<AtomicUsize>,
+    strangers: Arc<Strangers>,
 }
 
 impl<E> Clone for Log<E> {
     fn clone(&self) -> Self {
-        Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting) }
+        Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting), strangers: Arc::clone(&self.strangers) }
     }
 }
 
@@ -146,7 +149,7 @@ impl<E: Send + 'static> Log<E> {
         let waiting = Arc::new(AtomicUsize::new(0));
         let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting) };
         let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || sequencer.run(&queue)).map_err(StartError::Thread)?;
-        Ok((Self { jobs, waiting }, thread))
+        Ok((Self { jobs, waiting, strangers: Arc::default() }, thread))
     }
 
     /// How many records wait to be taken into a batch.
@@ -174,6 +177,43 @@ impl<E: Send + 'static> Log<E> {
         let (waiter, answer) = oneshot::channel();
         self.enqueue(record, effects, Waiter::Async(waiter))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Makes a refusal durable. One of a stranger, who came from `stranger`, is recorded within the quota of its source;
+    /// beyond it the refusal is counted, and nothing is written now.
+    pub async fn append_refusal(&self, mut record: Record, stranger: Option<RequestSource>) -> Result<(), AppendError> {
+        let Some(source) = stranger else { return self.append(record, Vec::new()).await.map(drop) };
+        strangers::shorten(&mut record, source);
+        let (kind, now) = (record.kind, record.time);
+        if !self.strangers.admit(source, record.to_leaf()?.len(), now) {
+            self.strangers.count(source, kind, &record.reason, now);
+            return Ok(());
+        }
+        self.append(record, Vec::new()).await.map(drop)
+    }
+
+    /// Records what was counted of strangers' refusals. To be called every [`strangers::SUM_INTERVAL`], and at the end.
+    ///
+    /// What cannot be recorded goes on being counted.
+    pub async fn record_sums(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<(), AppendError> {
+        let mut failed = Ok(());
+        for refusals in self.strangers.take() {
+            if failed.is_err() {
+                self.strangers.put_back(refusals);
+                continue;
+            }
+            let id = RecordId::generate(now, entropy);
+            let mut record = Record::new(id, now, refusals.kind, Outcome::Refused, refusals.reason.as_str());
+            record.source = Some(refusals.source.to_string());
+            record.sum = Some(refusals.sum);
+            failed = self.append(record, Vec::new()).await.map(drop).inspect_err(|_| self.strangers.put_back(refusals));
+        }
+        failed
+    }
+
+    /// The quota of strangers.
+    pub fn strangers(&self) -> &Strangers {
+        &self.strangers
     }
 
     /// As [`Log::append`], blocking the calling thread.

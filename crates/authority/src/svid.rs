@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome, Record};
+use mandate_core::hybrid_clock::shortened;
 use mandate_core::{Actor, ActorChain, Issuer, SpiffeId, SubjectProfile, Timestamp, TokenId, TrustDomain};
 
 use crate::error::Mismatch;
@@ -47,6 +48,12 @@ impl JwtSvidGrant {
             return Err(ClaimsLint::Audience);
         }
         Ok(Self { spiffe_id, audiences, jti, issued: now, expires: now.plus(JWT_SVID_LIFETIME) })
+    }
+
+    /// The same, issued while the machine's clock is so far behind: it expires by the machine's time.
+    #[must_use]
+    pub fn behind(self, behind: Duration) -> Self {
+        Self { expires: self.issued.plus(shortened(JWT_SVID_LIFETIME, behind)), ..self }
     }
 
     /// Whose identity.

@@ -4,9 +4,11 @@
 //! system implementations live in [`system`] and are constructed only by composition roots.
 
 pub mod constraint;
+pub mod hybrid_clock;
 pub mod id;
 pub mod lineage;
 pub mod registry;
+pub mod request_source;
 pub mod revocation;
 pub mod scope;
 pub mod secret;
@@ -17,8 +19,10 @@ pub mod system;
 pub mod time;
 pub mod uri;
 
+pub use hybrid_clock::{ClockStep, HybridClock};
 pub use id::{AgentName, ClientId, GrantId, IncidentId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId};
 pub use lineage::Lineage;
+pub use request_source::RequestSource;
 pub use revocation::{Cut, CutTarget, RevocationSet, TokenFacts};
 pub use scope::{InvalidScope, Scope, ScopeSet, ScopeText};
 pub use secret::Secret;

@@ -1,6 +1,7 @@
 //! The system clock and the system's entropy source. Only composition roots construct these.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::{Clock, Entropy, Timestamp};
 
@@ -14,6 +15,11 @@ impl Clock for SystemClock {
         // A clock before 1970 reads as the epoch: every expiry check then fails closed on `iat` in the future.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn steady(&self) -> Duration {
+        static FIRST_LOOK: OnceLock<Instant> = OnceLock::new();
+        FIRST_LOOK.get_or_init(Instant::now).elapsed()
     }
 }
 

@@ -239,6 +239,9 @@ impl<'de> Deserialize<'de> for Lifetime {
 pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// How long since a fixed moment, by a counter that goes on evenly and that nobody can set.
+    fn steady(&self) -> Duration;
 }
 
 /// Where unpredictable bytes come from.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
+use mandate_core::hybrid_clock::shortened;
 use mandate_core::registry::{
     Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
 };
@@ -84,6 +85,8 @@ pub struct Facts<'a> {
     pub revocations: &'a RevocationSet,
     /// How often a grant has been used.
     pub uses: &'a dyn Fn(&GrantId) -> u64,
+    /// How far the machine's clock is behind the time of the decision. What is given lives so much shorter.
+    pub behind: Duration,
 }
 
 /// Decides.
@@ -137,7 +140,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     // What the policy answers is intersected once more: a policy can only take away. A permit is never empty.
     let scopes = narrowed.intersection(permit.scopes());
 
-    let expires = expiry(&subject, person, agent, target, grant, now)?;
+    let expires = expiry(&subject, person, agent, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, grant, facts.issuer)?;
     Ok(Mandate::decided(MandateView {
         issuer: facts.issuer.clone(),
@@ -226,7 +229,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     }
     policies.sort_unstable();
     policies.dedup();
-    let expires = own_expiry(person, target, now)?;
+    let expires = own_expiry(person, target, (now, facts.behind))?;
 
     Ok(Mandate::decided(MandateView {
         issuer: facts.issuer.clone(),
@@ -520,11 +523,11 @@ fn expiry(
     agent: &Agent,
     target: &Resource,
     grant: &Grant,
-    now: Timestamp,
+    (now, behind): (Timestamp, Duration),
 ) -> Result<Timestamp, RefusalReason> {
     let given = limits_on(&agent.ceiling, &target.name).intersection(&grant.constraints).lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME);
     let lifetime = own_lifetime(person, target).min(given.0).min(MAX_MANDATE_LIFETIME.0);
-    let mut expires = now.plus(lifetime).min(subject.expires);
+    let mut expires = now.plus(shortened(lifetime, behind)).min(subject.expires);
     if let Some(end) = grant.expires {
         expires = expires.min(end);
     }
@@ -532,8 +535,9 @@ fn expiry(
 }
 
 /// The end of a person's own token. One that is addressed to us is limited again at each exchange.
-fn own_expiry(person: &Person, target: Option<&Arc<Resource>>, now: Timestamp) -> Result<Timestamp, RefusalReason> {
-    some_lifetime(now.plus(target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target))), now)
+fn own_expiry(person: &Person, target: Option<&Arc<Resource>>, (now, behind): (Timestamp, Duration)) -> Result<Timestamp, RefusalReason> {
+    let lifetime = target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target));
+    some_lifetime(now.plus(shortened(lifetime, behind)), now)
 }
 
 /// The longest that anything of the person's may live on a resource.

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mandate_core::registry::Registry;
-use mandate_core::{Clock, Cut, CutTarget, GrantId, Issuer, RevocationSet, Timestamp};
+use mandate_core::{Clock as _, Cut, CutTarget, GrantId, HybridClock, Issuer, RevocationSet, Timestamp};
 use mandate_policy::Policies;
 use tokio::sync::{broadcast, watch};
 
@@ -73,7 +74,9 @@ impl Live {
     }
 
     /// Asks `question` with the facts of `snapshot`.
-    pub fn with_facts<T>(&self, snapshot: &Snapshot, question: impl FnOnce(&Facts<'_>) -> T) -> T {
+    ///
+    /// `behind`: see [`Facts::behind`].
+    pub fn with_facts<T>(&self, snapshot: &Snapshot, behind: Duration, question: impl FnOnce(&Facts<'_>) -> T) -> T {
         let uses = |grant: &GrantId| self.uses(grant);
         question(&Facts {
             issuer: &self.issuer,
@@ -81,6 +84,7 @@ impl Live {
             policies: &snapshot.policies,
             revocations: &snapshot.revocations,
             uses: &uses,
+            behind,
         })
     }
 
@@ -119,7 +123,7 @@ impl Live {
     ///
     /// Returns the cuts with the time from which they are in force. It is later than that of whoever decided on the
     /// snapshot of before: such a decision is below the cut, however late its token leaves.
-    pub fn cut(&self, mut cuts: Vec<Cut>, clock: &dyn Clock) -> Vec<Cut> {
+    pub fn cut(&self, mut cuts: Vec<Cut>, clock: &HybridClock) -> Vec<Cut> {
         if cuts.is_empty() {
             return cuts;
         }
@@ -136,6 +140,11 @@ impl Live {
                 }
             }
             self.insert(&cuts);
+        }
+        // What is issued from here on is later than the cuts, even while the machine's clock stands or was set back. A
+        // token is cut by its id, whenever it was issued: revoking many of them must not drive the clock ahead.
+        if cuts.iter().any(|cut| !matches!(cut.target, CutTarget::Token(_))) {
+            clock.tick();
         }
         for cut in &cuts {
             *last += 1;

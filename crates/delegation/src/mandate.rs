@@ -94,6 +94,8 @@ impl MandateView {
             by: None,
             touched: None,
             asked,
+            source: None,
+            sum: None,
             policies: Arc::clone(&self.policies),
         }
     }

@@ -29,7 +29,7 @@ pub(crate) fn us() -> u32 {
 
 pub(crate) fn mode(stat: &Stat) -> u32 {
     // The type of `st_mode` differs between systems; the permission bits fit in each.
-    (stat.st_mode & 0o7777) as u32
+    stat.st_mode & 0o7777
 }
 
 pub(crate) fn kind(stat: &Stat) -> FileType {
@@ -73,9 +73,8 @@ pub(crate) fn file(stat: &Stat, path: &Path, us: u32, exposure: Exposure) -> Res
     let mode = mode(stat);
     let exposed = |what, mend: &str| Err(FileError::Exposed { path: path.to_owned(), what, mode, mend: mend.to_owned() });
     let allowed = match exposure {
-        Exposure::Private => 0,
         Exposure::PrivateOrRootsGroup if stat.st_uid == 0 => 0o040,
-        Exposure::PrivateOrRootsGroup => 0,
+        Exposure::Private | Exposure::PrivateOrRootsGroup => 0,
         Exposure::Readable => 0o055,
     };
     match mode & 0o077 & !allowed {

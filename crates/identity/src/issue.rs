@@ -2,7 +2,7 @@
 
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{ClaimsLint, JwtSvidGrant};
-use mandate_core::{AgentName, SpiffeId, Timestamp, TokenId};
+use mandate_core::{AgentName, Clock as _, RequestSource, SpiffeId, Timestamp, TokenId};
 
 use crate::Identity;
 use crate::changes::Changes;
@@ -72,14 +72,18 @@ impl Identity {
         let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
         record.client = Some(node.spiffe_id.shared());
         let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
-        if let Err(error) = self.entitled(node, agent, selectors) {
-            return self.refuse(record, what, error).await;
+        if let Err(error) = self.joined_node(node) {
+            // A certificate that counts for nothing makes its holder a stranger.
+            return self.refuse(record, Some(RequestSource::Other), what, error).await;
+        }
+        if let Err(error) = self.entitled(agent, selectors) {
+            return self.refuse(record, None, what, error).await;
         }
         let jti = TokenId::generate(now, self.entropy.as_ref());
         let grant = match JwtSvidGrant::new(self.authority.trust_domain(), agent.clone(), audiences, jti, now) {
-            Ok(grant) => grant,
-            Err(ClaimsLint::Audience) => return self.refuse(record, what, IdentityError::Audience).await,
-            Err(other) => return self.refuse(record, what, IdentityError::Internal(other.to_string())).await,
+            Ok(grant) => grant.behind(self.clock.behind()),
+            Err(ClaimsLint::Audience) => return self.refuse(record, None, what, IdentityError::Audience).await,
+            Err(other) => return self.refuse(record, None, what, IdentityError::Internal(other.to_string())).await,
         };
         grant.describe(self.authority.issuer(), &mut record);
         let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
@@ -87,8 +91,7 @@ impl Identity {
         Ok(IssuedSvid { svid, expires: grant.expires() })
     }
 
-    fn entitled(&self, node: &Presented, agent: &SpiffeId, selectors: &[String]) -> Result<(), IdentityError> {
-        self.joined_node(node)?;
+    fn entitled(&self, agent: &SpiffeId, selectors: &[String]) -> Result<(), IdentityError> {
         let attested = Attested::new(selectors).map_err(|_| IdentityError::Selectors)?;
         let snapshot = self.live.snapshot();
         let agent = snapshot.registry.agent_by_id(agent).ok_or(IdentityError::AgentUnknown)?;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{AppendError, Kind, Outcome};
 use mandate_authority::{NodeGrant, ProvenKey};
-use mandate_core::{Secret, SpiffeId, Timestamp};
+use mandate_core::{Clock as _, RequestSource, Secret, SpiffeId, Timestamp};
 use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState, TokenUse};
 use mandate_store::{Effect, StoreError};
 use sha2::{Digest, Sha256};
@@ -114,25 +114,25 @@ impl Identity {
         Ok(JoinToken { text, expires })
     }
 
-    /// Joins a node: spends the token, records it, issues the certificate. The node's name is ours to give; nothing in
+    /// Joins a node that asks from `source`: spends the token, records it, issues the certificate. The node's name is ours to give; nothing in
     /// the certificate request but its proven key is used.
     ///
     /// The answer may be lost after the token is spent. Until the token expires, whoever shows it again with the same key
     /// is answered again, as the same node; with another key it is refused.
-    pub async fn join(&self, token: &Secret, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
+    pub async fn join(&self, token: &Secret, request: &[u8], source: RequestSource) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
         let key = match ProvenKey::from_request(request) {
             Ok(key) => key,
             Err(error) => {
                 let refused = IdentityError::CertificateRequest(error.to_string());
-                return self.refuse(record, "a node tried to join".to_owned(), refused).await;
+                return self.refuse(record, Some(source), "a node tried to join".to_owned(), refused).await;
             }
         };
         let digest = hash(token);
         let name = name(&digest, &key);
-        let grant =
-            NodeGrant::new(self.authority.trust_domain(), &name, now).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        let grant = NodeGrant::new(self.authority.trust_domain(), &name, self.clock.wall())
+            .map_err(|error| IdentityError::Internal(error.to_string()))?;
         grant.describe(self.authority.issuer(), &mut record);
         record.detail = Some(format!("node {name} joined"));
         let node = Node {
@@ -158,7 +158,8 @@ impl Identity {
             Ok(receipt) => receipt,
             Err(AppendError::EffectRefused(code)) => {
                 let refused = self.record(Kind::Node, Outcome::Refused, "", now);
-                return self.refuse(refused, format!("a node tried to join: {code}"), IdentityError::JoinToken(code)).await;
+                let detail = format!("a node tried to join: {code}");
+                return self.refuse(refused, Some(source), detail, IdentityError::JoinToken(code)).await;
             }
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
@@ -175,14 +176,14 @@ impl Identity {
         let what = format!("{} asked for a new certificate", shown.spiffe_id);
         let Renewable { mut node, what: done, newest } = match self.renewable(shown) {
             Ok(renewable) => renewable,
-            Err(error) => return self.refuse(record, what, error).await,
+            Err(error) => return self.refuse(record, Some(RequestSource::Other), what, error).await,
         };
         let key = match ProvenKey::from_request(request) {
             Ok(key) => key,
-            Err(error) => return self.refuse(record, what, IdentityError::CertificateRequest(error.to_string())).await,
+            Err(error) => return self.refuse(record, None, what, IdentityError::CertificateRequest(error.to_string())).await,
         };
-        let grant =
-            NodeGrant::new(self.authority.trust_domain(), &node.id, now).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        let grant = NodeGrant::new(self.authority.trust_domain(), &node.id, self.clock.wall())
+            .map_err(|error| IdentityError::Internal(error.to_string()))?;
         grant.describe(self.authority.issuer(), &mut record);
         record.detail = Some(done);
         (node.renewed, node.expires) = (now, grant.expires());
@@ -203,7 +204,7 @@ impl Identity {
             Err(AppendError::EffectRefused(code)) => {
                 let refused = self.record(Kind::Node, Outcome::Refused, "", now);
                 let why = if code == IdentityError::NodeExpired.code() { IdentityError::NodeExpired } else { IdentityError::NodeBanned };
-                return self.refuse(refused, what, why).await;
+                return self.refuse(refused, None, what, why).await;
             }
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };

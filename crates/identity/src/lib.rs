@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
 use mandate_authority::Authority;
-use mandate_core::{Clock, Entropy, RecordId, SpiffeId, Timestamp};
+use mandate_core::{Entropy, HybridClock, RecordId, RequestSource, SpiffeId, Timestamp};
 use mandate_delegation::Live;
 use mandate_store::{Effect, Store};
 use tokio::sync::watch;
@@ -37,8 +37,8 @@ pub struct Parts {
     pub live: Arc<Live>,
     /// Nodes and join tokens.
     pub store: Store,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// The time, which never goes back.
+    pub clock: Arc<HybridClock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -49,7 +49,7 @@ pub struct Identity {
     log: Log<Effect>,
     live: Arc<Live>,
     store: Store,
-    clock: Arc<dyn Clock>,
+    clock: Arc<HybridClock>,
     entropy: Arc<dyn Entropy>,
     /// Rises with every ban.
     bans: watch::Sender<u64>,
@@ -77,13 +77,19 @@ impl Identity {
         self.log.append(record, effects).await
     }
 
-    /// Records a refusal and hands it back. If it cannot be recorded, that is what the caller is told instead.
-    async fn refuse<T>(&self, mut record: Record, detail: String, error: IdentityError) -> Result<T, IdentityError> {
+    /// Records a refusal and hands it back; that of a `stranger` within the quota of its source. If it cannot be recorded, that is what the caller is told instead.
+    async fn refuse<T>(
+        &self,
+        mut record: Record,
+        stranger: Option<RequestSource>,
+        detail: String,
+        error: IdentityError,
+    ) -> Result<T, IdentityError> {
         record.outcome = Outcome::Refused;
         error.code().clone_into(&mut record.reason);
         record.detail = Some(detail);
-        match self.append(record, Vec::new()).await {
-            Ok(_) => Err(error),
+        match self.log.append_refusal(record, stranger).await {
+            Ok(()) => Err(error),
             Err(failed) => Err(IdentityError::AuditUnavailable(failed.to_string())),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::Timestamp;
+use mandate_core::{Clock as _, Timestamp};
 use mandate_store::nodes::Node;
 
 use crate::Identity;

@@ -69,7 +69,7 @@ async fn hung_up(mut signal: Option<Signal>, hangup: Hangup) {
             Hangup::IsHandled => {}
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: whoever reads

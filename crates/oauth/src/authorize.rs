@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mandate_audit::{Asked, Kind};
 use mandate_core::registry::{Client, Registry, Resource};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, Timestamp};
+use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, Timestamp};
 use mandate_delegation::{LoggedInPerson, RefusalReason};
 
 use crate::code::CodePayload;
@@ -26,6 +26,7 @@ use crate::wire::OAuthError;
 /// An authorization request that holds: only a login is missing.
 #[derive(Clone, Debug)]
 pub struct AuthorizationRequest {
+    pub(crate) source: RequestSource,
     pub(crate) back: Back,
     challenge: Challenge,
     pub(crate) resource: Option<ResourceUri>,
@@ -131,10 +132,10 @@ impl Engine {
         all
     }
 
-    /// Validates an authorization request from its query string. Nothing is issued and nobody is asked yet; a refusal
+    /// Validates an authorization request from its query string, sent from `source`. Nothing is issued and nobody is asked yet; a refusal
     /// is recorded.
-    pub async fn authorize(&self, query: &[u8]) -> Result<AuthorizationRequest, AuthorizeRefusal> {
-        let mut trail = Trail::new(Kind::Authorize, self.now());
+    pub async fn authorize(&self, query: &[u8], source: RequestSource) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+        let mut trail = Trail::new(Kind::Authorize, self.now(), source);
         let snapshot = self.snapshot();
         let form = match Form::parse(query) {
             Ok(form) => form,
@@ -147,7 +148,7 @@ impl Engine {
         };
         // A client is not authenticated here, but its registered redirect URI has been checked.
         trail.client = Some(back.client.id.shared());
-        match validate(&form, back.clone(), self.issuer(), &snapshot.registry) {
+        match validate(&form, back.clone(), source, self.issuer(), &snapshot.registry) {
             Ok(request) => Ok(request),
             Err(refusal) => {
                 let error = self.refuse(trail, refusal).await;
@@ -168,14 +169,20 @@ fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
     Ok(Back { client: Arc::clone(client), redirect_uri: redirect_uri.to_owned(), state: form.get("state").map(str::to_owned) })
 }
 
-fn validate(form: &Form<'_>, back: Back, issuer: &Issuer, registry: &Registry) -> Result<AuthorizationRequest, Refusal> {
+fn validate(
+    form: &Form<'_>,
+    back: Back,
+    source: RequestSource,
+    issuer: &Issuer,
+    registry: &Registry,
+) -> Result<AuthorizationRequest, Refusal> {
     no_request_object(form)?;
     response_is_code_in_query(form)?;
     let challenge = Challenge::from_parameters(form.get("code_challenge"), form.get("code_challenge_method"))?;
     let asked = scopes(form)?;
     let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
     let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
-    Ok(AuthorizationRequest { back, challenge, resource, scopes })
+    Ok(AuthorizationRequest { source, back, challenge, resource, scopes })
 }
 
 /// RFC 9101 §6.1: what is not supported is refused, never ignored.

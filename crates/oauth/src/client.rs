@@ -169,6 +169,7 @@ impl Engine {
             if let Some(proven) = request.proven {
                 let _ = proven.set(caller.shared_name());
             }
+            trail.known();
         }
         Ok(caller)
     }
@@ -286,7 +287,8 @@ mod tests {
     use crate::refusal::Refusal;
 
     fn read(authorization: &[&str], body: &str) -> Result<String, Refusal> {
-        let request = Request { content_type: None, authorization, query: None, body: body.as_bytes() };
+        let source = mandate_core::RequestSource::Other;
+        let request = Request { source, content_type: None, authorization, query: None, body: body.as_bytes(), proven: None };
         let form = Form::parse(body.as_bytes()).unwrap();
         Credential::read(&request, &form).map(|credential| match credential {
             Credential::Basic { id, secret } => format!("basic {id} {}", secret.expose_secret_str().unwrap()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mandate_audit::{AppendError, Kind};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, CutTarget, Issuer, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_core::{ClientId, CutTarget, Issuer, PersonName, RequestSource, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
 use mandate_delegation::{Authorization, LoggedInPerson, Mandate, decide};
 use mandate_store::Effect;
@@ -67,7 +67,7 @@ fn opened(payload: &Secret) -> Result<CodePayload, Refusal> {
 
 impl Engine {
     pub(crate) async fn redeem(&self, request: &Request<'_>, form: &Form<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
-        let mut trail = Trail::new(Kind::Token, now);
+        let mut trail = Trail::new(Kind::Token, now, request.source);
         trail.asks(form, None);
         let (mandate, hash) = match self.decide_redemption(request, form, &mut trail).await {
             Ok(decided) => decided,
@@ -105,6 +105,7 @@ impl Engine {
         let hash = hash(code);
         let payload = self.presented(&hash, client.id(), now).await?;
         bound(&payload, form, self.issuer())?;
+        trail.known();
         // A client secret may have waited for its turn to be checked.
         let snapshot = self.snapshot();
         // A redirect URI that was taken off the list since may be in other hands.
@@ -123,7 +124,7 @@ impl Engine {
             scopes: payload.scopes,
             jti: TokenId::generate(now, self.entropy.as_ref()),
         });
-        let decided = self.live.with_facts(&snapshot, |facts| decide(authorization, facts, now));
+        let decided = self.live.with_facts(&snapshot, self.clock.behind(), |facts| decide(authorization, facts, now));
         let mandate = decided.map_err(|refused| {
             trail.policies = refused.policies.into();
             Refusal::Authorization(refused.reason)
@@ -158,7 +159,7 @@ impl Engine {
         if self.snapshot().revocations.contains(&target) {
             return Refusal::CodeReused;
         }
-        let mut trail = Trail::new(Kind::Revoke, now);
+        let mut trail = Trail::new(Kind::Revoke, now, RequestSource::Other);
         trail.note = Some("an authorization code was presented twice".to_owned());
         match self.cut_recorded(trail, cut(target, now), Some(token)).await {
             Ok(()) => Refusal::CodeReused,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::uri::same;
-use mandate_core::{Clock, Entropy, Issuer, ScopeSet, Timestamp, TrustDomain};
+use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RequestSource, ScopeSet, Timestamp, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
 use mandate_store::{Effect, Store};
 use mandate_token::SignatureMemo;
@@ -24,6 +24,8 @@ const MEMO_CAPACITY: usize = 32 * 1024;
 /// A request to one of the form endpoints, as it came over the wire.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
+    /// Where it came from.
+    pub source: RequestSource,
     /// The `Content-Type` header.
     pub content_type: Option<&'a str>,
     /// Every `Authorization` header; more than one is refused.
@@ -70,8 +72,8 @@ pub struct Parts {
     pub log: Log<Effect>,
     /// Codes, secrets, replay memory.
     pub store: Store,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// The time, which never goes back.
+    pub clock: Arc<HybridClock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -83,7 +85,7 @@ pub struct Engine {
     pub(crate) authority: Arc<Authority>,
     pub(crate) log: Log<Effect>,
     pub(crate) store: Store,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<HybridClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) memo: SignatureMemo,
     pub(crate) foreign: ForeignKeys,

@@ -85,7 +85,7 @@ fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
 
 impl Engine {
     pub(crate) async fn exchange(&self, request: &Request<'_>, form: &Form<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
-        let mut trail = Trail::new(Kind::Exchange, now);
+        let mut trail = Trail::new(Kind::Exchange, now, request.source);
         trail.asked = Asked::new(form.get("resource"), form.get("scope"), None);
         let mandate = match self.decide_exchange(request, form, &mut trail).await {
             Ok(mandate) => mandate,
@@ -127,7 +127,7 @@ impl Engine {
         let Parameters { resource, scopes, .. } = parameters;
         let (proven, place) = (proven_actor(&client, actor.as_ref()).cloned(), resource.clone());
         let exchange = mandate_delegation::Request::Exchange(Exchange { client, subject, actor, resource, scopes, jti });
-        let decided = self.live.with_facts(&snapshot, |facts| decide(exchange, facts, now));
+        let decided = self.live.with_facts(&snapshot, self.clock.behind(), |facts| decide(exchange, facts, now));
         decided.map_err(|refused| {
             // The record of a mandate takes all this from the mandate.
             if let Some(proven) = proven {

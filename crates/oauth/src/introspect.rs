@@ -44,7 +44,7 @@ impl Engine {
     /// Answers an introspection request. A caller that fails to authenticate is refused, and that is recorded; what an
     /// authenticated caller learns is not a decision and is not.
     pub async fn introspect(&self, request: Request<'_>) -> Result<Introspection, OAuthError> {
-        let mut trail = Trail::new(Kind::Admin, self.now());
+        let mut trail = Trail::new(Kind::Admin, self.now(), request.source);
         match self.try_introspect(&request, &mut trail).await {
             Ok(answer) => Ok(answer),
             Err(refusal) => {

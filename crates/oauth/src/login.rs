@@ -127,7 +127,7 @@ impl Engine {
     }
 
     fn login_trail(&self, request: &AuthorizationRequest, now: Timestamp) -> Trail {
-        let mut trail = Trail::new(Kind::Authorize, now);
+        let mut trail = Trail::new(Kind::Authorize, now, request.source);
         let scope = request.scopes().map(ToString::to_string);
         trail.asked = mandate_audit::Asked::new(request.resource().map(mandate_core::ResourceUri::as_str), scope.as_deref(), None);
         trail.client = Some(request.client().id.shared());
@@ -181,6 +181,7 @@ impl Engine {
             return Err(wrong("wrong password"));
         }
         self.attempts.succeeded(source);
+        trail.known();
         let id = known.map_or_else(|| URL_SAFE_NO_PAD.encode(self.random()), str::to_owned);
         let cookie = browser::cookie(&id, &person.name, &phc);
         Ok((LoggedInPerson::assertion(person.name.clone(), trail.now), cookie))
@@ -212,7 +213,7 @@ impl Engine {
             scopes: request.scopes.clone(),
             jti: TokenId::generate(now, self.entropy.as_ref()),
         });
-        let decided = self.live.with_facts(&snapshot, |facts| decide(authorization, facts, now));
+        let decided = self.live.with_facts(&snapshot, self.clock.behind(), |facts| decide(authorization, facts, now));
         decided.map(|mandate| mandate.view().clone()).map_err(|refused| {
             trail.policies = refused.policies.into();
             Refusal::Authorization(refused.reason)

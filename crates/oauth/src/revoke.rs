@@ -94,7 +94,7 @@ impl Revokers {
 impl Engine {
     /// Answers a revocation request. `Ok` is 200 with an empty body: revoked, or nothing that could be (RFC 7009 §2.2).
     pub async fn revoke(&self, request: Request<'_>) -> Result<(), OAuthError> {
-        let mut trail = Trail::new(Kind::Revoke, self.now());
+        let mut trail = Trail::new(Kind::Revoke, self.now(), request.source);
         match self.try_revoke(&request, &mut trail).await {
             Ok(Some((cut, jti))) => {
                 let client = trail.client.clone().unwrap_or_default();

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{AppendError, Kind};
 use mandate_authority::AccessTokenString;
-use mandate_core::{ScopeSet, ScopeText};
+use mandate_core::{RequestSource, ScopeSet, ScopeText};
 use mandate_delegation::{Mandate, MandateView};
 use mandate_store::Effect;
 use serde::{Deserialize, Serialize};
@@ -77,13 +77,13 @@ impl Engine {
         let now = self.now();
         let form = match request.form() {
             Ok(form) => form,
-            Err(refusal) => return Err(self.refuse(Trail::new(Kind::Token, now), refusal).await),
+            Err(refusal) => return Err(self.refuse(Trail::new(Kind::Token, now, request.source), refusal).await),
         };
         match form.get("grant_type") {
             Some(exchange::GRANT_TYPE) => self.exchange(&request, &form, now).await,
             Some(code::GRANT_TYPE) => self.redeem(&request, &form, now).await,
             other => {
-                let mut trail = Trail::new(Kind::Token, now);
+                let mut trail = Trail::new(Kind::Token, now, request.source);
                 trail.asks(&form, None);
                 let refusal = if other.is_some() { Refusal::GrantType } else { Refusal::Missing("grant_type") };
                 Err(self.refuse(trail, refusal).await)
@@ -95,7 +95,7 @@ impl Engine {
     pub(crate) async fn conclude(&self, trail: Trail, mandate: Mandate, effects: Vec<Effect>) -> Result<TokenResponse, (Trail, Refusal)> {
         let view = mandate.view();
         let exchanged = trail.kind == Kind::Exchange;
-        let again = Trail::new(trail.kind, trail.now);
+        let again = Trail { stranger: trail.stranger, ..Trail::new(trail.kind, trail.now, RequestSource::Other) };
         let (asked, note) = (trail.asked.clone(), trail.note.clone());
         let (expires_in, scopes) = (view.expires.secs().saturating_sub(view.issued.secs()), view.scopes.clone());
         let receipt = match self.record_mandate(trail, view, effects).await {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{AppendError, Asked, Kind, Outcome, Receipt, Record};
-use mandate_core::{ActorChain, Person, RecordId, Timestamp};
+use mandate_core::{ActorChain, Person, RecordId, RequestSource, Timestamp};
 use mandate_delegation::MandateView;
 use mandate_store::Effect;
 
@@ -17,6 +17,8 @@ use crate::wire::OAuthError;
 pub(crate) struct Trail {
     pub(crate) kind: Kind,
     pub(crate) now: Timestamp,
+    /// Where the request came from, until the requester has proven who they are.
+    pub(crate) stranger: Option<RequestSource>,
     pub(crate) client: Option<Arc<str>>,
     pub(crate) sub: Option<Person>,
     pub(crate) act: ActorChain,
@@ -28,10 +30,12 @@ pub(crate) struct Trail {
 }
 
 impl Trail {
-    pub(crate) fn new(kind: Kind, now: Timestamp) -> Self {
+    /// The trail of a request from `source`, whose requester is a stranger until [`Trail::known`] is called.
+    pub(crate) fn new(kind: Kind, now: Timestamp, source: RequestSource) -> Self {
         Self {
             kind,
             now,
+            stranger: Some(source),
             client: None,
             sub: None,
             act: ActorChain::empty(),
@@ -40,6 +44,11 @@ impl Trail {
             policies: Arc::default(),
             note: None,
         }
+    }
+
+    /// The requester has proven who they are: by a client's credential, a password or a code.
+    pub(crate) fn known(&mut self) {
+        self.stranger = None;
     }
 
     /// Notes what a form asks for. `actor`: who the actor token claims to be, unverified.
@@ -75,9 +84,10 @@ impl Engine {
             Some(note) => format!("{note}: {refusal}"),
             None => refusal.to_string(),
         };
+        let stranger = trail.stranger;
         let record = trail.record(self, Outcome::Refused, refusal.code(), Some(detail));
-        match self.log.append(record, Vec::new()).await {
-            Ok(_) => refusal.to_error(),
+        match self.log.append_refusal(record, stranger).await {
+            Ok(()) => refusal.to_error(),
             Err(error) => unrecorded(&error).to_error(),
         }
     }

@@ -106,6 +106,7 @@ impl Refusal {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one exhaustive table with a line for each refusal")]
     fn public(&self) -> Public {
         match self {
             Self::Form(error) => request("malformed_form", format!("The request cannot be read: {error}.")),

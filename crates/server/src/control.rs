@@ -10,7 +10,7 @@ use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record, Touch, Tou
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
 use mandate_core::uri::same;
-use mandate_core::{Clock, Cut, CutTarget, Entropy, RecordId, ScopeSet, Secret, Timestamp, TrustDomain};
+use mandate_core::{Clock as _, Cut, CutTarget, Entropy, HybridClock, RecordId, RequestSource, ScopeSet, Secret, Timestamp, TrustDomain};
 use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
@@ -38,7 +38,7 @@ pub(crate) struct Control {
     pub(crate) authority: Arc<Authority>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) trust_domain: TrustDomain,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<HybridClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) health: Arc<Health>,
     pub(crate) disk: Disk,
@@ -86,19 +86,22 @@ impl Control {
     }
 
     async fn append(&self, record: Record, effects: Vec<Effect>) -> Result<Receipt, ControlError> {
-        self.log.append(record, effects).await.map_err(|error| match error {
-            AppendError::EffectRefused(code) => ControlError::Conflict(code),
-            AppendError::Unavailable(why) | AppendError::Invalid(why) => ControlError::AuditUnavailable(why),
-        })
+        self.log.append(record, effects).await.map_err(unrecorded)
     }
 
-    /// Records that somebody was refused administration.
-    pub(crate) async fn record_refused(&self, who: Option<String>, reason: &'static str, what: String) -> Result<(), ControlError> {
+    /// Records that somebody was refused administration; of a `stranger`, within the quota of its source.
+    pub(crate) async fn record_refused(
+        &self,
+        who: Option<String>,
+        stranger: Option<RequestSource>,
+        reason: &'static str,
+        what: String,
+    ) -> Result<(), ControlError> {
         let now = self.clock.now();
         let mut record = Record::new(RecordId::generate(now, self.entropy.as_ref()), now, Kind::Admin, Outcome::Refused, reason);
         record.by = who;
         record.detail = Some(what);
-        self.append(record, Vec::new()).await.map(drop)
+        self.log.append_refusal(record, stranger).await.map_err(unrecorded)
     }
 
     /// The last check before an act, after everything that is waited for.
@@ -106,7 +109,7 @@ impl Control {
         match authentication::still_permitted(by, self) {
             Ok(()) => Ok(()),
             Err(why) => {
-                self.record_refused(Some(by.to_string()), why.code(), act.to_owned()).await?;
+                self.record_refused(Some(by.to_string()), None, why.code(), act.to_owned()).await?;
                 Err(ControlError::NotOperator(why))
             }
         }
@@ -120,7 +123,7 @@ impl Control {
         let snapshot = self.snapshot();
         let issuer = self.live.issuer().clone();
         let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
-        let plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
+        let mut plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
         if plan.puts().any(|entry| is_administration(entry, &issuer)) {
             let detail =
                 format!("the resource name `{ADMINISTRATION}` and the issuer's own URI stand for the administration of this server");
@@ -290,6 +293,13 @@ impl Control {
     pub(crate) async fn record_act(&self, by: &Operator, detail: String) -> Result<(), ControlError> {
         self.confirm(by, &detail).await?;
         self.append(self.record(Kind::Admin, by, detail), Vec::new()).await.map(drop)
+    }
+}
+
+fn unrecorded(error: AppendError) -> ControlError {
+    match error {
+        AppendError::EffectRefused(code) => ControlError::Conflict(code),
+        AppendError::Unavailable(why) | AppendError::Invalid(why) => ControlError::AuditUnavailable(why),
     }
 }
 

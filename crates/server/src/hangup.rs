@@ -36,12 +36,11 @@ pub(crate) async fn heed(certificate: Option<Arc<Served>>, clock: Arc<dyn Clock>
     tokio::pin!(follow);
     loop {
         tokio::select! {
-            () = next(&mut hangups) => match &certificate {
-                Some(certificate) => {
-                    tracing::info!("SIGHUP: the TLS certificate is read again");
-                    certificate.reload();
-                }
-                None => tracing::info!("SIGHUP: there is no certificate to read again; the server goes on. SIGTERM ends it"),
+            () = next(&mut hangups) => if let Some(certificate) = &certificate {
+                tracing::info!("SIGHUP: the TLS certificate is read again");
+                certificate.reload();
+            } else {
+                tracing::info!("SIGHUP: there is no certificate to read again; the server goes on. SIGTERM ends it");
             },
             () = &mut follow => {}
             _ = stop.wait_for(|stop| *stop) => return,

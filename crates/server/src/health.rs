@@ -3,13 +3,17 @@
 //! A part of the server that can be in trouble registers a check with [`Health::watch`] and keeps what the check reads
 //! itself: an atomic, a [`Tally`], a file. Nothing is cached here, so nothing here can be stale.
 
+mod clock;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mandate_api::admin::{DiskSpace, NodeCounts, Severity, StatusProblem, problem_code};
+use mandate_audit::Log;
 use mandate_authority::Authority;
-use mandate_core::Timestamp;
+use mandate_core::{HybridClock, Timestamp};
+use mandate_store::Effect;
 use mandate_store::nodes::{Node, NodeState};
 
 type Check = Box<dyn Fn(Timestamp) -> Vec<StatusProblem> + Send + Sync>;
@@ -47,7 +51,6 @@ pub(crate) fn problem(code: &str, detail: impl Into<String>, next: impl Into<Opt
 }
 
 /// Something worth knowing while everything works.
-#[expect(dead_code, reason = "the checks that only inform come with the parts that they are about")]
 pub(crate) fn notice(code: &str, detail: impl Into<String>, next: impl Into<Option<String>>) -> StatusProblem {
     StatusProblem { severity: Severity::Notice, ..problem(code, detail, next) }
 }
@@ -173,10 +176,25 @@ pub(crate) fn nodes_away(nodes: &[Node], now: Timestamp) -> Option<StatusProblem
     ))
 }
 
-/// Registers the checks of the server's own parts.
-pub(crate) fn watch_own_parts(health: &Health, disk: Disk, authority: Arc<Authority>) {
+/// Refusals of strangers that were too many to be records of their own.
+fn strangers_refused(summed: u64) -> Option<StatusProblem> {
+    (summed > 0).then(|| {
+        notice(
+            problem_code::STRANGERS_REFUSED,
+            format!("{summed} requests without valid credentials since the start were more than the quota, and are recorded as sums"),
+            "mandate audit query --outcome refused   (the sums say where they came from)".to_owned(),
+        )
+    })
+}
+
+/// The checks of the server's own parts. Others register theirs.
+pub(crate) fn of_own_parts(disk: Disk, authority: Arc<Authority>, log: Log<Effect>, clock: Arc<HybridClock>) -> Arc<Health> {
+    let health = Health::default();
     health.watch(move |_| disk.space().and_then(low_space));
     health.watch(move |now| keys_due(&authority, now));
+    health.watch(move |_| strangers_refused(log.strangers().summed()));
+    clock::watch(&health, clock);
+    Arc::new(health)
 }
 
 #[cfg(test)]

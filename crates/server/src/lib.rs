@@ -13,6 +13,7 @@ mod error;
 mod hangup;
 mod health;
 mod host;
+mod housekeeping;
 mod library_answers;
 mod listener;
 mod nodes;
@@ -34,17 +35,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Registry};
-use mandate_core::{Clock, Entropy, Issuer, RevocationSet, TrustDomain};
+use mandate_core::{Clock, Entropy, HybridClock, Issuer, RevocationSet, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
-use mandate_store::{Store, StoreError, cuts, registry};
+use mandate_store::{Store, StoreError, cuts, records, registry};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -58,11 +59,9 @@ use admin_thread::AdminThread;
 use config::Remembered;
 use control::Control;
 use descriptors::Budget;
-use health::{Disk, Health};
+use health::Disk;
+use housekeeping::Housekeeping;
 use listener::Defaults;
-
-/// How often keys are looked after and what has expired is swept.
-const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +133,7 @@ fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
 }
 
 /// Reads everything decisions need from the store.
-fn load_live(store: &Store, issuer: &Issuer, clock: &dyn Clock) -> Result<Live, ServerError> {
+fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live, ServerError> {
     let now = clock.now();
     let (entries, uses, cuts) =
         store.read("load the registry", |tx| Ok::<_, StoreError>((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx)?)))?;
@@ -145,6 +144,8 @@ fn load_live(store: &Store, issuer: &Issuer, clock: &dyn Clock) -> Result<Live, 
     let policies = control::compile(&registry)?;
     let last = cuts.iter().map(|numbered| numbered.seq).max().unwrap_or(0);
     let revocations = RevocationSet::restored(cuts.into_iter().map(|numbered| numbered.cut), now);
+    // What is issued from here on is later than the cuts.
+    clock.tick();
     let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(revocations) };
     Ok(Live::new(issuer.clone(), snapshot, uses, last))
 }
@@ -176,10 +177,7 @@ fn remember(
     Ok(now)
 }
 
-fn load_certificate(
-    transport: &Transport,
-    clock: &dyn Clock,
-) -> Result<Option<(Arc<rustls::ServerConfig>, Arc<tls::Served>)>, ServerError> {
+fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<tls::Loaded>, ServerError> {
     Ok(match transport {
         Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone(), clock)?),
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
@@ -198,9 +196,10 @@ fn has_its_database(dir: &Path, before: Option<&Remembered>) -> Result<(), Serve
 ///
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
+#[expect(clippy::too_many_lines, reason = "the composition root: a few lines for each part, in the order in which they need each other")]
 pub async fn run(
     config: Config,
-    clock: Arc<dyn Clock>,
+    wall: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()>,
@@ -210,7 +209,7 @@ pub async fn run(
     let before = remembered.as_ref();
     config.check(before)?;
     // Whatever can fail for what this start was told fails before anything is written: the issuer is kept for good.
-    let (tls, certificate) = load_certificate(&config.transport, clock.as_ref())?.unzip();
+    let (tls, certificate) = load_certificate(&config.transport, wall.as_ref())?.unzip();
     Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
     has_its_database(&config.dir, before)?;
     // The store before the listeners: its lock says that no other server uses this directory.
@@ -221,20 +220,21 @@ pub async fn run(
     let Remembered { issuer, trust_domain, .. } = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
 
     let authority =
-        Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&clock), Arc::clone(&entropy))?);
+        Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&wall), Arc::clone(&entropy))?);
+    let clock = Arc::new(HybridClock::new(Arc::clone(&wall), store.read("read the newest time", records::newest)?));
     let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
-    let live = Arc::new(load_live(&store, &issuer, clock.as_ref())?);
-    let set_up = |what| move |error: &dyn std::fmt::Display| ServerError::SetUp { what, why: error.to_string() };
-    let identity = Identity::new(mandate_identity::Parts {
+    let live = Arc::new(load_live(&store, &issuer, &clock)?);
+    let parts = mandate_identity::Parts {
         authority: Arc::clone(&authority),
         log: log.clone(),
         live: Arc::clone(&live),
         store: store.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-    });
-    let identity = Arc::new(identity.with_rejoin_grace(config.node_rejoin_grace));
+    };
+    let upkeep = Housekeeping::of(&parts);
+    let identity = Arc::new(Identity::new(parts).with_rejoin_grace(config.node_rejoin_grace));
     let engine = Engine::new(Parts {
         live: Arc::clone(&live),
         trust_domain: trust_domain.clone(),
@@ -244,11 +244,10 @@ pub async fn run(
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     })
-    .map_err(|error| set_up("the authorization server")(&error))?;
+    .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;
 
-    let health = Arc::new(Health::default());
     let disk = Disk::of(config.dir.clone());
-    health::watch_own_parts(&health, disk.clone(), Arc::clone(&authority));
+    let health = health::of_own_parts(disk.clone(), Arc::clone(&authority), log.clone(), Arc::clone(&clock));
 
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);
@@ -278,7 +277,7 @@ pub async fn run(
         live: Arc::clone(&live),
         csrf_key: public::csrf_key(entropy.as_ref()),
         entropy,
-        clock: Arc::clone(&clock),
+        clock: Arc::clone(&wall),
         shutdown: stopping.clone(),
         secure_cookies: over_tls,
     };
@@ -290,14 +289,15 @@ pub async fn run(
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => ("http", admin_at.to_string()),
     };
     let mut tasks = JoinSet::new();
-    let admin_thread = AdminThread::start().map_err(|error| set_up("the operators' thread")(&error))?;
+    let admin_thread =
+        AdminThread::start().map_err(|error| ServerError::SetUp { what: "the operators' thread", why: error.to_string() })?;
     tasks.spawn(admin_thread.serve(listen_unix(&admin_socket)?, budget.operators, admin.for_the_socket(), stopping.clone()));
     tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), budget.admin_places(), admin, stopping.clone()));
     tasks.spawn(listener::serve_tcp(public_listener, tls, budget.public_places(), public, stopping.clone()));
     let bounds = nodes::Bounds { places: budget.node_places(), rejoin_grace: config.node_rejoin_grace };
     tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), bounds, stopping.clone()));
-    tasks.spawn(hangup::heed(certificate, Arc::clone(&clock), stopping.clone()));
-    tasks.spawn(housekeeping(store, authority, live, clock, stopping));
+    tasks.spawn(hangup::heed(certificate, wall, stopping.clone()));
+    tasks.spawn(upkeep.run(stopping));
 
     let announced = Ready {
         issuer,
@@ -341,42 +341,6 @@ async fn supervise(
         let _ = sequencer.await;
     }
     served
-}
-
-/// Replaces keys that are due, and forgets what can match nothing any more.
-async fn housekeeping(store: Store, authority: Arc<Authority>, live: Arc<Live>, clock: Arc<dyn Clock>, mut stop: listener::Shutdown) {
-    let mut steady = sweep::Steady::from(clock.now(), Instant::now());
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(HOUSEKEEPING) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-        let (store, authority, now) = (store.clone(), Arc::clone(&authority), clock.now());
-        if steady.leapt(now, Instant::now()) {
-            tracing::warn!("the clock was set forward; what has expired by it is kept for another while");
-        }
-        let sweep = steady.is_steady();
-        if sweep {
-            live.forget(now);
-        }
-        let swept = tokio::task::spawn_blocking(move || {
-            if let Err(error) = authority.maintain(now) {
-                tracing::error!(%error, "signing keys could not be looked after");
-            }
-            if !sweep {
-                return Ok(0);
-            }
-            store.transact("sweep", |tx| {
-                mandate_store::codes::forget(tx, now)?;
-                mandate_store::cuts::forget(tx, now)?;
-                mandate_store::replay::forget(tx, now)?;
-                mandate_store::nodes::forget_join_tokens(tx, now)
-            })
-        });
-        if let Ok(Err(error)) = swept.await {
-            tracing::warn!(%error, "sweeping expired entries failed; it is tried again");
-        }
-    }
 }
 
 #[cfg(test)]

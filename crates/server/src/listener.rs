@@ -47,7 +47,8 @@ const NO_FILE: Duration = Duration::from_millis(10);
 /// Becomes true when the process is to stop.
 pub(crate) type Shutdown = watch::Receiver<bool>;
 
-async fn stopped(shutdown: &mut Shutdown) {
+/// Completes when the process is to stop.
+pub(crate) async fn stopped(shutdown: &mut Shutdown) {
     // A dropped sender means the same.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
@@ -87,8 +88,6 @@ impl Defaults {
 pub(crate) struct Site {
     /// The routes.
     pub(crate) router: Router,
-    /// Whether handlers are told who is at the other end.
-    pub(crate) tells_peer: bool,
     /// The largest request body, in bytes, and how long it may take to arrive.
     pub(crate) max_body: (usize, Duration),
     /// Which hosts it answers to.
@@ -132,14 +131,12 @@ where
     let Connected { io, peer, local, guest, ended } = connected;
     let (guest, lines) = (Arc::new(guest), site.defaults.lines());
     let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
-        let (Site { router, max_body, defaults, hosts, tells_peer }, guest) = (site.clone(), Arc::clone(&guest));
+        let (Site { router, max_body, defaults, hosts }, guest) = (site.clone(), Arc::clone(&guest));
         async move {
             let mut response = if let Err(wrong) = hosts.check(&request, local) {
                 misdirected(wrong)
             } else {
-                if tells_peer {
-                    request.extensions_mut().insert(peer);
-                }
+                request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(Arc::clone(&guest));
                 let (most, time) = max_body;
                 let limited = |body| axum::body::Body::new(TimelyBody::of(&guest, Limited::new(body, most), time));
@@ -231,7 +228,7 @@ pub(crate) async fn serve_tcp(
         let _ = io.set_nodelay(true);
         let local = io.local_addr().ok().map(|address| address.ip());
         let io = TimelyIo::new(io, WRITE_TIMEOUT);
-        let connected = Connected { io, peer: Peer::Tcp, local, guest, ended };
+        let connected = Connected { io, peer: Peer::Tcp { address: address.ip() }, local, guest, ended };
         tokio::spawn(serve_tcp_connection(connected, acceptor.clone(), site.clone(), shutdown.clone()));
     }
 }

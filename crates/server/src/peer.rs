@@ -1,13 +1,36 @@
 //! Who is at the other end of a connection, as far as the connection itself proves it.
 
+use std::net::IpAddr;
+
+use axum::http::Extensions;
+use mandate_core::RequestSource;
+
 /// The peer of a connection. Nothing in a request's headers or body can change it (Z10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// Somebody over TCP; only a token can say who.
-    Tcp,
+    Tcp {
+        /// The address of the other end.
+        address: IpAddr,
+    },
     /// A local process; the kernel says whose.
     Unix {
         /// Its user.
         uid: u32,
     },
+}
+
+impl Peer {
+    /// The source that its requests are counted under.
+    pub(crate) fn source(self) -> RequestSource {
+        match self {
+            Self::Tcp { address } => RequestSource::of(address),
+            Self::Unix { uid } => RequestSource::User(uid),
+        }
+    }
+}
+
+/// The source of a request, by what its listener says of the connection.
+pub(crate) fn source(extensions: &Extensions) -> RequestSource {
+    extensions.get::<Peer>().map_or(RequestSource::Other, |peer| peer.source())
 }

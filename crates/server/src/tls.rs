@@ -139,7 +139,7 @@ impl Validity {
             Standing::Good => {}
             Standing::EndsSoon => tracing::warn!(%path, until = %self.not_after, "the TLS certificate ends soon; renew it"),
             Standing::Expired => {
-                tracing::error!(%path, since = %self.not_after, "the TLS certificate has expired, and clients refuse it; renew it")
+                tracing::error!(%path, since = %self.not_after, "the TLS certificate has expired, and clients refuse it; renew it");
             }
             Standing::NotYet => {
                 tracing::error!(%path, from = %self.not_before, "the TLS certificate is not valid yet, and clients refuse it; check it and this machine's clock");
@@ -178,6 +178,9 @@ impl ResolvesServerCert for Reloading {
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
+
+/// What a listener serves with, and the certificate in it.
+pub(crate) type Loaded = (Arc<ServerConfig>, Arc<Served>);
 
 /// A certificate that is being served.
 #[derive(Debug)]
@@ -256,7 +259,7 @@ impl Served {
 
 /// A server configuration that follows its files. A pair that does not load is reported and the old one kept. One that
 /// clients will refuse for its time is served and said: the clock may be what is wrong, and a renewal is picked up.
-pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Result<(Arc<ServerConfig>, Arc<Served>), TlsError> {
+pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Result<Loaded, TlsError> {
     let provider = provider();
     let files = Files { cert, key };
     let stamps = files.stamps();

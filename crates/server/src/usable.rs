@@ -13,7 +13,7 @@ pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
     for entry in plan.puts() {
         match entry {
             Entry::Client(client) => {
-                if let ClientAuthentication::PrivateKeyJwt { jwks } = &client.authentication
+                if let ClientAuthentication::PrivateKeyJwt { jwks, .. } = &client.authentication
                     && let Err(why) = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature)
                 {
                     let at = file.client.iter().position(|item| item.id == client.id);
@@ -45,7 +45,7 @@ pub(crate) fn notes(plan: &Plan) -> Vec<String> {
         _ => None,
     });
     let skipped = clients.filter_map(|client| {
-        let ClientAuthentication::PrivateKeyJwt { jwks } = &client.authentication else { return None };
+        let ClientAuthentication::PrivateKeyJwt { jwks, .. } = &client.authentication else { return None };
         let declared = serde_json::from_str::<serde_json::Value>(jwks).ok()?.get("keys")?.as_array()?.len();
         let usable = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature).ok()?.len();
         (usable < declared)

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use mandate_audit::{Backend, Leaf, Loaded, Staged};
+use mandate_core::Timestamp;
 use rusqlite::Connection;
 
 use crate::error::StoreError;
@@ -20,6 +21,8 @@ use crate::tx::Tx;
 /// own entry alone.
 pub type Effect = Box<dyn Fn(&Tx<'_>) -> Result<(), StoreError> + Send>;
 
+const EPOCH: Timestamp = Timestamp::from_millis(0);
+
 /// What an entry is refused with when its effect failed for a reason that is neither a refusal nor the environment.
 pub(crate) const INTERNAL: &str = "internal";
 
@@ -31,6 +34,10 @@ pub struct AuditBackend {
     turn: Option<Turn>,
     /// The size of the log with what is staged.
     size: u64,
+    /// The latest time of a record that is staged, if it is later than what is durable.
+    newest: Timestamp,
+    /// The latest time of a durable record.
+    newest_durable: Timestamp,
     signal: Arc<Signal>,
     _lock: Arc<File>,
 }
@@ -43,7 +50,7 @@ impl fmt::Debug for AuditBackend {
 
 impl AuditBackend {
     pub(crate) fn new(conn: Connection, sealer: Sealer, gate: Arc<Gate>, signal: Arc<Signal>, lock: Arc<File>) -> Self {
-        Self { conn, sealer, gate, turn: None, size: 0, signal, _lock: lock }
+        Self { conn, sealer, gate, turn: None, size: 0, newest: EPOCH, newest_durable: EPOCH, signal, _lock: lock }
     }
 
     fn run(&self, sql: &str) -> Result<(), StoreError> {
@@ -65,9 +72,12 @@ impl Backend for AuditBackend {
 
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.run("BEGIN DEFERRED")?;
-        let loaded = records::load(&Tx::new(&self.conn, &self.sealer));
+        let tx = Tx::new(&self.conn, &self.sealer);
+        let loaded = records::load(&tx).and_then(|loaded| Ok((loaded, records::newest(&tx)?)));
         self.run("ROLLBACK")?;
-        loaded
+        let (loaded, newest) = loaded?;
+        (self.newest, self.newest_durable) = (newest, newest);
+        Ok(loaded)
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
@@ -88,6 +98,7 @@ impl Backend for AuditBackend {
                 self.run("RELEASE entry")?;
             }
             self.size = leaf.index + 1;
+            self.newest = self.newest.max(leaf.record.time);
             return Ok(Staged::Kept);
         };
         // After some errors SQLite has rolled everything back: what came next would be written by itself, unsigned.
@@ -107,8 +118,13 @@ impl Backend for AuditBackend {
     }
 
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), StoreError> {
-        records::put_checkpoint(&Tx::new(&self.conn, &self.sealer), checkpoint)?;
+        let tx = Tx::new(&self.conn, &self.sealer);
+        if self.newest > self.newest_durable {
+            records::put_newest(&tx, self.newest)?;
+        }
+        records::put_checkpoint(&tx, checkpoint)?;
         self.run("COMMIT")?;
+        self.newest_durable = self.newest_durable.max(self.newest);
         self.turn = None;
         self.signal.written(self.size);
         Ok(())

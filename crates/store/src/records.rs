@@ -8,15 +8,19 @@ use mandate_audit::tree::{frontier_indexes, location_of};
 use mandate_audit::{
     Checkpoint, CheckpointVerifier, Hash, InclusionProof, Leaf, LeafKeys, Loaded, Query, Record, Summary, Tampered, TreeVerification,
 };
-use mandate_core::RecordId;
+use mandate_core::{RecordId, Timestamp};
 use rusqlite::params;
 
 use crate::error::StoreError;
+use crate::meta;
 use crate::search::{self, CHUNK, Chunk, Wanted, nothing_foreign};
 use crate::store::Store;
 use crate::tx::{Tx, from_sql, to_sql};
 
 const HASH_LEN: usize = 32;
+
+/// The name in `meta` of the latest time that a record has.
+const NEWEST: &str = "newest-record";
 
 /// The most records that one query returns.
 pub const MAX_LIMIT: u32 = 10_000;
@@ -81,6 +85,28 @@ pub(crate) fn insert(tx: &Tx<'_>, leaf: Leaf<'_>) -> Result<(), StoreError> {
 pub(crate) fn put_checkpoint(tx: &Tx<'_>, note: &[u8]) -> Result<(), StoreError> {
     tx.execute("INSERT INTO checkpoint (one, note) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET note = excluded.note", [note])?;
     Ok(())
+}
+
+/// Remembers the latest time that a record has, in the transaction of that record.
+pub(crate) fn put_newest(tx: &Tx<'_>, at: Timestamp) -> Result<(), StoreError> {
+    meta::put(tx, NEWEST, &at.to_string())
+}
+
+/// The latest time of all records: what a clock must not go behind. The epoch for an empty log.
+pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("the time of the newest record: {what}"));
+    if let Some(text) = meta::get(tx, NEWEST)? {
+        return text.parse().map_err(|_| corrupt("not a time"));
+    }
+    // A log of an older version: every record is looked at, once.
+    let mut newest = Timestamp::from_millis(0);
+    let mut statement = tx.prepare("SELECT leaf FROM main.records")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let leaf = row.get_ref(0)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        newest = newest.max(LeafKeys::of(leaf).map_err(|e| corrupt(&e.to_string()))?.time);
+    }
+    Ok(newest)
 }
 
 /// Stores the first checkpoint, of a log without records, in the transaction that stores the log's key.

@@ -10,21 +10,25 @@ pub const START: Timestamp = Timestamp::from_secs(1_795_512_600);
 
 /// A clock that stands still until it is set or advanced. Share it by `Arc`.
 #[derive(Debug)]
-pub struct SteppedClock(AtomicU64);
+pub struct SteppedClock {
+    now: AtomicU64,
+    steady: AtomicU64,
+}
 
 impl SteppedClock {
     /// A clock that shows `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self(AtomicU64::new(now.millis()))
+        Self { now: AtomicU64::new(now.millis()), steady: AtomicU64::new(0) }
     }
 
-    /// Makes it show `now`, which may be earlier than before.
+    /// Sets it to `now`, which may be earlier than before. No time goes by.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.millis(), Ordering::SeqCst);
+        self.now.store(now.millis(), Ordering::SeqCst);
     }
 
-    /// Moves it forward.
+    /// Lets time go by.
     pub fn advance(&self, by: Duration) {
+        self.steady.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.set(self.now().plus(by));
     }
 }
@@ -37,7 +41,11 @@ impl Default for SteppedClock {
 
 impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_millis(self.steady.load(Ordering::SeqCst))
     }
 }
 
@@ -55,6 +63,10 @@ impl TickingClock {
 impl Clock for TickingClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

@@ -12,7 +12,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use mandate_audit::{Kind, Log, Outcome, Query, Record};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
-use mandate_core::{Clock, Cut, CutTarget, Entropy, Issuer, RecordId, RevocationSet, Secret, SystemEntropy, TokenId, TrustDomain};
+use mandate_core::{
+    Clock, Cut, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, SystemEntropy, TokenId,
+    TrustDomain,
+};
 use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
 use mandate_oauth::{Engine, OAuthError, Parts, Request, TokenResponse, password};
@@ -43,8 +46,10 @@ pub const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// The world. Dropping it removes its directory.
 pub struct World {
-    /// The clock; it stands until moved.
+    /// The machine's clock; it stands until moved.
     pub clock: Arc<SteppedClock>,
+    /// The server's clock over it.
+    pub hybrid: Arc<HybridClock>,
     /// The engine under test.
     pub engine: Engine,
     /// What decisions read.
@@ -124,6 +129,8 @@ impl World {
         let authority =
             Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&shared_clock), Arc::clone(&entropy));
         let authority = Arc::new(authority.expect("an authority"));
+        let newest = store.read("newest", records::newest).expect("a time");
+        let hybrid = Arc::new(HybridClock::new(shared_clock, newest));
         let (backend, faults) = FaultyBackend::new(store.audit_backend().expect("a backend"));
         let (log, _thread) = Log::start(backend, authority.checkpoint_signer()).expect("a log");
 
@@ -138,16 +145,16 @@ impl World {
             authority: Arc::clone(&authority),
             log: log.clone(),
             store: store.clone(),
-            clock: shared_clock,
+            clock: Arc::clone(&hybrid),
             entropy,
         });
         let engine = engine.expect("an engine");
-        Self { clock, engine, live, authority, log, store, faults, batch_key, serial: AtomicU64::new(0), _dir: dir }
+        Self { clock, hybrid, engine, live, authority, log, store, faults, batch_key, serial: AtomicU64::new(0), _dir: dir }
     }
 
     /// Changes the registry as the admin API does: durable with its record, then in force, with the cuts it calls for.
     pub async fn apply(&self, entry: Entry) {
-        let now = self.clock.now();
+        let now = self.hybrid.now();
         let (old, _) = loaded(&self.store);
         let old = old.entries().into_iter().find(|old| (old.kind(), old.key()) == (entry.kind(), entry.key()));
         let cut_off: Vec<Cut> = old.map(|old| cuts_for_change(&old, Some(&entry), now)).unwrap_or_default();
@@ -160,7 +167,7 @@ impl World {
         self.log.append(record, vec![effect]).await.expect("a record");
         let (registry, policies) = loaded(&self.store);
         self.live.replace_registry(registry, policies);
-        self.live.cut(cut_off, self.clock.as_ref());
+        self.live.cut(cut_off, &self.hybrid);
     }
 
     /// Changes one entry of the registry in place.
@@ -191,7 +198,7 @@ impl World {
 
     /// Puts a cut in force, as incident response does.
     pub fn cut(&self, target: CutTarget) {
-        self.live.cut(vec![cut(target, self.clock.now())], self.clock.as_ref());
+        self.live.cut(vec![cut(target, self.hybrid.now())], &self.hybrid);
     }
 
     /// The query of an authorization request for a client of the story, with S256 and a state.
@@ -212,7 +219,7 @@ impl World {
 
     /// Logs a person in and returns the code.
     pub async fn code(&self, query: &Pairs, name: &str) -> String {
-        let request = self.engine.authorize(encode(query).as_bytes()).await.expect("a valid request");
+        let request = self.engine.authorize(encode(query).as_bytes(), RequestSource::Other).await.expect("a valid request");
         let redirect = self.engine.log_in(&request, name, Secret::new(PASSWORD)).await.expect("a login");
         parameter(redirect.location(), "code").expect("a code")
     }
@@ -241,7 +248,7 @@ impl World {
 
     /// A JWT-SVID by the real authority, for any SPIFFE ID and audiences.
     pub async fn svid_for(&self, spiffe_id: &str, audiences: &[&str]) -> String {
-        let now = self.clock.now();
+        let now = self.hybrid.now();
         let domain = TRUST_DOMAIN.parse().expect("a trust domain");
         let audiences = audiences.iter().map(|aud| (*aud).to_owned()).collect();
         let jti = TokenId::generate(now, &SystemEntropy);
@@ -323,7 +330,16 @@ impl World {
     /// Calls the token endpoint.
     pub async fn token(&self, form: &Pairs, authorization: Option<&str>) -> Result<TokenResponse, OAuthError> {
         let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        self.engine.token(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes(), proven: None }).await
+        self.engine
+            .token(Request {
+                source: RequestSource::Other,
+                content_type: Some(FORM),
+                authorization: &headers,
+                query: None,
+                body: body.as_bytes(),
+                proven: None,
+            })
+            .await
     }
 
     /// Calls the introspection endpoint and parses the answer.
@@ -331,7 +347,14 @@ impl World {
         let (body, headers) = (encode(form), Vec::from_iter(authorization));
         let answer = self
             .engine
-            .introspect(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes(), proven: None })
+            .introspect(Request {
+                source: RequestSource::Other,
+                content_type: Some(FORM),
+                authorization: &headers,
+                query: None,
+                body: body.as_bytes(),
+                proven: None,
+            })
             .await?;
         Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
     }
@@ -339,7 +362,16 @@ impl World {
     /// Calls the revocation endpoint.
     pub async fn revoke(&self, form: &Pairs, authorization: Option<&str>) -> Result<(), OAuthError> {
         let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        self.engine.revoke(Request { content_type: Some(FORM), authorization: &headers, query: None, body: body.as_bytes(), proven: None }).await
+        self.engine
+            .revoke(Request {
+                source: RequestSource::Other,
+                content_type: Some(FORM),
+                authorization: &headers,
+                query: None,
+                body: body.as_bytes(),
+                proven: None,
+            })
+            .await
     }
 
     /// The newest audit record.

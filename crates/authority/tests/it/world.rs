@@ -136,7 +136,14 @@ impl World {
         let revocations = RevocationSet::new();
         let uses = |_: &GrantId| 0;
         let issuer = issuer();
-        let facts = Facts { issuer: &issuer, registry: &self.registry, policies: &self.policies, revocations: &revocations, uses: &uses };
+        let facts = Facts {
+            issuer: &issuer,
+            registry: &self.registry,
+            policies: &self.policies,
+            revocations: &revocations,
+            uses: &uses,
+            behind: std::time::Duration::ZERO,
+        };
         decide(request, &facts, self.now()).unwrap()
     }
 

@@ -91,6 +91,7 @@ struct Case {
     resource: String,
     scopes: Option<ScopeSet>,
     now: Timestamp,
+    behind: Duration,
 }
 
 fn verified(name: &str) -> VerifiedActor {
@@ -171,6 +172,7 @@ impl Case {
             resource: CRM.into(),
             scopes: Some(scopes("read:cases write:case_comments")),
             now: NOW,
+            behind: Duration::ZERO,
         }
     }
 
@@ -219,7 +221,14 @@ impl Case {
         let issuer = ISSUER.parse().unwrap();
         let policies = Policies::compile(self.extra_policy.map(|source| ("extra", source))).unwrap();
         let uses = |_: &mandate_core::GrantId| self.uses;
-        ask(&Facts { issuer: &issuer, registry: &self.registry, policies: &policies, revocations: &self.revocations, uses: &uses })
+        ask(&Facts {
+            issuer: &issuer,
+            registry: &self.registry,
+            policies: &policies,
+            revocations: &self.revocations,
+            uses: &uses,
+            behind: self.behind,
+        })
     }
 
     fn run(&self) -> Result<MandateView, R> {
@@ -353,7 +362,10 @@ fn an_app_presents_only_the_agents_it_is_registered_for() {
 fn what_a_client_proved_counts_until_its_credential_is_replaced_or_it_is_cut() {
     let app = |c: &mut Case| c.by_app(&["support-agent"]);
     permits(app);
-    let replaced = [ClientAuthentication::PrivateKeyJwt { jwks: "{}".into() }, ClientAuthentication::None];
+    let replaced = [
+        ClientAuthentication::PrivateKeyJwt { jwks: "{}".into(), audience: mandate_core::registry::AssertionAudience::Issuer },
+        ClientAuthentication::None,
+    ];
     for authentication in replaced {
         refuses(R::ProofOutdated, |c| {
             app(c);

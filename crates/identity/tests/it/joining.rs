@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome};
-use mandate_core::{Secret, Timestamp};
+use mandate_core::{RequestSource, Secret, Timestamp};
 use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME, Presented};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -23,7 +23,7 @@ fn uris(der: &[u8]) -> Vec<String> {
 async fn a_join_token_buys_one_certificate_whose_name_is_ours_to_give() {
     let office = Office::open();
     let token = office.join_token().await;
-    let joined = office.identity.join(token.text(), &request("spiffe://acme.example/mandate/server")).await.unwrap();
+    let joined = office.identity.join(token.text(), &request("spiffe://acme.example/mandate/server"), RequestSource::Other).await.unwrap();
     assert!(joined.spiffe_id.as_str().starts_with("spiffe://acme.example/node/"));
     assert_eq!(uris(&joined.chain[0]), [joined.spiffe_id.as_str()], "the request's own name counts for nothing");
     let record = office.world.last_record();
@@ -35,8 +35,8 @@ async fn a_join_token_buys_one_certificate_whose_name_is_ours_to_give() {
 async fn the_second_use_of_a_join_token_is_refused_and_on_record() {
     let office = Office::open();
     let token = office.join_token().await;
-    office.identity.join(token.text(), &request("")).await.unwrap();
-    let second = office.identity.join(token.text(), &request("")).await;
+    office.identity.join(token.text(), &request(""), RequestSource::Other).await.unwrap();
+    let second = office.identity.join(token.text(), &request(""), RequestSource::Other).await;
     assert_eq!(second, Err(E::JoinToken("join_token_used".into())));
     let record = office.last_refusal();
     assert_eq!((record.kind, record.reason.as_str()), (Kind::Node, "join_token_refused"));
@@ -49,11 +49,11 @@ async fn expired_unknown_and_altered_join_tokens_are_refused() {
     let token = office.join_token().await;
     let text = token.text().expose_secret_str().unwrap().to_owned();
     for wrong in [String::new(), "x".to_owned(), format!("{text} "), format!("A{text}"), text.replace('.', "")] {
-        let refused = office.identity.join(&Secret::new(wrong), &request("")).await;
+        let refused = office.identity.join(&Secret::new(wrong), &request(""), RequestSource::Other).await;
         assert_eq!(refused, Err(E::JoinToken("join_token_unknown".into())));
     }
     office.world.clock.advance(JOIN_TOKEN_LIFETIME);
-    let late = office.identity.join(token.text(), &request("")).await;
+    let late = office.identity.join(token.text(), &request(""), RequestSource::Other).await;
     assert_eq!(late, Err(E::JoinToken("join_token_expired".into())));
 }
 
@@ -65,10 +65,10 @@ async fn a_bad_certificate_request_spends_nothing() {
     let last = altered.len() - 1;
     altered[last] ^= 1;
     for bad in [Vec::new(), b"no request".to_vec(), altered, vec![0x30; 100_000]] {
-        assert!(matches!(office.identity.join(token.text(), &bad).await, Err(E::CertificateRequest(_))));
+        assert!(matches!(office.identity.join(token.text(), &bad, RequestSource::Other).await, Err(E::CertificateRequest(_))));
         assert_eq!(office.last_refusal().reason, "certificate_request_refused");
     }
-    office.identity.join(token.text(), &request("")).await.unwrap();
+    office.identity.join(token.text(), &request(""), RequestSource::Other).await.unwrap();
 }
 
 #[tokio::test]
@@ -116,15 +116,15 @@ async fn the_same_key_may_show_a_spent_token_again_while_it_lives_and_no_other_k
     let office = Office::open();
     let token = office.join_token().await;
     let ours = request("");
-    let first = office.identity.join(token.text(), &ours).await.unwrap();
-    let again = office.identity.join(token.text(), &ours).await.unwrap();
+    let first = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
+    let again = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
     assert_eq!(again.spiffe_id, first.spiffe_id, "one node, told twice");
-    assert_eq!(office.identity.join(token.text(), &request("")).await, Err(E::JoinToken("join_token_used".into())));
+    assert_eq!(office.identity.join(token.text(), &request(""), RequestSource::Other).await, Err(E::JoinToken("join_token_used".into())));
     // A key that has joined does not turn another token into the same node.
     let other = office.join_token().await;
-    assert_ne!(office.identity.join(other.text(), &ours).await.unwrap().spiffe_id, first.spiffe_id);
+    assert_ne!(office.identity.join(other.text(), &ours, RequestSource::Other).await.unwrap().spiffe_id, first.spiffe_id);
     office.world.clock.advance(JOIN_TOKEN_LIFETIME);
-    assert_eq!(office.identity.join(token.text(), &ours).await, Err(E::JoinToken("join_token_expired".into())));
+    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken("join_token_expired".into())));
 }
 
 #[tokio::test]
@@ -132,9 +132,9 @@ async fn a_banned_node_is_not_joined_again_by_the_token_it_joined_with() {
     let office = Office::open();
     let token = office.join_token().await;
     let ours = request("");
-    let node = office.identity.join(token.text(), &ours).await.unwrap();
+    let node = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
     office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
-    assert_eq!(office.identity.join(token.text(), &ours).await, Err(E::JoinToken("node_banned".into())));
+    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken("node_banned".into())));
     assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Outcome, Query, Record};
-use mandate_core::{SpiffeId, SystemEntropy};
+use mandate_core::{RequestSource, SpiffeId, SystemEntropy};
 use mandate_identity::{Identity, JoinToken, NodeCertificate, Parts, Presented};
 use mandate_testkit::world::World;
 
@@ -40,7 +40,7 @@ impl Office {
             log: world.log.clone(),
             live: Arc::clone(&world.live),
             store: world.store.clone(),
-            clock: world.clock.clone(),
+            clock: world.hybrid.clone(),
             entropy: Arc::new(SystemEntropy),
         });
         Self { world, identity }
@@ -52,7 +52,7 @@ impl Office {
 
     pub(crate) async fn node(&self) -> NodeCertificate {
         let token = self.join_token().await;
-        self.identity.join(token.text(), &request("")).await.unwrap()
+        self.identity.join(token.text(), &request(""), RequestSource::Other).await.unwrap()
     }
 
     /// The newest refusal on record.

@@ -1,6 +1,7 @@
 //! Every outcome is a durable record before anybody hears of it.
 
 use mandate_audit::{Kind, Outcome, Query};
+use mandate_core::RequestSource;
 use mandate_testkit::faulty_backend::{Fault, Point};
 use mandate_testkit::story::{self, CRM};
 use mandate_testkit::world::{JWT, World, exposed, payload, with};
@@ -70,10 +71,17 @@ async fn z10_k13_an_unauthenticated_caller_is_recorded_as_such() {
     assert!(record.detail.unwrap().contains("desk-app"));
     // A malformed form, a missing grant type, an unknown endpoint user: all leave one record each.
     let before = world.records(&Query::default()).len();
-    let request = mandate_oauth::Request { content_type: Some("text/plain"), authorization: &[], query: None, body: b"x" };
+    let request = mandate_oauth::Request {
+        source: RequestSource::Other,
+        content_type: Some("text/plain"),
+        authorization: &[],
+        query: None,
+        body: b"x",
+        proven: None,
+    };
     assert!(world.engine.token(request).await.is_err());
     assert!(world.token(&Vec::new(), None).await.is_err());
-    assert!(world.engine.authorize(b"client_id=nobody").await.is_err());
+    assert!(world.engine.authorize(b"client_id=nobody", RequestSource::Other).await.is_err());
     assert!(world.revoke(&Vec::new(), None).await.is_err());
     assert_eq!(world.records(&Query::default()).len(), before + 4);
 }
@@ -91,7 +99,7 @@ async fn without_a_record_there_is_no_token_no_code_and_no_refusal_either() {
         assert_eq!(refused(world.token(&denied, None).await), "503 temporarily_unavailable audit_unavailable");
     }
     world.faults.fail(Point::Commit, 0, Fault::Lost);
-    let error = world.engine.authorize(b"client_id=nobody").await.unwrap_err();
+    let error = world.engine.authorize(b"client_id=nobody", RequestSource::Other).await.unwrap_err();
     assert_eq!(shown(error.error()), "503 temporarily_unavailable audit_unavailable");
     assert!(world.token(&form, None).await.is_ok(), "it recovers by itself");
 }

@@ -212,7 +212,14 @@ async fn parameters_in_the_query_of_the_url_are_refused_and_others_ignored() {
     let form = encode(&with(batch(&world).await, "scope", "read:cases"));
     let header = world.desk_app();
     let headers = [header.as_str()];
-    let request = |query| Request { content_type: Some(FORM), authorization: &headers, query, body: form.as_bytes() };
+    let request = |query| Request {
+        source: mandate_core::RequestSource::Other,
+        content_type: Some(FORM),
+        authorization: &headers,
+        query,
+        body: form.as_bytes(),
+        proven: None,
+    };
     for query in [
         "scope=write:case_comments",
         "resource=https://hr.acme.example",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mandate_core::registry::{Client, ClientAuthentication, Entry, Kind};
-use mandate_core::{CutTarget, Secret};
+use mandate_core::{CutTarget, RequestSource, Secret};
 use mandate_oauth::{AuthorizeRefusal, LoginRefusal};
 use mandate_testkit::story::{self, CALLBACK, CRM, ISSUER, RESEARCH};
 use mandate_testkit::world::{CODE_VERIFIER, JWT, Pairs, World, encode, exposed, parameter, payload, with, without};
@@ -11,14 +11,14 @@ use mandate_testkit::world::{CODE_VERIFIER, JWT, Pairs, World, encode, exposed, 
 use crate::{refused, shown};
 
 async fn page(world: &World, query: &Pairs) -> String {
-    match world.engine.authorize(encode(query).as_bytes()).await {
+    match world.engine.authorize(encode(query).as_bytes(), RequestSource::Other).await {
         Err(AuthorizeRefusal::Page(error)) => shown(&error),
         other => panic!("not a page: {other:?}"),
     }
 }
 
 async fn sent_back(world: &World, query: &Pairs) -> String {
-    match world.engine.authorize(encode(query).as_bytes()).await {
+    match world.engine.authorize(encode(query).as_bytes(), RequestSource::Other).await {
         Err(AuthorizeRefusal::Redirect { location, error }) => {
             assert!(location.starts_with(CALLBACK), "{location}");
             assert_eq!(parameter(&location, "error").as_deref(), Some(error.error));
@@ -69,7 +69,7 @@ async fn a18_an_unregistered_redirect_uri_is_never_redirected_to() {
     assert_eq!(page(&world, &twice).await, "400 invalid_request malformed_form");
     // The port of a loopback literal is the one exemption (RFC 8252 section 7.3).
     let native = with(query, "redirect_uri", "http://127.0.0.1:51234/callback");
-    assert!(world.engine.authorize(encode(&native).as_bytes()).await.is_ok());
+    assert!(world.engine.authorize(encode(&native).as_bytes(), RequestSource::Other).await.is_ok());
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn a_client_is_given_no_more_than_its_entry_lists() {
         (None, None, "read:cases write:opportunities"),
     ] {
         let query = world.authorization("support-app", resource, scope);
-        let request = world.engine.authorize(encode(&query).as_bytes()).await.unwrap();
+        let request = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
         assert_eq!(request.scopes().map(ToString::to_string).as_deref(), Some(given), "the person is shown what it is for");
         let claims = payload(&world.person_token("riley", resource, scope).await);
         assert_eq!(claims["scope"], given, "{resource:?} {scope:?}");
@@ -334,7 +334,7 @@ async fn native_apps_come_back_by_a_scheme_of_their_own_or_by_any_port_of_a_loop
     let world = World::with_entries(vec![Entry::Client(native)]);
     for uri in ["com.example.app:/oauth", "cursor://anysphere.cursor-retrieval/oauth", "http://localhost:51234/cb"] {
         let query = with(world.authorization("native", Some(CRM), None), "redirect_uri", uri);
-        let request = world.engine.authorize(encode(&query).as_bytes()).await.unwrap();
+        let request = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
         let redirect = world.engine.log_in(&request, "riley", mandate_core::Secret::new(story::PASSWORD)).await.unwrap();
         assert!(redirect.location().starts_with(&format!("{uri}?code=")), "{}", redirect.location());
         let code = parameter(redirect.location(), "code").unwrap();
@@ -349,7 +349,7 @@ async fn native_apps_come_back_by_a_scheme_of_their_own_or_by_any_port_of_a_loop
 
 async fn logs_in(world: &World, scope: &str) -> bool {
     let query = world.authorization("support-app", Some(ISSUER), Some(scope));
-    let request = world.engine.authorize(encode(&query).as_bytes()).await.unwrap();
+    let request = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
     match world.engine.log_in(&request, "riley", mandate_core::Secret::new(story::PASSWORD)).await {
         Ok(_) => true,
         Err(mandate_oauth::LoginRefusal::Redirect { .. }) => false,
@@ -399,7 +399,7 @@ async fn a_redirect_uri_that_was_taken_off_the_list_gets_no_code_and_its_codes_a
     let world = World::story();
     let query = world.authorization("support-app", None, None);
     let code = world.code(&query, "riley").await;
-    let request = world.engine.authorize(encode(&query).as_bytes()).await.unwrap();
+    let request = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
     world
         .change(Kind::Client, "support-app", |entry| {
             let Entry::Client(client) = entry else { panic!("a client") };

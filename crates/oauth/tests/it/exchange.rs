@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::{Entry, Kind};
-use mandate_core::{CutTarget, GrantId, Timestamp};
+use mandate_core::{CutTarget, GrantId, RequestSource, Timestamp};
 use mandate_testkit::clock::START;
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
 use mandate_testkit::world::{ACCESS_TOKEN, JWT, World, exposed, payload, with, without};
@@ -487,7 +487,14 @@ async fn malformed_requests_are_refused_before_anything_else() {
     let ask = |body: Vec<u8>, content_type: &'static str| {
         let world = &world;
         async move {
-            let request = mandate_oauth::Request { content_type: Some(content_type), authorization: &[], query: None, body: &body };
+            let request = mandate_oauth::Request {
+                source: RequestSource::Other,
+                content_type: Some(content_type),
+                authorization: &[],
+                query: None,
+                body: &body,
+                proven: None,
+            };
             refused(world.engine.token(request).await)
         }
     };

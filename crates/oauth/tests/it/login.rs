@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind as RecordKind, Outcome, Query};
-use mandate_core::Secret;
 use mandate_core::registry::{Entry, Kind};
+use mandate_core::{RequestSource, Secret};
 use mandate_oauth::{AuthorizationRequest, LoginRefusal, Visitor};
 use mandate_testkit::story::{self, CRM, ISSUER, PASSWORD};
 use mandate_testkit::world::{World, encode, parameter};
 
 async fn request(world: &World) -> AuthorizationRequest {
-    world.engine.authorize(encode(&world.authorization("support-app", Some(CRM), None)).as_bytes()).await.unwrap()
+    world.engine.authorize(encode(&world.authorization("support-app", Some(CRM), None)).as_bytes(), RequestSource::Other).await.unwrap()
 }
 
 #[tokio::test]

@@ -5,15 +5,18 @@
 mod audit_trail;
 mod chain;
 mod clients;
+mod clock;
 mod codes;
 mod exchange;
 mod foreign;
 mod introspection;
 mod login;
 mod revocation;
+mod strangers;
 mod while_waiting;
 
 use mandate_oauth::{OAuthError, TokenResponse};
+use mandate_testkit::world::{World, pairs};
 
 /// The machine token of a refusal, with its status and error code: `"400 invalid_request no_grant"`.
 #[track_caller]
@@ -23,4 +26,10 @@ fn refused(answer: Result<TokenResponse, OAuthError>) -> String {
 
 fn shown(error: &OAuthError) -> String {
     format!("{} {} {}", error.status, error.error, error.description.split(':').next().unwrap_or_default())
+}
+
+/// Whether introspection finds the token alive.
+async fn lives(world: &World, token: &str) -> bool {
+    let answer = world.introspect(&pairs(&[("token", token)]), Some(&world.crm_api())).await;
+    answer.unwrap().get("active").and_then(serde_json::Value::as_bool).unwrap()
 }

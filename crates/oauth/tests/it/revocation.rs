@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{Entry, Kind};
-use mandate_core::{Clock as _, CutTarget, Timestamp};
+use mandate_core::{Clock as _, CutTarget, HybridClock, Timestamp};
 use mandate_delegation::revocation::cut;
 use mandate_store::cuts;
 use mandate_testkit::clock::TickingClock;
@@ -13,7 +13,7 @@ use mandate_testkit::story::{self, ARCHIVE, CRM, RESEARCH};
 use mandate_testkit::world::{Pairs, World, exposed, pairs, payload, with};
 use serde_json::json;
 
-use crate::{refused, shown};
+use crate::{lives, refused, shown};
 
 fn of(token: &str) -> Pairs {
     pairs(&[("token", token), ("token_type_hint", "access_token")])
@@ -195,10 +195,6 @@ async fn a_revocation_that_cannot_be_recorded_is_refused_and_not_in_force() {
 /// The shortest time that is told apart.
 const MOMENT: Duration = Duration::from_millis(1);
 
-async fn lives(world: &World, token: &str) -> bool {
-    world.introspect(&of(token), Some(&world.crm_api())).await.unwrap().get("active") == Some(&json!(true))
-}
-
 fn narrow(entry: &mut Entry) {
     if let Entry::Agent(agent) = entry {
         agent.ceiling = vec![story::permission("crm", "read:cases")];
@@ -229,7 +225,7 @@ async fn an_exchange_that_is_under_way_while_a_cut_comes_into_force_is_below_it(
     world.faults.hold();
     let in_force = async {
         tokio::task::yield_now().await;
-        world.live.cut(vec![begun], world.clock.as_ref());
+        world.live.cut(vec![begun], &world.hybrid);
         world.faults.release();
     };
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
@@ -243,7 +239,7 @@ async fn a_cut_is_in_force_from_a_time_read_after_the_last_decision_without_it()
     let first = world.clock.now().plus(Duration::from_secs(5));
     let target = CutTarget::Agent(story::spiffe_id("support-agent"));
     let (_, _, mut feed) = world.live.subscribe_cuts();
-    let cuts = world.live.cut(vec![cut(target.clone(), world.clock.now())], &TickingClock::at(first));
+    let cuts = world.live.cut(vec![cut(target.clone(), world.clock.now())], &HybridClock::new(Arc::new(TickingClock::at(first)), first));
     assert!(cuts[0].at > first, "the clock was looked at again when no decision could be without it any more");
     assert!(world.live.snapshot().revocations.has_cut_since(&target, cuts[0].at), "decisions read the same time");
     assert_eq!(feed.try_recv().unwrap().cut, cuts[0], "and so do those who follow");

@@ -110,7 +110,10 @@ async fn the_clients_secret_is_replaced() {
 async fn the_clients_keys_are_replaced() {
     let replaced = |entry: &mut Entry| {
         let Entry::Client(client) = entry else { panic!("a client") };
-        client.authentication = ClientAuthentication::PrivateKeyJwt { jwks: TestKey::generate().jwks() };
+        client.authentication = ClientAuthentication::PrivateKeyJwt {
+            jwks: TestKey::generate().jwks(),
+            audience: mandate_core::registry::AssertionAudience::Issuer,
+        };
     };
     let waiting = Waiting::new().await;
     let change = async |world: &World| world.change(Kind::Client, "batch-app", replaced).await;

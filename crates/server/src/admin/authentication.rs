@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use mandate_api::admin::ADMIN_SCOPE;
 use mandate_core::registry::Person;
+use mandate_core::{Clock as _, RequestSource};
 use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 
 use super::authorization::{Need, need};
@@ -36,7 +37,7 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
             request.extensions_mut().insert(operator);
             next.run(request).await
         }
-        Err((refused, who)) => match control.record_refused(who, refused.code(), what).await {
+        Err((refused, who)) => match control.record_refused(who, stranger(refused, peer), refused.code(), what).await {
             Ok(()) => problem::unauthorized(refused),
             Err(error) => problem::response(&error),
         },
@@ -45,10 +46,20 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
 
 type Refused = (Unauthorized, Option<String>);
 
+/// Where a refused request came from, unless who sent it is known: then all they did wrong is to have no right.
+fn stranger(refused: Unauthorized, peer: Option<Peer>) -> Option<RequestSource> {
+    match refused {
+        Unauthorized::NoAdminScope => None,
+        Unauthorized::NoCredentials | Unauthorized::BadToken | Unauthorized::Elsewhere | Unauthorized::Uid | Unauthorized::NoRow => {
+            Some(peer.map_or(RequestSource::Other, Peer::source))
+        }
+    }
+}
+
 fn operator(control: &Control, peer: Option<Peer>, headers: &HeaderMap) -> Result<Operator, Refused> {
     match peer {
         Some(Peer::Unix { uid }) => local(uid),
-        Some(Peer::Tcp) => person(control, headers),
+        Some(Peer::Tcp { .. }) => person(control, headers),
         None => Err((Unauthorized::NoCredentials, None)),
     }
 }

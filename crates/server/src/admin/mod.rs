@@ -90,7 +90,7 @@ pub(crate) fn openapi_response(document: &str) -> Response {
 
 /// The admin API.
 pub(crate) fn site(control: Arc<Control>, hosts: Hosts, defaults: Defaults) -> Site {
-    Site { router: router(control), tells_peer: true, max_body: (MAX_BODY, BODY_TIMEOUT), hosts, defaults }
+    Site { router: router(control), max_body: (MAX_BODY, BODY_TIMEOUT), hosts, defaults }
 }
 
 fn router(control: Arc<Control>) -> Router {

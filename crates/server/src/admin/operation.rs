@@ -13,7 +13,7 @@ use mandate_api::admin::{
     RegistryCounts, RevocationRequest, RevocationResponse, Status,
 };
 use mandate_authority::{Purpose, RotateError};
-use mandate_core::Secret;
+use mandate_core::{Clock as _, Secret};
 use mandate_store::{StoreError, nodes, records};
 
 use super::problem::Named;
@@ -141,7 +141,7 @@ const TOO_SOON: &str = "key_published_too_recently";
 
 /// Records that a key was not rotated, also where the record before says that it would be.
 async fn rotation_refused(control: &Control, by: &Operator, purpose: Purpose, reason: &'static str, error: &RotateError) -> ControlError {
-    match control.record_refused(Some(by.to_string()), reason, format!("rotate the {purpose} key: {error}")).await {
+    match control.record_refused(Some(by.to_string()), None, reason, format!("rotate the {purpose} key: {error}")).await {
         Ok(()) => match error {
             RotateError::TooSoon { .. } => ControlError::Conflict(error.to_string()),
             RotateError::Keys(_) => ControlError::Internal(error.to_string()),

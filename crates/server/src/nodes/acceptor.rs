@@ -43,8 +43,8 @@ const REPLACE: Duration = Duration::from_mins(20);
 /// Who is at the other end of a connection of the nodes' listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodePeer {
-    /// A client without certificate.
-    Stranger,
+    /// A client without certificate, at this address.
+    Stranger(IpAddr),
     /// The holder of a certificate that our authority signed, and that was valid at the handshake.
     Holder(Presented),
     /// The holder of one that had expired, which the operator lets nodes renew. It counts as a stranger until it has.
@@ -67,8 +67,8 @@ impl<I> NodeStream<I> {
     fn new(io: I, peer: NodePeer, (guest, ended): (Guest, Ended), stay: Duration) -> Option<Self> {
         guest.was_served();
         let until = match &peer {
-            NodePeer::Stranger | NodePeer::Late(_) if guest.stays() => Some(Box::pin(tokio::time::sleep(stay))),
-            NodePeer::Stranger | NodePeer::Late(_) => return None,
+            NodePeer::Stranger(_) | NodePeer::Late(_) if guest.stays() => Some(Box::pin(tokio::time::sleep(stay))),
+            NodePeer::Stranger(_) | NodePeer::Late(_) => return None,
             NodePeer::Holder(shown) => {
                 guest.is_known(&shown.spiffe_id.shared());
                 None
@@ -169,10 +169,10 @@ fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Pres
     Some(Presented { spiffe_id, expires })
 }
 
-fn peer<I>(io: &TlsStream<I>, trust_domain: &TrustDomain) -> Option<NodePeer> {
+fn peer<I>(io: &TlsStream<I>, address: IpAddr, trust_domain: &TrustDomain) -> Option<NodePeer> {
     let (_, session) = io.get_ref();
     match session.peer_certificates().and_then(<[_]>::first) {
-        None => Some(NodePeer::Stranger),
+        None => Some(NodePeer::Stranger(address)),
         // A certificate without a usable identity is no stranger and no node: the connection ends.
         Some(leaf) => identity(leaf, trust_domain).map(|shown| of(shown, UnixTime::now())),
     }
@@ -226,7 +226,7 @@ pub(crate) async fn accept(
                 _ = &mut ended => return,
             };
             if let Ok(Ok(mut io)) = shaken
-                && let Some(peer) = peer(&io, &trust_domain)
+                && let Some(peer) = peer(&io, peer_address.ip(), &trust_domain)
             {
                 io.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
                 if let Some(stream) = NodeStream::new(io, peer, (guest, ended), STRANGERS_STAY) {
@@ -257,6 +257,10 @@ mod tests {
         NodeStream::new(io, peer, admitted, stay).map(|stream| (stream, other_end))
     }
 
+    fn stranger() -> NodePeer {
+        NodePeer::Stranger([192, 0, 2, 7].into())
+    }
+
     fn holder() -> NodePeer {
         let spiffe_id = "spiffe://acme.example/node/1".parse().unwrap();
         NodePeer::Holder(Presented { spiffe_id, expires: Timestamp::from_secs(2_000_000_000) })
@@ -268,7 +272,7 @@ mod tests {
         let (mut node, mut peer) = connect(&places, holder(), LONG).await.unwrap();
         let mut strangers = Vec::new();
         for _ in 0..20 {
-            strangers.push(connect(&places, NodePeer::Stranger, LONG).await.expect("a newcomer gets in"));
+            strangers.push(connect(&places, stranger(), LONG).await.expect("a newcomer gets in"));
         }
         let error = strangers[0].0.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "the oldest has given way");
@@ -293,7 +297,7 @@ mod tests {
         let spiffe_id = "spiffe://acme.example/node/1".parse().unwrap();
         let late = NodePeer::Late(Presented { spiffe_id, expires: Timestamp::from_secs(1) });
         let (mut late, _peer) = connect(&places, late, LONG).await.unwrap();
-        let _stranger = connect(&places, NodePeer::Stranger, LONG).await.expect("a newcomer gets in");
+        let _stranger = connect(&places, stranger(), LONG).await.expect("a newcomer gets in");
         let error = late.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "it gives way as strangers do");
     }
@@ -302,7 +306,7 @@ mod tests {
     async fn a_stranger_does_not_stay_and_a_node_does() {
         let places = Places::for_nodes(2, 1, 1);
         let short = Duration::from_millis(20);
-        let (mut stranger, _idle) = connect(&places, NodePeer::Stranger, short).await.unwrap();
+        let (mut stranger, _idle) = connect(&places, stranger(), short).await.unwrap();
         let error = stranger.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let (mut node, mut peer) = connect(&places, holder(), short).await.unwrap();

@@ -15,7 +15,7 @@ use mandate_api::proto::node::{
     Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest, RenewResponse, WatchRequest,
 };
 use mandate_authority::Authority;
-use mandate_core::SpiffeId;
+use mandate_core::{RequestSource, SpiffeId};
 use mandate_identity::{Identity, IdentityError, Presented};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -54,7 +54,7 @@ fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
     match request.extensions().get::<NodePeer>() {
         Some(NodePeer::Holder(shown)) => Ok(shown.clone()),
         Some(NodePeer::Late(_)) => Err(status::of(&IdentityError::NodeExpired)),
-        Some(NodePeer::Stranger) | None => Err(Status::unauthenticated("this call needs the node's client certificate: join first")),
+        Some(NodePeer::Stranger(_)) | None => Err(Status::unauthenticated("this call needs the node's client certificate: join first")),
     }
 }
 
@@ -69,8 +69,12 @@ fn renewing_node<T>(request: &Request<T>) -> Result<Presented, Status> {
 #[tonic::async_trait]
 impl Node for Service {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let source = match request.extensions().get::<NodePeer>() {
+            Some(NodePeer::Stranger(address)) => RequestSource::of(*address),
+            Some(NodePeer::Holder(_) | NodePeer::Late(_)) | None => RequestSource::Other,
+        };
         let JoinRequest { token, csr } = request.into_inner();
-        let joined = self.identity.join(&mandate_core::Secret::new(token), &csr).await.map_err(|error| status::of(&error))?;
+        let joined = self.identity.join(&mandate_core::Secret::new(token), &csr, source).await.map_err(|error| status::of(&error))?;
         Ok(Response::new(JoinResponse {
             chain: joined.chain,
             ca: self.authority.ca_certificates_der(),
@@ -198,7 +202,7 @@ mod tests {
         assert_eq!(node(&from(NodePeer::Late(shown()))).unwrap_err().code(), Code::Unauthenticated);
         for call in [node, renewing_node] {
             assert_eq!(call(&from(NodePeer::Holder(shown()))).unwrap(), shown());
-            assert_eq!(call(&from(NodePeer::Stranger)).unwrap_err().code(), Code::Unauthenticated);
+            assert_eq!(call(&from(NodePeer::Stranger([192, 0, 2, 7].into()))).unwrap_err().code(), Code::Unauthenticated);
             assert_eq!(call(&Request::new(())).unwrap_err().code(), Code::Unauthenticated);
         }
     }

@@ -152,7 +152,7 @@ mod tests {
     use axum::response::Response;
     use futures_util::StreamExt as _;
     use mandate_core::registry::Registry;
-    use mandate_core::{CutTarget, RevocationSet, Timestamp};
+    use mandate_core::{CutTarget, HybridClock, RevocationSet, Timestamp};
     use mandate_delegation::revocation::cut;
     use mandate_delegation::{Live, Snapshot};
     use mandate_testkit::clock::SteppedClock;
@@ -190,7 +190,9 @@ mod tests {
 
         fn put(&self, id: &str) {
             let now = Timestamp::from_secs(1000);
-            self.feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &SteppedClock::at(now));
+            self.feeds
+                .live
+                .cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &HybridClock::new(Arc::new(SteppedClock::at(now)), now));
         }
     }
 
@@ -255,7 +257,7 @@ mod tests {
         for n in 0..2 * MAX_PIECES {
             let id = format!("token-{n}");
             let now = Timestamp::from_secs(1000);
-            feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &SteppedClock::at(now));
+            feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &HybridClock::new(Arc::new(SteppedClock::at(now)), now));
             let (last, set, _) = feeds.live.subscribe_cuts();
             let pieces = feeds.written(last, set).unwrap();
             assert!(pieces.len() <= MAX_PIECES && cuts(&pieces) > n, "{n}: {} cuts in {} pieces", cuts(&pieces), pieces.len());

@@ -8,9 +8,11 @@ use axum::extract::{FromRequest, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use mandate_core::RequestSource;
 use mandate_oauth::{OAuthError, Request};
 
 use super::{Public, cross_origin};
+use crate::peer::source;
 use crate::places::Guest;
 
 const JSON: [(axum::http::HeaderName, &str); 2] = [(CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")];
@@ -41,6 +43,7 @@ fn unreadable(rejection: &BytesRejection) -> Response {
 
 /// What the engine reads of a request.
 pub(super) struct Posted {
+    source: RequestSource,
     content_type: Option<HeaderValue>,
     authorization: Vec<HeaderValue>,
     query: Option<String>,
@@ -51,9 +54,10 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    fn of(headers: &HeaderMap, uri: &Uri, guest: Option<Arc<Guest>>) -> Self {
+    fn of(source: RequestSource, headers: &HeaderMap, uri: &Uri, guest: Option<Arc<Guest>>) -> Self {
         let authorization = headers.get_all(AUTHORIZATION).iter().cloned().collect();
         Self {
+            source,
             content_type: headers.get(CONTENT_TYPE).cloned(),
             authorization,
             query: uri.query().map(str::to_owned),
@@ -81,6 +85,7 @@ impl Posted {
 
     fn request<'r>(&'r self, authorization: &'r [&'r str]) -> Request<'r> {
         Request {
+            source: self.source,
             content_type: self.content_type.as_ref().and_then(|value| value.to_str().ok()),
             authorization,
             query: self.query.as_deref(),
@@ -95,7 +100,7 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
-        let without = Self::of(&parts.headers, &parts.uri, parts.extensions.get::<Arc<Guest>>().cloned());
+        let without = Self::of(source(&parts.extensions), &parts.headers, &parts.uri, parts.extensions.get::<Arc<Guest>>().cloned());
         let body = Bytes::from_request(axum::extract::Request::from_parts(parts, body), state).await.map_err(|error| unreadable(&error))?;
         Ok(Self { body, ..without })
     }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,6 +20,7 @@ use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
 use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError, Visitor};
 
 use super::{Public, csrf, page};
+use crate::peer::source;
 use crate::places::Guest;
 
 /// How long the cookie for a form lives, in seconds: as long as the form.
@@ -132,9 +133,14 @@ fn is_genuine(asked: &Asked<'_>, token: &str) -> bool {
 }
 
 /// `GET /authorize`
-pub(super) async fn show(State(public): State<Arc<Public>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub(super) async fn show(
+    State(public): State<Arc<Public>>,
+    RawQuery(query): RawQuery,
+    extensions: Extensions,
+    headers: HeaderMap,
+) -> Response {
     let query = query.unwrap_or_default();
-    match public.engine.authorize(query.as_bytes()).await {
+    match public.engine.authorize(query.as_bytes(), source(&extensions)).await {
         Ok(request) => {
             let asked = Asked { public: &public, headers: &headers, query: &query, request: &request };
             form(&asked, StatusCode::OK, "", None)
@@ -148,6 +154,7 @@ pub(super) async fn submit(
     State(public): State<Arc<Public>>,
     Extension(guest): Extension<Arc<Guest>>,
     RawQuery(query): RawQuery,
+    extensions: Extensions,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -158,7 +165,7 @@ pub(super) async fn submit(
         }
     };
     let query = query.unwrap_or_default();
-    let request = match public.engine.authorize(query.as_bytes()).await {
+    let request = match public.engine.authorize(query.as_bytes(), source(&extensions)).await {
         Ok(request) => request,
         Err(refusal) => return refused(&refusal),
     };

@@ -60,7 +60,7 @@ fn base_path(issuer: &str) -> &str {
 /// The public site.
 pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: Defaults) -> Site {
     // A connection alone makes nobody an operator here.
-    Site { router: router(public), tells_peer: false, max_body: (form::MAX_BODY, BODY_TIMEOUT), hosts, defaults }
+    Site { router: router(public), max_body: (form::MAX_BODY, BODY_TIMEOUT), hosts, defaults }
 }
 
 /// The addresses at which clients look for the metadata of an issuer with this path.

@@ -175,6 +175,10 @@ impl Clock for Leaps {
         let leapt = self.issuer.jwks_served() > self.served.load(Ordering::SeqCst);
         if leapt { self.start.plus(Duration::from_mins(10)) } else { self.start }
     }
+
+    fn steady(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 #[tokio::test]

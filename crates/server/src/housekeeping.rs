@@ -1,0 +1,118 @@
+//! What is done from time to time: keys are replaced, what has expired is swept, sums are recorded, the clock is watched.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mandate_audit::{Log, strangers};
+use mandate_authority::Authority;
+use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock, Timestamp};
+use mandate_delegation::Live;
+use mandate_store::{Effect, Store};
+
+use crate::listener::{Shutdown, stopped};
+use crate::sweep::Steady;
+
+/// How often keys are looked after and what has expired is swept.
+const SWEEP: Duration = Duration::from_mins(1);
+
+/// How often the machine's clock is looked at.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// How long the last sums may take to be recorded when the server ends.
+const LAST_SUMS: Duration = Duration::from_secs(2);
+
+/// The parts that are looked after.
+pub(crate) struct Housekeeping {
+    store: Store,
+    authority: Arc<Authority>,
+    live: Arc<Live>,
+    log: Log<Effect>,
+    clock: Arc<HybridClock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Housekeeping {
+    /// Looks after the parts of which the identity engine is made.
+    pub(crate) fn of(parts: &mandate_identity::Parts) -> Self {
+        Self {
+            store: parts.store.clone(),
+            authority: Arc::clone(&parts.authority),
+            live: Arc::clone(&parts.live),
+            log: parts.log.clone(),
+            clock: Arc::clone(&parts.clock),
+            entropy: Arc::clone(&parts.entropy),
+        }
+    }
+
+    /// Looks after everything until shutdown.
+    pub(crate) async fn run(self, mut stop: Shutdown) {
+        let mut steady = Steady::from(self.clock.now(), Instant::now());
+        let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
+        let mut sums = tokio::time::interval_at(tokio::time::Instant::now() + strangers::SUM_INTERVAL, strangers::SUM_INTERVAL);
+        let mut watch = tokio::time::interval(WATCH);
+        let mut steps = 0;
+        loop {
+            tokio::select! {
+                _ = sweep.tick() => self.sweep(&mut steady).await,
+                _ = sums.tick() => self.record_sums().await,
+                _ = watch.tick() => steps = self.watch_clock(steps),
+                () = stopped(&mut stop) => break,
+            }
+        }
+        if tokio::time::timeout(LAST_SUMS, self.record_sums()).await.is_err() {
+            tracing::warn!("the last sums of strangers' refusals could not be recorded in time");
+        }
+    }
+
+    async fn record_sums(&self) {
+        if let Err(error) = self.log.record_sums(self.clock.now(), self.entropy.as_ref()).await {
+            tracing::warn!(%error, "sums of strangers' refusals could not be recorded; it is tried again");
+        }
+    }
+
+    /// Says once that the clock was set. Returns how many times that has been so.
+    fn watch_clock(&self, seen: u64) -> u64 {
+        let (last, steps) = self.clock.steps();
+        if steps > seen
+            && let Some(ClockStep { millis, .. }) = last
+        {
+            let (seconds, behind) = (millis.unsigned_abs() / 1000, self.clock.behind().as_secs());
+            if millis < 0 {
+                tracing::warn!(seconds, behind, "the machine's clock was set back; records, tokens and revocations keep their order");
+            } else {
+                tracing::warn!(seconds, "the machine's clock was set forward, or the machine slept");
+            }
+        }
+        steps
+    }
+
+    /// Replaces keys that are due, and forgets what can match nothing any more.
+    async fn sweep(&self, steady: &mut Steady) {
+        let (store, authority, now) = (self.store.clone(), Arc::clone(&self.authority), self.clock.now());
+        if steady.leapt(now, Instant::now()) {
+            tracing::warn!("the clock leapt ahead; what has expired by it is kept for another while");
+        }
+        let sweep = steady.is_steady();
+        if sweep {
+            self.live.forget(now);
+        }
+        let swept = tokio::task::spawn_blocking(move || {
+            if let Err(error) = authority.maintain(now) {
+                tracing::error!(%error, "signing keys could not be looked after");
+            }
+            if sweep { forget(&store, now) } else { Ok(0) }
+        });
+        if let Ok(Err(error)) = swept.await {
+            tracing::warn!(%error, "sweeping expired entries failed; it is tried again");
+        }
+    }
+}
+
+fn forget(store: &Store, now: Timestamp) -> Result<usize, mandate_store::StoreError> {
+    store.transact("sweep", |tx| {
+        mandate_store::codes::forget(tx, now)?;
+        mandate_store::cuts::forget(tx, now)?;
+        mandate_store::replay::forget(tx, now)?;
+        mandate_store::nodes::forget_join_tokens(tx, now)
+    })
+}
