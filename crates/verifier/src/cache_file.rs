@@ -50,9 +50,6 @@ pub enum CacheFileError {
     /// Others may put a file of theirs in its place, as in `/tmp`, or another directory in the place of one on the way.
     #[error("the cache file's directory {0} belongs to others or may be written by them; use a directory of your own, with mode 0700")]
     Directory(PathBuf),
-    /// It is a link, which somebody else may have laid out, or no regular file.
-    #[error("the cache file {0} is a link or no regular file; remove it")]
-    NotAFile(PathBuf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,7 +100,6 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, CacheFileError> {
     dir.read(name, MAX_FILE).map_err(|error| match error {
         FileError::Owner { path, .. } => CacheFileError::OwnedByOthers(path),
         FileError::Exposed { path, .. } => CacheFileError::WritableByOthers(path),
-        FileError::Link { path } | FileError::Kind { path, .. } => CacheFileError::NotAFile(path),
         error => unreadable(path, error),
     })
 }
