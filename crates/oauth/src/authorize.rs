@@ -122,8 +122,13 @@ impl Engine {
     /// What a token for `request` is good for at most, by the names of resources. Who logs in may have less. For the login page.
     pub fn at_most(&self, request: &AuthorizationRequest) -> Vec<(String, ScopeSet)> {
         let snapshot = self.snapshot();
-        let resources = snapshot.registry.resources().filter(|one| request.resource.as_ref().is_none_or(|uri| one.uri == *uri));
-        let of = |one: &mandate_core::registry::Resource| match &request.scopes {
+        let is_meant = |one: &Resource| match &request.resource {
+            Some(uri) => one.uri == *uri,
+            // A token that is to be exchanged never carries our own administration.
+            None => !is_administration(one, self.issuer()),
+        };
+        let resources = snapshot.registry.resources().filter(|one| is_meant(one));
+        let of = |one: &Resource| match &request.scopes {
             Some(asked) => one.scopes.intersection(asked),
             None => one.scopes.clone(),
         };

@@ -90,7 +90,8 @@ fn agent_reads_what_it_may_and_a_revoked_person_writes_no_more(scripts: &Scripts
     assert!(lines[3].starts_with("asked for more: 400 ") && lines[3].contains("scope_beyond_ceiling"), "{said}");
 
     let hers = runtime.block_on(server.app().person_token("riley", Some(&own_url), None));
-    let http = reqwest::Client::new();
+    #[expect(clippy::disallowed_methods, reason = "no_proxy comes first")]
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let write = |token: &str| {
         let sent = http.post(format!("{own_url}/notes/new")).bearer_auth(token).body("hers").send();
         let response = runtime.block_on(sent).unwrap();

@@ -110,7 +110,8 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         client: request.client().id.as_str(),
         redirect_uri: request.redirect_uri(),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
-        scopes: request.scopes().map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()),
+        // Without a resource it matters where a scope holds: then they are listed by resource.
+        scopes: request.resource().and(request.scopes()).map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()),
         at_most: public.engine.at_most(request),
         action: &action,
         csrf: &csrf,
