@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::node_program::NodeProgram;
 use crate::python_program::PythonProgram;
-use crate::registry::{CRM, NO_KEYS, SCOPE, apply, registry};
+use crate::registry::{CRM, NO_KEYS, PLAIN_SECRET, SCOPE, apply, registry};
 use crate::server::Server;
 
 fn world(server: &Server) -> Value {
@@ -44,6 +44,7 @@ fn authlib(client: &str, method: &str, credential: &Value) -> Option<Result<Valu
     let keys = node.json("client-keys.mjs", &Value::Null);
     let server = Server::start();
     apply(&server, &registry(&keys["jwks"].to_string(), ""));
+    server.run(&["client", "set-secret", "desk-app"], PLAIN_SECRET);
     let mut input = world(&server);
     input["client"] = client.into();
     input["method"] = method.into();
@@ -54,9 +55,8 @@ fn authlib(client: &str, method: &str, credential: &Value) -> Option<Result<Valu
 
 #[test]
 fn authlib_authenticates_by_a_secret_in_the_header_or_in_the_body() {
-    let secret = json!({ "secret": CLIENT_SECRET });
-    for (client, method) in [("desk-app", "client_secret_basic"), ("post-app", "client_secret_post")] {
-        let Some(answer) = authlib(client, method, &secret) else { return };
+    for (client, method, secret) in [("desk-app", "client_secret_basic", PLAIN_SECRET), ("post-app", "client_secret_post", CLIENT_SECRET)] {
+        let Some(answer) = authlib(client, method, &json!({ "secret": secret })) else { return };
         is_revoked(&answer.unwrap_or_else(|said| panic!("{client}: {said}")));
     }
 }

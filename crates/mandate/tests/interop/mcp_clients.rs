@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::node_program::NodeProgram;
 use crate::python_program::PythonProgram;
+use crate::registry::PLAIN_SECRET;
 use crate::scripts::Scripts;
 use crate::server::Server;
 
@@ -32,9 +33,8 @@ impl Behind {
         let crm = format!("http://{}", listener.local_addr().unwrap());
         server.run(&["apply", "-f", "-"], &registry(&crm));
         server.run(&["person", "set-password", "riley"], PASSWORD);
-        for client in ["basic-app", "post-app"] {
-            server.run(&["client", "set-secret", client], CLIENT_SECRET);
-        }
+        server.run(&["client", "set-secret", "basic-app"], PLAIN_SECRET);
+        server.run(&["client", "set-secret", "post-app"], CLIENT_SECRET);
         let (issuer, resource) = (server.issuer().parse().unwrap(), crm.parse().unwrap());
         let database = dir.path().join("crm.db");
         runtime.block_on(async {
@@ -55,8 +55,9 @@ impl Behind {
         });
         let answer = program.json(script, &input);
         assert_eq!(answer["status"], 200, "{client} {answer}");
-        // They write a bare origin with a slash; the token is addressed to the resource as it is registered.
-        assert_eq!(answer["asked"]["resource"], format!("{}/", self.crm), "{client} {answer}");
+        // Some versions write a bare origin with a slash; the token is addressed to the resource as it is registered.
+        let asked = answer["asked"]["resource"].as_str().unwrap();
+        assert_eq!(asked.trim_end_matches('/'), self.crm, "{client} {answer}");
         let token = claims(answer["token"].as_str().unwrap());
         assert_eq!(
             (&token["aud"], &token["sub"], &token["iss"]),
@@ -69,7 +70,7 @@ impl Behind {
     fn reached_by_all(&self, program: &Scripts, script: &str) {
         for client in [
             json!({ "client_id": "mcp-app", "token_endpoint_auth_method": "none" }),
-            json!({ "client_id": "basic-app", "client_secret": CLIENT_SECRET, "token_endpoint_auth_method": "client_secret_basic" }),
+            json!({ "client_id": "basic-app", "client_secret": PLAIN_SECRET, "token_endpoint_auth_method": "client_secret_basic" }),
             json!({ "client_id": "post-app", "client_secret": CLIENT_SECRET, "token_endpoint_auth_method": "client_secret_post" }),
         ] {
             self.reached_by(program, script, &client);
