@@ -141,6 +141,19 @@ pub struct Difference {
     pub after: Option<serde_json::Value>,
 }
 
+/// Where the audit record of an act is that takes authority away. The act is in force in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Recorded {
+    /// In the audit log.
+    #[default]
+    Log,
+    /// In the reserve on the server's disk. The server puts it into the audit log as soon as that can be written.
+    Reserve,
+    /// Nowhere yet: the act lasts as long as the server's process. The server tries again to record it.
+    NotYet,
+}
+
 /// The answer to [`ApplyRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApplyResponse {
@@ -153,6 +166,9 @@ pub struct ApplyResponse {
     /// What the operator should know although it is no error.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Where the change is recorded.
+    #[serde(default)]
+    pub recorded: Recorded,
 }
 
 /// One entry of the registry in the words of the registry file.
@@ -235,6 +251,17 @@ pub struct NodeItem {
     pub expires: String,
 }
 
+/// The answer to `POST /v1/nodes/{name}/ban`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BanResponse {
+    /// The node. Absent if the database cannot be read now.
+    #[serde(flatten)]
+    pub node: Option<NodeItem>,
+    /// Where the ban is recorded.
+    #[serde(default)]
+    pub recorded: Recorded,
+}
+
 /// `POST /v1/people/{name}/password`
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -306,6 +333,9 @@ pub struct RevocationResponse {
     /// The audit record of it.
     #[schema(value_type = String)]
     pub record: RecordId,
+    /// Where that record is.
+    #[serde(default)]
+    pub recorded: Recorded,
 }
 
 /// `POST /v1/keys/rotate`

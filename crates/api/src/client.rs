@@ -18,9 +18,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::Problem;
 use crate::admin::{
-    ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, ClientSecretRequest, JoinTokenRequest,
-    JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, NodeItem, PasswordRequest, RegistryEntry, RevocationRequest,
-    RevocationResponse, Status, kind_name, path,
+    ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, BanResponse, ClientSecretRequest,
+    JoinTokenRequest, JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, NodeItem, PasswordRequest, RegistryEntry,
+    RevocationRequest, RevocationResponse, Status, kind_name, path,
 };
 
 /// The largest answer that is kept in memory, in bytes. The audit export is streamed instead.
@@ -145,7 +145,7 @@ impl AdminClient {
     }
 
     /// Bans a node.
-    pub async fn ban_node(&self, name: &str) -> Result<NodeItem, ClientError> {
+    pub async fn ban_node(&self, name: &str) -> Result<BanResponse, ClientError> {
         let response = self.send(Method::POST, &format!("{}/{}/ban", path::NODES, escape(name)), Bytes::new()).await?;
         self.read(&self.collect(response).await?)
     }

@@ -1,7 +1,7 @@
 //! What decisions read: an immutable snapshot, swapped as a whole, and the counters of grants in use.
 //!
-//! The hot path takes no lock for the snapshot. Whoever changes the registry, the policies or the cuts does so after
-//! the change is durable, and wakes the subscribers.
+//! The hot path takes no lock for the snapshot. What gives authority changes it after the change is durable; what takes
+//! authority away changes it at once. Both wake the subscribers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,7 +117,17 @@ impl Live {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// Puts cuts in force, after they are durable, and tells the subscribers.
+    /// Changes the registry alone. For what takes authority away, which shows before it is durable.
+    pub fn update_registry(&self, change: impl FnOnce(&mut Registry)) {
+        let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.snapshot.load_full();
+        let mut registry = Registry::clone(&current.registry);
+        change(&mut registry);
+        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), ..Snapshot::clone(&current) }));
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Puts cuts in force and tells the subscribers.
     ///
     /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
     ///

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
-use mandate_core::registry::{ADMIN_SCOPE, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission};
+use mandate_core::registry::{
+    ADMIN_SCOPE, Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission, Person,
+};
 use mandate_core::{Cut, CutTarget, Lifetime, Timestamp, TokenId};
 
 use crate::decide::{PERSON_TOKEN_LIFETIME, limits_on};
@@ -58,6 +60,77 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
         (Entry::Resource(_) | Entry::Issuer(_) | Entry::Policy(_), _) => None,
     };
     target.map(|target| cut(target, now)).into_iter().collect()
+}
+
+/// Whether replacing `old` by `new` can only take authority away: from agents, people, grants and clients in every respect,
+/// or by removing an entry. `new` is absent when the entry is removed.
+///
+/// A policy can forbid, so that removing or changing one may give; and a resource or issuer that changes becomes another.
+pub fn only_takes(old: &Entry, new: Option<&Entry>) -> bool {
+    match (old, new) {
+        (Entry::Policy(_), _) => false,
+        (_, None) => true,
+        (Entry::Agent(old), Some(Entry::Agent(new))) => {
+            let Agent { state, ceiling, chain_depth, .. } = old.clone();
+            let same_otherwise = Agent { state, ceiling, chain_depth, ..new.clone() } == *old;
+            same_otherwise
+                && severity(new.state) >= severity(old.state)
+                && fewer(&old.ceiling, &new.ceiling)
+                && new.chain_depth <= old.chain_depth
+        }
+        (Entry::Person(old), Some(Entry::Person(new))) => {
+            let same_otherwise = Person { may: old.may.clone(), disabled: old.disabled, ..new.clone() } == *old;
+            same_otherwise && (new.disabled || !old.disabled) && fewer(&old.may, &new.may)
+        }
+        (Entry::Grant(old), Some(Entry::Grant(new))) => {
+            let Grant { scopes, expires, span, max_uses, revoked, .. } = old.clone();
+            let same_otherwise = Grant { scopes, expires, span, max_uses, revoked, ..new.clone() } == *old;
+            same_otherwise
+                && new.scopes.is_subset(&old.scopes)
+                && no_more(old.expires, new.expires)
+                && no_more(old.max_uses, new.max_uses)
+                && (new.revoked || !old.revoked)
+        }
+        (Entry::Client(old), Some(Entry::Client(new))) => {
+            let same_otherwise = Client { agents: old.agents.clone(), scopes: old.scopes.clone(), ..new.clone() } == *old;
+            let fewer_scopes = match (&old.scopes, &new.scopes) {
+                (None, None) => true,
+                (Some(_), None) => false,
+                // Without a list it may not ask for the admin scope.
+                (None, Some(new)) => new.iter().all(|scope| scope.as_str() != ADMIN_SCOPE),
+                (Some(old), Some(new)) => new.is_subset(old),
+            };
+            same_otherwise && fewer_scopes && new.agents.iter().all(|agent| old.agents.contains(agent))
+        }
+        (Entry::Agent(_) | Entry::Person(_) | Entry::Grant(_) | Entry::Client(_) | Entry::Resource(_) | Entry::Issuer(_), Some(_)) => false,
+    }
+}
+
+/// How far an agent is from acting again.
+fn severity(state: AgentState) -> u8 {
+    match state {
+        AgentState::Active => 0,
+        AgentState::Suspended => 1,
+        AgentState::Contained => 2,
+        AgentState::Retired => 3,
+    }
+}
+
+/// Whether each scope of `new` was there before, within the same limits.
+fn fewer(old: &[Permission], new: &[Permission]) -> bool {
+    new.iter().all(|after| {
+        let had = old.iter().filter(|p| p.resource == after.resource).flat_map(|p| p.scopes.iter().cloned()).collect();
+        after.scopes.is_subset(&had) && limits_on(old, &after.resource) == limits_on(new, &after.resource)
+    })
+}
+
+/// Whether a limit is as it was, or tighter. None is no limit.
+fn no_more<T: Ord>(old: Option<T>, new: Option<T>) -> bool {
+    match (old, new) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(old), Some(new)) => new <= old,
+    }
 }
 
 /// Whether `new` leaves out a scope that `old` had, or gives less time for one.

@@ -39,7 +39,7 @@ impl std::fmt::Debug for IssuedSvid {
 impl Identity {
     /// A subscription to everything that [`Identity::entries_for_node`] depends on.
     pub fn subscribe(&self) -> Changes {
-        Changes::new(&self.live, &self.authority, self.bans.subscribe())
+        Changes::new(&self.live, &self.authority, self.stops.subscribe_bans())
     }
 
     /// Every identity that some process of this node could be entitled to, by SPIFFE ID.
@@ -87,6 +87,7 @@ impl Identity {
         };
         grant.describe(self.authority.issuer(), &mut record);
         let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        self.still_joined(&node.spiffe_id)?;
         let svid = self.authority.sign_jwt_svid(&grant, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
         Ok(IssuedSvid { svid, expires: grant.expires() })
     }

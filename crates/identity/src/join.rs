@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{AppendError, Kind, Outcome};
 use mandate_authority::{NodeGrant, ProvenKey};
 use mandate_core::{Clock as _, RequestSource, Secret, SpiffeId, Timestamp};
+use mandate_stops::{By, Recorded, Stop};
 use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState, TokenUse};
 use mandate_store::{Effect, StoreError};
 use sha2::{Digest, Sha256};
@@ -163,6 +164,7 @@ impl Identity {
             }
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
+        self.still_joined(grant.spiffe_id())?;
         let issued =
             self.authority.issue_node_certificate(&grant, &key, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
         Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
@@ -208,31 +210,25 @@ impl Identity {
             }
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
+        self.still_joined(grant.spiffe_id())?;
         let issued =
             self.authority.issue_node_certificate(&grant, &key, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
         Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
     }
 
-    /// Bans a node: it gets nothing any more, whatever certificate it holds, and what it is being told ends.
-    pub async fn ban_node(&self, by: &str, name: &str) -> Result<(), IdentityError> {
+    /// Bans a node: it gets nothing any more, whatever certificate it holds, and what it is being told ends. Returns where
+    /// the ban is recorded.
+    pub async fn ban_node(&self, by: &str, name: &str) -> Result<Recorded, IdentityError> {
+        // A database that cannot be read is no reason not to ban.
+        if let Ok(None) = self.store.read("read a node", |tx| nodes::get(tx, name)) {
+            return Err(IdentityError::NodeUnknown);
+        }
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
         record.by = Some(by.to_owned());
         record.detail = Some(format!("banned node {name}"));
-        let name = name.to_owned();
-        let ban: Effect = Box::new(move |tx| match nodes::get(tx, &name)? {
-            Some(node) => nodes::put(tx, &Node { state: NodeState::Banned, ..node }),
-            None => Err(StoreError::Refused("node_unknown")),
-        });
-        match self.append(record, vec![ban]).await {
-            Ok(_) => {
-                // Durable first: whoever is woken by this reads the ban.
-                self.bans.send_modify(|bans| *bans += 1);
-                Ok(())
-            }
-            Err(AppendError::EffectRefused(_)) => Err(IdentityError::NodeUnknown),
-            Err(error) => Err(IdentityError::AuditUnavailable(error.to_string())),
-        }
+        let banned = self.stops.take(Stop::of_node(record, name.to_owned()), By::Operator).await;
+        banned.map(|taken| taken.recorded).map_err(|error| IdentityError::Internal(error.to_string()))
     }
 
     /// The node that a verified certificate names, if the certificate has not expired since it was verified.
@@ -247,10 +243,22 @@ impl Identity {
     /// The node of this name, if it has joined and is not banned.
     pub(crate) fn known_node(&self, id: &SpiffeId) -> Result<Node, IdentityError> {
         let name = node_name(id).filter(|_| id.is_member_of(self.authority.trust_domain())).ok_or(IdentityError::NodeUnknown)?;
+        if self.stops.has_banned(name) {
+            return Err(IdentityError::NodeBanned);
+        }
         let node = self.store.read("read a node", |tx| nodes::get(tx, name))?.ok_or(IdentityError::NodeUnknown)?;
         match node.state {
             NodeState::Joined => Ok(node),
             NodeState::Banned => Err(IdentityError::NodeBanned),
+        }
+    }
+
+    /// The last look before anything is issued, after everything that is waited for: a ban that is not in the database yet
+    /// counts as well.
+    pub(crate) fn still_joined(&self, id: &SpiffeId) -> Result<(), IdentityError> {
+        match node_name(id) {
+            Some(name) if !self.stops.has_banned(name) => Ok(()),
+            _ => Err(IdentityError::NodeBanned),
         }
     }
 }

@@ -17,8 +17,8 @@ use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
 use mandate_authority::Authority;
 use mandate_core::{Entropy, HybridClock, RecordId, RequestSource, SpiffeId, Timestamp};
 use mandate_delegation::Live;
+use mandate_stops::Stops;
 use mandate_store::{Effect, Store};
-use tokio::sync::watch;
 
 pub use changes::Changes;
 pub use entitlement::{MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, TooManySelectors};
@@ -33,6 +33,8 @@ pub struct Parts {
     pub authority: Arc<Authority>,
     /// Where everything is recorded.
     pub log: Log<Effect>,
+    /// What bans nodes.
+    pub stops: Arc<Stops>,
     /// The living registry.
     pub live: Arc<Live>,
     /// Nodes and join tokens.
@@ -47,12 +49,11 @@ pub struct Parts {
 pub struct Identity {
     authority: Arc<Authority>,
     log: Log<Effect>,
+    stops: Arc<Stops>,
     live: Arc<Live>,
     store: Store,
     clock: Arc<HybridClock>,
     entropy: Arc<dyn Entropy>,
-    /// Rises with every ban.
-    bans: watch::Sender<u64>,
     rejoin_grace: Duration,
 }
 
@@ -65,8 +66,8 @@ impl std::fmt::Debug for Identity {
 impl Identity {
     /// An engine of these parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { authority, log, live, store, clock, entropy } = parts;
-        Self { authority, log, live, store, clock, entropy, bans: watch::Sender::new(0), rejoin_grace: Duration::ZERO }
+        let Parts { authority, log, stops, live, store, clock, entropy } = parts;
+        Self { authority, log, stops, live, store, clock, entropy, rejoin_grace: Duration::ZERO }
     }
 
     fn record(&self, kind: Kind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {

@@ -24,6 +24,8 @@ Exit codes:
   3  refused: the server understood the request and refused it
   4  unreachable: no answer, or a server that accepts connections did not respond for ten seconds
   5  status --check alone: the server runs, and something needs attention
+  6  in force, and not yet recorded: nothing can be written, and what takes authority away works all
+     the same
 
 Environment:
   MANDATE_DIR               the server's directory, instead of ~/.mandate
@@ -96,7 +98,7 @@ pub(crate) enum Command {
     #[command(alias = "show", after_help = "Examples:\n  mandate describe agent support-agent\n  mandate describe person riley")]
     Describe(Describe),
     /// People of the embedded directory
-    #[command(subcommand, aliases = ["user", "people", "users"], after_help = "Examples:\n  mandate person set-password riley\n  mandate get people")]
+    #[command(subcommand, aliases = ["user", "people", "users"], after_help = "Examples:\n  mandate person set-password riley\n  mandate person disable riley\n  mandate get people")]
     Person(Person),
     /// OAuth clients
     #[command(subcommand, aliases = ["app", "clients"], after_help = "Examples:\n  mandate client set-secret reports\n  mandate get clients")]
@@ -391,6 +393,21 @@ pub(crate) enum Person {
     /// Set a person's password: by prompt, or from one line on standard input
     #[command(after_help = "Examples:\n  mandate person set-password riley\n  mandate person set-password riley < password.txt")]
     SetPassword(SetPassword),
+    /// Stop a person: no login, nobody acts for them, and their living tokens are revoked
+    #[command(alias = "stop", after_help = "Example:\n  mandate person disable riley")]
+    Disable(PersonState),
+    /// Let a disabled person log in and be acted for again
+    #[command(after_help = "Example:\n  mandate person enable riley")]
+    Enable(PersonState),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PersonState {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Whom
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PersonName,
 }
 
 #[derive(Args, Debug)]

@@ -10,6 +10,7 @@ mod get;
 mod login;
 mod node;
 mod person;
+mod recorded;
 mod revoke;
 mod serve;
 pub(crate) mod since;
@@ -34,6 +35,8 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Get(arguments) => get::run(&arguments, screen),
         Command::Describe(arguments) => describe::run(&arguments, screen),
         Command::Person(arguments::Person::SetPassword(arguments)) => person::set_password(&arguments, screen),
+        Command::Person(arguments::Person::Disable(arguments)) => person::set_disabled(&arguments, true, screen),
+        Command::Person(arguments::Person::Enable(arguments)) => person::set_disabled(&arguments, false, screen),
         Command::Client(arguments::Client::SetSecret(arguments)) => person::set_client_secret(&arguments, screen),
         Command::Agent(arguments) => agent::run(&arguments, screen),
         Command::Audit(arguments::Audit::Query(arguments)) => audit::query(&arguments, screen),

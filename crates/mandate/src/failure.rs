@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     Unreachable,
     /// The server runs, and something of it needs attention: exit code 5, of `status --check` alone.
     NeedsAttention,
+    /// What takes authority away is in force and recorded nowhere yet: exit code 6.
+    Unrecorded,
 }
 
 impl Fault {
@@ -40,6 +42,7 @@ impl Fault {
             Self::Refused => 3,
             Self::Unreachable => 4,
             Self::NeedsAttention => 5,
+            Self::Unrecorded => 6,
         }
     }
 
@@ -50,6 +53,7 @@ impl Fault {
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::NeedsAttention => "needs_attention",
+            Self::Unrecorded => "unrecorded",
         }
     }
 }
@@ -81,7 +85,7 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct Reported<'a> {
-    /// `failed`, `usage`, `refused`, `unreachable` or `needs_attention`.
+    /// `failed`, `usage`, `refused`, `unreachable`, `needs_attention` or `unrecorded`.
     kind: &'static str,
     exit_code: u8,
     message: &'a str,

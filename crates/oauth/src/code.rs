@@ -163,7 +163,7 @@ impl Engine {
         trail.note = Some("an authorization code was presented twice".to_owned());
         match self.cut_recorded(trail, cut(target, now), Some(token)).await {
             Ok(()) => Refusal::CodeReused,
-            Err(refusal) => refusal,
+            Err(why) => why.into(),
         }
     }
 }

@@ -7,6 +7,7 @@ use mandate_authority::Authority;
 use mandate_core::uri::same;
 use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RequestSource, ScopeSet, Timestamp, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
+use mandate_stops::Stops;
 use mandate_store::{Effect, Store};
 use mandate_token::SignatureMemo;
 
@@ -70,6 +71,8 @@ pub struct Parts {
     pub authority: Arc<Authority>,
     /// Where every outcome is recorded.
     pub log: Log<Effect>,
+    /// What takes authority away.
+    pub stops: Arc<Stops>,
     /// Codes, secrets, replay memory.
     pub store: Store,
     /// The time, which never goes back.
@@ -84,6 +87,7 @@ pub struct Engine {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) authority: Arc<Authority>,
     pub(crate) log: Log<Effect>,
+    pub(crate) stops: Arc<Stops>,
     pub(crate) store: Store,
     pub(crate) clock: Arc<HybridClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -103,7 +107,7 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine of these parts. Fails only if argon2id cannot be set up.
     pub fn new(parts: Parts) -> Result<Self, PasswordError> {
-        let Parts { live, trust_domain, authority, log, store, clock, entropy } = parts;
+        let Parts { live, trust_domain, authority, log, stops, store, clock, entropy } = parts;
         let checker = Checker::new(entropy.as_ref())?;
         let attempts = Attempts::new(entropy.as_ref());
         Ok(Self {
@@ -111,6 +115,7 @@ impl Engine {
             trust_domain,
             authority,
             log,
+            stops,
             store,
             clock,
             entropy,

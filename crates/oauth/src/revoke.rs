@@ -5,13 +5,13 @@
 //! beyond its bound is told to come back: its tokens end by themselves, and an operator's cuts are not counted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mandate_audit::Kind;
 use mandate_core::{Cut, Timestamp, TokenId};
 use mandate_delegation::revocation::cut_token;
-use mandate_store::{Effect, cuts};
+use mandate_stops::{By, Recorded, Stop, StopError, Taken};
 use mandate_token::access_token::Profile;
 
 use crate::client::Caller;
@@ -100,10 +100,11 @@ impl Engine {
                 let client = trail.client.clone().unwrap_or_default();
                 match self.cut_recorded(trail, cut, Some(jti.clone())).await {
                     Ok(()) => Ok(()),
-                    Err(refusal) => {
-                        self.revokers.release(&client, &jti);
-                        tracing::error!(%client, %refusal, "a revocation could not be recorded");
-                        Err(refusal.to_error())
+                    Err(why) => {
+                        if matches!(why, Uncut::NotInForce(_)) {
+                            self.revokers.release(&client, &jti);
+                        }
+                        Err(Refusal::from(why).to_error())
                     }
                 }
             }
@@ -149,25 +150,35 @@ impl Engine {
         }
     }
 
-    /// Makes a cut durable with its record, then puts it in force. Runs to its end even if the caller goes away: a cut
-    /// that is durable but not in force would let tokens live until the next start.
-    pub(crate) async fn cut_recorded(&self, trail: Trail, cut: Cut, jti: Option<TokenId>) -> Result<(), Refusal> {
-        let insert: Effect = {
-            let cut = cut.clone();
-            Box::new(move |tx| cuts::insert(tx, &cut).map(|_| ()))
-        };
+    /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that neither is so.
+    pub(crate) async fn cut_recorded(&self, trail: Trail, cut: Cut, jti: Option<TokenId>) -> Result<(), Uncut> {
         let note = trail.note.clone();
         let record = trail.permitted(self, |record| {
             record.jti = jti;
             record.detail = note;
         });
-        let (log, live, clock) = (self.log.clone(), Arc::clone(&self.live), Arc::clone(&self.clock));
-        let task = tokio::spawn(async move {
-            log.append(record, vec![insert]).await.map_err(|error| unrecorded(&error))?;
-            live.cut(vec![cut], clock.as_ref());
-            Ok(())
-        });
-        task.await.map_err(|error| Refusal::Internal(error.to_string()))?
+        match self.stops.take(Stop::of_cuts(record, vec![cut]), By::Client).await {
+            Ok(Taken { recorded: Recorded::Log | Recorded::Reserve, .. }) => Ok(()),
+            Ok(Taken { recorded: Recorded::NotYet, .. }) => Err(Uncut::Unrecorded),
+            Err(error) => Err(Uncut::NotInForce(error)),
+        }
+    }
+}
+
+/// Why a cut is not as it should be.
+pub(crate) enum Uncut {
+    /// It is in force, and recorded as soon as it can be. Who asked for it is told to come back.
+    Unrecorded,
+    /// It is not in force.
+    NotInForce(StopError),
+}
+
+impl From<Uncut> for Refusal {
+    fn from(why: Uncut) -> Self {
+        match why {
+            Uncut::Unrecorded | Uncut::NotInForce(StopError::TooManyWait) => Self::AuditUnavailable,
+            Uncut::NotInForce(error) => Self::Internal(error.to_string()),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! What an operator can do. Each act is one audit record with its effects, then a swap of what decisions read.
+//! What an operator can do. An act that gives is one audit record with its effects, then a swap of what decisions read; one
+//! that only takes is a [`Stop`], which shows first.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, RevocationTarget};
+use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, Recorded, RevocationResponse, RevocationTarget};
 use mandate_api::registry_file::{Defaults, Finding, PlannedChange};
 use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record, Touch, Touched};
 use mandate_authority::Authority;
@@ -15,6 +16,7 @@ use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::Policies;
+use mandate_stops::{By, Stop, Stops, Taken};
 use mandate_store::{Effect, Store, cuts, registry, secrets};
 use tokio::sync::Mutex;
 
@@ -35,6 +37,7 @@ pub(crate) struct Control {
     pub(crate) live: Arc<Live>,
     pub(crate) store: Store,
     pub(crate) log: Log<Effect>,
+    pub(crate) stops: Arc<Stops>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) trust_domain: TrustDomain,
@@ -160,26 +163,37 @@ impl Control {
         let mut record = self.record(Kind::Registry, by, summary(&plan.changes, &issuer));
         let entries = plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
         record.touched = touched(entries.flat_map(|entry| touches(entry, &registry)));
+        let changes = plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
+        if let Some(stop) = Stop::of_changes(record.clone(), changes, cuts.clone()) {
+            let recorded = recorded(self.take(stop).await?.recorded);
+            return Ok(ApplyResponse { recorded, ..response });
+        }
+        self.stops.record_waiting().await.map_err(unrecorded)?;
         self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
         self.live.replace_registry(registry, policies);
         self.live.cut(cuts, self.clock.as_ref());
         Ok(response)
     }
 
+    /// Takes authority away: in force at once, whether or not it can be recorded.
+    async fn take(&self, stop: Stop) -> Result<Taken, ControlError> {
+        self.stops.take(stop, By::Operator).await.map_err(|error| ControlError::Internal(error.to_string()))
+    }
+
     /// Cuts what is out. A grant is also closed for good.
-    pub(crate) async fn revoke(&self, by: &Operator, target: RevocationTarget) -> Result<(Cut, RecordId), ControlError> {
+    pub(crate) async fn revoke(&self, by: &Operator, target: RevocationTarget) -> Result<RevocationResponse, ControlError> {
         let _one_at_a_time = self.changes.lock().await;
         self.confirm(by, "revoke").await?;
         let now = self.clock.now();
         let snapshot = self.snapshot();
         let registry = &snapshot.registry;
         let unknown = |kind, name: &str| ControlError::NotFound { kind, name: name.to_owned() };
-        let mut closed: Option<Grant> = None;
+        let mut closed: Option<(Grant, Grant)> = None;
         let (target, subject) = match target {
             RevocationTarget::Token(jti) => (CutTarget::Token(jti), None),
             RevocationTarget::Grant(id) => {
                 let grant = registry.grant(&id).ok_or_else(|| unknown(EntryKind::Grant, id.as_str()))?;
-                closed = Some(Grant { revoked: true, ..Grant::clone(grant) });
+                closed = Some((Grant::clone(grant), Grant { revoked: true, ..Grant::clone(grant) }));
                 (CutTarget::Grant(id), registry.person(&grant.person).map(|person| person.id.clone()))
             }
             RevocationTarget::Agent(name) => {
@@ -200,21 +214,17 @@ impl Control {
         record.sub = subject;
         record.touched = touched(touches_of_cut(&cut.target, registry));
         let id = record.id.clone();
-        let mut effects = vec![cut_effect(vec![cut.clone()])];
-        let changed = closed.map(|grant| {
-            let entry = Entry::Grant(grant);
-            let mut registry = Registry::clone(registry);
-            registry.put(entry.clone());
-            effects.push(change_effect(vec![PlannedChange { before: None, after: Some(entry) }]));
-            registry
-        });
-        self.append(record, effects).await?;
-        if let Some(registry) = changed {
-            let policies = compile(&registry).map_err(|error| ControlError::Internal(error.to_string()))?;
-            self.live.replace_registry(registry, policies);
-        }
-        let cut = self.live.cut(vec![cut.clone()], self.clock.as_ref()).pop().unwrap_or(cut);
-        Ok((cut, id))
+        let stop = match closed {
+            Some((open, closed)) => {
+                let (open, closed) = (Entry::Grant(open), Entry::Grant(closed));
+                let stop = Stop::of_changes(record, [(Some(&open), Some(&closed))], vec![cut.clone()]);
+                stop.ok_or_else(|| ControlError::Internal("a grant that is revoked gives nothing".to_owned()))?
+            }
+            None => Stop::of_cuts(record, vec![cut.clone()]),
+        };
+        let taken = self.take(stop).await?;
+        let cut = taken.cuts.into_iter().next_back().unwrap_or(cut);
+        Ok(RevocationResponse { cut, record: id, recorded: recorded(taken.recorded) })
     }
 
     /// Sets the password of a person of the embedded directory, and ends what the old one opened.
@@ -408,5 +418,14 @@ fn name_of(target: &CutTarget) -> String {
         CutTarget::Agent(sub) => format!("agent {sub}"),
         CutTarget::Person(person) => format!("person {person}"),
         CutTarget::Client(id) => format!("client {id}"),
+    }
+}
+
+/// Where a stop is recorded, in the words of the admin API.
+pub(crate) fn recorded(recorded: mandate_stops::Recorded) -> Recorded {
+    match recorded {
+        mandate_stops::Recorded::Log => Recorded::Log,
+        mandate_stops::Recorded::Reserve => Recorded::Reserve,
+        mandate_stops::Recorded::NotYet => Recorded::NotYet,
     }
 }

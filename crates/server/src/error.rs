@@ -62,6 +62,12 @@ pub enum ServerError {
     /// The audit log.
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] mandate_audit::StartError),
+    /// The reserve for stops holds something that cannot be understood or trusted.
+    #[error("the reserve for revocations and suspensions cannot be used: {0}")]
+    Reserve(#[from] mandate_stops::ReserveError),
+    /// What the reserve holds cannot be put in force.
+    #[error("revocations and suspensions of before cannot be put in force: {0}")]
+    Stops(#[from] mandate_stops::StartError),
     /// A policy in the store does not compile.
     #[error("a policy of the registry does not compile: {0}")]
     Policy(#[from] mandate_policy::PolicyError),

@@ -4,6 +4,7 @@
 //! itself: an atomic, a [`Tally`], a file. Nothing is cached here, so nothing here can be stale.
 
 mod clock;
+pub(crate) mod stops;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,6 +7,7 @@ use mandate_audit::{Log, strangers};
 use mandate_authority::Authority;
 use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock, Timestamp};
 use mandate_delegation::Live;
+use mandate_stops::{Standing, Stops};
 use mandate_store::{Effect, Store};
 
 use crate::listener::{Shutdown, stopped};
@@ -27,6 +28,7 @@ pub(crate) struct Housekeeping {
     authority: Arc<Authority>,
     live: Arc<Live>,
     log: Log<Effect>,
+    stops: Arc<Stops>,
     clock: Arc<HybridClock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -39,6 +41,7 @@ impl Housekeeping {
             authority: Arc::clone(&parts.authority),
             live: Arc::clone(&parts.live),
             log: parts.log.clone(),
+            stops: Arc::clone(&parts.stops),
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),
         }
@@ -50,17 +53,36 @@ impl Housekeeping {
         let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
         let mut sums = tokio::time::interval_at(tokio::time::Instant::now() + strangers::SUM_INTERVAL, strangers::SUM_INTERVAL);
         let mut watch = tokio::time::interval(WATCH);
+        let mut retry = tokio::time::interval(mandate_stops::RETRY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut steps = 0;
         loop {
             tokio::select! {
                 _ = sweep.tick() => self.sweep(&mut steady).await,
                 _ = sums.tick() => self.record_sums().await,
+                _ = retry.tick() => self.stops.retry().await,
                 _ = watch.tick() => steps = self.watch_clock(steps),
                 () = stopped(&mut stop) => break,
             }
         }
+        self.record_the_last_stops().await;
         if tokio::time::timeout(LAST_SUMS, self.record_sums()).await.is_err() {
             tracing::warn!("the last sums of strangers' refusals could not be recorded in time");
+        }
+    }
+
+    /// Says what ends with this process.
+    async fn record_the_last_stops(&self) {
+        let _ = tokio::time::timeout(LAST_SUMS, self.stops.retry()).await;
+        let Standing { unrecorded, reserved, .. } = self.stops.standing();
+        if unrecorded > 0 {
+            tracing::error!(
+                unrecorded,
+                "revocations or suspensions that could not be recorded end with this process: repeat them after the start"
+            );
+        }
+        if reserved > 0 {
+            tracing::warn!(reserved, "revocations or suspensions wait in the reserve; the next start puts them in force before it serves");
         }
     }
 

@@ -45,6 +45,7 @@ use mandate_delegation::{Live, Snapshot};
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
+use mandate_stops::Stops;
 use mandate_store::{Store, StoreError, cuts, records, registry};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
@@ -221,13 +222,19 @@ pub async fn run(
 
     let authority =
         Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&wall), Arc::clone(&entropy))?);
-    let clock = Arc::new(HybridClock::new(Arc::clone(&wall), store.read("read the newest time", records::newest)?));
+    let found = Stops::look(Dir::open(&config.dir).map_err(ConfigError::from)?, authority.checkpoint_vkey())?;
+    let newest = store.read("read the newest time", records::newest)?.max(found.newest());
+    let clock = Arc::new(HybridClock::new(Arc::clone(&wall), newest));
     let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
     let live = Arc::new(load_live(&store, &issuer, &clock)?);
+    let stops = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&clock) };
+    let stops = Arc::new(Stops::start(stops, found)?);
+    stops.retry().await;
     let parts = mandate_identity::Parts {
         authority: Arc::clone(&authority),
         log: log.clone(),
+        stops: Arc::clone(&stops),
         live: Arc::clone(&live),
         store: store.clone(),
         clock: Arc::clone(&clock),
@@ -240,6 +247,7 @@ pub async fn run(
         trust_domain: trust_domain.clone(),
         authority: Arc::clone(&authority),
         log: log.clone(),
+        stops: Arc::clone(&stops),
         store: store.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
@@ -249,6 +257,7 @@ pub async fn run(
     let disk = Disk::of(config.dir.clone());
     let health = health::of_own_parts(disk.clone(), Arc::clone(&authority), log.clone(), Arc::clone(&clock));
 
+    health::stops::watch(&health, Arc::clone(&stops));
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);
         health.watch(move |now| certificate.problem(now));
@@ -258,6 +267,7 @@ pub async fn run(
         live: Arc::clone(&live),
         store: store.clone(),
         log,
+        stops,
         authority: Arc::clone(&authority),
         identity: Arc::clone(&identity),
         trust_domain: trust_domain.clone(),

@@ -38,6 +38,7 @@ pub enum Fault {
 struct State {
     calls: HashMap<Point, u64>,
     faults: HashMap<(Point, u64), Fault>,
+    broken: Option<Point>,
     held: bool,
     standing: bool,
 }
@@ -58,6 +59,16 @@ impl Faults {
         let mut state = self.state();
         let at = state.calls.get(&point).copied().unwrap_or(0) + skip;
         state.faults.insert((point, at), fault);
+    }
+
+    /// Fails every call to `point` from now on, as a full disk does, until [`Faults::mend`].
+    pub fn break_down(&self, point: Point) {
+        self.state().broken = Some(point);
+    }
+
+    /// Ends what [`Faults::break_down`] began.
+    pub fn mend(&self) {
+        self.state().broken = None;
     }
 
     /// How often `point` was called.
@@ -99,7 +110,8 @@ impl Faults {
         let count = state.calls.entry(point).or_insert(0);
         let at = *count;
         *count += 1;
-        state.faults.remove(&(point, at))
+        let lost = (state.broken == Some(point)).then_some(Fault::Lost);
+        state.faults.remove(&(point, at)).or(lost)
     }
 
     fn run<T, E>(&self, point: Point, work: impl FnOnce() -> Result<T, E>) -> Result<T, Faulty<E>> {

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a world that cannot be set up is a failed test")]
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -18,8 +19,10 @@ use mandate_core::{
 };
 use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
+use mandate_files::Dir;
 use mandate_oauth::{Engine, OAuthError, Parts, Request, TokenResponse, password};
 use mandate_policy::Policies;
+use mandate_stops::Stops;
 use mandate_store::{Effect, Store, cuts, records, registry, secrets};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -58,6 +61,8 @@ pub struct World {
     pub authority: Arc<Authority>,
     /// The audit log.
     pub log: Log<Effect>,
+    /// What takes authority away.
+    pub stops: Arc<Stops>,
     /// The database.
     pub store: Store,
     /// The hand on the audit log's backend: makes it fail.
@@ -65,7 +70,7 @@ pub struct World {
     /// The key of `batch-app`.
     pub batch_key: TestKey,
     serial: AtomicU64,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// Owned form parameters from literals.
@@ -139,17 +144,32 @@ impl World {
         let (registry, policies) = loaded(&store);
         let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(RevocationSet::new()) };
         let live = Arc::new(Live::new(issuer, snapshot, HashMap::new(), 0));
+        let reserve = Dir::open(&dir.path().join("state")).expect("a directory");
+        let found = Stops::look(reserve, authority.checkpoint_vkey()).expect("a reserve");
+        let parts = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&hybrid) };
+        let stops = Arc::new(Stops::start(parts, found).expect("the stops"));
         let engine = Engine::new(Parts {
             live: Arc::clone(&live),
             trust_domain,
             authority: Arc::clone(&authority),
             log: log.clone(),
+            stops: Arc::clone(&stops),
             store: store.clone(),
             clock: Arc::clone(&hybrid),
             entropy,
         });
         let engine = engine.expect("an engine");
-        Self { clock, hybrid, engine, live, authority, log, store, faults, batch_key, serial: AtomicU64::new(0), _dir: dir }
+        Self { clock, hybrid, engine, live, authority, log, stops, store, faults, batch_key, serial: AtomicU64::new(0), dir }
+    }
+
+    /// The directory of the database.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// The registry and the policies that the database holds.
+    pub fn stored(&self) -> (Registry, Policies) {
+        loaded(&self.store)
     }
 
     /// Changes the registry as the admin API does: durable with its record, then in force, with the cuts it calls for.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Defaults, RegistryFile, references};
-use crate::admin::{ApplyResponse, Change, ChangeItem, Difference, RegistryItem, kind_name};
+use crate::admin::{ApplyResponse, Change, ChangeItem, Difference, Recorded, RegistryItem, kind_name};
 
 /// One reason why a file is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -141,7 +141,7 @@ impl Plan {
     /// The answer of the admin API. `own` is the issuer of the embedded directory.
     pub fn to_response(&self, dry_run: bool, own: &Issuer) -> ApplyResponse {
         let changes = self.changes.iter().filter_map(|change| change.to_item(own)).collect();
-        ApplyResponse { dry_run, changes, unchanged: self.unchanged as u64, notes: self.notes.clone() }
+        ApplyResponse { dry_run, changes, unchanged: self.unchanged as u64, notes: self.notes.clone(), recorded: Recorded::Log }
     }
 }
 

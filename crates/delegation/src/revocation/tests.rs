@@ -9,7 +9,7 @@ use mandate_core::registry::{
 };
 use mandate_core::{CutTarget, Issuer, Lifetime, ScopeSet, Timestamp};
 
-use super::{CUT_MEMORY, cuts_for_change};
+use super::{CUT_MEMORY, cuts_for_change, only_takes};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -246,4 +246,119 @@ fn resources_issuers_and_policies_cut_nothing() {
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {
         cuts(entry, None, None);
     }
+}
+
+fn takes(old: &Entry, new: &Entry) -> bool {
+    only_takes(old, Some(new))
+}
+
+#[test]
+fn what_leaves_less_of_an_agent_only_takes_and_its_opposite_does_not() {
+    let lesser: [fn(&mut Agent); 6] = [
+        |a| a.state = AgentState::Suspended,
+        |a| a.state = AgentState::Contained,
+        |a| a.state = AgentState::Retired,
+        |a| a.ceiling = vec![permission("crm", "read")],
+        |a| a.ceiling.clear(),
+        |a| a.chain_depth = 1,
+    ];
+    for change in lesser {
+        let (all, mut less) = (Entry::Agent(agent()), agent());
+        change(&mut less);
+        let less = Entry::Agent(less);
+        assert!(takes(&all, &less) && !takes(&less, &all), "{less:?}");
+    }
+    let others: [fn(&mut Agent); 7] = [
+        |a| a.ceiling.push(permission("wiki", "read")),
+        |a| a.ceiling = vec![permission("crm", "read send")],
+        |a| a.ceiling[0].constraints = within(1),
+        |a| a.selectors.push("unix:gid:1".into()),
+        |a| a.spiffe_id = "spiffe://acme.example/agent/other".parse().unwrap(),
+        |a| a.owner = "casey".parse().unwrap(),
+        |a| {
+            a.state = AgentState::Suspended;
+            a.chain_depth = 4;
+        },
+    ];
+    for change in others {
+        let mut other = agent();
+        change(&mut other);
+        assert!(!takes(&Entry::Agent(agent()), &Entry::Agent(other.clone())), "{other:?}");
+    }
+    let order = [AgentState::Active, AgentState::Suspended, AgentState::Contained, AgentState::Retired];
+    for (at, old) in order.into_iter().enumerate() {
+        for (to, new) in order.into_iter().enumerate() {
+            let of = |state| Entry::Agent(Agent { state, ..agent() });
+            assert_eq!(takes(&of(old), &of(new)), to >= at, "{old:?} {new:?}");
+        }
+    }
+}
+
+#[test]
+fn of_two_limits_on_one_resource_neither_can_be_dropped() {
+    let twice =
+        vec![permission("crm", "read"), Permission { constraints: within(1), ..permission("crm", "write") }, permission("mail", "send")];
+    let old = Entry::Agent(Agent { ceiling: twice.clone(), ..agent() });
+    let without = |at: usize| {
+        let mut ceiling = twice.clone();
+        ceiling.remove(at);
+        Entry::Agent(Agent { ceiling, ..agent() })
+    };
+    assert!(takes(&old, &without(0)), "the limit of a minute stays");
+    assert!(!takes(&old, &without(1)), "reading would be without a limit");
+    assert!(takes(&old, &without(2)));
+}
+
+#[test]
+fn what_leaves_less_of_a_person_a_grant_or_a_client_only_takes_and_its_opposite_does_not() {
+    let person_with = |change: fn(&mut Person)| {
+        let mut less = person();
+        change(&mut less);
+        (Entry::Person(person()), Entry::Person(less))
+    };
+    let grant_with = |change: fn(&mut Grant)| {
+        let mut less = grant();
+        change(&mut less);
+        (Entry::Grant(grant()), Entry::Grant(less))
+    };
+    let client_with = |change: fn(&mut Client)| {
+        let mut less = client();
+        change(&mut less);
+        (Entry::Client(client()), Entry::Client(less))
+    };
+    for (all, less) in [
+        person_with(|p| p.disabled = true),
+        person_with(|p| p.may = vec![permission("mail", "send")]),
+        grant_with(|g| g.revoked = true),
+        grant_with(|g| g.scopes = "read".parse().unwrap()),
+        grant_with(|g| g.expires = Some(NOW)),
+        grant_with(|g| g.max_uses = Some(8)),
+        client_with(|c| c.agents.clear()),
+        client_with(|c| c.scopes = Some("read:cases".parse().unwrap())),
+    ] {
+        assert!(takes(&all, &less) && !takes(&less, &all), "{less:?}");
+    }
+    for (old, new) in [
+        grant_with(|g| g.resource = "mail".parse().unwrap()),
+        grant_with(|g| g.constraints = within(1)),
+        client_with(|c| c.redirect_uris.clear()),
+        client_with(|c| c.authentication = ClientAuthentication::None),
+    ] {
+        assert!(!takes(&old, &new), "{new:?}");
+    }
+    // Without a list, a client may ask for everything but the admin scope.
+    let listing = |scopes: Option<&str>| Entry::Client(Client { scopes: scopes.map(|s| s.parse().unwrap()), ..client() });
+    assert!(takes(&listing(None), &listing(Some("read:cases"))));
+    assert!(!takes(&listing(None), &listing(Some("read:cases mandate:admin"))));
+    assert!(!takes(&listing(Some("read:cases")), &listing(None)));
+}
+
+#[test]
+fn removing_takes_but_for_a_policy_which_may_forbid() {
+    for entry in [Entry::Agent(agent()), Entry::Person(person()), Entry::Grant(grant()), Entry::Client(client())] {
+        assert!(only_takes(&entry, None));
+    }
+    let policy = Entry::Policy(Policy { name: "p".parse().unwrap(), source: "forbid (principal, action, resource);".into() });
+    assert!(!only_takes(&policy, None));
+    assert!(!takes(&policy, &policy), "not even unchanged: nothing is known of what it says");
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use mandate_audit::{Kind, Outcome};
 use mandate_core::{RequestSource, Secret, Timestamp};
 use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME, Presented};
+use mandate_stops::Recorded;
+use mandate_testkit::faulty_backend::Point;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::world::{Office, request, shown};
+use crate::world::{Office, agent, request, shown};
 
 fn uris(der: &[u8]) -> Vec<String> {
     let (_, certificate) = X509Certificate::from_der(der).unwrap();
@@ -96,6 +98,27 @@ async fn a_node_renews_under_its_own_name_until_it_is_banned() {
     assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
     assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
     assert_eq!(office.identity.ban_node("uid:0", "nobody").await, Err(E::NodeUnknown));
+}
+
+#[tokio::test]
+async fn a_node_is_banned_while_nothing_can_be_recorded_and_gets_nothing_before_it_is() {
+    let office = Office::open();
+    let token = office.join_token().await;
+    let ours = request("");
+    let node = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
+    let name = node.spiffe_id.path().rsplit('/').next().unwrap();
+    office.world.faults.break_down(Point::Commit);
+    assert_eq!(office.identity.ban_node("uid:0", name).await, Ok(Recorded::Reserve));
+    office.world.faults.mend();
+    // The database still calls it joined.
+    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
+    assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
+    let issued = office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await;
+    assert_eq!(issued.err(), Some(E::NodeBanned));
+    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::NodeBanned));
+    office.world.stops.retry().await;
+    assert_eq!(office.world.stops.standing().reserved, 0);
+    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken("node_banned".into())));
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ impl Office {
         let identity = Identity::new(Parts {
             authority: Arc::clone(&world.authority),
             log: world.log.clone(),
+            stops: Arc::clone(&world.stops),
             live: Arc::clone(&world.live),
             store: world.store.clone(),
             clock: world.hybrid.clone(),

@@ -8,6 +8,7 @@ use mandate_api::registry_file::{self, Finding, MAX_FILE_BYTES};
 use mandate_api::{ClientError, Problem, RegistryFile};
 use serde_json::Value;
 
+use super::recorded;
 use crate::arguments::Apply;
 use crate::failure::{self, Failure, Fault, Placed};
 use crate::input_file;
@@ -39,7 +40,8 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
         Err(ClientError::Refused(problem)) if !problem.errors.is_empty() => return Err(refused(&problem, &shown, &text)),
         Err(error) => return Err(failure::of_client(&error, admin.endpoint())),
     };
-    screen.show(&answer, || describe(&answer))
+    screen.show(&answer, || describe(&answer))?;
+    recorded::report(answer.recorded, screen)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
@@ -184,6 +186,7 @@ mod tests {
             ],
             unchanged: 2,
             notes: vec!["look".into()],
+            recorded: mandate_api::admin::Recorded::Log,
         };
         let expected = "\
 + agent b

@@ -8,6 +8,7 @@ use mandate_core::{SystemClock, SystemEntropy};
 use mandate_node::{Config, NodeError};
 use serde::Serialize;
 
+use super::recorded;
 use crate::arguments::{JoinToken, NodeBan, NodeList, NodeRun};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
@@ -52,7 +53,8 @@ pub(crate) fn ban(arguments: &NodeBan, screen: &Screen) -> Result<(), Failure> {
     let banned = arguments.connection.open()?.call(async |client| client.ban_node(name).await)?;
     screen.show(&banned, || {
         format!("{name} is banned. Identities that it was issued are valid for 5 minutes more, unless their agents are suspended.")
-    })
+    })?;
+    recorded::report(banned.recorded, screen)
 }
 
 /// The directory of a node that is not told another: beside the server's, never the same.

@@ -1,10 +1,13 @@
-//! `mandate person set-password` and `mandate client set-secret`
+//! `mandate person …` and `mandate client set-secret`
 
-use mandate_api::admin::{ClientSecretRequest, PasswordRequest};
+use mandate_api::admin::{ClientSecretRequest, PasswordRequest, Recorded, RegistryItem};
 use mandate_core::Secret;
+use mandate_core::registry::Kind;
 use serde::Serialize;
 
-use crate::arguments::{SetPassword, SetSecret};
+use super::agent::change_entry;
+use super::recorded;
+use crate::arguments::{PersonState, SetPassword, SetSecret};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::secret_input;
@@ -26,6 +29,27 @@ pub(crate) fn set_password(arguments: &SetPassword, screen: &Screen) -> Result<(
     let name = arguments.name.as_str();
     admin.call(async |client| client.set_password(name, &request).await)?;
     screen.show(&Set { set: true, name }, || format!("The password of {name} is set."))
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    person: &'a str,
+    disabled: bool,
+    changed: bool,
+    recorded: Recorded,
+}
+
+pub(crate) fn set_disabled(arguments: &PersonState, disabled: bool, screen: &Screen) -> Result<(), Failure> {
+    let person = arguments.name.as_str();
+    let answer = change_entry(&arguments.connection, Kind::Person, person, |item| {
+        if let RegistryItem::Person(person) = item {
+            person.disabled = Some(disabled);
+        }
+    })?;
+    let done = Done { person, disabled, changed: !answer.changes.is_empty(), recorded: answer.recorded };
+    let again = if done.changed { "now" } else { "already" };
+    screen.show(&done, || format!("{person} is {again} {}.", if disabled { "disabled" } else { "enabled" }))?;
+    recorded::report(answer.recorded, screen)
 }
 
 pub(crate) fn set_client_secret(arguments: &SetSecret, screen: &Screen) -> Result<(), Failure> {

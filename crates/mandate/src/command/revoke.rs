@@ -2,6 +2,7 @@
 
 use mandate_api::admin::{AuditQuery, RevocationRequest, RevocationTarget};
 
+use super::recorded;
 use crate::arguments::Revoke;
 use crate::connection::Connection;
 use crate::failure::Failure;
@@ -21,14 +22,16 @@ pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
     let (connection, target) = target(arguments);
     let request = RevocationRequest { target };
     let admin = connection.open()?;
+    let answer = admin.call(async |client| client.revoke(&request).await)?;
+    // After the revocation, which must not depend on a log that can be read.
     let known = match &request.target {
         RevocationTarget::Token(jti) => {
-            let query = AuditQuery { jti: Some(jti.to_string()), limit: Some(1), ..AuditQuery::default() };
-            !admin.call(async |client| client.audit_records(&query).await)?.is_empty()
+            let query = AuditQuery { jti: Some(jti.to_string()), limit: Some(2), ..AuditQuery::default() };
+            let found = admin.try_call(async |client| client.audit_records(&query).await)?;
+            found.map_or(true, |records| records.iter().any(|record| record.id != answer.record.to_string()))
         }
         _ => true,
     };
-    let answer = admin.call(async |client| client.revoke(&request).await)?;
     if !known {
         // Most likely a slip; revoked all the same, because a token may be dangerous whoever knows of it.
         screen.remark("note: no token of that id is in the log; should one appear, it is revoked.\n next: mandate audit query --agent NAME   (shows the ids)");
@@ -44,5 +47,6 @@ pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
         RevocationTarget::Person(name) => format!("Every living token of {name} is revoked."),
         RevocationTarget::Client(id) => format!("Every living token that was issued to {id} is revoked."),
     };
-    screen.show(&answer, || format!("{what}\nrecord: {}", answer.record))
+    screen.show(&answer, || format!("{what}\nrecord: {}", answer.record))?;
+    recorded::report(answer.recorded, screen)
 }

@@ -29,7 +29,7 @@ fn what_the_server_finds_is_shown_at_its_place() {
 
 #[test]
 fn the_flags_reach_the_server_and_its_answer_the_reader() {
-    let answer = r#"{"dry_run":true,"changes":[{"kind":"agent","name":"a","change":"created","fields":[]},{"kind":"grant","name":"g-1","change":"changed","fields":["scopes"]}],"unchanged":1,"notes":[]}"#;
+    let answer = r#"{"dry_run":true,"changes":[{"kind":"agent","name":"a","change":"created","fields":[]},{"kind":"grant","name":"g-1","change":"changed","fields":["scopes"]}],"unchanged":1,"notes":[],"recorded":"log"}"#;
     let dir = tempfile::tempdir().unwrap();
     let server = answering(dir.path(), &[("200 OK", answer), ("200 OK", answer)]);
     let ran = mandate(dir.path(), &["apply", "-f", "-", "--dry-run", "--prune"], FILE);

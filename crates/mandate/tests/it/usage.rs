@@ -217,11 +217,11 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn revoking_a_token_that_nobody_knows_is_done_and_said() {
     let dir = tempfile::tempdir().unwrap();
     let cut = r#"{"cut":{"target":{"kind":"token","id":"j1"},"at":"2026-11-24T00:00:00Z","forget":"2026-11-24T01:05:00Z"},"record":"01968f7e-3c5a-7b21-9f0e-5d8c2a417b36"}"#;
-    let server = answering(dir.path(), &[("200 OK", "[]"), ("200 OK", cut)]);
+    let server = answering(dir.path(), &[("200 OK", cut), ("200 OK", "[]")]);
     let ran = mandate(dir.path(), &["revoke", "token", "j1"], "");
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains("no token of that id is in the log"), "{}", ran.err);
-    assert!(server.join().unwrap()[1].starts_with("POST /v1/revocations "));
+    assert!(server.join().unwrap()[0].starts_with("POST /v1/revocations "));
 }
 
 #[test]

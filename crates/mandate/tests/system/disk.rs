@@ -14,18 +14,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use crate::processes::Server;
 
 /// A small file system of its own.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl SmallDisk {
     /// Needs the right to mount; without it there is none.
-    fn mount(at: &Path) -> Option<Self> {
+    pub(crate) fn mount(at: &Path) -> Option<Self> {
         fs::create_dir(at).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"]).arg(at).output();
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
     }
 
     /// Writes until nothing more fits.
-    fn fill(&self) -> PathBuf {
+    pub(crate) fn fill(&self) -> PathBuf {
         let ballast = self.0.join("ballast");
         let mut file = File::create(&ballast).unwrap();
         for block in [1 << 16, 1 << 12, 1] {

@@ -10,6 +10,7 @@ mod login;
 mod processes;
 mod rollback;
 mod start;
+mod stops;
 mod strangers;
 mod tls;
 mod tour;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mandate_audit::{Kind as AuditKind, Outcome, Record};
 use mandate_core::registry::{Entry, Kind};
-use mandate_core::{Clock as _, CutTarget, HybridClock, Timestamp};
+use mandate_core::{Clock as _, CutTarget, HybridClock, RecordId, SystemEntropy, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
+use mandate_stops::{By, Recorded, Stop};
 use mandate_store::cuts;
 use mandate_testkit::clock::TickingClock;
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::story::{self, ARCHIVE, CRM, RESEARCH};
 use mandate_testkit::world::{Pairs, World, exposed, pairs, payload, with};
 use serde_json::json;
@@ -179,17 +181,51 @@ async fn an_agent_that_revokes_without_end_fills_no_verifier_and_loses_nothing_e
 }
 
 #[tokio::test]
-async fn a_revocation_that_cannot_be_recorded_is_refused_and_not_in_force() {
+async fn a_revocation_that_the_log_cannot_record_is_in_force_and_recorded_later() {
     let world = World::story();
     let token = world.mandate().await;
     let form = as_agent(&world, "support-agent", &token).await;
-    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    world.faults.break_down(Point::Commit);
+    world.revoke(&form, None).await.unwrap();
+    assert!(!lives(&world, &token).await);
+    assert_eq!((durable_cuts(&world), world.stops.standing().reserved), (0, 1));
+    world.faults.mend();
+    world.stops.retry().await;
+    assert_eq!((durable_cuts(&world), world.stops.standing().reserved), (1, 0));
+}
+
+#[tokio::test]
+async fn a_revocation_that_is_recorded_nowhere_is_in_force_and_its_client_is_told_to_come_back() {
+    let world = World::story();
+    let token = world.mandate().await;
+    let form = as_agent(&world, "support-agent", &token).await;
+    world.faults.break_down(Point::Commit);
+    use_up_the_reserve(&world).await;
     let error = world.revoke(&form, None).await.unwrap_err();
     assert_eq!(shown(&error), "503 temporarily_unavailable audit_unavailable");
     assert_eq!(error.retry_after, Some(1));
-    assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap()["active"], true);
+    assert!(!lives(&world, &token).await);
+    assert_eq!(world.stops.standing().unrecorded, 3, "the last two of those that used it up, and this one");
+    world.faults.mend();
+    world.stops.retry().await;
+    assert_eq!(world.stops.standing().unrecorded, 0);
     world.revoke(&form, None).await.unwrap();
-    assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), json!({"active": false}));
+}
+
+/// Clients revoke tokens until their part of the reserve has no room even for a small record.
+async fn use_up_the_reserve(world: &World) {
+    for bytes in [30_000, 1] {
+        loop {
+            let now = world.hybrid.now();
+            let mut record = Record::new(RecordId::generate(now, &SystemEntropy), now, AuditKind::Revoke, Outcome::Permitted, "ok");
+            record.detail = Some("x".repeat(bytes));
+            let target = CutTarget::Token(TokenId::generate(now, &SystemEntropy));
+            let stop = Stop::of_cuts(record, vec![cut(target, now)]);
+            if world.stops.take(stop, By::Client).await.unwrap().recorded == Recorded::NotYet {
+                break;
+            }
+        }
+    }
 }
 
 /// The shortest time that is told apart.

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, State};
 use mandate_api::Problem;
-use mandate_api::admin::{NodeItem, NodeState};
+use mandate_api::admin::{BanResponse, NodeItem, NodeState};
 use mandate_identity::IdentityError;
 use mandate_store::nodes::{self, Node};
 
 use super::problem::Named;
 use super::to_the_end;
-use crate::control::Control;
+use crate::control::{self, Control};
 use crate::error::ControlError;
 use crate::operator::Operator;
 
-fn item(node: Node) -> NodeItem {
+fn item(node: Node, control: &Control) -> NodeItem {
+    let banned = control.stops.has_banned(&node.id);
     NodeItem {
         name: node.id,
         spiffe_id: node.spiffe_id.to_string(),
         state: match node.state {
-            nodes::NodeState::Joined => NodeState::Joined,
-            nodes::NodeState::Banned => NodeState::Banned,
+            nodes::NodeState::Joined if !banned => NodeState::Joined,
+            nodes::NodeState::Joined | nodes::NodeState::Banned => NodeState::Banned,
         },
         joined: node.joined.to_string(),
         renewed: node.renewed.to_string(),
@@ -36,28 +37,27 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Json<Vec
     let store = control.store.clone();
     let found = tokio::task::spawn_blocking(move || store.read("list nodes", nodes::list)).await;
     let found = found.map_err(|error| ControlError::Internal(error.to_string()))??;
-    Ok(Json(found.into_iter().map(item).collect()))
+    Ok(Json(found.into_iter().map(|node| item(node, &control)).collect()))
 }
 
 /// Bans a node for good: whatever certificate it holds, it is told and issued nothing more, from this moment on.
 #[utoipa::path(post, path = "/v1/nodes/{name}/ban", tag = "nodes", params(("name" = String, Path)),
-    responses((status = 200, body = NodeItem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BanResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn ban(
     State(control): State<Arc<Control>>,
     Extension(by): Extension<Operator>,
     Named(name): Named<String>,
-) -> Result<Json<NodeItem>, ControlError> {
+) -> Result<Json<BanResponse>, ControlError> {
     let banned = to_the_end(async move {
         control.confirm(&by, "ban a node").await?;
-        control.identity.ban_node(&by.to_string(), &name).await.map_err(|error| match error {
+        let recorded = control.identity.ban_node(&by.to_string(), &name).await.map_err(|error| match error {
             IdentityError::NodeUnknown => ControlError::NoSuchNode(name.clone()),
-            IdentityError::AuditUnavailable(why) => ControlError::AuditUnavailable(why),
             other => ControlError::Internal(other.to_string()),
         })?;
-        let store = control.store.clone();
-        let found = tokio::task::spawn_blocking(move || store.read("read a node", |tx| nodes::get(tx, &name)).map(|node| (name, node)));
-        let (name, node) = found.await.map_err(|error| ControlError::Internal(error.to_string()))??;
-        node.ok_or(ControlError::NoSuchNode(name))
+        let reader = Arc::clone(&control);
+        let found = tokio::task::spawn_blocking(move || reader.store.read("read a node", |tx| nodes::get(tx, &name))).await;
+        let node = found.map_err(|error| ControlError::Internal(error.to_string()))?.ok().flatten();
+        Ok(BanResponse { node: node.map(|node| item(node, &control)), recorded: control::recorded(recorded) })
     });
-    banned.await.map(|node| Json(item(node)))
+    banned.await.map(Json)
 }

@@ -89,7 +89,7 @@ pub(super) async fn revoke(
         Err(response) => return response,
     };
     let revoked = to_the_end(async move { control.revoke(&by, request.target).await }).await;
-    revoked.map(|(cut, record)| Json(RevocationResponse { cut, record })).into_response()
+    revoked.map(Json).into_response()
 }
 
 /// Lets the waiting keys sign from now on. Tokens that are out stay valid until they expire.
@@ -168,9 +168,16 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Result<Json<S
     let count = |n: usize| n as u64;
     let store = control.store.clone();
     let (health, disk, now) = (Arc::clone(&control.health), control.disk.clone(), control.clock.now());
+    let stops = Arc::clone(&control.stops);
     // Checks read files, and the store waits for its disk: not on the threads that serve.
     let looked = tokio::task::spawn_blocking(move || {
-        let (size, nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
+        let (size, mut nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
+        // A ban that is not in the database yet counts.
+        for node in &mut nodes {
+            if stops.has_banned(&node.id) {
+                node.state = nodes::NodeState::Banned;
+            }
+        }
         let mut problems = health.problems(now);
         problems.extend(health::nodes_away(&nodes, now));
         problems.sort_by_key(|problem| problem.severity);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::ClientError;
-use mandate_api::admin::{AuditQuery, JoinTokenRequest, NodeState};
+use mandate_api::admin::{AuditQuery, JoinTokenRequest, NodeState, Recorded};
 use mandate_api::proto::node::{RenewRequest, WatchRequest};
 use mandate_core::{Clock as _, SystemClock};
 use mandate_node::{Fault, NodeError};
@@ -144,6 +144,8 @@ async fn a_banned_node_is_told_and_issued_nothing_more_from_that_moment_on() {
     states.message().await.unwrap().unwrap();
 
     let banned = server.admin.ban_node(&ours.name).await.unwrap();
+    assert_eq!(banned.recorded, Recorded::Log);
+    let banned = banned.node.unwrap();
     assert_eq!((banned.name.as_str(), banned.state), (ours.name.as_str(), NodeState::Banned));
     let record = server.newest_record().await;
     assert_eq!((record.kind.as_str(), record.outcome.as_str()), ("node", "permitted"));

@@ -1,0 +1,22 @@
+//! What is said of a stop that is in force and not in the audit log.
+
+use mandate_api::admin::Recorded;
+
+use crate::failure::{Failure, Fault};
+use crate::screen::Screen;
+
+/// Says where the record is, if it is not in the log. An error if it is nowhere: the stop may not outlast the server.
+pub(crate) fn report(recorded: Recorded, screen: &Screen) -> Result<(), Failure> {
+    match recorded {
+        Recorded::Log => Ok(()),
+        Recorded::Reserve => {
+            screen.remark("note: it is in force. The audit log cannot be written now: the record is in the reserve on the server's disk, and goes into the log as soon as it can be written.\n next: mandate status   (what is wrong)");
+            Ok(())
+        }
+        Recorded::NotYet => Err(Failure::new(
+            Fault::Unrecorded,
+            "it is in force, and not yet recorded: neither the audit log nor the reserve on the server's disk can be written. It ends if the server's process ends before that; the server tries to record it every second",
+        )
+        .next("mandate status   (what is wrong, and whether it is recorded meanwhile)")),
+    }
+}

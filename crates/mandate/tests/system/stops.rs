@@ -1,0 +1,226 @@
+//! Taking authority away while the disk is full, while the database is locked, and over the end of the server.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mandate_api::admin::{AuditQuery, problem_code};
+use mandate_core::registry::Kind;
+use mandate_testkit::app::Form;
+use rusqlite::{Connection, TransactionBehavior};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+
+use crate::disk::SmallDisk;
+use crate::processes::{Ran, Server, run};
+
+/// The story, and an exchange of `support-agent` that goes well.
+async fn story(server: &Server, root: &Path) -> Form {
+    server.tell_the_story().await;
+    let form = server.an_exchange(&root.join("node")).await;
+    assert_eq!(server.app.token(&form).await.status, 200);
+    form
+}
+
+fn mandate(server: &Server, arguments: &[&str]) -> Ran {
+    run(&[arguments, &["--dir", &server.dir.to_string_lossy()]].concat())
+}
+
+/// No file of the server may grow beyond so many bytes; a file that is that long already cannot be written at its end.
+fn limit_files(server: &Server, bytes: u64) {
+    let limited = Rlimit { current: Some(bytes), maximum: getrlimit(Resource::Fsize).maximum };
+    prlimit(Some(server.role.pid()), Resource::Fsize, limited).unwrap();
+}
+
+fn lift(server: &Server) {
+    prlimit(Some(server.role.pid()), Resource::Fsize, getrlimit(Resource::Fsize)).unwrap();
+}
+
+/// Exchanges until the log has no room left.
+async fn until_nothing_fits(server: &Server, form: &Form) {
+    for _ in 0..5_000 {
+        if server.app.token(form).await.status == 503 {
+            return;
+        }
+    }
+    panic!("a disk without room refuses at last");
+}
+
+async fn problems(server: &Server) -> Vec<String> {
+    server.admin.status().await.unwrap().problems.into_iter().map(|problem| problem.code).collect()
+}
+
+async fn is_recorded(server: &Server, detail: &str) -> bool {
+    let query = AuditQuery { kind: Some("registry".to_owned()), ..AuditQuery::default() };
+    let found = server.admin.audit_records(&query).await.unwrap();
+    let count = found.iter().filter(|record| record.detail.as_deref().is_some_and(|text| text.contains(detail))).count();
+    assert!(count < 2, "{found:?}");
+    count == 1
+}
+
+const SUSPENDED: &str = "changed agent support-agent (state)";
+
+async fn until_recorded(server: &Server) {
+    let begun = Instant::now();
+    while !is_recorded(server, SUSPENDED).await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it was never recorded");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn until_nothing_waits(server: &Server) {
+    let begun = Instant::now();
+    let waits = [problem_code::DISK_RESERVE.to_owned(), problem_code::UNRECORDED_STOPS.to_owned()];
+    while problems(server).await.iter().any(|code| waits.contains(code)) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "something still waits for the log");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_full_an_agent_is_stopped_at_once_and_its_record_waits_in_the_reserve() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start_with_files_that_may_be_limited(&root.path().join("server"));
+    let form = story(&server, root.path()).await;
+    let wal = fs::metadata(server.dir.join("mandate.db-wal")).unwrap().len();
+    limit_files(&server, wal + 64 * 1024);
+    until_nothing_fits(&server, &form).await;
+
+    let ran = mandate(&server, &["agent", "suspend", "support-agent"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("now suspended"), "{}", ran.out);
+    assert!(ran.err.contains("reserve") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    assert!(problems(&server).await.contains(&problem_code::DISK_RESERVE.to_owned()));
+    assert!(!is_recorded(&server, SUSPENDED).await);
+    // Not one more token, though the log cannot say why.
+    assert_eq!(server.app.token(&form).await.status, 503);
+    let ran = mandate(&server, &["revoke", "person", "riley", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("\"recorded\": \"reserve\"") || ran.out.contains("\"recorded\":\"reserve\""), "{}", ran.out);
+    let ran = mandate(&server, &["person", "disable", "riley"]);
+    assert!(ran.code == Some(0) && ran.out.contains("riley is now disabled"), "{}{}", ran.out, ran.err);
+    // What gives authority does not go this way.
+    let ran = mandate(&server, &["agent", "activate", "support-agent"]);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
+
+    lift(&server);
+    until_recorded(&server).await;
+    until_nothing_waits(&server).await;
+    let refused = server.app.token(&form).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    for undone in [["agent", "activate", "support-agent"], ["person", "enable", "riley"]] {
+        assert_eq!(mandate(&server, &undone).code, Some(0));
+    }
+    server.verify_the_log();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_the_log_had_it_a_stop_is_in_force_before_the_next_start_serves() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let mut server = Server::start_with_files_that_may_be_limited(&dir);
+    let form = story(&server, root.path()).await;
+    let wal = fs::metadata(server.dir.join("mandate.db-wal")).unwrap().len();
+    limit_files(&server, wal + 64 * 1024);
+    until_nothing_fits(&server, &form).await;
+    assert_eq!(mandate(&server, &["agent", "suspend", "support-agent"]).code, Some(0));
+    server.role.kill();
+
+    let server = Server::start(&dir);
+    let refused = server.app.token(&form).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    until_recorded(&server).await;
+    let state = server.admin.entry(Kind::Agent, "support-agent").await.unwrap();
+    assert!(format!("{state:?}").contains("Suspended"), "{state:?}");
+    server.verify_the_log();
+    drop(server);
+    // And it is recorded once, however often the server starts.
+    let server = Server::start(&dir);
+    assert!(is_recorded(&server, SUSPENDED).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_written_a_stop_is_in_force_and_the_command_says_that_it_is_not_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let server = Server::start_with_files_that_may_be_limited(&dir);
+    let form = story(&server, root.path()).await;
+    // Not even the reserve, whose space is there, may be written.
+    limit_files(&server, 0);
+    let ran = mandate(&server, &["agent", "suspend", "support-agent"]);
+    assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("now suspended"), "{}", ran.out);
+    assert!(ran.err.contains("in force, and not yet recorded") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    let ran = mandate(&server, &["revoke", "agent", "support-agent", "--json"]);
+    assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("\"unrecorded\"") && ran.out.contains("not_yet"), "{}{}", ran.out, ran.err);
+    assert!(problems(&server).await.contains(&problem_code::UNRECORDED_STOPS.to_owned()));
+    let checked = mandate(&server, &["status", "--check"]);
+    assert_eq!(checked.code, Some(5), "{}", checked.out);
+    assert!(checked.out.contains("not yet recorded"), "{}", checked.out);
+    assert_ne!(server.app.token(&form).await.status, 200);
+
+    lift(&server);
+    until_recorded(&server).await;
+    until_nothing_waits(&server).await;
+    assert_eq!(server.app.token(&form).await.status, 400);
+    server.verify_the_log();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unrecorded_stop_ends_with_the_process_as_the_command_says() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let mut server = Server::start_with_files_that_may_be_limited(&dir);
+    let form = story(&server, root.path()).await;
+    limit_files(&server, 0);
+    assert_eq!(mandate(&server, &["agent", "suspend", "support-agent"]).code, Some(6));
+    server.role.kill();
+    let server = Server::start(&dir);
+    assert_eq!(server.app.token(&form).await.status, 200);
+    assert!(!is_recorded(&server, SUSPENDED).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_database_stops_no_stop() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let form = story(&server, root.path()).await;
+    let mut other = Connection::open(server.dir.join("mandate.db")).unwrap();
+    let lock = other.transaction_with_behavior(TransactionBehavior::Exclusive).unwrap();
+    let begun = Instant::now();
+    let ran = mandate(&server, &["agent", "suspend", "support-agent"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("reserve"), "{}", ran.err);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_ne!(server.app.token(&form).await.status, 200);
+    drop(lock);
+    until_recorded(&server).await;
+    assert_eq!(server.app.token(&form).await.status, 400);
+}
+
+/// A disk that is really full: what a limit on files cannot show is whether writing in place needs new space.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_a_stop_outlasts_the_server_and_the_server_starts() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
+        mandate_testkit::skipped("this user may not mount a file system");
+        return;
+    };
+    let dir = disk.0.join("server");
+    let mut server = Server::start(&dir);
+    let form = story(&server, root.path()).await;
+    let ballast = disk.fill();
+    until_nothing_fits(&server, &form).await;
+    let ran = mandate(&server, &["agent", "suspend", "support-agent"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.err, server.role.log());
+    assert!(ran.err.contains("reserve"), "{}", ran.err);
+    server.role.kill();
+    let server = Server::start(&dir);
+    assert_ne!(server.app.token(&form).await.status, 200);
+    assert!(problems(&server).await.contains(&problem_code::DISK_RESERVE.to_owned()));
+    fs::remove_file(ballast).unwrap();
+    until_recorded(&server).await;
+    assert_eq!(server.app.token(&form).await.status, 400);
+    server.verify_the_log();
+    drop(server);
+}

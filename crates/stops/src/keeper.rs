@@ -1,0 +1,185 @@
+//! One thread that writes the reserve: stops that come together share one sync.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use mandate_files::Dir;
+use tokio::sync::oneshot;
+
+use crate::reserve::{Reserve, ReserveError, SIZE, Slot};
+
+/// The most stops that share one sync.
+const MAX_BATCH: usize = 64;
+
+/// The most of the reserve that stops of clients may take, in bytes. The rest is for operators.
+pub(crate) const CLIENTS_SHARE: usize = SIZE / 2;
+
+/// Who takes authority away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// An operator: every byte of the reserve is theirs.
+    Operator,
+    /// A client that gives up its own token, or that presented a code twice: half of the reserve.
+    Client,
+}
+
+/// How the reserve is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReserveState {
+    /// How many of its bytes are in use.
+    pub used: usize,
+    /// Why it cannot be used, if it cannot.
+    pub broken: Option<String>,
+}
+
+/// Where a stop lies in the reserve.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    slot: Slot,
+    by: By,
+}
+
+impl Kept {
+    /// A frame that an earlier process left.
+    pub(crate) fn found(slot: Slot) -> Self {
+        Self { slot, by: By::Operator }
+    }
+}
+
+type Answer = oneshot::Sender<Result<Kept, ReserveError>>;
+
+enum Ask {
+    Keep(Vec<u8>, By, Answer),
+    Free(Kept),
+    Mend,
+}
+
+/// The handle by which stops are put into the reserve. The thread ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    asks: Sender<Ask>,
+    state: Arc<Mutex<ReserveState>>,
+}
+
+struct Desk {
+    dir: Dir,
+    reserve: Option<Reserve>,
+    by_clients: usize,
+    state: Arc<Mutex<ReserveState>>,
+}
+
+impl Keeper {
+    /// Starts the thread. Without a reserve it tries to make one in `dir` when one is needed; `broken` says why there is none.
+    pub(crate) fn start(dir: Dir, reserve: Option<Reserve>, broken: Option<String>) -> std::io::Result<Self> {
+        let state = Arc::new(Mutex::new(ReserveState { used: reserve.as_ref().map_or(0, Reserve::used), broken }));
+        let (asks, queue) = mpsc::channel();
+        let desk = Desk { dir, reserve, by_clients: 0, state: Arc::clone(&state) };
+        thread::Builder::new().name("stops".to_owned()).spawn(move || desk.run(&queue))?;
+        Ok(Self { asks, state })
+    }
+
+    /// Puts a stop into the reserve. Durable on return.
+    pub(crate) async fn keep(&self, content: Vec<u8>, by: By) -> Result<Kept, ReserveError> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::Keep(content, by, answer)).map_err(|_| ReserveError::Closed)?;
+        answered.await.unwrap_or(Err(ReserveError::Closed))
+    }
+
+    /// Gives back the place of a stop that is in the audit log.
+    pub(crate) fn free(&self, kept: Kept) {
+        // Without its thread nothing is given out any more either.
+        let _ = self.asks.send(Ask::Free(kept));
+    }
+
+    /// Tries to make a reserve that could not be made before.
+    pub(crate) fn mend(&self) {
+        let _ = self.asks.send(Ask::Mend);
+    }
+
+    pub(crate) fn state(&self) -> ReserveState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Desk {
+    fn run(mut self, queue: &Receiver<Ask>) {
+        while let Ok(first) = queue.recv() {
+            let mut written = Vec::new();
+            for ask in std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH - 1)) {
+                match ask {
+                    Ask::Keep(content, by, answer) => match self.write(&content, by) {
+                        Ok(kept) => written.push((kept, answer)),
+                        Err(error) => drop(answer.send(Err(error))),
+                    },
+                    Ask::Free(kept) => self.free(kept),
+                    Ask::Mend => drop(self.opened()),
+                }
+            }
+            self.answer(written);
+            self.note();
+        }
+    }
+
+    fn opened(&mut self) -> Result<&mut Reserve, ReserveError> {
+        let reserve = if let Some(reserve) = self.reserve.take() {
+            reserve
+        } else {
+            // Its frames are known from the start, or are of a file that could not be read then: the next start sees them.
+            let (reserve, _) = Reserve::open(&self.dir)?;
+            reserve.allocate(&self.dir)?;
+            reserve
+        };
+        Ok(self.reserve.insert(reserve))
+    }
+
+    fn write(&mut self, content: &[u8], by: By) -> Result<Kept, ReserveError> {
+        let slot = self.opened()?.write(content)?;
+        let kept = Kept { slot, by };
+        if by == By::Client {
+            self.by_clients += slot.bytes();
+            if self.by_clients > CLIENTS_SHARE {
+                self.free(kept);
+                return Err(ReserveError::Full);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn free(&mut self, kept: Kept) {
+        if kept.by == By::Client {
+            self.by_clients = self.by_clients.saturating_sub(kept.slot.bytes());
+        }
+        if let Some(reserve) = &mut self.reserve {
+            reserve.free(kept.slot);
+        }
+    }
+
+    fn answer(&mut self, written: Vec<(Kept, Answer)>) {
+        if written.is_empty() {
+            return;
+        }
+        let synced = self.opened().and_then(|reserve| reserve.sync());
+        let failed = synced.err().map(|error| error.to_string());
+        for (kept, answer) in written {
+            let Some(why) = &failed else {
+                // The stop stands, whether or not somebody still waits for this.
+                let _ = answer.send(Ok(kept));
+                continue;
+            };
+            self.free(kept);
+            let source = std::io::Error::other(why.clone());
+            let _ = answer.send(Err(ReserveError::Io { path: self.dir.entry(crate::reserve::FILE), source }));
+        }
+    }
+
+    /// Says how the reserve is. A failed write is seen by those who asked for it; the next one may go well.
+    fn note(&mut self) {
+        let opened = self.opened().map(|reserve| reserve.used());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match opened {
+            Ok(used) => *state = ReserveState { used, broken: None },
+            Err(error) => state.broken = Some(error.to_string()),
+        }
+    }
+}

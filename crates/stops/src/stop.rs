@@ -1,0 +1,100 @@
+//! What takes authority away, as data.
+
+use mandate_audit::Record;
+use mandate_core::Cut;
+use mandate_core::registry::{Entry, Kind, Registry};
+use mandate_delegation::revocation::only_takes;
+use mandate_store::nodes::{self, Node, NodeState};
+use mandate_store::{Effect, cuts, registry};
+use serde::{Deserialize, Serialize};
+
+/// One act that takes authority away: its record, and everything that it changes.
+///
+/// Made of changes that were checked to give nothing; as bytes it is what the reserve keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stop {
+    record: Record,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    put: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<(Kind, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cuts: Vec<Cut>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    banned_node: Option<String>,
+}
+
+impl Stop {
+    /// A stop that cuts what is out.
+    pub fn of_cuts(record: Record, cuts: Vec<Cut>) -> Self {
+        Self { record, put: Vec::new(), removed: Vec::new(), cuts, banned_node: None }
+    }
+
+    /// A stop that bans a node.
+    pub fn of_node(record: Record, name: String) -> Self {
+        Self { record, put: Vec::new(), removed: Vec::new(), cuts: Vec::new(), banned_node: Some(name) }
+    }
+
+    /// A stop that changes entries of the registry, each from how it is to how it will be, and cuts what is out.
+    ///
+    /// None if one of the changes gives something, or might.
+    pub fn of_changes<'e>(
+        record: Record,
+        changes: impl IntoIterator<Item = (Option<&'e Entry>, Option<&'e Entry>)>,
+        cuts: Vec<Cut>,
+    ) -> Option<Self> {
+        let mut stop = Self::of_cuts(record, cuts);
+        for (before, after) in changes {
+            let before = before?;
+            if !only_takes(before, after) {
+                return None;
+            }
+            match after {
+                Some(after) => stop.put.push(after.clone()),
+                None => stop.removed.push((before.kind(), before.key().to_owned())),
+            }
+        }
+        Some(stop)
+    }
+
+    /// Its record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    pub(crate) fn cuts(&self) -> &[Cut] {
+        &self.cuts
+    }
+
+    pub(crate) fn banned_node(&self) -> Option<&str> {
+        self.banned_node.as_deref()
+    }
+
+    /// Whether it replaces entries as wholes, so that another stop of the same entry must not be overtaken by it.
+    pub(crate) fn changes_entries(&self) -> bool {
+        !self.put.is_empty() || !self.removed.is_empty()
+    }
+
+    /// Makes its changes to a registry.
+    pub(crate) fn change(&self, registry: &mut Registry) {
+        for entry in &self.put {
+            registry.put(entry.clone());
+        }
+        for (kind, key) in &self.removed {
+            registry.remove(*kind, key);
+        }
+    }
+
+    /// Everything that it changes, for the transaction of its record.
+    pub(crate) fn effects(&self) -> Vec<Effect> {
+        let stop = self.clone();
+        vec![Box::new(move |tx| {
+            stop.put.iter().try_for_each(|entry| registry::put(tx, entry))?;
+            stop.removed.iter().try_for_each(|(kind, key)| registry::remove(tx, *kind, key))?;
+            stop.cuts.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop))?;
+            let Some(name) = &stop.banned_node else { return Ok(()) };
+            // A node that is not there any more needs no ban.
+            nodes::get(tx, name)?.map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node }))
+        })]
+    }
+}

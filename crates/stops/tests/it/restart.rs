@@ -1,0 +1,137 @@
+//! What an earlier process left in the reserve.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::sync::Arc;
+
+use mandate_core::registry::AgentState;
+use mandate_core::{CutTarget, RevocationSet};
+use mandate_delegation::{Live, Snapshot};
+use mandate_files::Dir;
+use mandate_stops::reserve::{BLOCK, FILE, MAGIC, SIZE, frames};
+use mandate_stops::{Found, Parts, Recorded, ReserveError, Stops};
+use mandate_testkit::faulty_backend::Point;
+use mandate_testkit::world::World;
+
+use crate::world::{AGENT, cut_token, recorded, reserve, suspended, take};
+
+fn look(world: &World) -> Result<Found, ReserveError> {
+    Stops::look(Dir::open(&world.state_dir()).unwrap(), world.authority.checkpoint_vkey())
+}
+
+/// What a new process has in memory after it has read the database, and its stops.
+fn restarted(world: &World) -> (Arc<Live>, Arc<Stops>) {
+    let found = look(world).unwrap();
+    let (registry, policies) = world.stored();
+    let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(RevocationSet::new()) };
+    let live = Arc::new(Live::new(world.live.issuer().clone(), snapshot, HashMap::new(), 0));
+    let parts = Parts { live: Arc::clone(&live), log: world.log.clone(), store: world.store.clone(), clock: Arc::clone(&world.hybrid) };
+    (live, Arc::new(Stops::start(parts, found).unwrap()))
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_log_is_in_force_again_at_the_next_start_and_then_recorded() {
+    let world = World::story();
+    world.faults.break_down(Point::Commit);
+    let stop = suspended(&world);
+    let made = stop.record().time;
+    assert_eq!(take(&world, stop).await.recorded, Recorded::Reserve);
+    assert_eq!(look(&world).unwrap().newest(), made, "the clock must not go behind it");
+
+    let (live, stops) = restarted(&world);
+    let agent = live.snapshot().registry.agent(&AGENT.parse().unwrap()).cloned().unwrap();
+    assert_eq!(agent.state, AgentState::Suspended);
+    let target = CutTarget::Agent(agent.spiffe_id.as_str().to_owned());
+    assert!(live.snapshot().revocations.has_cut_since(&target, made));
+    assert_eq!(stops.standing().reserved, 1);
+    world.faults.mend();
+    stops.retry().await;
+    assert_eq!(stops.standing().reserved, 0);
+    assert_eq!(recorded(&world).len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_in_the_log_is_not_put_in_force_again() {
+    let world = World::story();
+    let before = reserve(&world);
+    world.faults.break_down(Point::Commit);
+    take(&world, suspended(&world)).await;
+    let with_the_stop = reserve(&world);
+    assert_ne!(before, with_the_stop);
+    world.faults.mend();
+    world.stops.retry().await;
+    // As after a crash before the wiped frame reached the disk; meanwhile an operator has let the agent act again.
+    world
+        .change(mandate_core::registry::Kind::Agent, AGENT, |entry| {
+            if let mandate_core::registry::Entry::Agent(agent) = entry {
+                agent.state = AgentState::Active;
+            }
+        })
+        .await;
+    fs::write(world.state_dir().join(FILE), with_the_stop).unwrap();
+
+    let (live, stops) = restarted(&world);
+    assert_eq!(live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state, AgentState::Active);
+    assert_eq!(stops.standing().reserved, 0);
+    assert_eq!(recorded(&world).len(), 2, "the suspension and the change, each once");
+}
+
+#[tokio::test]
+async fn a_frame_that_was_not_written_whole_counts_for_nothing_and_hides_no_other() {
+    let world = World::story();
+    world.faults.break_down(Point::Commit);
+    for _ in 0..3 {
+        take(&world, cut_token(&world, 1_500)).await;
+    }
+    let bytes = reserve(&world);
+    let found = frames(&bytes);
+    assert_eq!(found.len(), 3);
+    let file = fs::OpenOptions::new().write(true).open(world.state_dir().join(FILE)).unwrap();
+    let second = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC).nth(1).unwrap().0;
+    assert_eq!(second % BLOCK, 0);
+    file.write_all_at(b"?", second as u64 + 700).unwrap();
+    let (_, stops) = restarted(&world);
+    assert_eq!(stops.standing().reserved, 2);
+}
+
+#[tokio::test]
+async fn a_reserve_of_another_log_or_of_another_version_is_not_obeyed_and_not_lost() {
+    let (ours, other) = (World::story(), World::story());
+    ours.faults.break_down(Point::Commit);
+    take(&ours, suspended(&ours)).await;
+    let bytes = reserve(&ours);
+    fs::write(other.state_dir().join(FILE), &bytes).unwrap();
+    let error = look(&other).err().unwrap();
+    assert!(matches!(error, ReserveError::Foreign { .. }), "{error}");
+    assert!(error.to_string().contains("stops.reserve") && error.to_string().contains("move it away"), "{error}");
+    assert_eq!(reserve(&other), bytes);
+}
+
+#[tokio::test]
+async fn a_reserve_that_others_may_write_is_refused() {
+    let world = World::story();
+    let path = world.state_dir().join(FILE);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(matches!(look(&world), Err(ReserveError::File(_))));
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    assert!(matches!(look(&world), Err(ReserveError::File(_))));
+}
+
+#[tokio::test]
+async fn a_reserve_that_is_shorter_or_has_holes_is_filled() {
+    let world = World::story();
+    world.faults.break_down(Point::Commit);
+    take(&world, suspended(&world)).await;
+    let path = world.state_dir().join(FILE);
+    let whole = reserve(&world);
+    // A copy that leaves out zeros, as of `cp --sparse=always`.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &whole[..4096]).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(SIZE as u64).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(restarted(&world).1.standing().reserved, 1);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&path).unwrap()) * 512 >= SIZE as u64);
+    assert_eq!(reserve(&world), whole);
+}
