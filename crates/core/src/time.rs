@@ -185,9 +185,17 @@ impl fmt::Display for Lifetime {
     }
 }
 
+impl Lifetime {
+    /// The longest span that text may say: 10,000 years, longer than the calendar of RFC 3339. The parser takes longer ones in
+    /// small units only, so that without this limit a span could be read in seconds and not as it is written, in days.
+    pub const LONGEST: Self = Self(Duration::from_secs(10_000 * YEAR));
+}
+
+const YEAR: u64 = 31_557_600;
+
 /// The text is not a span of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a span of time such as 90s, 5m, 1h 30m or 30d")]
+#[error("not a span of time such as 90s, 5m, 1h 30m or 30d, of at most 10000 years")]
 pub struct InvalidLifetime;
 
 /// Numbers with units, such as `1h 30m` or `2 weeks`. A day is 24 hours, a month 30.44 days and a year 365.25 days: where a
@@ -200,7 +208,7 @@ impl FromStr for Lifetime {
         let span = friendly::SpanParser::new().parse_span(text).ok().filter(|span| !span.is_negative() && !text.contains(':'));
         let span = span.ok_or(InvalidLifetime)?;
         let whole: [(u64, i64); 7] = [
-            (31_557_600, span.get_years().into()),
+            (YEAR, span.get_years().into()),
             (2_630_016, span.get_months().into()),
             (7 * 24 * 60 * 60, span.get_weeks().into()),
             (24 * 60 * 60, span.get_days().into()),
@@ -219,7 +227,7 @@ impl FromStr for Lifetime {
             u64::try_from(span.get_nanoseconds()).ok().map(Duration::from_nanos),
         ];
         let sum = small.into_iter().fold(sum, |sum, part| sum.and_then(|sum| sum.checked_add(part?)));
-        sum.map(Self).ok_or(InvalidLifetime)
+        sum.map(Self).filter(|span| *span <= Self::LONGEST).ok_or(InvalidLifetime)
     }
 }
 
@@ -340,11 +348,18 @@ mod tests {
             ("1 month", 2_630_016),
             ("30days", 2_592_000),
             ("0s", 0),
+            ("000000000090s", 90),
+            ("9999y", 315_544_442_400),
+            ("315576000000s", 315_576_000_000),
         ] {
             assert_eq!(text.parse::<Lifetime>().unwrap().0, Duration::from_secs(seconds), "{text}");
         }
         for bad in ["", "5", "-5m", "5m ago", "1e9", "soon", "PT5M", "01:00:00", "5x", "m", "999999999999999999999y"] {
             assert!(bad.parse::<Lifetime>().is_err(), "{bad}");
+        }
+        // Longer than 10,000 years. The parser takes the first four, by carrying seconds into milliseconds and smaller units.
+        for long in ["000704000040000s", "704000040000s", "315576000001s", "5259600001m", "87660001h", "10001y", "120000mo"] {
+            assert!(long.parse::<Lifetime>().is_err(), "{long}");
         }
         for (seconds, text) in [(0, "0s"), (90, "1m 30s"), (300, "5m"), (3_600, "1h"), (2_592_000, "30d"), (90_061, "1d 1h 1m 1s")] {
             assert_eq!(Lifetime(Duration::from_secs(seconds)).to_string(), text);
@@ -376,6 +391,21 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in any::<String>(), near in "[0-9TtZz:. +-]{0,40}") {
             let _ = (text.parse::<Timestamp>(), near.parse::<Timestamp>(), text.parse::<Lifetime>(), near.parse::<Lifetime>());
+        }
+
+        #[test]
+        fn a_span_that_is_read_is_written_so_that_it_is_read_again(
+            text in "0{0,4}[0-9]{1,22}(\\.[0-9]{1,12})? ?(y|mo|w|d|h|m|s|ms|us|ns)( [0-9]{1,13}(h|m|s|ms|us|ns)){0,2}",
+        ) {
+            if let Ok(span) = text.parse::<Lifetime>() {
+                prop_assert_eq!(span.to_string().parse::<Lifetime>(), Ok(span), "{}", text);
+            }
+        }
+
+        #[test]
+        fn the_longest_spans_are_read_as_they_are_written(less in 0..=u64::MAX) {
+            let span = Lifetime(Lifetime::LONGEST.0 - Duration::from_nanos(less));
+            prop_assert_eq!(span.to_string().parse::<Lifetime>(), Ok(span));
         }
 
         #[test]
