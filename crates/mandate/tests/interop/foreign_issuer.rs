@@ -77,8 +77,8 @@ async fn an_agent_acts_for_a_person_whom_the_companys_provider_names() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let mandate = claims(&answer.member("access_token"));
     assert_eq!(mandate["iss"], company.app.issuer);
-    assert_eq!(mandate["sub"], "u-4711");
-    assert_eq!(mandate["sub_iss"], company.issuer);
+    assert_eq!(mandate["sub"], format!("{}#u-4711", company.issuer), "no person of ours can have this sub");
+    assert_eq!(mandate["sub_id"], json!({"format": "iss_sub", "iss": company.issuer, "sub": "u-4711"}), "RFC 9493");
     assert_eq!(mandate["act"]["sub"], company.spiffe_id);
     assert_eq!(mandate["aud"], CRM);
     assert_eq!(mandate["scope"], SCOPE);

@@ -63,8 +63,10 @@ impl Behind {
             (&token["aud"], &token["sub"], &token["iss"]),
             (&self.crm.as_str().into(), &"riley".into(), &self.server.issuer().into())
         );
-        // They ask for what the API or we name; they are given what the person has.
-        assert_eq!(answer["scope"], "read:cases write:case_comments", "{client} {answer}");
+        // The API's challenge names the scope that this route needs (RFC 6750 §3). They ask for that and no more, although the
+        // metadata names all scopes.
+        assert_eq!(answer["asked"]["scope"], "read:cases", "{client} {answer}");
+        assert_eq!((&answer["scope"], &token["scope"]), (&"read:cases".into(), &"read:cases".into()), "{client} {answer}");
     }
 
     fn reached_by_all(&self, program: &Scripts, script: &str) {
