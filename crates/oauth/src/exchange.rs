@@ -191,7 +191,7 @@ impl Engine {
         issuer: &TrustedIssuer,
         now: Timestamp,
     ) -> Result<access_token::AccessToken, Refusal> {
-        let verify = |keys: &KeySet| token.verify(&issuer.url, keys, now, Some(&self.memo));
+        let verify = |keys: &KeySet| token.verify(issuer, keys, now, Some(&self.memo));
         let found = self.foreign.keys(issuer, now).await?;
         let error = match verify(&found.keys) {
             Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,

@@ -10,6 +10,7 @@ mod subject;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::registry::{SubjectScope, TrustedIssuer};
 use mandate_core::subject::MAX_SUBJECT_LEN;
 use mandate_core::{ActRef, ActorChain, ClientId, Issuer, Lineage, Person, ScopeSet, ScopeText, Timestamp, TokenId};
 use serde::Serialize;
@@ -43,6 +44,19 @@ pub enum Profile {
     /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], 60 s of leeway after `exp`. Our claims
     /// `sub_id` and `lineage` mean nothing there and are not read.
     Foreign,
+    /// As [`Profile::Foreign`], of an issuer that only says who the person is: `scope` is not read either, and is empty.
+    ForeignIdentity,
+}
+
+impl Profile {
+    /// That of the tokens of a trusted issuer.
+    #[must_use]
+    pub const fn of_issuer(subject_scope: SubjectScope) -> Self {
+        match subject_scope {
+            SubjectScope::Token => Self::Foreign,
+            SubjectScope::IdentityOnly => Self::ForeignIdentity,
+        }
+    }
 }
 
 /// What a token is checked against.
@@ -165,8 +179,14 @@ impl Unverified<'_> {
     }
 
     /// As [`verify`], without reading it again.
-    pub fn verify(&self, issuer: &Issuer, keys: &KeySet, now: Timestamp, memo: Option<&SignatureMemo>) -> Result<AccessToken, TokenError> {
-        let expect = Expect { issuer, keys, now, profile: Profile::Foreign, memo };
+    pub fn verify(
+        &self,
+        issuer: &TrustedIssuer,
+        keys: &KeySet,
+        now: Timestamp,
+        memo: Option<&SignatureMemo>,
+    ) -> Result<AccessToken, TokenError> {
+        let expect = Expect { issuer: &issuer.url, keys, now, profile: Profile::of_issuer(issuer.subject_scope), memo };
         let verified = signature(self.compact, &expect)?;
         conclude(verified, &self.claims, &expect)
     }
@@ -200,7 +220,7 @@ pub fn verify_with_claims(token: &str, expect: &Expect<'_>) -> Result<(AccessTok
 fn verify_payload(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Vec<u8>), TokenError> {
     let others = match expect.profile {
         Profile::Own => OtherMembers::Refuse,
-        Profile::Foreign => OtherMembers::Ignore,
+        Profile::Foreign | Profile::ForeignIdentity => OtherMembers::Ignore,
     };
     let compact = Compact::parse(token, others)?;
     check_type(&compact, expect.profile)?;
@@ -216,7 +236,7 @@ fn verify_payload(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Vec<
 fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<Verified, TokenError> {
     let (allowed, form): (&[Algorithm], _) = match expect.profile {
         Profile::Own => (&[Algorithm::Es256], EcdsaForm::LowOnly),
-        Profile::Foreign => (Algorithm::ALL, EcdsaForm::Either),
+        Profile::Foreign | Profile::ForeignIdentity => (Algorithm::ALL, EcdsaForm::Either),
     };
     compact.verify(&SignatureCheck { keys: expect.keys, key_use: KeyUse::Signature, allowed, form, memo: expect.memo, now: expect.now })
 }
@@ -232,7 +252,7 @@ fn check_type(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenError>
     let fits = match profile {
         Profile::Own => typ == TYPE,
         // RFC 9068 §2.1, §4; media types compare without regard to case (RFC 7515 §4.1.9).
-        Profile::Foreign => typ.eq_ignore_ascii_case(TYPE) || typ.eq_ignore_ascii_case("application/at+jwt"),
+        Profile::Foreign | Profile::ForeignIdentity => typ.eq_ignore_ascii_case(TYPE) || typ.eq_ignore_ascii_case("application/at+jwt"),
     };
     if fits { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
 }
@@ -246,7 +266,7 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
     let nbf = claim::time(claims, "nbf")?;
     let leeway = match expect.profile {
         Profile::Own => std::time::Duration::ZERO,
-        Profile::Foreign => claim::LEEWAY,
+        Profile::Foreign | Profile::ForeignIdentity => claim::LEEWAY,
     };
     claim::check_times((Some(iat), nbf, exp), expect.now, leeway)?;
     let sub = claim::required_text(claims, "sub")?;
@@ -256,7 +276,13 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
             let jti = jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
             (jti, subject::person(claims, &iss)?, lineage(claims)?)
         }
-        Profile::Foreign => (foreign_token_id(&iss, jti)?, Person { iss: iss.clone(), sub: sub.to_owned() }, Lineage::default()),
+        Profile::Foreign | Profile::ForeignIdentity => {
+            (foreign_token_id(&iss, jti)?, Person { iss: iss.clone(), sub: sub.to_owned() }, Lineage::default())
+        }
+    };
+    let scope = match expect.profile {
+        Profile::Own | Profile::Foreign => scope(claims)?,
+        Profile::ForeignIdentity => ScopeSet::new(),
     };
     let amr = claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default();
     let cnf = match claims.get("cnf") {
@@ -277,7 +303,7 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
         auth_time: claim::time(claims, "auth_time")?,
         acr: claim::text(claims, "acr")?.map(str::to_owned),
         amr,
-        scope: scope(claims)?,
+        scope,
         chain: act::chain(claims.get("act"), &iss)?,
         may_act: act::may_act(claims.get("may_act"), &iss)?,
         lineage,

@@ -96,6 +96,44 @@ async fn a13_its_scopes_bound_the_result_unless_it_only_says_who() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_only_says_who_may_write_anything_into_scope() {
+    let huge = "a".repeat(6_000);
+    let many: Vec<String> = (0..1_000).map(|n| format!("s{n}")).collect();
+    let malformed = [
+        json!(7),
+        json!(null),
+        json!(true),
+        json!(["read:cases"]),
+        json!([["read:cases"], 7]),
+        json!({"crm": "read:cases"}),
+        json!("read:cases read:cases"),
+        json!("read:cases  send:mail "),
+        json!("with\"quote back\\slash caf\u{e9} \u{0}"),
+        json!(huge),
+        json!(many.join(" ")),
+    ];
+    let identity = Abroad::new(SubjectScope::IdentityOnly).await;
+    let bounding = Abroad::new(SubjectScope::Token).await;
+    let refused_token = "400 invalid_request subject_token_refused";
+    for scope in &malformed {
+        let token = identity.raw(|claims| claims["scope"] = scope.clone());
+        let given = payload(&exposed(&identity.world.token(&identity.form(&token), None).await.unwrap()));
+        assert_eq!(given["scope"], "read:cases", "{scope}");
+    }
+    for scope in [json!(7), json!(["read:cases"]), json!("with\"quote")] {
+        let answer = bounding.ask(&bounding.raw(|claims| claims["scope"] = scope.clone())).await;
+        assert_eq!(answer, refused_token, "where scopes count they are read: {scope}");
+    }
+    let doubled = {
+        let claims = payload(&identity.idp.sign(&identity.claims())).to_string();
+        let claims = claims.replacen('{', "{\"scope\":\"send:mail\",", 1);
+        let key = identity.idp.key();
+        key.sign_raw(&json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id()}).to_string(), &claims)
+    };
+    assert_eq!(identity.ask(&doubled).await, refused_token, "a doubled member makes the whole document ambiguous (RFC 7519 section 4)");
+}
+
+#[tokio::test]
 async fn a9_a20_a21_what_is_no_access_token_for_us_is_refused() {
     let abroad = Abroad::new(SubjectScope::Token).await;
     let refused_token = "400 invalid_request subject_token_refused";
