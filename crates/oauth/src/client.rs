@@ -216,6 +216,11 @@ impl Engine {
         match remembered {
             Ok(()) => Ok(()),
             Err(StoreError::Refused(_)) => Err(Refusal::ClientAssertionReplayed),
+            // What keeps the assertion from being remembered keeps records from being written.
+            Err(error) if error.is_environment() => {
+                tracing::error!(%error, "a client assertion could not be remembered and is refused");
+                Err(Refusal::AuditUnavailable)
+            }
             Err(error) => Err(Refusal::Internal(error.to_string())),
         }
     }

@@ -82,7 +82,10 @@ impl Backend for AuditBackend {
 
     fn begin(&mut self) -> Result<(), StoreError> {
         let turn = self.gate.enter()?;
-        self.run("BEGIN IMMEDIATE")?;
+        self.conn.busy_timeout(turn.patience())?;
+        let begun = self.run("BEGIN IMMEDIATE");
+        turn.begun(&begun);
+        begun?;
         self.turn = Some(turn);
         Ok(())
     }

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 
-/// How long a connection waits for another process. Ours wait at the gate instead.
+/// How long a connection waits for another process at the start, when nobody waits for an answer yet. Later only the
+/// writer at the gate waits, for [`crate::gate::PATIENCE`]: in a write-ahead log readers wait for nobody.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a connection is for.

@@ -5,14 +5,24 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use crate::error::StoreError;
+
+/// How long the writer whose turn it is waits for another process that holds the database.
+///
+/// A caller is to hear within two seconds that nothing can be recorded. A request may have to wait four times: for the
+/// writer before it, for its own bookkeeping, for the batch of records before its own, and for its own. A process that
+/// holds the database all the time is waited for once: until it lets go, each writer tries, and does not wait.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Default)]
 struct Turns {
     next: u64,
     serving: u64,
     holder: Option<ThreadId>,
+    /// The last writer waited in vain for another process.
+    held_elsewhere: bool,
 }
 
 /// Hands out the right to write, in the order of asking.
@@ -46,6 +56,22 @@ impl Gate {
         }
         turns.holder = Some(me);
         Ok(Turn(Arc::clone(self)))
+    }
+}
+
+impl Turn {
+    /// How long to wait for another process.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.0.lock().held_elsewhere { Duration::ZERO } else { PATIENCE }
+    }
+
+    /// Notes for the next writers whether a transaction could begin.
+    pub(crate) fn begun<T>(&self, outcome: &Result<T, StoreError>) {
+        match outcome {
+            Ok(_) => self.0.lock().held_elsewhere = false,
+            Err(StoreError::Busy(_)) => self.0.lock().held_elsewhere = true,
+            Err(_) => {}
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mandate_core::Entropy;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 
 use crate::audit_backend::AuditBackend;
 use crate::connection::{self, Use};
@@ -20,9 +20,6 @@ use crate::tx::Tx;
 
 /// How many idle read connections are kept.
 const IDLE_READERS: usize = 4;
-
-/// How often a transaction is tried while another process holds the database.
-const TRIES: u32 = 3;
 
 /// The embedded database in one directory. Clones share it.
 #[derive(Clone, Debug)]
@@ -132,30 +129,27 @@ impl Store {
     /// Writes what is no decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
     /// Waits for its turn beside the audit log's sequencer. Decisions are effects of an audit record instead.
     ///
-    /// `name` says in logs what was written. The closure may run twice.
-    pub fn transact<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let _turn = self.shared.gate.enter()?;
+    /// While another process holds the database, it fails with [`StoreError::Busy`] within a second.
+    ///
+    /// `name` says in logs what was written.
+    pub fn transact<T>(&self, name: &'static str, f: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let turn = self.shared.gate.enter()?;
         let mut conn = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let result = (|| {
-                let tx: Transaction<'_> = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let value = f(&Tx::new(&tx, &self.shared.sealer))?;
-                tx.commit()?;
-                Ok(value)
-            })();
-            match result {
-                Err(StoreError::Busy(_)) if tries < TRIES => {}
-                Err(error) => {
-                    if error.refusal().is_none() {
-                        tracing::warn!(name, %error, "write failed");
-                    }
-                    return Err(error);
-                }
-                Ok(value) => return Ok(value),
-            }
+        let result = (|| -> Result<T, StoreError> {
+            conn.busy_timeout(turn.patience())?;
+            let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from);
+            turn.begun(&begun);
+            let tx = begun?;
+            let value = f(&Tx::new(&tx, &self.shared.sealer))?;
+            tx.commit()?;
+            Ok(value)
+        })();
+        if let Err(error) = &result
+            && error.refusal().is_none()
+        {
+            tracing::warn!(name, %error, "write failed");
         }
+        result
     }
 
     /// The audit log's side of the store, with a connection of its own. One log at a time may use it.

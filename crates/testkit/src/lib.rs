@@ -5,6 +5,8 @@ pub mod app;
 pub mod clock;
 #[cfg(feature = "faulty-backend")]
 pub mod faulty_backend;
+#[cfg(feature = "held-database")]
+pub mod held_database;
 #[cfg(feature = "hostile-issuer")]
 pub mod hostile_issuer;
 mod skip;

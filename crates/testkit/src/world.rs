@@ -30,6 +30,7 @@ use tempfile::TempDir;
 
 use crate::clock::SteppedClock;
 use crate::faulty_backend::{Faults, FaultyBackend};
+use crate::held_database::HeldDatabase;
 use crate::hostile_issuer::TestKey;
 use crate::story::{self, CALLBACK, CLIENT_SECRET, ISSUER, PASSWORD, TRUST_DOMAIN};
 
@@ -170,6 +171,11 @@ impl World {
     /// The registry and the policies that the database holds.
     pub fn stored(&self) -> (Registry, Policies) {
         loaded(&self.store)
+    }
+
+    /// Holds the database, as another program on this machine can.
+    pub fn hold_database(&self) -> HeldDatabase {
+        HeldDatabase::in_dir(&self.state_dir())
     }
 
     /// Changes the registry as the admin API does: durable with its record, then in force, with the cuts it calls for.

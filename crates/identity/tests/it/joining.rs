@@ -242,3 +242,23 @@ async fn a_banned_node_does_not_join_again_with_its_expired_certificate() {
     assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
     assert_eq!(office.last_refusal().reason, "node_banned");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_another_program_holds_the_database_nodes_hear_so_in_time_and_their_tokens_stay_good() {
+    let office = Office::open();
+    let (token, node) = (office.join_token().await, office.node().await);
+    let held = office.world.hold_database();
+    for step in 0..3 {
+        let begun = std::time::Instant::now();
+        let answer = match step {
+            0 => office.identity.join(token.text(), &request(""), RequestSource::Other).await.map(drop),
+            1 => office.identity.renew(&shown(&node), &request("")).await.map(drop),
+            _ => office.identity.create_join_token("uid:0", None).await.map(drop),
+        };
+        assert!(matches!(answer, Err(E::AuditUnavailable(_))), "{answer:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+    held.let_go();
+    office.identity.join(token.text(), &request(""), RequestSource::Other).await.unwrap();
+    office.identity.renew(&shown(&node), &request("")).await.unwrap();
+}

@@ -5,6 +5,7 @@
 mod demo;
 mod disk;
 mod first_start;
+mod held_database;
 mod kill;
 mod login;
 mod processes;

@@ -9,6 +9,7 @@ mod clock;
 mod codes;
 mod exchange;
 mod foreign;
+mod held_database;
 mod introspection;
 mod login;
 mod revocation;

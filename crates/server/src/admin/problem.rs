@@ -104,7 +104,8 @@ pub(crate) fn response(error: &ControlError) -> Response {
         ControlError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
             Problem::new(503, "audit_unavailable", "The audit log cannot be written; the change may not have been done").with_detail(
-                "Look at the server's log; free disk space if the disk is full. Before you try again, look whether it was done after all.",
+                "The disk may be full or failing, or another program may hold the database: the server's log says which. \
+                 Before you try again, look whether the change was made after all.",
             )
         }
         ControlError::AuditBroken(what) => Problem::new(500, "audit_broken", "The audit log does not verify").with_detail(what.clone()),

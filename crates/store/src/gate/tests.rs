@@ -1,8 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use super::Gate;
+use super::{Gate, PATIENCE};
 use crate::StoreError;
 
 #[test]
@@ -52,4 +53,22 @@ fn a_thread_never_waits_for_itself() {
     assert!(matches!(gate.enter(), Err(StoreError::Nested)));
     drop(turn);
     assert!(gate.enter().is_ok());
+}
+
+#[test]
+fn a_process_that_holds_the_database_is_waited_for_once() {
+    let gate = Arc::new(Gate::default());
+    let busy = || Err::<(), _>(StoreError::Busy("locked".into()));
+    let patience = |outcome: Result<(), StoreError>| {
+        let turn = gate.enter().unwrap();
+        let patience = turn.patience();
+        turn.begun(&outcome);
+        patience
+    };
+    assert_eq!(patience(busy()), PATIENCE);
+    assert_eq!(patience(busy()), Duration::ZERO, "the next one tries, and does not wait");
+    assert_eq!(patience(Err(StoreError::Full("no room".into()))), Duration::ZERO, "that says nothing of the lock");
+    assert_eq!(patience(Ok(())), Duration::ZERO);
+    assert_eq!(patience(Ok(())), PATIENCE, "it has let go");
+    assert!(PATIENCE * 4 < Duration::from_secs(2), "a request waits four times at most");
 }

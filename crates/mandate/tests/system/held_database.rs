@@ -1,0 +1,92 @@
+//! Another process holds the server's database: whoever asks for a change hears so within two seconds, with when to try
+//! again, and work goes on without a restart.
+
+use std::time::{Duration, Instant};
+
+use mandate_api::ClientError;
+use mandate_api::admin::{JoinTokenRequest, PasswordRequest};
+use mandate_testkit::app::{Answer, CALLBACK, CODE_VERIFIER, PASSWORD, authorization, form};
+use mandate_testkit::held_database::HeldDatabase;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::processes::Server;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+async fn code(server: &Server) -> String {
+    let page = server.app.open(&authorization(None, None)).await;
+    let back = server.app.log_in(&page, "riley", PASSWORD).await;
+    let back = url::Url::parse(back.header("location")).unwrap();
+    back.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned()
+}
+
+fn says_when_to_try_again(what: &str, answer: &Answer, begun: Instant) {
+    assert!(begun.elapsed() < PATIENCE, "{what} took {:?}", begun.elapsed());
+    assert_eq!(answer.status, 503, "{what}: {answer:?}");
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0, "{what}: {answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterwards() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&root.path().join("server"));
+    server.tell_the_story().await;
+    server.admin.set_password("olga", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
+    let admin_token = server.app.person_token("olga", Some(&server.app.issuer), Some("mandate:admin")).await;
+    let exchange = server.an_exchange(&root.path().join("node")).await;
+    let (mandate, code) = (server.app.token(&exchange).await.member("access_token"), code(&server).await);
+    let redemption = form(&[
+        ("grant_type", "authorization_code"),
+        ("client_id", "support-app"),
+        ("code", &code),
+        ("redirect_uri", CALLBACK),
+        ("code_verifier", CODE_VERIFIER),
+    ]);
+    let login = server.app.open(&authorization(None, None)).await;
+
+    let held = HeldDatabase::in_dir(&server.dir);
+    for (what, parameters) in [("an exchange", &exchange), ("a code", &redemption)] {
+        let begun = Instant::now();
+        let answer = server.app.token(parameters).await;
+        says_when_to_try_again(what, &answer, begun);
+        assert_eq!(answer.error(), "503 temporarily_unavailable", "{what}");
+        assert!(answer.member("error_description").starts_with("audit_unavailable: "), "{what}: {answer:?}");
+    }
+    let begun = Instant::now();
+    let revoked = server.app.http.post(format!("{}/revoke", server.app.issuer)).form(&[("token", &*mandate), ("client_id", "support-app")]);
+    says_when_to_try_again("a revocation", &Answer::of(revoked.send().await.unwrap()).await, begun);
+    let begun = Instant::now();
+    let page = server.app.log_in(&login, "riley", PASSWORD).await;
+    assert!(begun.elapsed() < PATIENCE && page.status != 200, "a login: {page:?}");
+
+    let base = server.role.text("admin_url");
+    let acts: [(&str, Value); 6] = [
+        ("/v1/apply", json!({"entries": {"resource": [{"name": "wiki", "uri": "https://wiki.acme.example", "scopes": ["read:pages"]}]}})),
+        ("/v1/revocations", json!({"target": {"kind": "agent", "id": "support-agent"}})),
+        ("/v1/people/riley/password", json!({"password": "another password"})),
+        ("/v1/clients/desk-app/secret", json!({"secret": "another secret of a client"})),
+        ("/v1/join-tokens", json!({})),
+        ("/v1/keys/rotate", json!({"purpose": "access-token"})),
+    ];
+    for (path, body) in &acts {
+        let begun = Instant::now();
+        let request = server.app.http.request(Method::POST, format!("{base}{path}")).bearer_auth(&admin_token).json(body);
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        says_when_to_try_again(path, &answer, begun);
+        let problem = answer.json();
+        assert_eq!(problem["code"], "audit_unavailable", "{path}: {problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("another program may hold the database") && detail.contains("look whether"), "{path}: {detail}");
+    }
+    assert!(matches!(server.admin.join_token(&JoinTokenRequest::default()).await, Err(ClientError::Server(_))));
+    assert!(server.admin.status().await.is_ok(), "reading goes on");
+
+    held.let_go();
+    assert_eq!(server.app.token(&exchange).await.status, 200);
+    assert_eq!(server.app.token(&redemption).await.status, 200, "the code was not used up");
+    assert_eq!(server.app.log_in(&server.app.open(&authorization(None, None)).await, "riley", PASSWORD).await.status, 303);
+    server.admin.join_token(&JoinTokenRequest::default()).await.unwrap();
+    assert!(server.role.is_running());
+    server.verify_the_log();
+}
