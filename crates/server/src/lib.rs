@@ -14,6 +14,7 @@ mod hangup;
 mod health;
 mod host;
 mod housekeeping;
+mod json_line;
 mod library_answers;
 mod listener;
 mod nodes;

@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::host::{Hosts, WrongHost};
+use crate::json_line::end_with_newline;
 use crate::library_answers::LibraryAnswers;
 use crate::peer::Peer;
 use crate::places::{Ended, Guest, Network, Places};
@@ -139,8 +140,9 @@ where
                 request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(Arc::clone(&guest));
                 let (most, time) = max_body;
+                let method = request.method().clone();
                 let limited = |body| axum::body::Body::new(TimelyBody::of(&guest, Limited::new(body, most), time));
-                router.oneshot(request.map(limited)).await?
+                end_with_newline(&method, router.oneshot(request.map(limited)).await?)
             };
             defaults.add(response.headers_mut());
             guest.was_served();

@@ -6,6 +6,7 @@
 mod administration;
 mod cuts;
 mod feed;
+mod json_ends;
 mod listeners;
 mod login;
 mod node_link;
