@@ -5,6 +5,7 @@
 
 mod clock;
 pub(crate) mod stops;
+pub(crate) mod crowd;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use mandate_api::admin::{DiskSpace, NodeCounts, Severity, StatusProblem, problem_code};
 use mandate_audit::Log;
 use mandate_authority::Authority;
-use mandate_core::{HybridClock, Timestamp};
+use mandate_core::{Clock, HybridClock, Timestamp};
 use mandate_store::Effect;
 use mandate_store::nodes::{Node, NodeState};
 
@@ -34,6 +35,14 @@ impl Health {
     {
         let check: Check = Box::new(move |now| check(now).into_iter().collect());
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).push(check);
+    }
+
+    /// Registers a check on how many events of a kind the last hour had. The counter counts them.
+    pub(crate) fn count(&self, clock: Arc<dyn Clock>, describe: impl Fn(u64) -> StatusProblem + Send + Sync + 'static) -> Arc<Counter> {
+        let counter = Arc::new(Counter { clock, tally: Tally::default() });
+        let counted = Arc::clone(&counter);
+        self.watch(move |now| Some(counted.tally.last_hour(now)).filter(|events| *events > 0).map(&describe));
+        counter
     }
 
     /// What is wrong now, the most severe first. Blocks.
@@ -71,7 +80,6 @@ impl Default for Tally {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "counted by the listeners and the audit log, which register their checks"))]
 impl Tally {
     /// Counts `events` at `now`.
     pub(crate) fn add(&self, now: Timestamp, events: u64) {
@@ -90,6 +98,19 @@ impl Tally {
         let minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
         // A minute in the future was counted by a clock that has since been set back.
         minutes.iter().filter(|(at, _)| at.abs_diff(minute) < TALLY_MINUTES as u64).map(|(_, events)| events).sum()
+    }
+}
+
+/// Counts events by the time at which they happen.
+pub(crate) struct Counter {
+    clock: Arc<dyn Clock>,
+    tally: Tally,
+}
+
+impl Counter {
+    /// Counts `events` that have just happened.
+    pub(crate) fn add(&self, events: u64) {
+        self.tally.add(self.clock.now(), events);
     }
 }
 

@@ -62,6 +62,7 @@ use config::Remembered;
 use control::Control;
 use descriptors::Budget;
 use health::Disk;
+use health::crowd::Crowd;
 use housekeeping::Housekeeping;
 use listener::Defaults;
 
@@ -263,6 +264,8 @@ pub async fn run(
         let certificate = Arc::clone(certificate);
         health.watch(move |now| certificate.problem(now));
     }
+    let counting: Arc<dyn Clock> = clock.clone();
+    let [at_public, at_admin, at_nodes] = ["public", "admin", "nodes'"].map(|listener| Crowd::watched(&health, listener, &counting));
     let (stop, stopping) = watch::channel(false);
     let control = Arc::new(Control {
         live: Arc::clone(&live),
@@ -303,9 +306,9 @@ pub async fn run(
     let admin_thread =
         AdminThread::start().map_err(|error| ServerError::SetUp { what: "the operators' thread", why: error.to_string() })?;
     tasks.spawn(admin_thread.serve(listen_unix(&admin_socket)?, budget.operators, admin.for_the_socket(), stopping.clone()));
-    tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), budget.admin_places(), admin, stopping.clone()));
-    tasks.spawn(listener::serve_tcp(public_listener, tls, budget.public_places(), public, stopping.clone()));
-    let bounds = nodes::Bounds { places: budget.node_places(), rejoin_grace: config.node_rejoin_grace };
+    tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), budget.admin_places().watched_by(at_admin), admin, stopping.clone()));
+    tasks.spawn(listener::serve_tcp(public_listener, tls, budget.public_places().watched_by(at_public), public, stopping.clone()));
+    let bounds = nodes::Bounds { places: budget.node_places().watched_by(at_nodes), rejoin_grace: config.node_rejoin_grace };
     tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), bounds, stopping.clone()));
     tasks.spawn(hangup::heed(certificate, wall, stopping.clone()));
     tasks.spawn(upkeep.run(stopping));

@@ -131,6 +131,7 @@ where
 {
     let Connected { io, peer, local, guest, ended } = connected;
     let (guest, lines) = (Arc::new(guest), site.defaults.lines());
+    let served = Arc::clone(&guest);
     let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
         let (Site { router, max_body, defaults, hosts }, guest) = (site.clone(), Arc::clone(&guest));
         async move {
@@ -158,14 +159,30 @@ where
         .serve_connection(TokioIo::new(LibraryAnswers::new(io, lines)), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // A peer that breaks off is its own affair.
-        _ = connection.as_mut() => {}
+        // A peer that breaks off is its own affair. One that took nothing of its answer was given up by us.
+        outcome = connection.as_mut() => {
+            if outcome.is_err_and(|error| took_nothing(&error)) {
+                served.is_cut_off();
+            }
+        }
         _ = ended => {}
         () = stopped(&mut shutdown) => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(HEAD_TIMEOUT, connection).await;
         }
     }
+}
+
+/// Whether a connection ended because its peer took nothing of what it was sent ([`TimelyIo`]).
+fn took_nothing(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// What to do when the kernel has no connection to give.
@@ -265,5 +282,54 @@ pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site
         let io = TimelyIo::new(io, WRITE_TIMEOUT);
         let connected = Connected { io, peer: Peer::Unix { uid }, local: None, guest, ended };
         tokio::spawn(serve_connection(connected, site.clone(), shutdown.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::routing::get;
+    use mandate_core::Clock;
+    use mandate_testkit::clock::SteppedClock;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::{Connected, Defaults, Site, serve_connection, watch};
+    use crate::health::Health;
+    use crate::health::crowd::Crowd;
+    use crate::host::Hosts;
+    use crate::peer::Peer;
+    use crate::places::{Network, Places};
+    use crate::timely_io::TimelyIo;
+
+    /// Serves one request for an answer of a megabyte, of which the peer takes nothing or hangs up.
+    async fn told(reads_a_feed: bool, hangs_up: bool) -> String {
+        let clock: Arc<dyn Clock> = Arc::new(SteppedClock::default());
+        let health = Health::default();
+        let places = Places::new(1, 1, 1).watched_by(Crowd::watched(&health, "public", &clock));
+        let (guest, ended) = places.admit(Network::of_user(0)).await.unwrap();
+        if reads_a_feed {
+            assert!(guest.stays());
+        }
+        let router = Router::new().route("/", get(|| async { "x".repeat(1024 * 1024) }));
+        let site = Site { router, max_body: (10, Duration::from_secs(1)), hosts: Hosts::Any, defaults: Defaults { over_tls: false } };
+        let (io, mut peer) = tokio::io::duplex(1024);
+        peer.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        if hangs_up {
+            drop(peer);
+        }
+        let (_stop, shutdown) = watch::channel(false);
+        let io = TimelyIo::new(io, Duration::from_millis(20));
+        serve_connection(Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended }, site, shutdown).await;
+        health.problems(clock.now()).into_iter().map(|problem| problem.code).collect()
+    }
+
+    #[tokio::test]
+    async fn a_feeds_reader_that_takes_nothing_is_told_of_and_one_that_hangs_up_is_not() {
+        assert_eq!(told(true, false).await, "feed_readers_cut_off");
+        assert_eq!(told(true, true).await, "");
+        assert_eq!(told(false, false).await, "", "others miss no revocation");
     }
 }

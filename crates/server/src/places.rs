@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
+
+use crate::health::crowd::Crowd;
 
 /// How many that were told to go may still be on their way out before nobody else is let in.
 const MOST_LEAVING: usize = 64;
@@ -179,6 +181,8 @@ pub(crate) struct Places {
     /// The number of what happens next.
     next_event: AtomicU64,
     somebody_left: Notify,
+    /// Who is told what happens to strangers.
+    crowd: OnceLock<Arc<Crowd>>,
 }
 
 /// A connection's place, until it is dropped.
@@ -214,7 +218,24 @@ impl Places {
             next_number: 0,
             leaving: 0,
         };
-        Arc::new(Self { inner: Mutex::new(inner), next_event: AtomicU64::new(0), somebody_left: Notify::new() })
+        let (next_event, somebody_left, crowd) = (AtomicU64::new(0), Notify::new(), OnceLock::new());
+        Arc::new(Self { inner: Mutex::new(inner), next_event, somebody_left, crowd })
+    }
+
+    /// Tells `crowd` from now on of strangers who are turned away.
+    pub(crate) fn watched_by(self: Arc<Self>, crowd: Arc<Crowd>) -> Arc<Self> {
+        // A listener has one, from its start.
+        let _ = self.crowd.set(crowd);
+        self
+    }
+
+    /// So many strangers were not let in, or told to go.
+    fn turned_away(&self, strangers: usize) {
+        if strangers > 0
+            && let Some(crowd) = self.crowd.get()
+        {
+            crowd.was_full(strangers as u64);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -244,12 +265,17 @@ impl Places {
         let activity = Arc::new(Activity { since: AtomicU64::new(self.event()), served: AtomicBool::new(false) });
         let (stay, ended) = oneshot::channel();
         let mut inner = self.lock();
-        let told_to_go = inner.strangers.make_room(&holder)?;
+        let Some(told_to_go) = inner.strangers.make_room(&holder) else {
+            drop(inner);
+            self.turned_away(1);
+            return None;
+        };
         inner.leaving += told_to_go;
         let number = inner.next_number;
         inner.next_number += 1;
         inner.strangers.insert(holder.clone(), Seat { number, activity: Arc::clone(&activity), _stay: stay });
         drop(inner);
+        self.turned_away(told_to_go);
         let (places, at) = (Arc::clone(self), Mutex::new((Kind::Stranger, holder)));
         Some((Guest { places, number, network, activity, at, known: AtomicBool::new(false) }, ended))
     }
@@ -261,6 +287,8 @@ impl Places {
         if let Some((holder, number)) = inner.strangers.who_gives_way(&nobody) {
             inner.strangers.remove(&holder, number);
             inner.leaving += 1;
+            drop(inner);
+            self.turned_away(1);
         }
     }
 
@@ -306,6 +334,14 @@ impl Guest {
         self.move_to(Kind::Staying, Holder::Network(self.network))
     }
 
+    /// It did not take what it was sent, and is disconnected. That of a feed's reader is told: it misses what is stopped.
+    pub(crate) fn is_cut_off(&self) {
+        let reads_a_feed = self.at.lock().unwrap_or_else(PoisonError::into_inner).0 == Kind::Staying;
+        if reads_a_feed && let Some(crowd) = self.places.crowd.get() {
+            crowd.cut_off_a_reader();
+        }
+    }
+
     fn move_to(&self, kind: Kind, holder: Holder) -> bool {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         if at.0 == kind {
@@ -317,12 +353,21 @@ impl Guest {
         if !inner.room(*kind_before).holders.get(holder_before).is_some_and(|seats| seats.iter().any(|s| s.number == self.number)) {
             return false;
         }
-        let Some(told_to_go) = inner.room(kind).make_room(&holder) else { return false };
+        let room = inner.room(kind).make_room(&holder);
+        // A known party that finds no place of the known stays where it is, and one that gives way is no stranger.
+        let turned_away = if kind == Kind::Staying { room.unwrap_or(1) } else { 0 };
+        let Some(told_to_go) = room else {
+            drop(inner);
+            self.places.turned_away(turned_away);
+            return false;
+        };
         inner.leaving += told_to_go;
         if let Some(seat) = inner.room(*kind_before).remove(holder_before, self.number) {
             inner.room(kind).insert(holder.clone(), seat);
         }
         *at = (kind, holder);
+        drop(inner);
+        self.places.turned_away(turned_away);
         true
     }
 }
@@ -344,7 +389,12 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use mandate_core::Clock;
+    use mandate_testkit::clock::SteppedClock;
+
     use super::{Ended, Guest, MOST_LEAVING, Network, Places};
+    use crate::health::Health;
+    use crate::health::crowd::Crowd;
 
     const SMALL: &str = "192.0.2.1";
     const LARGE: &str = "198.51.100.7";
@@ -452,6 +502,39 @@ mod tests {
         assert!(!has_ended(&mut first_ended) && has_ended(&mut second_ended), "the newest of them gives way");
         drop(other);
         assert!(third.stays(), "a feed that ends makes room");
+    }
+
+    #[tokio::test]
+    async fn strangers_who_are_turned_away_are_counted_and_the_known_who_give_way_are_not() {
+        let health = Health::default();
+        let clock: Arc<dyn Clock> = Arc::new(SteppedClock::default());
+        let told = || health.problems(clock.now()).into_iter().map(|problem| problem.detail).collect::<String>();
+        let places = Places::new(2, 1, 1).watched_by(Crowd::watched(&health, "public", &clock));
+        let (first, _first_ended) = admit(&places, LARGE).await;
+        assert!(first.stays());
+        let (known, _known_ended) = admit(&places, LARGE).await;
+        known.is_known(&"many".into());
+        let (other, _other_ended) = admit(&places, LARGE).await;
+        let (second, _second_ended) = admit(&places, LARGE).await;
+        other.is_known(&"few".into());
+        assert_eq!(told(), "");
+        assert!(!second.stays());
+        assert!(told().contains("once"), "{}", told());
+        let (_third, _third_ended) = admit(&places, LARGE).await;
+        assert!(told().contains("2 times"), "{}", told());
+        second.is_served();
+        other.is_served();
+        let mut served = Vec::new();
+        while let Some((guest, ended)) = places.admit(network(LARGE)).await {
+            guest.is_served();
+            served.push((guest, ended));
+        }
+        let refused = told();
+        places.end_a_stranger();
+        assert_eq!(told(), refused, "there was none that could be ended");
+        first.is_cut_off();
+        second.is_cut_off();
+        assert!(told().contains("disconnected once"), "only a feed's reader is missed: {}", told());
     }
 
     #[tokio::test]

@@ -117,8 +117,8 @@ pub(super) async fn revocations(State(feeds): State<Arc<Feeds>>, Extension(guest
     let ready = Bytes::from(format!("event: ready\nid: {last}\ndata: {last}\n\n"));
     let mut beat = interval_at(Instant::now() + BEAT, BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let state = (live, feeds.shutdown.clone(), beat);
-    let then = stream::unfold(state, |(mut live, mut shutdown, mut beat)| async move {
+    let state = (live, feeds.shutdown.clone(), beat, guest);
+    let then = stream::unfold(state, |(mut live, mut shutdown, mut beat, guest)| async move {
         let received = tokio::select! {
             received = live.recv() => Some(received),
             _ = shutdown.wait_for(|stop| *stop) => return None,
@@ -129,9 +129,13 @@ pub(super) async fn revocations(State(feeds): State<Arc<Feeds>>, Extension(guest
             // A cut that could not be written must not be passed over: the verifier starts over.
             Some(Ok(numbered)) => events(numbered.seq, std::iter::once(&numbered.cut))?,
             // Too slow to be told everything: end, so that it starts over from all cuts in force.
-            Some(Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
+            Some(Err(RecvError::Lagged(_))) => {
+                guest.is_cut_off();
+                return None;
+            }
+            Some(Err(RecvError::Closed)) => return None,
         };
-        Some((bytes, (live, shutdown, beat)))
+        Some((bytes, (live, shutdown, beat, guest)))
     });
     let pieces = stream::iter((0..in_force.len()).filter_map(move |at| in_force.get(at).cloned()));
     let events = pieces.chain(stream::iter([ready])).filter(|bytes| std::future::ready(!bytes.is_empty())).chain(then);
@@ -152,13 +156,15 @@ mod tests {
     use axum::response::Response;
     use futures_util::StreamExt as _;
     use mandate_core::registry::Registry;
-    use mandate_core::{CutTarget, HybridClock, RevocationSet, Timestamp};
+    use mandate_core::{Clock, CutTarget, HybridClock, RevocationSet, Timestamp};
     use mandate_delegation::revocation::cut;
     use mandate_delegation::{Live, Snapshot};
     use mandate_testkit::clock::SteppedClock;
     use tokio::sync::watch;
 
     use super::{Feeds, MAX_PIECES, SMALL, revocations};
+    use crate::health::Health;
+    use crate::health::crowd::Crowd;
     use crate::places::{Ended, Guest, Network, Places};
 
     struct World {
@@ -221,6 +227,7 @@ mod tests {
         let third = world.open().await;
         assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(third.headers().contains_key("retry-after"));
+        drop(first);
         world.guests.remove(0);
         assert_eq!(world.open().await.status(), StatusCode::OK);
     }
@@ -249,6 +256,22 @@ mod tests {
             let piece = feed.next().await.unwrap().unwrap();
             assert!(String::from_utf8_lossy(&piece).contains(part), "{n}: {piece:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_falls_behind_is_cut_off_and_told_of() {
+        let mut world = World::new(1);
+        let clock: Arc<dyn Clock> = Arc::new(SteppedClock::default());
+        let health = Health::default();
+        world.places = world.places.watched_by(Crowd::watched(&health, "public", &clock));
+        let mut feed = world.open().await.into_body().into_data_stream();
+        for n in 0..5_000 {
+            world.put(&format!("t{n}"));
+        }
+        while let Some(piece) = feed.next().await {
+            assert!(piece.unwrap().starts_with(b"event: ready"), "it starts over from all cuts, and is told no later one alone");
+        }
+        assert_eq!(health.problems(clock.now()).into_iter().map(|problem| problem.code).collect::<String>(), "feed_readers_cut_off");
     }
 
     #[tokio::test]
