@@ -146,30 +146,42 @@ async fn ask_all(path: PathBuf, request: JwtsvidRequest) -> Result<Vec<Jwtsvid>,
         async move { taken }
     });
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
-    let channel =
-        channel.map_err(|error| Failure::caused(Fault::Unreachable, &format!("what listens at {shown} is no Workload API"), &error))?;
+    let channel = channel.map_err(|error| {
+        if hung_up(&error) { closed(&shown) } else { Failure::caused(Fault::Unreachable, &no_workload_api(&shown), &error) }
+    })?;
     let mut request = Request::new(request);
     request.metadata_mut().insert(WORKLOAD_METADATA_KEY, MetadataValue::from_static(WORKLOAD_METADATA_VALUE));
     let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await.map_err(|status| refused(&status, &shown))?;
     Ok(answer.into_inner().svids)
 }
 
+fn no_workload_api(shown: &str) -> String {
+    format!("what listens at {shown} is no Workload API")
+}
+
+/// The other end closed the connection without an answer.
+fn closed(shown: &str) -> Failure {
+    Failure::new(
+        Fault::Unreachable,
+        format!(
+            "the connection to {shown} was closed without an answer. A node does that if it cannot see which program asks, as in \
+             another container, or if it has too many connections; or what listens there is no Workload API"
+        ),
+    )
+    .next("look into the log of `mandate node run`, its standard error: it says why a caller \"cannot be attested\"")
+}
+
 fn refused(status: &Status, shown: &str) -> Failure {
-    // Whoever does not speak gRPC breaks the protocol; whoever speaks another service of it does not know the call.
+    if hung_up(status) {
+        return closed(shown);
+    }
+    // A server without gRPC breaks the protocol; one with another service of gRPC does not know the call.
     let broken = matches!(status.code(), Code::Internal | Code::Unknown) && std::error::Error::source(status).is_some();
     if broken || status.code() == Code::Unimplemented {
-        return Failure::new(Fault::Unreachable, format!("what listens at {shown} is no Workload API"))
+        return Failure::new(Fault::Unreachable, no_workload_api(shown))
             .next("mandate node run … (it prints where it listens as `socket`)");
     }
     let said = if status.message().is_empty() { status.code().description() } else { status.message() };
-    if hung_up(status) {
-        return Failure::new(
-            Fault::Unreachable,
-            format!(
-                "what listens at {shown} hung up: it is no Workload API, or a node that cannot look at this process, which its log says"
-            ),
-        );
-    }
     match status.code() {
         Code::InvalidArgument => Failure::usage(said),
         Code::PermissionDenied | Code::Unauthenticated | Code::FailedPrecondition => {
@@ -192,11 +204,14 @@ fn shown_by_this_process() -> String {
     format!("This command asked, not the program that started it. It shows unix:uid:{uid} unix:gid:{gid}{program}")
 }
 
-/// Whether the one connection ended without an answer: the second that the channel asks for is not there.
-fn hung_up(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
+/// Whether the one connection ended without an answer. `NotConnected` is the second one that the channel asks for; the others
+/// depend on how far the first one came.
+fn hung_up(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind as K;
+    let ended = [K::NotConnected, K::BrokenPipe, K::ConnectionReset, K::ConnectionAborted, K::UnexpectedEof];
+    let mut cause = error.source();
     while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotConnected) {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| ended.contains(&error.kind())) {
             return true;
         }
         cause = error.source();
