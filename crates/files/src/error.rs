@@ -23,7 +23,7 @@ pub enum FileError {
         us: u32,
     },
     /// Others may read or write it.
-    #[error("{path}: others may {what} (mode {mode:o}); run chmod {mend} {}", quoted(path))]
+    #[error("{path}: {} may {what} (mode {mode:o}); run chmod {mend} {}", whom(*mode, what), quoted(path))]
     Exposed {
         /// Which file or directory.
         path: PathBuf,
@@ -114,6 +114,12 @@ impl FileError {
 pub(crate) fn io<E: Into<io::Error>>(doing: &'static str, path: &Path) -> impl FnOnce(E) -> FileError {
     let path = path.to_owned();
     move |error| FileError::Io { doing, path, source: error.into() }
+}
+
+/// Who may do `what` with something of this mode.
+fn whom(mode: u32, what: &str) -> &'static str {
+    let others = if what == "write to it" { 0o002 } else { 0o004 };
+    if mode & others == 0 { "members of its group" } else { "others" }
 }
 
 /// A path as a shell takes it.

@@ -51,7 +51,13 @@ pub(crate) fn passed(stat: &Stat, path: &Path, us: u32) -> Result<(), FileError>
     if mode & 0o022 == 0 || mode & STICKY != 0 {
         return Ok(());
     }
-    Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: "go-w".to_owned() })
+    Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: no_writing(mode).to_owned() })
+}
+
+/// How `chmod` takes the right to write away. Also that of a group: nothing says reliably who is in it, since members come from
+/// more places than `/etc/group`, so that a group of the user's own is not told apart.
+fn no_writing(mode: u32) -> &'static str {
+    if mode & 0o002 == 0 { "g-w" } else { "go-w" }
 }
 
 /// A directory whose entries are ours: others may not even add one.
@@ -79,7 +85,7 @@ pub(crate) fn file(stat: &Stat, path: &Path, us: u32, exposure: Exposure) -> Res
     };
     match mode & 0o077 & !allowed {
         0 => Ok(()),
-        _ if exposure == Exposure::Readable => exposed("write to it", "go-w"),
+        _ if exposure == Exposure::Readable => exposed("write to it", no_writing(mode)),
         bad if bad & 0o022 != 0 => exposed("write to it", "600"),
         _ => exposed("read it", "600"),
     }

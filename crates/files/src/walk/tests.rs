@@ -55,7 +55,10 @@ fn a_way_that_others_could_change_is_refused_with_the_place_and_what_mends_it() 
         chmod(&root.join("a"), mode);
         let error = to(&root.join("a/b/c")).unwrap_err();
         assert_eq!(error.path(), root.join("a"));
-        assert!(error.to_string().ends_with(&format!("run chmod go-w {}", root.join("a").display())), "{error}");
+        let (who, mend) = if mode & 0o002 == 0 { ("members of its group", "g-w") } else { ("others", "go-w") };
+        let whole =
+            format!("{}: {who} may write to it (mode {mode:o}); run chmod {mend} {}", root.join("a").display(), root.join("a").display());
+        assert!(error.to_string().ends_with(&whole), "{error}");
         chmod(&root.join("a"), mode & !0o022);
         assert!(to(&root.join("a/b/c")).is_ok(), "what it says to run mends it");
     }
