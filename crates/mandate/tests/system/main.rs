@@ -8,6 +8,7 @@ mod first_start;
 mod held_database;
 mod kill;
 mod login;
+mod memory;
 mod processes;
 mod rollback;
 mod start;
