@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand, ValueE
 use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, TokenId, TrustDomain};
 
 use crate::connection::{Connection, Directory};
+use crate::name_completion;
 
 pub(crate) use audit::{Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome, verifier_key};
 pub(crate) use login::{Login, Token, TokenShow};
@@ -143,7 +144,11 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  mandate demo\n  mandate demo --check   (plays it, and fails unless every promise was kept)")]
     Demo(Demo),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  mandate completions bash > /etc/bash_completion.d/mandate")]
+    ///
+    /// It completes commands, options, and the names of what the server knows, where its admin socket can be reached.
+    #[command(
+        after_help = "Examples:\n  mandate completions bash > /etc/bash_completion.d/mandate\n  mandate completions zsh > ~/.zfunc/_mandate\n  mandate completions fish > ~/.config/fish/completions/mandate.fish"
+    )]
     Completions(Completions),
 }
 
@@ -261,7 +266,7 @@ pub(crate) struct NodeBan {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Its name, as `mandate node list` prints it
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = name_completion::of_nodes())]
     pub(crate) name: String,
 }
 
@@ -372,7 +377,7 @@ pub(crate) struct Get {
     #[arg(value_enum, value_name = "KIND")]
     pub(crate) kind: Kind,
     /// Which one, by its name, id or url; all of them if absent
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = name_completion::of_the_named_kind())]
     pub(crate) name: Option<String>,
 }
 
@@ -384,7 +389,7 @@ pub(crate) struct Describe {
     #[arg(value_enum, value_name = "KIND")]
     pub(crate) kind: Kind,
     /// Which one, by its name, id or url
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = name_completion::of_the_named_kind())]
     pub(crate) name: String,
 }
 
@@ -415,7 +420,7 @@ pub(crate) struct SetPassword {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Whose
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = name_completion::of(Kind::Person))]
     pub(crate) name: PersonName,
 }
 
@@ -431,7 +436,7 @@ pub(crate) struct SetSecret {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Of which client
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = name_completion::of(Kind::Client))]
     pub(crate) id: ClientId,
 }
 
@@ -450,7 +455,7 @@ pub(crate) struct AgentState {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Which agent
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = name_completion::of(Kind::Agent))]
     pub(crate) name: AgentName,
 }
 
@@ -487,7 +492,7 @@ pub(crate) struct RevokeGrant {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The grant's id, as `mandate get grants` prints it
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = name_completion::of(Kind::Grant))]
     pub(crate) id: GrantId,
 }
 

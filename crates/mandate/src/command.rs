@@ -18,8 +18,9 @@ mod status;
 pub(crate) mod svid;
 mod token;
 
-use crate::arguments::{self, Arguments, Command};
+use crate::arguments::{self, Command};
 use crate::failure::Failure;
+use crate::name_completion;
 use crate::screen::Screen;
 
 /// Runs a command to its end.
@@ -55,7 +56,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
 }
 
 fn completions(arguments: &arguments::Completions, screen: &Screen) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut <Arguments as clap::CommandFactory>::command(), "mandate", &mut script);
-    screen.script(String::from_utf8_lossy(&script).trim_end())
+    let script = name_completion::script(&arguments.shell.to_string());
+    let script = script.ok_or_else(|| Failure::usage(format!("there is no completion script for {}", arguments.shell)))?;
+    screen.script(script.trim_end())
 }

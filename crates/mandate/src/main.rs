@@ -9,6 +9,7 @@ mod input_file;
 mod issuer_client;
 mod logging;
 mod loopback_redirect;
+mod name_completion;
 mod output;
 mod printable;
 mod screen;
@@ -25,6 +26,9 @@ use std::process::ExitCode;
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> = zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
+    if name_completion::was_asked() {
+        return ExitCode::SUCCESS;
+    }
     let arguments = match arguments::Arguments::of_the_process() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -4,6 +4,7 @@
 mod admin_socket;
 mod apply;
 mod audit;
+mod completions;
 mod secrets;
 mod usage;
 
