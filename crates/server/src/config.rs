@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mandate_core::{Entropy, Issuer, TrustDomain};
 use mandate_files::{Dir, FileError, text};
+use mandate_store::Installation;
 use serde::{Deserialize, Serialize};
 
 /// The trust domain of a directory that was never told another.
@@ -75,6 +76,20 @@ pub enum ConfigError {
         remembered: String,
         /// What it would be.
         given: String,
+    },
+    /// The database is another's than the directory's other files say.
+    #[error(
+        "{dir}: serve.json names the {what} {remembered}, and mandate.db is of {found}: they are of two servers. Restore the serve.json that belongs to mandate.db, or remove it: it is written anew from mandate.db"
+    )]
+    OtherDatabase {
+        /// The directory.
+        dir: PathBuf,
+        /// `issuer` or `trust domain`.
+        what: &'static str,
+        /// In `serve.json`.
+        remembered: String,
+        /// In the database.
+        found: String,
     },
     /// The directory, or a file in it, is not safe from others, or cannot be used.
     #[error(transparent)]
@@ -167,6 +182,15 @@ impl Config {
         format!("{scheme}://{bound}").parse().map_err(|_| ConfigError::NoIssuer(bound))
     }
 
+    /// The issuer of a start of a directory that has one already, or not. The public listener is bound at `bound`.
+    pub(crate) fn issuer_after(&self, before: Option<&Remembered>, bound: SocketAddr) -> Result<Issuer, ConfigError> {
+        match (&self.issuer, before) {
+            // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
+            (None, Some(before)) if self.listen.port() == 0 || self.listen.ip().is_unspecified() => Ok(before.issuer.clone()),
+            _ => self.issuer_at(bound),
+        }
+    }
+
     /// Holds what this start would use against what the directory remembers, and the issuer against what is served.
     pub(crate) fn reconcile(&self, remembered: Option<&Remembered>, now: &Remembered) -> Result<(), ConfigError> {
         if let Some(before) = remembered {
@@ -179,25 +203,59 @@ impl Config {
         }
     }
 
+    pub(crate) fn changed(&self, what: &'static str, flag: &'static str, remembered: &str, given: &str) -> ConfigError {
+        ConfigError::Changed { dir: self.dir.clone(), what, flag, remembered: remembered.to_owned(), given: given.to_owned() }
+    }
+
+    /// The trust domain of a directory that does not know one yet.
+    pub(crate) fn trust_domain_or_default(&self) -> Result<TrustDomain, ConfigError> {
+        let default = || DEFAULT_TRUST_DOMAIN.parse().map_err(|_| ConfigError::Damaged(self.dir.clone()));
+        self.trust_domain.clone().map_or_else(default, Ok)
+    }
+
     fn unchanged(&self, before: &Remembered, now: &Remembered) -> Result<(), ConfigError> {
-        let changed = |what, flag, remembered: &str, given: &str| ConfigError::Changed {
-            dir: self.dir.clone(),
-            what,
-            flag,
-            remembered: remembered.to_owned(),
-            given: given.to_owned(),
-        };
         if before.issuer != now.issuer {
-            return Err(changed("issuer", "issuer", before.issuer.as_str(), now.issuer.as_str()));
+            return Err(self.changed("issuer", "issuer", before.issuer.as_str(), now.issuer.as_str()));
         }
         if before.trust_domain != now.trust_domain {
-            return Err(changed("trust domain", "trust-domain", before.trust_domain.as_str(), now.trust_domain.as_str()));
+            return Err(self.changed("trust domain", "trust-domain", before.trust_domain.as_str(), now.trust_domain.as_str()));
         }
         Ok(())
     }
 }
 
+impl From<Installation> for Remembered {
+    fn from(of: Installation) -> Self {
+        let [port, node_port, admin_port] = of.ports;
+        Self { issuer: of.issuer, trust_domain: of.trust_domain, port, node_port, admin_port }
+    }
+}
+
 impl Remembered {
+    /// As the database keeps it.
+    pub(crate) fn installation(&self) -> Installation {
+        let Self { issuer, trust_domain, .. } = self.clone();
+        Installation { issuer, trust_domain, ports: [self.port, self.node_port, self.admin_port] }
+    }
+
+    /// What is known from `serve.json` and from the database, of which either may be missing.
+    pub(crate) fn known(file: Option<Self>, database: Option<Installation>, dir: &Path) -> Result<Option<Self>, ConfigError> {
+        let (Some(file), Some(database)) = (&file, &database) else { return Ok(file.or(database.map(Self::from))) };
+        let other = |what, remembered: &str, found: &str| ConfigError::OtherDatabase {
+            dir: dir.to_owned(),
+            what,
+            remembered: remembered.to_owned(),
+            found: found.to_owned(),
+        };
+        if file.issuer != database.issuer {
+            return Err(other("issuer", file.issuer.as_str(), database.issuer.as_str()));
+        }
+        if file.trust_domain != database.trust_domain {
+            return Err(other("trust domain", file.trust_domain.as_str(), database.trust_domain.as_str()));
+        }
+        Ok(Some(file.clone()))
+    }
+
     /// What the directory remembers; nothing, if there is no such directory.
     pub(crate) fn load(dir: &Path) -> Result<Option<Self>, ConfigError> {
         let dir = match Dir::open(dir) {
@@ -311,6 +369,24 @@ mod tests {
         assert!(matches!(config.reconcile(Some(&before), &moved), Err(ConfigError::Changed { what: "issuer", .. })));
         let renamed = Remembered { trust_domain: "other.example".parse().unwrap(), ..before.clone() };
         assert!(matches!(config.reconcile(Some(&before), &renamed), Err(ConfigError::Changed { what: "trust domain", .. })));
+    }
+
+    #[test]
+    fn the_database_says_whose_it_is_and_must_agree_with_the_file_beside_it() {
+        let (file, dir) = (remembered("http://127.0.0.1:8420"), std::path::Path::new("/srv/m"));
+        let known = |file: Option<&Remembered>, database: Option<&Remembered>| {
+            Remembered::known(file.cloned(), database.map(Remembered::installation), dir)
+        };
+        assert_eq!(known(None, None).unwrap(), None);
+        assert_eq!(known(Some(&file), None).unwrap(), Some(file.clone()), "a database of an older version");
+        assert_eq!(known(None, Some(&file)).unwrap(), Some(file.clone()), "a restored database alone");
+        let moved = Remembered { port: 1, ..file.clone() };
+        assert_eq!(known(Some(&moved), Some(&file)).unwrap(), Some(moved), "ports are the file's");
+        let other = remembered("http://127.0.0.1:9999");
+        let error = known(Some(&other), Some(&file)).unwrap_err().to_string();
+        assert!(error.contains("http://127.0.0.1:9999, and mandate.db is of http://127.0.0.1:8420"), "{error}");
+        let renamed = Remembered { trust_domain: "other.example".parse().unwrap(), ..file.clone() };
+        assert!(matches!(known(Some(&renamed), Some(&file)), Err(ConfigError::OtherDatabase { what: "trust domain", .. })));
     }
 
     fn tls(listen: &str) -> Config {

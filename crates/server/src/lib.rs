@@ -47,7 +47,7 @@ use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
 use mandate_stops::Stops;
-use mandate_store::{Store, StoreError, cuts, records, registry};
+use mandate_store::{Store, StoreError, cuts, installation, records, registry};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -162,22 +162,37 @@ fn remember(
     admin_at: SocketAddr,
     entropy: &dyn Entropy,
 ) -> Result<Remembered, ServerError> {
-    let issuer = match (&config.issuer, before) {
-        // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
-        (None, Some(before)) if config.listen.port() == 0 || config.listen.ip().is_unspecified() => before.issuer.clone(),
-        _ => config.issuer_at(public_at)?,
-    };
+    let issuer = config.issuer_after(before, public_at)?;
     let trust_domain = match (&config.trust_domain, before) {
         (Some(given), _) => given.clone(),
         (None, Some(before)) => before.trust_domain.clone(),
-        (None, None) => DEFAULT_TRUST_DOMAIN.parse().map_err(|_| ServerError::SetUp { what: "the trust domain", why: String::new() })?,
+        (None, None) => config.trust_domain_or_default()?,
     };
     let now = Remembered { issuer, trust_domain, port: public_at.port(), node_port: node_at.port(), admin_port: admin_at.port() };
     config.reconcile(before, &now)?;
-    if before != Some(&now) {
+    // What is known may be known from the database alone.
+    if Remembered::load(&config.dir)?.as_ref() != Some(&now) {
         now.save(&config.dir, entropy)?;
     }
     Ok(now)
+}
+
+/// Whose data the directory holds, by `serve.json` and by the database.
+fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Result<Option<Remembered>, ServerError> {
+    let (database, of_the_log) =
+        store.read("read whose data it is", |tx| Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?)))?;
+    let known = Remembered::known(file, database, &config.dir)?;
+    // A database of an older version, without `serve.json`: the name of its log says the trust domain.
+    match (&known, of_the_log) {
+        (None, Some(remembered)) => {
+            let given = config.trust_domain_or_default()?;
+            if given == remembered {
+                return Ok(None);
+            }
+            Err(config.changed("trust domain", "trust-domain", remembered.as_str(), given.as_str()).into())
+        }
+        _ => Ok(known),
+    }
 }
 
 fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<tls::Loaded>, ServerError> {
@@ -208,19 +223,25 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let budget = Budget::of(descriptors::raise())?;
-    let remembered = Remembered::load(&config.dir)?;
-    let before = remembered.as_ref();
-    config.check(before)?;
+    let file = Remembered::load(&config.dir)?;
+    if file.is_some() || !Store::is_there(&config.dir)? {
+        config.check(file.as_ref())?;
+    }
     // Whatever can fail for what this start was told fails before anything is written: the issuer is kept for good.
     let (tls, certificate) = load_certificate(&config.transport, wall.as_ref())?.unzip();
     Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
-    has_its_database(&config.dir, before)?;
+    has_its_database(&config.dir, file.as_ref())?;
     // The store before the listeners: its lock says that no other server uses this directory.
     let store = Store::open(&config.dir, Arc::clone(&entropy))?;
+    let known = whose(&store, file, &config)?;
+    let before = known.as_ref();
+    config.check(before)?;
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
-    let Remembered { issuer, trust_domain, .. } = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
+    let now = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
+    store.transact("say whose data it is", |tx| installation::put(tx, &now.installation()))?;
+    let Remembered { issuer, trust_domain, .. } = now;
 
     let authority =
         Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&wall), Arc::clone(&entropy))?);

@@ -1,8 +1,11 @@
 //! How every connection is set up.
 
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
@@ -42,6 +45,10 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(128);
+    if what_for != Use::Index {
+        // `journal` says when the write-ahead log has ended.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    }
     // synchronous=FULL: a commit returns after the fsync of the log. A receipt means that.
     conn.execute_batch(
         "PRAGMA journal_mode = WAL;
@@ -60,4 +67,51 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
         Use::Write | Use::Log => {}
     }
     Ok(conn)
+}
+
+/// Opens a database to look at it. Nothing is written to it, and no file is made beside it.
+pub(crate) fn inspect(path: &Path, company: Company) -> Result<Connection, StoreError> {
+    let conn = match company {
+        Company::Server => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?,
+        // In exclusive mode the index of the write-ahead log is in memory (https://www.sqlite.org/wal.html#noshm).
+        Company::None { journal: true } => {
+            let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            conn.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
+            conn
+        }
+        // Without that, SQLite would make an empty one, and the next start could not tell that it was missing.
+        Company::None { journal: false } => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("file:{}?immutable=1", in_uri(path)), flags)?
+        }
+    };
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4000; PRAGMA query_only = ON;")?;
+    Ok(conn)
+}
+
+/// Who else uses a database that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// The server of its directory.
+    Server,
+    /// Nobody.
+    None {
+        /// Whether there is a write-ahead log.
+        journal: bool,
+    },
+}
+
+/// A path as it stands in a URI (RFC 3986 §2.1).
+fn in_uri(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }

@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use mandate_core::{Entropy, Secret};
 use mandate_files::{Dir, Exposure, FileError, Making};
+use rusqlite::Connection;
 use zeroize::Zeroizing;
 
+use crate::connection::{self, Company};
 use crate::error::StoreError;
+use crate::journal::{self, JOURNAL};
+use crate::migration;
 use crate::seal::KEY_LEN;
 
 pub(crate) const DATABASE: &str = "mandate.db";
@@ -36,7 +40,9 @@ pub(crate) struct Opened {
     pub(crate) seal_key_file: PathBuf,
     pub(crate) seal_key: Secret,
     /// The sealing key waits for its name until the database is there.
-    first_start: bool,
+    pub(crate) first_start: bool,
+    /// Set if the database was in use and lacks its write-ahead log.
+    pub(crate) journal_missing: bool,
     /// Held as long as the store is open; the system frees it when the process ends, however it ends.
     pub(crate) lock: Arc<File>,
 }
@@ -47,9 +53,7 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
     let lock = Arc::new(lock(&dir)?);
     let (database, search, seal_key_file) = (dir.entry(DATABASE), dir.entry(SEARCH), dir.entry(SEAL_KEY));
     // SQLite opens its files by their names: each that is there must be a file of ours that nobody else can read.
-    for name in [DATABASE, "mandate.db-wal", "mandate.db-shm"] {
-        dir.open_file(name, Exposure::Private)?;
-    }
+    judge(&dir)?;
     for name in [SEARCH, "search.db-wal", "search.db-shm"] {
         if let Err(error) = dir.open_file(name, Exposure::Private) {
             tracing::warn!(%error, "a file of the search index is removed; the index is built anew");
@@ -57,6 +61,8 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
         }
     }
     let there = has_database(&dir)?;
+    // Before anything opens it and makes an empty one.
+    let journal_missing = there && lacks_journal(&dir)?;
     if let Some(seal_key) = read_seal_key(&dir, SEAL_KEY)? {
         if !there {
             return Err(unusable(
@@ -64,7 +70,7 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
                 "it is missing or empty, though the directory has a sealing key: restore it from a backup; to start anew without what was in it, use an empty directory",
             ));
         }
-        return Ok(Opened { dir, database, search, seal_key_file, seal_key, first_start: false, lock });
+        return Ok(Opened { dir, database, search, seal_key_file, seal_key, first_start: false, journal_missing, lock });
     }
     // The key of a first start has another name until the database is whole: where there is a key, there was a database.
     let seal_key = if there {
@@ -85,7 +91,7 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
         dir.sync()?;
         seal_key
     };
-    Ok(Opened { dir, database, search, seal_key_file, seal_key, first_start: true, lock })
+    Ok(Opened { dir, database, search, seal_key_file, seal_key, first_start: true, journal_missing, lock })
 }
 
 /// Whether a directory has a database with something in it.
@@ -100,6 +106,64 @@ pub(crate) fn is_there(dir: &Path) -> Result<bool, StoreError> {
 fn has_database(dir: &Dir) -> Result<bool, StoreError> {
     let Some(database) = dir.open_file(DATABASE, Exposure::Private)? else { return Ok(false) };
     Ok(database.metadata().map_err(|e| unusable(&dir.entry(DATABASE), e))?.len() > 0)
+}
+
+/// Each file of the database that is there must be ours, and nobody else's to read.
+fn judge(dir: &Dir) -> Result<(), StoreError> {
+    for name in [DATABASE, JOURNAL, "mandate.db-shm"] {
+        dir.open_file(name, Exposure::Private)?;
+    }
+    Ok(())
+}
+
+/// Whether the newest transactions are in a write-ahead log that is not there.
+fn lacks_journal(dir: &Dir) -> Result<bool, StoreError> {
+    if dir.open_file(JOURNAL, Exposure::Private)?.is_some() || !journal::has_journal_format(dir)? {
+        return Ok(false);
+    }
+    let conn = connection::inspect(&dir.entry(DATABASE), Company::None { journal: false })?;
+    // What is damaged or another's is for whoever opens it to say.
+    Ok(migration::is_empty(&conn).unwrap_or(false) || (migration::version(&conn).is_ok() && journal::is_in_use(&conn).unwrap_or(false)))
+}
+
+/// Who uses a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A process, with its number if it says so.
+    Process(Option<u32>),
+}
+
+/// Who uses the directory now. Writes nothing.
+pub(crate) fn holder_of(dir: &Dir) -> Result<Holder, StoreError> {
+    let Some(file) = dir.open_file(LOCK, Exposure::Readable)? else { return Ok(Holder::Nobody) };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Process(holder(dir))),
+        Err(TryLockError::Error(e)) => Err(unusable(&dir.entry(LOCK), e)),
+    }
+}
+
+/// Opens the database of a directory to look at it, whether or not a server uses it.
+pub(crate) fn inspect(dir: &Dir) -> Result<Connection, StoreError> {
+    judge(dir)?;
+    if !has_database(dir)? {
+        return Err(unusable(&dir.entry(DATABASE), "it is missing or empty"));
+    }
+    let company = match holder_of(dir)? {
+        Holder::Process(_) => Company::Server,
+        Holder::Nobody => Company::None { journal: dir.open_file(JOURNAL, Exposure::Private)?.is_some() },
+    };
+    if company == (Company::None { journal: false }) && lacks_journal(dir)? {
+        return Err(StoreError::JournalMissing(dir.entry(DATABASE)));
+    }
+    connection::inspect(&dir.entry(DATABASE), company)
+}
+
+/// The sealing key of a directory, if it has one.
+pub(crate) fn seal_key(dir: &Dir) -> Result<Option<Secret>, StoreError> {
+    read_seal_key(dir, SEAL_KEY)
 }
 
 impl Opened {

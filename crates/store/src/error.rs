@@ -60,6 +60,11 @@ pub enum StoreError {
         /// The newest known.
         known: u32,
     },
+    /// The database was in use when it was copied, and the newest transactions were not copied with it.
+    #[error(
+        "{0} is not whole: a server was using it, and mandate.db-wal, which has the newest transactions, is missing or not its own. Restore mandate.db together with mandate.db-wal, or a file of mandate backup with mandate restore"
+    )]
+    JournalMissing(PathBuf),
     /// The file is not a database of ours.
     #[error("the file is not a Mandate database")]
     Foreign,

@@ -1,4 +1,4 @@
-//! Named values of the installation: its issuer, its trust domain, its log's origin.
+//! Named values of the database: whose it is, whether it is in use, what tells its sealing key.
 
 use rusqlite::params;
 
@@ -7,6 +7,7 @@ use crate::seal::Place;
 use crate::tx::Tx;
 
 const SEAL_CHECK: &str = "seal-check";
+const SEAL_CHECK_ROW: &[u8] = SEAL_CHECK.as_bytes();
 
 /// The value of that name.
 pub fn get(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
@@ -23,9 +24,24 @@ pub fn put(tx: &Tx<'_>, name: &str, value: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn seal_check() -> Place<'static> {
+    Place { table: "meta", row: &[SEAL_CHECK_ROW], column: "value" }
+}
+
+/// Whether the transaction's sealing key is the database's.
+pub(crate) fn opens_seal(tx: &Tx<'_>) -> Result<bool, StoreError> {
+    let stored: Option<Vec<u8>> = tx.first("SELECT value FROM meta WHERE name = ?", [SEAL_CHECK], |row| row.get(0))?;
+    match stored.map(|sealed| tx.open(seal_check(), &sealed)) {
+        Some(Err(StoreError::Corrupt(_))) => Ok(false),
+        Some(opened) => opened.map(|_| true),
+        // The check is made anew at a start; a key that was made for nothing opens nothing.
+        None => Err(StoreError::Corrupt("the check of the sealing key is missing".to_owned())),
+    }
+}
+
 /// Tells a wrong sealing key at once, instead of at the first sealed value.
 pub(crate) fn check_seal(tx: &Tx<'_>) -> Result<(), StoreError> {
-    let place = Place { table: "meta", row: &[SEAL_CHECK.as_bytes()], column: "value" };
+    let place = seal_check();
     let stored: Option<Vec<u8>> = tx.first("SELECT value FROM meta WHERE name = ?", [SEAL_CHECK], |row| row.get(0))?;
     if let Some(sealed) = stored {
         return tx.open(place, &sealed).map(drop);

@@ -12,17 +12,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[include_str!("../migrations/sqlite/0001
 
 /// Brings a database up to date. Refuses what a newer program or another program wrote.
 pub(crate) fn run(conn: &mut Connection) -> Result<(), StoreError> {
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let empty = found == 0 && application == 0 && tables == 0;
-    if !empty && application != APPLICATION_ID {
-        return Err(StoreError::Foreign);
-    }
-    if found > known {
-        return Err(StoreError::Newer { found, known });
-    }
+    let found = if is_empty(conn)? { 0 } else { version(conn)? };
     for (number, sql) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(sql)?;
@@ -31,6 +21,29 @@ pub(crate) fn run(conn: &mut Connection) -> Result<(), StoreError> {
         tx.commit()?;
     }
     Ok(())
+}
+
+/// Whether nothing was ever written to it.
+pub(crate) fn is_empty(conn: &Connection) -> Result<bool, StoreError> {
+    let (version, application): (u32, i32) = (pragma(conn, "user_version")?, pragma(conn, "application_id")?);
+    let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(version == 0 && application == 0 && tables == 0)
+}
+
+/// The version of its schema. Refuses what a newer program or another program wrote.
+pub(crate) fn version(conn: &Connection) -> Result<u32, StoreError> {
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if pragma::<i32>(conn, "application_id")? != APPLICATION_ID {
+        return Err(StoreError::Foreign);
+    }
+    match pragma(conn, "user_version")? {
+        found if found > known => Err(StoreError::Newer { found, known }),
+        found => Ok(found),
+    }
+}
+
+fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> Result<T, StoreError> {
+    Ok(conn.pragma_query_value(None, name, |row| row.get(0))?)
 }
 
 #[cfg(test)]

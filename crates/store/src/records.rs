@@ -27,10 +27,10 @@ pub const MAX_LIMIT: u32 = 10_000;
 
 /// How many records one transaction reads when all are read: a few milliseconds' worth.
 #[cfg(not(test))]
-const PIECE: usize = 256;
+pub(crate) const PIECE: usize = 256;
 /// Small in tests, so that few records take several.
 #[cfg(test)]
-const PIECE: usize = 8;
+pub(crate) const PIECE: usize = 8;
 
 /// A record and its place in the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -250,10 +250,10 @@ fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
 }
 
 /// A row of the log: index, leaf bytes and stored hashes.
-type Row = (u64, Vec<u8>, Vec<Hash>);
+pub(crate) type Row = (u64, Vec<u8>, Vec<Hash>);
 
 /// The next rows from `from` on and before `end`, in order; fewer than [`PIECE`] only at the end.
-fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Row>, LogError> {
+pub(crate) fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Row>, LogError> {
     let mut statement = tx.prepare("SELECT idx, leaf, hashes FROM main.records WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?")?;
     let mut rows = statement.query([to_sql(from), to_sql(end), to_sql(PIECE as u64)])?;
     let mut piece = Vec::with_capacity(PIECE);
@@ -267,12 +267,12 @@ fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Row>, LogError> {
 }
 
 /// What is to be read: so many records, and the checkpoint over them. What is appended meanwhile is for the next time.
-struct Head {
-    size: u64,
-    checkpoint: Vec<u8>,
+pub(crate) struct Head {
+    pub(crate) size: u64,
+    pub(crate) checkpoint: Vec<u8>,
 }
 
-fn head(tx: &Tx<'_>) -> Result<Head, LogError> {
+pub(crate) fn head(tx: &Tx<'_>) -> Result<Head, LogError> {
     let size = size(tx)?;
     Ok(Head { size, checkpoint: checkpoint(tx)?.ok_or(Tampered::NoCheckpoint { size })? })
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mandate_core::Entropy;
 use rusqlite::{Connection, TransactionBehavior};
@@ -12,6 +13,7 @@ use crate::connection::{self, Use};
 use crate::directory;
 use crate::error::StoreError;
 use crate::gate::Gate;
+use crate::journal;
 use crate::meta;
 use crate::migration;
 use crate::seal::Sealer;
@@ -39,6 +41,17 @@ struct Shared {
     lock: Arc<File>,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Another process that reads keeps the write-ahead log for as long as it does, which does no harm.
+        let ended = writer.busy_timeout(Duration::ZERO).map_err(StoreError::from).and_then(|()| journal::end(writer));
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the database keeps its write-ahead log: mandate.db and mandate.db-wal belong together");
+        }
+    }
+}
+
 impl Store {
     /// Opens `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when absent, and brings the schema up
     /// to date. Only one process at a time has a directory open.
@@ -46,8 +59,16 @@ impl Store {
         let opened = directory::open(dir, entropy.as_ref())?;
         let refused = |why: &str| StoreError::SealKey { path: opened.seal_key_file.clone(), why: why.to_owned() };
         let sealer = Sealer::new(&opened.seal_key, entropy).ok_or_else(|| refused("the sealing key is damaged"))?;
+        if opened.journal_missing {
+            return Err(StoreError::JournalMissing(opened.database.clone()));
+        }
         let mut writer = connection::open(&opened.database, Use::Write)?;
+        // A sealing key has its name only beside a database with something in it.
+        if !opened.first_start && migration::is_empty(&writer)? {
+            return Err(StoreError::JournalMissing(opened.database.clone()));
+        }
         migration::run(&mut writer)?;
+        journal::begin(&writer)?;
         let search = search::open(&opened.search, &writer)?;
         let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search, opened.search.clone())?;
         let shared = Shared {

@@ -10,18 +10,23 @@ use crate::seal::{Place, Sealer};
 #[derive(Debug)]
 pub struct Tx<'c> {
     conn: &'c Connection,
-    sealer: &'c Sealer,
+    sealer: Option<&'c Sealer>,
     searchable: bool,
 }
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(conn: &'c Connection, sealer: &'c Sealer) -> Self {
-        Self { conn, sealer, searchable: false }
+        Self { conn, sealer: Some(sealer), searchable: false }
+    }
+
+    /// A transaction in which nothing sealed can be opened.
+    pub(crate) fn without_key(conn: &'c Connection) -> Self {
+        Self { conn, sealer: None, searchable: false }
     }
 
     /// A transaction of a connection to which the search index is attached.
     pub(crate) fn searchable(conn: &'c Connection, sealer: &'c Sealer) -> Self {
-        Self { conn, sealer, searchable: true }
+        Self { conn, sealer: Some(sealer), searchable: true }
     }
 
     /// Whether the search index is at hand. Where it is not, every record is looked at.
@@ -67,17 +72,21 @@ impl<'c> Tx<'c> {
     }
 
     pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.sealer.seal(place, value)
+        self.sealer.ok_or_else(without_key)?.seal(place, value)
     }
 
     pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
-        self.sealer.open(place, sealed)
+        self.sealer.ok_or_else(without_key)?.open(place, sealed)
     }
 
     #[cfg(test)]
     pub(crate) fn connection(&self) -> &Connection {
         self.conn
     }
+}
+
+fn without_key() -> StoreError {
+    StoreError::Corrupt("it is sealed, and was asked for without the sealing key".to_owned())
 }
 
 /// A count or time as the database holds it. Times past the year 292 million are all the same.
