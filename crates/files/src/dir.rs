@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mandate_core::{Entropy, Secret};
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fstatvfs, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -208,6 +209,25 @@ impl Dir {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(io("remove", &self.entry(&name))(error)),
         }
+    }
+
+    /// The names of its entries.
+    pub fn names(&self) -> Result<Vec<OsString>, FileError> {
+        let failed = |error| io("list", &self.path)(error);
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// How many bytes of its file system this user can still write.
+    pub fn free_space(&self) -> Result<u64, FileError> {
+        let stat = fstatvfs(&self.fd).map_err(io("look at", &self.path))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// Makes what was created, renamed and removed in it durable.

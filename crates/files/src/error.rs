@@ -54,6 +54,12 @@ pub enum FileError {
         /// Which.
         path: PathBuf,
     },
+    /// A directory that is to be new has something in it.
+    #[error("{path} is not empty")]
+    NotEmpty {
+        /// Which.
+        path: PathBuf,
+    },
     /// It is larger than anything that it should hold.
     #[error("{path} is larger than {limit} bytes")]
     TooLarge {
@@ -93,6 +99,7 @@ impl FileError {
             | Self::Link { path }
             | Self::Kind { path, .. }
             | Self::Exists { path }
+            | Self::NotEmpty { path }
             | Self::TooLarge { path, .. }
             | Self::Text { path, .. }
             | Self::Io { path, .. } => path,

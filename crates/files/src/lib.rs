@@ -17,6 +17,8 @@ mod judge;
 #[cfg(unix)]
 mod named;
 #[cfg(unix)]
+mod new_dir;
+#[cfg(unix)]
 mod new_file;
 pub mod text;
 #[cfg(unix)]
@@ -30,5 +32,7 @@ pub use error::FileError;
 pub use judge::Exposure;
 #[cfg(unix)]
 pub use named::{Named, open_named, open_public, output, read_private, read_public_text, read_secret, read_trusted, read_trusted_text};
+#[cfg(unix)]
+pub use new_dir::NewDir;
 #[cfg(unix)]
 pub use new_file::{NewFile, Replace};

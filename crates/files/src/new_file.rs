@@ -45,6 +45,11 @@ impl NewFile {
         &mut self.file
     }
 
+    /// Where it is until it is committed. To be used only with what cannot take a descriptor.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.dir.entry(&self.temporary)
+    }
+
     /// Makes the content durable, gives the file its name, and makes that durable.
     pub fn commit(mut self, replace: Replace) -> Result<(), FileError> {
         let path = self.dir.entry(&self.name);

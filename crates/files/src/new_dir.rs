@@ -1,0 +1,170 @@
+//! A directory that takes its name once everything in it is whole.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use mandate_core::Entropy;
+use rustix::fs::{AtFlags, RenameFlags, mkdirat, renameat, renameat_with, unlinkat};
+use rustix::io::Errno;
+
+use crate::dir::Dir;
+use crate::error::{FileError, io};
+use crate::walk::permissions;
+
+/// A directory for this user alone (mode 0700), under a name that nobody can know in advance. With everything in it, it goes
+/// away unless it is committed. It holds files alone.
+#[derive(Debug)]
+pub struct NewDir {
+    /// What holds it.
+    above: Dir,
+    temporary: OsString,
+    dir: Dir,
+    goal: Goal,
+    committed: bool,
+}
+
+#[derive(Debug)]
+enum Goal {
+    /// It takes this name beside where it is now.
+    Name(OsString),
+    /// Its files move into the directory that holds it, which was empty.
+    Above,
+}
+
+impl NewDir {
+    /// Begins what is to be the directory `path`. What is there may only be an empty directory.
+    pub fn start(path: &Path, entropy: &dyn Entropy) -> Result<Self, FileError> {
+        match Dir::open(path) {
+            Ok(there) if there.names()?.is_empty() => Self::make(there, Goal::Above, entropy),
+            Ok(there) => Err(FileError::NotEmpty { path: there.path().to_owned() }),
+            Err(error) if error.is_not_found() => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let name = path.file_name().ok_or_else(|| FileError::Kind { path: path.to_owned(), wanted: "directory" })?;
+                Self::make(Dir::shared(parent)?, Goal::Name(name.to_owned()), entropy)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make(above: Dir, goal: Goal, entropy: &dyn Entropy) -> Result<Self, FileError> {
+        let mut random = [0; 8];
+        entropy.fill(&mut random);
+        let temporary = OsString::from(format!(".new.{:016x}", u64::from_le_bytes(random)));
+        let path = above.entry(&temporary);
+        mkdirat(above.fd(), &temporary, permissions(0o700)).map_err(io("make", &path))?;
+        match Dir::open(&path) {
+            Ok(dir) => Ok(Self { above, temporary, dir, goal, committed: false }),
+            Err(error) => {
+                // Empty, and of our own making.
+                let _ = unlinkat(above.fd(), &temporary, AtFlags::REMOVEDIR);
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the files go.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Gives the directory its name, and makes that durable. What came to be there meanwhile is not replaced. Where an empty
+    /// directory was there, the files move into it in the order `last_ones` at the end.
+    pub fn commit(mut self, last_ones: &[&str]) -> Result<(), FileError> {
+        self.dir.sync()?;
+        match &self.goal {
+            Goal::Name(name) => {
+                let path = self.above.entry(name);
+                renameat_with(self.above.fd(), &self.temporary, self.above.fd(), name, RenameFlags::NOREPLACE).map_err(
+                    |error| match error {
+                        Errno::EXIST => FileError::Exists { path },
+                        error => io("put the new directory at", &path)(error),
+                    },
+                )?;
+            }
+            Goal::Above => {
+                if self.above.names()?.iter().any(|name| *name != self.temporary) {
+                    return Err(FileError::NotEmpty { path: self.above.path().to_owned() });
+                }
+                let is_late = |name: &OsString| last_ones.iter().position(|late| name.as_os_str() == *late).map_or(0, |at| at + 1);
+                let mut names = self.dir.names()?;
+                names.sort_by_key(is_late);
+                for name in names {
+                    renameat(self.dir.fd(), &name, self.above.fd(), &name).map_err(io("rename", &self.dir.entry(&name)))?;
+                }
+                unlinkat(self.above.fd(), &self.temporary, AtFlags::REMOVEDIR).map_err(io("remove", &self.above.entry(&self.temporary)))?;
+            }
+        }
+        self.committed = true;
+        self.above.sync()
+    }
+}
+
+impl Drop for NewDir {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        // What cannot be removed is for its owner alone; the error that led here matters more.
+        for name in self.dir.names().unwrap_or_default() {
+            let _ = unlinkat(self.dir.fd(), &name, AtFlags::empty());
+        }
+        let _ = unlinkat(self.above.fd(), &self.temporary, AtFlags::REMOVEDIR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use mandate_core::SystemEntropy;
+
+    use super::NewDir;
+    use crate::FileError;
+
+    fn names(path: &std::path::Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(path).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn it_has_its_name_only_once_it_is_whole_and_goes_away_otherwise() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        for there in [false, true] {
+            if there {
+                fs::remove_dir_all(&path).unwrap();
+                fs::create_dir(&path).unwrap();
+            }
+            let dropped = NewDir::start(&path, &SystemEntropy).unwrap();
+            dropped.dir().create("a", 0o600).unwrap();
+            assert!(!path.join("a").exists());
+            drop(dropped);
+            assert_eq!(names(root.path()), if there { vec!["data"] } else { vec![] });
+            let kept = NewDir::start(&path, &SystemEntropy).unwrap();
+            kept.dir().create("a", 0o600).unwrap();
+            kept.dir().create("b", 0o600).unwrap();
+            kept.commit(&["a"]).unwrap();
+            assert_eq!((names(root.path()), names(&path)), (vec!["data".to_owned()], vec!["a".to_owned(), "b".to_owned()]));
+            if !there {
+                assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_not_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        let new = NewDir::start(&path, &SystemEntropy).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(new.commit(&[]), Err(FileError::Exists { .. })));
+        let new = NewDir::start(&path, &SystemEntropy).unwrap();
+        fs::write(path.join("came"), "").unwrap();
+        assert!(matches!(new.commit(&[]), Err(FileError::NotEmpty { .. })));
+        assert!(matches!(NewDir::start(&path, &SystemEntropy), Err(FileError::NotEmpty { .. })));
+        assert_eq!(names(&path), ["came"]);
+        assert!(NewDir::start(&path.join("came"), &SystemEntropy).is_err());
+    }
+}
