@@ -1,0 +1,23 @@
+//! Backups of a server's directory: one file with everything that a server needs to go on elsewhere.
+//!
+//! A backup is a tar archive whose first member says what the others are, with their SHA-256. It is made from the directory,
+//! beside a running server or without one: whoever may read the directory has everything that is in it already, so no
+//! endpoint has to give it away. [`create`] reads the archive again before it is done; [`Archive::restore`] lets the new
+//! directory take its name only after all of it was verified.
+//!
+//! The digests show damage, not who made the backup. That the log is the right one is shown by a checkpoint kept elsewhere.
+
+mod archive;
+mod create;
+mod error;
+mod manifest;
+mod members;
+mod restore;
+mod sealed_key;
+
+pub use archive::Archive;
+pub use create::{Created, Keys, Plan, create};
+pub use error::BackupError;
+pub use manifest::{AuditHead, KeyPlace, Manifest, MemberEntry};
+pub use restore::{Restored, Restoring};
+pub use sealed_key::{MIN_PASSPHRASE, PassphraseTooShort, check_passphrase};

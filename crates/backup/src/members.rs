@@ -1,0 +1,51 @@
+//! The members of a backup.
+
+/// The first member: what the others are.
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// The sealing key under a passphrase.
+pub(crate) const SEALED_KEY: &str = "seal.key.sealed";
+/// What the server was started with.
+pub(crate) const REMEMBERED: &str = "serve.json";
+/// The database.
+pub(crate) const DATABASE: &str = "mandate.db";
+/// The sealing key, which is never a member as it is.
+pub(crate) const SEAL_KEY: &str = "seal.key";
+
+/// The largest manifest, in bytes.
+pub(crate) const LARGEST_MANIFEST: u64 = 64 * 1024;
+
+/// One member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    /// The most bytes that it may have.
+    pub(crate) largest: u64,
+    /// Where it comes from, and where it goes.
+    pub(crate) kind: Kind,
+}
+
+/// Where a member comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file of the directory, copied as it is before the database is copied: what a server moves from such a file into the
+    /// database meanwhile is then in one of the two at least. May be missing.
+    File,
+    /// The sealing key, under a passphrase.
+    SealedKey,
+    /// A copy of the database as of one moment.
+    Database,
+}
+
+/// Every member there can be, in the order of the archive. A file of the directory that has to survive it is named here.
+pub(crate) const MEMBERS: &[Member] = &[
+    Member { name: REMEMBERED, largest: 64 * 1024, kind: Kind::File },
+    // What was stopped and is not yet in the log.
+    Member { name: "stops.reserve", largest: 64 * 1024 * 1024, kind: Kind::File },
+    Member { name: SEALED_KEY, largest: 4 * 1024, kind: Kind::SealedKey },
+    Member { name: DATABASE, largest: u64::MAX, kind: Kind::Database },
+];
+
+/// The member of that name.
+pub(crate) fn named(name: &str) -> Option<Member> {
+    MEMBERS.iter().copied().find(|member| member.name == name)
+}

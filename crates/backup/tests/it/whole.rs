@@ -1,0 +1,135 @@
+//! What a backup is good for.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mandate_backup::{BackupError, KeyPlace, Keys};
+use mandate_core::{Secret, SystemEntropy};
+use mandate_store::{Inspection, Store, meta};
+
+use crate::world::{Opens, World, members, names};
+
+const PASSPHRASE: &str = "correct horse battery staple";
+
+#[test]
+fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
+    let world = World::new(5);
+    let apart = world.backup("apart", Keys::Apart).unwrap();
+    assert_eq!((apart.manifest.sealing_key, apart.manifest.audit.size), (KeyPlace::Apart, 5));
+    let bytes = fs::read(world.path("apart")).unwrap();
+    assert_eq!(fs::metadata(world.path("apart")).unwrap().mode() & 0o777, 0o600);
+    assert!(!bytes.windows(32).any(|window| window == apart.sealing_key.expose_secret()), "the key is not in it");
+    assert_eq!(members(&bytes).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["manifest.json", "serve.json", "mandate.db"]);
+    world.backup("sealed", Keys::Sealed(Secret::new(PASSPHRASE))).unwrap();
+    let sealed = fs::read(world.path("sealed")).unwrap();
+    assert!(!sealed.windows(32).any(|window| window == apart.sealing_key.expose_secret()), "nor in clear in this one");
+
+    fs::create_dir(world.path("empty")).unwrap();
+    for (bytes, name, opens) in [
+        (&bytes, "a", Opens::Key(apart.sealing_key.clone())),
+        (&sealed, "b", Opens::Passphrase(PASSPHRASE)),
+        (&bytes, "empty", Opens::Key(apart.sealing_key)),
+    ] {
+        let restored = world.restore(bytes, name, &opens).unwrap();
+        assert_eq!(restored.manifest.audit, apart.manifest.audit);
+        let dir = world.path(name);
+        assert_eq!(names(&dir), ["mandate.db", "seal.key", "serve.json"]);
+        for file in names(&dir) {
+            assert_eq!(fs::metadata(dir.join(file)).unwrap().mode() & 0o777, 0o600);
+        }
+        assert_eq!(Inspection::of_directory(&dir).unwrap().verify_log(|_, _| ()).unwrap().summary.size, 5);
+        let store = Store::open(&dir, Arc::new(SystemEntropy)).unwrap();
+        assert_eq!(store.read("keys", |tx| mandate_store::keys::list(tx, "checkpoint")).unwrap().len(), 1, "sealed columns open");
+    }
+    assert_eq!(world.names(), ["a", "apart", "b", "empty", "sealed", "server"]);
+}
+
+#[test]
+fn a_backup_of_a_store_that_is_written_to_is_of_one_moment() {
+    let world = World::new(1);
+    let store = world.open(0);
+    store.transact("first", |tx| meta::put(tx, "a", "0").and_then(|()| meta::put(tx, "b", "0"))).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (store, stop) = (store.clone(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut n = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                n += 1;
+                let text = n.to_string();
+                store.transact("both", |tx| meta::put(tx, "a", &text).and_then(|()| meta::put(tx, "b", &text))).unwrap();
+            }
+            n
+        })
+    };
+    for round in 0..5 {
+        let created = world.backup("b", Keys::Apart).unwrap();
+        let dir = format!("restored{round}");
+        world.restore(&fs::read(world.path("b")).unwrap(), &dir, &Opens::Key(created.sealing_key)).unwrap();
+        let restored = Store::open(&world.path(&dir), Arc::new(SystemEntropy)).unwrap();
+        let read = |name| restored.read("read", |tx| meta::get(tx, name)).unwrap();
+        assert_eq!(read("a"), read("b"), "{round}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(writer.join().unwrap() > 5, "it was written to meanwhile");
+}
+
+#[test]
+fn a_store_that_was_killed_is_backed_up_with_its_write_ahead_log_and_not_without() {
+    let world = World::new(1);
+    let store = world.open(3);
+    let killed = world.path("killed");
+    fs::create_dir(&killed).unwrap();
+    fs::set_permissions(&killed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    for file in ["mandate.db", "mandate.db-wal", "seal.key", "serve.json"] {
+        fs::copy(world.dir.join(file), killed.join(file)).unwrap();
+    }
+    let created = world.backup_of(&killed, "b", Keys::Apart, false).unwrap();
+    assert_eq!(created.manifest.audit.size, 4);
+    fs::remove_file(killed.join("mandate.db-wal")).unwrap();
+    let refused = world.backup_of(&killed, "c", Keys::Apart, false).unwrap_err();
+    assert!(matches!(refused, BackupError::JournalMissing(_)), "{refused}");
+    assert!(!world.path("c").exists());
+    let older = world.backup_of(&killed, "c", Keys::Apart, true).unwrap();
+    assert_eq!(older.manifest.audit.size, 1, "on demand, what is there");
+    drop(store);
+}
+
+#[test]
+fn what_is_not_yet_in_the_log_is_in_the_backup() {
+    let world = World::new(1);
+    fs::write(world.dir.join("stops.reserve"), "one stop").unwrap();
+    fs::set_permissions(world.dir.join("stops.reserve"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let created = world.backup("b", Keys::Apart).unwrap();
+    world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
+    assert_eq!(fs::read(world.path("r").join("stops.reserve")).unwrap(), b"one stop");
+}
+
+#[test]
+fn what_is_not_whole_is_not_backed_up() {
+    let world = World::new(3);
+    let before = world.names();
+    // Another server's file beside the database.
+    let serve = world.dir.join("serve.json");
+    fs::write(&serve, crate::world::SERVE.replace("acme", "other")).unwrap();
+    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherServer(_))));
+    fs::write(&serve, crate::world::SERVE).unwrap();
+    // A record that was changed.
+    let database = world.dir.join("mandate.db");
+    let right = fs::read(&database).unwrap();
+    let at = right.windows(9).rposition(|window| window == b"\"outcome\"").unwrap();
+    let mut changed = right.clone();
+    changed[at + 1] = b'O';
+    fs::write(&database, changed).unwrap();
+    let error = world.backup("b", Keys::Apart).unwrap_err();
+    assert!(matches!(error, BackupError::Log(_)), "{error}");
+    fs::write(&database, right).unwrap();
+    let key = world.dir.join("seal.key");
+    fs::write(&key, [7; 32]).unwrap();
+    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherSealingKey)));
+    fs::remove_file(&key).unwrap();
+    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::NoSealingKey(_))));
+    assert_eq!(world.names(), before, "nothing is left behind");
+}

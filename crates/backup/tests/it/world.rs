@@ -1,0 +1,160 @@
+//! A directory with keys, an installation and a few records, as a server leaves it.
+
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_audit::{CheckpointSigner, Kind, Log, Outcome, Record};
+use mandate_backup::{Archive, BackupError, Created, Keys, Plan, Restored, Restoring, create};
+use mandate_core::{Secret, SystemEntropy, Timestamp};
+use mandate_files::Replace;
+use mandate_store::keys::{KeyState, StoredKey};
+use mandate_store::{Installation, Store, installation, keys, records};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+pub(crate) const SERVE: &str =
+    r#"{"issuer":"https://mandate.acme.example","trust_domain":"acme.example","port":1,"node_port":2,"admin_port":3}"#;
+
+pub(crate) struct World {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) dir: PathBuf,
+}
+
+impl World {
+    /// With `count` records.
+    pub(crate) fn new(count: u64) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("server");
+        let world = Self { root, dir };
+        drop(world.open(count));
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The store, with `count` records more.
+    pub(crate) fn open(&self, count: u64) -> Store {
+        let store = Store::open(&self.dir, Arc::new(SystemEntropy)).unwrap();
+        let signer = signer(&store);
+        mandate_files::Dir::open(&self.dir).unwrap().replace("serve.json", 0o600, SERVE.as_bytes(), &SystemEntropy).unwrap();
+        let said = Installation {
+            issuer: "https://mandate.acme.example".parse().unwrap(),
+            trust_domain: "acme.example".parse().unwrap(),
+            ports: [1, 2, 3],
+        };
+        store.transact("say", |tx| installation::put(tx, &said)).unwrap();
+        let (log, sequencer) = Log::start(store.audit_backend().unwrap(), signer).unwrap();
+        for n in 0..count {
+            log.append_blocking(record(n), vec![]).unwrap();
+        }
+        drop(log);
+        sequencer.join().unwrap();
+        store
+    }
+
+    /// A backup in `name`.
+    pub(crate) fn backup(&self, name: &str, keys: Keys) -> Result<Created, BackupError> {
+        self.backup_of(&self.dir, name, keys, false)
+    }
+
+    pub(crate) fn backup_of(&self, dir: &Path, name: &str, keys: Keys, without_journal: bool) -> Result<Created, BackupError> {
+        let mut out = mandate_files::output(&self.path(name), true, &SystemEntropy)?;
+        let mut scratch = mandate_files::output(&self.path("scratch"), true, &SystemEntropy)?;
+        let plan = Plan { dir, keys, without_journal, version: "0.0.0", now: NOW, entropy: Arc::new(SystemEntropy) };
+        let created = create(&plan, &mut out, &mut scratch, |_, _| ())?;
+        out.commit(Replace::Always)?;
+        Ok(created)
+    }
+
+    pub(crate) fn restore(&self, bytes: &[u8], name: &str, opens: &Opens) -> Result<Restored, BackupError> {
+        restore(bytes, &self.path(name), opens)
+    }
+
+    /// The names of what lies around.
+    pub(crate) fn names(&self) -> Vec<String> {
+        names(self.root.path())
+    }
+}
+
+pub(crate) enum Opens {
+    Key(Secret),
+    Passphrase(&'static str),
+    Nothing,
+}
+
+pub(crate) fn restore(bytes: &[u8], dir: &Path, opens: &Opens) -> Result<Restored, BackupError> {
+    let (sealing_key, passphrase) = match opens {
+        Opens::Key(key) => (Some(key.clone()), None),
+        Opens::Passphrase(text) => (None, Some(Secret::new(*text))),
+        Opens::Nothing => (None, None),
+    };
+    Archive::read(Cursor::new(bytes))?.restore(&Restoring { dir, sealing_key, passphrase, entropy: Arc::new(SystemEntropy) }, |_, _| ())
+}
+
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn record(n: u64) -> Record {
+    let (id, at) = (format!("r{n}").parse().unwrap(), NOW.plus(Duration::from_millis(n)));
+    Record { scope: "read:cases".parse().unwrap(), ..Record::new(id, at, Kind::Exchange, Outcome::Permitted, "ok") }
+}
+
+fn signer(store: &Store) -> CheckpointSigner {
+    if let [only] = store.read("keys", |tx| keys::list(tx, "checkpoint")).unwrap().as_slice() {
+        return CheckpointSigner::from_secret(&only.private).unwrap();
+    }
+    let (signer, private) = CheckpointSigner::generate("acme.example/audit/1", &SystemEntropy).unwrap();
+    let first = signer.found().unwrap();
+    let row = StoredKey {
+        purpose: "checkpoint".to_owned(),
+        kid: signer.origin().to_owned(),
+        state: KeyState::Active,
+        created: NOW,
+        until: None,
+        public: signer.verifier().vkey().as_bytes().to_vec(),
+        private,
+    };
+    store
+        .transact("found", |tx| {
+            keys::put(tx, &row)?;
+            records::found(tx, &first)
+        })
+        .unwrap();
+    signer
+}
+
+/// The members of an archive, in order.
+pub(crate) fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut archive = tar::Archive::new(archive);
+    let mut members = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        members.push((name, bytes));
+    }
+    members
+}
+
+/// An archive of these members, under whatever names.
+pub(crate) fn archive(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        // As it is: `set_path` refuses what a hostile archive has.
+        (&mut header.as_old_mut().name[..]).write_all(name.as_bytes()).unwrap();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        header.set_cksum();
+        builder.append(&header, bytes.as_slice()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
