@@ -134,7 +134,7 @@ impl Disk {
 /// Less free space than this is a problem, however large the disk is.
 const LOW_SPACE: u64 = 1024 * 1024 * 1024;
 
-fn low_space(space: DiskSpace) -> Option<StatusProblem> {
+pub(crate) fn low_space(space: DiskSpace) -> Option<StatusProblem> {
     // A tenth of a small disk is what a gibibyte is of a large one.
     let low = space.free < LOW_SPACE.min(space.total / 10);
     low.then(|| {

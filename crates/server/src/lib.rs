@@ -9,6 +9,7 @@ mod admin_thread;
 mod config;
 mod control;
 mod descriptors;
+pub mod doctor;
 mod error;
 mod hangup;
 mod health;

@@ -1,0 +1,242 @@
+//! What keeps a server's directory from being started: looked at without a server, and nothing changed.
+
+mod database;
+mod machine;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mandate_core::{Entropy, Timestamp};
+use mandate_files::{Dir, FileError};
+use mandate_store::{Holder, Inspection, StoreError};
+use serde::Serialize;
+
+use crate::config::{Config, Remembered};
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Nothing is wrong.
+    Ok,
+    /// Something is wrong.
+    Problem,
+    /// It could not be looked at, most often because of another problem.
+    CouldNotLook,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// What it came to.
+    pub state: State,
+    /// What was found.
+    pub detail: String,
+    /// What to type next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, state: State::Ok, detail: detail.into(), next: None }
+    }
+
+    fn problem(check: &'static str, detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { check, state: State::Problem, detail: detail.into(), next: Some(next.into()) }
+    }
+
+    fn could_not_look(check: &'static str, why: impl Into<String>) -> Self {
+        Self { check, state: State::CouldNotLook, detail: why.into(), next: None }
+    }
+}
+
+/// What the checks share.
+struct Examination<'a> {
+    config: &'a Config,
+    /// The directory as a command takes it.
+    shown: String,
+    now: Timestamp,
+    entropy: Arc<dyn Entropy>,
+    /// Whether a server uses the directory.
+    runs: bool,
+    found: Vec<Finding>,
+}
+
+/// Looks at everything that a start with `config` needs. `progress` is told how many of how many audit records are verified.
+pub fn examine(config: &Config, now: Timestamp, entropy: Arc<dyn Entropy>, progress: impl FnMut(u64, u64)) -> Vec<Finding> {
+    let shown = config.dir.display().to_string();
+    let mut examination = Examination { config, shown, now, entropy, runs: false, found: Vec::new() };
+    let known = if let Some(dir) = examination.directory() {
+        examination.inside(&dir, progress)
+    } else {
+        let inside = ["files", "server", "serve.json", "sealing key", "database", "audit log", "clock"];
+        examination.found.extend(inside.map(|check| Finding::could_not_look(check, "needs the directory")));
+        None
+    };
+    examination.identity(known.as_ref());
+    examination.certificate();
+    examination.ports(known.as_ref());
+    examination.disk();
+    examination.open_files();
+    examination.found
+}
+
+impl Examination<'_> {
+    fn add(&mut self, finding: Finding) {
+        self.found.push(finding);
+    }
+
+    fn directory(&mut self) -> Option<Dir> {
+        const CHECK: &str = "directory";
+        match Dir::open(&self.config.dir) {
+            Ok(dir) => {
+                self.add(Finding::ok(CHECK, format!("{} is this user's, and nobody else may write to it", self.shown)));
+                Some(dir)
+            }
+            Err(error) if error.is_not_found() => {
+                let next = format!("mandate serve --dir {0}   (makes it), or mandate restore FILE --dir {0}", self.shown);
+                self.add(Finding::problem(CHECK, format!("there is no {}", self.shown), next));
+                None
+            }
+            Err(error) => {
+                let next = self.mend(&error);
+                self.add(Finding::problem(CHECK, error_text(&error), next));
+                None
+            }
+        }
+    }
+
+    /// Everything in the directory. Answers what is known of the installation.
+    fn inside(&mut self, dir: &Dir, progress: impl FnMut(u64, u64)) -> Option<Remembered> {
+        self.files(dir);
+        self.server();
+        let file = self.remembered();
+        let sealing_key = self.sealing_key();
+        let database = self.database(dir, sealing_key.as_ref(), file.is_some(), progress);
+        let installation = database.as_ref().and_then(|database| database.installation().ok()).flatten();
+        match Remembered::known(file.clone(), installation, &self.config.dir) {
+            Ok(known) => known,
+            Err(error) => {
+                let next = format!("mv {0}/serve.json {0}/serve.json.other   (if mandate.db is the right one)", self.shown);
+                self.add(Finding::problem("serve.json and mandate.db", error.to_string(), next));
+                file
+            }
+        }
+    }
+
+    /// Owner and mode of each file.
+    fn files(&mut self, dir: &Dir) {
+        const CHECK: &str = "files";
+        let mut fine = 0;
+        let names = match dir.names() {
+            Ok(names) => names,
+            Err(error) => return self.add(Finding::could_not_look(CHECK, error_text(&error))),
+        };
+        for name in names {
+            // The socket is no file; whoever may connect is told by their user id.
+            if name == "admin.sock" {
+                continue;
+            }
+            match dir.open_file(&name, mandate_files::Exposure::Private) {
+                Ok(_) => fine += 1,
+                Err(error) => {
+                    let next = self.mend(&error);
+                    self.add(Finding::problem(CHECK, error_text(&error), next));
+                }
+            }
+        }
+        self.add(Finding::ok(CHECK, format!("{fine} are for this user alone")));
+    }
+
+    fn server(&mut self) {
+        const CHECK: &str = "server";
+        match Inspection::holder(&self.config.dir) {
+            Ok(Holder::Nobody) => self.add(Finding::ok(CHECK, "none runs in this directory")),
+            Ok(Holder::Process(pid)) => {
+                self.runs = true;
+                let which = pid.map(|pid| format!(", process {pid},")).unwrap_or_default();
+                self.add(Finding::ok(CHECK, format!("one{which} runs in this directory; `mandate status --dir {}` asks it", self.shown)));
+            }
+            Err(error) => self.add(Finding::could_not_look(CHECK, error.to_string())),
+        }
+    }
+
+    fn remembered(&mut self) -> Option<Remembered> {
+        const CHECK: &str = "serve.json";
+        match Remembered::load(&self.config.dir) {
+            Ok(Some(file)) => {
+                self.add(Finding::ok(CHECK, format!("issuer {}, trust domain {}", file.issuer, file.trust_domain)));
+                Some(file)
+            }
+            Ok(None) => {
+                self.add(Finding::ok(CHECK, "is not there; it is written at the next start"));
+                None
+            }
+            Err(error) => {
+                let next = format!("mv {0}/serve.json {0}/serve.json.damaged   (it is written anew from mandate.db)", self.shown);
+                self.add(Finding::problem(CHECK, error.to_string(), next));
+                None
+            }
+        }
+    }
+
+    /// What the directory is, and what this start would make of it.
+    fn identity(&mut self, known: Option<&Remembered>) {
+        const CHECK: &str = "issuer";
+        if let Err(error) = self.config.check(known) {
+            self.add(Finding::problem(CHECK, error.to_string(), "mandate serve --help   (the options of the start)"));
+            return;
+        }
+        let Some(known) = known else {
+            return self.add(Finding::ok(CHECK, "none is remembered"));
+        };
+        let bound = SocketAddr::new(self.config.listen.ip(), port_of(self.config.listen, known.port));
+        let now = self.config.issuer_after(Some(known), bound).map(|issuer| Remembered {
+            issuer,
+            trust_domain: self.config.trust_domain.clone().unwrap_or_else(|| known.trust_domain.clone()),
+            ..known.clone()
+        });
+        match now.and_then(|now| self.config.reconcile(Some(known), &now)) {
+            Ok(()) => self.add(Finding::ok(CHECK, format!("{}, trust domain {}", known.issuer, known.trust_domain))),
+            Err(error) => {
+                let next = format!(
+                    "mandate serve --dir {} --issuer {} --trust-domain {}   (and --tls-cert, --tls-key or --behind-tls-proxy as before)",
+                    self.shown, known.issuer, known.trust_domain
+                );
+                self.add(Finding::problem(CHECK, error.to_string(), next));
+            }
+        }
+    }
+
+    /// The command that mends a file or directory.
+    fn mend(&self, error: &FileError) -> String {
+        match error {
+            FileError::Exposed { path, mend, .. } => format!("chmod {mend} {}", path.display()),
+            FileError::Owner { owner, us: 0, .. } => {
+                format!("sudo -u '#{owner}' mandate doctor --dir {}   (as the user whose it is)", self.shown)
+            }
+            FileError::Owner { path, us, .. } => format!("sudo chown {us} {}   (if it is meant to be this user's)", path.display()),
+            other => format!("ls -ld {}", other.path().display()),
+        }
+    }
+}
+
+/// The port that is listened on.
+fn port_of(given: SocketAddr, remembered: u16) -> u16 {
+    if given.port() == 0 { remembered } else { given.port() }
+}
+
+/// An error with the system's own words behind it.
+fn error_text(error: &FileError) -> String {
+    error.io().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+fn store_text(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

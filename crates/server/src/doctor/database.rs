@@ -1,0 +1,186 @@
+//! The sealing key, the database, the audit log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_core::Secret;
+use mandate_files::{Dir, FileError};
+use mandate_store::records::LogError;
+use mandate_store::{Inspection, Store, StoreError};
+
+use super::{Examination, Finding, State, store_text};
+
+const DATABASE: &str = "database";
+const JOURNAL: &str = "write-ahead log";
+const INTEGRITY: &str = "database pages";
+const SEALING: &str = "sealing key";
+const FITS: &str = "sealing key of the database";
+const LOG: &str = "audit log";
+const CLOCK: &str = "clock";
+
+/// How far the newest record may be ahead of the machine's clock.
+const AHEAD: Duration = Duration::from_secs(1);
+
+impl Examination<'_> {
+    fn restore(&self) -> String {
+        format!("mandate restore FILE --dir {}.restored   (from a backup)", self.shown)
+    }
+
+    pub(super) fn sealing_key(&mut self) -> Option<Secret> {
+        match Inspection::seal_key(&self.config.dir) {
+            Ok(Some(key)) => {
+                self.add(Finding::ok(SEALING, "seal.key is there, for this user alone"));
+                Some(key)
+            }
+            Ok(None) => {
+                match Store::is_there(&self.config.dir) {
+                    Ok(true) => {
+                        let next =
+                            format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file)", self.shown);
+                        self.add(Finding::problem(SEALING, "seal.key is missing, and mandate.db cannot be used without it", next));
+                    }
+                    _ => self.add(Finding::ok(SEALING, "there is none yet; the first start makes it")),
+                }
+                None
+            }
+            Err(StoreError::File(error)) => {
+                let next = self.mend(&error);
+                self.add(Finding::problem(SEALING, super::error_text(&error), next));
+                None
+            }
+            Err(error) => {
+                let next = format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file)", self.shown);
+                self.add(Finding::problem(SEALING, store_text(&error), next));
+                None
+            }
+        }
+    }
+
+    /// The database with everything in it. `used`: the directory shows that there was one.
+    pub(super) fn database(
+        &mut self,
+        dir: &Dir,
+        sealing_key: Option<&Secret>,
+        used: bool,
+        progress: impl FnMut(u64, u64),
+    ) -> Option<Inspection> {
+        let lost = |why: &str| [INTEGRITY, FITS, LOG, CLOCK].map(|check| Finding::could_not_look(check, format!("needs the {why}")));
+        match Store::is_there(dir.path()) {
+            Ok(true) => {}
+            Ok(false) if !used && sealing_key.is_none() => {
+                self.add(Finding::ok(DATABASE, "there is none yet; the first start makes it"));
+                return None;
+            }
+            Ok(false) => {
+                let next = self.restore();
+                self.add(Finding::problem(DATABASE, "mandate.db is missing or empty, and a server has used this directory", next));
+                self.found.extend(lost(DATABASE));
+                return None;
+            }
+            Err(error) => {
+                self.file_problem(DATABASE, &error);
+                self.found.extend(lost(DATABASE));
+                return None;
+            }
+        }
+        let (inspection, journal) = match Inspection::of_directory(dir.path()) {
+            Ok(inspection) => (inspection, Finding::ok(JOURNAL, "mandate.db-wal is there, or is not needed")),
+            Err(error @ StoreError::JournalMissing(_)) => {
+                let next = self.restore();
+                let problem = Finding::problem(JOURNAL, error.to_string(), next);
+                match Inspection::of_directory_without_journal(dir.path()) {
+                    Ok(inspection) => (inspection, problem),
+                    Err(error) => {
+                        self.add(problem);
+                        self.file_problem(DATABASE, &error);
+                        self.found.extend(lost(DATABASE));
+                        return None;
+                    }
+                }
+            }
+            Err(error) => {
+                self.file_problem(DATABASE, &error);
+                self.found.extend(lost(DATABASE));
+                return None;
+            }
+        };
+        match inspection.schema() {
+            Ok(schema) => self.add(Finding::ok(DATABASE, format!("mandate.db has schema {schema}, which this program knows"))),
+            Err(error) => {
+                let next = match error {
+                    StoreError::Newer { .. } => {
+                        "mandate --version   (install the version that the server ran with, or a newer one)".to_owned()
+                    }
+                    _ => self.restore(),
+                };
+                self.add(Finding::problem(DATABASE, store_text(&error), next));
+                self.add(journal);
+                self.found.extend(lost(DATABASE));
+                return None;
+            }
+        }
+        let whole = journal.state == State::Ok;
+        self.add(journal);
+        self.pages(&inspection);
+        if !whole {
+            self.found.extend([FITS, LOG, CLOCK].map(|check| Finding::could_not_look(check, "needs mandate.db-wal")));
+            return Some(inspection);
+        }
+        self.fits(&inspection, sealing_key);
+        self.log(&inspection, progress);
+        self.clock(&inspection);
+        Some(inspection)
+    }
+
+    fn file_problem(&mut self, check: &'static str, error: &StoreError) {
+        let next = match error {
+            StoreError::File(error @ (FileError::Exposed { .. } | FileError::Owner { .. })) => self.mend(error),
+            _ => self.restore(),
+        };
+        self.add(Finding::problem(check, store_text(error), next));
+    }
+
+    fn pages(&mut self, inspection: &Inspection) {
+        let next = self.restore();
+        self.add(match inspection.faults() {
+            Ok(faults) if faults.is_empty() => Finding::ok(INTEGRITY, "SQLite finds nothing wrong"),
+            Ok(faults) => Finding::problem(INTEGRITY, format!("mandate.db is damaged: {}", faults.join("; ")), next),
+            Err(error) => Finding::problem(INTEGRITY, store_text(&error), next),
+        });
+    }
+
+    fn fits(&mut self, inspection: &Inspection, sealing_key: Option<&Secret>) {
+        let Some(key) = sealing_key else { return self.add(Finding::could_not_look(FITS, "needs seal.key")) };
+        let next =
+            format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file of this database)", self.shown);
+        self.add(match inspection.is_sealed_with(key, Arc::clone(&self.entropy)) {
+            Ok(true) => Finding::ok(FITS, "seal.key is the one of mandate.db"),
+            Ok(false) => Finding::problem(FITS, "seal.key belongs to another database", next),
+            Err(error) => Finding::problem(FITS, store_text(&error), next),
+        });
+    }
+
+    fn log(&mut self, inspection: &Inspection, progress: impl FnMut(u64, u64)) {
+        let next = self.restore();
+        self.add(match inspection.verify_log(progress) {
+            Ok(verified) => {
+                let (size, root) = (verified.summary.size, verified.summary.root);
+                Finding::ok(LOG, format!("verifies: {size} records, root {root}"))
+            }
+            Err(LogError::Store(error)) => Finding::problem(LOG, store_text(&error), next),
+            Err(error) => Finding::problem(LOG, format!("the audit log is not what was written: {error}"), next),
+        });
+    }
+
+    fn clock(&mut self, inspection: &Inspection) {
+        self.add(match inspection.newest() {
+            Ok(newest) if newest > self.now.plus(AHEAD) => Finding::problem(
+                CLOCK,
+                format!("it is {} here, and the newest record is of {newest}: the clock was set back, or was ahead before", self.now),
+                "timedatectl   (set the clock right before the start)",
+            ),
+            Ok(newest) => Finding::ok(CLOCK, format!("it is {}, and the newest record is of {newest}", self.now)),
+            Err(error) => Finding::could_not_look(CLOCK, store_text(&error)),
+        });
+    }
+}
