@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod installation;
 mod login;
 
 use std::ffi::OsStr;
@@ -14,6 +15,7 @@ use crate::connection::{Connection, Directory};
 use crate::name_completion;
 
 pub(crate) use audit::{Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome, verifier_key};
+pub(crate) use installation::{Backup, Doctor, Restore};
 pub(crate) use login::{Login, Token, TokenShow};
 
 const AFTER_HELP: &str = "\
@@ -24,7 +26,7 @@ Exit codes:
      or malformed
   3  refused: the server understood the request and refused it
   4  unreachable: no answer, or a server that accepts connections did not respond for ten seconds
-  5  status --check alone: the server runs, and something needs attention
+  5  status --check and doctor alone: something needs attention
   6  in force, and not yet recorded: nothing can be written, and what takes authority away works all
      the same
 
@@ -138,6 +140,23 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mandate status\n  mandate status --check > /dev/null   (exit code 5: something needs attention)\n  mandate status --json\n  mandate status --dir /var/lib/mandate"
     )]
     Status(Status),
+    /// Write everything of a server into one file, whether or not it runs
+    ///
+    /// Works on the directory itself, so it runs as the server's user. The file is read again and verified before the command
+    /// is done.
+    #[command(after_help = installation::BACKUP_EXAMPLES)]
+    Backup(Backup),
+    /// Make a server's directory from a backup
+    ///
+    /// Everything is verified before the directory takes its name. What was done after the backup was made is undone,
+    /// revocations too.
+    #[command(after_help = installation::RESTORE_EXAMPLES)]
+    Restore(Restore),
+    /// Look at a server's directory that does not start, and say what is wrong and what to do
+    ///
+    /// Needs no server and changes nothing. With the options that the server is started with, those are checked too.
+    #[command(after_help = installation::DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Watch a hijacked agent, with one shared key and with Mandate
     ///
     /// Starts a server, a node and a small CRM, and plays one story twice with an agent that obeys whatever a mail says.

@@ -4,8 +4,10 @@ mod agent;
 mod apply;
 mod audit;
 mod audit_verify;
+mod backup;
 mod demo;
 mod describe;
+mod doctor;
 mod get;
 mod login;
 mod node;
@@ -50,6 +52,9 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Token(arguments::Token::Show(arguments)) => token::run(&arguments, screen),
         Command::Key(arguments::Key::Rotate(arguments)) => status::rotate_keys(&arguments, screen),
         Command::Status(arguments) => status::run(&arguments, screen),
+        Command::Backup(arguments) => backup::backup(&arguments, screen),
+        Command::Restore(arguments) => backup::restore(&arguments, screen),
+        Command::Doctor(arguments) => doctor::run(arguments, screen),
         Command::Demo(arguments) => demo::run(&arguments, screen),
         Command::Completions(arguments) => completions(&arguments, screen),
     }

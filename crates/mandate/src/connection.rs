@@ -35,9 +35,7 @@ impl Directory {
         let missing = std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
         if self.dir.is_some() && missing {
             let what = format!("there is no directory {}, so no server has used it", path.display());
-            return Err(Failure::usage(what)
-                .next("ps -C mandate -o args   (is it running with another --dir? then give the same)")
-                .next(format!("mandate serve --dir {}", path.display())));
+            return Err(Failure::usage(what).next(failure::ELSEWHERE));
         }
         Ok(path)
     }

@@ -24,7 +24,7 @@ pub(crate) enum Fault {
     Refused,
     /// Nobody answered: exit code 4.
     Unreachable,
-    /// The server runs, and something of it needs attention: exit code 5, of `status --check` alone.
+    /// Something of the server or its directory needs attention: exit code 5, of `status --check` and `doctor` alone.
     NeedsAttention,
     /// What takes authority away is in force and recorded nowhere yet: exit code 6.
     Unrecorded,
@@ -242,16 +242,17 @@ fn said(problem: &Problem) -> String {
     }
 }
 
-/// Nobody listens at the socket. A directory that no server has used is most likely the wrong one.
+/// Nobody listens at the socket. A directory that was named and that no server has used is most likely the wrong one: a
+/// second server started there would be another one.
 fn not_running(failure: Failure, socket: &Path) -> Failure {
     let dir = socket.parent().unwrap_or(Path::new("."));
-    let failure = if dir.join("serve.json").exists() {
-        failure
-    } else {
-        failure.next("ps -C mandate -o args   (is it running with another --dir? then give the same)")
-    };
-    failure.next(format!("mandate serve --dir {}", dir.display()))
+    let used = ["serve.json", "mandate.db"].iter().any(|file| dir.join(file).exists());
+    let is_default = std::env::home_dir().is_some_and(|home| dir == home.join(".mandate"));
+    if used || is_default { failure.next(format!("mandate serve --dir {}", dir.display())) } else { failure.next(ELSEWHERE) }
 }
+
+/// What to do where a directory was named that no server has used.
+pub(crate) const ELSEWHERE: &str = "ps -C mandate -o args   (is it running with another --dir? then give the same)";
 
 /// Why an address was not reached, as far as its TLS says.
 fn not_reached(failure: Failure, server: &str) -> Failure {
@@ -308,7 +309,7 @@ mod tests {
     fn silence_and_refusal_are_told_apart_and_end_with_what_to_type() {
         let nobody = of_client(&unreachable(io::ErrorKind::NotFound), &socket());
         assert_eq!(nobody.fault(), Fault::Unreachable);
-        assert!(nobody.text().ends_with("next: mandate serve --dir /srv/m\n"), "{}", nobody.text());
+        assert!(nobody.text().contains("another --dir") && !nobody.text().contains("mandate serve"), "{}", nobody.text());
         let silent = of_client(&unreachable(io::ErrorKind::TimedOut), &socket());
         assert_eq!(silent.fault(), Fault::Unreachable);
         assert!(silent.text().contains("kill -CONT"), "{}", silent.text());

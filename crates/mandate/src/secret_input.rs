@@ -21,15 +21,25 @@ pub(crate) fn new_secret(what: &str) -> Result<Secret, Failure> {
     if !io::stdin().is_terminal() {
         return line(io::stdin().lock(), what);
     }
-    let ask = |prompt: String| {
-        rpassword::prompt_password(prompt).map_err(|error| Failure::caused(Fault::Failed, "cannot ask on the terminal", &error))
-    };
     let first = ask(format!("New {what}: "))?;
     let second = ask(format!("The same {what} again: "))?;
     if first != second {
         return Err(Failure::usage(format!("the two differ; no {what} was set")));
     }
     text::secret_of_line(&Zeroizing::new(first.into_bytes()), MAX_SECRET).map_err(|error| malformed(&error, what))
+}
+
+/// Asks once on a terminal; elsewhere takes the first line of standard input.
+pub(crate) fn secret(what: &str) -> Result<Secret, Failure> {
+    if !io::stdin().is_terminal() {
+        return line(io::stdin().lock(), what);
+    }
+    let answer = Zeroizing::new(ask(format!("The {what}: "))?.into_bytes());
+    text::secret_of_line(&answer, MAX_SECRET).map_err(|error| malformed(&error, what))
+}
+
+fn ask(prompt: String) -> Result<String, Failure> {
+    rpassword::prompt_password(prompt).map_err(|error| Failure::caused(Fault::Failed, "cannot ask on the terminal", &error))
 }
 
 /// The first line of a file without its line end; `-` is standard input.

@@ -27,15 +27,27 @@ struct Started<'a> {
 
 pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     logging::start(screen.wants_json());
+    let listeners = [("--listen", arguments.listen), ("--node-listen", arguments.node_listen), ("--admin-listen", arguments.admin_listen)];
+    let config = config(arguments)?;
+    let dir = config.dir.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
+    let ready = |ready: &Ready| announce(ready, &dir, screen);
+    let served = runtime.block_on(async {
+        mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested(Hangup::IsHandled)).await
+    });
+    served.map_err(|error| failure(&error, &dir, &listeners))
+}
+
+/// What the options say.
+pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
     let transport = match (arguments.tls_cert, arguments.tls_key, arguments.behind_tls_proxy) {
         (Some(cert), Some(key), _) => Transport::Tls { cert, key },
         (_, _, true) => Transport::DangerousBehindTlsProxy,
         _ => Transport::LoopbackHttp,
     };
-    let dir = arguments.directory.path()?;
-    let listeners = [("--listen", arguments.listen), ("--node-listen", arguments.node_listen), ("--admin-listen", arguments.admin_listen)];
-    let config = Config {
-        dir: dir.clone(),
+    Ok(Config {
+        dir: arguments.directory.path()?,
         listen: arguments.listen,
         node_listen: arguments.node_listen,
         admin_listen: arguments.admin_listen,
@@ -44,14 +56,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
         trust_domain: arguments.trust_domain,
         node_rejoin_grace: arguments.node_rejoin_grace.map(|grace| grace.0).unwrap_or_default(),
         allowed_hosts: arguments.allow_host,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
-    let ready = |ready: &Ready| announce(ready, &dir, screen);
-    let served = runtime.block_on(async {
-        mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested(Hangup::IsHandled)).await
-    });
-    served.map_err(|error| failure(&error, &dir, &listeners))
+    })
 }
 
 fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
@@ -96,6 +101,12 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
             failure.next(format!("mandate status --dir {dir}   (is it running there already?)"))
         }
         ServerError::Listen { address, source } => listening(failure, address, source, listeners),
+        ServerError::Store(_)
+        | ServerError::Audit(_)
+        | ServerError::Authority(_)
+        | ServerError::Config(ConfigError::Damaged(_) | ConfigError::DatabaseLost(..) | ConfigError::OtherDatabase { .. }) => {
+            failure.next(format!("mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)"))
+        }
         _ => failure,
     }
 }

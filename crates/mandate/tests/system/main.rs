@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
 
+mod backup;
 mod demo;
 mod disk;
+mod doctor;
 mod first_start;
 mod held_database;
 mod kill;

@@ -1,0 +1,200 @@
+//! `mandate backup` and `mandate restore`: on the directory itself, as the user whose it is.
+
+use std::ffi::OsString;
+use std::io::{BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mandate_backup::{Archive, BackupError, KeyPlace, Keys, Manifest, Plan, Restoring, check_passphrase, create};
+use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy};
+use mandate_files::{Exposure, FileError, NewFile};
+use serde::Serialize;
+
+use crate::arguments::{Backup, Restore};
+use crate::failure::{Failure, Fault};
+use crate::screen::Screen;
+use crate::table::list;
+use crate::{input_file, output, secret_input};
+
+/// A sealing key has 32 bytes.
+const MAX_KEY: u64 = 64;
+
+#[derive(Serialize)]
+struct Done<'a> {
+    /// The file that was written or read.
+    backup: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_file: Option<String>,
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+}
+
+pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure> {
+    let dir = arguments.directory.path()?;
+    let again = format!("mandate backup {}", arguments.file.display());
+    let keys = if arguments.with_keys || arguments.passphrase_file.is_some() {
+        let passphrase = match &arguments.passphrase_file {
+            Some(file) => secret_input::from_file(file, "passphrase")?,
+            None => secret_input::new_secret("passphrase")?,
+        };
+        check_passphrase(&passphrase).map_err(|error| Failure::caused(Fault::Usage, "no backup is made", &error))?;
+        Keys::Sealed(passphrase)
+    } else {
+        Keys::Apart
+    };
+    let mut file = output::begin(&arguments.file, arguments.force, &again)?;
+    let keys_file = arguments.keys_file.as_deref().map(|path| output::begin(path, arguments.force, &again)).transpose()?;
+    let mut scratch = output::begin(&beside(&arguments.file), true, &again)?;
+    let plan = Plan {
+        dir: &dir,
+        keys,
+        without_journal: arguments.accept_missing_journal,
+        version: env!("CARGO_PKG_VERSION"),
+        now: SystemClock.now(),
+        entropy: Arc::new(SystemEntropy),
+    };
+    let created = create(&plan, &mut file, &mut scratch, |_, _| ()).map_err(|error| not_made(&error, &dir))?;
+    drop(scratch);
+    // The key first: a backup whose key could not be written would look done.
+    if let Some(mut keys_file) = keys_file {
+        write_key(&mut keys_file, &created.sealing_key)?;
+        output::finish(keys_file, arguments.force)?;
+    }
+    output::finish(file, arguments.force)?;
+    let done = Done {
+        backup: arguments.file.display().to_string(),
+        directory: None,
+        keys_file: arguments.keys_file.as_ref().map(|path| path.display().to_string()),
+        manifest: &created.manifest,
+    };
+    screen.show(&done, || {
+        let key = match (&done.keys_file, created.manifest.sealing_key) {
+            (_, KeyPlace::Sealed) => "The sealing key is in it, under the passphrase: without the passphrase the backup is worth nothing.".to_owned(),
+            (Some(path), _) => format!("The sealing key is in {path}: keep it apart from the backup. Either is worth nothing without the other."),
+            (None, _) => format!(
+                "The sealing key is not in it, and without the sealing key it is worth nothing. If you do not have it yet:\nnext: {again} --force --keys-file FILE   (keep FILE apart from the backup)"
+            ),
+        };
+        format!("The backup {} is written and verified.\n\n{}\n\n{key}", done.backup, described(screen, &created.manifest))
+    })
+}
+
+fn write_key(file: &mut NewFile, key: &Secret) -> Result<(), Failure> {
+    let written = file.file().write_all(key.expose_secret());
+    written.map_err(|error| Failure::caused(Fault::Failed, "the sealing key cannot be written", &error))
+}
+
+/// A name beside the backup, for what is needed while it is made.
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.file_name().map_or_else(|| OsString::from("backup"), OsString::from);
+    name.push(".database");
+    file.with_file_name(name)
+}
+
+fn described(screen: &Screen, manifest: &Manifest) -> String {
+    list(
+        screen,
+        vec![
+            ("Issuer", manifest.issuer.to_string()),
+            ("Trust domain", manifest.trust_domain.to_string()),
+            ("Made", format!("{} by mandate {}", manifest.created, manifest.version)),
+            ("Audit records", manifest.audit.size.to_string()),
+            ("Audit root", manifest.audit.root.clone()),
+            ("Audit key", manifest.audit.key.clone()),
+        ],
+    )
+}
+
+pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failure> {
+    input_file::one_standard_input(&[Some(&arguments.file), arguments.passphrase_file.as_deref()])?;
+    let dir = arguments.directory.path()?;
+    let archive =
+        Archive::read(BufReader::with_capacity(1 << 20, open(&arguments.file)?)).map_err(|error| not_restored(&error, arguments, &dir))?;
+    let from_stdin = arguments.file == Path::new("-");
+    let passphrase = match (archive.manifest().sealing_key, &arguments.passphrase_file) {
+        (KeyPlace::Sealed, Some(file)) => Some(secret_input::from_file(file, "passphrase")?),
+        (KeyPlace::Sealed, None) if from_stdin => {
+            return Err(Failure::usage("the backup is read from standard input, so the passphrase cannot be")
+                .next("the same command with --passphrase-file FILE"));
+        }
+        (KeyPlace::Sealed, None) if arguments.keys_file.is_none() => Some(secret_input::secret("passphrase")?),
+        _ => None,
+    };
+    let sealing_key = match &arguments.keys_file {
+        Some(path) => Some(
+            mandate_files::read_private(path, MAX_KEY)
+                .map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read the sealing key from {}", path.display()), &error))?,
+        ),
+        None => None,
+    };
+    let restoring = Restoring { dir: &dir, sealing_key, passphrase, entropy: Arc::new(SystemEntropy) };
+    let restored = archive.restore(&restoring, |_, _| ()).map_err(|error| not_restored(&error, arguments, &dir))?;
+    let done = Done {
+        backup: input_file::shown(&arguments.file),
+        directory: Some(dir.display().to_string()),
+        keys_file: None,
+        manifest: &restored.manifest,
+    };
+    screen.show(&done, || {
+        format!(
+            "{} is restored and verified.\n\n{}\n\nWhat was done after the backup was made is undone: revocations, suspensions, bans, uses of grants, changed passwords and secrets. Revoke again what must stay revoked, and rotate the keys. Every cut counts as made at the next start.\nThe server from which the backup was made must not run any more: two would issue under one name.\n\nnext: mandate serve --dir {}",
+            dir.display(),
+            described(screen, &restored.manifest),
+            dir.display()
+        )
+    })
+}
+
+/// The backup is believed, so nobody else may be able to change it.
+fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdin()));
+    }
+    let file = mandate_files::open_named(path, Exposure::Readable);
+    Ok(Box::new(file.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?))
+}
+
+/// What to type where a directory is another user's: whoever may use it is its user alone.
+pub(crate) fn as_its_user(failure: Failure, error: &FileError, command: &str) -> Failure {
+    match error {
+        FileError::Owner { owner, us: 0, .. } => failure.next(format!("sudo -u '#{owner}' {command}")),
+        _ => failure,
+    }
+}
+
+fn not_made(error: &BackupError, dir: &Path) -> Failure {
+    let fault = if error.is_of_the_file() { Fault::Usage } else { Fault::Failed };
+    let failure = Failure::caused(fault, "no backup is made", error);
+    let shown = dir.display();
+    match error {
+        BackupError::File(file) => {
+            as_its_user(failure, file, &format!("mandate backup --dir {shown} FILE   (FILE where that user may write)"))
+        }
+        BackupError::JournalMissing(_) => {
+            failure.next("the same command with --accept-missing-journal   (only if mandate.db-wal is lost for good)")
+        }
+        BackupError::Faults(_)
+        | BackupError::Log(_)
+        | BackupError::Store(_)
+        | BackupError::OtherSealingKey
+        | BackupError::NoSealingKey(_) => failure.next(format!("mandate doctor --dir {shown}")),
+        _ => failure,
+    }
+}
+
+fn not_restored(error: &BackupError, arguments: &Restore, dir: &Path) -> Failure {
+    let fault = if error.is_of_the_file() { Fault::Usage } else { Fault::Failed };
+    let file = arguments.file.display();
+    let failure = Failure::caused(fault, &format!("{} is not restored", input_file::shown(&arguments.file)), error);
+    match error {
+        BackupError::File(FileError::NotEmpty { .. } | FileError::Exists { .. }) => {
+            failure.next(format!("mandate restore {file} --dir DIR   (a directory that is not there yet)"))
+        }
+        BackupError::File(error) => as_its_user(failure, error, &format!("mandate restore {file} --dir {}", dir.display())),
+        BackupError::KeyNeeded => failure.next(format!("mandate restore {file} --dir {} --keys-file FILE", dir.display())),
+        BackupError::KeyIsSealed => failure.next(format!("mandate restore {file} --dir {}   (asks for the passphrase)", dir.display())),
+        _ => failure,
+    }
+}

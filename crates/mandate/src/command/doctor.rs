@@ -1,0 +1,52 @@
+//! `mandate doctor`
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use mandate_core::{Clock as _, SystemClock, SystemEntropy};
+use mandate_server::doctor::{Finding, State, examine};
+use serde::Serialize;
+
+use super::serve;
+use crate::arguments::Doctor;
+use crate::failure::{Failure, Fault};
+use crate::screen::Screen;
+use crate::table::table;
+
+#[derive(Serialize)]
+struct Examined<'a> {
+    directory: String,
+    problems: usize,
+    checks: &'a [Finding],
+}
+
+pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
+    let config = serve::config(arguments.serve)?;
+    let found = examine(&config, SystemClock.now(), Arc::new(SystemEntropy), |_, _| ());
+    let problems = found.iter().filter(|finding| finding.state == State::Problem).count();
+    let examined = Examined { directory: config.dir.display().to_string(), problems, checks: &found };
+    screen.show(&examined, || described(screen, &found))?;
+    match problems {
+        0 => Ok(()),
+        1 => Err(Failure::new(Fault::NeedsAttention, "1 problem was found")),
+        many => Err(Failure::new(Fault::NeedsAttention, format!("{many} problems were found"))),
+    }
+}
+
+/// A line for each check, then what to do about each problem.
+fn described(screen: &Screen, found: &[Finding]) -> String {
+    let word = |state| match state {
+        State::Ok => "ok",
+        State::Problem => "problem",
+        State::CouldNotLook => "could not look",
+    };
+    let row = |finding: &Finding| vec![finding.check.to_owned(), word(finding.state).to_owned(), finding.detail.clone()];
+    let mut text = table(screen, &["CHECK", "RESULT", "FOUND"], found.iter().map(row).collect());
+    for finding in found {
+        if let Some(next) = &finding.next {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n\nproblem: {}: {}\n   next: {next}", finding.check, finding.detail);
+        }
+    }
+    text
+}
