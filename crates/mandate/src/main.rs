@@ -3,6 +3,7 @@
 mod arguments;
 mod command;
 mod connection;
+mod core_dumps;
 mod demo;
 mod failure;
 mod input_file;

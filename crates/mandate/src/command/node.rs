@@ -14,7 +14,7 @@ use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 use crate::shutdown::Hangup;
 use crate::table::table;
-use crate::{logging, secret_input, shutdown};
+use crate::{core_dumps, logging, secret_input, shutdown};
 
 /// The Workload API's socket in a node's directory, unless told otherwise.
 const SOCKET_NAME: &str = "workload.sock";
@@ -88,6 +88,7 @@ struct Started<'a> {
 
 pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
     logging::start(screen.wants_json());
+    core_dumps::off();
     let dir = arguments.dir.clone().map_or_else(default_dir, Ok)?;
     let dir_is_chosen = arguments.dir.is_some() || std::env::var_os("MANDATE_DIR").is_some_and(|dir| !dir.is_empty());
     let is_root = rustix::process::geteuid().is_root();

@@ -12,7 +12,7 @@ use crate::arguments::Serve;
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 use crate::shutdown::Hangup;
-use crate::{logging, shutdown};
+use crate::{core_dumps, logging, shutdown};
 
 /// The first line of `--json`, once requests are accepted.
 #[derive(Serialize)]
@@ -27,6 +27,7 @@ struct Started<'a> {
 
 pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     logging::start(screen.wants_json());
+    core_dumps::off();
     let listeners = [("--listen", arguments.listen), ("--node-listen", arguments.node_listen), ("--admin-listen", arguments.admin_listen)];
     let config = config(arguments)?;
     let dir = config.dir.clone();

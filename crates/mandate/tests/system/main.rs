@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
 
 mod backup;
+mod core_dumps;
 mod demo;
 mod disk;
 mod doctor;
