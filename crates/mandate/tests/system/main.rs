@@ -19,3 +19,4 @@ mod stops;
 mod strangers;
 mod tls;
 mod tour;
+mod units;
