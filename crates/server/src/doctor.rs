@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mandate_core::{Entropy, Timestamp};
-use mandate_files::{Dir, FileError};
+use mandate_files::{Dir, Exposure, FileError};
 use mandate_store::{Holder, Inspection, StoreError};
 use serde::Serialize;
 
@@ -52,6 +52,13 @@ impl Finding {
         Self { check, state: State::CouldNotLook, detail: why.into(), next: None }
     }
 }
+
+/// Files that nobody else may read.
+const PRIVATE_FILES: &[&str] =
+    &["mandate.db", "mandate.db-wal", "mandate.db-shm", "seal.key", "search.db", "search.db-wal", "search.db-shm", "stops.reserve"];
+
+/// Files that nobody else may write to.
+const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock"];
 
 /// What the checks share.
 struct Examination<'a> {
@@ -131,24 +138,18 @@ impl Examination<'_> {
     fn files(&mut self, dir: &Dir) {
         const CHECK: &str = "files";
         let mut fine = 0;
-        let names = match dir.names() {
-            Ok(names) => names,
-            Err(error) => return self.add(Finding::could_not_look(CHECK, error_text(&error))),
-        };
-        for name in names {
-            // The socket is no file; whoever may connect is told by their user id.
-            if name == "admin.sock" {
-                continue;
-            }
-            match dir.open_file(&name, mandate_files::Exposure::Private) {
-                Ok(_) => fine += 1,
+        let private = PRIVATE_FILES.iter().map(|name| (name, Exposure::Private));
+        for (name, exposure) in private.chain(OTHER_FILES.iter().map(|name| (name, Exposure::Readable))) {
+            match dir.open_file(name, exposure) {
+                Ok(None) => {}
+                Ok(Some(_)) => fine += 1,
                 Err(error) => {
                     let next = self.mend(&error);
                     self.add(Finding::problem(CHECK, error_text(&error), next));
                 }
             }
         }
-        self.add(Finding::ok(CHECK, format!("{fine} are for this user alone")));
+        self.add(Finding::ok(CHECK, format!("{fine} are this user's, and nobody else may write to them or read what is secret")));
     }
 
     fn server(&mut self) {

@@ -82,6 +82,11 @@ impl Patient {
 #[test]
 fn a_healthy_directory_has_no_problem_with_and_without_its_server() {
     let patient = Patient::new();
+    // A node's directory is below the server's, unless it is told another.
+    fs::create_dir(patient.path("node")).unwrap();
+    let ran = run(&["doctor", "--dir", &patient.dir.to_string_lossy()]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    fs::remove_dir(patient.path("node")).unwrap();
     assert_eq!(patient.problems(&[]), []);
     let server = Server::start(&patient.dir);
     let ran = run(&["doctor", "--dir", &patient.dir.to_string_lossy()]);
