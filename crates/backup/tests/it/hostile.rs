@@ -146,6 +146,32 @@ fn a_manifest_that_lies_is_refused() {
 }
 
 #[test]
+fn a_database_of_a_newer_program_is_refused_with_both_versions() {
+    let (world, bytes) = sealed();
+    let mut right = members(&bytes);
+    let digest = |bytes: &[u8]| -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+        digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    };
+    let before = digest(&right[3].1);
+    // `PRAGMA user_version`, at its place in the header.
+    right[3].1[60..64].copy_from_slice(&99u32.to_be_bytes());
+    let manifest = String::from_utf8(right[0].1.clone()).unwrap().replace(&before, &digest(&right[3].1));
+    right[0].1 = manifest.into_bytes();
+    // The sealed key is bound to the database that it is of.
+    assert!(matches!(refuse(&world, &archive(&right), "another database"), BackupError::Passphrase));
+    let created = world.backup("b", Keys::Apart).unwrap();
+    let mut right = members(&fs::read(world.path("b")).unwrap());
+    let before = digest(&right[2].1);
+    right[2].1[60..64].copy_from_slice(&99u32.to_be_bytes());
+    let manifest = String::from_utf8(right[0].1.clone()).unwrap().replace(&before, &digest(&right[2].1));
+    right[0].1 = manifest.into_bytes();
+    let error = world.restore(&archive(&right), "r", &Opens::Key(created.sealing_key)).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("schema 99"), "{error}");
+    assert_eq!(world.names(), ["b", "server"]);
+}
+
+#[test]
 fn a_member_larger_than_the_disk_is_refused_before_it_is_read() {
     let (world, bytes) = sealed();
     let mut right = members(&bytes);
