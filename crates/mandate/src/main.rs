@@ -13,6 +13,7 @@ mod loopback_redirect;
 mod name_completion;
 mod output;
 mod printable;
+mod progress;
 mod screen;
 mod secret_input;
 mod shutdown;

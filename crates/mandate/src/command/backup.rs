@@ -12,9 +12,13 @@ use serde::Serialize;
 
 use crate::arguments::{Backup, Restore};
 use crate::failure::{Failure, Fault};
+use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::list;
 use crate::{input_file, output, secret_input};
+
+/// What takes longest.
+const RECORDS: &str = "verifying audit records";
 
 /// A sealing key has 32 bytes.
 const MAX_KEY: u64 = 64;
@@ -33,7 +37,7 @@ struct Done<'a> {
 
 pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure> {
     let dir = arguments.directory.path()?;
-    let again = format!("mandate backup {}", arguments.file.display());
+    let again = format!("mandate backup --dir {} {}", dir.display(), arguments.file.display());
     let keys = if arguments.with_keys || arguments.passphrase_file.is_some() {
         let passphrase = match &arguments.passphrase_file {
             Some(file) => secret_input::from_file(file, "passphrase")?,
@@ -55,8 +59,10 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
         now: SystemClock.now(),
         entropy: Arc::new(SystemEntropy),
     };
-    let created = create(&plan, &mut file, &mut scratch, |_, _| ()).map_err(|error| not_made(&error, &dir))?;
-    drop(scratch);
+    let progress = Progress::begin(screen, "copying the database");
+    let created = create(&plan, &mut file, &mut scratch, |done, of| progress.at(done, of, RECORDS));
+    drop((progress, scratch));
+    let created = created.map_err(|error| not_made(&error, &dir))?;
     // The key first: a backup whose key could not be written would look done.
     if let Some(mut keys_file) = keys_file {
         write_key(&mut keys_file, &created.sealing_key)?;
@@ -130,7 +136,10 @@ pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failur
         None => None,
     };
     let restoring = Restoring { dir: &dir, sealing_key, passphrase, entropy: Arc::new(SystemEntropy) };
-    let restored = archive.restore(&restoring, |_, _| ()).map_err(|error| not_restored(&error, arguments, &dir))?;
+    let progress = Progress::begin(screen, "unpacking");
+    let restored = archive.restore(&restoring, |done, of| progress.at(done, of, RECORDS));
+    drop(progress);
+    let restored = restored.map_err(|error| not_restored(&error, arguments, &dir))?;
     let done = Done {
         backup: input_file::shown(&arguments.file),
         directory: Some(dir.display().to_string()),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::serve;
 use crate::arguments::Doctor;
 use crate::failure::{Failure, Fault};
+use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::table;
 
@@ -22,7 +23,9 @@ struct Examined<'a> {
 
 pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
     let config = serve::config(arguments.serve)?;
-    let found = examine(&config, SystemClock.now(), Arc::new(SystemEntropy), |_, _| ());
+    let progress = Progress::begin(screen, "examining the directory");
+    let found = examine(&config, SystemClock.now(), Arc::new(SystemEntropy), |done, of| progress.at(done, of, "verifying audit records"));
+    drop(progress);
     let problems = found.iter().filter(|finding| finding.state == State::Problem).count();
     let examined = Examined { directory: config.dir.display().to_string(), problems, checks: &found };
     screen.show(&examined, || described(screen, &found))?;
