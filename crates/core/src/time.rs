@@ -404,7 +404,7 @@ mod tests {
 
         #[test]
         fn the_longest_spans_are_read_as_they_are_written(less in 0..=u64::MAX) {
-            let span = Lifetime(Lifetime::LONGEST.0 - Duration::from_nanos(less));
+            let span = Lifetime(Lifetime::LONGEST.0.saturating_sub(Duration::from_nanos(less)));
             prop_assert_eq!(span.to_string().parse::<Lifetime>(), Ok(span));
         }
 

@@ -40,8 +40,8 @@ impl Health {
     /// Registers a check on how many events of a kind the last hour had. The counter counts them.
     pub(crate) fn count(&self, clock: Arc<dyn Clock>, describe: impl Fn(u64) -> StatusProblem + Send + Sync + 'static) -> Arc<Counter> {
         let counter = Arc::new(Counter { clock, tally: Tally::default() });
-        let counted = Arc::clone(&counter);
-        self.watch(move |now| Some(counted.tally.last_hour(now)).filter(|events| *events > 0).map(&describe));
+        let seen = Arc::clone(&counter);
+        self.watch(move |now| Some(seen.tally.last_hour(now)).filter(|events| *events > 0).map(&describe));
         counter
     }
 
