@@ -183,16 +183,21 @@ fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Result<Opt
     let (database, of_the_log) =
         store.read("read whose data it is", |tx| Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?)))?;
     let known = Remembered::known(file, database, &config.dir)?;
-    // A database of an older version, without `serve.json`: the name of its log says the trust domain.
-    match (&known, of_the_log) {
-        (None, Some(remembered)) => {
-            let given = config.trust_domain_or_default()?;
-            if given == remembered {
-                return Ok(None);
-            }
-            Err(config.changed("trust domain", "trust-domain", remembered.as_str(), given.as_str()).into())
+    // Of a database of an older version, the name of its log says the trust domain.
+    let Some(found) = of_the_log else { return Ok(known) };
+    match &known {
+        Some(Remembered { trust_domain, .. }) if *trust_domain != found => Err(ConfigError::OtherDatabase {
+            dir: config.dir.clone(),
+            what: "trust domain",
+            remembered: trust_domain.to_string(),
+            found: found.to_string(),
         }
-        _ => Ok(known),
+        .into()),
+        Some(_) => Ok(known),
+        None => match config.trust_domain_or_default()? {
+            given if given == found => Ok(None),
+            given => Err(config.changed("trust domain", "trust-domain", found.as_str(), given.as_str()).into()),
+        },
     }
 }
 
@@ -381,12 +386,17 @@ async fn supervise(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::thread;
+    use std::time::Duration;
 
+    use mandate_core::{Secret, SystemEntropy, Timestamp};
+    use mandate_store::Store;
+    use mandate_store::keys::{self, KeyState, StoredKey};
     use tokio::sync::watch;
     use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-    use super::{ServerError, supervise};
+    use super::{Config, ConfigError, Remembered, ServerError, Transport, supervise, whose};
 
     /// A task that ends when it is told to, as listeners do, and what tells it.
     fn listener() -> (JoinSet<()>, watch::Sender<bool>) {
@@ -398,6 +408,50 @@ mod tests {
 
     fn sequencer(run: impl FnOnce() + Send + 'static) -> JoinHandle<thread::Result<()>> {
         spawn_blocking(|| thread::spawn(run).join())
+    }
+
+    #[test]
+    fn a_database_that_does_not_say_whose_it_is_is_known_by_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Arc::new(SystemEntropy)).unwrap();
+        let of_the_log = StoredKey {
+            purpose: "checkpoint".to_owned(),
+            kid: "acme.example/audit/00c0ffee".to_owned(),
+            state: KeyState::Active,
+            created: Timestamp::from_secs(1),
+            until: None,
+            public: Vec::new(),
+            private: Secret::new("key"),
+        };
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = |trust_domain: Option<&str>| Config {
+            dir: dir.path().to_owned(),
+            listen: any,
+            node_listen: any,
+            admin_listen: any,
+            transport: Transport::LoopbackHttp,
+            issuer: None,
+            trust_domain: trust_domain.map(|name| name.parse().unwrap()),
+            node_rejoin_grace: Duration::ZERO,
+            allowed_hosts: Vec::new(),
+        };
+        assert_eq!(whose(&store, None, &config(None)).unwrap(), None, "a new directory");
+        store.transact("key", |tx| keys::put(tx, &of_the_log)).unwrap();
+        assert_eq!(whose(&store, None, &config(Some("acme.example"))).unwrap(), None);
+        for other in [None, Some("other.example")] {
+            let refused = whose(&store, None, &config(other)).unwrap_err();
+            assert!(refused.to_string().contains("--trust-domain acme.example"), "{refused}");
+        }
+        let file = |trust_domain: &str| Remembered {
+            issuer: "http://127.0.0.1:1".parse().unwrap(),
+            trust_domain: trust_domain.parse().unwrap(),
+            port: 1,
+            node_port: 2,
+            admin_port: 3,
+        };
+        assert!(whose(&store, Some(file("acme.example")), &config(None)).unwrap().is_some());
+        let refused = whose(&store, Some(file("other.example")), &config(None)).unwrap_err();
+        assert!(matches!(refused, ServerError::Config(ConfigError::OtherDatabase { what: "trust domain", .. })), "{refused}");
     }
 
     #[tokio::test]
