@@ -297,11 +297,11 @@ pub enum RevocationTarget {
     Token(TokenId),
     /// A grant, for good, and every token that rests on it.
     Grant(GrantId),
-    /// Every living token in whose chain the agent stands. It can get new ones unless it is suspended.
+    /// Every token that the agent acts in. It can get new ones unless it is suspended.
     Agent(AgentName),
-    /// Every living token of the person.
+    /// Every token of the person.
     Person(PersonName),
-    /// Every living token that was issued to the client.
+    /// Every token that was issued to the client.
     Client(ClientId),
 }
 

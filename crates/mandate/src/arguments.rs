@@ -115,7 +115,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit verify\n  mandate audit export --bundle audit.bundle"
     )]
     Audit(Audit),
-    /// Revoke tokens that are out
+    /// Revoke issued tokens
     #[command(
         subcommand,
         after_help = "Examples:\n  mandate revoke token 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36\n  mandate revoke person riley\n\nTo stop an agent: mandate agent suspend support-agent"
@@ -157,9 +157,9 @@ pub(crate) enum Command {
     /// Needs no server and changes nothing. With the options that the server is started with, those are checked too.
     #[command(after_help = installation::DOCTOR_EXAMPLES)]
     Doctor(Doctor),
-    /// Watch a hijacked agent, with one shared key and with Mandate
+    /// See what a hijacked agent can do, with one shared key and with Mandate
     ///
-    /// Starts a server, a node and a small CRM, and plays one story twice with an agent that obeys whatever a mail says.
+    /// Starts a server, a node and a small CRM, and plays one story twice with an agent that obeys every mail.
     #[command(after_help = "Examples:\n  mandate demo\n  mandate demo --check   (plays it, and fails unless every promise was kept)")]
     Demo(Demo),
     /// Print a completion script for a shell
@@ -173,7 +173,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
-    /// Play, judge, print one JSON object as the last line, and end: exit code 0 only if every promise was kept
+    /// Play the story, check the result, print one JSON object as the last line, and end: exit code 0 only if every promise was kept
     #[arg(long)]
     pub(crate) check: bool,
     /// Keep everything in this directory instead of a temporary one
@@ -189,7 +189,7 @@ pub(crate) enum DemoPart {
     /// The scripted agent: orders on standard input, deeds on standard output
     #[command(hide = true)]
     Agent,
-    /// Whoever clears away after a demo that was killed: waits for the end of standard input
+    /// Removes the files of a demo that was killed, at the end of standard input
     #[command(hide = true)]
     Sweep {
         /// The demo's temporary directory
@@ -220,10 +220,10 @@ pub(crate) struct Serve {
     /// Serve plain HTTP on any address, because a TLS proxy is in front; needs --issuer
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], requires = "issuer")]
     pub(crate) behind_tls_proxy: bool,
-    /// The issuer identifier, if it is not the address that is listened on; kept once tokens name it
+    /// The issuer identifier, if it is not the address that is listened on; it cannot be changed later, because tokens contain it
     #[arg(long, value_name = "URL")]
     pub(crate) issuer: Option<Issuer>,
-    /// The trust domain of the agents' SPIFFE IDs; kept once identities name it
+    /// The trust domain of the agents' SPIFFE IDs; it cannot be changed later, because identities contain it
     #[arg(long, value_name = "NAME")]
     pub(crate) trust_domain: Option<TrustDomain>,
     /// For how long after its certificate has expired a node may renew it, such as 24h for laptops that sleep; 7d at most
@@ -267,7 +267,7 @@ pub(crate) enum Node {
     /// Show which nodes have joined, and until when their certificates are valid
     #[command(after_help = "Examples:\n  mandate node list\n  mandate node list --json")]
     List(NodeList),
-    /// Ban a node for good: whatever certificate it holds, it is told and given nothing more
+    /// Ban a node permanently: it gets no information and no identities, with any certificate
     #[command(
         after_help = "Example:\n  mandate node ban 6f0c1e2d3a4b5c6d7e8f\n\nIdentities that it was issued are valid for 5 minutes more: to end them too, suspend the agents.\nA node that was banned by mistake joins again with a new token."
     )]
@@ -329,7 +329,7 @@ pub(crate) struct SvidFetch {
     /// The Workload API's socket, as a path or a unix: URI
     #[arg(long, value_name = "PATH", env = "SPIFFE_ENDPOINT_SOCKET", hide_env_values = true)]
     pub(crate) socket: Option<String>,
-    /// Who is to accept it; can be given several times
+    /// Who accepts it, such as the issuer; can be given several times
     #[arg(long, value_name = "AUDIENCE", required = true)]
     pub(crate) audience: Vec<String>,
     /// Which identity, if this process has several: an agent's name or SPIFFE ID
@@ -353,7 +353,7 @@ pub(crate) struct Apply {
     /// Remove what the file does not mention
     #[arg(long)]
     pub(crate) prune: bool,
-    /// With --prune and a file that declares nothing: remove everything indeed
+    /// Allow --prune with a file that declares nothing, which removes everything
     #[arg(long, requires = "prune")]
     pub(crate) yes_remove_everything: bool,
     /// Only print what would change
@@ -438,7 +438,7 @@ pub(crate) struct PersonState {
 pub(crate) struct SetPassword {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Whose
+    /// The person's name
     #[arg(value_name = "NAME", add = name_completion::of(Kind::Person))]
     pub(crate) name: PersonName,
 }
@@ -454,14 +454,14 @@ pub(crate) enum Client {
 pub(crate) struct SetSecret {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Of which client
+    /// The client's id
     #[arg(value_name = "ID", add = name_completion::of(Kind::Client))]
     pub(crate) id: ClientId,
 }
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Agent {
-    /// Stop an agent: no new identity, no new token, and its living tokens are revoked
+    /// Stop an agent: it gets no identity and no token, and its tokens are revoked
     #[command(alias = "stop", after_help = "Example:\n  mandate agent suspend support-agent")]
     Suspend(AgentState),
     /// Let a suspended agent act again
@@ -473,7 +473,7 @@ pub(crate) enum Agent {
 pub(crate) struct AgentState {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Which agent
+    /// The agent's name
     #[arg(value_name = "NAME", add = name_completion::of(Kind::Agent))]
     pub(crate) name: AgentName,
 }
@@ -483,16 +483,16 @@ pub(crate) enum Revoke {
     /// One token, by its jti, and every token derived from it
     #[command(after_help = "Example:\n  mandate revoke token 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36")]
     Token(RevokeToken),
-    /// A grant, for good, and every token that rests on it
+    /// A grant, permanently, and every token that depends on it
     #[command(after_help = "Example:\n  mandate revoke grant g-77e2dcab62c1ae4cf606cf18b22872a9   (an id from get grants)")]
     Grant(RevokeGrant),
-    /// Every living token in whose chain the agent stands; to stop it, suspend it
+    /// Every token that the agent acts in. To stop the agent, suspend it
     #[command(after_help = "Examples:\n  mandate revoke agent support-agent\n  mandate agent suspend support-agent   (stops it)")]
     Agent(AgentState),
-    /// Every living token of the person
+    /// Every token of the person
     #[command(alias = "user", after_help = "Example:\n  mandate revoke person riley")]
     Person(SetPassword),
-    /// Every living token that was issued to the client
+    /// Every token that was issued to the client
     #[command(after_help = "Example:\n  mandate revoke client support-app")]
     Client(SetSecret),
 }
@@ -517,7 +517,7 @@ pub(crate) struct RevokeGrant {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Key {
-    /// Sign with new keys from now on; what the old ones signed stays valid until it expires
+    /// Sign with new keys from now on. What the old keys signed stays valid until it expires
     #[command(after_help = "Examples:\n  mandate key rotate\n  mandate key rotate --purpose access-token")]
     Rotate(KeyRotate),
 }

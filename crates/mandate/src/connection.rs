@@ -24,7 +24,7 @@ impl Directory {
         let given = match (&self.dir, std::env::home_dir()) {
             (Some(dir), _) => dir.clone(),
             (None, Some(home)) => home.join(".mandate"),
-            (None, None) => return Err(Failure::usage("there is no home directory; say --dir DIR or set MANDATE_DIR")),
+            (None, None) => return Err(Failure::usage("there is no home directory; use --dir DIR or set MANDATE_DIR")),
         };
         Ok(std::path::absolute(&given).unwrap_or(given))
     }

@@ -38,7 +38,7 @@ pub(crate) enum Answer {
 /// Why an address is not the answer that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotTheAnswer {
-    #[error("there is neither a code nor an error in it")]
+    #[error("it contains neither a code nor an error")]
     Incomplete,
     #[error("it belongs to another login: its state is not ours")]
     State,
@@ -173,7 +173,7 @@ fn respond(request: &Request<Incoming>, path: &str, expected: &Expected, found: 
         }
         Err(_) => page(
             StatusCode::BAD_REQUEST,
-            "This is not the answer that the terminal waits for. Start again with the address that it printed.",
+            "This is not the answer that the terminal is waiting for. Start again with the address that it printed.",
         ),
     }
 }

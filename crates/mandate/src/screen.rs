@@ -64,13 +64,13 @@ impl Screen {
     }
 
     /// Prints a program of ours to stdout as it is, such as a script for a shell.
-    #[expect(clippy::unused_self, reason = "whoever prints has been given the screen")]
+    #[expect(clippy::unused_self, reason = "only a caller that has the screen may print")]
     pub(crate) fn script(&self, text: &str) -> Result<(), Failure> {
         print(text)
     }
 
     /// Prints a line to stderr, for a person who watches; programs read stdout.
-    #[expect(clippy::unused_self, reason = "whoever prints has been given the screen")]
+    #[expect(clippy::unused_self, reason = "only a caller that has the screen may print")]
     pub(crate) fn remark(&self, text: &str) {
         // A remark that cannot be shown changes nothing.
         let _ = writeln!(io::stderr(), "{}", printable::printable(text));

@@ -24,7 +24,7 @@ pub(crate) fn new_secret(what: &str) -> Result<Secret, Failure> {
     let first = ask(format!("New {what}: "))?;
     let second = ask(format!("The same {what} again: "))?;
     if first != second {
-        return Err(Failure::usage(format!("the two differ; no {what} was set")));
+        return Err(Failure::usage(format!("the two inputs differ; no {what} was set")));
     }
     text::secret_of_line(&Zeroizing::new(first.into_bytes()), MAX_SECRET).map_err(|error| malformed(&error, what))
 }

@@ -19,7 +19,7 @@ async fn one(signal: Option<Signal>) {
     }
 }
 
-/// Whether whoever started this process had it ignore SIGHUP, as `nohup` does. Listening would undo that.
+/// Whether this process was started with SIGHUP ignored, as `nohup` does. Listening would undo that.
 fn hangup_is_ignored() -> bool {
     // Linux alone says; elsewhere a hangup ends the process, as it does by default.
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))

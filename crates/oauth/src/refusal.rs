@@ -20,7 +20,7 @@ pub enum Refusal {
     #[error("malformed form: {0}")]
     Form(#[from] FormError),
     /// A parameter of OAuth in the URL's query, beside a body (RFC 6749 §3.2).
-    #[error("the parameter {0} stands in the query of the URL")]
+    #[error("the parameter {0} is in the query of the URL")]
     InQuery(&'static str),
     /// The `Authorization` header is repeated, of another scheme, or not base64 of two form-encoded texts.
     #[error("malformed Authorization header: {0}")]

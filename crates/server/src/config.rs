@@ -118,7 +118,7 @@ pub enum ConfigError {
     RejoinGrace,
     /// The database is gone.
     #[error(
-        "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start anew without what was in it, use an empty directory"
+        "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start without its content, use an empty directory"
     )]
     DatabaseLost(PathBuf, Issuer),
 }

@@ -8,11 +8,11 @@ use crate::admin::problem::Unauthorized;
 /// Why an operator's act was not done. The public text is in `admin::problem`.
 #[derive(Debug)]
 pub(crate) enum ControlError {
-    /// Whoever asks is no operator any more.
+    /// The caller is no operator any more.
     NotOperator(Unauthorized),
     /// The registry file cannot be applied.
     InvalidRegistry(Vec<Finding>),
-    /// The request makes no sense; the text is public.
+    /// The request is not valid; the text is public.
     BadRequest(String),
     /// No such entry.
     NotFound {
@@ -80,8 +80,8 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
-    /// A part of it has ended by itself, which only a fault of the program brings about.
-    #[error("{0} has ended by itself; the server is stopped, so that its supervisor starts a whole one")]
+    /// A part has ended although it was not asked to, which is a fault of the program.
+    #[error("{0} has failed and ended; the server stops, so that a supervisor can start it again")]
     Ended(&'static str),
     /// A part could not be set up.
     #[error("{what} cannot be set up: {why}")]

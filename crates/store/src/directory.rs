@@ -56,7 +56,7 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
     judge(&dir)?;
     for name in [SEARCH, "search.db-wal", "search.db-shm"] {
         if let Err(error) = dir.open_file(name, Exposure::Private) {
-            tracing::warn!(%error, "a file of the search index is removed; the index is built anew");
+            tracing::warn!(%error, "a file of the search index is removed; the index is built again");
             dir.remove(name)?;
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
         if !there {
             return Err(unusable(
                 &database,
-                "it is missing or empty, though the directory has a sealing key: restore it from a backup; to start anew without what was in it, use an empty directory",
+                "it is missing or empty, though the directory has a sealing key: restore it from a backup; to start without its content, use an empty directory",
             ));
         }
         return Ok(Opened { dir, database, search, seal_key_file, seal_key, first_start: false, journal_missing, lock });

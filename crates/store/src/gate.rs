@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 
-/// How long the writer whose turn it is waits for another process that holds the database.
+/// How long the writer at the front waits for another process that holds the database.
 ///
-/// A caller is to hear within two seconds that nothing can be recorded. A request may have to wait four times: for the
-/// writer before it, for its own bookkeeping, for the batch of records before its own, and for its own. A process that
-/// holds the database all the time is waited for once: until it lets go, each writer tries, and does not wait.
+/// A caller must hear within two seconds that nothing can be recorded. A request may wait four times: for the writer before
+/// it, for its own bookkeeping, for the batch of records before its own, and for its own batch. If another process keeps
+/// the database, only the first writer waits. Until the database is free again, each later writer tries once.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Turns {
     next: u64,
     serving: u64,
     holder: Option<ThreadId>,
-    /// The last writer waited in vain for another process.
+    /// The last writer found the database held by another process.
     held_elsewhere: bool,
 }
 

@@ -3,7 +3,7 @@
 //! Keeping it in the log's own transactions would touch a page per person and agent for every record: most of what a
 //! record costs. So a thread reads what is durable and writes the index in large pieces, without an fsync each.
 //! Records that are not in it yet are looked at one by one; a query misses none. Nothing is lost with the file: when it
-//! is missing, damaged or does not belong to the log, it is built anew.
+//! is missing, damaged or does not belong to the log, it is built again.
 
 mod postings;
 
@@ -45,8 +45,8 @@ pub(crate) fn open(path: &Path, log: &Connection) -> Result<Connection, StoreErr
     if path.exists() {
         match connection::open(path, Use::Index).and_then(|conn| Ok((fits(&conn, log)?, conn))) {
             Ok((true, conn)) => return Ok(conn),
-            Ok((false, _)) => tracing::info!("the search index does not belong to the log; it is built anew"),
-            Err(error) => tracing::warn!(%error, "the search index is unusable; it is built anew"),
+            Ok((false, _)) => tracing::info!("the search index does not belong to the log; it is built again"),
+            Err(error) => tracing::warn!(%error, "the search index is unusable; it is built again"),
         }
     }
     create(path)

@@ -213,7 +213,7 @@ impl LogReader<'_> {
     fn forgo_index(&mut self, error: &StoreError) {
         self.searchable = false;
         if search::is_spoiled(error, &self.shared.search) {
-            tracing::warn!(%error, "the search index cannot be used; it is built anew, and queries look at every record meanwhile");
+            tracing::warn!(%error, "the search index cannot be used; it is built again, and queries look at every record until then");
             self.shared.indexer.signal().rebuild();
         } else {
             tracing::warn!(%error, "the search index cannot be read for now; this query looks at every record");

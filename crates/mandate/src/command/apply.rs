@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
         let what = format!("{shown} declares nothing, and --prune would remove every entry; nothing was changed");
         return Err(Failure::usage(what)
             .next(format!(
-                "mandate apply -f {} --prune --dry-run   (what would be removed; it is not meant? look at what wrote the file)",
+                "mandate apply -f {} --prune --dry-run   (shows what would be removed; if you do not want that, check the program that wrote the file)",
                 file.display()
             ))
             .next(format!("mandate apply -f {} --prune --yes-remove-everything   (removes it)", file.display())));
@@ -69,7 +69,7 @@ fn refused(problem: &Problem, shown: &str, text: &str) -> Failure {
     let placed = |finding: &Finding| Placed { place: place(&finding.pointer, shown, text), detail: printable(&finding.detail) };
     Failure::new(Fault::Refused, format!("{}; nothing was changed", problem.title))
         .with_findings(problem.errors.iter().map(placed).collect())
-        .next("correct the file, then the same command with --dry-run")
+        .next("correct the file, then run the same command with --dry-run")
 }
 
 fn place(pointer: &str, shown: &str, text: &str) -> Option<String> {

@@ -84,7 +84,7 @@ fn each_page(
             return Ok(());
         }
         let Some(Some(index)) = last else {
-            return Err(Failure::failed("the server does not say where its records stand, so there is no going on from them"));
+            return Err(Failure::failed("the server's answer lacks the index of its records, so the following records cannot be read"));
         };
         query.before = Some(index);
     }

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failur
         return Err(Failure::failed("the server says that its audit log does not verify"));
     }
     if since.is_some() && answer.since.is_none() {
-        return Err(Failure::failed("the server did not hold its log against the earlier checkpoint"));
+        return Err(Failure::failed("the server did not compare its log with the earlier checkpoint"));
     }
     screen.show(&answer, || {
         let continues = answer.since.map(|size| format!(" It continues the checkpoint of {size} records.")).unwrap_or_default();

@@ -48,7 +48,7 @@ impl Root {
         let made = Dir::open_or_make(&path, Making::PRIVATE);
         made.map_err(|error| Failure::caused(Fault::Failed, "the demo's directory cannot be used", &error))?;
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Failure::usage(format!("{} is not empty; the demo starts from nothing", path.display())));
+            return Err(Failure::usage(format!("{} is not empty; the demo needs an empty directory", path.display())));
         }
         // Without it a killed demo leaves its directory behind, which is for the owner alone: no reason not to play.
         let sweeper = if temporary { sweeper(&path).ok() } else { None };
@@ -120,7 +120,7 @@ fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
         let mut stop = pin!(shutdown::requested(Hangup::Ends));
         let told = tokio::select! {
             told = demo::play(&root.path, &SystemEntropy, say) => told.map_err(|error| failed(&error))?,
-            () = &mut stop => return Err(Failure::failed("stopped before the story was told")),
+            () = &mut stop => return Err(Failure::failed("stopped before the story had ended")),
         };
         if !screen.wants_json() {
             screen.line(&told.text(screen))?;

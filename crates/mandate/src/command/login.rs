@@ -191,7 +191,7 @@ fn lines_of_stdin() -> mpsc::Receiver<String> {
 fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen) -> Result<(), Failure> {
     let token = answer.access_token.as_str();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Failure::failed("the issuer answered with a token that no header can carry"));
+        return Err(Failure::failed("the issuer's token has characters that are not allowed in an HTTP header"));
     }
     let out = out.filter(|path| *path != Path::new("-"));
     if let Some(path) = out {

@@ -52,7 +52,7 @@ pub(crate) fn ban(arguments: &NodeBan, screen: &Screen) -> Result<(), Failure> {
     let name = &arguments.name;
     let banned = arguments.connection.open()?.call(async |client| client.ban_node(name).await)?;
     screen.show(&banned, || {
-        format!("{name} is banned. Identities that it was issued are valid for 5 minutes more, unless their agents are suspended.")
+        format!("{name} is banned. Identities that it got before are valid for up to 5 minutes, unless their agents are suspended.")
     })?;
     recorded::report(banned.recorded, screen)
 }
@@ -61,7 +61,7 @@ pub(crate) fn ban(arguments: &NodeBan, screen: &Screen) -> Result<(), Failure> {
 pub(crate) fn default_dir() -> Result<PathBuf, Failure> {
     let base = std::env::var_os("MANDATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".mandate")));
-    base.map(|base| base.join("node")).ok_or_else(|| Failure::usage("there is no home directory; say --dir DIR or set MANDATE_DIR"))
+    base.map(|base| base.join("node")).ok_or_else(|| Failure::usage("there is no home directory; use --dir DIR or set MANDATE_DIR"))
 }
 
 /// Where a node listens that is not told: in its directory, if that was chosen, else where its user's nodes listen.
@@ -123,7 +123,7 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
             ready,
-            shutdown::requested(Hangup::Means("a node has nothing to read again; it goes on. SIGTERM ends it")),
+            shutdown::requested(Hangup::Means("a node has no files to read again, so it continues. SIGTERM ends it")),
         )
         .await
     });

@@ -34,18 +34,16 @@ pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
     };
     if !known {
         // Most likely a slip; revoked all the same, because a token may be dangerous whoever knows of it.
-        screen.remark("note: no token of that id is in the log; should one appear, it is revoked.\n next: mandate audit query --agent NAME   (shows the ids)");
+        screen.remark("note: the log has no token with that id; if one appears later, it is revoked.\n next: mandate audit query --agent NAME   (shows the ids)");
     }
     let what = match &request.target {
         RevocationTarget::Token(jti) => format!("Token {jti} and every token derived from it are revoked."),
-        RevocationTarget::Grant(id) => format!("Grant {id} is revoked for good, with every token that rests on it."),
+        RevocationTarget::Grant(id) => format!("Grant {id} is revoked permanently, with every token that depends on it."),
         RevocationTarget::Agent(name) => {
-            format!(
-                "Every living token in whose chain {name} stands is revoked. It can get new ones; to stop it: mandate agent suspend {name}"
-            )
+            format!("Every token that {name} acts in is revoked. The agent can get new ones; to stop it: mandate agent suspend {name}")
         }
-        RevocationTarget::Person(name) => format!("Every living token of {name} is revoked."),
-        RevocationTarget::Client(id) => format!("Every living token that was issued to {id} is revoked."),
+        RevocationTarget::Person(name) => format!("Every token of {name} is revoked."),
+        RevocationTarget::Client(id) => format!("Every token that was issued to {id} is revoked."),
     };
     screen.show(&answer, || format!("{what}\nrecord: {}", answer.record))?;
     recorded::report(answer.recorded, screen)

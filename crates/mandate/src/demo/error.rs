@@ -32,10 +32,10 @@ pub(crate) enum DemoError {
     #[error("an answer was too large")]
     TooLarge,
     /// A credential that no header can carry.
-    #[error("a credential has characters that no HTTP header can carry")]
+    #[error("a credential has characters that are not allowed in an HTTP header")]
     Credential,
     /// An answer that the story does not have.
-    #[error("{what} was answered in an unexpected way: {got}")]
+    #[error("unexpected answer to {what}: {got}")]
     Unexpected {
         /// What was asked.
         what: &'static str,

@@ -257,7 +257,7 @@ impl Played {
             )
         });
         format!(
-            "\nThe same mail, the same agent, which obeys whatever the mail says:\n\n{}\n\nWhat the audit log ({} records, verified: {}) says of what was refused before the agent was stopped:\n\n{}\n\n{cause}",
+            "\nThe same mail, and the same agent, which obeys every mail:\n\n{}\n\nWhat the audit log ({} records, verified: {}) says about the refusals before the agent was stopped:\n\n{}\n\n{cause}",
             self.report.side_by_side(screen),
             audit.size,
             audit.verified,

@@ -138,7 +138,7 @@ impl Report {
                 stopped.exchange.as_ref().is_some_and(|said| said.ends_with("agent_not_active")),
                 "stop: the token endpoint refuses the stopped agent",
             ),
-            (stopped.active_again, "stop: the agent can be let act again"),
+            (stopped.active_again, "stop: the agent can act again after `agent activate`"),
         ];
         self.failed = promises.into_iter().filter(|(kept, _)| !kept).map(|(_, promise)| promise).collect();
         self.ok = self.failed.is_empty();

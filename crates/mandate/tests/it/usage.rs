@@ -222,7 +222,7 @@ fn revoking_a_token_that_nobody_knows_is_done_and_said() {
     let server = answering(dir.path(), &[("200 OK", cut), ("200 OK", "[]")]);
     let ran = mandate(dir.path(), &["revoke", "token", "j1"], "");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.err.contains("no token of that id is in the log"), "{}", ran.err);
+    assert!(ran.err.contains("the log has no token with that id"), "{}", ran.err);
     assert!(server.join().unwrap()[0].starts_with("POST /v1/revocations "));
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn join_token(
     control.join_token(&by, request.ttl.map(|ttl| ttl.0)).await.map(Json).into_response()
 }
 
-/// Sets the password of a person of the embedded directory. What the old one opened is cut.
+/// Sets the password of a person of the embedded directory. Tokens from logins with the old one are revoked.
 #[utoipa::path(post, path = "/v1/people/{name}/password", tag = "people", params(("name" = String, Path)), request_body = PasswordRequest,
     responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn set_password(
@@ -58,7 +58,7 @@ pub(super) async fn set_password(
     ends_connection(set.map(|()| StatusCode::NO_CONTENT).into_response()).await
 }
 
-/// Sets the secret of a confidential client. What the old one opened is cut.
+/// Sets the secret of a confidential client. Tokens that were issued under the old one are revoked.
 #[utoipa::path(post, path = "/v1/clients/{id}/secret", tag = "clients", params(("id" = String, Path)), request_body = ClientSecretRequest,
     responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn set_client_secret(
@@ -76,7 +76,7 @@ pub(super) async fn set_client_secret(
     ends_connection(set.map(|()| StatusCode::NO_CONTENT).into_response()).await
 }
 
-/// Cuts tokens that are out: one with its descendants, or all of a grant, agent, person or client.
+/// Revokes tokens: one with its descendants, or all of a grant, agent, person or client.
 #[utoipa::path(post, path = "/v1/revocations", tag = "revocation", request_body = RevocationRequest,
     responses((status = 200, body = RevocationResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn revoke(
@@ -92,7 +92,7 @@ pub(super) async fn revoke(
     revoked.map(Json).into_response()
 }
 
-/// Lets the waiting keys sign from now on. Tokens that are out stay valid until they expire.
+/// Signs with the next keys from now on. Issued tokens stay valid until they expire.
 #[utoipa::path(post, path = "/v1/keys/rotate", tag = "keys", request_body = KeyRotationRequest,
     responses((status = 200, body = KeyRotationResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn rotate(

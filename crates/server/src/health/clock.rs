@@ -27,8 +27,8 @@ fn behind(behind: Duration) -> Option<StatusProblem> {
         problem(
             problem_code::CLOCK_BEHIND,
             format!(
-                "the machine's clock is {by} behind the newest record; nothing that was stopped comes back, but new tokens are dated ahead of the \
-                 clock and live shorter, and APIs with the right time may refuse them until it has caught up"
+                "the machine's clock is {by} behind the newest record; revocations stay in force, but new tokens are dated ahead of the \
+                 clock and expire sooner, and APIs with the right time may refuse them until it has caught up"
             ),
             "timedatectl   (is the clock right, and synchronized?)".to_owned(),
         )

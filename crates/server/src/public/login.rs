@@ -59,7 +59,9 @@ fn see_other(location: &str) -> Response {
     // 303, so that the form's body, a password, is not sent along (RFC 9700 §4.12).
     match HeaderValue::from_str(location) {
         Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
-        Err(_) => page::error(StatusCode::BAD_REQUEST, "This cannot go on", "The address to return to cannot be written in a header."),
+        Err(_) => {
+            page::error(StatusCode::BAD_REQUEST, "This request cannot continue", "The address to return to cannot be written in a header.")
+        }
     }
 }
 
@@ -162,7 +164,7 @@ pub(super) async fn submit(
     let body = match body {
         Ok(body) => body,
         Err(rejection) => {
-            return page::error(rejection.status(), "This form cannot be read", "It is larger than any form of ours, or it broke off.");
+            return page::error(rejection.status(), "This form cannot be read", "It is too large, or it was not sent completely.");
         }
     };
     let query = query.unwrap_or_default();
@@ -175,7 +177,7 @@ pub(super) async fn submit(
         return page::error(StatusCode::BAD_REQUEST, "This form cannot be read", "The form was sent in a way that no browser sends it.");
     };
     if !is_genuine(&asked, fields.get("csrf").unwrap_or_default()) {
-        let text = "The form does not come from this page, or it is older than a quarter of an hour.";
+        let text = "The form was not sent from this page, or it is older than 15 minutes.";
         return form(&asked, StatusCode::FORBIDDEN, "", Some(text));
     }
     match fields.get("decision") {

@@ -131,7 +131,7 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
             dt { "May do" }
             dd { (may_do(page)) }
             dt { "Where" }
-            dd { @if let Some(resource) = page.resource { code { (resource) } } @else { "wherever you have granted an agent access, never beyond your grant" } }
+            dd { @if let Some(resource) = page.resource { code { (resource) } } @else { "where you have granted an agent access, within the limits of your grants" } }
             dt { "You will be sent back to" }
             dd { code { (destination(page.redirect_uri)) } }
         }
@@ -155,7 +155,7 @@ pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Response {
     let body = html! {
         h1 { (title) }
         p.bad { (text) }
-        p.soft { "Go back to the application and start again. If this happens again, tell its developer what stands above." }
+        p.soft { "Go back to the application and start again. If this happens again, tell its developer the text above." }
     };
     respond(status, None, layout(title, &body))
 }
@@ -165,7 +165,7 @@ pub(super) fn home(issuer: &Issuer) -> Response {
     let body = html! {
         h1 { "Mandate" }
         p { "This is the authorization server " code { (issuer.as_str()) } "." }
-        p { "It gives agents identities, lets people delegate narrowly to them, and records who did what for whom." }
+        p { "It gives agents identities, lets people delegate to them with narrow limits, and records who did what for whom." }
         dl {
             dt { "You want to log in" }
             dd { "Start in the application that you want to use. It sends you here." }
