@@ -4,8 +4,8 @@
 //! itself: an atomic, a [`Tally`], a file. Nothing is cached here, so nothing here can be stale.
 
 mod clock;
-pub(crate) mod stops;
 pub(crate) mod crowd;
+pub(crate) mod stops;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -68,7 +68,14 @@ impl Store {
             return Err(StoreError::JournalMissing(opened.database.clone()));
         }
         migration::run(&mut writer)?;
-        journal::begin(&writer)?;
+        match journal::begin(&writer) {
+            // On a full disk the server must start all the same: what was stopped has to be in force. After a crash the file says
+            // already that it is in use.
+            Err(error @ StoreError::Full(_)) => {
+                tracing::warn!(%error, "the disk is full: mandate.db may not say that it belongs together with mandate.db-wal");
+            }
+            begun => begun?,
+        }
         let search = search::open(&opened.search, &writer)?;
         let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search, opened.search.clone())?;
         let shared = Shared {

@@ -61,9 +61,8 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
     assert!(begun.elapsed() < PATIENCE && page.status != 200, "a login: {page:?}");
 
     let base = server.role.text("admin_url");
-    let acts: [(&str, Value); 6] = [
+    let acts: [(&str, Value); 5] = [
         ("/v1/apply", json!({"entries": {"resource": [{"name": "wiki", "uri": "https://wiki.acme.example", "scopes": ["read:pages"]}]}})),
-        ("/v1/revocations", json!({"target": {"kind": "agent", "id": "support-agent"}})),
         ("/v1/people/riley/password", json!({"password": "another password"})),
         ("/v1/clients/desk-app/secret", json!({"secret": "another secret of a client"})),
         ("/v1/join-tokens", json!({})),
@@ -79,6 +78,12 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("another program may hold the database") && detail.contains("look whether"), "{path}: {detail}");
     }
+    // What takes authority away is in force, and its record in the reserve.
+    let (begun, body) = (Instant::now(), json!({"target": {"kind": "agent", "id": "support-agent"}}));
+    let request = server.app.http.request(Method::POST, format!("{base}/v1/revocations")).bearer_auth(&admin_token).json(&body);
+    let answer = Answer::of(request.send().await.unwrap()).await;
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert_eq!((answer.status, &answer.json()["recorded"]), (200, &json!("reserve")), "{answer:?}");
     assert!(matches!(server.admin.join_token(&JoinTokenRequest::default()).await, Err(ClientError::Server(_))));
     assert!(server.admin.status().await.is_ok(), "reading goes on");
 
