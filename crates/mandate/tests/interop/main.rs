@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a browser that cannot be ended is worth a word")]
 
 mod browser;
+mod clock;
 mod default_clients;
 mod examples;
 mod foreign_issuer;

@@ -1,5 +1,6 @@
 //! `mandate serve` and `mandate node` as processes, and the commands of an operator.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -66,10 +67,20 @@ fn text(value: &Value, member: &str) -> String {
 impl Server {
     /// Starts one.
     pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut process = Process::start(&mut mandate(dir.path(), &["serve", "--json"])).unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// Starts one in a directory, which may be that of an earlier one, with these variables in its environment.
+    pub(crate) fn start_in(dir: TempDir, environment: &[(&str, &OsStr)]) -> Self {
+        let mut command = mandate(dir.path(), &["serve", "--json"]);
+        let mut process = Process::start(command.envs(environment.iter().copied())).unwrap();
         let ready = process.json_line();
         Self { processes: vec![process], issuer: text(&ready, "issuer"), node_address: text(&ready, "node_server"), dir }
+    }
+
+    /// Kills it and everything beside it. Gives its directory.
+    pub(crate) fn kill(self) -> TempDir {
+        self.dir
     }
 
     /// Its issuer identifier.
