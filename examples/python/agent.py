@@ -18,6 +18,10 @@ if len(sys.argv) != 4:
 issuer, api, person_token_file = sys.argv[1].rstrip("/"), sys.argv[2].rstrip("/"), sys.argv[3]
 
 
+# Tokens go to the servers that are named above, and to no proxy that only HTTP_PROXY of the environment names.
+urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
+
+
 def call(request):
     """The status and the JSON of an answer, also of a refusal."""
     try:

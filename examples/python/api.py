@@ -24,6 +24,8 @@ CLIENT = sys.argv[3:]
 METADATA = OWN_URL + "/.well-known/oauth-protected-resource"
 NOTES = []
 
+# Whose keys are believed is not for HTTP_PROXY of the environment to decide.
+urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
 with urllib.request.urlopen(ISSUER + "/.well-known/oauth-authorization-server", timeout=10) as answer:
     ISSUER_METADATA = json.load(answer)
 KEYS = jwt.PyJWKClient(ISSUER_METADATA["jwks_uri"])

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mandate_api::{AdminClient, ClientError, Endpoint};
 use mandate_core::Issuer;
+use mandate_files::text;
 
 use crate::failure::{self, Failure};
 use crate::input_file;
@@ -70,7 +71,9 @@ impl Connection {
         let mut client = AdminClient::new(endpoint);
         if let (Endpoint::Tcp { .. }, Some(file)) = (client.endpoint(), &self.ca) {
             let pem = input_file::read(file, MAX_CA)?;
-            client = client.trusting(&pem).map_err(|error| Failure::usage(format!("{}: {error}", input_file::shown(file))))?;
+            client = client
+                .trusting(text::without_mark(&pem))
+                .map_err(|error| Failure::usage(format!("{}: {error}", input_file::shown(file))))?;
         }
         Ok(Admin { client })
     }

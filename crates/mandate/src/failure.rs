@@ -257,7 +257,7 @@ pub(crate) const ELSEWHERE: &str = "ps -C mandate -o args   (is it running with 
 /// Why an address was not reached, as far as its TLS says.
 fn not_reached(failure: Failure, server: &str) -> Failure {
     let said = failure.message();
-    if said.contains("UnknownIssuer") {
+    if said.contains("UnknownIssuer") || said.contains("No CA certificates") {
         return failure.next("the same command with --ca FILE   (the PEM file of the authority that issued the server's certificate)");
     }
     if said.contains("not valid for name") {

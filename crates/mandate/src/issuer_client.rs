@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mandate_core::{Issuer, Secret};
+use mandate_files::text;
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -57,12 +58,15 @@ impl IssuerClient {
         let mut builder = Client::builder().no_proxy().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
         if let Some(file) = ca {
             let bad = |why: &str| Failure::usage(format!("{} holds no certificate authority: {why}", file.display()));
-            let text = input_file::read(file, MAX_ANSWER as u64)?;
-            let trusted = reqwest::Certificate::from_pem_bundle(&text).map_err(|_| bad("it is not PEM"))?;
+            let pem = input_file::read(file, MAX_ANSWER as u64)?;
+            let trusted = reqwest::Certificate::from_pem_bundle(text::without_mark(&pem)).map_err(|_| bad("it is not PEM"))?;
             if trusted.is_empty() {
                 return Err(bad("there is no certificate in it"));
             }
             builder = builder.tls_certs_only(trusted);
+        } else if issuer.as_str().starts_with("http:") {
+            // Without TLS no authority is asked: a machine without any will do.
+            builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
         Ok(Self { issuer: issuer.clone(), http, has_ca: ca.is_some() })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::{Clock, Entropy, Issuer, ResourceUri, ScopeSet, SystemClock, SystemEntropy};
+use mandate_files::text;
 use mandate_token::SignatureMemo;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -114,7 +115,7 @@ impl Builder {
         self
     }
 
-    /// How often the keys are fetched anew. Default: 5 minutes.
+    /// How often the keys are fetched again. Default: 5 minutes.
     pub fn keys_refresh(mut self, interval: Duration) -> Self {
         self.intervals.keys_refresh = interval;
         self
@@ -127,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// A token with an unknown key id makes the keys be fetched anew, at most once in this time. Default: 5 seconds.
+    /// A token with an unknown key id makes the keys be fetched again, at most once in this time. Default: 5 seconds.
     pub fn unknown_key_interval(mut self, interval: Duration) -> Self {
         self.intervals.unknown_key = interval;
         self
@@ -164,7 +165,7 @@ impl Builder {
     /// Succeeds also when the issuer cannot be reached: see [`Verifier::ready`].
     pub fn build(self) -> Result<Verifier, BuildError> {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let roots = self.trust_roots.iter().map(|pem| reqwest::Certificate::from_pem(pem));
+        let roots = self.trust_roots.iter().map(|pem| reqwest::Certificate::from_pem(text::without_mark(pem)));
         let roots = roots.collect::<Result<Vec<_>, _>>().map_err(BuildError::Tls)?;
         let proxy = self.proxy.map(reqwest::Proxy::all).transpose().map_err(BuildError::Proxy)?;
         let client = IssuerClient::new(self.issuer, roots, proxy).map_err(BuildError::Tls)?;

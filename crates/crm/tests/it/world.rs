@@ -98,5 +98,5 @@ pub(crate) async fn obey(crm: &Crm) -> Vec<u16> {
 /// A client that obeys no proxy of the environment.
 #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
 pub(crate) fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
 }

@@ -27,9 +27,11 @@ fn mandate(arguments: &[&str]) -> Command {
     command
 }
 
-/// Keeps from a program what the environment says of other servers, nodes and proxies, and this user's own directory.
+/// Keeps from a program what the environment says of other servers, nodes and proxies, and this user's own directory; and the
+/// certificate authorities of this machine, which a bare system does not have.
 fn apart(command: &mut Command) {
     command.env_clear().env("HOME", "/nonexistent").env("TMPDIR", std::env::temp_dir());
+    command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
 }
 
 /// Runs `mandate` to its end.
@@ -141,16 +143,6 @@ impl Server {
     /// `mandate serve` on loopback.
     pub(crate) fn start(dir: &Path) -> Self {
         Self::start_as(dir, mandate)
-    }
-
-    /// The same, as a process for which a file that may not grow is an error and not the end, as a full disk is.
-    pub(crate) fn start_with_files_that_may_be_limited(dir: &Path) -> Self {
-        Self::start_as(dir, |arguments| {
-            let mut command = Command::new("sh");
-            command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_mandate")]).args(arguments);
-            apart(&mut command);
-            command
-        })
     }
 
     /// The same, as a process that may have so many files open and no more.

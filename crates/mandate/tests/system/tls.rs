@@ -133,15 +133,23 @@ async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
     let status = |url: &str, more: &[&str]| run(&[&["status", "--admin-url", url, "--admin-token-file", &token][..], more].concat());
     let unknown = status(&admin_url, &[]);
     assert!(unknown.code == Some(4) && unknown.err.contains(" next: the same command with --ca FILE"), "{}", unknown.err);
-    let unauthorized = status(&admin_url, &["--ca", &cert]);
+    // As an editor of another system saves it.
+    let ca = file("ca.pem");
+    fs::write(&ca, format!("\u{feff}{}", pem.replace('\n', "\r\n"))).unwrap();
+    let unauthorized = status(&admin_url, &["--ca", &ca]);
     let hint = " next: mandate login --issuer URL --client-id ID --admin --out FILE";
     assert!(unauthorized.code == Some(3) && unauthorized.err.contains(hint), "{}", unauthorized.err);
     let app = client(&issuer, &pem);
-    let mut login = Login::start(&app, &["--ca", &cert, "--admin", "--out", &token]);
+    let mut login = Login::start(&app, &["--ca", &ca, "--admin", "--out", &token]);
     let back = login.decide_as("olga", &app, "allow").await;
     login.paste(&back);
     let ran = login.end();
     assert_eq!(ran.code, Some(0), "{}", ran.err);
+    // RFC 6797: a browser that has been here once never asks without TLS again, at neither listener.
+    for url in [format!("{issuer}/.well-known/oauth-authorization-server"), format!("{admin_url}/openapi.json")] {
+        let answer = app.get(&url).await;
+        assert!(answer.header("strict-transport-security").starts_with("max-age="), "{url}: {answer:?}");
+    }
     let elsewhere = status(&issuer, &["--ca", &cert]);
     assert!(elsewhere.code == Some(3) && elsewhere.err.contains("The admin API is not served at this address"), "{}", elsewhere.err);
     assert!(elsewhere.err.contains(" next: the same command with --admin-url URL"), "{}", elsewhere.err);
