@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Registry};
-use mandate_core::{ClientId, RevocationSet, Secret, Timestamp};
+use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
 use mandate_store::{StoreError, replay, secrets};
 use mandate_token::{KeySet, TokenError, client_assertion, jwt_svid};
@@ -149,11 +149,11 @@ impl Engine {
             Credential::SpiffeJwt(token) => self.by_svid(token, at).map(Caller::Agent),
             Credential::PrivateKeyJwt(token) => self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client))),
             Credential::Basic { id, secret } => {
-                let client = self.by_secret(id, secret, &ClientAuthentication::ClientSecretBasic, snapshot, at).await;
+                let client = self.by_secret((id, secret), request.source, &ClientAuthentication::ClientSecretBasic, snapshot, at).await;
                 client.map(|client| Caller::App(proven(client)))
             }
             Credential::Post { id, secret } => {
-                let client = self.by_secret(id, secret, &ClientAuthentication::ClientSecretPost, snapshot, at).await;
+                let client = self.by_secret((id, secret), request.source, &ClientAuthentication::ClientSecretPost, snapshot, at).await;
                 client.map(|client| Caller::App(proven(client)))
             }
             Credential::Nothing { id } => public(id, snapshot).map(|client| Caller::Public(proven(client))),
@@ -229,8 +229,8 @@ impl Engine {
     /// knows its secret and sends it in the other way is told which way is its own.
     async fn by_secret(
         &self,
-        id: &str,
-        secret: &Secret,
+        (id, secret): (&str, &Secret),
+        source: RequestSource,
         method: &ClientAuthentication,
         snapshot: &Snapshot,
         now: Timestamp,
@@ -244,7 +244,7 @@ impl Engine {
                 .map_err(|error| Refusal::Internal(error.to_string()))?,
             None => None,
         };
-        let matched = self.checker.check_remembered(id, secret.clone(), stored, now).await?;
+        let matched = self.checker.check_remembered(id, source, secret.clone(), stored, now).await?;
         let client = client.ok_or(Refusal::ClientFailed("unknown client, or not registered for a client secret"))?;
         if !matched {
             return Err(Refusal::ClientFailed("wrong secret"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
-use mandate_core::{Entropy, Secret, Timestamp};
+use mandate_core::{Entropy, RequestSource, Secret, Timestamp};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
@@ -55,10 +55,13 @@ pub enum Whose<'a> {
         /// The person's name.
         name: &'a str,
     },
-    /// A client's secret. Registered clients take turns, and all that are not registered have one place among them.
+    /// A client's secret. Registered clients take turns, and all that are not registered have one place among them. The
+    /// networks that name one client take turns too: its id is no secret.
     Client {
         /// The client's id, if a secret is stored for it.
         id: Option<&'a str>,
+        /// Where the request comes from.
+        source: RequestSource,
     },
 }
 
@@ -123,8 +126,15 @@ impl Checker {
     ///
     /// For client secrets only: they are long and random, so that a fast keyed hash of one in memory gives nothing
     /// away, and a confidential client may come a thousand times a second. A new stored hash is a new mark.
-    pub async fn check_remembered(&self, id: &str, secret: Secret, stored: Option<Secret>, now: Timestamp) -> Result<bool, PasswordError> {
-        let Some(phc) = stored else { return self.check(Whose::Client { id: None }, secret, None).await };
+    pub async fn check_remembered(
+        &self,
+        id: &str,
+        source: RequestSource,
+        secret: Secret,
+        stored: Option<Secret>,
+        now: Timestamp,
+    ) -> Result<bool, PasswordError> {
+        let Some(phc) = stored else { return self.check(Whose::Client { id: None, source }, secret, None).await };
         let mark = self.mark(id, &secret, &phc);
         let (lifetime, capacity) = REMEMBERED;
         let until = now.plus(lifetime);
@@ -138,7 +148,7 @@ impl Checker {
                 return Ok(true);
             }
         }
-        let matched = self.check(Whose::Client { id: Some(id) }, secret, Some(phc)).await?;
+        let matched = self.check(Whose::Client { id: Some(id), source }, secret, Some(phc)).await?;
         if matched {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             if recent.len() >= capacity && !recent.contains_key(id) {
@@ -171,7 +181,7 @@ impl Checker {
             Whose::Person { network, name } => (&self.people, self.lane(network, name.as_bytes())),
             Whose::KnownBrowser { name } => (&self.known_browsers, self.lane(name.as_bytes(), b"")),
             // No registered client has an empty id.
-            Whose::Client { id } => (&self.clients, self.lane(id.unwrap_or_default().as_bytes(), b"")),
+            Whose::Client { id, source } => (&self.clients, self.lane(id.unwrap_or_default().as_bytes(), source.to_string().as_bytes())),
         };
         let turn = queue.turn(lane).await.map_err(|Full| PasswordError::Busy)?;
         let task = tokio::task::spawn_blocking(move || {
@@ -222,7 +232,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
-    use mandate_core::{Secret, SystemEntropy, Timestamp};
+    use mandate_core::{RequestSource, Secret, SystemEntropy, Timestamp};
 
     use super::{AT_ONCE, Checker, Full, Lane, MAX_SECRET, PasswordError, Queue, REMEMBERED, WAITING, Whose, hash};
     use crate::queue::Turn;
@@ -230,7 +240,7 @@ mod tests {
     const PERSON: Whose<'static> = Whose::Person { network: b"", name: "riley" };
 
     /// A guess at the secret of a client that is registered.
-    const GUESS: Whose<'static> = Whose::Client { id: Some("a") };
+    const GUESS: Whose<'static> = Whose::Client { id: Some("a"), source: RequestSource::Other };
 
     #[tokio::test]
     async fn the_right_secret_matches_and_nothing_else_does() {
@@ -251,7 +261,9 @@ mod tests {
         let stored = || Secret::new(text.as_str());
         let checker = Checker::new(&SystemEntropy).unwrap();
         let now = Timestamp::from_secs(1_000);
-        let check = |secret: &'static str, stored: Option<Secret>, now| checker.check_remembered("app", Secret::new(secret), stored, now);
+        let check = |secret: &'static str, stored: Option<Secret>, now| {
+            checker.check_remembered("app", RequestSource::Other, Secret::new(secret), stored, now)
+        };
         for _ in 0..2 {
             assert!(check("s", Some(stored()), now).await.unwrap());
         }
@@ -314,20 +326,30 @@ mod tests {
         let (checker, turn) = flooded(|checker| &checker.clients, |_| GUESS).await;
         assert_eq!(guess(&checker, GUESS).await.unwrap(), Err(PasswordError::Busy));
         assert_eq!(guess(&checker, PERSON).await.unwrap(), Ok(false), "people have a queue of their own");
-        let other = guess(&checker, Whose::Client { id: Some("b") });
+        let other = guess(&checker, Whose::Client { id: Some("b"), source: RequestSource::Other });
         tokio::task::yield_now().await;
         drop(turn);
         assert_eq!(other.await.unwrap(), Ok(false), "other clients have their turn");
     }
 
     #[tokio::test]
+    async fn a_flood_in_the_name_of_a_client_leaves_the_client_its_turn_from_another_network() {
+        let (checker, turn) = flooded(|checker| &checker.clients, |_| GUESS).await;
+        let source = RequestSource::of("192.0.2.7".parse().unwrap());
+        let itself = guess(&checker, Whose::Client { id: Some("a"), source });
+        tokio::task::yield_now().await;
+        drop(turn);
+        assert_eq!(itself.await.unwrap(), Ok(false), "it was checked");
+    }
+
+    #[tokio::test]
     async fn a_flood_of_clients_that_do_not_exist_is_one_crowd() {
         let text = hash(&Secret::new("s"), &SystemEntropy).unwrap();
-        let (checker, turn) = flooded(|checker| &checker.clients, |_| Whose::Client { id: None }).await;
-        assert_eq!(guess(&checker, Whose::Client { id: None }).await.unwrap(), Err(PasswordError::Busy));
+        let (checker, turn) = flooded(|checker| &checker.clients, |_| Whose::Client { id: None, source: RequestSource::Other }).await;
+        assert_eq!(guess(&checker, Whose::Client { id: None, source: RequestSource::Other }).await.unwrap(), Err(PasswordError::Busy));
         let now = Timestamp::from_secs(1_000);
         drop(turn);
-        assert_eq!(checker.check_remembered("b", Secret::new("s"), Some(Secret::new(text)), now).await, Ok(true));
+        assert_eq!(checker.check_remembered("b", RequestSource::Other, Secret::new("s"), Some(Secret::new(text)), now).await, Ok(true));
     }
 
     #[tokio::test]
@@ -336,11 +358,11 @@ mod tests {
         let stored = || Some(Secret::new(text.as_str()));
         let checker = Checker::new(&SystemEntropy).unwrap();
         let mut now = Timestamp::from_secs(1_000);
-        assert!(checker.check_remembered("a", Secret::new("s"), stored(), now).await.unwrap());
+        assert!(checker.check_remembered("a", RequestSource::Other, Secret::new("s"), stored(), now).await.unwrap());
         let _turn = checker.clients.turn(Lane { group: 0, lane: 0 }).await.unwrap_or_else(|Full| unreachable!());
         let mut check = |after| {
             now = now.plus(after);
-            checker.check_remembered("a", Secret::new("s"), stored(), now)
+            checker.check_remembered("a", RequestSource::Other, Secret::new("s"), stored(), now)
         };
         for _ in 0..3 {
             assert_eq!(begun(pin!(check(REMEMBERED.0.saturating_sub(Duration::from_secs(1))))), Poll::Ready(Ok(true)));
