@@ -72,14 +72,17 @@ async fn hung_up(mut signal: Option<Signal>, hangup: Hangup) {
     std::future::pending::<()>().await;
 }
 
-/// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: whoever reads
-/// that we are ready may ask us to stop in the next moment. Call it inside a runtime.
+/// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: somebody who
+/// reads that we are ready may ask us to stop in the next moment. Call it inside a runtime.
 pub(crate) fn requested(on_hangup: Hangup) -> impl Future<Output = ()> + Send {
     let listen = |kind| signal(kind).ok();
     let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     let hangup = if hangup_is_ignored() { None } else { listen(SignalKind::hangup()) };
     let with_stdin = std::env::var_os(WITH_STDIN).is_some();
+    // Where files may not grow, writing fails, as on a full disk; the signal that comes with it would end the process.
+    let file_limit = listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     async move {
+        let _file_limit = file_limit;
         let parent = async {
             if with_stdin {
                 end_of_stdin().await;

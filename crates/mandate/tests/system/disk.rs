@@ -58,7 +58,7 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_may_not_grow_stop_decisions_with_a_reason_and_they_go_on_without_a_restart() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start_with_files_that_may_be_limited(&root.path().join("server"));
+    let server = Server::start(&root.path().join("server"));
     let limit = |server: &Server| {
         let now = fs::metadata(server.dir.join("mandate.db-wal")).unwrap().len();
         // That of this process, from which the server has its own.
