@@ -19,6 +19,7 @@ mod secret_input;
 mod shutdown;
 mod table;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Memory is wiped when it is given back: passwords, secrets and tokens pass through buffers of many libraries (HTTP, TLS,
@@ -38,6 +39,12 @@ fn main() -> ExitCode {
                 let text = error.render().to_string();
                 let message = text.trim_end().strip_prefix("error: ").unwrap_or(text.trim_end());
                 return failure::Failure::usage(message).report(&screen::Screen::of_the_process(true));
+            }
+            let plain = error.render().to_string();
+            if error.use_stderr() && printable::printable(&plain) != plain {
+                // An argument with hidden characters, which clap shows as they are.
+                let _ = write!(std::io::stderr(), "{}", printable::printable(&plain));
+                return failure::Fault::Usage.exit_code();
             }
             // Help and version are no errors: clap sends them to stdout. If nobody reads them, there is nobody to tell.
             let _ = error.print();

@@ -36,6 +36,13 @@ struct Done<'a> {
 }
 
 pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure> {
+    for file in [Some(&arguments.file), arguments.keys_file.as_ref()].into_iter().flatten() {
+        if file == Path::new("-") {
+            return Err(Failure::usage(
+                "a backup is read again and verified after it is written, which standard output does not allow: name a file",
+            ));
+        }
+    }
     let dir = arguments.directory.path()?;
     let again = format!("mandate backup --dir {} {}", dir.display(), arguments.file.display());
     let keys = if arguments.with_keys || arguments.passphrase_file.is_some() {

@@ -127,6 +127,9 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
         )
         .await
     });
+    if ran.is_ok() {
+        tracing::info!("the node has stopped");
+    }
     ran.map_err(|error| failure(&error))
 }
 
