@@ -66,8 +66,14 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
 /// or by removing an entry. `new` is absent when the entry is removed.
 ///
 /// A policy can forbid, so that removing or changing one may give; and a resource or issuer that changes becomes another.
-pub fn only_takes(old: &Entry, new: Option<&Entry>) -> bool {
+/// Where the registry has `policies` of its own, fewer rights may give as well: a policy may forbid something to those who
+/// have a right, and permit it to those who have lost it.
+pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
     match (old, new) {
+        (Entry::Agent(old), Some(Entry::Agent(new))) if policies && *new != (Agent { state: new.state, ..old.clone() }) => false,
+        (Entry::Person(old), Some(Entry::Person(new))) if policies && *new != (Person { disabled: new.disabled, ..old.clone() }) => false,
+        (Entry::Grant(old), Some(Entry::Grant(new))) if policies && *new != (Grant { revoked: new.revoked, ..old.clone() }) => false,
+        (Entry::Client(_), Some(_)) if policies => false,
         (Entry::Policy(_), _) => false,
         (_, None) => true,
         (Entry::Agent(old), Some(Entry::Agent(new))) => {

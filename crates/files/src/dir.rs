@@ -141,10 +141,10 @@ impl Dir {
     }
 
     /// A file to lock or to write to in place: made with mode 0600 if it is missing, and judged if it is there.
-    pub fn open_or_create(&self, name: impl AsRef<OsStr>) -> Result<File, FileError> {
+    pub fn open_or_create(&self, name: impl AsRef<OsStr>, exposure: Exposure) -> Result<File, FileError> {
         let name = name.as_ref();
         loop {
-            if let Some(file) = self.open_with(name, OFlags::RDWR, Exposure::Readable)? {
+            if let Some(file) = self.open_with(name, OFlags::RDWR, exposure)? {
                 return Ok(file);
             }
             match self.create(name, 0o600) {

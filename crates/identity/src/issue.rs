@@ -87,7 +87,9 @@ impl Identity {
         };
         grant.describe(self.authority.issuer(), &mut record);
         let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        // What was stopped while the record was written gets nothing.
         self.still_joined(&node.spiffe_id)?;
+        self.entitled(agent, selectors)?;
         let svid = self.authority.sign_jwt_svid(&grant, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
         Ok(IssuedSvid { svid, expires: grant.expires() })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::{Entropy, Secret};
-use mandate_files::{Dir, Making, text};
+use mandate_files::{Dir, Exposure, Making, text};
 use rustix::fs::{FlockOperation, flock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -45,7 +45,7 @@ impl Storage {
     /// Opens the directory, making it if there is none. Two nodes never share one.
     pub(crate) fn open(dir: &Path) -> Result<Self, NodeError> {
         let dir = Dir::open_or_make(dir, MAKING)?;
-        let lock = dir.open_or_create(LOCK)?;
+        let lock = dir.open_or_create(LOCK, Exposure::Readable)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { dir, _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeError::InUse { path: dir.path().to_owned() }),

@@ -79,7 +79,7 @@ pub enum ConfigError {
     },
     /// The database is another's than the directory's other files say.
     #[error(
-        "{dir}: serve.json names the {what} {remembered}, and mandate.db is of {found}: they are of two servers. Restore the serve.json that belongs to mandate.db, or remove it: it is written anew from mandate.db"
+        "{dir}: serve.json names the {what} {remembered}, and mandate.db is of {found}: they are of two servers. Restore the serve.json that belongs to mandate.db, or remove it: it is written again from mandate.db"
     )]
     OtherDatabase {
         /// The directory.

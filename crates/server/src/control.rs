@@ -16,7 +16,7 @@ use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::Policies;
-use mandate_stops::{By, Stop, Stops, Taken};
+use mandate_stops::{By, Pending, Stop, Stops};
 use mandate_store::{Effect, Store, cuts, registry, secrets};
 use tokio::sync::Mutex;
 
@@ -88,7 +88,9 @@ impl Control {
         record
     }
 
+    /// Records an act that gives: after the stops before it.
     async fn append(&self, record: Record, effects: Vec<Effect>) -> Result<Receipt, ControlError> {
+        self.stops.record_changes().await.map_err(|error| ControlError::AuditUnavailable(error.to_string()))?;
         self.log.append(record, effects).await.map_err(unrecorded)
     }
 
@@ -120,7 +122,7 @@ impl Control {
 
     /// Applies a registry file: all of it or nothing.
     pub(crate) async fn apply(&self, by: &Operator, request: ApplyRequest) -> Result<ApplyResponse, ControlError> {
-        let _one_at_a_time = self.changes.lock().await;
+        let one_at_a_time = self.changes.lock().await;
         self.confirm(by, "apply a registry file").await?;
         let now = self.clock.now();
         let snapshot = self.snapshot();
@@ -164,11 +166,12 @@ impl Control {
         let entries = plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
         record.touched = touched(entries.flat_map(|entry| touches(entry, &registry)));
         let changes = plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
-        if let Some(stop) = Stop::of_changes(record.clone(), changes, cuts.clone()) {
-            let recorded = recorded(self.take(stop).await?.recorded);
-            return Ok(ApplyResponse { recorded, ..response });
+        if let Some(stop) = Stop::of_changes(record.clone(), changes, cuts.clone(), &snapshot.registry) {
+            let pending = self.begin(stop)?;
+            // What comes next need not wait for the record.
+            drop(one_at_a_time);
+            return Ok(ApplyResponse { recorded: recorded(pending.recorded().await.recorded), ..response });
         }
-        self.stops.record_waiting().await.map_err(unrecorded)?;
         self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
         self.live.replace_registry(registry, policies);
         self.live.cut(cuts, self.clock.as_ref());
@@ -176,13 +179,17 @@ impl Control {
     }
 
     /// Takes authority away: in force at once, whether or not it can be recorded.
-    async fn take(&self, stop: Stop) -> Result<Taken, ControlError> {
-        self.stops.take(stop, By::Operator).await.map_err(|error| ControlError::Internal(error.to_string()))
+    fn begin(&self, stop: Stop) -> Result<Pending, ControlError> {
+        self.stops.begin(stop, By::Operator).map_err(|error| ControlError::Internal(error.to_string()))
     }
 
     /// Cuts what is out. A grant is also closed for good.
     pub(crate) async fn revoke(&self, by: &Operator, target: RevocationTarget) -> Result<RevocationResponse, ControlError> {
-        let _one_at_a_time = self.changes.lock().await;
+        // What changes no entry waits for no other change.
+        let one_at_a_time = match &target {
+            RevocationTarget::Grant(_) => Some(self.changes.lock().await),
+            RevocationTarget::Token(_) | RevocationTarget::Agent(_) | RevocationTarget::Person(_) | RevocationTarget::Client(_) => None,
+        };
         self.confirm(by, "revoke").await?;
         let now = self.clock.now();
         let snapshot = self.snapshot();
@@ -217,12 +224,14 @@ impl Control {
         let stop = match closed {
             Some((open, closed)) => {
                 let (open, closed) = (Entry::Grant(open), Entry::Grant(closed));
-                let stop = Stop::of_changes(record, [(Some(&open), Some(&closed))], vec![cut.clone()]);
+                let stop = Stop::of_changes(record, [(Some(&open), Some(&closed))], vec![cut.clone()], registry);
                 stop.ok_or_else(|| ControlError::Internal("a grant that is revoked gives nothing".to_owned()))?
             }
             None => Stop::of_cuts(record, vec![cut.clone()]),
         };
-        let taken = self.take(stop).await?;
+        let pending = self.begin(stop)?;
+        drop(one_at_a_time);
+        let taken = pending.recorded().await;
         let cut = taken.cuts.into_iter().next_back().unwrap_or(cut);
         Ok(RevocationResponse { cut, record: id, recorded: recorded(taken.recorded) })
     }
@@ -288,6 +297,7 @@ impl Control {
     /// Makes a join token for one node.
     pub(crate) async fn join_token(&self, by: &Operator, ttl: Option<Duration>) -> Result<JoinTokenResponse, ControlError> {
         self.confirm(by, "make a join token").await?;
+        self.stops.record_changes().await.map_err(|error| ControlError::AuditUnavailable(error.to_string()))?;
         match self.identity.create_join_token(&by.to_string(), ttl).await {
             Ok(token) => Ok(JoinTokenResponse {
                 token: token.text().expose_secret_str().unwrap_or_default().to_owned(),

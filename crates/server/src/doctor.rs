@@ -177,7 +177,7 @@ impl Examination<'_> {
                 None
             }
             Err(error) => {
-                let next = format!("mv {0}/serve.json {0}/serve.json.damaged   (it is written anew from mandate.db)", self.shown);
+                let next = format!("mv {0}/serve.json {0}/serve.json.damaged   (it is written again from mandate.db)", self.shown);
                 self.add(Finding::problem(CHECK, error.to_string(), next));
                 None
             }

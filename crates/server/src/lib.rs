@@ -246,7 +246,11 @@ pub async fn run(
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
     let now = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
-    store.transact("say whose data it is", |tx| installation::put(tx, &now.installation()))?;
+    // On a full disk, what is written there already need not be written again.
+    let own = now.installation();
+    if store.read("whose data is it", installation::load)?.as_ref() != Some(&own) {
+        store.transact("say whose data it is", |tx| installation::put(tx, &own))?;
+    }
     let Remembered { issuer, trust_domain, .. } = now;
 
     let authority =

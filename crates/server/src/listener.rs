@@ -83,7 +83,7 @@ impl Defaults {
     }
 }
 
-/// What a listener serves. What holds for every request is done around the router: axum would do it anew for each route,
+/// What a listener serves. What holds for every request is done around the router: axum would do it again for each route,
 /// at some allocations a request.
 #[derive(Clone)]
 pub(crate) struct Site {

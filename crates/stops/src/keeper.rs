@@ -2,12 +2,13 @@
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use mandate_files::Dir;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::reserve::{Reserve, ReserveError, SIZE, Slot};
+use crate::reserve::{self, Reserve, ReserveError, SIZE, Slot};
 
 /// The most stops that share one sync.
 const MAX_BATCH: usize = 64;
@@ -16,7 +17,8 @@ const MAX_BATCH: usize = 64;
 pub(crate) const CLIENTS_SHARE: usize = SIZE / 2;
 
 /// Who takes authority away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum By {
     /// An operator: every byte of the reserve is theirs.
     Operator,
@@ -42,8 +44,8 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// A frame that an earlier process left.
-    pub(crate) fn found(slot: Slot) -> Self {
-        Self { slot, by: By::Operator }
+    pub(crate) fn found(slot: Slot, by: By) -> Self {
+        Self { slot, by }
     }
 }
 
@@ -51,6 +53,7 @@ type Answer = oneshot::Sender<Result<Kept, ReserveError>>;
 
 enum Ask {
     Keep(Vec<u8>, By, Answer),
+    Know(Kept),
     Free(Kept),
     Mend,
 }
@@ -60,6 +63,7 @@ enum Ask {
 pub(crate) struct Keeper {
     asks: Sender<Ask>,
     state: Arc<Mutex<ReserveState>>,
+    thread: JoinHandle<()>,
 }
 
 struct Desk {
@@ -75,8 +79,8 @@ impl Keeper {
         let state = Arc::new(Mutex::new(ReserveState { used: reserve.as_ref().map_or(0, Reserve::used), broken }));
         let (asks, queue) = mpsc::channel();
         let desk = Desk { dir, reserve, by_clients: 0, state: Arc::clone(&state) };
-        thread::Builder::new().name("stops".to_owned()).spawn(move || desk.run(&queue))?;
-        Ok(Self { asks, state })
+        let thread = thread::Builder::new().name("stops".to_owned()).spawn(move || desk.run(&queue))?;
+        Ok(Self { asks, state, thread })
     }
 
     /// Puts a stop into the reserve. Durable on return.
@@ -84,6 +88,11 @@ impl Keeper {
         let (answer, answered) = oneshot::channel();
         self.asks.send(Ask::Keep(content, by, answer)).map_err(|_| ReserveError::Closed)?;
         answered.await.unwrap_or(Err(ReserveError::Closed))
+    }
+
+    /// Counts a frame that an earlier process left.
+    pub(crate) fn know(&self, kept: Kept) {
+        let _ = self.asks.send(Ask::Know(kept));
     }
 
     /// Gives back the place of a stop that is in the audit log.
@@ -98,7 +107,11 @@ impl Keeper {
     }
 
     pub(crate) fn state(&self) -> ReserveState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.thread.is_finished() {
+            state.broken = Some("its thread has ended; restart the server once every stop is recorded".to_owned());
+        }
+        state
     }
 }
 
@@ -112,6 +125,7 @@ impl Desk {
                         Ok(kept) => written.push((kept, answer)),
                         Err(error) => drop(answer.send(Err(error))),
                     },
+                    Ask::Know(kept) => self.count(kept),
                     Ask::Free(kept) => self.free(kept),
                     Ask::Mend => drop(self.opened()),
                 }
@@ -125,7 +139,7 @@ impl Desk {
         let reserve = if let Some(reserve) = self.reserve.take() {
             reserve
         } else {
-            // Its frames are known from the start, or are of a file that could not be read then: the next start sees them.
+            // Its frames are known from the start: one that was there and could not be read then would have kept the server from starting.
             let (reserve, _) = Reserve::open(&self.dir)?;
             reserve.allocate(&self.dir)?;
             reserve
@@ -134,16 +148,18 @@ impl Desk {
     }
 
     fn write(&mut self, content: &[u8], by: By) -> Result<Kept, ReserveError> {
-        let slot = self.opened()?.write(content)?;
-        let kept = Kept { slot, by };
-        if by == By::Client {
-            self.by_clients += slot.bytes();
-            if self.by_clients > CLIENTS_SHARE {
-                self.free(kept);
-                return Err(ReserveError::Full);
-            }
+        if by == By::Client && self.by_clients + reserve::bytes_of(content) > CLIENTS_SHARE {
+            return Err(ReserveError::Full);
         }
+        let kept = Kept { slot: self.opened()?.write(content)?, by };
+        self.count(kept);
         Ok(kept)
+    }
+
+    fn count(&mut self, kept: Kept) {
+        if kept.by == By::Client {
+            self.by_clients += kept.slot.bytes();
+        }
     }
 
     fn free(&mut self, kept: Kept) {
@@ -169,7 +185,7 @@ impl Desk {
             };
             self.free(kept);
             let source = std::io::Error::other(why.clone());
-            let _ = answer.send(Err(ReserveError::Io { path: self.dir.entry(crate::reserve::FILE), source }));
+            let _ = answer.send(Err(ReserveError::Io { path: self.dir.entry(reserve::FILE), source }));
         }
     }
 

@@ -15,4 +15,4 @@ mod stops;
 pub use keeper::{By, ReserveState};
 pub use reserve::ReserveError;
 pub use stop::Stop;
-pub use stops::{Found, Parts, RETRY, Recorded, Standing, StartError, StopError, Stops, Taken};
+pub use stops::{Found, Parts, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, Taken, held};

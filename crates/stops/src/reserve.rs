@@ -21,7 +21,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
 use mandate_audit::tree::leaf_hash;
-use mandate_files::{Dir, FileError};
+use mandate_files::{Dir, Exposure, FileError};
 
 /// The name of the file in the server's directory.
 pub const FILE: &str = "stops.reserve";
@@ -116,7 +116,7 @@ impl Reserve {
     /// were written. Nothing can be written before [`Reserve::allocate`].
     pub fn open(dir: &Dir) -> Result<(Self, Vec<Frame>), ReserveError> {
         let path = dir.entry(FILE);
-        let file = dir.open_or_create(FILE)?;
+        let file = dir.open_or_create(FILE, Exposure::Private)?;
         let mut bytes = Vec::new();
         let read = (&file).take(SIZE as u64).read_to_end(&mut bytes);
         read.map_err(|source| ReserveError::Io { path: path.clone(), source })?;
@@ -146,17 +146,14 @@ impl Reserve {
 
     /// Writes a frame. It is durable after the next [`Reserve::sync`].
     pub fn write(&mut self, content: &[u8]) -> Result<Slot, ReserveError> {
-        let blocks = (HEADER + content.len()).div_ceil(BLOCK);
+        let blocks = blocks_of(content);
         let slot = Slot { first: self.free_run(blocks).ok_or(ReserveError::Full)?, blocks };
         let frame = frame(self.next, content).ok_or(ReserveError::Full)?;
-        self.next += 1;
-        // Marked before it is written: what failed half way is not given out again until it is freed.
-        self.mark(slot, true);
+        self.next = self.next.wrapping_add(1);
         let written = self.file.write_all_at(&frame, (slot.first * BLOCK) as u64);
-        written.map(|()| slot).map_err(|source| {
-            self.mark(slot, false);
-            ReserveError::Io { path: self.path.clone(), source }
-        })
+        written.map_err(|source| ReserveError::Io { path: self.path.clone(), source })?;
+        self.mark(slot, true);
+        Ok(slot)
     }
 
     /// Makes what was written durable.
@@ -168,7 +165,7 @@ impl Reserve {
     pub fn free(&mut self, slot: Slot) {
         self.mark(slot, false);
         if let Err(error) = self.file.write_all_at(&[0; HEADER], (slot.first * BLOCK) as u64) {
-            tracing::warn!(%error, "a stop that is recorded could not be wiped from the reserve; the next start does it");
+            tracing::warn!(%error, "a place in the reserve could not be wiped; the next start looks at what is in it");
         }
     }
 
@@ -191,6 +188,15 @@ impl Reserve {
         }
         None
     }
+}
+
+fn blocks_of(content: &[u8]) -> usize {
+    (HEADER + content.len()).div_ceil(BLOCK)
+}
+
+/// How many bytes of the file such content takes.
+pub fn bytes_of(content: &[u8]) -> usize {
+    blocks_of(content) * BLOCK
 }
 
 /// The bytes of a frame, without what is left of its last block.
@@ -240,6 +246,6 @@ fn read(bytes: &[u8], at: usize) -> Option<Frame> {
     if hash(head, content) != *sum {
         return None;
     }
-    let slot = Slot { first: at, blocks: (HEADER + content.len()).div_ceil(BLOCK) };
+    let slot = Slot { first: at, blocks: blocks_of(content) };
     Some(Frame { number: u64::from_le_bytes(*number), slot, content: content.to_vec() })
 }

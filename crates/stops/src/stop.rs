@@ -5,7 +5,7 @@ use mandate_core::Cut;
 use mandate_core::registry::{Entry, Kind, Registry};
 use mandate_delegation::revocation::only_takes;
 use mandate_store::nodes::{self, Node, NodeState};
-use mandate_store::{Effect, cuts, registry};
+use mandate_store::{Effect, cuts, registry, stops};
 use serde::{Deserialize, Serialize};
 
 /// One act that takes authority away: its record, and everything that it changes.
@@ -37,16 +37,18 @@ impl Stop {
 
     /// A stop that changes entries of the registry, each from how it is to how it will be, and cuts what is out.
     ///
-    /// None if one of the changes gives something, or might.
+    /// None if one of the changes gives something, or might, in this `registry`.
     pub fn of_changes<'e>(
         record: Record,
         changes: impl IntoIterator<Item = (Option<&'e Entry>, Option<&'e Entry>)>,
         cuts: Vec<Cut>,
+        registry: &Registry,
     ) -> Option<Self> {
         let mut stop = Self::of_cuts(record, cuts);
+        let policies = has_policies(registry);
         for (before, after) in changes {
             let before = before?;
-            if !only_takes(before, after) {
+            if !only_takes(before, after, policies) {
                 return None;
             }
             match after {
@@ -55,6 +57,13 @@ impl Stop {
             }
         }
         Some(stop)
+    }
+
+    /// Whether its changes take, and give nothing, in this registry: what a file says is not believed.
+    pub(crate) fn only_takes_from(&self, registry: &Registry) -> bool {
+        let policies = has_policies(registry);
+        let takes = |new: &Entry| registry.get(new.kind(), new.key()).is_some_and(|old| only_takes(&old, Some(new), policies));
+        self.put.iter().all(takes) && self.removed.iter().all(|(kind, _)| *kind != Kind::Policy)
     }
 
     /// Its record.
@@ -89,6 +98,7 @@ impl Stop {
     pub(crate) fn effects(&self) -> Vec<Effect> {
         let stop = self.clone();
         vec![Box::new(move |tx| {
+            stops::insert(tx, &stop.record.id)?;
             stop.put.iter().try_for_each(|entry| registry::put(tx, entry))?;
             stop.removed.iter().try_for_each(|(kind, key)| registry::remove(tx, *kind, key))?;
             stop.cuts.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop))?;
@@ -97,4 +107,8 @@ impl Stop {
             nodes::get(tx, name)?.map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node }))
         })]
     }
+}
+
+fn has_policies(registry: &Registry) -> bool {
+    registry.policies().next().is_some()
 }

@@ -1,30 +1,45 @@
 //! Stops on their way: in force, into the reserve, into the audit log.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use mandate_audit::{AppendError, Log};
-use mandate_core::{Cut, HybridClock, Timestamp};
+use mandate_core::{Cut, HybridClock, RecordId, Timestamp};
 use mandate_delegation::Live;
-use mandate_files::Dir;
-use mandate_store::{Effect, Store, StoreError, records};
+use mandate_files::{Dir, Exposure};
+use mandate_store::stops::{self, STOP_RECORDED};
+use mandate_store::{Effect, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 use crate::keeper::{By, Keeper, Kept, ReserveState};
-use crate::reserve::{FILE, Frame, Reserve, ReserveError};
+use crate::reserve::{self, FILE, Frame, Reserve, ReserveError};
 use crate::stop::Stop;
 
-/// How long somebody who takes authority away waits for the audit log. The stop is in force and in the reserve by then.
+/// How long a stop waits for the reserve before it goes on to the audit log: a disk may neither write nor fail.
+const RESERVE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long somebody who takes authority away waits for the log. The stop is in force and in the reserve by then.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long they wait if it is not in the reserve: what they are told otherwise is worse.
+const LONGEST_PATIENCE: Duration = Duration::from_millis(1_800);
 
 /// How often it is tried to record what is not recorded.
 pub const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a stop may be on its way to the log before it counts as one that waits.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+
 /// The most stops of clients that wait to be recorded. A client's own token ends by itself within the hour.
 const MAX_WAITING_OF_CLIENTS: usize = 4_096;
+
+/// The most stops that are put into the reserve belatedly at one try.
+const BELATED: usize = 64;
 
 /// What the engine is made of.
 pub struct Parts {
@@ -90,16 +105,24 @@ pub struct Standing {
 struct Content<S> {
     /// The verifier key of the audit log that it waits for.
     log: Arc<str>,
+    by: By,
     stop: S,
 }
 
 /// A stop that is in force and not in the audit log.
 struct Waiting {
     stop: Arc<Stop>,
-    /// It was appended, and failed: it may be in the log all the same.
-    tried: bool,
-    kept: Option<Kept>,
     by: By,
+    kept: Option<Kept>,
+    /// Its own task has it in hand, or it was tried in vain.
+    state: State,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    OnItsWay,
+    Failed,
 }
 
 /// The reserve of a directory, before the engine exists.
@@ -108,13 +131,13 @@ pub struct Found {
     log: Arc<str>,
     reserve: Option<Reserve>,
     broken: Option<String>,
-    stops: Vec<(Stop, Kept)>,
+    stops: Vec<(Stop, By, Kept)>,
 }
 
 impl Found {
     /// The latest time of a stop that is found: what the clock must not go behind.
     pub fn newest(&self) -> Timestamp {
-        self.stops.iter().map(|(stop, _)| stop.record().time).max().unwrap_or(Timestamp::from_millis(0))
+        self.stops.iter().map(|(stop, ..)| stop.record().time).max().unwrap_or(Timestamp::from_millis(0))
     }
 }
 
@@ -122,12 +145,11 @@ impl Found {
 pub struct Stops {
     live: Arc<Live>,
     log: Log<Effect>,
-    store: Store,
     clock: Arc<HybridClock>,
     origin: Arc<str>,
     keeper: Keeper,
     waiting: Mutex<VecDeque<Waiting>>,
-    /// One at a time records what waits, in the order in which it came.
+    /// One at a time records stops that change entries, in the order in which they came.
     recording: tokio::sync::Mutex<()>,
     banned: RwLock<HashSet<String>>,
     bans: watch::Sender<u64>,
@@ -142,15 +164,14 @@ impl std::fmt::Debug for Stops {
 impl Stops {
     /// Looks into the reserve of `dir`. `log` is the verifier key of the directory's audit log.
     ///
-    /// A reserve that cannot be made or opened, as on a full disk, is no reason not to start: what is in it is not known to
-    /// be there, and [`Standing`] says so. One that holds what cannot be understood is.
+    /// Where there is no reserve and none can be made, as on a full disk, the server starts all the same, and [`Standing`]
+    /// says so. A reserve that is there and cannot be read may hold stops: they are not given up.
     pub fn look(dir: Dir, log: &str) -> Result<Found, ReserveError> {
         let log: Arc<str> = log.into();
         let (reserve, frames) = match Reserve::open(&dir) {
             Ok((reserve, frames)) => (reserve.allocate(&dir).map(|()| reserve), frames),
-            // A file that others could have changed.
-            Err(ReserveError::File(error)) if error.io().is_none() => return Err(error.into()),
-            Err(error) => (Err(error), Vec::new()),
+            Err(error) if matches!(dir.open_file(FILE, Exposure::Private), Ok(None)) => (Err(error), Vec::new()),
+            Err(error) => return Err(error),
         };
         let path = dir.entry(FILE);
         let stops = frames.into_iter().map(|frame| understood(&frame, &log, &path)).collect::<Result<_, _>>()?;
@@ -161,15 +182,16 @@ impl Stops {
         Ok(Found { dir, log, reserve: reserve.ok(), broken, stops })
     }
 
-    /// The engine, with what an earlier process left in the reserve in force again. Asks the database what of it is recorded
-    /// already.
+    /// The engine, with what an earlier process left in the reserve in force again, but for what the database knows as
+    /// recorded: that may have been lifted since.
     pub fn start(parts: Parts, found: Found) -> Result<Self, StartError> {
         let Parts { live, log, store, clock } = parts;
+        let ids: Vec<RecordId> = found.stops.iter().map(|(stop, ..)| stop.record().id.clone()).collect();
+        let recorded: Vec<bool> = store.read("which stops are recorded", |tx| ids.iter().map(|id| stops::is_recorded(tx, id)).collect())?;
         let keeper = Keeper::start(found.dir, found.reserve, found.broken).map_err(StartError::Thread)?;
         let engine = Self {
             live,
             log,
-            store,
             clock,
             origin: found.log,
             keeper,
@@ -178,14 +200,19 @@ impl Stops {
             banned: RwLock::default(),
             bans: watch::Sender::new(0),
         };
-        for (stop, kept) in found.stops {
-            if is_recorded(&engine.store, &stop)? {
+        for ((stop, by, kept), recorded) in found.stops.into_iter().zip(recorded) {
+            engine.keeper.know(kept);
+            if recorded {
                 engine.keeper.free(kept);
                 continue;
             }
+            if !stop.only_takes_from(&engine.live.snapshot().registry) {
+                return Err(StartError::Gives(stop.record().id.clone()));
+            }
             tracing::warn!(record = %stop.record().id, detail = stop.record().detail, "a stop of before the start is in force again and not yet in the audit log");
             engine.put_in_force(&stop);
-            engine.waiting().push_back(Waiting { stop: Arc::new(stop), tried: false, kept: Some(kept), by: By::Operator });
+            let waiting = Waiting { stop: Arc::new(stop), by, kept: Some(kept), state: State::Failed, since: Instant::now() };
+            engine.waiting().push_back(waiting);
         }
         Ok(engine)
     }
@@ -195,21 +222,34 @@ impl Stops {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes authority away: in force at once, then in the reserve, then in the audit log.
+    /// Takes authority away: in force on return. Its record is on its way, whether or not somebody waits for that.
     ///
-    /// Runs to its end even if the caller goes away.
-    pub async fn take(self: &Arc<Self>, stop: Stop, by: By) -> Result<Taken, StopError> {
+    /// Changes of entries replace them as wholes: the caller plans them one at a time, against the registry in force.
+    pub fn begin(self: &Arc<Self>, stop: Stop, by: By) -> Result<Pending, StopError> {
         // What could never be recorded must not be in force.
         stop.record().to_leaf()?;
-        let content = serde_json::to_vec(&Content { log: Arc::clone(&self.origin), stop: &stop }).map_err(StopError::Form)?;
-        if by == By::Client && self.waiting().iter().filter(|waiting| waiting.by == By::Client).count() >= MAX_WAITING_OF_CLIENTS {
+        let content = self.content(&stop, by).map_err(StopError::Form)?;
+        let stop = Arc::new(stop);
+        let mut waiting = self.waiting();
+        if by == By::Client && waiting.iter().filter(|waiting| waiting.by == By::Client).count() >= MAX_WAITING_OF_CLIENTS {
             return Err(StopError::TooManyWait);
         }
+        // In force and known to wait in one step: nothing that gives comes between.
         let cuts = self.put_in_force(&stop);
-        let (engine, stop) = (Arc::clone(self), Arc::new(stop));
-        let recorded = tokio::spawn(async move { engine.record(stop, content, by).await });
-        // It ends without an answer only by a fault of the program; then nothing is known of the record.
-        Ok(Taken { cuts, recorded: recorded.await.unwrap_or(Recorded::NotYet) })
+        waiting.push_back(Waiting { stop: Arc::clone(&stop), by, kept: None, state: State::OnItsWay, since: Instant::now() });
+        drop(waiting);
+        let id = stop.record().id.clone();
+        let recording = tokio::spawn(Arc::clone(self).record(stop, content, by));
+        Ok(Pending { engine: Arc::clone(self), id, cuts, recording })
+    }
+
+    /// As [`Stops::begin`], and waits a moment for the record.
+    pub async fn take(self: &Arc<Self>, stop: Stop, by: By) -> Result<Taken, StopError> {
+        Ok(self.begin(stop, by)?.recorded().await)
+    }
+
+    fn content(&self, stop: &Stop, by: By) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Content { log: Arc::clone(&self.origin), by, stop })
     }
 
     fn put_in_force(&self, stop: &Stop) -> Vec<Cut> {
@@ -223,126 +263,126 @@ impl Stops {
         self.live.cut(stop.cuts().to_vec(), self.clock.as_ref())
     }
 
-    async fn record(self: Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) -> Recorded {
+    /// Into the reserve, then into the log.
+    async fn record(self: Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) {
+        let (engine, kept) = (Arc::clone(&self), Arc::clone(&stop));
+        // A task of its own: it may take longer than is waited for.
+        let keeping = tokio::spawn(async move { engine.keep(&kept, content, by).await });
+        let _ = timeout(RESERVE_PATIENCE, keeping).await;
+        let recorded = if stop.changes_entries() { self.record_changes().await } else { self.append(&stop).await };
+        if let Err(error) = recorded {
+            tracing::error!(%error, record = %stop.record().id, "a stop is in force and not in the audit log; it is tried again");
+        }
+    }
+
+    async fn keep(&self, stop: &Stop, content: Vec<u8>, by: By) {
         let kept = match self.keeper.keep(content, by).await {
-            Ok(kept) => Some(kept),
+            Ok(kept) => kept,
             Err(error) => {
                 tracing::error!(%error, record = %stop.record().id, "a stop is in force and could not be put into the reserve");
-                None
+                return;
             }
         };
-        let otherwise = if kept.is_some() { Recorded::Reserve } else { Recorded::NotYet };
-        let waiting = Waiting { stop: Arc::clone(&stop), tried: false, kept, by };
-        let engine = Arc::clone(&self);
-        let appended = tokio::spawn(async move {
-            if waiting.stop.changes_entries() {
-                // Behind what waits already: an older state of an entry must not be written over a newer one.
-                engine.waiting().push_back(waiting);
-                let _ = engine.record_waiting().await;
-                return !engine.waiting().iter().any(|other| other.stop.record().id == stop.record().id);
-            }
-            engine.append(waiting).await
-        });
-        match tokio::time::timeout(LOG_PATIENCE, appended).await {
-            Ok(Ok(true)) => Recorded::Log,
-            _ => otherwise,
+        match self.waiting().iter_mut().find(|waiting| waiting.is(stop)) {
+            Some(waiting) if waiting.kept.is_none() => waiting.kept = Some(kept),
+            // It is in the log already.
+            Some(_) | None => self.keeper.free(kept),
         }
     }
 
-    /// Appends a stop that no other can overtake. One that could not be appended waits. Whether it is in the log.
-    async fn append(&self, waiting: Waiting) -> bool {
-        match self.log.append(waiting.stop.record().clone(), waiting.stop.effects()).await {
-            Ok(_) => {
-                self.done(&waiting);
-                true
-            }
+    /// Appends one stop. What the log has already counts as appended: an answer may have been lost.
+    async fn append(&self, stop: &Stop) -> Result<(), AppendError> {
+        match self.log.append(stop.record().clone(), stop.effects()).await {
+            Ok(_) => {}
+            Err(AppendError::EffectRefused(code)) if code == STOP_RECORDED => {}
             Err(error) => {
-                say_unrecorded(&waiting.stop, &error);
-                self.waiting().push_back(Waiting { tried: true, ..waiting });
-                false
+                if let Some(waiting) = self.waiting().iter_mut().find(|waiting| waiting.is(stop)) {
+                    waiting.state = State::Failed;
+                }
+                return Err(error);
             }
         }
-    }
-
-    fn done(&self, waiting: &Waiting) {
-        if let Some(kept) = waiting.kept {
+        let mut waiting = self.waiting();
+        let at = waiting.iter().position(|waiting| waiting.is(stop));
+        let recorded = at.and_then(|at| waiting.remove(at));
+        drop(waiting);
+        if let Some(kept) = recorded.and_then(|recorded| recorded.kept) {
             self.keeper.free(kept);
         }
+        Ok(())
     }
 
-    /// Records what waits, in the order in which it came. What gives authority calls this first: it must not be written
-    /// before a stop that it comes after.
-    pub async fn record_waiting(&self) -> Result<(), AppendError> {
-        if self.waiting().is_empty() {
+    /// Records the stops that change entries, in the order in which they came. An act that gives calls this first: it must not
+    /// be written before a stop that it comes after, or it could bring an entry back to what it was.
+    pub async fn record_changes(&self) -> Result<(), AppendError> {
+        let changes = || -> Vec<Arc<Stop>> {
+            let waiting = self.waiting();
+            waiting.iter().filter(|waiting| waiting.stop.changes_entries()).map(|waiting| Arc::clone(&waiting.stop)).collect()
+        };
+        if changes().is_empty() {
             return Ok(());
         }
         let _one_at_a_time = self.recording.lock().await;
-        let all: Vec<_> = self.waiting().iter().map(|waiting| (Arc::clone(&waiting.stop), waiting.tried)).collect();
-        let mut failed = Ok(());
-        for (stop, tried) in all {
-            match self.record_again(&stop, tried).await {
-                Ok(()) => self.forget(&stop),
-                Err(error) => {
-                    say_unrecorded(&stop, &error);
-                    self.note_tried(&stop);
-                    failed = Err(error);
-                    // What comes after it would fail alike, or overtake it.
-                    if matches!(failed, Err(AppendError::Unavailable(_))) {
-                        break;
-                    }
-                }
-            }
+        for stop in changes() {
+            // One that cannot be recorded keeps those behind it: they must not be overtaken.
+            self.append(&stop).await?;
         }
-        failed
-    }
-
-    async fn record_again(&self, stop: &Arc<Stop>, tried: bool) -> Result<(), AppendError> {
-        let unreadable = |why: String| AppendError::Unavailable(format!("it cannot be read whether it is recorded: {why}"));
-        // An append that failed may yet be on disk.
-        if tried {
-            let (store, stop) = (self.store.clone(), Arc::clone(stop));
-            let looked = tokio::task::spawn_blocking(move || is_recorded(&store, &stop)).await;
-            if looked.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))? {
-                return Ok(());
-            }
-        }
-        self.log.append(stop.record().clone(), stop.effects()).await.map(drop)
-    }
-
-    fn note_tried(&self, stop: &Stop) {
-        let mut waiting = self.waiting();
-        waiting.iter_mut().filter(|waiting| waiting.stop.record().id == stop.record().id).for_each(|waiting| waiting.tried = true);
-    }
-
-    /// Takes a stop that is recorded from those that wait.
-    fn forget(&self, stop: &Stop) {
-        let mut waiting = self.waiting();
-        let at = waiting.iter().position(|waiting| waiting.stop.record().id == stop.record().id);
-        let recorded = at.and_then(|at| waiting.remove(at));
-        drop(waiting);
-        if let Some(recorded) = recorded {
-            self.done(&recorded);
-        }
+        Ok(())
     }
 
     /// Tries again to record what waits and to make a reserve that is missing. To be called every [`RETRY`].
-    pub async fn retry(&self) {
+    pub async fn retry(self: &Arc<Self>) {
         if self.keeper.state().broken.is_some() {
             self.keeper.mend();
         }
-        if !self.waiting().is_empty() && self.record_waiting().await.is_ok() {
-            tracing::info!("every stop is in the audit log now");
+        let (outside, failed) = {
+            let waiting = self.waiting();
+            let outside = |waiting: &&Waiting| waiting.kept.is_none() && waiting.state == State::Failed;
+            let outside: Vec<_> = waiting.iter().filter(outside).take(BELATED).map(|w| (Arc::clone(&w.stop), w.by)).collect();
+            let failed = waiting.iter().filter(|waiting| waiting.state == State::Failed && !waiting.stop.changes_entries());
+            (outside, failed.map(|waiting| Arc::clone(&waiting.stop)).collect::<VecDeque<_>>())
+        };
+        let waited = !failed.is_empty() || !outside.is_empty();
+        for (stop, by) in outside {
+            // A reserve that was full or broken may have room again.
+            if let Ok(content) = self.content(&stop, by) {
+                let _ = timeout(RESERVE_PATIENCE, self.keep(&stop, content, by)).await;
+            }
+        }
+        if self.record_changes().await.is_ok() && self.append_all(failed).await.is_ok() && waited {
+            tracing::info!("every stop is in the audit log");
         }
     }
 
-    /// How it stands.
+    /// Appends stops whose order does not matter: together, once one has gone well.
+    async fn append_all(self: &Arc<Self>, mut stops: VecDeque<Arc<Stop>>) -> Result<(), AppendError> {
+        let Some(first) = stops.pop_front() else { return Ok(()) };
+        self.append(&first).await?;
+        let mut appending = JoinSet::new();
+        for stop in stops {
+            let engine = Arc::clone(self);
+            appending.spawn(async move { engine.append(&stop).await });
+        }
+        appending.join_all().await.into_iter().collect()
+    }
+
+    fn where_is(&self, id: &RecordId) -> Recorded {
+        match self.waiting().iter().find(|waiting| waiting.stop.record().id == *id) {
+            None => Recorded::Log,
+            Some(Waiting { kept: Some(_), .. }) => Recorded::Reserve,
+            Some(Waiting { kept: None, .. }) => Recorded::NotYet,
+        }
+    }
+
+    /// How it stands. A stop that is on its way for a moment does not count.
     pub fn standing(&self) -> Standing {
         let waiting = self.waiting();
-        let reserved = waiting.iter().filter(|waiting| waiting.kept.is_some()).count();
+        let late: Vec<&Waiting> = waiting.iter().filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY).collect();
+        let reserved = late.iter().filter(|waiting| waiting.kept.is_some()).count();
         Standing {
-            unrecorded: waiting.len() - reserved,
+            unrecorded: late.len() - reserved,
             reserved,
-            oldest: waiting.iter().map(|waiting| waiting.stop.record().time).min(),
+            oldest: late.iter().map(|waiting| waiting.stop.record().time).min(),
             reserve: self.keeper.state(),
         }
     }
@@ -358,6 +398,35 @@ impl Stops {
     }
 }
 
+impl Waiting {
+    fn is(&self, stop: &Stop) -> bool {
+        self.stop.record().id == stop.record().id
+    }
+}
+
+/// A stop that is in force, and whose record is on its way.
+#[must_use]
+pub struct Pending {
+    engine: Arc<Stops>,
+    id: RecordId,
+    cuts: Vec<Cut>,
+    recording: JoinHandle<()>,
+}
+
+impl Pending {
+    /// Waits a moment for the record, and says where it is.
+    pub async fn recorded(self) -> Taken {
+        let Self { engine, id, cuts, mut recording } = self;
+        let begun = Instant::now();
+        // It goes on when nobody waits any more.
+        let in_time = timeout(LOG_PATIENCE, &mut recording).await;
+        if in_time.is_err() && engine.where_is(&id) == Recorded::NotYet {
+            let _ = timeout(LONGEST_PATIENCE.saturating_sub(begun.elapsed()), recording).await;
+        }
+        Taken { cuts, recorded: engine.where_is(&id) }
+    }
+}
+
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -367,22 +436,28 @@ pub enum StartError {
     /// No thread can be started.
     #[error("the thread of the reserve cannot be started")]
     Thread(#[source] std::io::Error),
+    /// The reserve holds something that would give authority: it was changed by somebody, or the database is an older one.
+    #[error(
+        "{FILE} does not fit the database: what it holds as {0} would give authority. Put back the database and the {FILE} of one moment; or move {FILE} away, start, and stop again who must stay stopped"
+    )]
+    Gives(
+        /// The id of its record.
+        RecordId,
+    ),
 }
 
-fn say_unrecorded(stop: &Stop, error: &AppendError) {
-    tracing::error!(%error, record = %stop.record().id, "a stop is in force and not in the audit log; it is tried again");
+/// How many stops the bytes of a reserve hold for the audit log with that verifier key.
+pub fn held(bytes: &[u8], log: &str, path: &Path) -> Result<usize, ReserveError> {
+    let frames = reserve::frames(bytes);
+    frames.iter().try_for_each(|frame| understood(frame, log, path).map(drop))?;
+    Ok(frames.len())
 }
 
-fn is_recorded(store: &Store, stop: &Stop) -> Result<bool, StoreError> {
-    store.search("is a stop recorded", |tx| records::get(tx, &stop.record().id)).map(|found| found.is_some())
-}
-
-fn understood(frame: &Frame, log: &str, path: &std::path::Path) -> Result<(Stop, Kept), ReserveError> {
-    let owned = || -> PathBuf { path.to_owned() };
+fn understood(frame: &Frame, log: &str, path: &Path) -> Result<(Stop, By, Kept), ReserveError> {
     let content: Content<Stop> =
-        serde_json::from_slice(&frame.content).map_err(|source| ReserveError::Unreadable { path: owned(), source })?;
+        serde_json::from_slice(&frame.content).map_err(|source| ReserveError::Unreadable { path: path.to_owned(), source })?;
     if *content.log != *log {
-        return Err(ReserveError::Foreign { path: owned() });
+        return Err(ReserveError::Foreign { path: path.to_owned() });
     }
-    Ok((content.stop, Kept::found(frame.slot)))
+    Ok((content.stop, content.by, Kept::found(frame.slot, content.by)))
 }

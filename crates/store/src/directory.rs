@@ -179,7 +179,7 @@ impl Opened {
 /// Takes the lock, and writes into it which process has it, for whoever finds it taken.
 fn lock(dir: &Dir) -> Result<File, StoreError> {
     let path = dir.entry(LOCK);
-    let mut file = dir.open_or_create(LOCK)?;
+    let mut file = dir.open_or_create(LOCK, Exposure::Readable)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

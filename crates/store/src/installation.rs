@@ -26,7 +26,7 @@ pub struct Installation {
 pub fn load(tx: &Tx<'_>) -> Result<Option<Installation>, StoreError> {
     let (Some(issuer), Some(trust_domain)) = (meta::get(tx, ISSUER)?, meta::get(tx, TRUST_DOMAIN)?) else { return Ok(None) };
     let mut ports = [0; 3];
-    // Only a convenience: without it they are chosen anew.
+    // Only a convenience: without it they are chosen again.
     for (port, text) in ports.iter_mut().zip(meta::get(tx, PORTS)?.unwrap_or_default().split(' ')) {
         *port = text.parse().unwrap_or(0);
     }

@@ -24,6 +24,7 @@ pub mod replay;
 mod seal;
 mod search;
 pub mod secrets;
+pub mod stops;
 mod store;
 mod tx;
 

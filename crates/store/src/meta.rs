@@ -34,7 +34,7 @@ pub(crate) fn opens_seal(tx: &Tx<'_>) -> Result<bool, StoreError> {
     match stored.map(|sealed| tx.open(seal_check(), &sealed)) {
         Some(Err(StoreError::Corrupt(_))) => Ok(false),
         Some(opened) => opened.map(|_| true),
-        // The check is made anew at a start; a key that was made for nothing opens nothing.
+        // The check is made again at a start; a key that was made for nothing opens nothing.
         None => Err(StoreError::Corrupt("the check of the sealing key is missing".to_owned())),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) const CHUNK: u64 = 4096;
 #[cfg(test)]
 pub(crate) const CHUNK: u64 = 16;
 
-/// The version of the index's tables. Another one is no error: the index is built anew.
+/// The version of the index's tables. Another one is no error: the index is built again.
 const VERSION: u32 = 4;
 
 const SCHEMA: &str = "
@@ -184,7 +184,7 @@ impl Signal {
         }
     }
 
-    /// The index cannot be used. Said of one that is being built anew already, it changes nothing.
+    /// The index cannot be used. Said of one that is being built again already, it changes nothing.
     pub(crate) fn rebuild(&self) {
         let mut pending = self.lock();
         if !pending.rebuilding {
@@ -193,7 +193,7 @@ impl Signal {
         }
     }
 
-    /// Whether the index is to be built anew, from now until [`Signal::rebuilt`].
+    /// Whether the index is to be built again, from now until [`Signal::rebuilt`].
     fn begin_rebuild(&self) -> bool {
         let mut pending = self.lock();
         pending.rebuilding = mem::take(&mut pending.rebuild);
@@ -205,7 +205,7 @@ impl Signal {
         self.lock().rebuilding = false;
     }
 
-    /// Waits until the log has `wanted` records or the index is to be built anew; false when it is time to stop.
+    /// Waits until the log has `wanted` records or the index is to be built again; false when it is time to stop.
     fn wait(&self, wanted: u64) -> bool {
         let mut pending = self.lock();
         pending.wanted = wanted;

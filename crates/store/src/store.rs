@@ -124,7 +124,7 @@ impl Store {
     }
 
     /// As [`Store::read`], with the search index at hand. Where it cannot be used, it is reported, and every record is
-    /// looked at instead; where it is spoiled, it is also built anew.
+    /// looked at instead; where it is spoiled, it is also built again.
     pub fn search<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut reader = self.log_reader()?;
         let result = match reader.read(&mut f) {

@@ -249,7 +249,7 @@ fn resources_issuers_and_policies_cut_nothing() {
 }
 
 fn takes(old: &Entry, new: &Entry) -> bool {
-    only_takes(old, Some(new))
+    only_takes(old, Some(new), false)
 }
 
 #[test]
@@ -356,9 +356,33 @@ fn what_leaves_less_of_a_person_a_grant_or_a_client_only_takes_and_its_opposite_
 #[test]
 fn removing_takes_but_for_a_policy_which_may_forbid() {
     for entry in [Entry::Agent(agent()), Entry::Person(person()), Entry::Grant(grant()), Entry::Client(client())] {
-        assert!(only_takes(&entry, None));
+        assert!(only_takes(&entry, None, true));
     }
     let policy = Entry::Policy(Policy { name: "p".parse().unwrap(), source: "forbid (principal, action, resource);".into() });
-    assert!(!only_takes(&policy, None));
+    assert!(!only_takes(&policy, None, true));
     assert!(!takes(&policy, &policy), "not even unchanged: nothing is known of what it says");
+}
+
+/// `forbid … when { principal.ceiling.contains("mail") }`: who loses the right is permitted something else.
+#[test]
+fn beside_policies_that_may_read_rights_fewer_rights_are_no_stop_and_states_still_are() {
+    let agent_with = |change: fn(&mut Agent)| {
+        let mut less = agent();
+        change(&mut less);
+        only_takes(&Entry::Agent(agent()), Some(&Entry::Agent(less)), true)
+    };
+    assert!(agent_with(|a| a.state = AgentState::Suspended));
+    assert!(!agent_with(|a| a.ceiling.clear()));
+    assert!(!agent_with(|a| a.chain_depth = 1));
+    assert!(!agent_with(|a| {
+        a.state = AgentState::Suspended;
+        a.ceiling.clear();
+    }));
+    let person_with = |less: Person| only_takes(&Entry::Person(person()), Some(&Entry::Person(less)), true);
+    assert!(person_with(Person { disabled: true, ..person() }));
+    assert!(!person_with(Person { may: Vec::new(), ..person() }));
+    let grant_with = |less: Grant| only_takes(&Entry::Grant(grant()), Some(&Entry::Grant(less)), true);
+    assert!(grant_with(Grant { revoked: true, ..grant() }));
+    assert!(!grant_with(Grant { scopes: "read".parse().unwrap(), ..grant() }));
+    assert!(!only_takes(&Entry::Client(client()), Some(&Entry::Client(Client { agents: Vec::new(), ..client() })), true));
 }

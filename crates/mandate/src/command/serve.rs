@@ -103,6 +103,8 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
         }
         ServerError::Listen { address, source } => listening(failure, address, source, listeners),
         ServerError::Store(_)
+        | ServerError::Reserve(_)
+        | ServerError::Stops(_)
         | ServerError::Audit(_)
         | ServerError::Authority(_)
         | ServerError::Config(ConfigError::Damaged(_) | ConfigError::DatabaseLost(..) | ConfigError::OtherDatabase { .. }) => {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use mandate_core::Secret;
 use mandate_files::{Dir, FileError};
+use mandate_stops::held;
+use mandate_stops::reserve::{FILE, SIZE};
 use mandate_store::records::LogError;
 use mandate_store::{Inspection, Store, StoreError};
 
-use super::{Examination, Finding, State, store_text};
+use super::{Examination, Finding, State, error_text, store_text};
 
 const DATABASE: &str = "database";
 const JOURNAL: &str = "write-ahead log";
@@ -16,6 +18,7 @@ const INTEGRITY: &str = "database pages";
 const SEALING: &str = "sealing key";
 const FITS: &str = "sealing key of the database";
 const LOG: &str = "audit log";
+const RESERVE: &str = "reserve for stops";
 const CLOCK: &str = "clock";
 
 /// How far the newest record may be ahead of the machine's clock.
@@ -127,7 +130,7 @@ impl Examination<'_> {
             return Some(inspection);
         }
         self.fits(&inspection, sealing_key);
-        self.log(&inspection, progress);
+        self.log(dir, &inspection, progress);
         self.clock(&inspection);
         Some(inspection)
     }
@@ -160,9 +163,34 @@ impl Examination<'_> {
         });
     }
 
-    fn log(&mut self, inspection: &Inspection, progress: impl FnMut(u64, u64)) {
+    /// What waits for the log, which it must belong to.
+    fn reserve(&mut self, dir: &Dir, log: &str) {
+        let move_away = format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
+        let path = dir.entry(FILE);
+        self.add(match dir.read(FILE, SIZE as u64) {
+            Ok(None) => Finding::ok(RESERVE, format!("there is no {FILE}; the server makes it")),
+            Ok(Some(bytes)) => match held(&bytes, log, &path) {
+                Ok(0) => Finding::ok(RESERVE, "nothing waits in it for the audit log".to_owned()),
+                Ok(some) => Finding::ok(
+                    RESERVE,
+                    format!("{some} revocations or suspensions in it; the start puts in force those that the log does not have"),
+                ),
+                Err(error) => Finding::problem(RESERVE, error.to_string(), move_away),
+            },
+            Err(error) => {
+                let next = self.mend(&error);
+                Finding::problem(RESERVE, error_text(&error), next)
+            }
+        });
+    }
+
+    fn log(&mut self, dir: &Dir, inspection: &Inspection, progress: impl FnMut(u64, u64)) {
         let next = self.restore();
-        self.add(match inspection.verify_log(progress) {
+        let verified = inspection.verify_log(progress);
+        if let Ok(verified) = &verified {
+            self.reserve(dir, &verified.summary.vkey);
+        }
+        self.add(match verified {
             Ok(verified) => {
                 let (size, root) = (verified.summary.size, verified.summary.root);
                 Finding::ok(LOG, format!("verifies: {size} records, root {root}"))

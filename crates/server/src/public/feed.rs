@@ -30,7 +30,7 @@ const BEAT: Duration = Duration::from_secs(5);
 /// In how many pieces what is in force may be, before the later ones are put together.
 const MAX_PIECES: usize = 256;
 
-/// What has been added, in bytes, is written anew together with the rest if it is more than that, and more than the rest.
+/// What has been added, in bytes, is written again together with the rest if it is more than that, and more than the rest.
 const SMALL: usize = 64 * 1024;
 
 /// Tells nginx, and proxies that follow it, to pass each event on at once.

@@ -45,7 +45,7 @@ async fn every_json_answer_of_the_public_listener_ends_with_a_newline() {
     server.stop().await;
 }
 
-/// A secret that is the same form-encoded, set anew.
+/// A secret that is the same form-encoded, set again.
 async fn plain_secret(server: &Server) -> &'static str {
     let secret = "letters-and-digits-0123456789";
     let request = mandate_api::admin::ClientSecretRequest { secret: secret.to_owned() };

@@ -42,7 +42,7 @@ impl NodeLink {
         let tcp = TcpStream::connect(server.ready.node_server).await.unwrap();
         let name = ServerName::from(server.ready.node_server.ip());
         let mut tls = Some(TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()));
-        // One connection: a second one would be verified anew.
+        // One connection: a second one would be verified again.
         let once = tower::service_fn(move |_| {
             std::future::ready(tls.take().ok_or(std::io::ErrorKind::ConnectionReset).map_err(std::io::Error::from))
         });

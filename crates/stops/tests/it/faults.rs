@@ -85,9 +85,9 @@ async fn what_gives_authority_waits_for_the_stops_before_it() {
     let world = World::story();
     world.faults.break_down(Point::Commit);
     take(&world, suspended(&world)).await;
-    assert!(world.stops.record_waiting().await.is_err(), "nothing may be given before this");
+    assert!(world.stops.record_changes().await.is_err(), "nothing may be given before this");
     world.faults.mend();
-    world.stops.record_waiting().await.unwrap();
+    world.stops.record_changes().await.unwrap();
     assert_eq!(recorded(&world).len(), 1);
 }
 
@@ -155,13 +155,12 @@ async fn the_stops_of_clients_that_wait_are_bounded_and_one_beyond_is_not_in_for
 #[tokio::test]
 async fn a_node_is_banned_before_it_is_recorded() {
     let world = World::story();
-    let mut bans = world.stops.subscribe_bans();
+    let bans = world.stops.subscribe_bans();
     world.faults.break_down(Point::Stage);
     let taken = take(&world, Stop::of_node(record(&world, Kind::Node, "banned node n1"), "n1".to_owned())).await;
     assert_eq!(taken.recorded, Recorded::Reserve);
     assert!(world.stops.has_banned("n1") && !world.stops.has_banned("n2"));
     assert!(bans.has_changed().unwrap());
-    bans.borrow_and_update();
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use mandate_files::{Dir, Making};
 use mandate_stops::ReserveError;
-use mandate_stops::reserve::{BLOCK, Reserve, SIZE, frames};
+use mandate_stops::reserve::{BLOCK, MAGIC, Reserve, SIZE, frames};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, proptest};
 
@@ -59,7 +59,8 @@ fn it_never_grows_and_says_when_it_is_full() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_without_a_fault(bytes in vec(any::<u8>(), 0..4 * BLOCK)) {
+    fn any_bytes_are_read_without_a_fault(number in any::<u64>(), length in 0..2560u32, rest in vec(any::<u8>(), 0..4 * BLOCK)) {
+        let bytes = [&MAGIC[..], &number.to_le_bytes(), &length.to_le_bytes(), &rest].concat();
         assert!(frames(&bytes).is_empty());
     }
 }

@@ -9,8 +9,8 @@ use mandate_core::registry::AgentState;
 use mandate_core::{CutTarget, RevocationSet};
 use mandate_delegation::{Live, Snapshot};
 use mandate_files::Dir;
-use mandate_stops::reserve::{BLOCK, FILE, MAGIC, SIZE, frames};
-use mandate_stops::{Found, Parts, Recorded, ReserveError, Stops};
+use mandate_stops::reserve::{BLOCK, FILE, MAGIC, Reserve, SIZE, frames};
+use mandate_stops::{Found, Parts, Recorded, ReserveError, StartError, Stops};
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
 
@@ -96,7 +96,7 @@ async fn a_frame_that_was_not_written_whole_counts_for_nothing_and_hides_no_othe
 }
 
 #[tokio::test]
-async fn a_reserve_of_another_log_or_of_another_version_is_not_obeyed_and_not_lost() {
+async fn a_reserve_of_another_log_is_not_obeyed_and_not_lost() {
     let (ours, other) = (World::story(), World::story());
     ours.faults.break_down(Point::Commit);
     take(&ours, suspended(&ours)).await;
@@ -106,6 +106,73 @@ async fn a_reserve_of_another_log_or_of_another_version_is_not_obeyed_and_not_lo
     assert!(matches!(error, ReserveError::Foreign { .. }), "{error}");
     assert!(error.to_string().contains("stops.reserve") && error.to_string().contains("move it away"), "{error}");
     assert_eq!(reserve(&other), bytes);
+}
+
+/// The content of the one frame in the reserve, changed, as its only frame.
+fn forge(world: &World, change: impl FnOnce(&mut serde_json::Value)) {
+    let dir = Dir::open(&world.state_dir()).unwrap();
+    let (mut file, found) = Reserve::open(&dir).unwrap();
+    let [frame] = &found[..] else { panic!("{found:?}") };
+    let mut content = serde_json::from_slice(&frame.content).unwrap();
+    change(&mut content);
+    file.free(frame.slot);
+    file.write(&serde_json::to_vec(&content).unwrap()).unwrap();
+    file.sync().unwrap();
+}
+
+fn start_error(world: &World) -> StartError {
+    let found = look(world).unwrap();
+    let parts =
+        Parts { live: Arc::clone(&world.live), log: world.log.clone(), store: world.store.clone(), clock: Arc::clone(&world.hybrid) };
+    Stops::start(parts, found).unwrap_err()
+}
+
+#[tokio::test]
+async fn what_the_reserve_holds_gives_nothing_whoever_wrote_it() {
+    let forgeries: [fn(&mut serde_json::Value); 4] = [
+        |content| content["stop"]["put"][0]["value"]["ceiling"][0]["scopes"] = serde_json::json!(["read:cases", "send:mail"]),
+        |content| content["stop"]["put"][0]["value"]["selectors"] = serde_json::json!(["unix:uid:0"]),
+        |content| content["stop"]["put"][0]["value"]["name"] = "a-new-agent".into(),
+        |content| content["stop"]["removed"] = serde_json::json!([["policy", "no-mail"]]),
+    ];
+    for forgery in forgeries {
+        let world = World::story();
+        world.faults.break_down(Point::Commit);
+        take(&world, suspended(&world)).await;
+        forge(&world, forgery);
+        let before = world.live.snapshot().registry.entries();
+        let error = start_error(&world);
+        assert!(matches!(error, StartError::Gives(_)), "{error}");
+        assert!(error.to_string().contains("stops.reserve does not fit the database"), "{error}");
+        assert_eq!(world.live.snapshot().registry.entries().len(), before.len());
+    }
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_not_obeyed_and_not_lost() {
+    let world = World::story();
+    world.faults.break_down(Point::Commit);
+    take(&world, suspended(&world)).await;
+    forge(&world, |content| content["stop"]["put"][0]["kind"] = "incident".into());
+    let bytes = reserve(&world);
+    let error = look(&world).err().unwrap();
+    assert!(matches!(error, ReserveError::Unreadable { .. }), "{error}");
+    assert_eq!(reserve(&world), bytes);
+}
+
+#[tokio::test]
+async fn a_reserve_that_is_there_and_cannot_be_read_is_not_given_up() {
+    let world = World::story();
+    let path = world.state_dir().join(FILE);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(look(&world).is_err());
+    fs::remove_dir(&path).unwrap();
+    assert!(look(&world).is_ok(), "one that is missing is made");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::File::open(&path).is_err() {
+        assert!(look(&world).is_err(), "as after a copy by root");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,20 @@
+//! Which stops are in the log: each is written once, however often it is tried.
+
+use mandate_core::RecordId;
+
+use crate::error::StoreError;
+use crate::tx::Tx;
+
+/// What [`insert`] refuses with for a stop that is in the log already.
+pub const STOP_RECORDED: &str = "stop_recorded";
+
+/// Notes that the stop with this record is in the log; to be done in the record's own transaction.
+pub fn insert(tx: &Tx<'_>, id: &RecordId) -> Result<(), StoreError> {
+    let inserted = tx.execute("INSERT INTO stops (id) VALUES (?) ON CONFLICT DO NOTHING", [id.as_str()])?;
+    if inserted == 1 { Ok(()) } else { Err(StoreError::Refused(STOP_RECORDED)) }
+}
+
+/// Whether the stop with this record is in the log.
+pub fn is_recorded(tx: &Tx<'_>, id: &RecordId) -> Result<bool, StoreError> {
+    tx.first("SELECT 1 FROM stops WHERE id = ?", [id.as_str()], |_| Ok(())).map(|found| found.is_some())
+}
