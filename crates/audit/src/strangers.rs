@@ -106,7 +106,7 @@ struct State {
     summed: u64,
 }
 
-/// The quota of all strangers of one server. In memory: a restart begins anew, with what the log has then.
+/// The quota of all strangers of one server. In memory: a restart begins again, with what the log has then.
 #[derive(Debug, Default)]
 pub struct Strangers(Mutex<State>);
 

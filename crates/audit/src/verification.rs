@@ -124,7 +124,7 @@ impl TreeVerification {
     }
 
     /// Also requires the log to continue an earlier, verified checkpoint: an auditor who kept one notices a log that
-    /// was rewritten and signed anew.
+    /// was rewritten and signed again.
     #[must_use]
     pub fn continuing(mut self, earlier: Checkpoint) -> Self {
         let root = if earlier.size == 0 { self.frontier.root().ok() } else { None };

@@ -39,7 +39,7 @@ pub enum BackupError {
     #[error("{0} does not say whose data it is: start the server of this version once, or give the issuer's directory with its serve.json")]
     Nameless(PathBuf),
     /// The file beside the database is another server's.
-    #[error("{0} names another server than the database: remove it, it is written anew from the database at the next start")]
+    #[error("{0} names another server than the database: remove it, it is written again from the database at the next start")]
     OtherServer(PathBuf),
     /// The database file is damaged.
     #[error("the database is damaged: {}", .0.join("; "))]

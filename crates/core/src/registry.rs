@@ -221,7 +221,7 @@ pub struct TrustedIssuer {
     pub audience: String,
     /// Whether its scopes bound the delegation.
     pub subject_scope: SubjectScope,
-    /// What its tokens may be addressed to besides `audience`. Whoever receives a token as one of these can bring it here.
+    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these can bring it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_audiences: Vec<String>,
     /// The only certificate authorities that may vouch for its servers, as PEM; absent: those of the system.

@@ -126,7 +126,7 @@ impl Caller {
     /// For people.
     pub(crate) fn label(&self) -> String {
         match self {
-            Self::KeyHolder => "whoever holds the shared key".to_owned(),
+            Self::KeyHolder => "a holder of the shared key".to_owned(),
             Self::Verified(verified) => match verified.actor() {
                 Some(actor) => format!("{} for {}", actor.sub, person(verified)),
                 None => person(verified),

@@ -80,7 +80,7 @@ impl Dialer {
         let tls =
             timeout(CONNECT, connector.connect(self.name.clone(), tcp)).await.map_err(|_| late())?.map_err(|error| refusal(&error))?;
         let server = verifier.server().cloned().ok_or_else(|| DialError::Untrusted("it proved nothing".to_owned()))?;
-        // The channel gets this one connection. When it breaks, calls fail and the session above dials anew, so that
+        // The channel gets this one connection. When it breaks, calls fail and the session above dials again, so that
         // every connection is verified with the credentials of the moment.
         let only = Mutex::new(Some(TokioIo::new(tls)));
         let once = tower::service_fn(move |_: Uri| {

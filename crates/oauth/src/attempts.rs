@@ -346,7 +346,7 @@ mod tests {
             attempts.withdrawn(RILEY, attempt);
         }
         assert!(attempts.lock().own.is_empty());
-        // Nor does it begin a pause that is over anew.
+        // Nor does it begin a pause that is over again.
         let attempts = slowed(RILEY, now);
         let over = now.plus(Duration::from_secs(2));
         let attempt = attempts.begin(RILEY, over).unwrap();

@@ -1,7 +1,7 @@
 //! Keys of trusted foreign issuers: a cache per issuer, one fetch at a time per issuer, everything bounded.
 //!
 //! Keys of one issuer never verify tokens of another (A22): the cache is asked by issuer. A set lives [`TTL`] and is
-//! then fetched anew or refused; a set that was replaced is gone, so a key that was rotated out never comes back.
+//! then fetched again or refused; a set that was replaced is gone, so a key that was rotated out never comes back.
 
 mod fetch;
 
@@ -36,7 +36,7 @@ pub(crate) struct Found {
     pub(crate) again: Option<Duration>,
 }
 
-/// The keys cannot be had now. It is worth asking again after a while.
+/// The keys cannot be fetched now. It is worth asking again after a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unavailable {
     pub(crate) error: FetchError,

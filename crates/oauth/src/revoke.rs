@@ -29,7 +29,7 @@ const ALL_CUTS: usize = 80_000;
 /// How often those that have ended are looked for when there are as many as there may be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The tokens that each client has revoked, and when their cuts are forgotten. In memory: a restart counts anew.
+/// The tokens that each client has revoked, and when their cuts are forgotten. In memory: a restart counts again.
 #[derive(Debug, Default)]
 pub(crate) struct Revokers(Mutex<Held>);
 
@@ -61,7 +61,7 @@ impl Held {
 
 impl Revokers {
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
-        // Counts, whole after each statement but for `total`, which is counted anew from time to time.
+        // Counts, whole after each statement but for `total`, which is counted again from time to time.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -68,7 +68,7 @@ impl Policies {
     /// Decides which of the scopes asked for are permitted.
     ///
     /// A permit is remembered by all the facts that Cedar was told: it is a function of them. What policies do not
-    /// mention is no fact, and what they do mention is one: where one reads the time, it is answered anew as time goes.
+    /// mention is no fact, and what they do mention is one: where one reads the time, it is answered again as time goes.
     ///
     /// # Errors
     /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.

@@ -3,7 +3,7 @@
 //! Every connection starts with all cuts in force, then `ready`, then live cuts; a comment every few seconds says that
 //! the line is alive. The feed is always read from its beginning, never resumed by `Last-Event-ID`: all cuts in force
 //! are few, because cuts live no longer than tokens, and a resumed feed would miss cuts when the issuer was restored
-//! from a backup and counts anew.
+//! from a backup and counts again.
 
 use std::time::Duration;
 

@@ -65,7 +65,7 @@
 //! | the issuer, while the API runs | tokens go on being verified with the last good keys, for 24 hours ([`Builder::keys_max_age`]) |
 //! | … and its revocation feed with it | after 15 seconds each route refuses with 503, unless it says otherwise: [`Freshness`] |
 //! | the API restarts while the issuer is down | as above with [`Builder::cache_file`]; without it, 503 until the issuer is back |
-//! | the issuer rotates its keys | an unknown key id makes the keys be fetched anew: by one request, at most every 5 seconds |
+//! | the issuer rotates its keys | an unknown key id makes the keys be fetched again: by one request, at most every 5 seconds |
 //! | the API's clock is set back | knowledge of revocations counts as stale until the next sign of life |
 //!
 //! A 503 carries `Retry-After` and no challenge: nobody has to log in again because the issuer is away.

@@ -232,7 +232,7 @@ pub struct IssuerItem {
     #[serde(default = "subject_scope_of_the_token")]
     #[schema(value_type = String, example = "token")]
     pub subject_scope: SubjectScope,
-    /// What its tokens may be addressed to besides `audience`. Whoever receives a token as one of these can bring it here.
+    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these can bring it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_audiences: Vec<String>,
     /// The only certificate authorities that may vouch for its servers, as PEM. In a file on disk also the path of a PEM

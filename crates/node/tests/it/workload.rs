@@ -162,7 +162,7 @@ async fn a_new_entry_serves_at_once_and_a_withdrawn_one_no_more() {
         other => Err(other.map(drop)),
     })
     .await;
-    // Coming back, it is issued anew: nothing was kept from before.
+    // Coming back, it is issued again: nothing was kept from before.
     world.server.entries(&[("support", &[&my_uid()])]);
     soon(async || client.fetch_jwt_svid(["x"], None).await).await;
     assert_eq!(world.issued(), 2);
