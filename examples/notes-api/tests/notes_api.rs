@@ -16,7 +16,8 @@ impl Drop for Api {
 /// The issuer is away: what the API says of itself and of a caller without a token needs none.
 #[tokio::test]
 async fn it_says_where_it_listens_and_opens_nothing_without_a_token() {
-    let dir = std::env::temp_dir().join(format!("notes-api-{}", std::process::id()));
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("data");
     let url = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_notes-api"));
     command.arg("http://127.0.0.1:1").arg(&dir).arg(&url).stdout(Stdio::piped());
@@ -32,5 +33,4 @@ async fn it_says_where_it_listens_and_opens_nothing_without_a_token() {
     assert!(challenge.starts_with("Bearer ") && challenge.contains("resource_metadata="), "{challenge}");
     let metadata = http.get(format!("{url}/.well-known/oauth-protected-resource")).send().await.unwrap();
     assert!(metadata.text().await.unwrap().contains("\"read:notes\""));
-    std::fs::remove_dir_all(dir).unwrap();
 }
