@@ -11,6 +11,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
+use mandate_core::registry::{SubjectScope, TrustedIssuer};
 use mandate_core::{Issuer, Timestamp, TrustDomain};
 use mandate_token::access_token::{self, Expect, Profile};
 use mandate_token::{KeySet, SignatureMemo, client_assertion, jwt_svid};
@@ -42,6 +43,11 @@ fn signed(header: &[u8], payload: &[u8]) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
 }
 
+fn trusted(subject_scope: SubjectScope) -> TrustedIssuer {
+    let (url, audience) = (ISSUER.clone(), AUDIENCE.to_owned());
+    TrustedIssuer { url, audience, subject_scope, other_audiences: Vec::new(), ca: None, proxy: None }
+}
+
 /// Reads `token` as each kind; returns as how many kinds it was accepted.
 fn read(token: &str) -> usize {
     let now = Timestamp::from_secs(1_700_000_000);
@@ -57,7 +63,10 @@ fn read(token: &str) -> usize {
         let decoded = access_token::Decoded::of(token).unwrap();
         let unverified = decoded.read().unwrap();
         assert_eq!(unverified.issuer(), Ok(ISSUER.as_str()));
-        assert_eq!(unverified.verify(&ISSUER, &SIGNATURE_KEYS, now, Some(&memo)).as_ref(), Ok(foreign));
+        let verify = |scope| unverified.verify(&trusted(scope), &SIGNATURE_KEYS, now, Some(&memo));
+        assert_eq!(verify(SubjectScope::Token).as_ref(), Ok(foreign));
+        let identity = verify(SubjectScope::IdentityOnly).unwrap();
+        assert!(identity.scope.is_empty() && identity.subject == foreign.subject, "the same person, whatever the scope says");
         let again = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
         assert_eq!(again.as_ref(), Ok(foreign), "a remembered signature changes nothing");
         kinds += 1;
