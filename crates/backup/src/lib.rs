@@ -1,7 +1,7 @@
 //! Backups of a server's directory: one file with everything that a server needs to go on elsewhere.
 //!
 //! A backup is a tar archive whose first member says what the others are, with their SHA-256. It is made from the directory,
-//! beside a running server or without one: whoever may read the directory has everything that is in it already, so no
+//! beside a running server or without one: a user who can read the directory has everything in it already, so no
 //! endpoint has to give it away. [`create`] reads the archive again before it is done; [`Archive::restore`] lets the new
 //! directory take its name only after all of it was verified.
 //!

@@ -16,7 +16,7 @@ const FORMAT: &str = "mandate-sealed-key/1";
 /// Memory in KiB, passes and lanes: the second recommended option of RFC 9106 §4, with one lane.
 const COST: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 
-/// The most that a backup may ask for: whoever wrote it must not decide how much memory a restore takes.
+/// The most that a backup may ask for: its author must not decide how much memory a restore takes.
 const MOST: Cost = Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 4 };
 
 const KEY_LEN: usize = 32;

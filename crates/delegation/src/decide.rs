@@ -357,7 +357,7 @@ fn presenter_is_entitled(
 ) -> Result<(), RefusalReason> {
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => subject.audiences.iter().all(|aud| aud == facts.issuer.as_str()) && !subject.audiences.is_empty(),
-        // Whoever else a token is addressed to can bring it here as well: only those whom the operator has named.
+        // Every other audience of the token can bring it here too, so only audiences that the operator has named are accepted.
         SubjectOrigin::Foreign(issuer) => {
             let named = |aud: &String| *aud == issuer.audience || issuer.other_audiences.contains(aud);
             subject.audiences.contains(&issuer.audience) && subject.audiences.iter().all(named)

@@ -22,8 +22,8 @@ pub struct Named {
     pub exposed: Option<FileError>,
 }
 
-/// Whether a path names a descriptor that this process was started with: `/dev/stdin`, or `<(…)` in a shell. Whoever
-/// started us chose what it is.
+/// Whether a path names a descriptor that this process was started with: `/dev/stdin`, or `<(…)` in a shell. The
+/// user who started us chose what it is.
 fn is_descriptor(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd/") || path.starts_with("/proc/self/fd/")
 }
@@ -56,7 +56,7 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Named, FileError> {
     Ok(Named { content: secret_of(file, path, limit)?, exposed })
 }
 
-/// Reads a file that is neither a secret nor believed because of where it is: whoever owns it.
+/// Reads a file that is neither a secret nor believed because of where it is: any owner will do.
 pub fn open_public(path: &Path) -> Result<File, FileError> {
     let file = File::open(path).map_err(io("open", path))?;
     // A directory can be opened, and not read.
@@ -66,7 +66,7 @@ pub fn open_public(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Reads a text that is believed because of what it says, not because of who owns it: whoever owns it.
+/// Reads a text that is believed because of what it says, not because of who owns it: any owner will do.
 pub fn read_public_text(path: &Path, limit: u64) -> Result<String, FileError> {
     as_text(bytes_of(open_public(path)?, path, limit)?, path)
 }

@@ -55,7 +55,7 @@ pub(crate) fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
         failure
     })?;
     if let Some(exposed) = read.exposed {
-        // It can be used all the same; whoever could read it may have done so already.
+        // It can be used all the same; others may have read it already.
         let _ = writeln!(io::stderr(), "warning: the {what} is a secret; {exposed}");
     }
     text::secret_of_line(read.content.expose_secret(), MAX_SECRET).map_err(|error| malformed(&error, what))

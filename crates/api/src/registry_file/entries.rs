@@ -288,7 +288,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
 }
 
 /// Whether processes of every local user can show the selectors. A program's path and digest are no evidence of who runs
-/// it: whoever starts a program decides which libraries it loads (`LD_PRELOAD`).
+/// it: the user who starts a program decides which libraries it loads (`LD_PRELOAD`).
 pub(super) fn is_for_any_user(selectors: &[String]) -> bool {
     !selectors.is_empty() && !selectors.iter().any(|selector| selector.starts_with("unix:uid:") || selector.starts_with("unix:gid:"))
 }

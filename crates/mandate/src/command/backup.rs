@@ -172,7 +172,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
     Ok(Box::new(file.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?))
 }
 
-/// What to type where a directory is another user's: whoever may use it is its user alone.
+/// What to type where a directory is another user's: only that user may use it.
 pub(crate) fn as_its_user(failure: Failure, error: &FileError, command: &str) -> Failure {
     match error {
         FileError::Owner { owner, us: 0, .. } => failure.next(format!("sudo -u '#{owner}' {command}")),
