@@ -122,8 +122,12 @@ fn lacks_journal(dir: &Dir) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let conn = connection::inspect(&dir.entry(DATABASE), Company::None { journal: false })?;
-    // What is damaged or another's is for whoever opens it to say.
-    Ok(migration::is_empty(&conn).unwrap_or(false) || (migration::version(&conn).is_ok() && journal::is_in_use(&conn).unwrap_or(false)))
+    // What is damaged or another's is for the caller that opens it to say.
+    if migration::is_empty(&conn).unwrap_or(false) {
+        // A sealing key has its name only beside a database with something in it; before, a first start was cut short.
+        return Ok(dir.open_file(SEAL_KEY, Exposure::Private)?.is_some());
+    }
+    Ok(migration::version(&conn).is_ok() && journal::is_in_use(&conn).unwrap_or(false))
 }
 
 /// Who uses a directory.

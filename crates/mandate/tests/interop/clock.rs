@@ -68,7 +68,8 @@ impl Clocked {
     /// Whether the CRM would be told that the token is alive.
     async fn is_active(&self, token: &str) -> bool {
         let body: Form = form(&[("token", token)]);
-        let asked = reqwest::Client::new().post(format!("{}/introspect", self.server.issuer())).basic_auth(
+        let app = self.server.app();
+        let asked = app.http.post(format!("{}/introspect", app.issuer)).basic_auth(
             "crm-api",
             // RFC 6749 §2.3.1: form-encoded.
             Some(url_encoded(CLIENT_SECRET)),

@@ -114,10 +114,23 @@ fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
         fs::write(path, bytes).unwrap();
         chmod(path, 0o600);
     };
-    // The sealing key, then the empty database, then its tables; the key gets its name last.
-    for (key, database) in
-        [(&key[..0], None), (&key[..9], None), (&key[..], None), (&key[..], Some(&[][..])), (&key[..], Some(&database[..]))]
-    {
+    let only_a_header = {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("header.db");
+        let _journal: String =
+            rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).unwrap();
+        fs::read(path).unwrap()
+    };
+    assert_eq!((only_a_header[18], only_a_header[19]), (2, 2), "it says that there is a write-ahead log, and there is none yet");
+    // The sealing key, then the empty database, then its format, then its tables; the key gets its name last.
+    for (key, database) in [
+        (&key[..0], None),
+        (&key[..9], None),
+        (&key[..], None),
+        (&key[..], Some(&[][..])),
+        (&key[..], Some(&only_a_header[..])),
+        (&key[..], Some(&database[..])),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         private(&dir.path().join("seal.key.new"), key);
         if let Some(database) = database {
@@ -134,6 +147,11 @@ fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
     let dir = tempfile::tempdir().unwrap();
     private(&dir.path().join("mandate.db"), &database);
     assert!(matches!(open(dir.path()), Err(StoreError::SealKey { why, .. }) if why.contains("missing")));
+    // With the key under its name it was a whole database, of which only the header is left.
+    let dir = tempfile::tempdir().unwrap();
+    private(&dir.path().join("mandate.db"), &only_a_header);
+    private(&dir.path().join("seal.key"), &key);
+    assert!(matches!(open(dir.path()), Err(StoreError::JournalMissing(_))));
 }
 
 #[test]
