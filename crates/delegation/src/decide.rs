@@ -303,7 +303,7 @@ fn subject_is_alive(subject: &VerifiedSubject, facts: &Facts<'_>, now: Timestamp
     if facts.revocations.find(&token).is_some() {
         return Err(RefusalReason::SubjectRevoked);
     }
-    // RFC 8693 leaves the binding of the inputs open; dropping it would turn a bound token into a bearer token (Z8).
+    // RFC 8693 leaves the binding of the inputs open; dropping it would turn a bound token into a bearer token.
     if subject.key_bound { Err(RefusalReason::SubjectKeyNotProven) } else { Ok(()) }
 }
 
@@ -314,7 +314,7 @@ fn active_person(person: Option<&Arc<Person>>) -> Result<&Person, RefusalReason>
 
 /// The agent that will act: the one whose actor token was verified, or the client itself if it is an agent.
 ///
-/// No actor at all would be impersonation (RFC 8693 §1.1), and is refused (A1).
+/// No actor at all would be impersonation (RFC 8693 §1.1), and is refused.
 fn acting_agent<'a>(
     client: &AuthenticatedClient,
     actor: Option<&VerifiedActor>,
@@ -340,7 +340,7 @@ fn acting_agent<'a>(
     Ok(agent)
 }
 
-/// RFC 8693 §4.4: where `may_act` stands, it names who may act, by issuer and subject; nobody else may (K2, A8).
+/// RFC 8693 §4.4: where `may_act` stands, it names who may act, by issuer and subject; nobody else may.
 fn may_act_names(subject: &VerifiedSubject, actor: &Actor) -> Result<(), RefusalReason> {
     let Some(may_act) = &subject.may_act else { return Ok(()) };
     let named = may_act.sub == actor.sub && may_act.iss.as_ref().unwrap_or(&subject.issuer) == &actor.iss;
@@ -348,7 +348,7 @@ fn may_act_names(subject: &VerifiedSubject, actor: &Actor) -> Result<(), Refusal
 }
 
 /// A subject token may be exchanged by the client it was issued to, by the agent that serves the resource it is
-/// addressed to, by whom its `may_act` names, and by anybody entitled if it is addressed to us (A11).
+/// addressed to, by whom its `may_act` names, and by anybody entitled if it is addressed to us.
 fn presenter_is_entitled(
     client: &AuthenticatedClient,
     agent: &Agent,
@@ -380,7 +380,7 @@ fn presenter_is_entitled(
     }
 }
 
-/// Invariant 5, for each actor that stands in the chain already (Z7). Actors of other issuers are history that we
+/// Invariant 5, for each actor that stands in the chain already. Actors of other issuers are history that we
 /// cannot look up; that ours have acted is for us alone to say.
 fn chain_is_active(subject: &VerifiedSubject, facts: &Facts<'_>) -> Result<(), RefusalReason> {
     for actor in subject.chain.iter().filter(|actor| actor.iss == *facts.issuer) {
@@ -516,7 +516,7 @@ pub(crate) fn limits_on(permissions: &[Permission], resource: &ResourceName) -> 
         .fold(Constraints::default(), |all, permission| all.intersection(&permission.constraints))
 }
 
-/// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own limits (K11).
+/// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own limits.
 fn expiry(
     subject: &VerifiedSubject,
     person: &Person,

@@ -1,8 +1,8 @@
 //! The authorization endpoint up to the login (RFC 6749 §4.1.1): what can be refused is refused before anybody types a
-//! password (K7).
+//! password.
 //!
 //! Until client and redirect URI are known to belong together nothing is sent to the redirect URI: it could be an
-//! attacker's (A18, RFC 6749 §4.1.2.1).
+//! attacker's (RFC 6749 §4.1.2.1).
 
 use std::sync::Arc;
 
@@ -208,7 +208,7 @@ fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// At most one resource, and a registered one, before the login (K7). None, or our issuer: a token to be exchanged here.
+/// At most one resource, and a registered one, before the login. None, or our issuer: a token to be exchanged here.
 /// Our own administration has the issuer as its URI; it is meant only where its scopes, and no others, are asked for.
 fn known_resource(
     form: &Form<'_>,

@@ -175,7 +175,7 @@ impl Engine {
     }
 
     /// `spiffe_jwt`: a JWT-SVID of our trust domain whose one audience is our issuer. It may be shown again until it
-    /// expires, as SPIFFE means it to be (K12).
+    /// expires, as SPIFFE means it to be.
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, Refusal> {
         self.verify_svid(token, now).map_err(|error| assertion_refused(error, self.issuer().as_str()))
     }
@@ -208,7 +208,7 @@ impl Engine {
         Ok(Arc::clone(client))
     }
 
-    /// Remembers an assertion durably, before it counts: a crash must not make it usable again (K12, A26).
+    /// Remembers an assertion durably, before it counts: a crash must not make it usable again.
     async fn first_use(&self, client: ClientId, jti: String, exp: Timestamp, now: Timestamp) -> Result<(), Refusal> {
         let store = self.store.clone();
         let remember = move || store.transact("client_assertion", |tx| replay::remember(tx, client.as_str(), &jti, exp, now));

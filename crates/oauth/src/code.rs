@@ -90,7 +90,7 @@ impl Engine {
         let now = trail.now;
         let snapshot = self.snapshot();
         // A code was consented for a person's client, not for an actor: an actor token here would be ignored or
-        // change what was consented (A4).
+        // change what was consented.
         for name in ["actor_token", "actor_token_type", "subject_token", "subject_token_type"] {
             if form.has(name) {
                 return Err(Refusal::Misplaced(name));
@@ -148,7 +148,7 @@ impl Engine {
         if payload.client == *client { Ok(payload) } else { Err(Refusal::CodeOtherClient) }
     }
 
-    /// Cuts what came of the first use of a code (A16). The refusal to give, whether or not there was anything to cut.
+    /// Cuts what came of the first use of a code. The refusal to give, whether or not there was anything to cut.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
         let found = match self.store.read("code", |tx| codes::peek(tx, hash, now)) {
             Ok(found) => found,

@@ -33,7 +33,7 @@ struct Parameters<'f> {
     scopes: Option<ScopeSet>,
 }
 
-/// What `subject_token_type` says the subject token is. The token itself must agree (A9).
+/// What `subject_token_type` says the subject token is. The token itself must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SubjectType {
     /// An access token that we issued.
@@ -55,7 +55,7 @@ impl<'f> Parameters<'f> {
 }
 
 /// RFC 8693 §3: `access_token` is one that we issued, `jwt` any JWT; ours are so too, and clients such as Spring's call
-/// them that. Nothing else says who a person is (A9, Z5).
+/// them that. Nothing else says who a person is.
 fn subject_type(form: &Form<'_>) -> Result<SubjectType, Refusal> {
     match form.get("subject_token_type").ok_or(Refusal::Missing("subject_token_type"))? {
         ACCESS_TOKEN => Ok(SubjectType::Own),
@@ -64,7 +64,7 @@ fn subject_type(form: &Form<'_>) -> Result<SubjectType, Refusal> {
     }
 }
 
-/// RFC 8693 §2.1: `actor_token_type` stands if and only if `actor_token` does (A4). An actor token is a JWT-SVID.
+/// RFC 8693 §2.1: `actor_token_type` stands if and only if `actor_token` does. An actor token is a JWT-SVID.
 fn actor_token<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
     match (form.get("actor_token"), form.get("actor_token_type")) {
         (None, None) => Ok(None),
@@ -90,7 +90,7 @@ impl Engine {
         let mandate = match self.decide_exchange(request, form, &mut trail).await {
             Ok(mandate) => mandate,
             Err(refusal) => {
-                // What the actor token claims is of interest only now: a refusal names whom it was about (K13).
+                // What the actor token claims is of interest only now: a refusal names whom it was about.
                 let actor = form.get("actor_token").map(|token| claimed_subject(token).unwrap_or_else(|| "(unreadable)".to_owned()));
                 trail.asks(form, actor.as_deref());
                 return Err(self.refuse(trail, refusal).await);
@@ -216,7 +216,7 @@ impl Engine {
         access_token::verify(token, &Expect { issuer, keys, now, profile, memo: Some(&self.memo) })
     }
 
-    /// Verifies the actor token, whoever the client is: one that was sent is never ignored (K1).
+    /// Verifies the actor token, whoever the client is: one that was sent is never ignored.
     fn verify_actor(
         &self,
         parameters: &Parameters<'_>,
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn z5_a9_other_subject_and_requested_types_are_refused() {
+    fn other_subject_and_requested_types_are_refused() {
         for kind in ["id_token", "refresh_token", "saml2", "saml1", "id-jag", "txn_token"] {
             let body = format!("subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:{kind}&resource=https://crm.example");
             assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a4_actor_token_and_its_type_stand_together() {
+    fn actor_token_and_its_type_stand_together() {
         assert_eq!(read("actor_token=a"), Err(Refusal::Missing("actor_token_type")));
         assert_eq!(read(&format!("actor_token_type={JWT}")), Err(Refusal::Misplaced("actor_token_type")));
         assert_eq!(read(&format!("actor_token=a&actor_token_type={ACCESS_TOKEN}")), Err(Refusal::Unacceptable("actor_token_type")));

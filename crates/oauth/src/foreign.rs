@@ -1,6 +1,6 @@
 //! Keys of trusted foreign issuers: a cache per issuer, one fetch at a time per issuer, everything bounded.
 //!
-//! Keys of one issuer never verify tokens of another (A22): the cache is asked by issuer. A set lives [`TTL`] and is
+//! Keys of one issuer never verify tokens of another: the cache is asked by issuer. A set lives [`TTL`] and is
 //! then fetched again or refused; a set that was replaced is gone, so a key that was rotated out never comes back.
 
 mod fetch;
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a22_keys_from_before_the_clock_was_set_back_are_fetched_again() {
+    fn keys_from_before_the_clock_was_set_back_are_fetched_again() {
         let state = State { keys: Some((keys(), at(10_000))), failed: Some((FetchError::Aborted, at(10_000))), ..State::default() };
         assert!(matches!(settled(&state, Wanted::Cached, at(10_000)), Some(Ok(_))));
         assert!(settled(&state, Wanted::Cached, at(9_999)).is_none(), "else a key that was rotated out would be used for longer");

@@ -28,7 +28,7 @@ impl Introspection {
     pub fn to_json(&self) -> String {
         let body = match self {
             Self::Active(claims) => {
-                // The signed claims as they are (K5, Z12); beside them only what the endpoint itself knows.
+                // The signed claims as they are; beside them only what the endpoint itself knows.
                 let mut body = claims.clone();
                 body.insert("active".to_owned(), Value::Bool(true));
                 body.insert("token_type".to_owned(), Value::from("Bearer"));
@@ -81,7 +81,7 @@ impl Engine {
         self.is_alive(&verified, snapshot).then_some((verified, claims))
     }
 
-    /// Authenticates a caller that must not be anonymous (Z13); an agent must also be a registered, active one.
+    /// Authenticates a caller that must not be anonymous; an agent must also be a registered, active one.
     pub(crate) async fn authenticate_confidential(
         &self,
         request: &Request<'_>,
@@ -115,7 +115,7 @@ impl Engine {
         Ok(caller)
     }
 
-    /// Whether nothing that the token hangs on has been cut, stopped or disabled since (Z7, K10).
+    /// Whether nothing that the token hangs on has been cut, stopped or disabled since.
     fn is_alive(&self, token: &AccessToken, snapshot: &Snapshot) -> bool {
         let registry = &snapshot.registry;
         let cut = snapshot.revocations.find(&token.facts(self.issuer())).is_some();
@@ -132,7 +132,7 @@ fn is_active(spiffe_id: &str, registry: &Registry) -> bool {
 }
 
 /// A token concerns the client it was issued to, and the resource it is addressed to: the client or agent that the
-/// registry names for it (K9).
+/// registry names for it.
 fn concerns(token: &AccessToken, caller: &AuthenticatedClient, registry: &Registry) -> bool {
     if token.client_id.as_str() == caller.name() {
         return true;

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn k16_a17_only_s256_and_always() {
+    fn only_s256_and_always() {
         for (challenge, method, why) in [
             (None, None, PkceError::ChallengeMissing),
             (None, Some("S256"), PkceError::ChallengeMissing),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a17_a_wrong_short_or_missing_verifier_is_refused() {
+    fn a_wrong_short_or_missing_verifier_is_refused() {
         let challenge = Challenge::from_parameters(Some(CHALLENGE), Some("S256")).unwrap();
         let other = format!("{}X", &VERIFIER[..42]);
         for (verifier, why) in [

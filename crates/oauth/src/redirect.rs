@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a18_every_redirect_trick_is_refused() {
+    fn every_redirect_trick_is_refused() {
         for bad in [
             "",
             "https://app.example/cb/",

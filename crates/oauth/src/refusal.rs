@@ -31,7 +31,7 @@ pub enum Refusal {
     /// A parameter has no acceptable value.
     #[error("the parameter {0} is not acceptable")]
     Unacceptable(&'static str),
-    /// A parameter that belongs to another grant type, or to a parameter that is absent (A4).
+    /// A parameter that belongs to another grant type, or to a parameter that is absent.
     #[error("the parameter {0} has no place here")]
     Misplaced(&'static str),
     /// No such grant type.
@@ -59,7 +59,7 @@ pub enum Refusal {
     /// The client assertion is signed by the client, and addressed to somebody else than expected.
     #[error("client assertion refused: aud is not {0}")]
     ClientAssertionAudience(String),
-    /// The client assertion's `jti` was used before (K12).
+    /// The client assertion's `jti` was used before.
     #[error("client assertion replayed")]
     ClientAssertionReplayed,
     /// `client_id` names another client than the credential.
@@ -128,7 +128,7 @@ pub enum Refusal {
     /// No such code, or expired.
     #[error("unknown or expired code")]
     CodeUnknown,
-    /// The code was redeemed before; what came of it is cut (A16).
+    /// The code was redeemed before; what came of it is cut.
     #[error("code used twice")]
     CodeReused,
     /// The code belongs to another client.

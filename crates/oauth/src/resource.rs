@@ -14,7 +14,7 @@ const MAX_LOOKED_AT: usize = 10_000;
 const MAX_COMPARED: usize = 256;
 
 /// The one resource of an exchange: `resource`, or `audience` where that is the URI of a registered resource; if both are
-/// sent, they must name the same (K6, A12, Z5).
+/// sent, they must name the same.
 pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, Refusal> {
     let mut resources = form.all("resource");
     let first = resources.next();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn k6_a12_exactly_one_resource_and_no_other_audience() {
+    fn exactly_one_resource_and_no_other_audience() {
         let crm = || Ok("https://crm.example".to_owned());
         assert_eq!(of(""), Err(Refusal::ResourceMissing));
         assert_eq!(of("resource=https://crm.example&resource=https://hr.example"), Err(Refusal::ResourceRepeated));

@@ -1,4 +1,4 @@
-//! Revocation (RFC 7009): one cut, which everything that descends from the token hangs below (K10, Z14).
+//! Revocation (RFC 7009): one cut, which everything that descends from the token hangs below.
 //!
 //! Every cut is in the memory of every verifier until it is forgotten, and a client may make as many tokens as it likes:
 //! so the cuts that clients hold are bounded, each client's and all together, below what a verifier keeps. A client

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 use crate::wire::OAuthError;
 
 /// What is known of a request so far. Only verified facts stand in `sub`, `act`, `aud` and `client`; what was merely
-/// asked for stands in `asked` (K13). A refused login alone names in `sub` whom it was tried on: a person who exists.
+/// asked for stands in `asked`. A refused login alone names in `sub` whom it was tried on: a person who exists.
 pub(crate) struct Trail {
     pub(crate) kind: Kind,
     pub(crate) now: Timestamp,

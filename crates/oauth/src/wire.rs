@@ -516,7 +516,7 @@ mod tests {
         for refusal in every() {
             let error = refusal.to_error();
             assert!(CODES.contains(&error.error), "{refusal:?}");
-            assert!(matches!(error.status, 400 | 401 | 503), "never a 500 (K8): {refusal:?}");
+            assert!(matches!(error.status, 400 | 401 | 503), "never a 500: {refusal:?}");
             assert_eq!(error.status == 401, error.error == "invalid_client", "{refusal:?}");
             assert_eq!(error.www_authenticate.is_some(), error.status == 401, "{refusal:?}");
             // RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E.

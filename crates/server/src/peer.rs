@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use axum::http::Extensions;
 use mandate_core::RequestSource;
 
-/// The peer of a connection. Nothing in a request's headers or body can change it (Z10).
+/// The peer of a connection. Nothing in a request's headers or body can change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// Somebody over TCP; only a token can say who.

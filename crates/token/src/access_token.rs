@@ -112,7 +112,7 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// Requires that `aud` is `exactly` and nothing else, compared bytewise (A20).
+    /// Requires that `aud` is `exactly` and nothing else, compared bytewise.
     pub fn require_audience(&self, exactly: &str) -> Result<(), TokenError> {
         claim::sole_audience(&self.audiences, exactly)
     }

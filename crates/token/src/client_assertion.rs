@@ -73,7 +73,7 @@ fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
 
 fn client(claims: &Object<'_>) -> Result<ClientId, TokenError> {
     let sub = claim::required_text(claims, "sub")?;
-    // RFC 7523 §3: both are the client's id. A26.
+    // RFC 7523 §3: both are the client's id.
     if claim::required_text(claims, "iss")? != sub {
         return Err(TokenError::Issuer);
     }

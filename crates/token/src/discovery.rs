@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a22_a_jwks_uri_never_lowers_the_protection_of_its_issuer() {
+    fn a_jwks_uri_never_lowers_the_protection_of_its_issuer() {
         let (https, loopback) = (issuer("https://login.acme.example"), issuer("http://127.0.0.1:8080"));
         let read = |uri: &str, issuer: &Issuer| {
             jwks_uri(Some("application/json"), json!({"issuer": issuer, "jwks_uri": uri}).to_string().as_bytes(), issuer)

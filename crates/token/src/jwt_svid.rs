@@ -109,7 +109,7 @@ fn read(claims: &Object<'_>, trust_domain: &TrustDomain, now: Timestamp) -> Resu
     let exp = claim::required_time(claims, "exp")?;
     let iat = claim::time(claims, "iat")?;
     claim::check_times((iat, claim::time(claims, "nbf")?, exp), now, std::time::Duration::ZERO)?;
-    // A5: an identity says who somebody is, never for whom it acts. One that does would let its holder write history.
+    // An identity says who somebody is, never for whom it acts. One that does would let its holder write history.
     claim::refuse(claims, &["act", "may_act", "events"])?;
     let audiences = claim::audiences(claims)?;
     let jti = claim::text(claims, "jti")?.map(str::to_owned);

@@ -142,7 +142,7 @@ mod tests {
     fn another_key_set_or_token_is_another_entry() {
         let memo = SignatureMemo::new(8);
         memo.insert(Mark::of(&[0; 32], "t"), at(10));
-        assert!(!memo.contains(&Mark::of(&[1; 32], "t"), at(1)), "A22: keys changed");
+        assert!(!memo.contains(&Mark::of(&[1; 32], "t"), at(1)), "keys changed");
         assert!(!memo.contains(&Mark::of(&[0; 32], "u"), at(1)));
     }
 }

@@ -57,13 +57,13 @@ fn a_whole_bundle_verifies_with_its_own_key_or_the_known_one_and_tells_progress(
 }
 
 #[test]
-fn z11_a_changed_record_is_named_by_its_index() {
+fn a_changed_record_is_named_by_its_index() {
     let text = edited(|lines| lines[4] = lines[4].replace("r3", "rX"));
     assert!(matches!(verify(&text), Err(BundleError::Tampered(Tampered::Changed { index: 3 }))));
 }
 
 #[test]
-fn z11_a_removed_record_is_named_by_its_index() {
+fn a_removed_record_is_named_by_its_index() {
     let text = edited(|lines| drop(lines.remove(4)));
     assert!(matches!(verify(&text), Err(BundleError::Tampered(Tampered::Missing { index: 3, found: 4 }))));
     let renumbered = edited(|lines| {
@@ -77,13 +77,13 @@ fn z11_a_removed_record_is_named_by_its_index() {
 }
 
 #[test]
-fn z11_reordered_records_are_named_by_the_first_that_moved() {
+fn reordered_records_are_named_by_the_first_that_moved() {
     let text = edited(|lines| lines.swap(4, 5));
     assert!(matches!(verify(&text), Err(BundleError::Tampered(Tampered::Missing { index: 3, found: 4 }))));
 }
 
 #[test]
-fn z11_a_truncated_or_extended_bundle_is_refused() {
+fn a_truncated_or_extended_bundle_is_refused() {
     let short = edited(|lines| drop(lines.pop()));
     assert!(matches!(verify(&short), Err(BundleError::Tampered(Tampered::Truncated { signed: 9, found: 8 }))));
     let long: Vec<String> = bundle(10, &signer(1)).lines().map(str::to_owned).collect();
@@ -92,7 +92,7 @@ fn z11_a_truncated_or_extended_bundle_is_refused() {
 }
 
 #[test]
-fn z11_a_log_rewritten_with_all_its_hashes_does_not_have_the_signed_root() {
+fn a_log_rewritten_with_all_its_hashes_does_not_have_the_signed_root() {
     let mut tree = Frontier::new();
     let (real, _) = stored(9);
     let note = signer(1).sign(9, real.root().unwrap()).unwrap();
@@ -106,7 +106,7 @@ fn z11_a_log_rewritten_with_all_its_hashes_does_not_have_the_signed_root() {
 }
 
 #[test]
-fn z11_a_bundle_signed_anew_by_a_stranger_does_not_have_the_known_key() {
+fn a_bundle_signed_anew_by_a_stranger_does_not_have_the_known_key() {
     let text = bundle(9, &signer(2));
     assert!(verify_bundle(text.as_bytes(), Known::default(), |_, _| {}).is_ok(), "it is whole in itself");
     assert!(matches!(verify(&text), Err(BundleError::OtherKey { .. })));
@@ -126,7 +126,7 @@ fn a_swapped_or_missing_checkpoint_is_refused() {
 }
 
 #[test]
-fn z11_an_empty_bundle_needs_the_signature_over_an_empty_log() {
+fn an_empty_bundle_needs_the_signature_over_an_empty_log() {
     let vkey = signer(1).verifier().vkey().to_owned();
     let header = |checkpoint| super::Header { format: super::FORMAT.into(), vkey: vkey.clone(), checkpoint, size: 0 };
     let line = |header: &super::Header| serde_json::to_string(header).unwrap() + "\n";
@@ -145,7 +145,7 @@ fn header_of(count: u64) -> super::Header {
 }
 
 #[test]
-fn z11_a_header_that_promises_another_number_of_records_is_refused() {
+fn a_header_that_promises_another_number_of_records_is_refused() {
     for said in [0, 8, 10] {
         let text = edited(|lines| lines[0] = lines[0].replace("\"size\":9", &format!("\"size\":{said}")));
         assert!(matches!(verify(&text), Err(BundleError::Size { said: s, found: 9 }) if s == said));
@@ -153,7 +153,7 @@ fn z11_a_header_that_promises_another_number_of_records_is_refused() {
 }
 
 #[test]
-fn z11_a_bundle_that_does_not_continue_a_kept_checkpoint_is_refused() {
+fn a_bundle_that_does_not_continue_a_kept_checkpoint_is_refused() {
     let kept = |count: u64, by: u64| {
         let (tree, _) = stored(count);
         signer(by).sign(count, tree.root().unwrap()).unwrap()

@@ -252,7 +252,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateVie
 }
 
 /// Checks the bytes of a JWT-SVID that is about to be signed against the grant it is signed for. `act` and every other
-/// claim that is not a JWT-SVID's is refused with the rest (A5: an SVID is who, never for whom).
+/// claim that is not a JWT-SVID's is refused with the rest (an SVID is who, never for whom).
 pub(crate) fn check_jwt_svid(message: &[u8], kid: &str, grant: &JwtSvidGrant) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
     // JWT-SVID §2.3.

@@ -65,7 +65,7 @@ fn a_receipt_does_not_serve_for_another_mandate() {
 }
 
 #[test]
-fn a5_an_actor_more_in_the_record_than_in_the_mandate_is_not_signed() {
+fn an_actor_more_in_the_record_than_in_the_mandate_is_not_signed() {
     let world = World::new();
     let mandate = world.exchange(world.subject_token());
     let mut record = world.record(mandate.view(), Kind::Exchange);

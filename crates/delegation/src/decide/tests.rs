@@ -263,7 +263,7 @@ fn permits(vary: impl FnOnce(&mut Case)) -> MandateView {
 #[test]
 fn the_story_is_permitted_with_riley_as_subject_and_the_agent_as_actor() {
     let view = permits(|_| {});
-    assert_eq!(view.subject.sub, "riley", "Z1: the person stays sub");
+    assert_eq!(view.subject.sub, "riley", "the person stays sub");
     assert_eq!(view.chain.outermost().unwrap().sub, "spiffe://acme.example/agent/support-agent");
     assert_eq!(view.resource, CRM);
     assert_eq!(view.scopes, scopes("read:cases write:case_comments"));
@@ -328,7 +328,7 @@ fn an_unknown_or_disabled_person_is_refused() {
 }
 
 #[test]
-fn a1_no_actor_is_impersonation_and_the_client_is_the_actor_when_it_is_an_agent() {
+fn no_actor_is_impersonation_and_the_client_is_the_actor_when_it_is_an_agent() {
     refuses(R::ActorRequired, |c| {
         c.by_app(&["support-agent"]);
         c.actor = None;
@@ -339,7 +339,7 @@ fn a1_no_actor_is_impersonation_and_the_client_is_the_actor_when_it_is_an_agent(
         c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
         c.actor = None;
     });
-    assert_eq!(kept.chain.depth(), 2, "A1: leaving out actor_token sheds nobody");
+    assert_eq!(kept.chain.depth(), 2, "leaving out actor_token sheds nobody");
 }
 
 #[test]
@@ -429,7 +429,7 @@ fn an_actor_must_be_the_authenticated_agent_known_and_active() {
 }
 
 #[test]
-fn z7_every_actor_in_the_chain_must_still_be_active() {
+fn every_actor_in_the_chain_must_still_be_active() {
     let chained = |c: &mut Case| c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
     permits(chained);
     refuses(R::ChainActorNotActive, |c| {
@@ -440,7 +440,7 @@ fn z7_every_actor_in_the_chain_must_still_be_active() {
 }
 
 #[test]
-fn a8_k2_may_act_names_who_may_by_issuer_and_subject() {
+fn may_act_names_who_may_by_issuer_and_subject() {
     let named = |sub: &str, iss: Option<&str>| MayAct { sub: sub.into(), iss: iss.map(|i| i.parse().unwrap()) };
     permits(|c| c.subject.may_act = Some(named("spiffe://acme.example/agent/support-agent", Some(ISSUER))));
     refuses(R::MayActMismatch, |c| c.subject.may_act = Some(named("spiffe://acme.example/agent/triage", Some(ISSUER))));
@@ -451,7 +451,7 @@ fn a8_k2_may_act_names_who_may_by_issuer_and_subject() {
 }
 
 #[test]
-fn a11_a_token_for_somebody_else_cannot_be_exchanged() {
+fn a_token_for_somebody_else_cannot_be_exchanged() {
     refuses(R::SubjectNotForPresenter, |c| c.subject.audiences = vec![CRM.into()]);
     refuses(R::SubjectNotForPresenter, |c| c.subject.audiences = vec![ISSUER.into(), CRM.into()]);
     refuses(R::SubjectNotForPresenter, |c| c.subject.audiences = Vec::new());
@@ -467,12 +467,12 @@ fn a11_a_token_for_somebody_else_cannot_be_exchanged() {
 }
 
 #[test]
-fn z1_z4_a7_chains_nest_never_loop_and_never_exceed_the_depth() {
+fn chains_nest_never_loop_and_never_exceed_the_depth() {
     let view = permits(|c| c.subject.chain = ActorChain::new(vec![act("triage"), act("third")]).unwrap());
     let names: Vec<&str> = view.chain.iter().map(|a| a.sub.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["support-agent", "triage", "third"]);
     let again = permits(|c| c.subject.chain = ActorChain::new(vec![act("support-agent"), act("triage")]).unwrap());
-    assert_eq!(again.chain.depth(), 2, "Z4: acting again changes nothing");
+    assert_eq!(again.chain.depth(), 2, "acting again changes nothing");
     refuses(R::ChainLoop, |c| c.subject.chain = ActorChain::new(vec![act("triage"), act("support-agent")]).unwrap());
     refuses(R::ChainTooDeep, |c| c.subject.chain = ActorChain::new(vec![act("triage"), act("third"), act("fourth")]).unwrap());
     refuses(R::ChainTooDeep, |c| {
@@ -482,7 +482,7 @@ fn z1_z4_a7_chains_nest_never_loop_and_never_exceed_the_depth() {
 }
 
 #[test]
-fn k6_a12_the_target_must_be_registered_bytewise_and_open_to_agents() {
+fn the_target_must_be_registered_bytewise_and_open_to_agents() {
     for uri in ["http://127.0.0.1:9199", "http://127.0.0.1:9100/api", "http://127.0.0.1:9100/?"] {
         refuses(R::ResourceUnknown, |c| c.resource = uri.into());
     }
@@ -534,7 +534,7 @@ fn a_refusal_of_scopes_says_what_each_party_allows() {
 }
 
 #[test]
-fn z2_a_grant_by_the_person_or_a_refusal() {
+fn a_grant_by_the_person_or_a_refusal() {
     refuses(R::NoGrant, |c| c.registry.remove(mandate_core::registry::Kind::Grant, "g1"));
     refuses(R::NoGrant, |c| {
         c.client = AuthenticatedClient::Agent(verified("triage"));
@@ -553,7 +553,7 @@ fn z2_a_grant_by_the_person_or_a_refusal() {
 }
 
 #[test]
-fn z3_nothing_configured_is_nothing() {
+fn nothing_configured_is_nothing() {
     refuses(R::ScopeBeyondCeiling, |c| c.agent("support-agent", |a| a.ceiling.clear()));
     refuses(R::ScopeBeyondPerson, |c| c.person(|p| p.may.clear()));
     refuses(R::ScopeBeyondGrant, |c| c.grant(|g| g.scopes = ScopeSet::new()));
@@ -578,7 +578,7 @@ fn policy_must_permit_both_and_only_takes_away() {
 }
 
 #[test]
-fn k11_expiry_never_grows() {
+fn expiry_never_grows() {
     let soon = NOW.plus(Duration::from_secs(42));
     assert_eq!(permits(|c| c.subject.expires = soon).expires, soon);
     assert_eq!(permits(|c| c.grant(|g| g.expires = Some(soon))).expires, soon);

@@ -58,7 +58,7 @@ async fn a_process_that_does_not_show_every_selector_gets_nothing() {
 }
 
 #[tokio::test]
-async fn z7_a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_are_not_pushed() {
+async fn a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_are_not_pushed() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
     let wanted = agent();

@@ -53,12 +53,12 @@ fn access_tokens_are_valid_to_resource_servers_and_forgeries_are_not() {
 }
 
 #[test]
-fn k9_z13_a_client_with_a_secret_introspects_and_revokes_what_concerns_it() {
+fn a_client_with_a_secret_introspects_and_revokes_what_concerns_it() {
     holds("client-secret-basic");
 }
 
 #[test]
-fn a26_a_client_with_a_key_introspects_and_revokes_and_never_by_a_used_assertion() {
+fn a_client_with_a_key_introspects_and_revokes_and_never_by_a_used_assertion() {
     holds("private-key-jwt");
 }
 

@@ -62,7 +62,7 @@ fn an_issuer_is_not_made_from_an_address_that_stands_for_all() {
 }
 
 #[test]
-fn z11_a_database_that_is_gone_is_missed_and_not_made_anew() {
+fn a_database_that_is_gone_is_missed_and_not_made_anew() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
     let text = dir.to_string_lossy().into_owned();

@@ -33,7 +33,7 @@ fn is_refused(ran: &Ran) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z11_a_log_that_was_set_back_or_rewritten_does_not_continue_a_kept_checkpoint() {
+async fn a_log_that_was_set_back_or_rewritten_does_not_continue_a_kept_checkpoint() {
     let root = tempfile::tempdir().unwrap();
     let (dir, backup) = (root.path().join("server"), root.path().join("backup"));
     let file = |name: &str| root.path().join(name).to_string_lossy().into_owned();

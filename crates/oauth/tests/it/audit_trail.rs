@@ -9,7 +9,7 @@ use mandate_testkit::world::{JWT, World, exposed, payload, with};
 use crate::{refused, shown};
 
 #[tokio::test]
-async fn z11_k13_a_mandate_is_recorded_with_everything_the_token_says() {
+async fn a_mandate_is_recorded_with_everything_the_token_says() {
     let world = World::story();
     let claims = payload(&world.mandate().await);
     let record = world.last_record();
@@ -26,7 +26,7 @@ async fn z11_k13_a_mandate_is_recorded_with_everything_the_token_says() {
 }
 
 #[tokio::test]
-async fn z11_k13_a_refused_attempt_stands_with_both_names_on_it() {
+async fn a_refused_attempt_stands_with_both_names_on_it() {
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "write:opportunities");
@@ -41,7 +41,7 @@ async fn z11_k13_a_refused_attempt_stands_with_both_names_on_it() {
 }
 
 #[tokio::test]
-async fn k13_a_malformed_actor_leaves_a_trace_that_is_not_taken_for_a_fact() {
+async fn a_malformed_actor_leaves_a_trace_that_is_not_taken_for_a_fact() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let app = world.desk_app();
@@ -59,7 +59,7 @@ async fn k13_a_malformed_actor_leaves_a_trace_that_is_not_taken_for_a_fact() {
 }
 
 #[tokio::test]
-async fn z10_k13_an_unauthenticated_caller_is_recorded_as_such() {
+async fn an_unauthenticated_caller_is_recorded_as_such() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let form = world.app_exchange("x", &subject, CRM, "read:cases");

@@ -25,7 +25,7 @@ fn actors(token: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn z1_k4_the_person_stays_and_every_actor_is_kept_outermost_first() {
+async fn the_person_stays_and_every_actor_is_kept_outermost_first() {
     let world = World::story();
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
@@ -44,7 +44,7 @@ async fn z1_k4_the_person_stays_and_every_actor_is_kept_outermost_first() {
 }
 
 #[tokio::test]
-async fn a1_k4_a_chain_is_not_shed_by_leaving_out_the_actor_token() {
+async fn a_chain_is_not_shed_by_leaving_out_the_actor_token() {
     let world = World::story();
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
@@ -53,7 +53,7 @@ async fn a1_k4_a_chain_is_not_shed_by_leaving_out_the_actor_token() {
 }
 
 #[tokio::test]
-async fn z4_acting_again_changes_nothing_and_loops_are_refused() {
+async fn acting_again_changes_nothing_and_loops_are_refused() {
     let world = World::story();
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
@@ -83,7 +83,7 @@ async fn z4_acting_again_changes_nothing_and_loops_are_refused() {
 }
 
 #[tokio::test]
-async fn a7_a_chain_that_is_too_deep_is_refused_not_cut() {
+async fn a_chain_that_is_too_deep_is_refused_not_cut() {
     let world = World::story();
     let limit = |entry: &mut Entry| {
         if let Entry::Agent(agent) = entry {
@@ -99,7 +99,7 @@ async fn a7_a_chain_that_is_too_deep_is_refused_not_cut() {
 }
 
 #[tokio::test]
-async fn a6_an_inner_actor_grants_nothing_to_the_outermost() {
+async fn an_inner_actor_grants_nothing_to_the_outermost() {
     let world = World::story();
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
@@ -119,7 +119,7 @@ async fn a6_an_inner_actor_grants_nothing_to_the_outermost() {
 }
 
 #[tokio::test]
-async fn z7_k10_a_suspended_inner_agent_stops_the_whole_chain() {
+async fn a_suspended_inner_agent_stops_the_whole_chain() {
     let world = World::story();
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;

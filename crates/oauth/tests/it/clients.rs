@@ -35,7 +35,7 @@ async fn each_method_works_for_the_client_registered_for_it() {
 }
 
 #[tokio::test]
-async fn a26_an_assertion_is_for_our_issuer_alone_short_and_signed_by_its_client() {
+async fn an_assertion_is_for_our_issuer_alone_short_and_signed_by_its_client() {
     let world = World::story();
     let form = batch(&world).await;
     let now = mandate_core::Clock::now(&*world.clock).secs();
@@ -71,7 +71,7 @@ async fn a26_an_assertion_is_for_our_issuer_alone_short_and_signed_by_its_client
 }
 
 #[tokio::test]
-async fn k12_a_client_assertion_counts_once_and_a_jwt_svid_until_it_expires() {
+async fn a_client_assertion_counts_once_and_a_jwt_svid_until_it_expires() {
     let world = World::story();
     let form = batch(&world).await;
     let claims = world.assertion_claims();
@@ -250,7 +250,7 @@ async fn parameters_in_the_query_of_the_url_are_refused_and_others_ignored() {
 }
 
 #[tokio::test]
-async fn z5_one_kind_of_assertion_is_not_another() {
+async fn one_kind_of_assertion_is_not_another() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let svid = world.svid("support-agent").await;

@@ -55,7 +55,7 @@ async fn a_confidential_client_redeems_with_its_credential() {
 }
 
 #[tokio::test]
-async fn a18_an_unregistered_redirect_uri_is_never_redirected_to() {
+async fn an_unregistered_redirect_uri_is_never_redirected_to() {
     let world = World::story();
     let query = world.authorization("support-app", None, None);
     for uri in ["http://127.0.0.1:9200/callback/", "http://localhost:9200/callback", "https://evil.example", "javascript:alert(1)"] {
@@ -73,7 +73,7 @@ async fn a18_an_unregistered_redirect_uri_is_never_redirected_to() {
 }
 
 #[tokio::test]
-async fn k7_k6_k16_what_can_be_refused_is_refused_before_the_login() {
+async fn what_can_be_refused_is_refused_before_the_login() {
     let world = World::story();
     let query = world.authorization("support-app", Some(CRM), Some("read:cases"));
     for (name, value, why) in [
@@ -100,7 +100,7 @@ async fn k7_k6_k16_what_can_be_refused_is_refused_before_the_login() {
 }
 
 #[tokio::test]
-async fn k16_a17_a_code_is_bound_to_verifier_redirect_uri_and_resource() {
+async fn a_code_is_bound_to_verifier_redirect_uri_and_resource() {
     let world = World::story();
     let query = world.authorization("support-app", Some(CRM), None);
     let code = world.code(&query, "riley").await;
@@ -130,7 +130,7 @@ async fn k16_a17_a_code_is_bound_to_verifier_redirect_uri_and_resource() {
 }
 
 #[tokio::test]
-async fn a4_an_actor_token_has_no_place_at_a_code() {
+async fn an_actor_token_has_no_place_at_a_code() {
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let svid = world.svid("support-agent").await;
@@ -141,7 +141,7 @@ async fn a4_an_actor_token_has_no_place_at_a_code() {
 }
 
 #[tokio::test]
-async fn a16_a_code_used_twice_kills_what_came_of_it() {
+async fn a_code_used_twice_kills_what_came_of_it() {
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let form = world.redemption("support-app", &code);
@@ -154,7 +154,7 @@ async fn a16_a_code_used_twice_kills_what_came_of_it() {
 }
 
 #[tokio::test]
-async fn a16_another_clients_code_is_refused_and_not_used_up() {
+async fn another_clients_code_is_refused_and_not_used_up() {
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let stolen = world.redemption("desk-app", &code);
@@ -200,7 +200,7 @@ async fn a_code_lives_sixty_seconds_and_everything_is_checked_again_at_redemptio
 }
 
 #[tokio::test]
-async fn k3_our_own_administration_is_given_only_by_name_and_alone() {
+async fn our_own_administration_is_given_only_by_name_and_alone() {
     let mut riley = story::person("riley", vec![story::permission("crm", "read:cases"), story::permission("mandate", "mandate:admin")]);
     let admin = Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin"));
     let listed = Entry::Client(administrative("read:cases mandate:admin"));
@@ -229,7 +229,7 @@ fn administrative(listed: &str) -> Client {
 }
 
 #[tokio::test]
-async fn k3_our_own_administration_is_for_clients_whose_entry_lists_it() {
+async fn our_own_administration_is_for_clients_whose_entry_lists_it() {
     let admin = Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin"));
     let riley = Entry::Person(story::person("riley", vec![story::permission("mandate", "mandate:admin")]));
     for client in [story::client("support-app", ClientAuthentication::None, &[]), administrative("read:cases")] {
@@ -377,7 +377,7 @@ async fn a_code_from_before_a_cut_on_its_person_or_client_is_worth_nothing() {
 }
 
 #[tokio::test]
-async fn k3_a_resource_that_declares_our_administration_scope_gives_none_of_ours() {
+async fn a_resource_that_declares_our_administration_scope_gives_none_of_ours() {
     let riley = story::person("riley", vec![story::permission("tickets", "read:tickets mandate:admin")]);
     let world = World::with_entries(vec![
         Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin")),

@@ -55,7 +55,7 @@ async fn a_confidential_app_may_present_the_agents_it_is_registered_for() {
 }
 
 #[tokio::test]
-async fn a1_leaving_out_the_actor_never_yields_a_token_without_one() {
+async fn leaving_out_the_actor_never_yields_a_token_without_one() {
     let world = World::story();
     let app = world.desk_app();
     let bare = world.person_token("riley", None, None).await;
@@ -68,7 +68,7 @@ async fn a1_leaving_out_the_actor_never_yields_a_token_without_one() {
 }
 
 #[tokio::test]
-async fn a4_actor_parameters_stand_together_or_not_at_all() {
+async fn actor_parameters_stand_together_or_not_at_all() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let (app, svid) = (world.desk_app(), world.svid("support-agent").await);
@@ -80,7 +80,7 @@ async fn a4_actor_parameters_stand_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a5_an_actor_token_that_carries_act_is_refused() {
+async fn an_actor_token_that_carries_act_is_refused() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let app = world.desk_app();
@@ -99,7 +99,7 @@ async fn a5_an_actor_token_that_carries_act_is_refused() {
 }
 
 #[tokio::test]
-async fn a9_z5_no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
+async fn no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let assertion = world.assertion(&world.assertion_claims());
@@ -125,7 +125,7 @@ async fn a9_z5_no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
 }
 
 #[tokio::test]
-async fn a11_a_token_for_another_service_is_not_this_presenters_to_exchange() {
+async fn a_token_for_another_service_is_not_this_presenters_to_exchange() {
     let world = World::story();
     let svid = world.svid("support-agent").await;
     for (agent, aud) in [("support-agent", CRM), ("support-agent", RESEARCH), ("archive-agent", RESEARCH)] {
@@ -141,7 +141,7 @@ async fn a11_a_token_for_another_service_is_not_this_presenters_to_exchange() {
 }
 
 #[tokio::test]
-async fn a12_k6_z5_one_known_resource_written_as_registered() {
+async fn one_known_resource_written_as_registered() {
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
@@ -222,7 +222,7 @@ async fn a_refusal_of_scopes_names_the_sets_to_the_client_and_all_of_them_in_the
 }
 
 #[tokio::test]
-async fn k3_delegating_opens_nothing_of_our_own() {
+async fn delegating_opens_nothing_of_our_own() {
     let admin = story::resource("mandate", ISSUER, "mandate:admin");
     let world = World::with_entries(vec![Entry::Resource(admin)]);
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
@@ -231,7 +231,7 @@ async fn k3_delegating_opens_nothing_of_our_own() {
 }
 
 #[tokio::test]
-async fn a13_scope_never_grows() {
+async fn scope_never_grows() {
     let world = World::story();
     let svid = world.svid("support-agent").await;
     let narrow = world.person_token("riley", None, Some("read:cases")).await;
@@ -253,7 +253,7 @@ async fn a13_scope_never_grows() {
 }
 
 #[tokio::test]
-async fn z2_without_a_grant_of_the_person_no_agent_acts_for_them() {
+async fn without_a_grant_of_the_person_no_agent_acts_for_them() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let agent = story::agent("other-agent", vec![story::permission("crm", "read:cases")]);
@@ -263,7 +263,7 @@ async fn z2_without_a_grant_of_the_person_no_agent_acts_for_them() {
 }
 
 #[tokio::test]
-async fn z3_nothing_configured_is_nothing() {
+async fn nothing_configured_is_nothing() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     world.apply(Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))).await;
@@ -274,7 +274,7 @@ async fn z3_nothing_configured_is_nothing() {
 }
 
 #[tokio::test]
-async fn k1_an_actor_token_is_never_ignored_whoever_the_client_is() {
+async fn an_actor_token_is_never_ignored_whoever_the_client_is() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let (svid, other) = (world.svid("support-agent").await, world.svid("research-agent").await);
@@ -290,7 +290,7 @@ async fn k1_an_actor_token_is_never_ignored_whoever_the_client_is() {
 }
 
 #[tokio::test]
-async fn a20_an_svid_for_anybody_else_as_well_is_refused() {
+async fn an_svid_for_anybody_else_as_well_is_refused() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let id = story::spiffe_id("support-agent");
@@ -306,7 +306,7 @@ async fn a20_an_svid_for_anybody_else_as_well_is_refused() {
 }
 
 #[tokio::test]
-async fn a21_a_changed_algorithm_or_signature_is_refused_everywhere() {
+async fn a_changed_algorithm_or_signature_is_refused_everywhere() {
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let forged = |token: &str, header: &str, signature: &str| {
@@ -332,7 +332,7 @@ async fn a21_a_changed_algorithm_or_signature_is_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn k11_expiry_never_grows() {
+async fn expiry_never_grows() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let end = payload(&subject)["exp"].as_u64().unwrap();
@@ -349,7 +349,7 @@ async fn k11_expiry_never_grows() {
 }
 
 #[tokio::test]
-async fn z7_state_is_checked_at_each_exchange_at_once() {
+async fn state_is_checked_at_each_exchange_at_once() {
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");

@@ -18,7 +18,7 @@ async fn by_agent(world: &World, agent: &str, token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn k5_z12_the_answer_is_the_signed_token_claim_for_claim() {
+async fn the_answer_is_the_signed_token_claim_for_claim() {
     let world = World::story();
     let token = world.mandate().await;
     let mut expected = payload(&token);
@@ -40,7 +40,7 @@ async fn k5_z12_the_answer_is_the_signed_token_claim_for_claim() {
 }
 
 #[tokio::test]
-async fn k9_a_resource_may_introspect_what_is_addressed_to_it_and_only_that() {
+async fn a_resource_may_introspect_what_is_addressed_to_it_and_only_that() {
     let world = World::story();
     let token = world.mandate().await;
     let inactive = json!({"active": false});
@@ -55,7 +55,7 @@ async fn k9_a_resource_may_introspect_what_is_addressed_to_it_and_only_that() {
 }
 
 #[tokio::test]
-async fn z13_nobody_introspects_anonymously() {
+async fn nobody_introspects_anonymously() {
     let world = World::story();
     let token = world.mandate().await;
     let asked = |form: Pairs, header: Option<String>| {
@@ -73,7 +73,7 @@ async fn z13_nobody_introspects_anonymously() {
 type Change = fn(&mut Entry);
 
 #[tokio::test]
-async fn z7_k10_a_stopped_agent_person_or_grant_makes_its_tokens_inactive() {
+async fn a_stopped_agent_person_or_grant_makes_its_tokens_inactive() {
     let inactive = json!({"active": false});
     let stop: [(Kind, &str, Change); 3] = [
         (Kind::Agent, "support-agent", |entry| {

@@ -36,7 +36,7 @@ fn durable_cuts(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn k10_z14_one_cut_reaches_every_descendant() {
+async fn one_cut_reaches_every_descendant() {
     let world = World::story();
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
@@ -59,7 +59,7 @@ async fn k10_z14_one_cut_reaches_every_descendant() {
 }
 
 #[tokio::test]
-async fn z13_revocation_needs_a_client_that_proves_itself() {
+async fn revocation_needs_a_client_that_proves_itself() {
     let world = World::story();
     let token = world.mandate().await;
     // Naming a confidential client proves nothing, and an agent is no public client.

@@ -78,7 +78,7 @@ fn a_suspended_contained_or_retired_agent_cannot_act() {
 }
 
 #[test]
-fn z3_nothing_configured_is_nothing() {
+fn nothing_configured_is_nothing() {
     let empty = World::new("", "", "");
     denied_by(empty.ask(&built_in(), "read"), Denied::Person, "built-in/beyond-the-persons-rights");
     let mut no_ceiling = World::open();
@@ -90,7 +90,7 @@ fn z3_nothing_configured_is_nothing() {
 }
 
 #[test]
-fn z3_no_grant_is_no_permission() {
+fn no_grant_is_no_permission() {
     let world = World::open();
     let asked = scopes("read");
     let question = Question { grant: None, scopes: &asked, ..world.question() };

@@ -1,4 +1,4 @@
-//! Who is asking: the peer's uid on the unix socket, an access token of ours over TCP. Nothing else counts (Z9, Z10).
+//! Who is asking: the peer's uid on the unix socket, an access token of ours over TCP. Nothing else counts.
 
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn k3_a_scope_of_that_name_on_another_resource_is_no_right_to_administrate() {
+    fn a_scope_of_that_name_on_another_resource_is_no_right_to_administrate() {
         assert!(may_administrate(&with("mandate", "mandate:admin")));
         assert!(!may_administrate(&with("tickets", "mandate:admin")));
         assert!(!may_administrate(&with("mandate", "other")));

@@ -114,7 +114,7 @@ async fn nothing_here() -> Response {
     page::nothing_here()
 }
 
-/// Z9: administration has a listener of its own. Here there is nobody to authorize, so everybody is refused.
+/// Administration has a listener of its own. Here there is nobody to authorize, so everybody is refused.
 async fn administration_is_elsewhere() -> Response {
     admin::problem::unauthorized(admin::problem::Unauthorized::Elsewhere)
 }

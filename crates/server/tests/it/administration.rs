@@ -1,4 +1,4 @@
-//! Who may administrate, over every listener (Z9, Z10, Z11).
+//! Who may administrate, over every listener.
 
 use mandate_api::admin::{ApplyRequest, AuditQuery, JoinTokenRequest, KeyRotationRequest, RevocationRequest, RevocationTarget};
 use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
@@ -65,7 +65,7 @@ const CLAIMS_TO_BE: [(&str, &str); 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z9_without_credentials_no_listener_does_anything_and_each_refusal_is_recorded() {
+async fn without_credentials_no_listener_does_anything_and_each_refusal_is_recorded() {
     let server = Server::story().await;
     let admin = server.ready.admin_url.clone();
     let operations = operations(&server, &admin).await;
@@ -91,7 +91,7 @@ async fn z9_without_credentials_no_listener_does_anything_and_each_refusal_is_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z10_headers_that_name_somebody_are_not_credentials() {
+async fn headers_that_name_somebody_are_not_credentials() {
     let server = Server::story().await;
     let admin = server.ready.admin_url.clone();
     for operation in &operations(&server, &admin).await {
@@ -119,7 +119,7 @@ async fn over_socket(server: &Server, request: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z9_other_peoples_tokens_do_not_administrate() {
+async fn other_peoples_tokens_do_not_administrate() {
     let server = Server::story().await;
     let admin = server.ready.admin_url.clone();
     let node = server.node().await;
@@ -212,7 +212,7 @@ async fn pruning_with_a_file_that_is_applied_already_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z11_every_change_leaves_a_record_that_names_who_did_it() {
+async fn every_change_leaves_a_record_that_names_who_did_it() {
     let server = Server::story().await;
     let me = Some(format!("uid:{}", rustix::process::getuid().as_raw()));
     let changes: [(&str, &str); 6] = [

@@ -49,7 +49,7 @@ async fn a_login_goes_back_by_303_with_code_state_and_issuer() {
     assert_eq!(answer.status, 303, "the password is not posted on (RFC 9700 §4.12)");
     assert!(answer.header("location").starts_with(&format!("{CALLBACK}?")));
     assert_eq!(parameter(&answer, "state").as_deref(), Some("the state"));
-    assert_eq!(parameter(&answer, "iss").as_deref(), Some(server.issuer()), "RFC 9207 §2 (A19)");
+    assert_eq!(parameter(&answer, "iss").as_deref(), Some(server.issuer()), "RFC 9207 §2");
     assert!(parameter(&answer, "code").is_some());
 
     let page = server.app.open(&authorization(None, None)).await;
@@ -88,7 +88,7 @@ async fn a_form_that_did_not_come_from_our_page_logs_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn k7_what_cannot_be_had_is_refused_before_anybody_types_a_password() {
+async fn what_cannot_be_had_is_refused_before_anybody_types_a_password() {
     let server = Server::story().await;
     for (what, query, error) in [
         ("an unknown resource", authorization(Some("https://other.example"), None), "invalid_target"),
@@ -110,7 +110,7 @@ async fn k7_what_cannot_be_had_is_refused_before_anybody_types_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a18_a_redirect_uri_that_is_not_registered_gets_a_page_and_no_redirect() {
+async fn a_redirect_uri_that_is_not_registered_gets_a_page_and_no_redirect() {
     let server = Server::story().await;
     for uri in [
         "",

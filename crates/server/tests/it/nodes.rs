@@ -67,7 +67,7 @@ async fn a_node_that_has_joined_comes_back_without_a_token_as_who_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z7_a_suspended_agent_gets_nothing_and_what_it_has_ends() {
+async fn a_suspended_agent_gets_nothing_and_what_it_has_ends() {
     let server = Server::story().await;
     let node = server.node().await;
     let verifier = Verifier::builder(server.ready.issuer.clone(), CRM.parse().unwrap()).clock(server.clock.clone()).build().unwrap();

@@ -33,7 +33,7 @@ async fn records_are_paged_by_their_place_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z11_a_log_is_held_against_a_checkpoint_that_was_kept() {
+async fn a_log_is_held_against_a_checkpoint_that_was_kept() {
     let server = Server::empty().await;
     let empty = server.admin.audit_checkpoint().await.unwrap();
     assert_eq!(empty.size, 0, "the empty log is signed");

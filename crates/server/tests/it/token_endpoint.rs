@@ -71,7 +71,7 @@ async fn parameters_beside_a_good_body_are_refused_and_not_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn k8_no_request_however_malformed_is_our_fault() {
+async fn no_request_however_malformed_is_our_fault() {
     let server = Server::story().await;
     let long = format!("grant_type={}", "a".repeat(17 * 1024));
     let many = (0..60).map(|n| format!("p{n}=v")).collect::<Vec<_>>().join("&");
@@ -128,7 +128,7 @@ async fn k8_no_request_however_malformed_is_our_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_the_issuer_is_ours_whatever_host_a_request_names() {
+async fn the_issuer_is_ours_whatever_host_a_request_names() {
     let server = Server::story().await;
     let url = server.url("/.well-known/oauth-authorization-server");
     let honest = server.app.get(&url).await;
@@ -168,7 +168,7 @@ async fn an_exchange_answers_a_token_for_one_resource_that_names_both_and_is_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a1_no_exchange_sheds_the_agent() {
+async fn no_exchange_sheds_the_agent() {
     let (server, node, riley, svid) = world().await;
     let mandate = server.mandate(&node).await;
     let bare = |subject: &str| {
@@ -199,7 +199,7 @@ async fn a1_no_exchange_sheds_the_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a9_z5_nothing_but_an_access_token_is_a_subject_and_no_label_is_ignored() {
+async fn nothing_but_an_access_token_is_a_subject_and_no_label_is_ignored() {
     let (server, node, riley, svid) = world().await;
     let good = exchange(&svid, &riley, CRM, "read:cases");
     // Somebody else's key, with every claim as ours are.
@@ -241,7 +241,7 @@ async fn a9_z5_nothing_but_an_access_token_is_a_subject_and_no_label_is_ignored(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_k6_z5_one_resource_that_is_registered_byte_for_byte() {
+async fn one_resource_that_is_registered_byte_for_byte() {
     let (server, node, riley, svid) = world().await;
     let good = exchange(&svid, &riley, CRM, "read:cases");
     for resource in [
@@ -278,7 +278,7 @@ async fn a12_k6_z5_one_resource_that_is_registered_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a13_scopes_only_ever_shrink() {
+async fn scopes_only_ever_shrink() {
     let (server, node, riley, svid) = world().await;
     let ask = async |subject: &str, scope: &str| server.app.token(&exchange(&svid, subject, CRM, scope)).await;
     for (what, scope) in [
@@ -304,7 +304,7 @@ async fn a13_scopes_only_ever_shrink() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn z13_nobody_revokes_or_introspects_anonymously() {
+async fn nobody_revokes_or_introspects_anonymously() {
     let (server, node, riley, _) = world().await;
     let mandate = server.mandate(&node).await;
     let size = server.audit_size().await;
@@ -332,7 +332,7 @@ async fn z13_nobody_revokes_or_introspects_anonymously() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a16_a17_a_code_is_redeemed_once_with_its_own_verifier() {
+async fn a_code_is_redeemed_once_with_its_own_verifier() {
     let server = Server::story().await;
     let code = async || {
         let page = server.app.open(&mandate_testkit::app::authorization(None, None)).await;

@@ -260,7 +260,7 @@ fn claim_all_40(index: &Path) {
 }
 
 #[test]
-fn z11_an_index_that_claims_more_than_it_holds_is_named() {
+fn an_index_that_claims_more_than_it_holds_is_named() {
     for (upto, extra) in
         [(33, ""), (40, ""), (47, ""), (48, ""), (48, "INSERT INTO chunks (first, earliest, latest) VALUES (32, 0, 99999)"), (16, "")]
     {
@@ -322,7 +322,7 @@ fn without_3(places: &mut Vec<u8>) {
 }
 
 #[test]
-fn z11_an_index_that_hides_or_invents_a_record_is_named() {
+fn an_index_that_hides_or_invents_a_record_is_named() {
     type Change = Box<dyn FnOnce(&Connection)>;
     let sql = |sql: &'static str| -> Change { Box::new(move |index| index.execute_batch(sql).unwrap()) };
     let lacks_3 = |name: &'static str| -> Change { Box::new(places_of(name, without_3)) };
@@ -374,7 +374,7 @@ fn pages_follow_one_another_without_a_gap_across_the_end_of_the_index() {
 }
 
 #[test]
-fn z11_an_index_that_points_elsewhere_shows_no_other_record_under_an_id() {
+fn an_index_that_points_elsewhere_shows_no_other_record_under_an_id() {
     let dir = log_of(40);
     let sql = "UPDATE postings SET places = x'0005' WHERE name = 'nr3'; UPDATE postings SET places = x'0003' WHERE name = 'nr7'";
     Connection::open(dir.path().join("search.db")).unwrap().execute_batch(sql).unwrap();
@@ -473,7 +473,7 @@ fn a_log_of_any_number_of_pieces_is_exported_and_verified_whole() {
 }
 
 #[test]
-fn z11_a_gap_wider_than_a_piece_is_named_by_its_first_record() {
+fn a_gap_wider_than_a_piece_is_named_by_its_first_record() {
     let dir = log_of(40);
     Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch("DELETE FROM records WHERE idx BETWEEN 3 AND 30").unwrap();
     let store = open(dir.path());

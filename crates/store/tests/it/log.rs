@@ -165,7 +165,7 @@ fn a_code_is_redeemed_once_however_many_try_at_once() {
 }
 
 #[test]
-fn k12_an_assertion_is_accepted_once_however_many_present_it_at_once() {
+fn an_assertion_is_accepted_once_however_many_present_it_at_once() {
     let world = World::new();
     let (now, exp) = (Timestamp::from_secs(10), Timestamp::from_secs(70));
     let won = thread::scope(|scope| {

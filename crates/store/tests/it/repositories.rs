@@ -238,7 +238,7 @@ fn a_code_is_used_once_in_time_and_its_second_use_names_the_token_of_the_first()
 }
 
 #[test]
-fn k12_an_assertion_is_remembered_per_client_until_it_expires() {
+fn an_assertion_is_remembered_per_client_until_it_expires() {
     let (_dir, store) = store();
     let remember = |client, jti, exp, now| store.transact("see", |tx| replay::remember(tx, client, jti, at(exp), at(now)));
     remember("app", "j1", 1060, 1000).unwrap();

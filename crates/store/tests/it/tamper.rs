@@ -1,4 +1,4 @@
-//! Z11: whoever can write to the file cannot change what was recorded unseen.
+//! A process that can write to the file cannot change what was recorded without being noticed.
 
 use std::path::Path;
 
@@ -34,13 +34,13 @@ fn tampered(sql: &str) -> Tampered {
 }
 
 #[test]
-fn z11_an_updated_row_is_named() {
+fn an_updated_row_is_named() {
     let sql = "UPDATE records SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person3', 'person0') AS BLOB) WHERE idx = 3";
     assert!(matches!(tampered(sql), Tampered::Changed { index: 3 }));
 }
 
 #[test]
-fn z11_a_deleted_row_is_named() {
+fn a_deleted_row_is_named() {
     assert!(matches!(tampered("DELETE FROM records WHERE idx = 3"), Tampered::Missing { index: 3, found: 4 }));
     // The gap closed by moving the rest: the hashes above no longer fit.
     let closed = "DELETE FROM records WHERE idx = 3; UPDATE records SET idx = idx - 1 WHERE idx > 3;";
@@ -48,20 +48,20 @@ fn z11_a_deleted_row_is_named() {
 }
 
 #[test]
-fn z11_reordered_rows_are_named() {
+fn reordered_rows_are_named() {
     let swap =
         "UPDATE records SET idx = -1 WHERE idx = 3; UPDATE records SET idx = 3 WHERE idx = 4; UPDATE records SET idx = 4 WHERE idx = -1;";
     assert!(matches!(tampered(swap), Tampered::Tree { index: 3 }));
 }
 
 #[test]
-fn z11_tree_hashes_that_were_changed_are_named() {
+fn tree_hashes_that_were_changed_are_named() {
     assert!(matches!(tampered("UPDATE records SET hashes = zeroblob(64) WHERE idx = 3"), Tampered::Changed { index: 3 }));
     assert!(matches!(tampered("UPDATE records SET hashes = zeroblob(7) WHERE idx = 3"), Tampered::Tree { index: 3 }));
 }
 
 #[test]
-fn z11_a_truncated_log_is_noticed_at_start_and_by_verification() {
+fn a_truncated_log_is_noticed_at_start_and_by_verification() {
     let dir = log_of(9);
     edit(dir.path(), "DELETE FROM records WHERE idx > 5");
     let store = open(dir.path());
@@ -71,7 +71,7 @@ fn z11_a_truncated_log_is_noticed_at_start_and_by_verification() {
 }
 
 #[test]
-fn z11_a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
+fn a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
     let stranger = CheckpointSigner::generate("log.example/1", &SeededEntropy::new(666)).unwrap().0;
     let honest_for_less = crate::world::signer().sign(5, mandate_audit::tree::leaf_hash(b"x")).unwrap();
     let forged = stranger.sign(9, mandate_audit::tree::leaf_hash(b"x")).unwrap();
@@ -91,7 +91,7 @@ fn z11_a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
 }
 
 #[test]
-fn z11_a_log_that_was_emptied_does_not_pass_for_a_new_one() {
+fn a_log_that_was_emptied_does_not_pass_for_a_new_one() {
     for size in [0, 9] {
         let dir = log_of(size);
         edit(dir.path(), "DELETE FROM records; DELETE FROM checkpoint;");
@@ -104,7 +104,7 @@ fn z11_a_log_that_was_emptied_does_not_pass_for_a_new_one() {
 }
 
 #[test]
-fn z11_what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
+fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
     let dir = log_of(3);
     edit(dir.path(), "DELETE FROM checkpoint");
     let store = open(dir.path());
@@ -120,7 +120,7 @@ fn z11_what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
 }
 
 #[test]
-fn z11_a_changed_right_edge_is_noticed_at_start() {
+fn a_changed_right_edge_is_noticed_at_start() {
     let dir = log_of(8);
     edit(dir.path(), "UPDATE records SET hashes = zeroblob(length(hashes)) WHERE idx = 7");
     let refused = start(open(dir.path()).audit_backend().unwrap());
@@ -128,7 +128,7 @@ fn z11_a_changed_right_edge_is_noticed_at_start() {
 }
 
 #[test]
-fn z11_a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
+fn a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
     let kept = {
         let dir = log_of(4);
         let store = open(dir.path());

@@ -265,7 +265,7 @@ fn the_issuer_is_compared_bytewise() {
 }
 
 #[test]
-fn a20_the_sole_audience_is_compared_bytewise() {
+fn the_sole_audience_is_compared_bytewise() {
     assert_eq!(own(&json!({"aud": [CRM]})).unwrap().require_audience(CRM), Ok(()));
     let several = [json!([CRM, "https://victim.example"]), json!(["https://victim.example", CRM]), json!([CRM, CRM])];
     for aud in several {
@@ -279,7 +279,7 @@ fn a20_the_sole_audience_is_compared_bytewise() {
 }
 
 #[test]
-fn a10_only_the_access_token_type_is_taken() {
+fn only_the_access_token_type_is_taken() {
     let keys = KEY.key_set();
     for typ in [
         "JWT",
@@ -296,7 +296,7 @@ fn a10_only_the_access_token_type_is_taken() {
     ] {
         let token = KEY.sign_claims(typ, &good());
         for profile in [Profile::Own, Profile::Foreign] {
-            assert_eq!(check(&token, &keys, profile).unwrap_err(), TokenError::Type(typ.into()), "A9, A10");
+            assert_eq!(check(&token, &keys, profile).unwrap_err(), TokenError::Type(typ.into()));
         }
         assert_eq!(Decoded::of(&token).unwrap_err(), TokenError::Type(typ.into()));
     }
@@ -310,7 +310,7 @@ fn a10_only_the_access_token_type_is_taken() {
 }
 
 #[test]
-fn a9_a_jwt_svid_is_no_access_token_even_with_the_right_typ_and_claims() {
+fn a_jwt_svid_is_no_access_token_even_with_the_right_typ_and_claims() {
     let svid_key = Es256::new(KeyUse::JwtSvid);
     let token = svid_key.sign_claims("at+jwt", &good());
     for profile in [Profile::Own, Profile::Foreign] {
@@ -319,7 +319,7 @@ fn a9_a_jwt_svid_is_no_access_token_even_with_the_right_typ_and_claims() {
 }
 
 #[test]
-fn a22_a_kid_means_something_only_within_its_issuers_own_set() {
+fn a_kid_means_something_only_within_its_issuers_own_set() {
     let (mine, theirs) = (Es256::new(KeyUse::Signature), Es256::new(KeyUse::Signature));
     let set = |key: &Es256| {
         let mut jwk = serde_json::to_value(&key.jwk).unwrap();
@@ -346,7 +346,7 @@ fn own_tokens_are_es256_with_a_kid_and_nothing_else_in_the_header() {
     assert_eq!(refused(json!({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid(), "x5t": "a"})), TokenError::Header("x5t".into()));
     for algorithm in Algorithm::ALL.iter().filter(|algorithm| **algorithm != Algorithm::Es256) {
         let header = json!({"alg": algorithm.name(), "typ": "at+jwt", "kid": KEY.kid()});
-        assert_eq!(refused(header), TokenError::Algorithm(algorithm.name().into()), "A21");
+        assert_eq!(refused(header), TokenError::Algorithm(algorithm.name().into()));
     }
 }
 
@@ -420,7 +420,7 @@ fn nested(depth: usize) -> Value {
 }
 
 #[test]
-fn a7_depth_bombs_and_loops_in_act_are_refused() {
+fn depth_bombs_and_loops_in_act_are_refused() {
     assert_eq!(own(&json!({"act": nested(16)})).unwrap().chain.depth(), 16);
     assert_eq!(own(&json!({"act": nested(17)})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::TooDeep));
     assert_eq!(own(&json!({"act": nested(40)})).unwrap_err(), TokenError::TooDeep, "the parser stops first");
@@ -436,7 +436,7 @@ fn a7_depth_bombs_and_loops_in_act_are_refused() {
 }
 
 #[test]
-fn a5_act_and_may_act_have_no_members_that_are_not_understood() {
+fn act_and_may_act_have_no_members_that_are_not_understood() {
     let base = json!({"sub": "spiffe://td/a", "iss": "https://m.example"});
     for (name, value) in [
         ("exp", json!(NOW)),
@@ -496,7 +496,7 @@ fn the_memo_skips_only_the_signature() {
     assert_eq!(memo.len(), 1);
     assert_eq!(check(&token, &keys, NOW + 300, &ours()), Some(TokenError::Expired), "a warm token still expires");
     assert_eq!(check(&token, &keys, NOW, &"https://x.example".parse().unwrap()), Some(TokenError::Issuer));
-    assert!(matches!(check(&token, &KeySet::empty(), NOW, &ours()), Some(TokenError::UnknownKey(_))), "A22: a cut key");
+    assert!(matches!(check(&token, &KeySet::empty(), NOW, &ours()), Some(TokenError::UnknownKey(_))), "a cut key");
     let mut flipped = token.clone().into_bytes();
     let last = flipped.len() - 10;
     flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };

@@ -38,7 +38,7 @@ fn a_proper_assertion_verifies_typed_or_not() {
 }
 
 #[test]
-fn a26_each_abuse_is_refused() {
+fn each_abuse_is_refused() {
     let key = Es256::new(KeyUse::Signature);
     for (changes, why) in [
         (json!({"aud": "https://m.example/token"}), "audience"),
@@ -71,7 +71,7 @@ fn a26_each_abuse_is_refused() {
 }
 
 #[test]
-fn a26_another_clients_key_does_not_fit() {
+fn another_clients_key_does_not_fit() {
     let (mine, theirs) = (Es256::new(KeyUse::Signature), Es256::new(KeyUse::Signature));
     let token = theirs.sign_claims("JWT", &with(&json!({})));
     assert!(matches!(check(&token, &mine.key_set()), Err(TokenError::UnknownKey(_))));
@@ -80,7 +80,7 @@ fn a26_another_clients_key_does_not_fit() {
 }
 
 #[test]
-fn a9_other_tokens_are_no_client_assertion() {
+fn other_tokens_are_no_client_assertion() {
     let key = Es256::new(KeyUse::Signature);
     for typ in ["at+jwt", "application/at+jwt", "secevent+jwt", "dpop+jwt", "wit+jwt", "oauth-id-jag+jwt", "logout+jwt", ""] {
         let token = key.sign_claims(typ, &with(&json!({})));

@@ -86,7 +86,7 @@ fn only_three_parts_of_unpadded_base64url() {
 }
 
 #[test]
-fn a21_alg_none_and_every_unknown_name_are_refused() {
+fn alg_none_and_every_unknown_name_are_refused() {
     let names = [
         "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "EdDSA", "Ed25519", "ES256K", "es256", "RS1", "RSA-OAEP", "dir",
         "ES256 ",
@@ -105,7 +105,7 @@ fn a21_alg_none_and_every_unknown_name_are_refused() {
 }
 
 #[test]
-fn a21_a22_headers_that_choose_key_or_meaning_are_refused() {
+fn headers_that_choose_key_or_meaning_are_refused() {
     for member in super::DANGEROUS {
         for value in [json!("https://evil.example/jwks"), json!(["exp"]), json!(false), json!(null), json!({})] {
             let header = json!({"alg": "ES256", "kid": "a", *member: value}).to_string();
@@ -139,7 +139,7 @@ fn malformed_and_duplicate_headers_are_refused() {
 }
 
 #[test]
-fn a21_hmac_with_the_public_key_as_secret_is_refused() {
+fn hmac_with_the_public_key_as_secret_is_refused() {
     let key = Es256::new(KeyUse::Signature);
     let jwk = serde_json::to_string(&key.jwk).unwrap();
     let point = aws_lc_rs::signature::KeyPair::public_key(&key.pair).as_ref();
@@ -153,7 +153,7 @@ fn a21_hmac_with_the_public_key_as_secret_is_refused() {
 }
 
 #[test]
-fn a21_degenerate_and_respelled_es256_signatures_are_refused() {
+fn degenerate_and_respelled_es256_signatures_are_refused() {
     let key = Es256::new(KeyUse::Signature);
     let good = key.sign_claims("JWT", &json!({"a": 1}));
     let (signed, signature) = good.rsplit_once('.').unwrap();
@@ -206,7 +206,7 @@ fn a21_degenerate_and_respelled_es256_signatures_are_refused() {
 }
 
 #[test]
-fn a21_the_signature_binds_the_algorithm_name() {
+fn the_signature_binds_the_algorithm_name() {
     let key = Es256::new(KeyUse::Signature);
     let signature = key.sign_claims("JWT", &json!({"a": 1})).rsplit_once('.').unwrap().1.to_owned();
     for algorithm in Algorithm::ALL {

@@ -72,17 +72,17 @@ fn typ_is_absent_or_jwt_or_jose_and_no_other_header_member_is_there() {
     assert_eq!(sign(json!({"alg": "ES256", "kid": kid})), None);
     assert_eq!(sign(json!({"alg": "ES256", "kid": kid, "typ": "JOSE"})), None);
     for typ in ["at+jwt", "jwt", "secevent+jwt", "dpop+jwt", "wit+jwt", "client-authentication+jwt", ""] {
-        assert_eq!(sign(json!({"alg": "ES256", "kid": kid, "typ": typ})), Some(TokenError::Type(typ.into())), "A9");
+        assert_eq!(sign(json!({"alg": "ES256", "kid": kid, "typ": typ})), Some(TokenError::Type(typ.into())));
     }
     for member in ["jku", "x5u", "jwk", "x5c", "crit", "b64", "zip", "cty", "enc", "x5t", "x5t#S256", "nonce", "anything"] {
         let refused = sign(json!({"alg": "ES256", "kid": kid, "typ": "JWT", member: "x"}));
-        assert_eq!(refused, Some(TokenError::Header(member.into())), "A21, A22");
+        assert_eq!(refused, Some(TokenError::Header(member.into())));
     }
     assert_eq!(sign(json!({"alg": "ES256", "typ": "JWT"})), Some(TokenError::UnknownKey(None)), "kid is required");
 }
 
 #[test]
-fn a5_an_actor_token_that_itself_carries_act_is_refused() {
+fn an_actor_token_that_itself_carries_act_is_refused() {
     let key = Es256::new(KeyUse::JwtSvid);
     for claim in ["act", "may_act"] {
         let inner = json!({"sub": "spiffe://acme.example/agent/trusted", "iss": AUDIENCE});
@@ -93,7 +93,7 @@ fn a5_an_actor_token_that_itself_carries_act_is_refused() {
 }
 
 #[test]
-fn a9_other_tokens_are_no_jwt_svid_even_under_the_svid_key() {
+fn other_tokens_are_no_jwt_svid_even_under_the_svid_key() {
     let key = Es256::new(KeyUse::JwtSvid);
     // An ID token, a client assertion and a SET: no SPIFFE ID as sub, or a claim of their own.
     assert!(matches!(refusal(&key, &json!({"sub": "riley", "iss": AUDIENCE})), TokenError::Claim { claim: "sub", .. }));
@@ -104,7 +104,7 @@ fn a9_other_tokens_are_no_jwt_svid_even_under_the_svid_key() {
 }
 
 #[test]
-fn a9_a_key_published_for_oauth_signs_no_jwt_svid() {
+fn a_key_published_for_oauth_signs_no_jwt_svid() {
     let key = Es256::new(KeyUse::Signature);
     let token = key.sign_claims("JWT", &good());
     assert_eq!(check(&token, &key.key_set()).unwrap_err(), TokenError::UnknownKey(Some(key.kid()[..43].into())));
@@ -144,7 +144,7 @@ fn each_claim_has_its_form() {
 }
 
 #[test]
-fn a20_the_audience_is_the_sole_one_or_for_the_workload_api_among_them() {
+fn the_audience_is_the_sole_one_or_for_the_workload_api_among_them() {
     let key = Es256::new(KeyUse::JwtSvid);
     let keys = key.key_set();
     let sign = |aud: Value| key.sign_claims("JWT", &with(&json!({"aud": aud})));
@@ -175,5 +175,5 @@ fn the_memo_skips_only_the_signature() {
     assert_eq!(at(NOW, &"evil.example".parse().unwrap(), AUDIENCE), Some(TokenError::TrustDomain));
     let rotated = Es256::new(KeyUse::JwtSvid).key_set();
     let refused = verify(&token, &rotated, &domain(), AUDIENCE, now(), Some(&memo));
-    assert!(matches!(refused, Err(TokenError::UnknownKey(_))), "A22: a key that was rotated out verifies nothing");
+    assert!(matches!(refused, Err(TokenError::UnknownKey(_))), "a key that was rotated out verifies nothing");
 }

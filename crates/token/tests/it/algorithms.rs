@@ -88,7 +88,7 @@ fn verify_as(profile: Profile, token: &str, keys: &KeySet) -> Result<AccessToken
 }
 
 #[test]
-fn a21_each_algorithm_verifies_with_its_own_key_and_no_algorithm_stands_for_another() {
+fn each_algorithm_verifies_with_its_own_key_and_no_algorithm_stands_for_another() {
     let keys = [
         ("p256", ec(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256", 32), vec![Algorithm::Es256]),
         ("p384", ec(&ECDSA_P384_SHA384_FIXED_SIGNING, "P-384", 48), vec![Algorithm::Es384]),
@@ -125,7 +125,7 @@ fn a21_each_algorithm_verifies_with_its_own_key_and_no_algorithm_stands_for_anot
 }
 
 #[test]
-fn a21_a_token_of_ours_is_es256_even_if_our_key_set_held_other_keys() {
+fn a_token_of_ours_is_es256_even_if_our_key_set_held_other_keys() {
     let keys = [
         ("p384", ec(&ECDSA_P384_SHA384_FIXED_SIGNING, "P-384", 48), Algorithm::Es384),
         ("p521", ec(&ECDSA_P521_SHA512_FIXED_SIGNING, "P-521", 66), Algorithm::Es512),

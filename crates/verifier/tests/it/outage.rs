@@ -45,7 +45,7 @@ async fn an_issuer_that_is_down_at_the_start_means_503_until_it_is_up() {
 }
 
 #[tokio::test]
-async fn a22_an_issuer_that_calls_itself_otherwise_gives_no_keys() {
+async fn an_issuer_that_calls_itself_otherwise_gives_no_keys() {
     let issuer = HostileIssuer::start();
     let clock = Arc::new(SteppedClock::default());
     let honest = issuer.issuer();

@@ -219,7 +219,7 @@ fn refuses_every_other_svid() {
 }
 
 #[test]
-fn a5_an_svid_with_an_actor_is_not_signed() {
+fn an_svid_with_an_actor_is_not_signed() {
     let (grant, claims) = svid();
     let acting = with(claims, "act", json!({"sub": "spiffe://acme.example/agent/b", "iss": "https://mandate.example"}));
     assert_eq!(check_jwt_svid(&message(&header("JWT"), &acting), KID, &grant), Err(L::Claims));

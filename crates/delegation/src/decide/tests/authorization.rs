@@ -145,7 +145,7 @@ fn one_resource_that_policy_denies_does_not_deny_the_others() {
 }
 
 #[test]
-fn k3_the_administration_scope_of_an_ordinary_resource_is_not_ours() {
+fn the_administration_scope_of_an_ordinary_resource_is_not_ours() {
     let mut case = Case::new();
     case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases mandate:admin", None)));
     case.person(|p| p.may = vec![allow("crm", "read:cases mandate:admin")]);

@@ -63,7 +63,7 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
 }
 
 #[test]
-fn a11_a_token_for_a_resource_is_exchanged_by_the_agent_that_serves_it_if_it_is_ours_and_for_it_alone() {
+fn a_token_for_a_resource_is_exchanged_by_the_agent_that_serves_it_if_it_is_ours_and_for_it_alone() {
     let at_helpdesk = |c: &mut Case| {
         c.subject.client = OTHER_APP.parse().unwrap();
         c.subject.audiences = vec![HELPDESK.into()];
@@ -83,7 +83,7 @@ fn a11_a_token_for_a_resource_is_exchanged_by_the_agent_that_serves_it_if_it_is_
 }
 
 #[test]
-fn a8_may_act_entitles_whom_it_names_to_a_token_of_ours_only() {
+fn may_act_entitles_whom_it_names_to_a_token_of_ours_only() {
     let named = |c: &mut Case, iss: Option<&str>| {
         c.subject.client = OTHER_APP.parse().unwrap();
         c.subject.audiences = vec![CRM.into()];
@@ -111,7 +111,7 @@ fn a_foreign_client_of_the_same_name_is_not_the_presenter() {
 }
 
 #[test]
-fn a6_another_issuer_cannot_say_that_our_agents_have_acted() {
+fn another_issuer_cannot_say_that_our_agents_have_acted() {
     let abroad = Actor { sub: "batch".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
     let foreign = |c: &mut Case, chain: Vec<Actor>| {
         c.foreign(SubjectScope::Token);
