@@ -1,22 +1,27 @@
 //! The command line.
 
 mod audit;
+mod demo;
 mod installation;
 mod login;
+mod node;
+mod serve;
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, TokenId, TrustDomain};
+use mandate_core::{AgentName, ClientId, GrantId, PersonName, TokenId};
 
-use crate::connection::{Connection, Directory};
+use crate::connection::Connection;
 use crate::name_completion;
 
 pub(crate) use audit::{Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome, verifier_key};
+pub(crate) use demo::{Demo, DemoPart};
 pub(crate) use installation::{Backup, Doctor, Restore};
 pub(crate) use login::{Login, Token, TokenShow};
+pub(crate) use node::{JoinToken, Node, NodeBan, NodeList, NodeRun, Svid, SvidFetch};
+pub(crate) use serve::Serve;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -169,175 +174,6 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mandate completions bash > /etc/bash_completion.d/mandate\n  mandate completions zsh > ~/.zfunc/_mandate\n  mandate completions fish > ~/.config/fish/completions/mandate.fish"
     )]
     Completions(Completions),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Demo {
-    /// Play the story, check the result, print one JSON object as the last line, and end: exit code 0 only if every promise was kept
-    #[arg(long)]
-    pub(crate) check: bool,
-    /// Keep everything in this directory instead of a temporary one
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// The parts that the demo starts as processes of their own
-    #[command(subcommand)]
-    pub(crate) part: Option<DemoPart>,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum DemoPart {
-    /// The scripted agent: orders on standard input, deeds on standard output
-    #[command(hide = true)]
-    Agent,
-    /// Removes the files of a demo that was killed, at the end of standard input
-    #[command(hide = true)]
-    Sweep {
-        /// The demo's temporary directory
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
-    },
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Serve {
-    #[command(flatten)]
-    pub(crate) directory: Directory,
-    /// Where to serve people, agents and resource servers; port 0 is any, the same at every start
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
-    pub(crate) listen: SocketAddr,
-    /// Where nodes connect
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
-    pub(crate) node_listen: SocketAddr,
-    /// Where the admin API is served over TCP, besides the socket in DIR
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
-    pub(crate) admin_listen: SocketAddr,
-    /// The certificate chain (PEM) for TLS, read again when it changes
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Its private key (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Serve plain HTTP on any address, because a TLS proxy is in front; needs --issuer
-    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], requires = "issuer")]
-    pub(crate) behind_tls_proxy: bool,
-    /// The issuer identifier, if it is not the address that is listened on; it cannot be changed later, because tokens contain it
-    #[arg(long, value_name = "URL")]
-    pub(crate) issuer: Option<Issuer>,
-    /// The trust domain of the agents' SPIFFE IDs; it cannot be changed later, because identities contain it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) trust_domain: Option<TrustDomain>,
-    /// For how long after its certificate has expired a node may renew it, such as 24h for laptops that sleep; 7d at most
-    /// [default: not at all]
-    #[arg(long, value_name = "SPAN")]
-    pub(crate) node_rejoin_grace: Option<Lifetime>,
-    /// Another host name that the public and the admin listener answer to, such as the one a proxy passes on; repeatable
-    #[arg(long, value_name = "HOST", value_parser = host_name)]
-    pub(crate) allow_host: Vec<String>,
-}
-
-/// A host name or IP address, as it stands in `Host` before the port.
-fn host_name(text: &str) -> Result<String, String> {
-    let is_host = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
-    let is_address = text.parse::<std::net::IpAddr>().is_ok();
-    match text {
-        _ if is_address && text.contains(':') => Ok(format!("[{text}]")),
-        _ if !text.is_empty() && text.chars().all(is_host) => Ok(text.to_ascii_lowercase()),
-        _ => Err("write a host name or an IP address without scheme and port, such as mandate.internal".to_owned()),
-    }
-}
-
-/// An address to listen on. `localhost` is 127.0.0.1: one address, where a name may be several.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let number = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    number.as_deref().unwrap_or(text).parse().map_err(|_| {
-        "write an IP address and a port, such as 127.0.0.1:8420, [::1]:8420, or 0.0.0.0:443 for every address of this machine".to_owned()
-    })
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum Node {
-    /// Make a token with which one node joins, once
-    #[command(after_help = "Example:\n  mandate node join-token > join.token")]
-    JoinToken(JoinToken),
-    /// Run a node: attest local processes and serve them the SPIFFE Workload API
-    #[command(
-        after_help = "Examples:\n  mandate node run --server mandate.acme.example:8443 --join-token-file join.token\n  mandate node join-token | mandate node run --dir ./node --server 127.0.0.1:8443 --join-token-file - --socket ./agent.sock"
-    )]
-    Run(NodeRun),
-    /// Show which nodes have joined, and until when their certificates are valid
-    #[command(after_help = "Examples:\n  mandate node list\n  mandate node list --json")]
-    List(NodeList),
-    /// Ban a node permanently: it gets no information and no identities, with any certificate
-    #[command(
-        after_help = "Example:\n  mandate node ban 6f0c1e2d3a4b5c6d7e8f\n\nIdentities that it was issued are valid for 5 minutes more: to end them too, suspend the agents.\nA node that was banned by mistake joins again with a new token."
-    )]
-    Ban(NodeBan),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct NodeList {
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct NodeBan {
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-    /// Its name, as `mandate node list` prints it
-    #[arg(value_name = "NAME", add = name_completion::of_nodes())]
-    pub(crate) name: String,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct JoinToken {
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-    /// How long it can be used, such as 10m; 24h at most [default: 10m]
-    #[arg(long, value_name = "SPAN")]
-    pub(crate) ttl: Option<Lifetime>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct NodeRun {
-    /// The node's directory [default: `node` in `MANDATE_DIR`, or ~/.mandate/node]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// The server's address for nodes, as `mandate serve` printed it
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) server: String,
-    /// The file with the join token; `-` is standard input. Not needed once the node has joined
-    #[arg(long, value_name = "FILE")]
-    pub(crate) join_token_file: Option<PathBuf>,
-    /// Where the Workload API listens [default: workload.sock in the node's directory; for root without --dir and
-    /// `MANDATE_DIR` /run/mandate/workload.sock]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) socket: Option<PathBuf>,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum Svid {
-    /// Fetch a JWT-SVID for this process
-    #[command(
-        after_help = "Examples:\n  mandate svid fetch --audience https://mandate.acme.example\n  mandate svid fetch --agent support-agent --audience X\n  mandate svid fetch --socket /run/mandate/agent.sock --audience X --json\n\nThe node looks at this command, not at the program that started it: an agent with unix:path asks with a SPIFFE library."
-    )]
-    Fetch(SvidFetch),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct SvidFetch {
-    /// The Workload API's socket, as a path or a unix: URI
-    #[arg(long, value_name = "PATH", env = "SPIFFE_ENDPOINT_SOCKET", hide_env_values = true)]
-    pub(crate) socket: Option<String>,
-    /// Who accepts it, such as the issuer; can be given several times
-    #[arg(long, value_name = "AUDIENCE", required = true)]
-    pub(crate) audience: Vec<String>,
-    /// Which identity, if this process has several: an agent's name or SPIFFE ID
-    #[arg(long, value_name = "NAME|ID")]
-    pub(crate) agent: Option<String>,
-    /// The same, by SPIFFE ID only
-    #[arg(long, value_name = "ID", conflicts_with = "agent", hide = true)]
-    pub(crate) spiffe_id: Option<mandate_core::SpiffeId>,
 }
 
 #[derive(Args, Debug)]
@@ -557,16 +393,6 @@ pub(crate) struct Completions {
 mod tests {
     use super::Arguments;
     use clap::{CommandFactory as _, Parser as _};
-
-    #[test]
-    fn an_address_is_a_number_or_localhost_and_a_slip_is_told_what_to_write() {
-        for (text, address) in [("localhost:8420", "127.0.0.1:8420"), ("[::1]:1", "[::1]:1"), ("0.0.0.0:443", "0.0.0.0:443")] {
-            assert_eq!(super::address(text).unwrap().to_string(), address);
-        }
-        for bad in ["8420", ":8420", "localhost", "mandate.example:443", "localhost:http"] {
-            assert!(super::address(bad).unwrap_err().contains("127.0.0.1:8420"), "{bad}");
-        }
-    }
 
     #[test]
     fn the_definition_is_consistent() {

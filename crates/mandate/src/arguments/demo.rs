@@ -1,0 +1,32 @@
+//! The arguments of `mandate demo`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Play the story, check the result, print one JSON object as the last line, and end: exit code 0 only if every promise was kept
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Keep everything in this directory instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The parts that the demo starts as processes of their own
+    #[command(subcommand)]
+    pub(crate) part: Option<DemoPart>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DemoPart {
+    /// The scripted agent: orders on standard input, deeds on standard output
+    #[command(hide = true)]
+    Agent,
+    /// Removes the files of a demo that was killed, at the end of standard input
+    #[command(hide = true)]
+    Sweep {
+        /// The demo's temporary directory
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
