@@ -18,7 +18,7 @@ use mandate_identity::{Identity, IdentityError};
 use mandate_policy::Policies;
 use mandate_stops::{By, Pending, Stop, Stops};
 use mandate_store::{Effect, Store, cuts, registry, secrets};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::admin::authentication;
 use crate::error::ControlError;
@@ -45,6 +45,8 @@ pub(crate) struct Control {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) health: Arc<Health>,
     pub(crate) disk: Disk,
+    /// Places of status requests that wait for the disk.
+    pub(crate) looks: Arc<Semaphore>,
     pub(crate) node_server: String,
     pub(crate) started: Timestamp,
     /// One change of the registry at a time: each is planned against the result of the one before.

@@ -5,6 +5,7 @@
 
 mod clock;
 pub(crate) mod crowd;
+pub(crate) mod database;
 pub(crate) mod stops;
 
 use std::path::PathBuf;

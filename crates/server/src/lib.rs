@@ -50,7 +50,7 @@ use mandate_oauth::{Engine, Parts};
 use mandate_stops::Stops;
 use mandate_store::{Store, StoreError, cuts, installation, records, registry};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
@@ -291,6 +291,7 @@ pub async fn run(
     let health = health::of_own_parts(disk.clone(), Arc::clone(&authority), log.clone(), Arc::clone(&clock));
 
     health::stops::watch(&health, Arc::clone(&stops));
+    health::database::watch(&health, store.clone());
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);
         health.watch(move |now| certificate.problem(now));
@@ -310,6 +311,7 @@ pub async fn run(
         entropy: Arc::clone(&entropy),
         health,
         disk,
+        looks: Arc::new(Semaphore::new(admin::status::LOOKS)),
         node_server: node_at.to_string(),
         started: clock.now(),
         changes: Mutex::new(()),

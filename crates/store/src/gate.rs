@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
 
@@ -21,6 +21,8 @@ struct Turns {
     next: u64,
     serving: u64,
     holder: Option<ThreadId>,
+    /// Since when the holder has had its turn.
+    since: Option<Instant>,
     /// The last writer found the database held by another process.
     held_elsewhere: bool,
 }
@@ -30,6 +32,18 @@ struct Turns {
 pub(crate) struct Gate {
     turns: Mutex<Turns>,
     changed: Condvar,
+}
+
+/// Longer than any transaction takes on a disk that answers.
+const STUCK: Duration = Duration::from_secs(2);
+
+/// Why nothing can be written to the database now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteTrouble {
+    /// Another process holds the database.
+    HeldElsewhere,
+    /// A transaction has been waiting for the disk for so long.
+    Stuck(Duration),
 }
 
 /// The right to write, until dropped.
@@ -55,7 +69,18 @@ impl Gate {
             turns = self.changed.wait(turns).unwrap_or_else(PoisonError::into_inner);
         }
         turns.holder = Some(me);
+        turns.since = Some(Instant::now());
         Ok(Turn(Arc::clone(self)))
+    }
+
+    /// What keeps writers from writing, as the last of them saw it. Waits for nobody.
+    pub(crate) fn trouble(&self) -> Option<WriteTrouble> {
+        let turns = self.lock();
+        let lasts = turns.since.map(|since| since.elapsed()).filter(|lasts| *lasts > STUCK);
+        match lasts {
+            Some(lasts) => Some(WriteTrouble::Stuck(lasts)),
+            None => turns.held_elsewhere.then_some(WriteTrouble::HeldElsewhere),
+        }
     }
 }
 
@@ -80,6 +105,7 @@ impl Drop for Turn {
         let mut turns = self.0.lock();
         turns.serving += 1;
         turns.holder = None;
+        turns.since = None;
         if turns.serving != turns.next {
             self.0.changed.notify_all();
         }

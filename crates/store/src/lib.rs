@@ -31,6 +31,7 @@ mod tx;
 pub use audit_backend::{AuditBackend, Effect};
 pub use directory::Holder;
 pub use error::StoreError;
+pub use gate::WriteTrouble;
 pub use inspection::Inspection;
 pub use installation::Installation;
 pub use store::Store;

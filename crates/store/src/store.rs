@@ -12,7 +12,7 @@ use crate::audit_backend::AuditBackend;
 use crate::connection::{self, Use};
 use crate::directory;
 use crate::error::StoreError;
-use crate::gate::Gate;
+use crate::gate::{Gate, WriteTrouble};
 use crate::journal;
 use crate::meta;
 use crate::migration;
@@ -95,6 +95,11 @@ impl Store {
         })?;
         opened.settle()?;
         Ok(store)
+    }
+
+    /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor touches the disk.
+    pub fn write_trouble(&self) -> Option<WriteTrouble> {
+        self.shared.gate.trouble()
     }
 
     /// Whether `dir` holds a database. One that was there and is not any more is for its operator to restore.

@@ -21,8 +21,9 @@ pub struct Status {
     pub started: String,
     /// How many entries of each kind the registry has.
     pub registry: RegistryCounts,
-    /// How many audit records there are.
-    pub audit_size: u64,
+    /// How many audit records there are. Absent if the database does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_size: Option<u64>,
     /// The verifier key of the audit checkpoints.
     pub audit_key: String,
     /// How many cuts are in force.
@@ -30,9 +31,9 @@ pub struct Status {
     /// The signing keys, by name only.
     #[serde(default)]
     pub keys: Vec<KeyItem>,
-    /// How many nodes are in which state.
-    #[serde(default)]
-    pub nodes: NodeCounts,
+    /// How many nodes are in which state. Absent if the database does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
     /// The file system that holds the server's directory. Absent if it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskSpace>,
@@ -74,6 +75,8 @@ pub mod problem_code {
     pub const CLOCK_BEHIND: &str = "clock_behind";
     /// The disk space that is reserved for revocations and suspensions is in use or missing.
     pub const DISK_RESERVE: &str = "disk_reserve";
+    /// The database or its disk does not answer, or another program holds it: nothing can be recorded.
+    pub const DATABASE: &str = "database";
     /// The disk is nearly full.
     pub const DISK_SPACE: &str = "disk_space";
     /// Revocations or suspensions are in force whose audit record is not written yet.

@@ -26,6 +26,9 @@ pub(crate) fn run(arguments: &Status, screen: &Screen) -> Result<(), Failure> {
     }
 }
 
+/// What the server could not find out; one of its problems says why.
+const UNKNOWN: &str = "not known";
+
 /// What needs attention first, then the facts.
 fn described(screen: &Screen, status: &ServerStatus) -> String {
     let counts = status.registry;
@@ -50,9 +53,9 @@ fn described(screen: &Screen, status: &ServerStatus) -> String {
             ("Nodes connect to", status.node_server.clone().unwrap_or_default()),
             ("Running since", status.started.clone()),
             ("Registry", if registry.is_empty() { "empty".to_owned() } else { registry.join(", ") }),
-            ("Audit records", status.audit_size.to_string()),
+            ("Audit records", status.audit_size.map_or_else(|| UNKNOWN.to_owned(), |size| size.to_string())),
             ("Audit key", status.audit_key.clone()),
-            ("Nodes", nodes(status.nodes)),
+            ("Nodes", status.nodes.map_or_else(|| UNKNOWN.to_owned(), nodes)),
             ("Disk", disk(status)),
             ("Revocations in force", status.cuts.to_string()),
         ],

@@ -9,6 +9,7 @@ mod nodes;
 mod operation;
 pub(crate) mod problem;
 mod registry;
+pub(crate) mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
         .routes(routes!(operation::set_client_secret))
         .routes(routes!(operation::revoke))
         .routes(routes!(operation::rotate))
-        .routes(routes!(operation::status))
+        .routes(routes!(status::status))
         .routes(routes!(audit::records))
         .routes(routes!(audit::record))
         .routes(routes!(audit::verify))

@@ -1,4 +1,4 @@
-//! What operators do besides the registry: nodes, secrets, revocation, keys, status.
+//! What operators do besides the registry: nodes, secrets, revocation, keys.
 
 use std::sync::Arc;
 
@@ -10,18 +10,16 @@ use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
 use mandate_api::admin::{
     ClientSecretRequest, JoinTokenRequest, JoinTokenResponse, KeyItem, KeyRotationRequest, KeyRotationResponse, PasswordRequest,
-    RegistryCounts, RevocationRequest, RevocationResponse, Status,
+    RevocationRequest, RevocationResponse,
 };
 use mandate_authority::{Purpose, RotateError};
 use mandate_core::{Clock as _, Secret};
-use mandate_store::{StoreError, nodes, records};
 
 use super::problem::Named;
 use super::registry::body;
 use super::to_the_end;
 use crate::control::Control;
 use crate::error::ControlError;
-use crate::health;
 use crate::operator::Operator;
 use crate::secret_body::ends_connection;
 
@@ -150,61 +148,11 @@ async fn rotation_refused(control: &Control, by: &Operator, purpose: Purpose, re
     }
 }
 
-fn keys(control: &Control, purposes: &[Purpose]) -> Vec<KeyItem> {
+pub(super) fn keys(control: &Control, purposes: &[Purpose]) -> Vec<KeyItem> {
     let active = |purpose: &Purpose| KeyItem {
         purpose: purpose.as_str().replace('_', "-"),
         kid: control.authority.active_key(*purpose),
         state: "active".to_owned(),
     };
     purposes.iter().map(active).collect()
-}
-
-/// What is running, and what is wrong with it.
-#[utoipa::path(get, path = "/v1/status", tag = "status",
-    responses((status = 200, body = Status), (status = 401, body = Problem), (status = 403, body = Problem)))]
-pub(super) async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, ControlError> {
-    let snapshot = control.snapshot();
-    let registry = &snapshot.registry;
-    let count = |n: usize| n as u64;
-    let store = control.store.clone();
-    let (health, disk, now) = (Arc::clone(&control.health), control.disk.clone(), control.clock.now());
-    let stops = Arc::clone(&control.stops);
-    // Checks read files, and the store waits for its disk: not on the threads that serve.
-    let looked = tokio::task::spawn_blocking(move || {
-        let (size, mut nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
-        // A ban that is not in the database yet counts.
-        for node in &mut nodes {
-            if stops.has_banned(&node.id) {
-                node.state = nodes::NodeState::Banned;
-            }
-        }
-        let mut problems = health.problems(now);
-        problems.extend(health::nodes_away(&nodes, now));
-        problems.sort_by_key(|problem| problem.severity);
-        Ok::<_, StoreError>((size, health::count_nodes(&nodes, now), disk.space(), problems))
-    });
-    let (audit_size, nodes, disk, problems) = looked.await.map_err(|error| ControlError::Internal(error.to_string()))??;
-    Ok(Json(Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        issuer: control.live.issuer().to_string(),
-        trust_domain: control.trust_domain.to_string(),
-        node_server: Some(control.node_server.clone()),
-        started: control.started.to_string(),
-        registry: RegistryCounts {
-            resources: count(registry.resources().count()),
-            people: count(registry.people().count()),
-            agents: count(registry.agents().count()),
-            clients: count(registry.clients().count()),
-            issuers: count(registry.issuers().count()),
-            grants: count(registry.grants().count()),
-            policies: count(registry.policies().count()),
-        },
-        audit_size,
-        audit_key: control.authority.checkpoint_vkey().to_owned(),
-        cuts: count(snapshot.revocations.len()),
-        keys: keys(&control, Purpose::ALL),
-        nodes,
-        disk,
-        problems,
-    }))
 }

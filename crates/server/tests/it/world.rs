@@ -111,7 +111,7 @@ impl Server {
     }
 
     pub(crate) async fn audit_size(&self) -> u64 {
-        self.admin.status().await.unwrap().audit_size
+        self.admin.status().await.unwrap().audit_size.unwrap()
     }
 
     pub(crate) async fn newest_record(&self) -> AuditRecord {

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{Gate, PATIENCE};
+use super::{Gate, PATIENCE, STUCK, WriteTrouble};
 use crate::StoreError;
 
 #[test]
@@ -71,4 +71,19 @@ fn a_process_that_holds_the_database_is_waited_for_once() {
     assert_eq!(patience(Ok(())), Duration::ZERO);
     assert_eq!(patience(Ok(())), PATIENCE, "it has let go");
     assert!(PATIENCE * 4 < Duration::from_secs(2), "a request waits four times at most");
+}
+
+#[test]
+fn what_keeps_writers_from_writing_is_told_without_waiting_for_them() {
+    let gate = Arc::new(Gate::default());
+    assert_eq!(gate.trouble(), None);
+    let turn = gate.enter().unwrap();
+    turn.begun(&Err::<(), _>(StoreError::Busy("locked".into())));
+    assert_eq!(gate.trouble(), Some(WriteTrouble::HeldElsewhere));
+    turn.begun(&Ok(()));
+    assert_eq!(gate.trouble(), None, "a turn that has just begun is no trouble");
+    gate.lock().since = std::time::Instant::now().checked_sub(STUCK * 2);
+    assert!(matches!(gate.trouble(), Some(WriteTrouble::Stuck(lasts)) if lasts >= STUCK * 2));
+    drop(turn);
+    assert_eq!(gate.trouble(), None);
 }

@@ -1,0 +1,133 @@
+//! What is running, and what is wrong with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use mandate_api::Problem;
+use mandate_api::admin::{RegistryCounts, Status, StatusProblem};
+use mandate_authority::Purpose;
+use mandate_core::Clock as _;
+use mandate_store::nodes::{self, Node};
+use mandate_store::{StoreError, records};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::operation::keys;
+use crate::control::Control;
+use crate::health;
+
+/// How long a disk may take. What it does not tell in that time is left out, with a problem that says so.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many looks may wait for the disk at the same time, over all requests.
+pub(crate) const LOOKS: usize = 4;
+
+/// What is running, and what is wrong with it.
+#[utoipa::path(get, path = "/v1/status", tag = "status",
+    responses((status = 200, body = Status), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> {
+    let snapshot = control.snapshot();
+    let registry = &snapshot.registry;
+    let count = |n: usize| n as u64;
+    let now = control.clock.now();
+    let (store, stops) = (control.store.clone(), Arc::clone(&control.stops));
+    let stored = look(&control.looks, PATIENCE, move || {
+        let (size, mut nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
+        // A ban that is not in the database yet counts.
+        for node in &mut nodes {
+            if stops.has_banned(&node.id) {
+                node.state = nodes::NodeState::Banned;
+            }
+        }
+        Ok::<_, StoreError>((size, nodes))
+    });
+    let (checks, disk) = (Arc::clone(&control.health), control.disk.clone());
+    let checked = look(&control.looks, PATIENCE, move || (checks.problems(now), disk.space()));
+    let (stored, checked) = tokio::join!(stored, checked);
+    let mut problems = Vec::new();
+    let (audit_size, nodes) = match stored {
+        Some(Ok((size, nodes))) => (Some(size), Some(nodes)),
+        Some(Err(error)) => {
+            problems.push(health::database::unreadable(&error));
+            (None, None)
+        }
+        None => {
+            problems.push(health::database::silent());
+            (None, None)
+        }
+    };
+    let (found, disk) = checked.unwrap_or_else(|| (vec![health::database::checks_wait()], None));
+    problems.extend(found);
+    problems.extend(nodes.as_deref().and_then(|nodes: &[Node]| health::nodes_away(nodes, now)));
+    // Stable: within a severity, what was found first comes first.
+    problems.sort_by_key(|problem: &StatusProblem| problem.severity);
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        issuer: control.live.issuer().to_string(),
+        trust_domain: control.trust_domain.to_string(),
+        node_server: Some(control.node_server.clone()),
+        started: control.started.to_string(),
+        registry: RegistryCounts {
+            resources: count(registry.resources().count()),
+            people: count(registry.people().count()),
+            agents: count(registry.agents().count()),
+            clients: count(registry.clients().count()),
+            issuers: count(registry.issuers().count()),
+            grants: count(registry.grants().count()),
+            policies: count(registry.policies().count()),
+        },
+        audit_size,
+        audit_key: control.authority.checkpoint_vkey().to_owned(),
+        cuts: count(snapshot.revocations.len()),
+        keys: keys(&control, Purpose::ALL),
+        nodes: nodes.map(|nodes| health::count_nodes(&nodes, now)),
+        disk,
+        problems,
+    })
+}
+
+/// What `f` finds on a thread that may block, if it finds it in time. One that does not answer keeps its place until it does:
+/// a disk that hangs must not take a thread for each request.
+async fn look<T: Send + 'static>(looks: &Arc<Semaphore>, patience: Duration, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let place = Arc::clone(looks).try_acquire_owned().ok()?;
+    let looking = tokio::task::spawn_blocking(move || {
+        let found = f();
+        drop(place);
+        found
+    });
+    timeout(patience, looking).await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+
+    use super::look;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_waited_for_shortly_and_by_few_threads() {
+        let looks = Arc::new(Semaphore::new(2));
+        let (hold, held) = mpsc::channel::<()>();
+        assert_eq!(look(&looks, LONG, || 1).await, Some(1));
+        assert_eq!(looks.available_permits(), 2, "an answer gives its place back");
+        let hung = look(&looks, SHORT, move || held.recv().is_err());
+        assert_eq!(hung.await, None);
+        assert_eq!(looks.available_permits(), 1, "it still waits");
+        let (other, held) = mpsc::channel::<()>();
+        assert_eq!(look(&looks, SHORT, move || held.recv().is_err()).await, None);
+        assert_eq!(look(&looks, SHORT, || 1).await, None, "no third thread waits for the same disk");
+        drop((hold, other));
+        while looks.available_permits() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(look(&looks, LONG, || 1).await, Some(1));
+    }
+}

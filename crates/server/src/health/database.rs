@@ -1,0 +1,67 @@
+//! Whether the database answers.
+
+use mandate_api::admin::{StatusProblem, problem_code};
+use mandate_core::Lifetime;
+use mandate_store::{Store, StoreError, WriteTrouble};
+
+use super::{Health, problem};
+
+/// What an operator looks at first.
+const NEXT: &str = "look at the server's log, and at the disk of its directory";
+
+/// Watches the writers. Reading is tried by whoever asks for the status.
+pub(crate) fn watch(health: &Health, store: Store) {
+    health.watch(move |_| store.write_trouble().map(cannot_write));
+}
+
+fn cannot_write(trouble: WriteTrouble) -> StatusProblem {
+    let detail = match trouble {
+        WriteTrouble::HeldElsewhere => {
+            "another program held the database when the server last tried to write; until it lets go, nothing is issued".to_owned()
+        }
+        WriteTrouble::Stuck(lasts) => {
+            let lasts = Lifetime(std::time::Duration::from_secs(lasts.as_secs()));
+            format!("the database has not finished a write for {lasts}; until it does, nothing is issued")
+        }
+    };
+    let next = match trouble {
+        WriteTrouble::HeldElsewhere => "fuser mandate.db   (in the server's directory: which processes have the database open?)",
+        WriteTrouble::Stuck(_) => NEXT,
+    };
+    problem(problem_code::DATABASE, detail, next.to_owned())
+}
+
+/// Reading failed.
+pub(crate) fn unreadable(error: &StoreError) -> StatusProblem {
+    problem(problem_code::DATABASE, format!("the database cannot be read: {error}"), NEXT.to_owned())
+}
+
+/// Reading has not ended in time.
+pub(crate) fn silent() -> StatusProblem {
+    let detail = "the database did not answer in time: the number of audit records and the nodes are not known".to_owned();
+    problem(problem_code::DATABASE, detail, NEXT.to_owned())
+}
+
+/// The other checks have not ended in time.
+pub(crate) fn checks_wait() -> StatusProblem {
+    let detail = "the disk did not answer in time: certificates, space and what else is on it were not checked".to_owned();
+    problem(problem_code::DATABASE, detail, NEXT.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mandate_store::WriteTrouble;
+
+    use super::cannot_write;
+
+    #[test]
+    fn who_holds_the_database_and_for_how_long_a_disk_is_silent_is_told() {
+        let held = cannot_write(WriteTrouble::HeldElsewhere);
+        assert!(held.detail.starts_with("another program held the database"), "{}", held.detail);
+        assert!(held.next.unwrap().starts_with("fuser mandate.db"));
+        let stuck = cannot_write(WriteTrouble::Stuck(Duration::from_millis(35_400)));
+        assert!(stuck.detail.contains("for 35s"), "{}", stuck.detail);
+    }
+}
