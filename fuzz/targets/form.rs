@@ -20,7 +20,7 @@ fuzz_target!(|body: &[u8]| {
             "resource" => assert!(form.all("resource").eq(same.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty()))),
             "audience" => assert!(form.all("audience").eq(same.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty()))),
             _ => {
-                assert_eq!(same.count(), 1, "{name:?} stands twice");
+                assert_eq!(same.count(), 1, "{name:?} appears twice");
                 assert_eq!(form.get(name), Some(value.as_str()).filter(|value| !value.is_empty()));
                 assert_eq!(form.has(name), !value.is_empty());
             }

@@ -66,7 +66,7 @@ fn read(token: &str) -> usize {
         let verify = |scope| unverified.verify(&trusted(scope), &SIGNATURE_KEYS, now, Some(&memo));
         assert_eq!(verify(SubjectScope::Token).as_ref(), Ok(foreign));
         let identity = verify(SubjectScope::IdentityOnly).unwrap();
-        assert!(identity.scope.is_empty() && identity.subject == foreign.subject, "the same person, whatever the scope says");
+        assert!(identity.scope.is_empty() && identity.subject == foreign.subject, "the same person, no matter what the scope says");
         let again = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
         assert_eq!(again.as_ref(), Ok(foreign), "a remembered signature changes nothing");
         kinds += 1;

@@ -140,7 +140,7 @@ fn parse<'a, T: Deserialize<'a>>(line: u64, bytes: &'a [u8]) -> Result<T, Bundle
     serde_json::from_slice(bytes).map_err(|e| BundleError::Malformed { line, why: e.to_string() })
 }
 
-/// What whoever verifies a bundle knows already.
+/// What the verifying party knows before it reads a bundle.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known<'a> {
     /// The log's verifier key; without it the bundle's own is believed.

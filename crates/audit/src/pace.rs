@@ -17,7 +17,7 @@ const PATIENCE: u32 = 3;
 const REST: Duration = Duration::from_millis(500);
 
 /// Decides when a commit begins. It pauses only while records come so fast that a pause gathers several, and only while
-/// pauses do gather several: whoever asks alone, however often, does not wait.
+/// pauses do gather several: a lone caller does not wait, no matter how often it asks.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     /// When the last commit began, and how many records it took.

@@ -448,7 +448,7 @@ impl TryFrom<OwnedWire> for Record {
         let sub = match (wire.sub, wire.sub_iss) {
             (Some(sub), Some(iss)) => Some(Person { iss, sub }),
             (None, None) => None,
-            _ => return Err("sub and sub_iss stand together or not at all"),
+            _ => return Err("sub and sub_iss must be given together or not at all"),
         };
         let act = wire.act.map_or(Ok(ActorChain::empty()), ActorChain::try_from).map_err(|_| "act is not an actor chain")?;
         let scope = if wire.scope.is_empty() { ScopeSet::new() } else { wire.scope.parse().map_err(|_| "scope is not a scope list")? };

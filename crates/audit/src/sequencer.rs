@@ -139,7 +139,7 @@ fn closed() -> AppendError {
 impl<E: Send + 'static> Log<E> {
     /// Opens the log: reads the tree's right edge, holds it against the last checkpoint, and starts the thread.
     ///
-    /// The log's origin is the signer's. Whoever made the signer's key has signed the empty log
+    /// The log's origin is the signer's. The code that made the signer's key has also signed the empty log
     /// ([`CheckpointSigner::found`]): a log without any checkpoint was tampered with.
     ///
     /// The join handle ends once every clone of the log is dropped and all that was queued is answered.
@@ -239,7 +239,7 @@ impl<B: Backend> Sequencer<B> {
         while let Ok(first) = queue.recv() {
             let pause = pacer.pause(Instant::now());
             if !pause.is_zero() {
-                // Whoever sends while we sleep need not wake us.
+                // A record that arrives during the sleep need not wake this thread.
                 thread::sleep(pause);
             }
             batch.push(first);

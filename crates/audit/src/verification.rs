@@ -42,7 +42,7 @@ pub enum Tampered {
         index: u64,
     },
     /// A record is gone, or stands at another place.
-    #[error("record {index} is missing: record {found} stands in its place")]
+    #[error("record {index} is missing: record {found} is in its place")]
     Missing {
         /// Which.
         index: u64,

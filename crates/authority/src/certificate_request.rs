@@ -1,5 +1,5 @@
-//! Certificate signing requests (RFC 2986): nothing is read from one but a public key, with the proof that whoever
-//! sent it holds the private key.
+//! Certificate signing requests (RFC 2986): nothing is read from one but a public key, with the proof that the requester
+//! holds the private key.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};

@@ -36,7 +36,7 @@ pub enum OpenError {
 /// A rotation did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
-    /// The next key has not been published for long enough: whoever caches our key set would refuse its tokens.
+    /// The next key has not been published for long enough: a client with a cached key set would refuse its tokens.
     #[error("the next key was published too recently; it can be used from {ready}")]
     TooSoon {
         /// When it can.
@@ -110,10 +110,10 @@ pub enum CertificateError {
     #[error("this identity gets no such certificate from this authority")]
     Identity,
     /// A name cannot stand in a certificate.
-    #[error("a name cannot stand in a certificate")]
+    #[error("a name cannot be written into a certificate")]
     Name,
     /// The time cannot stand in a certificate.
-    #[error("the time cannot stand in a certificate")]
+    #[error("the time cannot be written into a certificate")]
     Time,
     /// The signature could not be made.
     #[error("the signature could not be made")]

@@ -132,7 +132,7 @@ fn open_ring<K: Material>(store: &Store, maker: &Maker<'_>) -> Result<Ring<K>, O
         let (mut first, second) = (make::<K>(maker)?.1, make::<K>(maker)?.1);
         first.state = keys::KeyState::Active;
         store.transact("authority.first_keys", |tx| {
-            // Whoever came first made them.
+            // If there are keys now, another caller made them first.
             if keys::list(tx, name)?.is_empty() {
                 keys::put(tx, &first)?;
                 keys::put(tx, &second)?;

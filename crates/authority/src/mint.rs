@@ -10,7 +10,7 @@ use crate::error::{MintError, Mismatch};
 use crate::jws_key::JwsKey;
 use crate::lint::claims::check_access_token;
 
-/// A signed access token. It does not print: whoever holds the text can use it.
+/// A signed access token. It does not print: any holder of the text can use it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessTokenString(String);
 

@@ -27,7 +27,7 @@ pub const MIN_PASSPHRASE: usize = 12;
 
 /// The passphrase would be guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a passphrase has {MIN_PASSPHRASE} characters at least: somebody who has the backup can try as many passphrases as they like")]
+#[error("a passphrase has {MIN_PASSPHRASE} characters at least: an attacker who has the backup can try as many passphrases as they like")]
 pub struct PassphraseTooShort;
 
 /// Refuses a passphrase that would be guessed.

@@ -22,7 +22,7 @@ impl CpuTime {
     /// What a process and the threads it has had so far have taken (proc(5): `utime` and `stime`).
     pub(crate) fn of(pid: u32) -> Result<Self, BenchError> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(BenchError::during("reading the server's CPU time"))?;
-        // The program's name stands in parentheses and may hold anything.
+        // The program's name is in parentheses and may contain any character.
         let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
         let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
         Ok(Self { user: ticks(11) * TICK, system: ticks(12) * TICK })

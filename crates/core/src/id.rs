@@ -37,7 +37,7 @@ fn check_name(what: &'static str, text: &str) -> Result<(), InvalidName> {
 const CLIENT_RULE: &str = "use 1 to 2048 printable ASCII characters without spaces";
 
 fn check_client(what: &'static str, text: &str) -> Result<(), InvalidName> {
-    // RFC 6749 Appendix A.1: VSCHAR. Spaces are excluded because ids stand in space-separated logs.
+    // RFC 6749 Appendix A.1: VSCHAR. Spaces are excluded because ids are written in space-separated logs.
     let ok = (1..=2048).contains(&text.len()) && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if ok { Ok(()) } else { Err(reject(what, text, CLIENT_RULE)) }
 }

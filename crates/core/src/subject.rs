@@ -67,7 +67,7 @@ pub enum InvalidActorChain {
     #[error("the actor chain is deeper than allowed")]
     TooDeep,
     /// The same actor stands twice in the chain.
-    #[error("the same actor stands twice in the actor chain")]
+    #[error("the same actor appears twice in the actor chain")]
     Loop,
     /// `sub` is empty or too long.
     #[error("an actor has an empty or oversized sub")]

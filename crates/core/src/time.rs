@@ -139,7 +139,7 @@ fn is_date(text: &str) -> bool {
 /// What follows `full-date "T" partial-time`, if the text begins with those.
 fn is_local(text: &str) -> Option<&str> {
     let (date, rest) = text.split_at_checked(10)?;
-    // A blank may stand for the T (RFC 3339 §5.6, the note).
+    // A space may replace the T (RFC 3339 §5.6, the note).
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (time, rest) = rest.split_at_checked(8)?;
     let rest = match rest.strip_prefix('.') {

@@ -76,7 +76,7 @@ pub(crate) async fn log_call(State(database): State<Database>, request: Request,
         )?;
         Ok(())
     });
-    // The answer stands: a change has its cause in its own transaction, whatever becomes of this row.
+    // The answer is not changed: each change stores its cause in its own transaction, even if this row is not written.
     if let Err(error) = written.await {
         tracing::error!(%error, "a call could not be logged");
     }

@@ -1,4 +1,4 @@
-//! What happened, read from the database's own tables: for the demo's side-by-side and for whoever investigates.
+//! What happened, read from the database's own tables: for the demo's side-by-side table and for an investigator.
 
 use std::path::Path;
 

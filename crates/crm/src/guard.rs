@@ -18,8 +18,8 @@ use crate::error::CrmError;
 /// How the CRM is protected.
 #[derive(Clone, Debug)]
 pub enum Protection {
-    /// The world before: whoever has the one key may do everything, and nobody can tell who it was. For the demo's
-    /// comparison; there is no reason to use it elsewhere.
+    /// The world before: any client with the one key may do everything, and nobody can tell which client it was. It is for
+    /// the demo's comparison; there is no reason to use it elsewhere.
     DangerousSharedKey(SharedKey),
     /// Every operation needs a token for this CRM with the operation's scope.
     Mandate(Verifier),

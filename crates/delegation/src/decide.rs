@@ -171,7 +171,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries what the
     // person may delegate anywhere; never our own administration, which must be asked for by name and alone. That holds
-    // for its scopes by whatever resource they are declared: the token that is addressed to us would carry them to us.
+    // for its scopes no matter which resource declares them: the token that is addressed to us would carry them to us.
     let kept = match &resource {
         Some(_) => None,
         None => facts.issuer.as_str().parse().ok().and_then(|uri| facts.registry.resource_by_uri(&uri)).map(|own| &own.scopes),
@@ -559,8 +559,8 @@ fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<
     let mut grants = Vec::with_capacity(1 + before.grants.len());
     grants.push(grant.id.clone());
     grants.extend(before.grants.iter().filter(|id| **id != grant.id).cloned());
-    // Clients of other issuers are not ours to cut, and an agent of ours stands in the chain. An actor that another issuer
-    // names like our client is somebody else.
+    // We cannot cut clients of other issuers, and an agent of ours is in the chain already. An actor that another issuer
+    // names like our client is a different party.
     let in_chain = |actor: &Actor| actor.iss == *issuer && actor.sub == subject.client.as_str();
     let ours = subject.origin == SubjectOrigin::Own && !subject.chain.iter().any(in_chain);
     let mut clients = Vec::with_capacity(usize::from(ours) + before.clients.len());

@@ -97,7 +97,7 @@ impl Live {
     pub fn count_use(&self, grant: &GrantId, max: u64) {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = uses.entry(grant.clone()).or_default();
-        // Whoever was refused in the same moment may have corrected the count already.
+        // A caller that was refused in the same moment may have corrected the count already.
         *counted = (*counted + 1).min(max);
     }
 
@@ -131,15 +131,15 @@ impl Live {
     ///
     /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
     ///
-    /// Returns the cuts with the time from which they are in force. It is later than that of whoever decided on the
-    /// snapshot of before: such a decision is below the cut, however late its token leaves.
+    /// Returns the cuts with the time from which they are in force. It is not earlier than the time of any decision on the
+    /// previous snapshot: such a decision is below the cut, however late its token leaves.
     pub fn cut(&self, mut cuts: Vec<Cut>, clock: &HybridClock) -> Vec<Cut> {
         if cuts.is_empty() {
             return cuts;
         }
         let mut last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        // Twice: a decision takes its time before its snapshot. Once the first round is done, nobody gets the snapshot
-        // of before any more, and the time that is then read is not earlier than that of any decision on it.
+        // Twice: a decision reads its time before its snapshot. After the first round, no decision gets the previous
+        // snapshot any longer, and the time that is then read is not earlier than that of any decision on it.
         for _ in 0..2 {
             let now = clock.now();
             for cut in &mut cuts {
@@ -151,7 +151,7 @@ impl Live {
             }
             self.insert(&cuts);
         }
-        // What is issued from here on is later than the cuts, even while the machine's clock stands or was set back. A
+        // What is issued from here on is later than the cuts, even while the machine's clock stands still or was set back. A
         // token is cut by its id, whenever it was issued: revoking many of them must not drive the clock ahead.
         if cuts.iter().any(|cut| !matches!(cut.target, CutTarget::Token(_))) {
             clock.tick();

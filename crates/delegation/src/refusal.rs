@@ -77,7 +77,7 @@ pub enum RefusalReason {
     #[error("the actor is not the authenticated client")]
     ActorNotClient,
     /// What the client or the actor proved has been replaced, revoked or has expired since.
-    #[error("what the client or the actor proved does not count any more")]
+    #[error("what the client or the actor proved is no longer valid")]
     ProofOutdated,
     /// The client may not present this agent's actor tokens.
     #[error("the client may not present this agent")]

@@ -95,7 +95,7 @@ fn as_text(bytes: Vec<u8>, path: &Path) -> Result<String, FileError> {
 pub fn output(path: &Path, force: bool, entropy: &dyn Entropy) -> Result<NewFile, FileError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Err(FileError::Kind { path: path.to_owned(), wanted: "regular file" }) };
-    // The directory is resolved, the name in it is not: what is replaced is what stands there.
+    // The directory is resolved, the name in it is not: the entry of that name is replaced, not what it links to.
     let dir = Dir::shared(parent)?;
     match statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => {}

@@ -11,7 +11,7 @@ pub const MAX_SELECTORS: usize = 64;
 /// The longest selector, in bytes.
 pub const MAX_SELECTOR_LEN: usize = 4096;
 
-/// Why an agent is given no identity, whoever asks.
+/// Why an agent is given no identity, no matter which process asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NotIssuable {
     /// Suspended, contained or retired.

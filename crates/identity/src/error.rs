@@ -35,7 +35,7 @@ pub enum IdentityError {
     /// No agent has this identity.
     #[error("no agent has this identity")]
     AgentUnknown,
-    /// The agent is given no identity, whoever asks.
+    /// The agent is given no identity, no matter which process asks.
     #[error("the agent is given no identity: {0}")]
     NotIssuable(NotIssuable),
     /// The process does not show all of the agent's selectors.

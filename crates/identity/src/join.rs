@@ -118,8 +118,8 @@ impl Identity {
     /// Joins a node that asks from `source`: spends the token, records it, issues the certificate. The node's name is ours to give; nothing in
     /// the certificate request but its proven key is used.
     ///
-    /// The answer may be lost after the token is spent. Until the token expires, whoever shows it again with the same key
-    /// is answered again, as the same node; with another key it is refused.
+    /// The answer may be lost after the token is spent. Until the token expires, a request that shows it again with the
+    /// same key gets an answer again, as the same node. With another key the token is refused.
     pub async fn join(&self, token: &Secret, request: &[u8], source: RequestSource) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);

@@ -30,7 +30,8 @@ impl Directory {
         Ok(std::path::absolute(&given).unwrap_or(given))
     }
 
-    /// The same, for whoever needs a server that has been there: a directory that was named and does not exist is a slip.
+    /// The same, for commands that need a server which has run before: a directory that was named and does not exist is a
+    /// typing error.
     fn existing(&self) -> Result<PathBuf, Failure> {
         let path = self.path()?;
         let missing = std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);

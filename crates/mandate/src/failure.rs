@@ -154,7 +154,7 @@ impl Failure {
         let mut text = format!("error: {}\n", self.message);
         for finding in self.findings.iter().take(MOST) {
             let place = finding.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-            // A finding of several lines stands below its place: no line of it begins where ours do.
+            // A finding of several lines is indented below its place: none of its lines begins where ours do.
             let _ = writeln!(text, "  {place}{}", finding.detail.replace('\n', "\n    "));
         }
         if self.findings.len() > MOST {
@@ -170,7 +170,7 @@ impl Failure {
     /// Prints to stderr and gives the exit code.
     pub(crate) fn report(&self, screen: &Screen) -> ExitCode {
         if self.silent {
-            // Whoever reads no further has what they wanted.
+            // A reader that closed the output has what it wanted.
             return ExitCode::SUCCESS;
         }
         if screen.wants_json() {

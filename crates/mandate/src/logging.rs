@@ -19,14 +19,14 @@ pub(crate) fn start(json: bool) {
         Err(slip) => (EnvFilter::new("info"), Some(slip)),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal());
-    // A line that cannot be written, because the log lies on a full disk, would be reported by a macro that panics: it
-    // would take down whatever request it speaks of.
+    // A line cannot be written when the log is on a full disk. By default that is reported by a macro that then panics too,
+    // and the panic would end the request that the line is about.
     let builder = builder.log_internal_errors(false);
     // It fails only if logging was started before; then it is running.
     let _ = if json {
         builder.json().flatten_event(true).with_writer(|| EscapedJson(io::stderr())).try_init()
     } else {
-        // What strangers sent stands in fields: nothing of it begins a line of its own or drives a terminal.
+        // What strangers sent is in fields: none of it begins a line of its own or drives a terminal.
         let fields = format::debug_fn(|out, field, value| write!(out, "{}", text(field.name(), value))).delimited(" ");
         builder.with_target(false).fmt_fields(fields).with_writer(io::stderr).try_init()
     };

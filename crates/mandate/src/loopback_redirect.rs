@@ -61,7 +61,7 @@ impl Expected {
     /// Reads the query of a redirect.
     pub(crate) fn read(&self, query: &str) -> Result<Answer, NotTheAnswer> {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-        // A parameter that stands twice has no one value (RFC 6749 §3.1).
+        // A parameter that appears twice has no single value (RFC 6749 §3.1).
         let one = |name: &str| {
             let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone().into_owned());
             values.next().filter(|_| values.next().is_none())
@@ -133,7 +133,7 @@ impl Receiver {
                     .header_read_timeout(REQUEST)
                     .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), service);
-                // Whatever becomes of one connection, the next may bring the answer.
+                // If one connection fails, the next may bring the answer.
                 let _ = tokio::time::timeout(REQUEST, connection).await;
             });
         }

@@ -35,9 +35,9 @@ fn ignores_hangup(status: &str) -> bool {
 async fn end_of_stdin() {
     let (ended, wait) = oneshot::channel();
     let read = move || {
-        // An input that cannot be read any more has ended too.
+        // An input that can no longer be read has ended too.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        // Nobody waits any more if the process is ending already.
+        // If the process is ending already, nothing waits for this.
         let _ = ended.send(());
     };
     if std::thread::Builder::new().name("stdin".to_owned()).spawn(read).is_ok() {

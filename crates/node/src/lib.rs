@@ -3,8 +3,8 @@
 //! It looks at a local process through the kernel's eyes (user, group, program and its digest), and gives it the
 //! JWT-SVID of the agent that this process is, over the SPIFFE Workload API on a unix socket. It holds its own
 //! certificate and the SVIDs it has handed out; it has no signing key and no database. The server believes what a node
-//! says of its processes: whoever takes a node over can claim any selectors, and with them the identity of any active
-//! agent, until the node is banned or its certificate expires.
+//! says of its processes: an attacker who takes a node over can claim any selectors, and with them the identity of any
+//! active agent, until the node is banned or its certificate expires.
 //!
 //! The server pushes every change of registrations and keys over one connection; nothing is polled. While the server
 //! cannot be reached, SVIDs that have not expired are still served.

@@ -114,7 +114,7 @@ impl<I> Connection<I> {
 
 impl<I: AsyncRead + Unpin> AsyncRead for Connection<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // The end of the stream, as if the client had closed it: HTTP/2 then ends in good order.
+        // The end of the stream, as if the client had closed it: HTTP/2 then shuts down cleanly.
         if self.is_over(cx) { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_read(cx, buf) }
     }
 }

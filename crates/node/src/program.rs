@@ -56,7 +56,7 @@ impl FileId {
 /// The file that process `pid` runs. `None` where this node may not look at it, which for a node without privileges is
 /// every process of another user.
 pub(crate) fn file_of(pid: u32) -> Option<FileId> {
-    // `/proc/PID/exe` leads to the file itself, whatever has been put in its place since.
+    // `/proc/PID/exe` leads to the file itself, even if another file has replaced it since.
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|metadata| FileId::of(&metadata))
 }
 
@@ -71,7 +71,8 @@ pub(crate) fn path_of(pid: u32, file: &FileId) -> Option<Box<str>> {
     (text.starts_with('/') && file.is_same_file(&here)).then(|| text.into())
 }
 
-/// A digest that is being read. Everybody who wants it waits for the same one; it is read to its end whoever gives up.
+/// A digest that is being read. All callers that want it wait for the same reading, which runs to its end even if callers
+/// stop waiting.
 type Reading = Shared<BoxFuture<'static, Option<[u8; 32]>>>;
 
 #[derive(Default)]
@@ -139,8 +140,8 @@ impl Digests {
         }
     }
 
-    /// Starts reading, unless somebody else has meanwhile. The turn is given back when the file has been read, not when
-    /// whoever asked has gone: whoever asks and leaves does not get more of the machine than whoever waits.
+    /// Starts reading, unless another caller has started meanwhile. The turn is given back when the file has been read, not
+    /// when the caller disconnects. So a caller that asks and disconnects gets no more of the machine than one that waits.
     fn start(&self, pid: u32, file: FileId, turn: OwnedSemaphorePermit) -> Option<Reading> {
         let mut state = self.state();
         if !matches!(state.find(&file), Found::Nothing) {
@@ -324,7 +325,7 @@ mod tests {
         second.abort();
         assert!(first.await.is_err() && second.await.is_err());
         assert_eq!(digests.readers.available_permits(), READERS - 1, "one file is read once, and to its end");
-        // Whoever asks next waits for the same reading.
+        // The next caller waits for the same reading.
         assert!(digests.of(child.0.id(), file).await.is_some());
         assert_eq!(digests.state().known.len(), 1);
         while digests.readers.available_permits() < READERS {

@@ -161,7 +161,7 @@ impl Session {
                     }
                 }
                 Ended::Refused(reason) => {
-                    // It is the server that says so, so nothing of what it said before stands any more.
+                    // The server itself refuses this node, so its earlier state is no longer valid.
                     self.views.send_replace(View { link: Link::Down(Waiting::Refused), snapshot: None });
                     self.svids.clear();
                     if let Some(token) = spare.take() {
@@ -193,7 +193,7 @@ impl Session {
     }
 
     fn lost(&self) {
-        // Whoever has never heard from the server has not lost it.
+        // A node that has never heard from the server has not lost it.
         let known = self.views.borrow().snapshot.is_some();
         self.stand(if known { Waiting::Lost } else { Waiting::Connecting });
     }

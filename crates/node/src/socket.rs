@@ -40,7 +40,7 @@ impl Socket {
         // Renaming would give a socket any name, also one under which nobody can connect.
         check_socket_path(path)?;
         check_socket_path(&temporary)?;
-        // Whoever could replace the socket, or a folder on the way to it, could answer workloads in our place.
+        // A user who could replace the socket, or a folder on the way to it, could answer workloads in our place.
         Dir::open_or_make_shared(dir, Making { above: 0o755, mode: 0o755 })?;
         check_vacant(path)?;
         let bound = (|| {

@@ -79,7 +79,8 @@ impl Svids {
         }
     }
 
-    /// Joins the request that is under way for `wanted` by such a process, or starts one. It runs to its end whoever gives up waiting.
+    /// Joins the pending request of such a process for `wanted`, or starts one. The request runs to its end even if callers
+    /// stop waiting.
     fn flight(self: &Arc<Self>, wanted: Wanted, holder: &Attested, remote: Remote) -> Flight {
         let mut state = self.state();
         let asked = (wanted, holder.selectors.clone());
@@ -160,13 +161,13 @@ impl Svids {
         let due = self.state().cache.due(self.clock.now());
         stream::iter(due)
             .for_each_concurrent(RENEWALS, |(wanted, holder)| async move {
-                // Whatever comes of it, it is not tried again until somebody asks: a fetch does the same, and at once.
+                // No matter how it ends, the renewal is not tried again until a process asks: a fetch does the same, and at once.
                 self.state().cache.settle(&wanted);
                 let remote = match &self.views.borrow().link {
                     Link::Up(remote) => remote.clone(),
                     Link::Down(_) => return,
                 };
-                // Nobody is issued anything who could not fetch it now.
+                // Nothing is issued for a process that could not fetch it now.
                 if holder.check().is_err() {
                     return;
                 }

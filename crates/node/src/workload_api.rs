@@ -184,7 +184,7 @@ impl WorkloadApi {
             return Err(Refusal::Argument("audience and svid are required"));
         }
         let invalid = |error: &TokenError| Refusal::InvalidSvid(error.public_code());
-        // Workload API §6.3: the bundle is that of the trust domain in `sub`, whatever key the token names.
+        // Workload API §6.3: the bundle is that of the trust domain in `sub`, no matter which key the token names.
         let claimed = jwt_svid::peek_trust_domain(&request.svid).map_err(|error| invalid(&error))?;
         let view = settled(&self.views, |view| view.snapshot.is_some()).await;
         let snapshot = view.last_known()?;
@@ -246,7 +246,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         let this = self.clone();
         tokio::spawn(async move {
             if let Err(refusal) = this.send_bundles(&caller, &to).await {
-                // If the caller has gone meanwhile, there is nobody to tell.
+                // If the caller has disconnected meanwhile, nobody receives this.
                 let _ = to.send(Err(this.refused(&caller, "FetchJWTBundles", refusal))).await;
             }
         });

@@ -142,7 +142,8 @@ impl Engine {
         trail: &mut Trail,
     ) -> Result<Caller, Refusal> {
         let credential = Credential::read(request, form)?;
-        // The request's time was taken before the snapshot: whatever replaces a credential that is read from now on is later.
+        // The request's time was read before the snapshot. So if a credential in the snapshot is replaced, the time of that
+        // change is later than the request's time.
         let at = trail.now;
         let proven = |client| ProvenClient::assertion(client, at);
         let caller = match &credential {

@@ -28,7 +28,7 @@ use crate::wire::OAuthError;
 pub(crate) const GRANT_TYPE: &str = "authorization_code";
 /// How long a code lives.
 pub(crate) const CODE_LIFETIME: Duration = Duration::from_mins(1);
-/// For how long a second use is noticed: as long as what came of the first may live.
+/// For how long a second use is noticed: as long as the tokens from the first use may live.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
 
 /// All that a code stands for. Sealed in the store; the code itself is kept only as a hash.
@@ -140,7 +140,7 @@ impl Engine {
             Redemption::Again { payload, .. } => (opened(&payload)?, true),
             Redemption::Expired | Redemption::Unknown => return Err(Refusal::CodeUnknown),
         };
-        // Whoever presents a used code holds a stolen one, whichever client it is (RFC 6749 §4.1.2).
+        // A used code that is presented again counts as stolen, no matter which client presents it (RFC 6749 §4.1.2).
         if again {
             return Err(self.cut_first_use(hash, now).await);
         }
@@ -148,7 +148,7 @@ impl Engine {
         if payload.client == *client { Ok(payload) } else { Err(Refusal::CodeOtherClient) }
     }
 
-    /// Cuts what came of the first use of a code. The refusal to give, whether or not there was anything to cut.
+    /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was anything to cut.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
         let found = match self.store.read("code", |tx| codes::peek(tx, hash, now)) {
             Ok(found) => found,

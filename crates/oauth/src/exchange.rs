@@ -216,7 +216,7 @@ impl Engine {
         access_token::verify(token, &Expect { issuer, keys, now, profile, memo: Some(&self.memo) })
     }
 
-    /// Verifies the actor token, whoever the client is: one that was sent is never ignored.
+    /// Verifies the actor token, for every kind of client: an actor token that was sent is never ignored.
     fn verify_actor(
         &self,
         parameters: &Parameters<'_>,

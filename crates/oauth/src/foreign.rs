@@ -127,7 +127,7 @@ impl ForeignKeys {
                         tracing::warn!(issuer = %url, %error, "the keys of a trusted issuer cannot be fetched");
                     }
                     land(&slot, &way, &outcome, now);
-                    // Nobody waiting any more is no error: the cache has it.
+                    // It is no error if no caller waits for the outcome any longer: the cache has it.
                     let _ = sender.send(Some(outcome));
                 });
                 receiver
@@ -156,7 +156,7 @@ fn failed_now(error: FetchError) -> Unavailable {
 /// What the cache answers without a fetch.
 fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found, Unavailable>> {
     let limit = if wanted == Wanted::Cached { TTL } else { REFETCH_PAUSE };
-    // What lies in the future is from before the clock was set back: nobody knows how old it is.
+    // A time in the future was read before the clock was set back, so the age of that entry is unknown.
     let left =
         |at: Timestamp, limit: Duration| if at <= now { limit.checked_sub(now.since(at)).filter(|left| !left.is_zero()) } else { None };
     if let Some((keys, fetched)) = &state.keys

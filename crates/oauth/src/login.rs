@@ -196,7 +196,7 @@ impl Engine {
     }
 
     /// What the decision will be when the code is redeemed, so that a hopeless code is not issued. The mandate is thrown
-    /// away: no token can come of it.
+    /// away: no token can be minted from it.
     fn preview(
         &self,
         request: &AuthorizationRequest,

@@ -90,7 +90,7 @@ impl Queue {
             let Some(waiter) = next else { return };
             match waiter.go.send(Turn(Some(self.clone()))) {
                 Ok(()) => return,
-                // The caller has gone. This turn was never begun, so it does not end either.
+                // The caller has disconnected. This turn never began, so it does not end either.
                 Err(mut turn) => turn.0 = None,
             }
         }

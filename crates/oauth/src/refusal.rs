@@ -128,7 +128,7 @@ pub enum Refusal {
     /// No such code, or expired.
     #[error("unknown or expired code")]
     CodeUnknown,
-    /// The code was redeemed before; what came of it is cut.
+    /// The code was redeemed before. The tokens from its first use are cut.
     #[error("code used twice")]
     CodeReused,
     /// The code belongs to another client.

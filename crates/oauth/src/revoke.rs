@@ -108,8 +108,8 @@ impl Engine {
                     }
                 }
             }
-            // What changes nothing and was asked by somebody who has proven nothing leaves no record: it would be a way for
-            // strangers to fill the log.
+            // A request that changes nothing, by a caller who has proven nothing, leaves no record: otherwise strangers
+            // could fill the log with such requests.
             Ok(None) if trail.client.is_none() => Ok(()),
             Ok(None) => {
                 let note = trail.note.take().unwrap_or_else(|| "nothing to revoke".to_owned());

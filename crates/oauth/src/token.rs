@@ -64,7 +64,7 @@ impl TokenResponse {
             expires_in: self.expires_in,
             scope: self.scopes.as_text(),
         };
-        // Room for the token and for all that stands around it.
+        // Room for the token and for the JSON around it.
         let mut json = Vec::with_capacity(body.access_token.len() + 256);
         let written = serde_json::to_writer(&mut json, &body).ok();
         written.and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()

@@ -280,9 +280,7 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Public {
         R::SubjectKeyNotProven => request(token, "The subject token is bound to a key (cnf). Such tokens are not accepted."),
         R::ActorRequired => request(token, "An agent must be proven: send its JWT-SVID as actor_token, or authenticate as the agent."),
         R::ActorNotClient => request(token, "The actor token names another agent than the authenticated client."),
-        R::ProofOutdated => {
-            client(token, "The credential was replaced or revoked, or has expired, while the request was under way. Authenticate again.")
-        }
+        R::ProofOutdated => client(token, "The credential was replaced or revoked, or expired, during the request. Authenticate again."),
         R::ActorUnknown => request(token, "The actor is not a registered agent."),
         R::AgentNotActive => request(token, "The agent is not active."),
         R::ChainActorNotActive => request(token, "An earlier agent in the subject token's act claim is not active."),

@@ -21,7 +21,7 @@ pub const DEFAULT_POLICY: &str = include_str!("default.cedar");
 /// The longest policy text that is accepted, in bytes.
 pub const MAX_POLICY_LEN: usize = 64 * 1024;
 
-/// A policy was refused. Always the fault of whoever wrote the policy.
+/// A policy was refused. The fault is always in the policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("policy {policy}, line {line}, column {column}: {message}")]
 pub struct PolicyError {
@@ -75,7 +75,8 @@ impl Policies {
     ///
     /// # Errors
     /// The first policy that does not parse, is too long or too deeply nested, is a template, has the name of another,
-    /// or is not valid in strict mode. A policy that can never apply counts as not valid: whoever wrote it believes to be protected by it.
+    /// or is not valid in strict mode. A policy that can never apply counts as not valid: its author believes that it
+    /// protects something.
     pub fn compile<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
         let internal = |message: String| PolicyError { policy: BUILT_IN.to_owned(), line: 1, column: 1, message };
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| from_diagnostic(BUILT_IN, SCHEMA, &DetailedError::from(&e)))?;

@@ -10,8 +10,8 @@ use crate::facts::Fingerprint;
 /// How many permits each of the two generations holds; less than a kilobyte each.
 const PER_GENERATION: usize = 2048;
 
-/// A bounded memo of permits, of one compiled set of policies. Denials are not remembered: they are seldom, and whoever
-/// asks for what is denied must not push out what is permitted.
+/// A bounded memo of permits, of one compiled set of policies. Denials are not remembered: they are rare, and a caller
+/// that asks for what is denied must not push out what is permitted.
 #[derive(Default)]
 pub(crate) struct Memo(Mutex<Generations>);
 

@@ -133,7 +133,7 @@ impl Control {
         let mut plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
         if plan.puts().any(|entry| is_administration(entry, &issuer)) {
             let detail =
-                format!("the resource name `{ADMINISTRATION}` and the issuer's own URI stand for the administration of this server");
+                format!("the resource name `{ADMINISTRATION}` and the issuer's own URI are reserved for the administration of this server");
             return Err(ControlError::InvalidRegistry(vec![Finding { pointer: "/resource".to_owned(), detail }]));
         }
 
@@ -152,7 +152,7 @@ impl Control {
             }
         }
         let policies = compile(&registry).map_err(|error| {
-            // A policy of the file stands at its place; one that was there already has none.
+            // A policy of the file has a place in it; a policy that was declared before has none.
             let at = request.entries.policy.iter().position(|policy| policy.name.as_str() == error.policy);
             let pointer = at.map(|at| format!("/policy/{at}/source")).unwrap_or_default();
             ControlError::InvalidRegistry(vec![Finding { pointer, detail: error.to_string() }])
@@ -242,7 +242,7 @@ impl Control {
     pub(crate) async fn set_password(&self, by: &Operator, name: &str, password: Secret) -> Result<(), ControlError> {
         check_secret(&password, 8, "Password")?;
         let phc = self.hash(password).await?;
-        // From here on nobody removes the person: a password would stay behind for whoever is given the name next.
+        // From here on the person cannot be removed: the password would stay behind for the next person with that name.
         let _one_at_a_time = self.changes.lock().await;
         self.confirm(by, "set a password").await?;
         let snapshot = self.snapshot();

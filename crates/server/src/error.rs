@@ -66,7 +66,7 @@ pub enum ServerError {
     #[error("the reserve for revocations and suspensions cannot be used: {0}")]
     Reserve(#[from] mandate_stops::ReserveError),
     /// What the reserve holds cannot be put in force.
-    #[error("revocations and suspensions of before cannot be put in force: {0}")]
+    #[error("earlier revocations and suspensions cannot be put in force: {0}")]
     Stops(#[from] mandate_stops::StartError),
     /// A policy in the store does not compile.
     #[error("a policy of the registry does not compile: {0}")]

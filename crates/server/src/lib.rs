@@ -115,7 +115,7 @@ async fn listen(address: SocketAddr, remembered: Option<u16>) -> Result<(TcpList
         Ok::<_, ServerError>((listener, bound))
     };
     match remembered {
-        // The port stands in the issuer that tokens name: no other will do.
+        // The port is part of the issuer that tokens name: no other port can be used.
         Some(port) if address.port() == 0 => bind(SocketAddr::new(address.ip(), port)).await,
         _ => bind(address).await,
     }
@@ -233,7 +233,8 @@ pub async fn run(
     if file.is_some() || !Store::is_there(&config.dir)? {
         config.check(file.as_ref())?;
     }
-    // Whatever can fail for what this start was told fails before anything is written: the issuer is kept for good.
+    // Everything that can fail because of the options of this start fails before anything is written: the issuer is kept
+    // permanently.
     let (tls, certificate) = load_certificate(&config.transport, wall.as_ref())?.unzip();
     Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
     has_its_database(&config.dir, file.as_ref())?;

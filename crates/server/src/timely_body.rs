@@ -64,7 +64,7 @@ where
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        // Whoever sends one byte at a time makes us wait after each, so the deadline holds for them too.
+        // A client that sends one byte at a time makes us wait after each byte, so the deadline ends its request too.
         let deadline = self.deadline;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         alarm.as_mut().poll(cx).map(|()| Some(Err(TooSlow.into())))

@@ -97,7 +97,7 @@ impl Keeper {
 
     /// Gives back the place of a stop that is in the audit log.
     pub(crate) fn free(&self, kept: Kept) {
-        // Without its thread nothing is given out any more either.
+        // Without its thread, nothing more is given out either.
         let _ = self.asks.send(Ask::Free(kept));
     }
 

@@ -103,7 +103,7 @@ impl Stop {
             stop.removed.iter().try_for_each(|(kind, key)| registry::remove(tx, *kind, key))?;
             stop.cuts.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop))?;
             let Some(name) = &stop.banned_node else { return Ok(()) };
-            // A node that is not there any more needs no ban.
+            // A node that no longer exists needs no ban.
             nodes::get(tx, name)?.map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node }))
         })]
     }

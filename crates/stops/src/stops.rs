@@ -209,7 +209,7 @@ impl Stops {
             if !stop.only_takes_from(&engine.live.snapshot().registry) {
                 return Err(StartError::Gives(stop.record().id.clone()));
             }
-            tracing::warn!(record = %stop.record().id, detail = stop.record().detail, "a stop of before the start is in force again and not yet in the audit log");
+            tracing::warn!(record = %stop.record().id, detail = stop.record().detail, "a stop from before the start is in force again and not yet in the audit log");
             engine.put_in_force(&stop);
             let waiting = Waiting { stop: Arc::new(stop), by, kept: Some(kept), state: State::Failed, since: Instant::now() };
             engine.waiting().push_back(waiting);
@@ -418,7 +418,7 @@ impl Pending {
     pub async fn recorded(self) -> Taken {
         let Self { engine, id, cuts, mut recording } = self;
         let begun = Instant::now();
-        // It goes on when nobody waits any more.
+        // It continues even if nobody waits for it any longer.
         let in_time = timeout(LOG_PATIENCE, &mut recording).await;
         if in_time.is_err() && engine.where_is(&id) == Recorded::NotYet {
             let _ = timeout(LONGEST_PATIENCE.saturating_sub(begun.elapsed()), recording).await;

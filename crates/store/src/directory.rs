@@ -78,13 +78,13 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
             path: seal_key_file.clone(),
             why: "the sealing key is missing though the database exists; restore it from a backup".to_owned(),
         };
-        // A first start that was cut short is carried on.
+        // A first start that was interrupted is continued.
         read_seal_key(&dir, WAITING_KEY)?.ok_or_else(missing)?
     } else {
         let seal_key = make_seal_key(&dir, entropy)?;
         // SQLite gives its journal files the mode of the database.
         match dir.create(DATABASE, 0o600) {
-            // Empty, or it were there.
+            // The file is empty. Otherwise `there` would be true.
             Ok(_) | Err(FileError::Exists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -180,7 +180,7 @@ impl Opened {
     }
 }
 
-/// Takes the lock, and writes into it which process has it, for whoever finds it taken.
+/// Takes the lock, and writes into it which process has it, so that a process that finds it taken can say so.
 fn lock(dir: &Dir) -> Result<File, StoreError> {
     let path = dir.entry(LOCK);
     let mut file = dir.open_or_create(LOCK, Exposure::Readable)?;

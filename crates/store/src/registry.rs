@@ -53,7 +53,7 @@ pub fn put(tx: &Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes an entry, and with a person or client their secret: whoever gets the name later must not get it.
+/// Removes an entry, and with a person or client their secret: a later person or client of that name must not get it.
 pub fn remove(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<(), StoreError> {
     tx.execute("DELETE FROM registry WHERE kind = ? AND key = ?", [kind_name(kind), key])?;
     match kind {

@@ -235,7 +235,7 @@ impl HostileIssuer {
         lock(&self.desk).feeds_opened
     }
 
-    /// Publishes a cut, now and to whoever connects later.
+    /// Publishes a cut, now and to clients that connect later.
     pub fn cut(&self, target: CutTarget, at: Timestamp) {
         let mut desk = lock(&self.desk);
         let cut = Cut { target, at, forget: at.plus(Duration::from_mins(15)) };

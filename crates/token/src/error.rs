@@ -13,7 +13,7 @@ pub enum TokenError {
     #[error("not a well-formed signed token: {0}")]
     Malformed(&'static str),
     /// A JSON object has the same member twice (RFC 7515 §4, RFC 7519 §4).
-    #[error("a JSON member stands twice")]
+    #[error("a JSON member appears twice")]
     DuplicateMember,
     /// JSON nested deeper than any token needs.
     #[error("JSON is nested too deeply")]

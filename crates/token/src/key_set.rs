@@ -312,9 +312,9 @@ impl Key {
             Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
             Some(_) => return Err(Unusable("`key_ops` has no verify")),
         }
-        // A published private or symmetric key is no secret any more: whoever read it can sign.
+        // A published private or symmetric key is no longer secret: any reader of the key set can sign with it.
         if ["d", "p", "q", "k"].iter().any(|private| jwk.contains_key(*private)) {
-            return Err(Unusable("it is a private or secret key, which is no secret any more"));
+            return Err(Unusable("it is a private or secret key, which is no longer secret"));
         }
         let (kind, raw, material) = match required_text(jwk, "kty")? {
             "EC" => elliptic(jwk)?,

@@ -93,7 +93,7 @@ impl Builder {
     /// Keeps keys and known cuts in a file, so that a restart during an outage of the issuer still works.
     ///
     /// The file and its directory must belong to the service's user (or root) and be writable by nobody else, or
-    /// [`Builder::build`] refuses them: whoever can write the file decides whose tokens are accepted. The directory must
+    /// [`Builder::build`] refuses them: a user who can write the file decides whose tokens are accepted. The directory must
     /// exist; make it with mode 0700.
     pub fn cache_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.cache_file = Some(path.into());

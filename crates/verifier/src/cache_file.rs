@@ -1,8 +1,8 @@
 //! The optional cache file: keys and cuts as last seen, so that a restart during an outage of the issuer still works.
 //!
-//! Nothing in it is secret, but whoever can write it decides whose tokens are accepted. So a file that others own or may
-//! write is refused, and a directory in which they may put one, also on the way to it; a link in its place is not
-//! followed; and it is replaced in one step.
+//! Nothing in it is secret, but a user who can write it decides whose tokens are accepted. So the file is refused if others
+//! own it or may write it, and if they may put a file in its directory or on the way to it. A link in the file's place is
+//! not followed. The file is replaced in one step.
 
 use std::ffi::OsStr;
 use std::io;
@@ -92,7 +92,7 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, CacheFileError> {
         CacheFileError::Unreadable { path: path.to_owned(), source }
     };
     let (directory, name) = place(path);
-    // Whether sticky or not: whoever comes first in such a directory lays the file out.
+    // A sticky directory is refused too: in it, the first user to create the file decides what is in it.
     let dir = Dir::open(directory).map_err(|error| match error {
         FileError::Owner { path, .. } | FileError::Exposed { path, .. } => CacheFileError::Directory(path),
         error => unreadable(directory, error),

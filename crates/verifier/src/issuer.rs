@@ -64,7 +64,7 @@ pub(crate) struct IssuerClient {
 impl IssuerClient {
     /// `proxy` is not used for an issuer on loopback.
     pub(crate) fn new(issuer: Issuer, roots: Vec<reqwest::Certificate>, proxy: Option<reqwest::Proxy>) -> Result<Self, reqwest::Error> {
-        // Whoever sets a variable of the environment must not decide who answers for the issuer.
+        // An environment variable must not decide which server answers for the issuer.
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
         let mut builder = reqwest::Client::builder()
             .no_proxy()
@@ -72,7 +72,7 @@ impl IssuerClient {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT);
-        // An issuer without TLS, on loopback, needs no authority, nor a machine that has some.
+        // An issuer without TLS, on loopback, needs no certificate authority, and the machine need not have one.
         if !roots.is_empty() || issuer.as_str().starts_with("http:") {
             builder = builder.tls_certs_only(roots);
         }

@@ -139,13 +139,13 @@ impl Verifier {
 
     /// Everything that depends on where and when the token is used.
     fn check_use(&self, token: &AccessToken, route: &Route, now: Timestamp) -> Result<(), Reason> {
-        // The sole audience: a token that is good elsewhere, too, could be carried there by whoever receives it here.
+        // The sole audience: an API that receives a token for several audiences could present it to the others.
         token.require_audience(self.inner.resource.as_str()).map_err(|error| Reason::InvalidToken(error.public_code()))?;
         if token.cnf.is_some() {
             return Err(Reason::SenderConstrained);
         }
         let revocations = &self.inner.shared.revocations;
-        // A known cut speaks before stale knowledge does: it is final, and the caller need not try again.
+        // A known cut is checked before the age of the knowledge: it is final, and the caller need not try again.
         if revocations.cuts(&token.facts(self.issuer())) {
             return Err(Reason::Revoked);
         }

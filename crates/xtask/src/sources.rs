@@ -59,7 +59,7 @@ fn module_name(file: &File, findings: &mut Vec<Finding>) {
 fn unfinished(file: &File, findings: &mut Vec<Finding>) {
     for (number, line) in file.lines() {
         let word = UNFINISHED.iter().find(|word| has_word(line, word));
-        // Examples that must not compile stand in for a value with one of the macros.
+        // Examples that must not compile use one of the macros in place of a value.
         let example = ["///", "//!"].iter().any(|start| line.trim_start().starts_with(start));
         let found = word.or_else(|| UNFINISHED_MACROS.iter().find(|call| !example && line.contains(*call)));
         if let Some(found) = found {
@@ -97,7 +97,7 @@ fn doubles(file: &File, findings: &mut Vec<Finding>) {
     if !shipped {
         return;
     }
-    // Unit tests stand at the end of a file.
+    // Unit tests are at the end of a file.
     for (number, line) in file.lines().take_while(|(_, line)| !line.starts_with("#[cfg(test)]")) {
         let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
         let defines = words.by_ref().any(|word| matches!(word, "struct" | "enum" | "trait"));

@@ -60,11 +60,11 @@ fn with_component(name: &str, step: impl FnOnce() -> Outcome) -> Outcome {
     if setup::component(name) { step() } else { Outcome::Skipped(format!("there is no cargo {name}: rustup component add rustfmt clippy")) }
 }
 
-/// The Rust whose lints the code has been held against, as `major.minor`.
+/// The Rust version whose lints the code is known to pass, as `major.minor`.
 const JUDGED_WITH: (u32, u32) = (1, 95);
 
-/// A lint that a later Rust brings is shown and refuses nothing: whoever clones the project a year from now has broken no
-/// rule that it knew. It is held once the project has been made to keep it and [`JUDGED_WITH`] says so.
+/// A lint that a later Rust brings is shown and fails nothing: a developer who clones the project a year from now has broken
+/// no rule that the project knew. Such a lint is enforced once the code passes it and [`JUDGED_WITH`] says so.
 fn lints(root: &Path) -> Outcome {
     let version = Command::new("rustc").arg("--version").current_dir(root).output().map(|output| output.stdout).unwrap_or_default();
     let later = later(&String::from_utf8_lossy(&version));

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let issuer = std::env::args().nth(1).ok_or("name the issuer")?;
     let directory = PathBuf::from(std::env::args().nth(2).ok_or("name a directory")?);
-    // For this user alone: whoever can write the cache file decides whose tokens are accepted.
+    // For this user alone: a user who can write the cache file decides whose tokens are accepted.
     DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
     let own_url = std::env::args().nth(3).unwrap_or_else(|| "http://127.0.0.1:9300".to_owned());
     let listener = tokio::net::TcpListener::bind(own_url.trim_start_matches("http://")).await?;

@@ -33,7 +33,7 @@ pub(super) fn every_finding<T: Clone>(item: &T, make: impl Fn(&T) -> Result<Entr
     while findings.len() < MOST {
         match make(copy.as_ref().unwrap_or(item)) {
             Ok(entry) => return Made { entry: Some(entry), findings },
-            // The same again: it is not what stands there alone.
+            // The same finding again: the value at its pointer is not its only cause.
             Err(finding) if findings.contains(&finding) => break,
             Err(finding) => {
                 let mended = mend(copy.get_or_insert_with(|| item.clone()), &finding.pointer);

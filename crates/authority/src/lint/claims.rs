@@ -237,7 +237,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateVie
 
     let chain = &mandate.chain;
     require(same_actors(claims.act.as_ref(), chain), L::Actors)?;
-    // Whoever acts for a person does so by a token and a grant of theirs.
+    // An actor acts for a person by a token and a grant of that person.
     let rooted = chain.is_empty() || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
     require(rooted && same_lineage(&claims.lineage, &mandate.lineage), L::Lineage)?;
     let authenticated = claims.auth_time == mandate.auth_time.map(mandate_core::Timestamp::secs)

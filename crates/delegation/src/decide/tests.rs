@@ -339,7 +339,7 @@ fn no_actor_is_impersonation_and_the_client_is_the_actor_when_it_is_an_agent() {
         c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
         c.actor = None;
     });
-    assert_eq!(kept.chain.depth(), 2, "leaving out actor_token sheds nobody");
+    assert_eq!(kept.chain.depth(), 2, "leaving out actor_token removes no actor");
 }
 
 #[test]

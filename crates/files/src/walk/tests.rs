@@ -60,7 +60,7 @@ fn a_way_that_others_could_change_is_refused_with_the_place_and_what_mends_it() 
             format!("{}: {who} may write to it (mode {mode:o}); run chmod {mend} {}", root.join("a").display(), root.join("a").display());
         assert!(error.to_string().ends_with(&whole), "{error}");
         chmod(&root.join("a"), mode & !0o022);
-        assert!(to(&root.join("a/b/c")).is_ok(), "what it says to run mends it");
+        assert!(to(&root.join("a/b/c")).is_ok(), "the command that it names repairs it");
     }
 }
 
@@ -84,7 +84,7 @@ fn a_directory_of_another_user_is_refused_anywhere_on_the_way() {
         let text = error.to_string();
         assert!(text.contains("belongs to user 4711") && text.ends_with(&format!("chown 0 {}", root.join("a/b").display())), "{text}");
         chown(root.join("a/b"), Some(0), None).unwrap();
-        assert!(walk_as(&root.join("a/b/c"), Goal::Directory, us).is_ok(), "what it says to run mends it");
+        assert!(walk_as(&root.join("a/b/c"), Goal::Directory, us).is_ok(), "the command that it names repairs it");
     }
 }
 

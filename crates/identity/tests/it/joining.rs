@@ -212,7 +212,7 @@ async fn within_the_grace_a_node_joins_again_with_its_newest_certificate_once_an
     assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
     assert!(record.detail.unwrap().contains(&format!("joined again with its certificate, which expired at {}", node.expires)));
     assert!(office.identity.entries_for_node(&shown(&again)).is_ok());
-    assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeExpired), "it is not the newest any more");
+    assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeExpired), "it is no longer the newest");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ struct Verified {
     size: u64,
     root: String,
     key: String,
-    /// Whether the key was given by whoever verifies, and not taken from the bundle itself.
+    /// Whether the caller gave the key. If not, the key was taken from the bundle itself.
     key_given: bool,
     /// Whether it also continues a checkpoint that was kept earlier.
     since_given: bool,

@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
             )
         };
         if let Err(failure) = screen.show(&started, text) {
-            // The node is up all the same; whoever started it has closed its output.
+            // The node is running. Only the process that started it has closed its output.
             tracing::warn!(reason = %failure.text().trim(), "the address could not be printed");
         }
     };

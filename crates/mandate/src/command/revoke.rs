@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
         _ => true,
     };
     if !known {
-        // Most likely a slip; revoked all the same, because a token may be dangerous whoever knows of it.
+        // Most likely a typing error. The token is revoked anyway: it may be dangerous even if the log does not have it.
         screen.remark("note: the log has no token with that id; if one appears later, it is revoked.\n next: mandate audit query --agent NAME   (shows the ids)");
     }
     let what = match &request.target {

@@ -81,7 +81,7 @@ fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
         )
     };
     if let Err(failure) = screen.show(&started, text) {
-        // The server is up all the same; whoever started it has closed its output.
+        // The server is running. Only the process that started it has closed its output.
         tracing::warn!(reason = %failure.text().trim(), "the addresses could not be printed");
     }
 }

@@ -43,7 +43,7 @@ struct Shown<'a> {
     claims: &'a Map<String, Value>,
     /// The times of the claims in RFC 3339.
     times: Map<String, Value>,
-    /// For whom, and who acts: the person first, whoever acts now last.
+    /// For whom, and who acts: the person first, the current actor last.
     chain: Vec<String>,
 }
 
@@ -145,7 +145,7 @@ fn whole(seconds: f64) -> u64 {
     seconds as u64
 }
 
-/// The person and the actors (RFC 8693 §4.1), whoever acts now last.
+/// The person and the actors (RFC 8693 §4.1), the current actor last.
 fn chain(claims: &Map<String, Value>) -> Vec<String> {
     const MOST: usize = 32;
     let mut actors = Vec::new();

@@ -40,7 +40,7 @@ pub(super) enum Orders {
     },
 }
 
-/// One thing the mail told the agent to do, and what came of it.
+/// One thing the mail told the agent to do, and its result.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Attempt {
     /// What was tried.

@@ -9,7 +9,7 @@ use crate::table::table;
 
 use super::stop::Stopped;
 
-/// What the authorization server answers whoever asks for more than the agent may ever be given.
+/// What the authorization server answers to a request for more than the agent may ever be given.
 const BEYOND: &str = "scope_beyond_ceiling";
 
 /// One telling of the story.

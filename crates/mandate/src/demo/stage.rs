@@ -79,7 +79,7 @@ async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) 
 pub(super) async fn command(arguments: &[&str]) -> Result<(), DemoError> {
     let mut command = Command::new(this_program()?);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    // The environment of whoever plays the demo may speak of another server.
+    // The environment of the user who runs the demo may name another server.
     for name in ["MANDATE_DIR", "MANDATE_ADMIN_URL", "MANDATE_ADMIN_TOKEN_FILE"] {
         command.env_remove(name);
     }

@@ -101,7 +101,7 @@ fn agent_reads_what_it_may_and_a_revoked_person_writes_no_more(scripts: &Scripts
     let (status, _, note) = write(&hers);
     assert_eq!(status, 200, "{note}");
     assert!(note.contains("\"hers\""), "{note}");
-    // A token for the issuer opens nothing here, whatever its scopes are.
+    // A token for the issuer opens nothing here, no matter which scopes it has.
     for bad in [&to_exchange[..], "abc.def.ghi", ""] {
         let (status, challenge, _) = write(bad);
         assert_eq!(status, 401, "{bad}");

@@ -63,7 +63,7 @@ impl Behind {
             (&token["aud"], &token["sub"], &token["iss"]),
             (&self.crm.as_str().into(), &"riley".into(), &self.server.issuer().into())
         );
-        // The API's challenge names the scope that this route needs (RFC 6750 §3). They ask for that and no more, although the
+        // The API's challenge names the scope that this route needs (RFC 6750 §3). They ask for only that, although the
         // metadata names all scopes.
         assert_eq!(answer["asked"]["scope"], "read:cases", "{client} {answer}");
         assert_eq!((&answer["scope"], &token["scope"]), (&"read:cases".into(), &"read:cases".into()), "{client} {answer}");

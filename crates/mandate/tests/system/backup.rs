@@ -73,7 +73,7 @@ async fn a_server_under_load_is_backed_up_and_goes_on_elsewhere() {
     assert_eq!(server.role.text("issuer"), issuer);
     server.verify_the_log();
     let again = server.app.token(&form).await;
-    assert_eq!(again.status, 200, "a token and an identity of before are accepted: {}", again.text);
+    assert_eq!(again.status, 200, "an earlier token and identity are accepted: {}", again.text);
 }
 
 #[test]

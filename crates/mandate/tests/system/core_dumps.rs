@@ -9,7 +9,7 @@ fn dumps_nothing(role: &Role) {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
-    // The kernel shows who is not dumpable by giving what is in its folder to root.
+    // The kernel shows that a process is not dumpable: it gives the files in the process's `/proc` folder to root.
     if !rustix::process::getuid().is_root() {
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{pid}/mem")).unwrap()), 0);
     }

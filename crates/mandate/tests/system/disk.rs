@@ -45,11 +45,11 @@ impl Drop for SmallDisk {
 async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_restart() {
     let root = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
-        // The next test does the same without a mount, on whatever machine.
+        // The next test does the same without a mount, on any machine.
         mandate_testkit::skipped("this user may not mount a file system");
         return;
     };
-    // Its log lies on the same disk, as logs do: what cannot be logged must still be answered.
+    // Its log is on the same disk, as is usual: a request that cannot be logged must still be answered.
     let server = Server::start(&disk.0.join("server"));
     fills_up_and_goes_on(server, root.path(), |_| disk.fill(), |_, ballast| fs::remove_file(ballast).unwrap()).await;
 }
@@ -81,7 +81,7 @@ async fn fills_up_and_goes_on<T>(mut server: Server, root: &Path, fill: impl Fn(
 
     for _ in 0..2 {
         let ballast = fill(&server);
-        // The write-ahead log has some room left in the blocks it has; then nothing fits any more.
+        // The write-ahead log has some room left in its blocks. After that, nothing more fits.
         let mut refused = None;
         for _ in 0..2000 {
             let answer = match server.app.try_token(&form).await {

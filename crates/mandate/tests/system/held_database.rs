@@ -1,4 +1,4 @@
-//! Another process holds the server's database: each request for a change is refused within two seconds, with when to try
+//! Another process holds the server's database: a request for a change is refused within two seconds and told when to try
 //! again, and work goes on without a restart.
 
 use std::time::{Duration, Instant};

@@ -188,7 +188,7 @@ async fn a_token_is_shown_and_verified_only_by_its_issuer() {
     let riley = of("subject_token");
     let (parts, others): (Vec<&str>, Vec<&str>) = (mandate.split('.').collect(), riley.split('.').collect());
     let forged = file("forged", &format!("{}.{}.{}", parts[0], others[1], parts[2]));
-    assert_eq!(run(&["token", "show", &forged]).code, Some(0), "whatever it says is shown");
+    assert_eq!(run(&["token", "show", &forged]).code, Some(0), "it is shown, no matter what it says");
     let refused = run(&[&["token", "show", &forged, "--json"][..], &issuer].concat());
     let value: Value = serde_json::from_str(&refused.out).unwrap();
     assert_eq!((refused.code, &value["verified"]), (Some(1), &false.into()), "{}", refused.err);

@@ -39,7 +39,7 @@ fn a_directory_keeps_its_issuer_and_ports_and_gives_them_to_no_other() {
     assert!(dir.join("admin.sock").exists(), "a killed server leaves its socket");
     let server = Server::start(&dir);
     assert_eq!(server.role.ready, first, "issuer, ports and socket are the same");
-    assert_eq!(server.role.terminate(), Some(0), "SIGTERM ends it in good order");
+    assert_eq!(server.role.terminate(), Some(0), "SIGTERM shuts it down cleanly");
     assert!(!dir.join("admin.sock").exists());
 
     for (flag, value) in [("--issuer", "https://other.example"), ("--trust-domain", "other.example")] {

@@ -140,7 +140,7 @@ fn what_is_no_header_block_passes_as_it_came() {
     ];
     let sent = [PREFACE.to_vec(), other.concat()].concat();
     assert_eq!(whole(&sent), (sent.clone(), false));
-    // Not HTTP/2: whoever reads it finds that out.
+    // Not HTTP/2: the code that reads it next finds that out.
     for foreign in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX", b"\x16\x03\x01"] {
         assert_eq!(whole(foreign), (foreign.to_vec(), false));
     }
@@ -207,7 +207,7 @@ fn faults() -> Vec<(&'static str, Vec<u8>, u32)> {
         ("a frame that is too large", frame(HEADERS, END_HEADERS, 1, &vec![0; (16 << 10) + 1]), FRAME_SIZE_ERROR),
         ("half a block", frame(HEADERS, END_HEADERS, 1, &block[..block.len() - 1]), PROTOCOL_ERROR),
         ("an index that is none", frame(HEADERS, END_HEADERS, 1, &[0xff, 0xff, 0x7f]), PROTOCOL_ERROR),
-        ("an integer without end", frame(HEADERS, END_HEADERS, 1, &[0xff; 64]), PROTOCOL_ERROR),
+        ("an endless integer", frame(HEADERS, END_HEADERS, 1, &[0xff; 64]), PROTOCOL_ERROR),
         ("too many fields", frame(HEADERS, END_HEADERS, 1, &encode(&mut Encoder::new(), &too_many)), PROTOCOL_ERROR),
         ("a flood of empty continuations", [begun.clone(), zeros(MOST_FRAMES)].concat(), PROTOCOL_ERROR),
         (

@@ -84,7 +84,7 @@ async fn a_node_whose_own_certificate_expired_says_unavailable_and_why() {
     })
     .await;
     assert!(text.contains("log says how to join again"), "{text}");
-    // It does not come back by itself, and it stops in good order.
+    // It does not come back by itself, and it shuts down cleanly.
     world.server.start();
     assert_eq!(code(raw.fetch_jwtsvid(ask("x")).await).0, Code::Unavailable);
     world.node.stop().await;

@@ -27,7 +27,7 @@ pub(crate) fn clock() -> Arc<SteppedClock> {
     Arc::new(SteppedClock::at(SystemClock.now()))
 }
 
-/// The selector of whoever runs these tests.
+/// The selector of the user who runs these tests.
 pub(crate) fn my_uid() -> String {
     format!("unix:uid:{}", rustix::process::getuid().as_raw())
 }

@@ -98,7 +98,7 @@ impl Clients {
 
 fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
     let fault = |error: reqwest::Error| FetchError::Client(causes(&error));
-    // `no_proxy` first: whatever the environment says of proxies is not asked.
+    // `no_proxy` first: proxies that the environment names are ignored.
     #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
     let mut builder = reqwest::Client::builder()
         .no_proxy()

@@ -40,7 +40,7 @@ async fn the_person_stays_and_every_actor_is_kept_outermost_first() {
     let jti = |token: &str| payload(token)["jti"].clone();
     assert_eq!(lineage["parents"], Value::from(vec![jti(&second), jti(&first), jti(&person)]));
     assert_eq!(lineage["grants"].as_array().unwrap().len(), 3);
-    assert_eq!(lineage["clients"], Value::from(vec!["support-app"]), "agents stand in act already");
+    assert_eq!(lineage["clients"], Value::from(vec!["support-app"]), "agents are in act already");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn an_inner_actor_grants_nothing_to_the_outermost() {
     world.change(Kind::Grant, "riley-research-agent-crm", wide).await;
     let form = world.agent_exchange(&world.svid("research-agent").await, &first, CRM, "write:case_comments");
     assert!(refused(world.token(&form, None).await).starts_with("400 invalid_scope"));
-    // And a policy on the outermost is not bypassed by who stands within.
+    // And the inner actors do not bypass a policy on the outermost one.
     world.forbid("no-research", r#"forbid (principal == Agent::"research-agent", action == Action::"act", resource);"#).await;
     let form = world.agent_exchange(&world.svid("research-agent").await, &first, CRM, "read:cases");
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request policy_denies_agent");

@@ -147,7 +147,7 @@ async fn a_secret_in_the_body_is_for_clients_that_are_registered_for_it() {
     for (id, secret) in [("crm-api", "wrong"), ("nobody", CLIENT_SECRET), ("batch-app", CLIENT_SECRET), ("support-app", CLIENT_SECRET)] {
         assert_eq!(refused(world.token(&by_post(id, secret), None).await), failed, "{id}");
     }
-    // Who knows the secret is told which method is its own; who does not is told nothing.
+    // A caller that knows the secret is told which method the client is registered for. Any other caller is told nothing.
     for (form, header, method) in [
         (by_post("desk-app", CLIENT_SECRET), None, "client_secret_basic"),
         (form.clone(), Some(basic("crm-api", CLIENT_SECRET)), "client_secret_post"),

@@ -313,7 +313,7 @@ async fn a_bare_origin_with_a_slash_is_the_resource_that_is_registered_without()
     assert_eq!(payload(&world.person_token("riley", Some(&slash), None).await)["aud"], CRM);
     let ours = format!("{ISSUER}/");
     assert_eq!(payload(&world.person_token("riley", Some(&ours), None).await)["aud"], ISSUER);
-    // At the token endpoint in either spelling, whichever the code was asked for with.
+    // The token endpoint accepts either spelling, no matter which one the code was requested with.
     for (asked, redeemed) in [(CRM, slash.as_str()), (slash.as_str(), CRM), (slash.as_str(), slash.as_str())] {
         let code = world.code(&world.authorization("support-app", Some(asked), None), "riley").await;
         let form = with(world.redemption("support-app", &code), "resource", redeemed);

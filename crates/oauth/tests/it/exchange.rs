@@ -179,7 +179,7 @@ async fn a_resource_may_be_named_by_audience_or_with_the_slash_of_an_empty_path(
         with(without(form.clone(), "resource"), "audience", &slash),
     ] {
         let claims = payload(&exposed(&world.token(&form, None).await.unwrap()));
-        assert_eq!(claims["aud"], CRM, "as it is registered, whichever way it was written");
+        assert_eq!(claims["aud"], CRM, "as it is registered, however the request spelled it");
     }
     for audience in ["crm", "https://elsewhere.example"] {
         let form = with(without(form.clone(), "resource"), "audience", audience);

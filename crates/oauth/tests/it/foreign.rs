@@ -153,7 +153,7 @@ async fn what_is_no_access_token_for_us_is_refused() {
     assert_eq!(
         abroad.ask(&abroad.raw(|c| c["aud"] = json!([ISSUER, "https://crm.acme.example"]))).await,
         "400 invalid_request subject_not_for_presenter",
-        "whoever else received it could bring it here"
+        "any other API that received it could present it here"
     );
     let key = abroad.idp.key();
     let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
@@ -271,7 +271,7 @@ async fn keys_never_come_from_the_token_nor_from_another_issuer() {
         assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_token_refused", "{header}");
     }
     assert_eq!(other.jwks_served(), 0);
-    // Both trusted, the same kid published by both: each token is held against its own issuer's keys alone.
+    // Both issuers are trusted and publish the same kid: each token is verified with its own issuer's keys alone.
     abroad.world.apply(Entry::Issuer(story::trusted_issuer(other.issuer(), SubjectScope::Token))).await;
     let kid = abroad.idp.key().key_id().to_owned();
     let renamed = other.key().jwks().replace(other.key().key_id(), &kid);
@@ -337,7 +337,7 @@ async fn a_foreign_token_is_taken_for_an_hour_after_its_issue_however_long_it_li
     abroad.world.clock.advance(Duration::from_secs(3599));
     abroad.svid = abroad.world.svid("support-agent").await;
     let mandate = payload(&exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap()));
-    assert_eq!(mandate["exp"].as_u64(), Some(claims.iat.secs() + 3600), "nor does what comes of it live longer");
+    assert_eq!(mandate["exp"].as_u64(), Some(claims.iat.secs() + 3600), "nor does a token from it live longer");
     abroad.world.clock.advance(Duration::from_secs(1));
     assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_expired");
 }
@@ -503,7 +503,7 @@ async fn why_keys_cannot_be_fetched_is_said_with_address_and_member_to_the_opera
     let mut error = abroad.error(&token).await;
     assert!(error.private.contains("no connection to http://127.0.0.1"), "{}", error.private);
     if error.private.contains("closed") {
-        // That was a connection of before.
+        // That was an earlier connection.
         abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
         error = abroad.error(&token).await;
     }

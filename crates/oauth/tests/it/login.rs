@@ -99,7 +99,7 @@ async fn what_was_typed_as_a_name_goes_into_the_log_only_if_it_is_one() {
     assert!(all.iter().all(|record| !format!("{record:?}").contains("my-secret-password")), "people type passwords there");
     assert!(world.engine.log_in(&request, "riley", Secret::new("wrong")).await.is_err());
     let on_riley = Query { person: Some("riley".into()), outcome: Some(Outcome::Refused), ..Query::default() };
-    assert_eq!(world.records(&on_riley).len(), 1, "whoever asks for a person sees who tried to be them");
+    assert_eq!(world.records(&on_riley).len(), 1, "a query for a person shows the refused logins under their name");
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn strangers_who_guess_at_a_name_never_lock_out_a_browser_the_person_has_u
     assert_eq!(again.browser(), first.browser(), "the same browser stays one");
     let elsewhere = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await;
     assert!(matches!(elsewhere, Err(LoginRefusal::Paused(..))), "a success at home does not free the name for strangers");
-    assert!(guess(known.browser, "riley").await, "whoever has the browser is slowed as well");
+    assert!(guess(known.browser, "riley").await, "guesses from the known browser are slowed as well");
     assert!(
         guess(known.browser, "casey").await
             && matches!(world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await, Err(LoginRefusal::Paused(..))),

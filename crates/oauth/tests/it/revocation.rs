@@ -82,7 +82,7 @@ async fn a_public_client_revokes_the_tokens_that_were_issued_to_it_and_no_others
 
     world.revoke(&form(&own), None).await.unwrap();
     assert_eq!(durable_cuts(&world), 1);
-    assert_eq!(world.introspect(&of(&mandate), Some(&world.crm_api())).await.unwrap(), json!({"active": false}), "what came of it too");
+    assert_eq!(world.introspect(&of(&mandate), Some(&world.crm_api())).await.unwrap(), json!({"active": false}), "its descendant too");
     let record = world.last_record();
     assert_eq!((record.kind, record.client.as_deref()), (mandate_audit::Kind::Revoke, Some("support-app")));
 }
@@ -279,7 +279,7 @@ async fn a_cut_is_in_force_from_a_time_read_after_the_last_decision_without_it()
     let target = CutTarget::Agent(story::spiffe_id("support-agent"));
     let (_, _, mut feed) = world.live.subscribe_cuts();
     let cuts = world.live.cut(vec![cut(target.clone(), world.clock.now())], &HybridClock::new(Arc::new(TickingClock::at(first)), first));
-    assert!(cuts[0].at > first, "the clock was looked at again when no decision could be without it any more");
+    assert!(cuts[0].at > first, "the clock was read again once every decision saw the cut");
     assert!(world.live.snapshot().revocations.has_cut_since(&target, cuts[0].at), "decisions read the same time");
     assert_eq!(feed.try_recv().unwrap().cut, cuts[0], "and so do those who follow");
     assert!(feed.try_recv().is_err(), "once");

@@ -43,7 +43,8 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
     let bad = |name: &str, why: String| ControlError::BadRequest(format!("{name}: {why}"));
     let snapshot = control.snapshot();
     let registry = &snapshot.registry;
-    // An agent is one that we name; another text is looked for whoever names it.
+    // The name or SPIFFE ID of an agent of ours finds only actors that our issuer names. Any other text is looked for as it
+    // is, no matter which issuer names the actor.
     let of_ours = |text: &str| {
         let by_name = text.parse().ok().and_then(|name| registry.agent(&name));
         by_name.or_else(|| text.parse().ok().and_then(|id| registry.agent_by_id(&id))).cloned()
@@ -183,7 +184,7 @@ async fn verified(control: &Control, since: Option<&str>) -> Result<AuditVerific
     .await
 }
 
-/// The current checkpoint: what the log is held against later, by whoever kept it.
+/// The current checkpoint. An auditor keeps it, and later checks the log against it.
 #[utoipa::path(get, path = "/v1/audit/checkpoint", tag = "audit",
     responses((status = 200, body = AuditCheckpoint), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
 pub(super) async fn checkpoint(State(control): State<Arc<Control>>) -> Result<Json<AuditCheckpoint>, ControlError> {
@@ -200,7 +201,7 @@ pub(super) async fn checkpoint(State(control): State<Arc<Control>>) -> Result<Js
     }))
 }
 
-/// How long whoever reads an export may take for one piece. Nothing waits for them but a thread and some memory.
+/// How long the reader of an export may take for one piece. Only a thread and some memory wait for the reader.
 const PIECE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How much of a bundle is sent at once, in bytes.

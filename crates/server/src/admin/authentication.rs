@@ -99,7 +99,7 @@ fn permits(token: &AccessToken, control: &Control) -> Result<(), Unauthorized> {
     let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Unauthorized::BadToken) };
     // The scope in the token is a name that any resource may declare: the right must be one on our administration.
     let named = token.scope.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
-    // An agent never administrates, whatever scopes its token names.
+    // An agent never administrates, no matter which scopes its token names.
     if !named || !may_administrate(person) || !token.chain.is_empty() {
         return Err(Unauthorized::NoAdminScope);
     }

@@ -43,7 +43,7 @@ fn found(standing: &Standing) -> Vec<StatusProblem> {
         all.push(problem(
             problem_code::DISK_RESERVE,
             format!("there is no reserve on the disk for revocations and suspensions: {why}"),
-            "free disk space, or mend the file; the server tries again every second".to_owned(),
+            "free disk space, or repair the file; the server tries again every second".to_owned(),
         ));
     } else if standing.reserved == 0 && standing.reserve.used > SIZE / 2 {
         all.push(notice(

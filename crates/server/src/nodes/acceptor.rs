@@ -88,7 +88,7 @@ impl Connected for NodeStream {
 
 impl<I: AsyncRead + Unpin> AsyncRead for NodeStream<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // HTTP/2 reads all the time, so this is asked whatever the peer does or does not do.
+        // HTTP/2 reads all the time, so this is checked no matter what the peer does.
         if Pin::new(&mut self.ended).poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }

@@ -1,6 +1,6 @@
 //! The revocation feed as server-sent events: all cuts in force, then `ready`, then each new cut as it happens.
 //!
-//! It holds ids, no secrets: whoever may ask for our keys may know what is revoked. A feed stays open for as long as its
+//! It holds ids, no secrets: a client that may ask for our keys may know what is revoked. A feed stays open for as long as its
 //! reader likes, so there are fewer of them than connections. What is in force is written once, and all feeds share the bytes:
 //! a reader that does not read costs its connection, until the time for that is over.
 

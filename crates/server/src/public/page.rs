@@ -47,7 +47,7 @@ fn layout(title: &str, body: &Markup) -> Markup {
 
 /// A page with the headers that keep others from framing it, scripting it or learning its address.
 fn respond(status: StatusCode, form_target: Option<&str>, page: Markup) -> Response {
-    // Browsers hold the redirect that answers a form against form-action as well.
+    // Browsers also apply form-action to the redirect that answers a form.
     let origin = form_target.and_then(|uri| Url::parse(uri).ok()).map(|url| match url.origin() {
         url::Origin::Tuple(..) => url.origin().ascii_serialization(),
         url::Origin::Opaque(_) => format!("{}:", url.scheme()),

@@ -126,7 +126,7 @@ async fn other_peoples_tokens_do_not_administrate() {
     let riley = server.app.person_token("riley", None, None).await;
     let at_the_crm = server.app.person_token("riley", Some(mandate_testkit::app::CRM), None).await;
     let mandate = server.mandate(&node).await;
-    // Administration is not delegable, whatever ceiling an agent has and whoever grants it.
+    // Administration cannot be delegated, no matter what ceiling an agent has and who grants it.
     let svid = node.svid("ops-agent").await.unwrap();
     let administrator = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
     let olga = server.app.person_token("olga", None, None).await;

@@ -1,4 +1,4 @@
-//! What holds for every answer of every listener, whoever asks.
+//! What holds for every answer of every listener, to every client.
 
 use std::net::SocketAddr;
 

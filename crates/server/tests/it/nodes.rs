@@ -112,7 +112,7 @@ async fn a_kept_connection_is_worth_nothing_after_the_certificate_that_opened_it
     let server = Server::story().await;
     let node = server.node().await;
     node.stop().await;
-    // Whoever has taken a copy of the node's files connects while they are good, and keeps the connection.
+    // An attacker who has a copy of the node's files connects while they are valid, and keeps the connection.
     let mut thief = NodeLink::open(&server, "node").await;
     let mut states = thief.client.watch(WatchRequest {}).await.unwrap().into_inner();
     states.message().await.unwrap().unwrap();

@@ -361,6 +361,6 @@ async fn a_code_is_redeemed_once_with_its_own_verifier() {
     assert_eq!(server.app.token(&redeem("made-up")).await.error(), "400 invalid_grant");
     assert_eq!(server.app.token(&redeem(&first)).await.status, 200);
     assert_eq!(server.app.token(&redeem(&first)).await.error(), "400 invalid_grant");
-    assert_eq!(server.admin.status().await.unwrap().cuts, 1, "what came of the first use is revoked");
+    assert_eq!(server.admin.status().await.unwrap().cuts, 1, "the tokens from the first use are revoked");
     server.stop().await;
 }

@@ -42,7 +42,7 @@ async fn a_client_key_set_that_no_assertion_could_fit_is_refused_at_its_place() 
     for (jwks, why) in [
         (set(vec![good.clone(); 129].into()), "128 keys"),
         (set(json!([good, 7])), "not an object"),
-        (doubled, "stands twice"),
+        (doubled, "appears twice"),
         (set(json!([okp])), "EdDSA"),
         (set(json!([with("use", json!("enc"))])), "encryption"),
         (set(json!([with("use", json!("jwt-svid"))])), "jwt-svid"),
