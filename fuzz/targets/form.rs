@@ -1,4 +1,4 @@
-//! OAuth's form parser against the lenient parser of browsers: what ours accepts, both read alike.
+//! OAuth's form parser against the lenient parser of browsers: both read every form that ours accepts in the same way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

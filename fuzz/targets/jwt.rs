@@ -1,7 +1,7 @@
 //! Tokens of all three kinds, and JWK Sets.
 //!
 //! The first byte chooses how the rest is read: as a token as it arrives, or as header and payload (separated by the
-//! first line feed) that are signed properly first, so that what lies behind the signature check is reached too.
+//! first line feed) that are signed properly first, so that the code behind the signature check is reached too.
 #![no_main]
 
 use std::sync::LazyLock;

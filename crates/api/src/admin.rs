@@ -85,7 +85,7 @@ pub struct ApplyRequest {
     /// Remove what the file does not mention.
     #[serde(default)]
     pub prune: bool,
-    /// Answer what would change, and change nothing.
+    /// Return what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -96,9 +96,9 @@ pub struct ApplyRequest {
 pub enum Change {
     /// It is new.
     Created,
-    /// It was there and becomes different.
+    /// It exists and becomes different.
     Changed,
-    /// It goes.
+    /// It is removed.
     Removed,
 }
 
@@ -111,7 +111,7 @@ pub struct ChangeItem {
     /// Its key.
     #[schema(example = "support-agent")]
     pub name: String,
-    /// Of a grant, whose key says nothing to a person: of whom to whom on what.
+    /// For a grant, whose key is not readable for people: person, agent and resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "riley → support-agent on crm")]
     pub about: Option<String>,
@@ -135,20 +135,20 @@ pub struct Difference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub before: Option<serde_json::Value>,
-    /// As it will be; absent if it is not declared any more.
+    /// As it will be; absent if it is no longer declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub after: Option<serde_json::Value>,
 }
 
-/// Where the audit record of an act is that takes authority away. The act is in force in any case.
+/// Where the audit record is, for an act that takes authority away. The act is in force in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Recorded {
     /// In the audit log.
     #[default]
     Log,
-    /// In the reserve on the server's disk. The server puts it into the audit log as soon as that can be written.
+    /// In the reserve on the server's disk. The server puts it into the audit log as soon as the log can be written.
     Reserve,
     /// Nowhere yet: the act lasts as long as the server's process. The server tries again to record it.
     NotYet,
@@ -157,13 +157,13 @@ pub enum Recorded {
 /// The answer to [`ApplyRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApplyResponse {
-    /// Whether nothing was changed because nothing was meant to be.
+    /// Whether nothing was changed because this was a dry run.
     pub dry_run: bool,
-    /// The changes; entries that are so already are not among them.
+    /// The changes; entries that already match are not among them.
     pub changes: Vec<ChangeItem>,
-    /// How many entries of the file are so already.
+    /// How many entries of the file already match.
     pub unchanged: u64,
-    /// What the operator should know although it is no error.
+    /// What the operator should know although it is not an error.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Where the change is recorded.
@@ -191,16 +191,16 @@ pub enum RegistryItem {
     Policy(PolicyItem),
 }
 
-/// One entry with what the server knows besides. `GET /v1/registry/{kind}` answers a list of these.
+/// One entry with additional data of the server. `GET /v1/registry/{kind}` returns a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RegistryEntry {
     /// The entry.
     #[serde(flatten)]
     pub item: RegistryItem,
-    /// Of a grant: how many mandates it has yielded.
+    /// For a grant: how many mandates were issued under it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u64>,
-    /// Nobody declared it: it is the resource that stands for the administration of the server, and no file removes it.
+    /// Nobody declared it: it is the resource of the server's own administration, and no file removes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub built_in: bool,
 }
@@ -230,11 +230,11 @@ pub struct JoinTokenResponse {
 pub enum NodeState {
     /// It may, while its certificate is valid.
     Joined,
-    /// It may not, whatever certificate it holds.
+    /// It may not, no matter which certificate it has.
     Banned,
 }
 
-/// One node that has joined. `GET /v1/nodes` answers a list of these.
+/// One node that has joined. `GET /v1/nodes` returns a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeItem {
     /// Its name, which the server gave it.
@@ -295,7 +295,7 @@ redacted_debug!(JoinTokenResponse, PasswordRequest, ClientSecretRequest);
 pub enum RevocationTarget {
     /// One token, by its `jti`, and every token derived from it.
     Token(TokenId),
-    /// A grant, for good, and every token that rests on it.
+    /// A grant, permanently, and every token that depends on it.
     Grant(GrantId),
     /// Every token that the agent acts in. It can get new ones unless it is suspended.
     Agent(AgentName),
@@ -327,7 +327,7 @@ pub struct RevocationRequest {
 /// The answer to [`RevocationRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevocationResponse {
-    /// The cut, as the revocation feed carries it.
+    /// The cut, as in the revocation feed.
     #[schema(value_type = Object)]
     pub cut: Cut,
     /// The audit record of it.
@@ -365,7 +365,7 @@ pub struct KeyRotationResponse {
     pub keys: Vec<KeyItem>,
 }
 
-/// One record of the audit log. `sub`, `act`, `aud`, `scope` and `jti` are written as in the token they speak of.
+/// One record of the audit log. `sub`, `act`, `aud`, `scope` and `jti` are written as in the token that they describe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditRecord {
     /// Its id.
@@ -428,7 +428,7 @@ pub struct AuditRecord {
 /// `GET /v1/audit/verify`. A log that does not verify is a [`crate::Problem`] with the code `audit_broken`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditVerification {
-    /// Always `true`: what does not verify is an error.
+    /// Always `true`: a log that does not verify is an error.
     pub verified: bool,
     /// How many records the tree has.
     pub size: u64,
@@ -493,7 +493,7 @@ pub struct AuditQuery {
     /// Records about this client: it asked, or it was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// Records about this grant: a token rests on it, or it was changed.
+    /// Records about this grant: a token depends on it, or it was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
     /// Records of what this operator did: a person's name, or as records name operators.
@@ -502,10 +502,10 @@ pub struct AuditQuery {
     /// Only this kind of record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// At most so many, the newest first: 100 unless it says, never more than 10000.
+    /// At most this many, the newest first: 100 by default, never more than 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Only records before this place in the log: the `index` of the last record of the page before.
+    /// Only records before this place in the log: the `index` of the last record of the previous page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
 }

@@ -29,8 +29,8 @@ const MAX_ANSWER: usize = 256 * 1024 * 1024;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// After so long without an answer the server is asked for a sign of life. Applying a hundred thousand entries and
-/// verifying a long log take longer than any fixed limit, and a server that does it answers others meanwhile.
+/// After this time without an answer the server is asked for a sign of life. To apply a hundred thousand entries or to verify
+/// a long log takes longer than any fixed limit, and a server that does it answers other requests meanwhile.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the admin API is.
@@ -56,21 +56,21 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// Why a call failed, by whose fault.
+/// Why a call failed, grouped by the party at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The server could not be reached at all.
     #[error("cannot reach the server at {endpoint}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The address that was tried.
         endpoint: String,
         /// Why not.
         source: io::Error,
     },
-    /// The connection broke, or what answered is not this API.
+    /// The connection broke, or the answer is not from this API.
     #[error("unexpected answer from {endpoint}: {why}")]
     Protocol {
-        /// Who answered.
+        /// The address that answered.
         endpoint: String,
         /// What is wrong with it.
         why: String,
@@ -81,12 +81,12 @@ pub enum ClientError {
     /// The server failed (5xx).
     #[error("{0}")]
     Server(Box<Problem>),
-    /// The answer could not be written where it was to go.
+    /// The answer could not be written to its destination.
     #[error("cannot write what the server sent")]
     Output(#[source] io::Error),
 }
 
-/// A file of certificate authorities that holds none.
+/// A file of certificate authorities that contains none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no PEM certificate in it")]
 pub struct NoCertificate;
@@ -211,7 +211,7 @@ impl AdminClient {
         self.get(path::AUDIT_CHECKPOINT).await
     }
 
-    /// Writes the bundle of the whole log to `out` as it arrives. Answers how many bytes.
+    /// Writes the bundle of the whole log to `out` as it arrives. Returns how many bytes.
     pub async fn audit_export(&self, out: &mut (dyn AsyncWrite + Unpin + Send)) -> Result<u64, ClientError> {
         let mut response = self.send(Method::GET, path::AUDIT_EXPORT, Bytes::new()).await?;
         let mut written = 0;
@@ -307,7 +307,7 @@ impl AdminClient {
         Err(if status.is_client_error() { ClientError::Refused(problem) } else { ClientError::Server(problem) })
     }
 
-    /// One request on a connection of its own, until the head of the response.
+    /// One request on its own connection, until the head of the response.
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, ClientError> {
         let connected = tokio::time::timeout(CONNECT, connect::connect(&self.endpoint, &self.trust)).await;
         let connected =
@@ -322,7 +322,7 @@ impl AdminClient {
         sender.send_request(request).await.map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Whether the server answers anything at all, whatever it says: on another connection, without credentials.
+    /// Whether the server gives any answer at all: on another connection, without credentials.
     async fn sign_of_life(&self) -> Result<(), ClientError> {
         let host = match &self.endpoint {
             Endpoint::Socket(_) => "localhost".to_owned(),
@@ -346,14 +346,14 @@ impl AdminClient {
     }
 }
 
-/// An error without a readable problem document: something in between answered, or another server.
+/// An error without a readable problem document: a proxy answered, or another server.
 fn unexplained(status: StatusCode) -> Problem {
     let title = status.canonical_reason().unwrap_or("error");
     Problem::new(status.as_u16(), "unexplained", title)
         .with_detail(format!("the server answered {} {title} and said no more", status.as_u16()))
 }
 
-/// A key as one path segment: everything but unreserved characters is percent-encoded (RFC 3986 §2.3).
+/// A key as one path segment: everything except unreserved characters is percent-encoded (RFC 3986 §2.3).
 fn escape(key: &str) -> String {
     const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     // A segment of dots alone would be taken for a relative step.

@@ -11,7 +11,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// The code of the answer to a call of the admin API where only people and agents are served.
 pub const ADMINISTRATION_ELSEWHERE: &str = "administration_elsewhere";
 
-/// What went wrong, for a person and for a program. It never carries private detail.
+/// What went wrong, for a person and for a program. It never contains private detail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{}", .detail.as_deref().unwrap_or(.title))]
 pub struct Problem {

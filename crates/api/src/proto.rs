@@ -1,6 +1,6 @@
 //! The gRPC messages, clients and server traits, generated from `proto/` by `cargo xtask codegen` and checked in.
 //!
-//! Messages that carry a secret have no generated `Debug`; the ones below print everything but the secret.
+//! Messages that contain a secret have no generated `Debug`; the implementations below print everything except the secret.
 
 use std::fmt;
 

@@ -34,7 +34,7 @@ pub struct Leaf<'a> {
 pub enum Staged {
     /// Record and effects are in.
     Kept,
-    /// An effect refused. Neither the record nor any effect of this entry is in; the transaction goes on.
+    /// An effect refused. Neither the record nor any effect of this entry is in the transaction; the transaction continues.
     Refused(
         /// The refusal's machine token.
         String,
@@ -52,7 +52,7 @@ pub trait Backend: Send + 'static {
     /// Reads what is durable.
     fn load(&mut self) -> Result<Loaded, Self::Error>;
 
-    /// Opens a transaction that no other writer can get between.
+    /// Opens a transaction that no other writer can interrupt.
     fn begin(&mut self) -> Result<(), Self::Error>;
 
     /// Puts one record and its effects into the transaction: all of them or none.

@@ -132,8 +132,8 @@ impl CheckpointSigner {
         &self.verifier
     }
 
-    /// The first checkpoint, of the log without records. To be stored together with the key, so that no log is ever
-    /// without one: a log that was emptied cannot pass for new.
+    /// The first checkpoint, of the log without records. The caller stores it together with the key, so that every log has a
+    /// checkpoint: a log whose records were deleted cannot pass for a new one.
     pub fn found(&self) -> Result<Vec<u8>, CheckpointError> {
         self.sign(0, tlog_tiles::EMPTY_HASH)
     }

@@ -2,8 +2,8 @@
 //!
 //! JSON lines. The first is a header; then one line per record, in order: `{"index":0,"hashes":["…"],"leaf":"…"}`.
 //! `leaf` is the record's exact bytes as a JSON string; `hashes` are the tree hashes that were stored with it, its own
-//! first, base64. The header holds the signed checkpoint and the verifier key. A bundle that carries its own key only
-//! proves that it is whole; that it is *this* log is proven by giving the key, obtained another way.
+//! first, base64. The header holds the signed checkpoint and the verifier key. A bundle with its own key only proves that it
+//! is complete and unchanged. To prove that it is *this* log, give a key that was obtained in another way.
 
 use std::io::{BufRead, Write};
 
@@ -49,7 +49,7 @@ pub enum BundleError {
     /// It cannot be read or written.
     #[error("the bundle cannot be read or written")]
     Io(#[from] std::io::Error),
-    /// A line has not the form of a bundle.
+    /// A line does not have the form of a bundle.
     #[error("line {line} of the bundle is malformed: {why}")]
     Malformed {
         /// Which line, from 1.
@@ -57,7 +57,7 @@ pub enum BundleError {
         /// What is wrong.
         why: String,
     },
-    /// The file is something else: its first line is no header.
+    /// The file is not a bundle: its first line is not a header.
     #[error("this is not an audit bundle")]
     NotABundle,
     /// The header promises another number of records than there are.
@@ -149,7 +149,7 @@ pub struct Known<'a> {
     pub since: Option<&'a [u8]>,
 }
 
-/// Only to tell a bundle of another version from what is no bundle.
+/// Only to distinguish a bundle of another version from a file that is not a bundle.
 #[derive(Deserialize)]
 struct Format {
     format: String,

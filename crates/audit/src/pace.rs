@@ -1,4 +1,4 @@
-//! When to commit: at once, or a little later together with what is about to come.
+//! When to commit: at once, or a little later together with the next records.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 /// A commit costs about as much CPU time as an exchange, whether it makes one record durable or fifty.
 pub(crate) const PACE: Duration = Duration::from_millis(3);
 
-/// So many records at once are a crowd; a pause that gathers fewer has not paid.
+/// A pause is worth its cost if it gathers at least this many records.
 const WORTH_A_PAUSE: usize = 4;
 
-/// So many pauses in a row that have not paid mean that few ask at a time, each waiting for its answer.
+/// This many useless pauses in a row mean that there are few callers at a time, each of which waits for its answer.
 const PATIENCE: u32 = 3;
 
-/// How long no pause is tried then, unless a crowd shows before.
+/// For how long no pause is tried then, unless many records arrive at once.
 const REST: Duration = Duration::from_millis(500);
 
 /// Decides when a commit begins. It pauses only while records come so fast that a pause gathers several, and only while
@@ -23,7 +23,7 @@ pub(crate) struct Pacer {
     /// When the last commit began, and how many records it took.
     last: Option<(Instant, usize)>,
     paused: bool,
-    /// Pauses in a row that have not paid.
+    /// Useless pauses in a row.
     wasted: u32,
     rest_until: Option<Instant>,
 }

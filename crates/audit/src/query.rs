@@ -22,13 +22,13 @@ pub struct Query {
     pub person_issuer: Option<Issuer>,
     /// The resource's URI: `aud`.
     pub resource: Option<String>,
-    /// The token that the record let out, or that was touched.
+    /// The token that was issued with the record, or that was touched.
     pub jti: Option<TokenId>,
     /// The client that asked, or that was touched.
     pub client: Option<String>,
-    /// A grant that the token rests on, or that was touched.
+    /// A grant that the token depends on, or that was touched.
     pub grant: Option<String>,
-    /// The operator, without the token of theirs: see [`operator_of`].
+    /// The operator, without the operator's token: see [`operator_of`].
     pub by: Option<String>,
     /// Not before this time.
     pub since: Option<Timestamp>,
@@ -40,7 +40,7 @@ pub struct Query {
     pub kind: Option<Kind>,
     /// At most so many.
     pub limit: Option<u32>,
-    /// Only those that stand before this place in the log: where an earlier answer ended.
+    /// Only records before this place in the log: where an earlier answer ended.
     pub before: Option<u64>,
 }
 
@@ -76,8 +76,8 @@ impl Query {
     }
 }
 
-/// Who an operator is, without by which token they acted: of `olga of https://m.example (token 01…)` the part before the
-/// parenthesis.
+/// The operator's name without the token by which they acted: for `olga of https://m.example (token 01…)` the part before
+/// the parenthesis.
 pub fn operator_of(by: &str) -> &str {
     by.split(" (token ").next().unwrap_or(by)
 }

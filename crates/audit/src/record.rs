@@ -11,7 +11,7 @@ use crate::touched::Touched;
 /// The most bytes one record may have as a leaf.
 pub const MAX_LEAF_LEN: usize = 64 * 1024;
 
-/// The most bytes of an unverified text that a record keeps, as they stand in its JSON.
+/// The most bytes of an unverified text that a record keeps, counted in its JSON form.
 pub const MAX_ASKED_LEN: usize = 512;
 
 /// As [`MAX_ASKED_LEN`], where a stranger was refused.
@@ -144,7 +144,7 @@ pub(crate) fn cut_encoded(text: &str, max: usize) -> &str {
     text
 }
 
-/// How many refusals one record stands for.
+/// How many refusals one record counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
     /// How many.
@@ -165,8 +165,8 @@ impl Sum {
 
 /// One entry of the audit log.
 ///
-/// As JSON it speaks as tokens do: `sub` is the person's subject and `sub_iss` the issuer that names them; `act` nests,
-/// outermost first (RFC 8693 §4.1); `scope` is space-separated (RFC 8693 §4.2). Times are RFC 3339.
+/// Its JSON form uses the words of tokens: `sub` is the person's subject and `sub_iss` the issuer that names them; `act`
+/// nests, outermost first (RFC 8693 §4.1); `scope` is space-separated (RFC 8693 §4.2). Times are RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "OwnedWire")]
 pub struct Record {
@@ -190,7 +190,7 @@ pub struct Record {
     pub aud: Option<String>,
     /// What was given.
     pub scope: ScopeSet,
-    /// The token that this record lets out.
+    /// The token that is issued with this record.
     pub jti: Option<TokenId>,
     /// When that token expires.
     pub exp: Option<Timestamp>,
@@ -198,15 +198,15 @@ pub struct Record {
     pub client: Option<Arc<str>>,
     /// What the token descends from.
     pub lineage: Lineage,
-    /// The operator who acted, where it was one.
+    /// The operator who acted, if an operator did.
     pub by: Option<String>,
     /// What the act of an operator changed or revoked. Boxed: most records have none.
     pub touched: Option<Box<Touched>>,
     /// What was asked, as sent.
     pub asked: Asked,
-    /// Where the request came from, of a stranger that was refused: an address, a network or a local user.
+    /// Where a stranger's refused request came from: an address, a network or a local user.
     pub source: Option<String>,
-    /// How many refusals of strangers this record stands for, where they are more than their quota.
+    /// How many refusals of strangers this record counts, if they are beyond their quota.
     pub sum: Option<Sum>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
@@ -224,7 +224,7 @@ pub enum LeafError {
 }
 
 impl Record {
-    /// A record with nothing but its head; fill in the rest.
+    /// A record with only its head; the caller fills in the rest.
     pub fn new(id: RecordId, time: Timestamp, kind: Kind, outcome: Outcome, reason: impl Into<String>) -> Self {
         Self {
             id,
@@ -263,7 +263,7 @@ impl Record {
     }
 }
 
-/// By what a record is found, read from its leaf without the rest. For the index alone: nothing of it is checked.
+/// The members by which a record is found, read from its leaf without the others. Only for the index: nothing is checked.
 #[derive(Debug, Deserialize)]
 pub struct LeafKeys<'a> {
     /// [`Record::id`].
@@ -302,7 +302,7 @@ pub struct LeafKeys<'a> {
     lineage: GrantKeys,
 }
 
-/// Of a lineage the grants alone.
+/// Only the grants of a lineage.
 #[derive(Debug, Default, Deserialize)]
 struct GrantKeys {
     #[serde(default)]
@@ -323,7 +323,7 @@ impl<'a> LeafKeys<'a> {
         serde_json::from_slice(leaf)
     }
 
-    /// The grants that the token rests on.
+    /// The grants that the token depends on.
     pub fn grants(&self) -> impl Iterator<Item = &str> {
         self.lineage.grants.iter().map(GrantId::as_str)
     }

@@ -21,7 +21,7 @@ use crate::verification::{Tampered, check_head};
 /// The most records in one transaction.
 pub const MAX_BATCH: usize = 512;
 
-/// The most records that may wait. Beyond, callers are refused at once instead of piling up in memory.
+/// The most records that may wait. If there are more, callers are refused at once, so that they do not fill the memory.
 pub const MAX_WAITING: usize = 16 * 1024;
 
 /// Proof that a record is durable. Only the sequencer makes one, after its transaction is on disk.
@@ -43,8 +43,8 @@ impl Receipt {
     }
 }
 
-/// Why a record was not made durable. Then none of its effects happened, unless the database answered with an error
-/// for what it kept after all: the log never holds less than its receipts say, at worst more.
+/// Why a record was not made durable. Then none of its effects happened, unless the database answered with an error although
+/// it kept the record. So the log never contains less than its receipts say. At worst it contains more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// The log cannot be written now: the disk is full or failing, too many wait, or it is closed. The next append
@@ -137,7 +137,7 @@ fn closed() -> AppendError {
 }
 
 impl<E: Send + 'static> Log<E> {
-    /// Opens the log: reads the tree's right edge, holds it against the last checkpoint, and starts the thread.
+    /// Opens the log: reads the tree's right edge, checks it against the last checkpoint, and starts the thread.
     ///
     /// The log's origin is the signer's. The code that made the signer's key has also signed the empty log
     /// ([`CheckpointSigner::found`]): a log without any checkpoint was tampered with.
@@ -172,15 +172,15 @@ impl<E: Send + 'static> Log<E> {
 
     /// Makes a record and its effects durable, all or nothing.
     ///
-    /// Cancel-safe in the sense that matters: dropping the future does not withdraw the record.
+    /// Cancel-safe: if the future is dropped, the record is written nevertheless.
     pub async fn append(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError> {
         let (waiter, answer) = oneshot::channel();
         self.enqueue(record, effects, Waiter::Async(waiter))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Makes a refusal durable. One of a stranger, who came from `stranger`, is recorded within the quota of its source;
-    /// beyond it the refusal is counted, and nothing is written now.
+    /// Makes a refusal durable. The refusal of a stranger from the source `stranger` is recorded within the quota of that
+    /// source. Beyond the quota, the refusal is counted, and nothing is written now.
     pub async fn append_refusal(&self, mut record: Record, stranger: Option<RequestSource>) -> Result<(), AppendError> {
         let Some(source) = stranger else { return self.append(record, Vec::new()).await.map(drop) };
         strangers::shorten(&mut record, source);
@@ -192,9 +192,9 @@ impl<E: Send + 'static> Log<E> {
         self.append(record, Vec::new()).await.map(drop)
     }
 
-    /// Records what was counted of strangers' refusals. To be called every [`strangers::SUM_INTERVAL`], and at the end.
+    /// Records the counts of strangers' refusals. The caller does this every [`strangers::SUM_INTERVAL`], and at the end.
     ///
-    /// What cannot be recorded goes on being counted.
+    /// Counts that cannot be recorded are kept.
     pub async fn record_sums(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<(), AppendError> {
         let mut failed = Ok(());
         for refusals in self.strangers.take() {
@@ -311,7 +311,7 @@ enum Verdict {
     Refused(String),
 }
 
-/// Reads the right edge and holds it against the last checkpoint: cheap, however long the log.
+/// Reads the right edge and checks it against the last checkpoint: cheap, however long the log is.
 fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, StartError> {
     let loaded = backend.load().map_err(|e| StartError::Backend(Box::new(e)))?;
     let broken = |e| StartError::Tampered(Tampered::from(e));
@@ -322,7 +322,7 @@ fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<F
     Ok(tree)
 }
 
-/// An error and all that caused it, in one line.
+/// An error and all its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

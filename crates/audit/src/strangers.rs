@@ -1,8 +1,8 @@
 //! How much of the log strangers may fill: a quota of bytes by time and source, and sums for what is beyond it.
 //!
-//! A stranger is a requester that has not proven who they are. Refusing one costs them nothing, so that a record for
-//! each would let anybody fill the disk. Within the quota each refusal is a record of its own. Beyond it refusals are
-//! counted by source, kind and reason, and the counts become records in their turn, a bounded number in a bounded time.
+//! A stranger is a requester that has not proven who they are. A refused request costs a stranger nothing. So if each
+//! refusal had its own record, anybody could fill the disk. Within the quota each refusal has its own record. Beyond it,
+//! refusals are counted by source, kind and reason, and the counts are recorded later, a bounded number in a bounded time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,35 +12,35 @@ use mandate_core::{RequestSource, Timestamp};
 
 use crate::record::{Kind, Record, Sum};
 
-/// What one source may write at once, in bytes; and as much again each hour.
+/// How many bytes one source may write at once; the same number is added each hour.
 pub const SOURCE_BYTES: u64 = 64 * 1024;
 
-/// What all sources together may write each hour, in bytes; and as much again at once after a quiet hour.
+/// How many bytes all sources together may write each hour; after a quiet hour, they may write the same number again at once.
 pub const ALL_BYTES: u64 = 768 * 1024;
 
 /// The most bytes that a single refusal of a stranger counts for: a longer one is summed.
 pub const MAX_STRANGER_LEAF: usize = 4 * 1024;
 
-/// What a record costs beside its leaf: its tree hashes and its row.
+/// How many bytes a record needs besides its leaf: for its tree hashes and its row.
 const OVERHEAD: u64 = 128;
 
 /// How often sums are recorded.
 pub const SUM_INTERVAL: Duration = Duration::from_mins(5);
 
-/// How many sums are recorded each time. What is left waits for the next time, and goes on being counted.
+/// How many sums are recorded each time. The others wait for the next time, and are counted further.
 pub const MAX_SUMS: usize = 64;
 
-/// The most bytes that strangers can make a day's log longer by, records and sums with their tree hashes: the quota of a
-/// day and of the quiet hour before it, and as many of the longest sums as a day has room for.
+/// The most bytes that strangers can add to the log in a day, in records and sums with their tree hashes: the quota of a day
+/// and of the quiet hour before it, and as many of the longest sums as can be recorded in a day.
 pub const MAX_BYTES_A_DAY: u64 = 25 * ALL_BYTES + 289 * MAX_SUMS as u64 * (MAX_SUM_LEAF + OVERHEAD);
 
-/// The longest leaf of a sum, in bytes: everything in it is ours and short.
+/// The longest leaf of a sum, in bytes: we choose everything in it, and it is short.
 const MAX_SUM_LEAF: u64 = 512;
 
-/// So many sources are told apart; all further ones share one quota.
+/// This many sources are distinguished; all further ones share one quota.
 const MAX_SOURCES: usize = 4096;
 
-/// So many counts are kept apart; all further ones are counted without their source.
+/// This many counts are kept separately; all further refusals are counted without their source.
 const MAX_COUNTS: usize = 512;
 
 const HOUR: u64 = 60 * 60 * 1000;
@@ -57,7 +57,7 @@ impl Bucket {
         Self { spent: 0, at: now }
     }
 
-    /// What is spent at `now` of a bucket of `size` bytes, which takes an hour to fill.
+    /// How much is spent at `now` of a bucket of `size` bytes, which takes an hour to fill.
     fn refill(&mut self, size: u64, now: Timestamp) {
         let since = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
         self.spent = self.spent.saturating_sub(since.saturating_mul(size));
@@ -106,7 +106,7 @@ struct State {
     summed: u64,
 }
 
-/// The quota of all strangers of one server. In memory: a restart begins again, with what the log has then.
+/// The quota of all strangers of one server. It is in memory: a restart begins with full quotas again.
 #[derive(Debug, Default)]
 pub struct Strangers(Mutex<State>);
 
@@ -116,7 +116,7 @@ impl Strangers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a refusal of `leaf` bytes may be a record of its own; then its bytes are spent.
+    /// Whether a refusal of `leaf` bytes may have its own record. If so, its bytes are spent.
     pub(crate) fn admit(&self, source: RequestSource, leaf: usize, now: Timestamp) -> bool {
         if leaf > MAX_STRANGER_LEAF {
             return false;
@@ -151,7 +151,7 @@ impl Strangers {
         true
     }
 
-    /// Counts a refusal that is no record of its own.
+    /// Counts a refusal that has no record of its own.
     pub(crate) fn count(&self, source: RequestSource, kind: Kind, reason: &str, now: Timestamp) {
         let once = Sum { count: 1, first: now, last: now };
         let mut state = self.lock();
@@ -190,7 +190,7 @@ impl State {
     }
 }
 
-/// Makes the record of a stranger's refusal short: what was merely asked for is cut, and what nobody verified is cut.
+/// Makes the record of a stranger's refusal short: the texts that were asked for are cut, and so are unverified texts.
 pub(crate) fn shorten(record: &mut Record, source: RequestSource) {
     record.source = Some(source.to_string());
     record.asked.shorten();

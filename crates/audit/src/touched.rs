@@ -1,4 +1,4 @@
-//! What an operator's act changed or revoked, so that the record is found by it.
+//! What an operator's act changed or revoked, so that queries find the record by it.
 
 use std::collections::HashSet;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// The most bytes of names that a record keeps: a registry file may change a hundred thousand entries.
 pub const MAX_TOUCHED_LEN: usize = 24 * 1024;
 
-/// The entries that an act touched: what it changed or revoked, and what that mentions. Agents and resources stand by
-/// their name and by the identifier that tokens use.
+/// The entries that an act touched: those that it changed or revoked, and those that these mention. Agents and resources
+/// are listed by their name and by the identifier that tokens use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Touched {

@@ -9,7 +9,7 @@ pub fn leaf_hash(leaf: &[u8]) -> Hash {
     tlog_tiles::record_hash(leaf)
 }
 
-/// Where a stored hash lives: with which record it was written, and at which place among that record's hashes.
+/// Where a stored hash is: with which record it was written, and at which place among that record's hashes.
 ///
 /// Appending record `n` completes one subtree per trailing one bit of `n`; the hashes that result are stored with the
 /// record, the leaf's own first.

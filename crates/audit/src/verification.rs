@@ -41,7 +41,7 @@ pub enum Tampered {
         /// Which.
         index: u64,
     },
-    /// A record is gone, or stands at another place.
+    /// A record is missing, or is at another place.
     #[error("record {index} is missing: record {found} is in its place")]
     Missing {
         /// Which.
@@ -109,8 +109,8 @@ impl From<BrokenTree> for Tampered {
     }
 }
 
-/// Recomputes a tree from its leaves and holds each against what was stored, so that an error names the first record
-/// that does not fit.
+/// Recomputes a tree from its leaves and compares each step with the stored hashes, so that an error names the first record
+/// that does not match.
 #[derive(Clone, Debug, Default)]
 pub struct TreeVerification {
     frontier: Frontier,
@@ -123,7 +123,7 @@ impl TreeVerification {
         Self::default()
     }
 
-    /// Also requires the log to continue an earlier, verified checkpoint: an auditor who kept one notices a log that
+    /// Also requires the log to continue an earlier, verified checkpoint: with such a checkpoint an auditor detects a log that
     /// was rewritten and signed again.
     #[must_use]
     pub fn continuing(mut self, earlier: Checkpoint) -> Self {
@@ -158,7 +158,7 @@ impl TreeVerification {
         Record::from_leaf(leaf).map_err(|source| Tampered::Unreadable { index, source })
     }
 
-    /// After the last leaf: holds the tree against the signed checkpoint.
+    /// After the last leaf: compares the tree with the signed checkpoint.
     pub fn finish(self, checkpoint: Option<&[u8]>, verifier: &CheckpointVerifier) -> Result<Summary, Tampered> {
         let size = self.frontier.size();
         let root = self.frontier.root()?;
@@ -173,7 +173,7 @@ impl TreeVerification {
     }
 }
 
-/// Holds a tree's size and root against a checkpoint.
+/// Compares a tree's size and root with a checkpoint.
 pub(crate) fn check_head(size: u64, root: Hash, signed: &Checkpoint) -> Result<(), Tampered> {
     if size < signed.size {
         return Err(Tampered::Truncated { signed: signed.size, found: size });

@@ -1,4 +1,4 @@
-//! The authority: opened once, shared by everyone who needs something signed.
+//! The authority: opened once, and shared by all code that needs signatures.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::ring::Purpose;
 use crate::svid::JwtSvidGrant;
 use crate::x509::{IssuedCertificate, ServerCertificate, ServerName};
 
-/// Holds every private signing key there is, and signs nothing that is not as its profile says.
+/// Holds every private signing key, and signs only what conforms to its profile.
 ///
 /// Access tokens, JWT-SVIDs, X.509-SVIDs and checkpoints each have keys of their own.
 pub struct Authority {
@@ -45,8 +45,8 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Loads the keys from the store; at first start makes them. Of each purpose there is one that signs and one that
-    /// waits, already published.
+    /// Loads the keys from the store, or makes them at the first start. For each purpose there is one key that signs, and one
+    /// that waits and is already published.
     pub fn open(
         store: Store,
         trust_domain: TrustDomain,
@@ -110,7 +110,7 @@ impl Authority {
         }
     }
 
-    /// Signs the certificate of a node whose join or renewal is on record.
+    /// Signs the certificate of a node whose join or renewal is recorded.
     pub fn issue_node_certificate(
         &self,
         grant: &NodeGrant,
@@ -123,7 +123,7 @@ impl Authority {
     }
 
     /// Makes a key and a certificate for the server's own listener, named `spiffe://<trust domain>/mandate/server`. It gives
-    /// nobody anything that the holder of the signing key does not have, so it needs no record.
+    /// nothing that the holder of the signing key does not have already, so it needs no record.
     pub fn issue_server_certificate(&self, names: &[ServerName]) -> Result<ServerCertificate, CertificateError> {
         let id = server_id(&self.trust_domain)?;
         self.keys.load().x509.active().key.issue_with_key(&id, names, self.clock.now(), self.entropy.as_ref())
@@ -170,7 +170,7 @@ impl Authority {
         self.generation.subscribe()
     }
 
-    /// The signer of checkpoints, for the audit log's sequencer and nobody else.
+    /// The signer of checkpoints. Only the audit log's sequencer uses it.
     pub fn checkpoint_signer(&self) -> CheckpointSigner {
         self.checkpoint.clone()
     }
@@ -180,8 +180,8 @@ impl Authority {
         self.checkpoint.verifier().vkey()
     }
 
-    /// The waiting key of a purpose signs from now on; the one before verifies until nothing it signed can be alive; a
-    /// new one is made and published, to wait.
+    /// The waiting key of a purpose signs from now on. The previous key is published until everything that it signed has
+    /// expired. A new key is made and published, and waits.
     pub fn rotate(&self, purpose: Purpose, now: Timestamp) -> Result<(), RotateError> {
         let _one_at_a_time = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.keys.load_full();
@@ -191,7 +191,7 @@ impl Authority {
         Ok(())
     }
 
-    /// From when on [`Authority::rotate`] can let the waiting key of a purpose sign. `None`: none waits.
+    /// The earliest time at which [`Authority::rotate`] can let the waiting key of a purpose sign. `None`: no key waits.
     pub fn ready(&self, purpose: Purpose) -> Option<Timestamp> {
         self.keys.load().ready(purpose)
     }
@@ -202,8 +202,8 @@ impl Authority {
         Purpose::ALL.iter().copied().filter(|purpose| keys.is_due(*purpose, now)).collect()
     }
 
-    /// Does what is due: replaces keys that have signed for their whole period, and drops retired ones that nothing alive
-    /// needs. To be called now and then. Returns whether anything changed.
+    /// Replaces keys that have signed for their whole period, and drops retired keys with which no valid token can be verified.
+    /// Call it from time to time. Returns whether anything changed.
     pub fn maintain(&self, now: Timestamp) -> Result<bool, RotateError> {
         let mut changed = false;
         for purpose in Purpose::ALL {

@@ -39,8 +39,8 @@ impl ProvenKey {
         &self.point
     }
 
-    /// Verifies a request's own signature. Its subject, names and every other wish are ignored: what a certificate says
-    /// comes from the authority, never from whom it is issued to.
+    /// Verifies a request's own signature. Its subject, names and all other requests are ignored: the authority decides the
+    /// content of a certificate, never the requester.
     pub fn from_request(der: &[u8]) -> Result<Self, InvalidRequest> {
         if der.len() > MAX_REQUEST_LEN {
             return Err(InvalidRequest::TooLong);

@@ -1,4 +1,4 @@
-//! Why the authority does not sign, by whose fault it is.
+//! Why the authority does not sign, grouped by the party at fault.
 
 use mandate_audit::CheckpointError;
 use mandate_core::Timestamp;
@@ -7,7 +7,7 @@ use mandate_store::StoreError;
 use crate::lint::certificate::CertificateLint;
 use crate::lint::claims::ClaimsLint;
 
-/// The authority's keys cannot be made or loaded. An operator's affair.
+/// The authority's keys cannot be made or loaded. An operator must solve this.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The store failed.
@@ -47,7 +47,7 @@ pub enum RotateError {
     Keys(#[from] OpenError),
 }
 
-/// Where an audit record does not say what is about to be signed.
+/// How an audit record differs from what is about to be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Mismatch {
     /// It is of another kind of decision.
@@ -82,14 +82,14 @@ pub enum Mismatch {
     Lineage,
 }
 
-/// No token was minted. Each of these is our own fault: what was decided has not been recorded as it was, or what was
-/// built is not what was decided.
+/// No token was minted. Each of these is a fault of the program: the record differs from the decision, or the token differs
+/// from the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
     /// The receipt is not for this mandate.
     #[error("not signed: {0}")]
     Receipt(#[from] Mismatch),
-    /// The token is not as its profile says.
+    /// The token does not conform to its profile.
     #[error("not signed: {0}")]
     Lint(#[from] ClaimsLint),
     /// The signature could not be made.
@@ -103,16 +103,16 @@ pub enum CertificateError {
     /// The receipt is not for this certificate.
     #[error("not signed: {0}")]
     Receipt(#[from] Mismatch),
-    /// The certificate is not as its profile says.
+    /// The certificate does not conform to its profile.
     #[error("not signed: {0}")]
     Lint(#[from] CertificateLint),
-    /// The identity is not one that gets this kind of certificate here.
+    /// This identity cannot get this kind of certificate here.
     #[error("this identity gets no such certificate from this authority")]
     Identity,
-    /// A name cannot stand in a certificate.
+    /// A name cannot be written into a certificate.
     #[error("a name cannot be written into a certificate")]
     Name,
-    /// The time cannot stand in a certificate.
+    /// The time cannot be written into a certificate.
     #[error("the time cannot be written into a certificate")]
     Time,
     /// The signature could not be made.

@@ -14,7 +14,7 @@ pub(crate) struct JwsKey {
 }
 
 impl JwsKey {
-    /// A new key, and what is to be sealed of it.
+    /// A new key, and its private half to be sealed.
     pub(crate) fn generate(key_use: KeyUse) -> Result<(Self, Secret), OpenError> {
         let document =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).map_err(|_| OpenError::KeyGeneration)?;
@@ -40,13 +40,13 @@ impl JwsKey {
         &self.jwk
     }
 
-    /// A signer that looks at what it signs.
+    /// A signer that checks what it signs.
     pub(crate) fn linted<L: Fn(&[u8], &str) -> Result<(), E> + Send + Sync, E: Send>(&self, lint: L) -> Linted<'_, L, E> {
         Linted { key: self, lint, broken: std::sync::Mutex::new(None) }
     }
 }
 
-/// The only [`Signer`] that there is for a [`JwsKey`]: it refuses what its lint refuses.
+/// The only [`Signer`] for a [`JwsKey`]: it signs nothing that its lint refuses.
 pub(crate) struct Linted<'a, L, E> {
     key: &'a JwsKey,
     lint: L,

@@ -1,4 +1,4 @@
-//! Keys between the store, where they lie sealed, and memory, where they are parsed.
+//! Moves keys between the store, where they are sealed, and memory, where they are parsed.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::x509::SigningAuthority;
 /// The purpose under which the checkpoint key is stored. It is never rotated: its name is the log's.
 const CHECKPOINT: &str = "checkpoint";
 
-/// What it takes to make a key.
+/// What is needed to make a key.
 struct Maker<'a> {
     purpose: Purpose,
     trust_domain: &'a TrustDomain,
@@ -25,7 +25,7 @@ struct Maker<'a> {
     entropy: &'a dyn Entropy,
 }
 
-/// A key that can be made, and read back from what was sealed of it.
+/// A key that can be made, and read back from its sealed form.
 trait Material: Sized {
     fn generate(maker: &Maker<'_>) -> Result<(Self, Secret), OpenError>;
     fn from_stored(purpose: Purpose, stored: &StoredKey) -> Result<Self, OpenError>;
@@ -194,7 +194,7 @@ fn open_checkpoint(
     }
 }
 
-/// Rotates one purpose, durably, and returns the keys as they are then.
+/// Rotates the keys of one purpose, durably, and returns the keys after that.
 pub(crate) fn rotate(
     store: &Store,
     current: &Published,
@@ -225,7 +225,7 @@ fn rotate_ring<K: Material>(store: &Store, ring: &Ring<K>, maker: &Maker<'_>) ->
     Ok(Arc::new(rotation.ring))
 }
 
-/// Drops what is over, durably, and returns the keys as they are then.
+/// Drops expired keys, durably, and returns the keys after that.
 pub(crate) fn prune(store: &Store, current: &Published, purpose: Purpose, now: Timestamp) -> Result<Published, OpenError> {
     fn pruned<K>(store: &Store, ring: &Ring<K>, purpose: Purpose, now: Timestamp) -> Result<Arc<Ring<K>>, OpenError> {
         let rotation = ring.pruned(now);

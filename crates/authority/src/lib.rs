@@ -1,7 +1,7 @@
 //! The authority: the only code that holds private signing keys.
 //!
 //! It signs access tokens, JWT-SVIDs, X.509-SVIDs and (through the audit log's sequencer) checkpoints, each with keys
-//! that sign nothing else. Before a signature is made, the bytes that are about to be signed are parsed again and held
+//! that sign nothing else. Before a signature is made, the bytes that are about to be signed are parsed again and checked
 //! against their profile.
 //!
 //! An access token comes from one place, [`Authority::mint`], which takes the [`mandate_delegation::Mandate`] of a

@@ -15,7 +15,7 @@ use crate::lint::claims::check_access_token;
 pub struct AccessTokenString(String);
 
 impl AccessTokenString {
-    /// The compact JWS, for the answer to whom it was minted for. The name is long so that every use can be found.
+    /// The compact JWS, for the answer to the client. The name is long so that every use can be found.
     pub fn expose_token(&self) -> &str {
         &self.0
     }
@@ -32,7 +32,7 @@ impl fmt::Debug for AccessTokenString {
     }
 }
 
-/// Whether the record says of this mandate that it was permitted, and says all of it.
+/// Whether the record says that this mandate was permitted, with all of its content.
 pub(crate) fn matches(mandate: &MandateView, record: &Record) -> Result<(), Mismatch> {
     let checks = [
         (matches!(record.kind, Kind::Exchange | Kind::Token), Mismatch::Kind),

@@ -1,4 +1,4 @@
-//! What a node's certificate is signed for.
+//! The grant for which a node's certificate is signed.
 
 use mandate_audit::{Kind, Outcome, Record};
 use mandate_core::{Actor, ActorChain, Issuer, SpiffeId, SubjectProfile, Timestamp, TrustDomain};
@@ -40,7 +40,7 @@ impl NodeGrant {
         self.expires
     }
 
-    /// Writes into `record` what a receipt for this grant has to say; `issuer` names the actor.
+    /// Writes into `record` what a receipt for this grant must contain; `issuer` names the actor.
     pub fn describe(&self, issuer: &Issuer, record: &mut Record) {
         record.act = chain(&self.spiffe_id, issuer);
         record.exp = Some(self.expires);

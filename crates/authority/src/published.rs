@@ -65,11 +65,12 @@ impl Published {
     }
 }
 
-/// How often somebody who federates should ask again, in seconds: a new key is published that long before it signs.
+/// How often a federated party should ask again, in seconds: a new key is published for this time before it signs.
 const REFRESH_HINT: u64 = PUBLISH_BEFORE_USE.as_secs();
 
-/// A number that rises with every change of the ring (SPIFFE Trust Domain and Bundle §4.1.1). It is made from the ring
-/// itself, so that a restart changes nothing: a rotation brings a later key, and between rotations keys only go.
+/// A number that increases with every change of the ring (SPIFFE Trust Domain and Bundle §4.1.1). It is computed from the
+/// ring itself, so that a restart does not change it: a rotation adds a later key, and between rotations keys are only
+/// removed.
 fn sequence<K>(ring: &Ring<K>) -> u64 {
     const MOST_KEYS: u64 = 64;
     let newest = ring.published().map(|slot| slot.published.millis()).max().unwrap_or(0);
@@ -86,7 +87,7 @@ fn bundle(jwks: &str, sequence: u64) -> Result<Arc<str>, OpenError> {
     serde_json::to_string(&document).map(Arc::from).map_err(unreadable)
 }
 
-/// The set as our own verifiers read it, made from the very document that others read.
+/// The set for our own verifiers, made from the same document that others read.
 fn documents(ring: &Ring<JwsKey>) -> Result<(Arc<KeySet>, Arc<str>), OpenError> {
     let keys: Vec<PublicJwk> = ring.published().map(|slot| slot.key.jwk().clone()).collect();
     let json = jwks_json(&keys);

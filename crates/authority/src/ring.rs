@@ -1,4 +1,5 @@
-//! Generations of the keys of one purpose: one signs, one waits, the others only verify until nothing they signed lives.
+//! Generations of the keys of one purpose: one key signs, one waits, the others only verify until everything that they
+//! signed has expired.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ pub enum Purpose {
     X509,
 }
 
-/// How long a successor is published before it signs: what holds our key set may take this long to ask for it again.
+/// How long a successor is published before it signs: a client with our key set may take this long to fetch it again.
 pub const PUBLISH_BEFORE_USE: Duration = Duration::from_mins(5);
 
-/// Room for clocks that run late, added to the life of what a retired key has signed.
+/// Tolerance for clocks that are late, added to the lifetime of what a retired key has signed.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 impl Purpose {
@@ -38,7 +39,7 @@ impl Purpose {
         }
     }
 
-    /// How long a retired key is kept: the longest life of what it may have signed.
+    /// How long a retired key is kept: the longest lifetime of what it may have signed.
     pub(crate) fn keep_retired(self) -> Duration {
         let longest = match self {
             Self::AccessToken => crate::lint::claims::MAX_PERSON_TOKEN,
@@ -72,7 +73,7 @@ pub(crate) enum KeyState {
     Standby,
     /// Signs.
     Active,
-    /// Signs nothing any more; published until nothing it signed can be alive.
+    /// No longer signs; published until everything that it signed has expired.
     Retired { until: Timestamp },
 }
 
@@ -136,7 +137,7 @@ impl<K> Ring<K> {
         std::iter::once(&self.active).chain(self.standby.as_ref()).chain(&self.retired)
     }
 
-    /// From when the waiting key may sign. `None`: none waits.
+    /// From when on the waiting key may sign. `None`: no key waits.
     pub(crate) fn ready(&self) -> Option<Timestamp> {
         let published = self.standby.as_ref()?.published;
         // The first pair is published together, so nobody ever saw a key set without it.
@@ -144,7 +145,7 @@ impl<K> Ring<K> {
         Some(if first_pair { published } else { published.plus(PUBLISH_BEFORE_USE) })
     }
 
-    /// Whether the active key has signed for its whole period. It began when the one that waits now was made.
+    /// Whether the active key has signed for its whole period. The period began when the key that waits now was made.
     pub(crate) fn is_due(&self, purpose: Purpose, now: Timestamp) -> bool {
         self.standby.as_ref().is_some_and(|standby| now.since(standby.published) >= purpose.replace_after())
     }
@@ -154,7 +155,7 @@ impl<K> Ring<K> {
         self.retired.iter().any(|slot| is_over(slot, now))
     }
 
-    /// The waiting key signs, the active one retires, `next` waits, and what is over goes.
+    /// The waiting key signs, the active one retires, `next` waits, and expired keys are removed.
     pub(crate) fn rotated(&self, purpose: Purpose, next: Slot<K>, now: Timestamp) -> Option<Rotation<K>> {
         let mut active = self.standby.clone()?;
         let mut old = self.active.clone();
@@ -166,7 +167,7 @@ impl<K> Ring<K> {
         Some(Rotation { ring: Self { active, standby: Some(next), retired }, changed, removed })
     }
 
-    /// The same ring without what is over.
+    /// The same ring without expired keys.
     pub(crate) fn pruned(&self, now: Timestamp) -> Rotation<K> {
         let (removed, retired) = self.split_expired(now);
         let ring = Self { active: self.active.clone(), standby: self.standby.clone(), retired };

@@ -1,4 +1,4 @@
-//! What a JWT-SVID is signed for.
+//! The grant for which a JWT-SVID is signed.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl JwtSvidGrant {
         Ok(Self { spiffe_id, audiences, jti, issued: now, expires: now.plus(JWT_SVID_LIFETIME) })
     }
 
-    /// The same, issued while the machine's clock is so far behind: it expires by the machine's time.
+    /// The same, issued while the machine's clock is behind by this time: it expires by the machine's time.
     #[must_use]
     pub fn behind(self, behind: Duration) -> Self {
         Self { expires: self.issued.plus(shortened(JWT_SVID_LIFETIME, behind)), ..self }
@@ -81,7 +81,7 @@ impl JwtSvidGrant {
         self.expires
     }
 
-    /// Writes into `record` what a receipt for this grant has to say; `issuer` names the actor.
+    /// Writes into `record` what a receipt for this grant must contain; `issuer` names the actor.
     pub fn describe(&self, issuer: &Issuer, record: &mut Record) {
         let actor = Actor { sub: self.spiffe_id.as_str().to_owned(), iss: issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
         // One actor of bounded length is always a valid chain.
@@ -116,7 +116,7 @@ pub fn is_reserved(id: &SpiffeId) -> bool {
     RESERVED.iter().any(|own| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
-/// Printable ASCII without spaces: audiences stand space-separated in records.
+/// Printable ASCII without spaces: audiences are space-separated in records.
 fn is_audience(text: &str) -> bool {
     (1..=MAX_AUDIENCE_LEN).contains(&text.len()) && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte))
 }

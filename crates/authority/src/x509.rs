@@ -1,7 +1,7 @@
 //! The X.509 signing authority of the trust domain: its key, its certificate, and the certificates it signs.
 //!
-//! The private key signs through [`LintedKey`] only, which parses the bytes that it is given and refuses to sign what is
-//! not as its profile says.
+//! The private key signs only through [`LintedKey`], which parses the bytes that it is given and refuses to sign anything
+//! that does not conform to its profile.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -28,10 +28,10 @@ pub const CA_LIFETIME: Duration = Duration::from_hours(2 * 365 * 24);
 /// How long an X.509-SVID lives.
 pub const X509_SVID_LIFETIME: Duration = Duration::from_hours(1);
 
-/// How far `notBefore` is set back: a node whose clock is late by no more than this still recognizes its server.
+/// How far `notBefore` is set back: a node whose clock is late by at most this time still recognizes its server.
 pub const BACKDATE: Duration = Duration::from_mins(1);
 
-/// A certificate that has been issued, as a TLS stack wants it.
+/// An issued certificate in the form that a TLS stack needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedCertificate {
     /// DER certificates, leaf first, the signing certificate last.
@@ -213,7 +213,7 @@ fn uri_name(id: &SpiffeId) -> Result<SanType, CertificateError> {
     Ok(SanType::URI(id.as_str().try_into().map_err(|_| CertificateError::Name)?))
 }
 
-/// A public key as rcgen wants it.
+/// A public key in the form that rcgen needs.
 struct PublicPoint<'a>(&'a [u8]);
 
 impl PublicKeyData for PublicPoint<'_> {

@@ -1,4 +1,4 @@
-//! The archive: how members are written, and how what may be anything is read.
+//! The archive: how members are written, and how an untrusted file is read.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ const BLOCK: u64 = 512;
 /// A member that is to be written, and where its bytes come from.
 pub(crate) type Source<'a> = (MemberEntry, &'a mut dyn Read);
 
-/// Counts and digests what passes.
+/// Counts the bytes that pass, and computes their digest.
 struct Measured<R> {
     inner: R,
     size: u64,
@@ -124,7 +124,7 @@ impl<R: Read> Archive<R> {
         &self.manifest
     }
 
-    /// Gives each member to `take`, and verifies that they are what the manifest says, no more and no fewer.
+    /// Gives each member to `take`, and verifies that the members are exactly those of the manifest.
     pub(crate) fn each(
         self,
         mut take: impl FnMut(&MemberEntry, &mut dyn Read) -> Result<(), BackupError>,

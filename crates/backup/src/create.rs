@@ -30,7 +30,7 @@ pub struct Plan<'a> {
     pub dir: &'a Path,
     /// Where the sealing key goes.
     pub keys: Keys,
-    /// Take what is in the database file although its write-ahead log is lost.
+    /// Back up the content of the database file although its write-ahead log is lost.
     pub without_journal: bool,
     /// The version of this program.
     pub version: &'a str,
@@ -49,7 +49,7 @@ pub struct Created {
     pub sealing_key: Secret,
 }
 
-/// Of `serve.json`, whose directory it is.
+/// The part of `serve.json` that says whose directory it is.
 #[derive(Deserialize)]
 pub(crate) struct Whose {
     pub(crate) issuer: Issuer,
@@ -59,7 +59,7 @@ pub(crate) struct Whose {
 /// Writes a backup to `out`, reads it again and verifies it. `scratch` is for the copy of the database, on a disk that has
 /// room for it. `progress` is told how many of how many audit records are verified.
 ///
-/// Whether or not a server uses the directory, what is in the backup is of one moment.
+/// The backup contains the state of one moment, whether or not a server uses the directory.
 pub fn create(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: impl FnMut(u64, u64)) -> Result<Created, BackupError> {
     let dir = Dir::open(plan.dir)?;
     let sealing_key = Inspection::seal_key(plan.dir)?.ok_or_else(|| BackupError::NoSealingKey(dir.entry(SEAL_KEY)))?;
@@ -103,7 +103,7 @@ fn copy_database(plan: &Plan<'_>, scratch: &NewFile) -> Result<Inspection, Backu
     Ok(Inspection::of_file(&scratch.path())?)
 }
 
-/// What the copy is, once it was verified.
+/// The facts about the copy, after it was verified.
 fn facts<'a>(
     plan: &Plan<'a>,
     dir: &Dir,

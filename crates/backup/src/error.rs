@@ -29,13 +29,13 @@ pub enum BackupError {
         #[source]
         source: io::Error,
     },
-    /// The directory has no sealing key, without which its database is worth nothing.
+    /// The directory has no sealing key. Without it, its database cannot be used.
     #[error("{0} is missing: without it nobody can use the database")]
     NoSealingKey(PathBuf),
     /// The sealing key is another database's.
     #[error("the sealing key does not open the database: it belongs to another one")]
     OtherSealingKey,
-    /// The database does not say whose it is yet.
+    /// The database does not contain its installation yet.
     #[error("{0} does not say whose data it is: start the server of this version once, or give the issuer's directory with its serve.json")]
     Nameless(PathBuf),
     /// The file beside the database is another server's.
@@ -105,7 +105,7 @@ impl BackupError {
         Self::Io { doing: "write", source }
     }
 
-    /// Whether the file that was given is at fault, and not what this machine could do with it.
+    /// Whether the given file is at fault, and not this machine.
     pub fn is_of_the_file(&self) -> bool {
         matches!(
             self,

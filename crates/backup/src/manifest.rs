@@ -66,13 +66,13 @@ pub struct MemberEntry {
     pub sha256: String,
 }
 
-/// Only to tell a backup of another version from what is no backup.
+/// Only to distinguish a backup of another version from a file that is not a backup.
 #[derive(Deserialize)]
 struct Format {
     format: String,
 }
 
-/// What the parts of a manifest are made from.
+/// The facts from which a manifest is made.
 pub(crate) struct Facts<'a> {
     pub(crate) version: &'a str,
     pub(crate) created: Timestamp,

@@ -1,4 +1,4 @@
-//! Restores a backup into a directory of its own.
+//! Restores a backup into a new directory.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -20,7 +20,7 @@ const KEY_LEN: usize = 32;
 
 /// Where a backup goes, and what opens it.
 pub struct Restoring<'a> {
-    /// The directory: one that is not there, or an empty one.
+    /// The directory: it does not exist yet, or is empty.
     pub dir: &'a Path,
     /// The sealing key, for a backup without it.
     pub sealing_key: Option<Secret>,
@@ -38,8 +38,8 @@ pub struct Restored {
 }
 
 impl<R: Read> Archive<R> {
-    /// Restores it. The directory takes its name, or gets its files, only after everything was verified: each member, the
-    /// database, its audit log, the sealing key, and whose data it is. After an error nothing is left.
+    /// Restores it. The directory gets its name, or its files, only after everything was verified: each member, the database,
+    /// its audit log, the sealing key, and the installation. After an error nothing is left.
     ///
     /// `progress` is told how many of how many audit records are verified.
     pub fn restore(self, restoring: &Restoring<'_>, progress: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
@@ -67,7 +67,7 @@ impl<R: Read> Archive<R> {
     }
 }
 
-/// Puts every member where it goes. Answers the sealed key, if there is one.
+/// Puts every member in its place. Returns the sealed key, if there is one.
 fn extract<R: Read>(archive: Archive<R>, dir: &Dir) -> Result<(Manifest, Vec<u8>), BackupError> {
     let mut sealed = Vec::new();
     let manifest = archive.each(|entry, source| {

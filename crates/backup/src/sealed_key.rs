@@ -16,7 +16,7 @@ const FORMAT: &str = "mandate-sealed-key/1";
 /// Memory in KiB, passes and lanes: the second recommended option of RFC 9106 §4, with one lane.
 const COST: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 
-/// The most that a backup may ask for: its author must not decide how much memory a restore takes.
+/// The highest cost that a backup may ask for: its author must not decide how much memory a restore uses.
 const MOST: Cost = Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 4 };
 
 const KEY_LEN: usize = 32;
@@ -25,12 +25,12 @@ const SALT_LEN: usize = 16;
 /// The shortest passphrase, in characters.
 pub const MIN_PASSPHRASE: usize = 12;
 
-/// The passphrase would be guessed.
+/// The passphrase is too easy to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a passphrase has {MIN_PASSPHRASE} characters at least: an attacker who has the backup can try as many passphrases as they like")]
 pub struct PassphraseTooShort;
 
-/// Refuses a passphrase that would be guessed.
+/// Refuses a passphrase that is too easy to guess.
 pub fn check_passphrase(passphrase: &Secret) -> Result<(), PassphraseTooShort> {
     let length = passphrase.expose_secret_str().map_or(passphrase.expose_secret().len(), |text| text.chars().count());
     if length < MIN_PASSPHRASE { Err(PassphraseTooShort) } else { Ok(()) }

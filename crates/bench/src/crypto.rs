@@ -48,14 +48,15 @@ pub(crate) struct RawCrypto {
     sign: Vec<f64>,
 }
 
-/// The mean; NaN of none. CPU time is added up over fast and slow moments, and so is what it is held against.
+/// The mean; NaN if there are no values. CPU time is added up over fast and slow moments, and so is the time with which it is
+/// compared.
 fn mean(values: &[f64]) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a count of samples")]
     let count = values.len() as f64;
     values.iter().sum::<f64>() / count
 }
 
-/// The middle value; NaN of none.
+/// The middle value; NaN if there are no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -115,9 +116,9 @@ impl RawCrypto {
     }
 }
 
-/// Samples of all cores at the same time, as many of each: exchanges are measured with all of them busy. How fast a core
-/// is changes within seconds, with its clock and with what the machine's other tenants do beside it, and not for all
-/// cores at once.
+/// Samples of all cores at the same time, the same number for each: exchanges are measured with all cores busy. The speed of
+/// a core changes within seconds, with its clock and with the work of other tenants of the machine, and not for all cores at
+/// once.
 pub(crate) fn on_all_cores(key: &Arc<Key>) -> Result<RawCrypto, BenchError> {
     let mut threads = Vec::new();
     for core in cores()? {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-/// A benchmark that meets anything unexpected has measured nothing, so every error ends it.
+/// After anything unexpected, the figures of a benchmark mean nothing, so every error ends it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BenchError(pub(crate) String);

@@ -21,7 +21,7 @@ pub(crate) struct Rate {
     pub(crate) per_second: f64,
     /// CPU time of the server for each exchange.
     pub(crate) cpu_us: f64,
-    /// What of it was in the kernel.
+    /// The part of it that was in the kernel.
     pub(crate) system_us: f64,
     /// CPU time / that of the cryptography alone, measured right before and after it.
     pub(crate) ratio: f64,
@@ -52,7 +52,7 @@ pub(crate) struct Figures {
     pub(crate) reused_shares: Option<Shares>,
 }
 
-/// Three significant digits are more than a benchmark knows.
+/// Rounded, because a benchmark is not more exact than three significant digits.
 fn rounded(value: f64) -> Value {
     let scale = if value.abs() < 10.0 { 1000.0 } else { 10.0 };
     json!((value * scale).round() / scale)

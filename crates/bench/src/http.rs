@@ -1,5 +1,5 @@
-//! The least HTTP/1.1 client that keeps a connection: a request made beforehand, an answer with a length. What the load
-//! generator does not do itself it does not take from the cores that it shares with the server.
+//! A minimal HTTP/1.1 client that keeps a connection: a request made beforehand, an answer with a length. The less the load
+//! generator does, the less time it takes from the cores that it shares with the server.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,7 +32,7 @@ pub(crate) fn get(authority: &str, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\naccept: application/json\r\n\r\n").into_bytes()
 }
 
-/// Everything but letters and digits as `%XX`.
+/// Everything except letters and digits as `%XX`.
 pub(crate) fn form_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {

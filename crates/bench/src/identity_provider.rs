@@ -1,4 +1,4 @@
-//! The company's identity provider: an issuer that the server is told to trust, and the people's tokens from it.
+//! The company's identity provider: an issuer that the server trusts, and the tokens of its people.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,7 +46,7 @@ impl IdentityProvider {
         Ok(Self { key, kid, url, scope, issued: 0 })
     }
 
-    /// A token of a person (RFC 9068), unlike every one before.
+    /// A token of a person (RFC 9068), different from all earlier ones.
     pub(crate) fn token(&mut self, person: &str) -> Result<String, BenchError> {
         self.issued += 1;
         let now = SystemClock.now().secs();

@@ -19,7 +19,7 @@ pub(crate) struct CpuTime {
 }
 
 impl CpuTime {
-    /// What a process and the threads it has had so far have taken (proc(5): `utime` and `stime`).
+    /// The CPU time of a process and of all its threads so far (proc(5): `utime` and `stime`).
     pub(crate) fn of(pid: u32) -> Result<Self, BenchError> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(BenchError::during("reading the server's CPU time"))?;
         // The program's name is in parentheses and may contain any character.
@@ -33,7 +33,7 @@ impl CpuTime {
         self.user + self.system
     }
 
-    /// What was taken since `before`.
+    /// The CPU time since `before`.
     pub(crate) fn since(self, before: Self) -> Self {
         Self { user: self.user - before.user, system: self.system - before.system }
     }
@@ -41,7 +41,7 @@ impl CpuTime {
 
 /// The CPU time of the calling thread in seconds, so that time in which others had the core does not count.
 ///
-/// By the clock of the thread: what `/proc` says of a thread that runs is as of the scheduler's last tick.
+/// By the clock of the thread: for a running thread, `/proc` shows the state at the scheduler's last tick.
 pub(crate) fn thread_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default().as_secs_f64()

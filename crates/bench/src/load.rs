@@ -11,7 +11,7 @@ use crate::error::BenchError;
 use crate::http::{Connection, form_encode, post_form};
 use crate::registry::{RESOURCE, SCOPES};
 
-/// How many connections ask at the same time when the server is to be busy.
+/// How many connections send requests at the same time when the server should be busy.
 pub(crate) const CONNECTIONS: usize = 16;
 
 /// How many connections there are when requests come at their own pace: enough that none waits for a free one.
@@ -74,7 +74,7 @@ pub(crate) fn request(authority: &str, svid: &str, subject_token: &str) -> Vec<u
     post_form(authority, "/token", &pairs.join("&"))
 }
 
-/// Sends one request; anything but a token ends the run. Answers the body.
+/// Sends one request; any answer except a token ends the run. Returns the body.
 pub(crate) async fn exchange_once(connection: &mut Connection, request: &[u8]) -> Result<Vec<u8>, BenchError> {
     let answer = connection.exchange(request).await?;
     if answer.status == 200 {
@@ -91,8 +91,8 @@ async fn join(mut workers: JoinSet<Result<Vec<f64>, BenchError>>) -> Result<Vec<
     Ok(all)
 }
 
-/// As fast as `connections` connections allow: each sends its next request when it has its answer. Requests are taken
-/// in turn, from the first again after the last.
+/// As fast as `connections` connections allow: each sends its next request when it has its answer. Requests are used in
+/// turn, and after the last one again from the first.
 pub(crate) async fn closed(authority: &str, requests: &Arc<Vec<Vec<u8>>>, total: usize, connections: usize) -> Result<Outcome, BenchError> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut opened = Vec::new();
@@ -121,8 +121,8 @@ pub(crate) async fn closed(authority: &str, requests: &Arc<Vec<Vec<u8>>>, total:
     Ok(Outcome::new(latencies, began.elapsed()))
 }
 
-/// At `rate` requests a second, whether or not earlier ones have their answer: latency counts from the moment at which a
-/// request was due, so that a server that stalls is not spared what would have come meanwhile.
+/// At `rate` requests per second, whether or not earlier ones have their answer. Latency counts from the moment at which a
+/// request was due, so that it includes the requests that were due while the server stalled.
 pub(crate) async fn open(authority: &str, requests: &Arc<Vec<Vec<u8>>>, rate: f64, total: usize) -> Result<Outcome, BenchError> {
     let (due, queue) = mpsc::unbounded_channel::<(usize, Instant)>();
     let queue = Arc::new(Mutex::new(queue));

@@ -1,5 +1,5 @@
-//! A supply of fresh JWT-SVIDs: the node protocol, with the certificate of a node that has joined. A node itself answers
-//! from its cache, as it should, and so would never show the server a new SVID.
+//! A source of fresh JWT-SVIDs: the node protocol, with the certificate of a node that has joined. A node itself answers from
+//! its cache, so the server would never see a new SVID.
 
 use std::path::Path;
 use std::sync::Arc;

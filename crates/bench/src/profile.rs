@@ -1,4 +1,4 @@
-//! What the rest of an exchange is: samples of the server's CPU time by part, where `perf` may look at it.
+//! The parts of an exchange: samples of the server's CPU time by part, if `perf` is permitted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub(crate) struct Recording {
 pub(crate) type Shares = BTreeMap<&'static str, f64>;
 
 impl Recording {
-    /// Starts; `None` where there is no `perf` or it may not look.
+    /// Starts; `None` if there is no `perf` or it is not permitted.
     pub(crate) fn start(pid: u32, file: PathBuf) -> Option<Self> {
         let child = Command::new("perf")
             .args(["record", "-q", "-F", "999", "-p", &pid.to_string(), "-o"])

@@ -24,14 +24,14 @@ use crate::{scale, verification};
 /// How many agents the main server has.
 const AGENTS: usize = 64;
 
-/// How many exchanges one round has: as many as the server's search index takes in at once, so that every round pays for
-/// that once.
+/// How many exchanges one round has: as many as the server's search index adds at once, so that every round includes that
+/// cost once.
 pub(crate) const ROUND: usize = 4096;
 
-/// How many rounds' worth of exchanges are sampled for where the CPU time goes.
+/// How many rounds of exchanges are sampled to find out where the CPU time is spent.
 const SAMPLED: usize = 2;
 
-/// How often it is looked at whether the server has come to rest, and how little it may have done since.
+/// How often to check whether the server is idle, and how little CPU time it may have used since.
 const REST: (Duration, f64) = (Duration::from_millis(200), 0.02);
 
 /// How much is measured.
@@ -59,7 +59,7 @@ impl Extent {
         }
     }
 
-    /// A minute's worth.
+    /// For a run of about a minute.
     pub(crate) fn quick() -> Self {
         Self {
             rounds: 3,
@@ -86,10 +86,10 @@ struct Target<'a> {
 /// What was done in rounds, and the server's CPU time for it.
 struct Done {
     outcome: Outcome,
-    /// Of each round, microseconds for an exchange: all, and of it in the kernel.
+    /// For each round, microseconds for an exchange: in total, and the part in the kernel.
     cpu_us: Vec<f64>,
     system_us: Vec<f64>,
-    /// Of each round, its CPU time for an exchange / that of the cryptography, measured right before and after it.
+    /// For each round, its CPU time for an exchange / that of the cryptography, measured right before and after it.
     ratios: Vec<f64>,
 }
 
@@ -170,7 +170,8 @@ impl Target<'_> {
     }
 }
 
-/// Waits until a server has done what it does behind its answers, such as indexing their records. Answers its CPU time.
+/// Waits until a server has done the work that it does after its answers, such as indexing their records. Returns its CPU
+/// time.
 pub(crate) async fn at_rest(pid: u32) -> Result<CpuTime, BenchError> {
     let (pause, little) = REST;
     let mut before = CpuTime::of(pid)?;

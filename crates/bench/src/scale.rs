@@ -1,4 +1,4 @@
-//! The same exchanges with ever more agents and grants.
+//! The same exchanges with more and more agents and grants.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::run::{Extent, ROUND, at_rest, latency};
 /// The sizes.
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 
-/// How many agents, spread over all of them, ask.
+/// How many agents, spread over all of them, send requests.
 const ASKING: usize = 500;
 
-/// How many connections when one exchange is timed and not a queue.
+/// How many connections to use when the time of one exchange is measured, and not that of a queue.
 const FEW: usize = 2;
 
 /// How long one round at a fixed rate lasts.
 const ROUND_SECONDS: f64 = 1.0;
 
-/// One size and how exchanges do there.
+/// One size and the figures of exchanges for it.
 pub(crate) struct Size {
     pub(crate) agents: usize,
     /// CPU time of the server for each exchange at full load.
@@ -106,7 +106,7 @@ async fn prepare(program: &Path, root: &Path, agents: usize) -> Result<Target, B
     })
 }
 
-/// Measures the sizes in turn, so that whatever else the machine does falls on all of them.
+/// Measures the sizes in turn, so that other work of the machine affects all of them.
 pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Vec<Size>, BenchError> {
     let mut targets = Vec::new();
     for agents in SIZES {

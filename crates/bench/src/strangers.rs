@@ -1,4 +1,4 @@
-//! What strangers cost, and what they keep operators from.
+//! The cost of strangers, and how much they slow operators down.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,10 +33,10 @@ const CUTS: (usize, usize) = (18_000, 32);
 /// How many feed readers read nothing.
 const READERS: usize = 1024;
 
-/// How much of the feed each of them takes before it takes nothing more: what its kernel keeps, in bytes.
+/// How many bytes of the feed each of them accepts before it accepts nothing more: the size of its kernel's buffer.
 const RECEIVE_BUFFER: u32 = 4096;
 
-/// How long the server may take until it has sent each of them what goes into the kernel's buffers.
+/// How long the server may take until it has filled the kernel's buffers for each of them.
 const SETTLED: Duration = Duration::from_secs(6);
 
 /// Longer than the server waits for a reader that reads nothing.
@@ -233,8 +233,8 @@ async fn suspensions(admin: &AdminClient, count: usize) -> Result<Spread, BenchE
     Ok(Spread::of(all))
 }
 
-/// The same while strangers flood all four listeners, and how much they sent. The operator has a thread of its own: what the
-/// flood costs here is not the server's.
+/// The same while strangers flood all four listeners, and how much they sent. The operator has its own thread, so that the
+/// cost of the flood in this process does not count as the server's.
 async fn flooded(server: &Server, count: usize) -> Result<(Spread, u64), BenchError> {
     let stop = Arc::new(AtomicBool::new(false));
     let public = server.authority.clone();
@@ -271,7 +271,7 @@ async fn flooded(server: &Server, count: usize) -> Result<(Spread, u64), BenchEr
     Ok((measured?, sent))
 }
 
-/// Connects, sends a request some times, and connects again, until it is told to stop. Answers how often it sent.
+/// Connects, sends a request some times, and connects again, until it is told to stop. Returns how often it sent.
 async fn stranger(address: Option<String>, socket: std::path::PathBuf, request: Vec<u8>, stop: Arc<AtomicBool>) -> u64 {
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {

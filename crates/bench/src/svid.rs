@@ -17,7 +17,7 @@ use crate::error::BenchError;
 use crate::processes::Server;
 use crate::registry::{add_agent, spiffe_id};
 
-/// How long a new agent may take before the run is given up.
+/// How long a new agent may take before the run is stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection to the Workload API.
@@ -27,7 +27,7 @@ pub(crate) struct Workload {
 
 /// Medians, in milliseconds.
 pub(crate) struct SvidTimes {
-    /// From `apply` of a new agent to its JWT-SVID in hand.
+    /// From `apply` of a new agent until its JWT-SVID has arrived.
     pub(crate) ready: f64,
     /// A fetch that the node must ask its server for.
     pub(crate) fresh: f64,

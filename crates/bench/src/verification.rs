@@ -1,4 +1,4 @@
-//! What a resource server pays: the verifier against a bare ES256 verification of the same token.
+//! The cost for a resource server: the verifier compared with a bare ES256 verification of the same token.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine as _;

@@ -1,7 +1,7 @@
 //! `cargo xtask codegen`: Rust from the `.proto` files, without an installed `protoc`, checked in. With `--check` it changes
 //! nothing and fails if what is checked in is not up to date.
 //!
-//! It is a crate of its own, so that the compiler of `.proto` files is built for those who need it and not for every task.
+//! It is a separate crate, so that the compiler of `.proto` files is built only when it is needed, and not for every task.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
 
@@ -15,7 +15,7 @@ const PROTO_DIR: &str = "crates/api/proto";
 /// Where the generated code is checked in.
 const OUT_DIR: &str = "crates/api/src/generated";
 
-/// Messages that carry a secret. They get no derived `Debug`; `mandate-api` writes one that leaves the secret out.
+/// Messages that contain a secret. They get no derived `Debug`; `mandate-api` has an implementation that leaves the secret out.
 const SECRET_MESSAGES: &[&str] =
     &[".X509SVID", ".JWTSVID", ".ValidateJWTSVIDRequest", ".mandate.node.v1.JoinRequest", ".mandate.node.v1.IssueJwtSvidResponse"];
 
@@ -88,7 +88,7 @@ fn check(root: &Path) -> Result<(), CodegenError> {
     if stale.is_empty() { Ok(()) } else { Err(CodegenError::Stale(stale)) }
 }
 
-/// `name.proto` becomes `name.rs`, whatever its package is called.
+/// `name.proto` becomes `name.rs`, no matter what the name of its package is.
 fn generate(root: &Path) -> Result<Vec<(String, String)>, CodegenError> {
     let protos = root.join(PROTO_DIR);
     let mut files = Vec::new();
@@ -111,7 +111,7 @@ fn generate(root: &Path) -> Result<Vec<(String, String)>, CodegenError> {
     Ok(files)
 }
 
-/// Files in `out` that no `.proto` file yields any more.
+/// Files in `out` that are no longer generated from a `.proto` file.
 fn strangers(out: &Path, files: &[(String, String)]) -> Result<Vec<String>, CodegenError> {
     let mut present = if out.is_dir() { names(out, "rs")? } else { Vec::new() };
     present.retain(|name| files.iter().all(|(known, _)| known != name));

@@ -1,4 +1,4 @@
-//! The one order of everything a server records, issues and cuts: a hybrid logical clock.
+//! One clock orders everything that a server records, issues and cuts: a hybrid logical clock.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,8 @@ use crate::time::{Clock, Timestamp};
 /// A change of the machine's clock this large is a step, not the drift that time synchronization corrects.
 pub const STEP: Duration = Duration::from_secs(1);
 
-/// What is issued while the machine's clock is behind lives at least this long, or as long as it would have otherwise.
+/// A token or identity that is issued while the machine's clock is behind is valid for at least this long, or for its usual
+/// lifetime if that is shorter.
 const SHORTEST: Duration = Duration::from_mins(1);
 
 /// The machine's clock was set.
@@ -31,12 +32,12 @@ struct State {
     steps: u64,
 }
 
-/// A clock that never goes back, whatever happens to the machine's clock, also over restarts.
+/// A clock that never goes back, no matter what happens to the machine's clock, also over restarts.
 ///
-/// It shows the machine's time, but nothing earlier than what it was told of ([`HybridClock::new`]) or has shown. After the machine's
-/// clock was set back it goes on at half its speed until the machine's clock has caught up: it never stands still, so
-/// that what it issued still expires, and it does not stay ahead for ever. Expiry is checked by it too. It is never
-/// behind the machine's clock, so that nothing lives longer than by the machine's time.
+/// It shows the machine's time, but no time earlier than the one it was given ([`HybridClock::new`]) or one it has shown.
+/// After the machine's clock was set back, this clock runs at half speed until the machine's clock has caught up. It never
+/// stands still, so that what was issued by it still expires, and it does not stay ahead for ever. Expiry is checked by it
+/// too. It is never behind the machine's clock, so that nothing stays valid longer than by the machine's time.
 pub struct HybridClock {
     wall: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -67,7 +68,7 @@ impl HybridClock {
         shown(&state)
     }
 
-    /// The machine's clock. For what others hold against their own clocks without any order: X.509 certificates.
+    /// The machine's clock. For times that others compare with their own clocks, and that order nothing: X.509 certificates.
     pub fn wall(&self) -> Timestamp {
         self.wall.now()
     }
@@ -116,8 +117,8 @@ fn difference(a: Timestamp, b: Timestamp) -> i64 {
     if a >= b { millis(a.since(b)) } else { -millis(b.since(a)) }
 }
 
-/// `lifetime` of something issued by a clock that the machine's is `behind`: by the machine's clock it is as long as
-/// ever, where that leaves a minute.
+/// The `lifetime` of something that is issued while the machine's clock is `behind` this one. By the machine's clock it is
+/// as long as usual, if at least a minute is left.
 #[must_use]
 pub fn shortened(lifetime: Duration, behind: Duration) -> Duration {
     lifetime.saturating_sub(behind).max(lifetime.min(SHORTEST))

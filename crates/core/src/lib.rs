@@ -1,7 +1,7 @@
 //! The vocabulary of Mandate: names, identities, scopes, actor chains, the registry, revocation, time and secrets.
 //!
-//! Pure: no I/O and no async. The two doors to the outside world, the clock and the entropy source, are traits; their
-//! system implementations live in [`system`] and are constructed only by composition roots.
+//! Pure: no I/O and no async. The two inputs from the outside world, the clock and the entropy source, are traits. Their
+//! system implementations are in [`system`]; only composition roots construct them.
 
 pub mod constraint;
 pub mod hybrid_clock;

@@ -15,17 +15,17 @@ pub struct Lineage {
     /// The `jti` of every ancestor token, nearest first. Tokens of foreign issuers appear as `<issuer>#<jti>` digests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<TokenId>,
-    /// Every grant that this token and its ancestors rest on, nearest first.
+    /// Every grant that this token and its ancestors depend on, nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<GrantId>,
-    /// Every client that an ancestor was issued to, nearest first. An agent that was the client stands in `act` already
-    /// and not here.
+    /// Every client that an ancestor was issued to, nearest first. An agent that was the client is in `act` already, and not
+    /// here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientId>,
 }
 
 impl Lineage {
-    /// Whether the token has no ancestors and rests on no grant.
+    /// Whether the token has no ancestors and depends on no grant.
     pub fn is_empty(&self) -> bool {
         self.parents.is_empty() && self.grants.is_empty() && self.clients.is_empty()
     }

@@ -75,7 +75,7 @@ pub enum AgentState {
     Suspended,
     /// Stopped by incident response; only closing the incident makes it active again.
     Contained,
-    /// Stopped for good; its name and SPIFFE ID are never given to another.
+    /// Stopped permanently; its name and SPIFFE ID are never given to another agent.
     Retired,
 }
 
@@ -122,7 +122,7 @@ pub struct Person {
     pub id: PersonId,
     /// What the person may do, and so at most delegate.
     pub may: Vec<Permission>,
-    /// A disabled person can neither log in nor be acted for.
+    /// A disabled person cannot log in, and no agent can act for them.
     pub disabled: bool,
 }
 
@@ -157,7 +157,7 @@ impl ClientAuthentication {
         }
     }
 
-    /// Whether it rests on a client secret.
+    /// Whether it uses a client secret.
     pub fn has_secret(&self) -> bool {
         matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
     }
@@ -185,7 +185,7 @@ pub struct Client {
     pub authentication: ClientAuthentication,
     /// The agents whose actor tokens it may present. Empty: none.
     pub agents: Vec<AgentName>,
-    /// The scopes that it may ask for, of whatever resource. Absent: all but those of our own administration.
+    /// The scopes that it may ask for, at all resources. Absent: all except those of our own administration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<ScopeSet>,
 }
@@ -201,7 +201,7 @@ impl Client {
     }
 }
 
-/// Whether the scopes of a foreign issuer's token bound what may be delegated from it.
+/// Whether the scopes of a foreign issuer's token limit what may be delegated from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectScope {
@@ -212,19 +212,20 @@ pub enum SubjectScope {
     IdentityOnly,
 }
 
-/// Somebody else's identity provider whose access tokens are accepted as subject tokens.
+/// An identity provider of another organization whose access tokens are accepted as subject tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIssuer {
     /// Its issuer identifier.
     pub url: Issuer,
     /// What its tokens must be addressed to.
     pub audience: String,
-    /// Whether its scopes bound the delegation.
+    /// Whether its scopes limit the delegation.
     pub subject_scope: SubjectScope,
-    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these can bring it here.
+    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these audiences can
+    /// use it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_audiences: Vec<String>,
-    /// The only certificate authorities that may vouch for its servers, as PEM; absent: those of the system.
+    /// The only certificate authorities that are trusted for its servers, as PEM; absent: those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// The proxy through which it is reached; absent: none.
@@ -252,7 +253,7 @@ pub struct Grant {
     /// The span from which `expires` was made, if one was declared: the same span again does not move the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Lifetime>,
-    /// How many mandates it may yield; absent: unlimited.
+    /// How many mandates may be issued under it; absent: unlimited.
     pub max_uses: Option<u64>,
     /// Revoked grants stay in the registry as history.
     pub revoked: bool,
@@ -569,8 +570,8 @@ impl Registry {
     }
 }
 
-/// Takes an entry that is gone out of an index, unless another has its place there: two entries may trade an
-/// identifier in one change.
+/// Removes a deleted entry from an index, unless another entry has its place there: two entries may exchange identifiers in
+/// one change.
 fn forget_index<K: Hash + Eq, V>(index: &mut HashMap<K, Arc<V>>, key: &K, old: &Arc<V>) {
     if index.get(key).is_some_and(|now| Arc::ptr_eq(now, old)) {
         index.remove(key);

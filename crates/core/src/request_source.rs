@@ -13,7 +13,7 @@ pub enum RequestSource {
     Network(IpAddr),
     /// A local process of this user, by a unix socket.
     User(u32),
-    /// Not known, or one of more sources than are told apart.
+    /// Not known, or one of more sources than are distinguished.
     Other,
 }
 

@@ -1,4 +1,4 @@
-//! Revocation as cuts: what has been cut, and whether a token hangs below a cut.
+//! Revocation as cuts: what has been cut, and whether a token is below a cut.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,9 +21,9 @@ pub const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
 pub enum CutTarget {
     /// One token and every token derived from it.
     Token(TokenId),
-    /// Every token that rests on a grant.
+    /// Every token that depends on a grant.
     Grant(GrantId),
-    /// Every token in whose chain the agent (by its SPIFFE ID, as our issuer names it) stands at any place.
+    /// Every token whose chain contains the agent (by its SPIFFE ID, as our issuer names it) at any place.
     Agent(String),
     /// Every token whose subject is the person.
     Person(Person),
@@ -38,14 +38,15 @@ pub struct Cut {
     pub target: CutTarget,
     /// Tokens [issued](TokenFacts::issued) not after this millisecond are dead.
     pub at: Timestamp,
-    /// When no token issued before `at` can be alive any more, so that the cut may be forgotten.
+    /// From when on no token issued before `at` can be valid, so that the cut may be forgotten.
     pub forget: Timestamp,
 }
 
-/// What a verified token says that revocation needs.
+/// The facts of a verified token that revocation needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenFacts<'a> {
-    /// Whose cuts it is held against. Names of agents and clients mean something only if this issuer has given them.
+    /// The issuer whose cuts the token is checked against. Names of agents and clients mean something only if this issuer has
+    /// given them.
     pub ours: &'a Issuer,
     /// Its `iss`.
     pub iss: &'a Issuer,
@@ -64,10 +65,10 @@ pub struct TokenFacts<'a> {
 }
 
 impl TokenFacts<'_> {
-    /// When it was issued, never later than it was.
+    /// When the token was issued, at the latest. The answer is never later than the true time.
     ///
-    /// `iat` is whole seconds, and a second is long: somebody logs in again within the one in which their password was
-    /// changed. Our own ids carry the millisecond. Any other token has only `iat`, and that by a clock which may be
+    /// `iat` has whole seconds, which is too coarse: a person may log in again within the second in which their password was
+    /// changed. Our own ids contain the millisecond. Any other token has only `iat`, by a clock that may be
     /// [`CLOCK_DIFFERENCE`] ahead of ours.
     pub fn issued(&self) -> Timestamp {
         match self.jti.made_at() {
@@ -91,9 +92,9 @@ impl RevocationSet {
 
     /// The cuts that were kept over a restart, which is `now`.
     ///
-    /// A cut came into force a moment after the time that was written down with it; what was issued in between is below
-    /// it too. How long that was is not known any more, so that every cut counts as made now: more is refused than need
-    /// be, and nothing comes back to life.
+    /// A cut came into force a moment after the time that was stored with it. Tokens that were issued in between are below it
+    /// too. The length of that moment is no longer known, so every cut counts as made now. More tokens are refused than
+    /// necessary, and no revoked token becomes valid again.
     pub fn restored(cuts: impl IntoIterator<Item = Cut>, now: Timestamp) -> Self {
         let mut set = Self::new();
         for cut in cuts {
@@ -116,7 +117,7 @@ impl RevocationSet {
         }
     }
 
-    /// Forgets cuts that can no longer match a living token.
+    /// Forgets cuts that can no longer match a valid token.
     pub fn forget_before(&mut self, now: Timestamp) {
         self.cuts.retain(|_, cut| cut.forget > now);
     }
@@ -146,7 +147,7 @@ impl RevocationSet {
         self.cuts.values()
     }
 
-    /// The cut that a token hangs below, if any.
+    /// The cut that a token is below, if any.
     pub fn find(&self, token: &TokenFacts<'_>) -> Option<&Cut> {
         if self.cuts.is_empty() {
             return None;
@@ -167,7 +168,7 @@ impl RevocationSet {
         })
     }
 
-    /// Whether `target` has been cut at `since` or later: for what happened at a time and is no token yet.
+    /// Whether `target` has been cut at `since` or later: for an event, such as a login, that is not a token yet.
     pub fn has_cut_since(&self, target: &CutTarget, since: Timestamp) -> bool {
         self.cuts.get(target).is_some_and(|cut| since <= cut.at)
     }

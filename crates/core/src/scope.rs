@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for Scope {
 /// A set of scopes. Prints in bytewise order, separated by one space; serializes as an array, and by
 /// [`ScopeSet::as_text`] as one text.
 ///
-/// Cloning is cheap: a decision intersects the same sets again and again, and mostly one holds the other.
+/// Cloning is cheap: a decision intersects the same sets again and again, and usually one contains the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeSet(Arc<BTreeSet<Scope>>);
 

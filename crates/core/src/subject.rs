@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::uri::Issuer;
 
-/// The hard limit on nested `act` objects that is parsed at all; the configured depth limit is lower.
+/// The hard limit on the nested `act` objects that are parsed; the configured depth limit is lower.
 pub const MAX_PARSED_DEPTH: usize = 16;
 
 /// The longest `sub` that is accepted, in bytes.
@@ -47,7 +47,7 @@ pub enum SubjectProfile {
 pub struct Actor {
     /// The actor's name: for an agent, its SPIFFE ID.
     pub sub: String,
-    /// Who names it so.
+    /// The issuer that names it.
     pub iss: Issuer,
     /// What kind of entity it is, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ pub enum InvalidActorChain {
     /// More actors than allowed.
     #[error("the actor chain is deeper than allowed")]
     TooDeep,
-    /// The same actor stands twice in the chain.
+    /// The same actor appears twice in the chain.
     #[error("the same actor appears twice in the actor chain")]
     Loop,
     /// `sub` is empty or too long.
@@ -177,8 +177,8 @@ impl Serialize for ActRef<'_> {
 
 /// The `act` claim: an actor and, nested, the one that acted before it (RFC 8693 §4.1).
 ///
-/// Unknown members are refused: `exp`, `aud` and the like have no meaning inside `act`, and an authority that copied
-/// what it does not know would let a caller write history.
+/// Unknown members are refused: `exp`, `aud` and the like have no meaning inside `act`. If an authority copied members that it
+/// does not know, a caller could forge the history of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Act {
     /// The actor.

@@ -60,8 +60,8 @@ impl Timestamp {
     }
 }
 
-/// 1970-01-01T00:00:00 in UTC. Times are counted from here by the civil calendar in UTC, so that the whole of the year 9999
-/// can be written, in which people put what never ends.
+/// 1970-01-01T00:00:00 in UTC. Times are counted from here by the civil calendar in UTC, so that every time of the year 9999
+/// can be written: people use that year for things that never end.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 impl fmt::Display for Timestamp {
@@ -115,7 +115,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// The text with the digits of a second cut after the ninth, which are all that the parser takes (RFC 3339 §5.6 has no
+/// The text with at most nine digits for the fraction of a second, because the parser accepts no more (RFC 3339 §5.6 has no
 /// limit).
 fn at_most_nanoseconds(text: &str) -> Cow<'_, str> {
     let Some((before, after)) = text.split_once('.') else { return Cow::Borrowed(text) };
@@ -126,7 +126,7 @@ fn at_most_nanoseconds(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether `text` has digits where `form` has zeros, and its other characters as they stand there.
+/// Whether `text` has digits where `form` has zeros, and is equal to `form` elsewhere.
 fn has_form(text: &str, form: &str) -> bool {
     let fits = |(b, f): (u8, u8)| if f == b'0' { b.is_ascii_digit() } else { b == f };
     text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
@@ -186,8 +186,8 @@ impl fmt::Display for Lifetime {
 }
 
 impl Lifetime {
-    /// The longest span that text may say: 10,000 years, longer than the calendar of RFC 3339. The parser takes longer ones in
-    /// small units only, so that without this limit a span could be read in seconds and not as it is written, in days.
+    /// The longest span that a text may name: 10,000 years, longer than the calendar of RFC 3339. The parser accepts longer spans
+    /// only in small units. Without this limit a span could be read in seconds, but not in the form in which it is written, in days.
     pub const LONGEST: Self = Self(Duration::from_secs(10_000 * YEAR));
 }
 
@@ -198,8 +198,8 @@ const YEAR: u64 = 31_557_600;
 #[error("not a span of time such as 90s, 5m, 1h 30m or 30d, of at most 10000 years")]
 pub struct InvalidLifetime;
 
-/// Numbers with units, such as `1h 30m` or `2 weeks`. A day is 24 hours, a month 30.44 days and a year 365.25 days: where a
-/// date is meant, write a date.
+/// Numbers with units, such as `1h 30m` or `2 weeks`. A day is 24 hours, a month 30.44 days and a year 365.25 days: if you
+/// mean a date, write a date.
 impl FromStr for Lifetime {
     type Err = InvalidLifetime;
 
@@ -248,7 +248,7 @@ pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// How long since a fixed moment, by a counter that goes on evenly and that nobody can set.
+    /// The time since a fixed moment, by a counter that runs evenly and that nobody can set.
     fn steady(&self) -> Duration;
 }
 

@@ -27,7 +27,7 @@ pub enum InvalidUri {
     /// Neither https nor (on loopback) http.
     #[error("its scheme is neither https nor, for a loopback address, http; no other kind of URI is accepted here")]
     Scheme,
-    /// No host where one must be, or one that is none, or no port that is one.
+    /// The required host is missing or not valid, or the port is not valid.
     #[error("it has no valid host and port after https:// or http://")]
     Host,
     /// It has a fragment (RFC 8707 §2, RFC 8414 §2).
@@ -39,20 +39,20 @@ pub enum InvalidUri {
     /// It has a user name or password before the host.
     #[error("it has user information: an @ before the host")]
     UserInfo,
-    /// It has a percent sign. Two ways to write one character are the usual way to make two texts mean one resource.
+    /// It has a percent sign. Percent-encoding is the usual reason why two texts mean one resource.
     #[error("it has a percent sign; it is compared byte for byte, so choose one without percent-encoding")]
     Percent,
     /// Scheme or host are not in lower case (RFC 3986 §6.2.2.1).
     #[error("its scheme and host are not in lower case")]
     Case,
-    /// Not in the one normal form in another way: default port, dot segment, an address written in another way.
+    /// It differs from the normal form in another way: default port, dot segment, an address that is not written normally.
     #[error(
         "it is not in normal form: leave out the default port and . and .. segments, and write addresses in full (RFC 3986 section 6.2)"
     )]
     NotNormal,
 }
 
-/// Whether a byte may stand in a URI (RFC 3986 §2.2, §2.3), percent signs included.
+/// Whether a byte may occur in a URI (RFC 3986 §2.2, §2.3), percent signs included.
 pub fn is_uri_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }

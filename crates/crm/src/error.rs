@@ -7,7 +7,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-/// The CRM cannot start or go on. The operator's to fix.
+/// The CRM cannot start or continue. The operator must repair the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrmError {

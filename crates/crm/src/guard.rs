@@ -1,4 +1,4 @@
-//! Who may call what: by one shared key, or by Mandate.
+//! Who may call which operation: protected by one shared key, or by Mandate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ impl fmt::Debug for SharedKey {
 /// Who called, as far as the protection can tell. In the extensions of the request, and of the response for the log.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
-    /// Somebody with the key.
+    /// A caller with the key.
     KeyHolder,
     /// A person, by an agent.
     Verified(Box<Verified>),
@@ -135,7 +135,7 @@ impl Caller {
     }
 }
 
-/// The person's name, with the issuer that gives it unless it is the token's own: two issuers may give the same name.
+/// The person's name, with the issuer that gives it unless that is the token's issuer: two issuers may give the same name.
 fn person(verified: &Verified) -> String {
     let person = verified.subject();
     if person.iss == *verified.issuer() { person.sub.clone() } else { person.to_string() }

@@ -1,8 +1,8 @@
 //! A small customer-relations system: cases with customers' mails, sales opportunities, an outbox. Real HTTP over `SQLite`
 //! in one file, on loopback.
 //!
-//! It exists to be protected. It can stand in the world before Mandate ([`Protection::DangerousSharedKey`]: one key that
-//! may do everything) and in the world after ([`Protection::Mandate`]), and it uses `mandate-verifier` as anybody would.
+//! It is an example of an API that must be protected. It can run without Mandate ([`Protection::DangerousSharedKey`]: one key
+//! that may do everything) and with Mandate ([`Protection::Mandate`]), and it uses `mandate-verifier` like any other API.
 //!
 //! | operation | scope |
 //! |---|---|
@@ -41,8 +41,8 @@ pub fn scopes() -> ScopeSet {
     SCOPES.iter().filter_map(|scope| scope.parse().ok()).collect()
 }
 
-/// What each of the operations demands. Reading is enough like everybody's; closing deals and sending mail need
-/// knowledge of revocations that is at most 10 seconds old.
+/// What each operation requires. Reading uses the default; closing deals and sending mail need knowledge of revocations that
+/// is at most 10 seconds old.
 fn route(scope: &str) -> Result<Route, CrmError> {
     use mandate_verifier::Freshness::FailClosed;
     let route = Route::requires(scope).map_err(|_| CrmError::Scope)?;

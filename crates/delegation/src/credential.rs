@@ -1,8 +1,8 @@
-//! What remains of a check that passed. Later steps take these values, never raw strings or booleans.
+//! The results of checks that passed. Later steps take these values, never raw strings or booleans.
 //!
-//! Each is built from a value that only a successful verification yields: a token that `mandate-token` verified, or a
-//! registry entry whose credential the caller has just checked (the constructor is then called `assertion`, so that
-//! every place that claims it can be found).
+//! Each is built from a value that only a successful verification returns: a token that `mandate-token` verified, or a
+//! registry entry whose credential the caller has just checked. In the second case the constructor is called `assertion`,
+//! so that every place that makes this claim can be found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::decide::PERSON_TOKEN_LIFETIME;
 pub enum SubjectOrigin {
     /// We issued it.
     Own,
-    /// A trusted issuer did.
+    /// A trusted issuer issued it.
     Foreign(Arc<TrustedIssuer>),
 }
 
@@ -52,11 +52,11 @@ impl VerifiedSubject {
         Self::from_token(SubjectOrigin::Own, token)
     }
 
-    /// From an access token of a trusted issuer. Its lineage is empty, whatever it claims; its `jti` is the digest of
+    /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is the digest of
     /// issuer and `jti` that `mandate-token` makes, so that no foreign issuer can name one of our tokens.
     ///
-    /// However long it says that it lives, here it does for [`PERSON_TOKEN_LIFETIME`] from its `iat`: cuts are remembered
-    /// for as long as our own tokens live, and it must not outlive one that it is below.
+    /// Here it is valid for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`, even if its `exp` is later: cuts are remembered
+    /// for as long as our own tokens are valid, and a token must not outlive a cut that it is below.
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
         let expires = token.exp.min(token.iat.plus(PERSON_TOKEN_LIFETIME));
         Self { lineage: Lineage::default(), expires, ..Self::from_token(SubjectOrigin::Foreign(issuer), token) }
@@ -98,7 +98,7 @@ impl VerifiedSubject {
         &self.jti
     }
 
-    /// Whether the token's own scopes bound the result.
+    /// Whether the token's own scopes limit the result.
     pub(crate) fn scopes_bound_the_result(&self) -> bool {
         match &self.origin {
             SubjectOrigin::Own => true,
@@ -109,7 +109,7 @@ impl VerifiedSubject {
 
 /// An actor whose workload credential has been verified.
 ///
-/// It is history as soon as something is waited for: [`VerifiedActor::still_stands`].
+/// It may be outdated after every wait: check it again with [`VerifiedActor::still_stands`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedActor {
     spiffe_id: SpiffeId,
@@ -128,19 +128,19 @@ impl VerifiedActor {
         &self.spiffe_id
     }
 
-    /// Whether what was verified still counts: the JWT-SVID has not expired, and the agent has not been cut after that. Whether
-    /// the agent is active is not asked here. A cut of the same millisecond counts as made before: it does not reach
-    /// JWT-SVIDs that are out.
+    /// Whether the verification is still valid: the JWT-SVID has not expired, and the agent has not been cut since. This does
+    /// not check whether the agent is active. A cut in the same millisecond counts as made before: cuts do not reach JWT-SVIDs
+    /// that were already issued.
     pub fn still_stands(&self, revocations: &RevocationSet, now: Timestamp) -> bool {
         let agent = CutTarget::Agent(self.spiffe_id.as_str().to_owned());
         now < self.expires && !revocations.has_cut_since(&agent, self.at.plus(Duration::from_millis(1)))
     }
 }
 
-/// A registered client as it was when it authenticated, and when that was; of a public client, when it named itself.
+/// A registered client as it was when it authenticated, and the time of that. For a public client: when it named itself.
 ///
-/// Requests wait: for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret may be
-/// replaced. So nothing but [`ProvenClient::confirmed`] gives the client back, held against the state that is decided on.
+/// Requests wait for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret may be replaced.
+/// So only [`ProvenClient::confirmed`] returns the client, after a check against the state that the decision uses.
 #[derive(Clone, Debug)]
 pub struct ProvenClient {
     client: Arc<Client>,
@@ -148,8 +148,8 @@ pub struct ProvenClient {
 }
 
 impl ProvenClient {
-    /// Claims that `client`'s registered credential was checked, and passed, and that nothing that the check relied on was
-    /// read before `at`.
+    /// Claims that `client`'s registered credential was checked and passed, and that everything that the check used was read at
+    /// `at` or later.
     pub fn assertion(client: Arc<Client>, at: Timestamp) -> Self {
         Self { client, at }
     }
@@ -159,8 +159,8 @@ impl ProvenClient {
         &self.client.id
     }
 
-    /// The client as it is registered now. `None` if it is not registered any more, authenticates by another method or
-    /// other keys, or has been cut since; a new secret is a cut.
+    /// The client as it is registered now. `None` if it is no longer registered, if it now authenticates by another method or
+    /// with other keys, or if it has been cut since; a new secret is a cut.
     pub fn confirmed<'r>(&self, registry: &'r Registry, revocations: &RevocationSet) -> Option<&'r Arc<Client>> {
         let now = registry.client(&self.client.id)?;
         let same = now.authentication == self.client.authentication;
@@ -187,7 +187,7 @@ impl AuthenticatedClient {
         }
     }
 
-    /// Whether what it proved still counts.
+    /// Whether its proof is still valid.
     pub fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
         match self {
             Self::Agent(agent) => agent.still_stands(revocations, now),

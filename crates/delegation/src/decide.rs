@@ -1,8 +1,7 @@
 //! The decision. Pure: everything it knows comes in through its arguments.
 //!
-//! The order of the checks is the order in which a refusal is the most useful to its reader: who, then through whom,
-//! then where, then what, then how long. No check depends on which parameters the caller chose to send, only on what
-//! the credentials are.
+//! The checks are in the order in which a refusal is the most useful to its reader: who, then through whom, then where, then
+//! what, then how long. No check depends on which parameters the caller chose to send, only on the credentials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub enum Request {
 /// A token exchange with verified credentials.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// Who presents.
+    /// The client that presents the tokens.
     pub client: AuthenticatedClient,
     /// On whose behalf.
     pub subject: VerifiedSubject,
@@ -85,7 +84,7 @@ pub struct Facts<'a> {
     pub revocations: &'a RevocationSet,
     /// How often a grant has been used.
     pub uses: &'a dyn Fn(&GrantId) -> u64,
-    /// How far the machine's clock is behind the time of the decision. What is given lives so much shorter.
+    /// How far the machine's clock is behind the time of the decision. The lifetime of the token is shorter by this.
     pub behind: Duration,
 }
 
@@ -250,9 +249,9 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     }))
 }
 
-/// Invariant 5 for a login: a password that has been replaced since, a person or client that has been cut or a client
-/// that is gone opens nothing, though the code was given out before. Nor does a login here open what now belongs to
-/// somebody whom another issuer names: the name in the registry may have been given to them meanwhile.
+/// Invariant 5 for a login: a code is worth nothing if, since the login, the password was replaced, the person or client was
+/// cut, or the client was removed. It is also worth nothing if the name in the registry now belongs to a person of another
+/// issuer.
 fn login_is_alive(person: &Person, client: &ProvenClient, at: Timestamp, facts: &Facts<'_>) -> Result<(), RefusalReason> {
     let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
@@ -260,7 +259,7 @@ fn login_is_alive(person: &Person, client: &ProvenClient, at: Timestamp, facts: 
     if cut || gone { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
 }
 
-/// What the client and the actor proved, held against what is true now: they proved it before keys were fetched.
+/// Checks what the client and the actor proved against the present state: they proved it before keys were fetched.
 fn proofs_still_stand(
     client: &AuthenticatedClient,
     actor: Option<&VerifiedActor>,
@@ -272,7 +271,7 @@ fn proofs_still_stand(
     if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
 }
 
-/// What the registry says of the subject token's issuer now: it may have changed while keys were fetched.
+/// The subject token with its issuer's present registry entry: the entry may have changed while keys were fetched.
 fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<VerifiedSubject, RefusalReason> {
     if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
@@ -285,7 +284,7 @@ fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<V
     Ok(subject)
 }
 
-/// Invariant 5: nothing descends from what has been revoked or has expired.
+/// Invariant 5: no token descends from a token that has been revoked or has expired.
 fn subject_is_alive(subject: &VerifiedSubject, facts: &Facts<'_>, now: Timestamp) -> Result<(), RefusalReason> {
     if subject.expires <= now {
         return Err(RefusalReason::SubjectExpired);
@@ -340,15 +339,15 @@ fn acting_agent<'a>(
     Ok(agent)
 }
 
-/// RFC 8693 §4.4: where `may_act` stands, it names who may act, by issuer and subject; nobody else may.
+/// RFC 8693 §4.4: if there is `may_act`, only the actor that it names, by issuer and subject, may act.
 fn may_act_names(subject: &VerifiedSubject, actor: &Actor) -> Result<(), RefusalReason> {
     let Some(may_act) = &subject.may_act else { return Ok(()) };
     let named = may_act.sub == actor.sub && may_act.iss.as_ref().unwrap_or(&subject.issuer) == &actor.iss;
     if named { Ok(()) } else { Err(RefusalReason::MayActMismatch) }
 }
 
-/// A subject token may be exchanged by the client it was issued to, by the agent that serves the resource it is
-/// addressed to, by whom its `may_act` names, and by anybody entitled if it is addressed to us.
+/// A subject token may be exchanged by the client to which it was issued, by the agent that serves the resource to which it
+/// is addressed, by the actor that its `may_act` names, and, if it is addressed to us, by every entitled client.
 fn presenter_is_entitled(
     client: &AuthenticatedClient,
     agent: &Agent,
@@ -380,8 +379,8 @@ fn presenter_is_entitled(
     }
 }
 
-/// Invariant 5, for each actor that stands in the chain already. Actors of other issuers are history that we
-/// cannot look up; that ours have acted is for us alone to say.
+/// Invariant 5, for each actor that is in the chain already. We cannot look up actors of other issuers: they are history.
+/// Only our own tokens may say that actors of ours have acted.
 fn chain_is_active(subject: &VerifiedSubject, facts: &Facts<'_>) -> Result<(), RefusalReason> {
     for actor in subject.chain.iter().filter(|actor| actor.iss == *facts.issuer) {
         if subject.origin != SubjectOrigin::Own {
@@ -395,8 +394,8 @@ fn chain_is_active(subject: &VerifiedSubject, facts: &Facts<'_>) -> Result<(), R
     Ok(())
 }
 
-/// Another issuer speaks for the actors that it names itself. What it says of those of a third is hearsay: our signature
-/// over it would make it look verified.
+/// Another issuer may only name its own actors. A statement about actors of a third issuer is unverified, and our signature
+/// would make it look verified.
 fn history_is_their_own(subject: &VerifiedSubject) -> Result<(), RefusalReason> {
     let hearsay = subject.origin != SubjectOrigin::Own && subject.chain.iter().any(|actor| actor.iss != subject.issuer);
     if hearsay { Err(RefusalReason::ChainNotTheirs) } else { Ok(()) }
@@ -407,7 +406,7 @@ fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Re
     if same(resource.uri.as_str(), facts.issuer.as_str()) { Err(RefusalReason::ResourceNotDelegable) } else { Ok(resource) }
 }
 
-/// What is asked for must exist and must not exceed the subject token.
+/// The scopes that are asked for must exist and must not exceed the subject token.
 fn asked_is_askable(asked: &ScopeSet, subject: &VerifiedSubject, target: &Resource) -> Result<(), Refusal> {
     if !asked.is_subset(&target.scopes) {
         let bounds = ScopeBounds { asked: asked.clone(), resource: Some(target.scopes.clone()), ..ScopeBounds::default() };
@@ -420,7 +419,7 @@ fn asked_is_askable(asked: &ScopeSet, subject: &VerifiedSubject, target: &Resour
     Ok(())
 }
 
-/// The grant to use: of those that are in force, the one that covers the most of what is wanted.
+/// The grant to use: of the grants in force, the one that covers most of the request.
 fn usable_grant<'a>(
     facts: &Facts<'a>,
     person: &Person,
@@ -448,7 +447,7 @@ fn usable_grant<'a>(
     best.map(|(_, grant)| grant).ok_or(why)
 }
 
-/// What each party allows on the resource. `of_app`: what the client may ask for, if it is no agent.
+/// What each party allows on the resource. `of_app`: what the client may ask for, if it is not an agent.
 fn bounds(
     asked: &ScopeSet,
     subject: &VerifiedSubject,
@@ -469,7 +468,7 @@ fn bounds(
     }
 }
 
-/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ what was asked. Empty is a refusal, and
+/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ request. An empty result is a refusal, which
 /// says which of them left nothing.
 fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, Refusal> {
     let parties = [
@@ -495,7 +494,7 @@ fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, Refusal> {
     }
 }
 
-/// The client's entry as it is now, if the client is no agent.
+/// The client's present entry, if the client is not an agent.
 fn registered_app<'a>(client: &AuthenticatedClient, registry: &'a Registry) -> Option<&'a Client> {
     match client {
         AuthenticatedClient::App(app) => registry.client(app.id()).map(|app| &**app),
@@ -540,7 +539,7 @@ fn own_expiry(person: &Person, target: Option<&Arc<Resource>>, (now, behind): (T
     some_lifetime(now.plus(shortened(lifetime, behind)), now)
 }
 
-/// The longest that anything of the person's may live on a resource.
+/// The longest time for which a token of the person may be valid on a resource.
 fn own_lifetime(person: &Person, target: &Resource) -> Duration {
     limits_on(&person.may, &target.name).lifetime.map_or(PERSON_TOKEN_LIFETIME, |limit| limit.0.min(PERSON_TOKEN_LIFETIME))
 }
@@ -550,7 +549,8 @@ fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, Refusa
     if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
 }
 
-/// The lineage of the new token: the subject token before its own ancestors, the grant and the client before theirs.
+/// The lineage of the new token: the subject token comes before its own ancestors, the grant and the client before earlier
+/// ones.
 fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<Lineage, RefusalReason> {
     let before = &subject.lineage;
     let mut parents = Vec::with_capacity(1 + before.parents.len());

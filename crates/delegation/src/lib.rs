@@ -1,8 +1,8 @@
 //! Delegation: the one decision that every grant of authority goes through.
 //!
-//! [`decide`] is pure: no I/O, no clock, no async. It takes what has been verified ([`VerifiedSubject`],
-//! [`VerifiedActor`], [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time; it answers with a
-//! [`Mandate`] or a [`Refusal`]. Nothing else can build a `Mandate`.
+//! [`decide`] is pure: no I/O, no clock, no async. It takes verified credentials ([`VerifiedSubject`], [`VerifiedActor`],
+//! [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. It returns a [`Mandate`] or a [`Refusal`].
+//! Nothing else can build a `Mandate`.
 //!
 //! [`live`] holds the snapshot that decisions read and the counters of grants in use; [`revocation`] turns changes of
 //! the registry into cuts.

@@ -1,7 +1,7 @@
 //! What decisions read: an immutable snapshot, swapped as a whole, and the counters of grants in use.
 //!
-//! The hot path takes no lock for the snapshot. What gives authority changes it after the change is durable; what takes
-//! authority away changes it at once. Both wake the subscribers.
+//! The hot path takes no lock for the snapshot. A change that gives authority is swapped in after it is durable. A change
+//! that takes authority away is swapped in at once. Both wake the subscribers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +39,7 @@ pub struct NumberedCut {
     pub cut: Cut,
 }
 
-/// The living state: the current [`Snapshot`], the uses of grants, and who wants to hear of changes.
+/// The live state: the current [`Snapshot`], the uses of grants, and the subscribers of changes.
 pub struct Live {
     issuer: Issuer,
     snapshot: ArcSwap<Snapshot>,
@@ -51,7 +51,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Starts from what the store holds.
+    /// Starts from the content of the store.
     pub fn new(issuer: Issuer, snapshot: Snapshot, uses: HashMap<GrantId, u64>, last_cut: u64) -> Self {
         Self {
             issuer,
@@ -93,7 +93,7 @@ impl Live {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner).get(grant).copied().unwrap_or(0)
     }
 
-    /// Counts one use of `max`. To be called after the use is durable; the store refuses an overrun by itself.
+    /// Counts one use of `max`. Call it after the use is durable; the store itself refuses one use too many.
     pub fn count_use(&self, grant: &GrantId, max: u64) {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = uses.entry(grant.clone()).or_default();
@@ -101,8 +101,8 @@ impl Live {
         *counted = (*counted + 1).min(max);
     }
 
-    /// Corrects a count that fell behind the store: a use that was recorded for a caller who had gone is not counted
-    /// here. To be called when the store refuses a use for being one too many.
+    /// Corrects a count that is behind the store: a use that was recorded for a caller that had disconnected is not counted
+    /// here. Call it when the store refuses a use as one too many.
     pub fn used_up(&self, grant: &GrantId, max: u64) {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = uses.entry(grant.clone()).or_default();
@@ -117,7 +117,7 @@ impl Live {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// Changes the registry alone. For what takes authority away, which shows before it is durable.
+    /// Changes the registry alone. For changes that take authority away, which are in force before they are durable.
     pub fn update_registry(&self, change: impl FnOnce(&mut Registry)) {
         let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot.load_full();
@@ -129,7 +129,7 @@ impl Live {
 
     /// Puts cuts in force and tells the subscribers.
     ///
-    /// Copies the set, so it costs more the more cuts are in force; of those that clients make, each holds a bounded number.
+    /// This copies the set, so the cost grows with the number of cuts in force; each client can make only a bounded number.
     ///
     /// Returns the cuts with the time from which they are in force. It is not earlier than the time of any decision on the
     /// previous snapshot: such a decision is below the cut, however late its token leaves.
@@ -169,8 +169,8 @@ impl Live {
         self.change(|revocations| cuts.iter().cloned().for_each(|cut| revocations.insert(cut)));
     }
 
-    /// Forgets the cuts that no living token needs, by a clock that can be trusted: one that leaps ahead for a moment
-    /// would let revoked tokens live again.
+    /// Forgets the cuts that no valid token is below, by a clock that can be trusted: if the clock jumped ahead for a moment,
+    /// revoked tokens would become valid again.
     pub fn forget(&self, now: Timestamp) {
         let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.snapshot.load().revocations.iter().any(|cut| cut.forget <= now) {
@@ -187,7 +187,7 @@ impl Live {
     }
 
     /// The cuts in force with the number of the last one, and a subscription that continues from there without a gap.
-    /// Two subscriptions with the same number have the same cuts, but for those that no living token needs.
+    /// Two subscriptions with the same number have the same cuts, except for cuts that no valid token is below.
     pub fn subscribe_cuts(&self) -> (u64, Arc<RevocationSet>, broadcast::Receiver<NumberedCut>) {
         let last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.cuts.subscribe();

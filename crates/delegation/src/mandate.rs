@@ -1,4 +1,4 @@
-//! The outcome of a decision that permitted.
+//! The result of a decision that permits.
 
 use std::sync::Arc;
 

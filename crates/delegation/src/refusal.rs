@@ -1,4 +1,4 @@
-//! Why there is no mandate. One enum, by whose fault it is; each wire maps it exhaustively.
+//! Why there is no mandate. One enum, grouped by the party at fault; each wire maps it exhaustively.
 
 use mandate_core::{InvalidActorChain, ScopeSet};
 
@@ -14,15 +14,15 @@ pub struct Refusal {
     pub bounds: Option<Box<ScopeBounds>>,
 }
 
-/// The sets of scopes that a refused exchange was held against, each as far as it concerns the resource that was asked
-/// for. What is absent was not looked at.
+/// The sets of scopes that were compared in a refused exchange, each limited to the requested resource. An absent set was
+/// not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeBounds {
-    /// What was asked for, or, if nothing was, all that the resource has.
+    /// The requested scopes or, if none were requested, all scopes of the resource.
     pub asked: ScopeSet,
     /// What the resource has.
     pub resource: Option<ScopeSet>,
-    /// What the subject token carries, where that bounds the result.
+    /// The scopes of the subject token, if they limit the result.
     pub subject: Option<ScopeSet>,
     /// What the client may ask for.
     pub client: Option<ScopeSet>,
@@ -47,7 +47,7 @@ impl From<RefusalReason> for Refusal {
     }
 }
 
-/// The reasons. The `Display` text is private detail, for the audit log; the public text is the wire's affair.
+/// The reasons. The `Display` text is private detail, for the audit log; each wire has the public text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RefusalReason {
     // The subject.
@@ -57,7 +57,7 @@ pub enum RefusalReason {
     /// The subject is disabled.
     #[error("the person is disabled")]
     PersonDisabled,
-    /// The subject token, an ancestor of it, or one of its parties has been revoked; or the login that a code stands for.
+    /// The subject token, an ancestor of it, or one of its parties has been revoked; or the login of a code has.
     #[error("the subject token or login hangs below a revocation")]
     SubjectRevoked,
     /// The subject token has expired.
@@ -76,7 +76,7 @@ pub enum RefusalReason {
     /// The actor token names another agent than the authenticated client.
     #[error("the actor is not the authenticated client")]
     ActorNotClient,
-    /// What the client or the actor proved has been replaced, revoked or has expired since.
+    /// The credential of the client or the actor has been replaced or revoked, or has expired, since it was checked.
     #[error("what the client or the actor proved is no longer valid")]
     ProofOutdated,
     /// The client may not present this agent's actor tokens.
@@ -88,22 +88,22 @@ pub enum RefusalReason {
     /// The agent is suspended, contained or retired.
     #[error("the agent is not active")]
     AgentNotActive,
-    /// An earlier actor of the chain is not an active agent any more.
+    /// An earlier actor of the chain is no longer an active agent.
     #[error("an earlier actor of the chain is not active")]
     ChainActorNotActive,
     /// A token of another issuer names actors of ours, or of a third issuer.
     #[error("a token of another issuer names an actor of ours or of a third issuer")]
     ChainNotTheirs,
-    /// `may_act` names somebody else.
+    /// `may_act` names another actor.
     #[error("may_act names another actor")]
     MayActMismatch,
     /// The chain would be deeper than allowed.
     #[error("the actor chain would be too deep")]
     ChainTooDeep,
-    /// The actor stands in the chain already, further in.
+    /// The actor is in the chain already, further in.
     #[error("the actor chain would loop")]
     ChainLoop,
-    /// The token has been exchanged more often in a row than a chain can explain.
+    /// The token has been exchanged too many times in a row.
     #[error("the lineage would be too long")]
     LineageTooLong,
     // The target.
@@ -123,10 +123,10 @@ pub enum RefusalReason {
     /// There was a grant; it has expired.
     #[error("the grant has expired")]
     GrantExpired,
-    /// There was a grant; it is used up.
+    /// There was a grant; it has no uses left.
     #[error("the grant is used up")]
     GrantExhausted,
-    /// More scope was asked for than the subject token carries.
+    /// More scopes were asked for than the subject token has.
     #[error("more scope asked for than the subject token carries")]
     ScopeExceedsSubject,
     /// A scope was asked for that the resource does not have; at a login, none that it has.
@@ -159,7 +159,7 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    /// The machine-readable token that stands in audit records.
+    /// The machine-readable token in audit records.
     pub const fn code(self) -> &'static str {
         match self {
             Self::PersonUnknown => "person_unknown",

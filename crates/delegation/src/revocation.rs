@@ -1,7 +1,7 @@
 //! From changes of the registry to cuts. Pure.
 //!
-//! Whatever stops being allowed by a change of the registry is cut, so that tokens that are out already stop working
-//! too, and stay dead when the entry becomes active again.
+//! Everything that a change of the registry no longer allows is cut, so that tokens that were already issued stop working
+//! too, and stay revoked when the entry becomes active again.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use mandate_core::{Cut, CutTarget, Lifetime, Timestamp, TokenId};
 
 use crate::decide::{PERSON_TOKEN_LIFETIME, limits_on};
 
-/// For how long a cut must be remembered: no token of ours lives longer than a person's, none of another issuer is taken
-/// for longer, and clocks may differ a little.
+/// For how long a cut must be remembered: no token of ours is valid longer than a person's token, no token of another
+/// issuer is accepted for longer, and clocks may differ a little.
 pub const CUT_MEMORY: Duration = Duration::from_secs(PERSON_TOKEN_LIFETIME.as_secs() + CLOCK_LAG.as_secs());
 
 /// How far a verifier's clock may be behind.
@@ -25,14 +25,14 @@ pub fn cut(target: CutTarget, now: Timestamp) -> Cut {
     Cut { target, at: now, forget: now.plus(CUT_MEMORY) }
 }
 
-/// A cut on one token that expires at `expires`. No descendant outlives it, so the cut need not either: a client that
-/// revokes every token it gets fills no memory with them for an hour.
+/// A cut on one token that expires at `expires`. No descendant outlives the token, so the cut need not outlive it either. So
+/// a client that revokes every token that it gets does not fill the memory with cuts for an hour.
 pub fn cut_token(token: TokenId, expires: Timestamp, now: Timestamp) -> Cut {
     let forget = expires.plus(CLOCK_LAG).min(now.plus(CUT_MEMORY));
     Cut { target: CutTarget::Token(token), at: now, forget }
 }
 
-/// The cuts that replacing `old` by `new` calls for. `new` is absent when the entry is removed.
+/// The cuts that are needed when `new` replaces `old`. `new` is absent when the entry is removed.
 pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<Cut> {
     let target = match (old, new) {
         (Entry::Agent(old), Some(Entry::Agent(new))) if new.spiffe_id == old.spiffe_id => {
@@ -62,12 +62,12 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
     target.map(|target| cut(target, now)).into_iter().collect()
 }
 
-/// Whether replacing `old` by `new` can only take authority away: from agents, people, grants and clients in every respect,
-/// or by removing an entry. `new` is absent when the entry is removed.
+/// Whether the replacement of `old` by `new` can only take authority away: an agent, person, grant or client that gets less
+/// in every respect, or an entry that is removed. `new` is absent when the entry is removed.
 ///
-/// A policy can forbid, so that removing or changing one may give; and a resource or issuer that changes becomes another.
-/// Where the registry has `policies` of its own, fewer rights may give as well: a policy may forbid something to those who
-/// have a right, and permit it to those who have lost it.
+/// A policy can forbid, so the removal or change of a policy may give authority. A resource or issuer that changes becomes
+/// another one. If the registry has its own `policies`, fewer rights may give authority too: a policy may forbid something
+/// to those who have a right, and permit it to those who have lost the right.
 pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
     match (old, new) {
         (Entry::Agent(old), Some(Entry::Agent(new))) if policies && *new != (Agent { state: new.state, ..old.clone() }) => false,
@@ -130,7 +130,7 @@ fn fewer(old: &[Permission], new: &[Permission]) -> bool {
     })
 }
 
-/// Whether a limit is as it was, or tighter. None is no limit.
+/// Whether a limit is unchanged or stricter. None is no limit.
 fn no_more<T: Ord>(old: Option<T>, new: Option<T>) -> bool {
     match (old, new) {
         (None, _) => true,
@@ -139,7 +139,7 @@ fn no_more<T: Ord>(old: Option<T>, new: Option<T>) -> bool {
     }
 }
 
-/// Whether `new` leaves out a scope that `old` had, or gives less time for one.
+/// Whether `new` lacks a scope that `old` had, or gives less time for a scope.
 fn narrower(old: &[Permission], new: &[Permission], times: Times) -> bool {
     old.iter().any(|before| {
         let after = new.iter().filter(|p| p.resource == before.resource).flat_map(|p| p.scopes.iter().cloned()).collect();
@@ -153,7 +153,7 @@ fn narrower(old: &[Permission], new: &[Permission], times: Times) -> bool {
 struct Times {
     /// Without any limit.
     default: Lifetime,
-    /// At most, whatever the limit.
+    /// The maximum, even if the limit is higher.
     longest: Lifetime,
 }
 
@@ -161,8 +161,8 @@ impl Times {
     const MANDATE: Self = Self { default: DEFAULT_MANDATE_LIFETIME, longest: MAX_MANDATE_LIFETIME };
     const PERSON: Self = Self { default: Lifetime(PERSON_TOKEN_LIFETIME), longest: Lifetime(PERSON_TOKEN_LIFETIME) };
 
-    /// Whether something issued before could live longer than it now may. Where there was no limit here, another may
-    /// have given all there is.
+    /// Whether a token that was issued before could be valid for longer than is now allowed. If there was no limit here,
+    /// another limit may have allowed the maximum.
     fn are_shorter(self, before: &Constraints, now: &Constraints) -> bool {
         let had = before.lifetime.unwrap_or(self.longest).min(self.longest);
         before.lifetime != now.lifetime && now.lifetime.unwrap_or(self.default) < had
@@ -176,8 +176,8 @@ fn ends_sooner(old: &Grant, new: &Grant, now: Timestamp) -> bool {
     end(new) < end(old)
 }
 
-/// Whether a client lost an agent or a scope, or proves itself by other means than before: what the old ones opened ends
-/// with them.
+/// Whether a client lost an agent or a scope, or authenticates by other means than before: tokens that were obtained with
+/// the old means end with them.
 fn less_trusted(old: &Client, new: &Client) -> bool {
     let lost_scopes = match (&old.scopes, &new.scopes) {
         (_, None) => old.scopes.as_ref().is_some_and(|old| old.iter().any(|scope| scope.as_str() == ADMIN_SCOPE)),

@@ -32,7 +32,7 @@ impl Making {
     pub const PRIVATE: Self = Self { above: 0o700, mode: 0o700 };
 }
 
-/// An open directory that was judged, and the way to it. Clones share the descriptor.
+/// An open directory that was checked, and so was the way to it. Clones share the descriptor.
 #[derive(Clone, Debug)]
 pub struct Dir {
     fd: Arc<OwnedFd>,
@@ -96,7 +96,7 @@ impl Dir {
         Ok((Self { fd: Arc::new(fd), path: walked.real, passable: walked.passable }, name))
     }
 
-    /// Refuses what others may write to. `right` is the mode that it should have.
+    /// Refuses the directory if others may write to it. `right` is the mode that it should have.
     fn hold(&self, right: u32) -> Result<(), FileError> {
         let stat = fstat(&self.fd).map_err(io("look at", &self.path))?;
         judge::held(&stat, &self.path, judge::us(), right)
@@ -107,7 +107,7 @@ impl Dir {
         &self.path
     }
 
-    /// The path of an entry. To be used only with what cannot take a descriptor; nobody else can change what it leads to.
+    /// The path of an entry. Use it only with interfaces that cannot take a descriptor. No other user can change what it leads to.
     pub fn entry(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
@@ -135,12 +135,12 @@ impl Dir {
         Ok(File::from(fd))
     }
 
-    /// Opens a file for reading and judges it. None if there is nothing of that name.
+    /// Opens a file for reading and checks it. None if there is nothing of that name.
     pub fn open_file(&self, name: impl AsRef<OsStr>, exposure: Exposure) -> Result<Option<File>, FileError> {
         self.open_with(name.as_ref(), OFlags::RDONLY, exposure)
     }
 
-    /// A file to lock or to write to in place: made with mode 0600 if it is missing, and judged if it is there.
+    /// A file to lock or to write to in place: made with mode 0600 if it is missing, and checked if it exists.
     pub fn open_or_create(&self, name: impl AsRef<OsStr>, exposure: Exposure) -> Result<File, FileError> {
         let name = name.as_ref();
         loop {
@@ -177,14 +177,14 @@ impl Dir {
         secret_of(file, &self.entry(name), limit).map(Some)
     }
 
-    /// Reads a file that others may read, and not write. None if there is nothing of that name.
+    /// Reads a file that others may read, but not write. None if there is nothing of that name.
     pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
         let name = name.as_ref();
         let Some(file) = self.open_file(name, Exposure::Readable)? else { return Ok(None) };
         bytes_of(file, &self.entry(name), limit).map(Some)
     }
 
-    /// Begins a file that takes the name `name` once it is whole.
+    /// Begins a file that gets the name `name` once it is complete.
     pub fn start(&self, name: impl AsRef<OsStr>, mode: u32, entropy: &dyn Entropy) -> Result<NewFile, FileError> {
         NewFile::start(self.clone(), name.as_ref(), mode, entropy)
     }
@@ -196,13 +196,13 @@ impl Dir {
         new.commit(Replace::Always)
     }
 
-    /// Gives an entry another name. Nothing is followed; a file of the new name is replaced.
+    /// Gives an entry another name. Links are not followed; a file of the new name is replaced.
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> Result<(), FileError> {
         renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref()).map_err(io("rename", &self.entry(&from)))?;
         self.sync()
     }
 
-    /// Removes an entry that is no directory. Whether there was one.
+    /// Removes an entry that is not a directory. Returns whether there was one.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<bool, FileError> {
         match unlinkat(&self.fd, name.as_ref(), AtFlags::empty()) {
             Ok(()) => Ok(true),

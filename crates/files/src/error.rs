@@ -1,4 +1,4 @@
-//! Why a file or directory is not used. Each text names the path, what was found there, and the command that mends it.
+//! Why a file or directory is not used. Each text names the path, what was found there, and the command that repairs it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,13 +34,13 @@ pub enum FileError {
         /// The mode to give it, as `chmod` takes it.
         mend: String,
     },
-    /// It is a symbolic link where only the file itself will do.
+    /// It is a symbolic link where only the file itself is accepted.
     #[error("{path} is a symbolic link, which is not followed here: remove it, or name the file that is meant")]
     Link {
         /// Which.
         path: PathBuf,
     },
-    /// It is something else than is needed.
+    /// It is not of the kind that is needed.
     #[error("{path} is not a {wanted}")]
     Kind {
         /// Which.
@@ -54,13 +54,13 @@ pub enum FileError {
         /// Which.
         path: PathBuf,
     },
-    /// A directory that is to be new has something in it.
+    /// A directory that should be new is not empty.
     #[error("{path} is not empty")]
     NotEmpty {
         /// Which.
         path: PathBuf,
     },
-    /// It is larger than anything that it should hold.
+    /// It is larger than its content can be.
     #[error("{path} is larger than {limit} bytes")]
     TooLarge {
         /// Which.
@@ -68,7 +68,7 @@ pub enum FileError {
         /// The most that is read.
         limit: u64,
     },
-    /// It does not hold the text that it should.
+    /// It does not contain a valid text.
     #[error("{path}: {source}")]
     Text {
         /// Which.

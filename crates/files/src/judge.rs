@@ -1,4 +1,4 @@
-//! Who may own and change what.
+//! Which users may own and change which files.
 
 use std::path::Path;
 
@@ -14,9 +14,9 @@ const STICKY: u32 = 0o1000;
 pub enum Exposure {
     /// Nothing.
     Private,
-    /// Nothing, but the group of a file of root's may read it (0640): so certificates' keys are kept for the group
-    /// `ssl-cert`, in Kubernetes volumes with an `fsGroup`, and in systemd's credentials. Only root says who is in that
-    /// group.
+    /// Nothing, except that the group of a file that belongs to root may read it (0640). Keys of certificates are stored in this
+    /// way for the group `ssl-cert`, in Kubernetes volumes with an `fsGroup`, and in systemd's credentials. Only root decides
+    /// who is in that group.
     PrivateOrRootsGroup,
     /// Read it.
     Readable,
@@ -54,13 +54,13 @@ pub(crate) fn passed(stat: &Stat, path: &Path, us: u32) -> Result<(), FileError>
     Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: no_writing(mode).to_owned() })
 }
 
-/// How `chmod` takes the right to write away. Also that of a group: nothing says reliably who is in it, since members come from
-/// more places than `/etc/group`, so that a group of the user's own is not told apart.
+/// The `chmod` argument that takes the right to write away, also that of the group. The members of a group cannot be known
+/// reliably, because they come from more places than `/etc/group`. So a group that contains only the user is not recognized.
 fn no_writing(mode: u32) -> &'static str {
     if mode & 0o002 == 0 { "g-w" } else { "go-w" }
 }
 
-/// A directory whose entries are ours: others may not even add one.
+/// A directory with only our entries: others may not even add one.
 pub(crate) fn held(stat: &Stat, path: &Path, us: u32, right: u32) -> Result<(), FileError> {
     owner(stat, path, us)?;
     let mode = mode(stat);

@@ -1,12 +1,13 @@
 //! Every file that Mandate writes or trusts goes through here.
 //!
-//! A path is safe only if nobody else can change what it leads to. So each directory on the way, and each symbolic link,
-//! must belong to this user or to root, and must not be writable by others; a sticky directory such as `/tmp` may be
-//! passed, since nobody can replace the entries of others there. The way is walked with descriptors: what was judged is
-//! what is used. Files are created under a new name that did not exist before (`O_EXCL`, `O_NOFOLLOW`) with their final
-//! mode, and then renamed; existing ones are opened without following links and judged by their descriptor.
+//! A path is safe only if no other user can change what it leads to. So each directory on the way, and each symbolic link,
+//! must belong to this user or to root, and must not be writable by others. A sticky directory such as `/tmp` is allowed on
+//! the way, because nobody can replace the entries of others there. The way is walked with descriptors: the file that was
+//! checked is the file that is used. Files are created under a new name that did not exist before (`O_EXCL`, `O_NOFOLLOW`)
+//! with their final mode, and then renamed. Existing files are opened without following links and checked by their
+//! descriptor.
 //!
-//! [`text`] reads text as people have it: with a byte order mark, with line ends of other systems.
+//! [`text`] reads text in the forms that people have: with a byte order mark, with line ends of other systems.
 
 #[cfg(unix)]
 mod dir;

@@ -28,8 +28,8 @@ fn is_descriptor(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd/") || path.starts_with("/proc/self/fd/")
 }
 
-/// Opens a file for reading, and judges it and the way to it. Links are followed if they are ours or root's: tools for
-/// certificates, and Kubernetes, keep the newest file behind one.
+/// Opens a file for reading, and checks it and the way to it. Links are followed if they belong to us or to root: tools for
+/// certificates, and Kubernetes, keep the newest file behind a link.
 pub fn open_named(path: &Path, exposure: Exposure) -> Result<File, FileError> {
     Ok(open_from(path, exposure)?.0)
 }
@@ -43,8 +43,8 @@ fn open_from(path: &Path, exposure: Exposure) -> Result<(File, bool), FileError>
     Ok((file, dir.is_passable()))
 }
 
-/// Reads a short-lived secret, such as a token that a shell's redirection wrote. It must be ours or root's and not
-/// writable by others; that others can read it is for the caller to say aloud.
+/// Reads a short-lived secret, such as a token that a shell's redirection wrote. It must belong to us or to root, and must
+/// not be writable by others. If others can read it, the caller prints a warning.
 pub fn read_secret(path: &Path, limit: u64) -> Result<Named, FileError> {
     let (file, passable) = open_from(path, Exposure::Readable)?;
     let exposed = match rustix::fs::fstat(&file) {
@@ -56,7 +56,7 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Named, FileError> {
     Ok(Named { content: secret_of(file, path, limit)?, exposed })
 }
 
-/// Reads a file that is neither a secret nor believed because of where it is: any owner will do.
+/// Reads a file that is not secret and not trusted because of its place: it may have any owner.
 pub fn open_public(path: &Path) -> Result<File, FileError> {
     let file = File::open(path).map_err(io("open", path))?;
     // A directory can be opened, and not read.
@@ -66,12 +66,12 @@ pub fn open_public(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Reads a text that is believed because of what it says, not because of who owns it: any owner will do.
+/// Reads a text that is trusted because of its content, not because of its owner: it may have any owner.
 pub fn read_public_text(path: &Path, limit: u64) -> Result<String, FileError> {
     as_text(bytes_of(open_public(path)?, path, limit)?, path)
 }
 
-/// Reads a file that others may read and not write, since it is believed.
+/// Reads a file that others may read but not write, because its content is trusted.
 pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     bytes_of(open_named(path, Exposure::Readable)?, path, limit)
 }
@@ -90,8 +90,8 @@ fn as_text(bytes: Vec<u8>, path: &Path) -> Result<String, FileError> {
     text::from_bytes(bytes).map_err(|source| FileError::Text { path: path.to_owned(), source })
 }
 
-/// Begins a file of mode 0600 at a place that an operator named. Refuses to take the place of another file unless
-/// `force`; never that of a directory, a device or a pipe; and never writes through a link.
+/// Begins a file of mode 0600 at a place that an operator named. It replaces another file only with `force`. It never
+/// replaces a directory, a device or a pipe, and never writes through a link.
 pub fn output(path: &Path, force: bool, entropy: &dyn Entropy) -> Result<NewFile, FileError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Err(FileError::Kind { path: path.to_owned(), wanted: "regular file" }) };

@@ -1,4 +1,4 @@
-//! A directory that takes its name once everything in it is whole.
+//! A directory that gets its name once everything in it is complete.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::dir::Dir;
 use crate::error::{FileError, io};
 use crate::walk::permissions;
 
-/// A directory for this user alone (mode 0700), under a name that nobody can know in advance. With everything in it, it goes
-/// away unless it is committed. It holds files alone.
+/// A directory for this user alone (mode 0700), under a name that nobody can know in advance. It is removed with everything
+/// in it unless it is committed. It contains only files.
 #[derive(Debug)]
 pub struct NewDir {
     /// What holds it.
@@ -25,14 +25,14 @@ pub struct NewDir {
 
 #[derive(Debug)]
 enum Goal {
-    /// It takes this name beside where it is now.
+    /// It gets this name in the directory where it is now.
     Name(OsString),
     /// Its files move into the directory that holds it, which was empty.
     Above,
 }
 
 impl NewDir {
-    /// Begins what is to be the directory `path`. What is there may only be an empty directory.
+    /// Begins the directory that will be `path`. Only an empty directory may exist there.
     pub fn start(path: &Path, entropy: &dyn Entropy) -> Result<Self, FileError> {
         match Dir::open(path) {
             Ok(there) if there.names()?.is_empty() => Self::make(there, Goal::Above, entropy),
@@ -67,8 +67,8 @@ impl NewDir {
         &self.dir
     }
 
-    /// Gives the directory its name, and makes that durable. What came to be there meanwhile is not replaced. Where an empty
-    /// directory was there, the files move into it in the order `last_ones` at the end.
+    /// Gives the directory its name, and makes that durable. Nothing that was created there meanwhile is replaced. If an empty
+    /// directory was there, the files move into it, with `last_ones` at the end and in that order.
     pub fn commit(mut self, last_ones: &[&str]) -> Result<(), FileError> {
         self.dir.sync()?;
         match &self.goal {

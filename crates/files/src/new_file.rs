@@ -1,4 +1,4 @@
-//! A file that takes its name once it is whole.
+//! A file that gets its name once it is complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::dir::Dir;
 use crate::error::{FileError, io};
 
-/// Whether a new file may take the name of one that is there.
+/// Whether a new file may take the name of an existing one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replace {
     /// It may. A link of that name is itself replaced, not what it points to.
@@ -19,7 +19,8 @@ pub enum Replace {
     Never,
 }
 
-/// A file under a name that nobody can know in advance, beside its final one. Goes away unless it is committed.
+/// A file under a name that nobody can know in advance, in the directory of its final name. It is removed unless it is
+/// committed.
 #[derive(Debug)]
 pub struct NewFile {
     dir: Dir,
@@ -45,7 +46,7 @@ impl NewFile {
         &mut self.file
     }
 
-    /// Where it is until it is committed. To be used only with what cannot take a descriptor.
+    /// Where it is until it is committed. Use this only with interfaces that cannot take a descriptor.
     pub fn path(&self) -> std::path::PathBuf {
         self.dir.entry(&self.temporary)
     }

@@ -1,7 +1,7 @@
-//! Text as people have it.
+//! Text in the forms that people have.
 //!
 //! Editors and shells of other systems put a byte order mark in front (U+FEFF, Unicode §23.8), and end lines with CR LF.
-//! Neither belongs to what was written: a password with an invisible character in front would never match.
+//! Neither is part of the text: a password with an invisible character in front would never match.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -24,7 +24,7 @@ pub enum TextError {
     /// Nothing is there.
     #[error("it is empty")]
     Empty,
-    /// It goes on for longer than anything that it could be.
+    /// It is longer than any valid text of its kind.
     #[error("it is longer than {0} bytes")]
     TooLong(u64),
     /// It cannot be read.
@@ -55,8 +55,8 @@ pub fn read(from: impl Read, limit: u64) -> Result<String, TextError> {
     if bytes.len() as u64 > limit { Err(TextError::TooLong(limit)) } else { from_bytes(bytes) }
 }
 
-/// A secret of one line: the first, without byte order mark and line end, and with its spaces. What follows is not read
-/// as part of it.
+/// A secret of one line: the first line, without byte order mark and line end, and with its spaces. Later lines are not part
+/// of it.
 pub fn secret_line(from: impl Read, limit: u64) -> Result<Secret, TextError> {
     // One allocation, which is wiped: a buffer that grew would leave copies behind.
     let room = usize::try_from(limit).unwrap_or(0).saturating_add(8);

@@ -1,4 +1,4 @@
-//! From the root to a directory, one step at a time, judging each.
+//! The way from the root to a directory, one step at a time. Each step is checked.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,13 +15,13 @@ use crate::judge;
 /// As many links as the kernel follows.
 const MOST_LINKS: u32 = 40;
 
-/// Enough to look further from a directory, without the right to list it where the system can tell these apart.
+/// Enough rights to walk further from a directory, without the right to list it where the system distinguishes these.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PASS: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const PASS: OFlags = OFlags::RDONLY;
 
-/// What is to be at the end of the way.
+/// What must be at the end of the way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     /// A directory.
@@ -48,7 +48,7 @@ pub(crate) struct Walked {
     pub(crate) name: Option<OsString>,
     /// Whether the last directory was made just now.
     pub(crate) made: bool,
-    /// Whether each directory can be passed by others, so that the modes of files decide what they see.
+    /// Whether others can pass through each directory, so that only the modes of files decide what they can read.
     pub(crate) passable: bool,
 }
 
@@ -71,7 +71,7 @@ impl Way {
         Ok(way)
     }
 
-    /// Judges the directory that was reached. Who may write to the one that was meant is for the caller to judge.
+    /// Checks the directory that was reached. The caller checks who may write to the goal.
     fn judge(&mut self, is_goal: bool) -> Result<(), FileError> {
         let stat = fstat(&self.at).map_err(io("look at", &self.real))?;
         if is_goal {
@@ -101,7 +101,7 @@ impl Way {
         self.judge(is_goal)
     }
 
-    /// What a link says, which counts only if nobody else could have said it.
+    /// Where a link points. It is followed only if no other user could have made it.
     fn link(&mut self, name: &OsStr, owner: &rustix::fs::Stat) -> Result<PathBuf, FileError> {
         let there = self.real.join(name);
         judge::owner(owner, &there, self.us)?;

@@ -1,10 +1,10 @@
-//! Waking nodes: registrations, keys and bans, any of which may change.
+//! Waking nodes when registrations, keys or bans change.
 
 use mandate_authority::Authority;
 use mandate_delegation::Live;
 use tokio::sync::watch;
 
-/// A subscription to everything a node serves from.
+/// A subscription to all data from which a node serves.
 #[derive(Clone, Debug)]
 pub struct Changes {
     registry: watch::Receiver<u64>,
@@ -17,7 +17,7 @@ impl Changes {
         Self { registry: live.subscribe_registry(), keys: authority.subscribe(), bans }
     }
 
-    /// Marks everything so far as seen. Returns a number that rises with every change.
+    /// Marks everything so far as seen. Returns a number that increases with every change.
     pub fn seen(&mut self) -> u64 {
         let registry = *self.registry.borrow_and_update();
         let keys = *self.keys.borrow_and_update();

@@ -17,10 +17,10 @@ pub enum NotIssuable {
     /// Suspended, contained or retired.
     #[error("the agent is not active")]
     NotActive,
-    /// Nobody has said what a process must show.
+    /// It has no selectors.
     #[error("the agent has no selectors")]
     NoSelectors,
-    /// Nobody has said what it is for.
+    /// It has no purpose.
     #[error("the agent has no purpose")]
     NoPurpose,
     /// Its SPIFFE ID is one of the authority's own.

@@ -1,4 +1,4 @@
-//! Why no identity is given, by whose fault it is. The gRPC wire maps it exhaustively.
+//! Why no identity is given, grouped by the party at fault. The gRPC wire maps it exhaustively.
 
 use crate::entitlement::NotIssuable;
 
@@ -9,7 +9,7 @@ pub enum IdentityError {
     /// The join token is unknown, used, or expired; the text is the store's code.
     #[error("the join token is refused: {0}")]
     JoinToken(String),
-    /// A join token cannot live that long, or that short.
+    /// A join token cannot be valid for so long, or for so short a time.
     #[error("a join token lives for more than 0s and at most 24h")]
     JoinTokenLifetime,
     /// The certificate request cannot be used.
@@ -51,7 +51,7 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
-    /// The machine-readable token that stands in audit records.
+    /// The machine-readable token in audit records.
     pub fn code(&self) -> &'static str {
         match self {
             Self::JoinToken(_) => "join_token_refused",

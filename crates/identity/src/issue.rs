@@ -1,4 +1,4 @@
-//! What a node may know, and what its processes are issued.
+//! What a node is told, and what is issued to its processes.
 
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{ClaimsLint, JwtSvidGrant};
@@ -59,8 +59,8 @@ impl Identity {
         Ok(entries)
     }
 
-    /// Issues a JWT-SVID for a process of `node` that showed `selectors`. The entitlement is decided here and now, not
-    /// by what the node was told earlier; the record is durable before the signature.
+    /// Issues a JWT-SVID for a process of `node` that showed `selectors`. The entitlement is decided with the present state, not
+    /// with what the node was told earlier; the record is durable before the signature.
     pub async fn issue_jwt_svid(
         &self,
         node: &Presented,

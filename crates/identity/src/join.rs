@@ -1,4 +1,4 @@
-//! How a node joins: a single-use token for a certificate, and that certificate for the next.
+//! How a node joins: it gets its first certificate for a single-use token, and each later one for the certificate before.
 
 use std::fmt;
 use std::time::Duration;
@@ -61,14 +61,14 @@ pub struct NodeCertificate {
     pub expires: Timestamp,
 }
 
-/// A certificate of ours that the caller has proven to hold, when it connected.
+/// A certificate of ours that the caller proved to hold when it connected.
 ///
-/// A connection outlives the handshake, so that a certificate that was good then is looked at again with every call.
+/// A connection may outlive the certificate, so the certificate is checked again at every call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presented {
     /// Whose it is.
     pub spiffe_id: SpiffeId,
-    /// Its `notAfter`: the first moment at which it counts for nothing.
+    /// Its `notAfter`: the first moment at which it is no longer valid.
     pub expires: Timestamp,
 }
 
@@ -78,8 +78,8 @@ fn hash(token: &Secret) -> JoinTokenHash {
 
 /// The name of the node that joins with this token and this key: 80 bits of a digest of both.
 ///
-/// The same pair names the same node, which is how a node whose first answer was lost is recognized. A name that is
-/// taken already is never given a second time, so that the digest's length decides nothing but convenience.
+/// The same pair always gives the same name, so that a node whose first answer was lost is recognized. A name that is in use
+/// is never given to another node, so that security does not depend on the length of the digest.
 fn name(token: &JoinTokenHash, key: &ProvenKey) -> String {
     use std::fmt::Write as _;
     let digest = Sha256::new().chain_update(token).chain_update(key.point()).finalize();
@@ -94,8 +94,8 @@ impl Identity {
     /// Makes a join token. `by` is the operator, for the record.
     ///
     /// # Errors
-    /// [`IdentityError::JoinTokenLifetime`] unless the token lives for more than nothing and at most
-    /// [`MAX_JOIN_TOKEN_LIFETIME`]; [`IdentityError::AuditUnavailable`] if it cannot be recorded.
+    /// [`IdentityError::JoinTokenLifetime`] unless the lifetime is more than zero and at most [`MAX_JOIN_TOKEN_LIFETIME`];
+    /// [`IdentityError::AuditUnavailable`] if the token cannot be recorded.
     pub async fn create_join_token(&self, by: &str, lifetime: Option<Duration>) -> Result<JoinToken, IdentityError> {
         let lifetime = lifetime.unwrap_or(JOIN_TOKEN_LIFETIME);
         if lifetime.is_zero() || lifetime > MAX_JOIN_TOKEN_LIFETIME {
@@ -115,8 +115,8 @@ impl Identity {
         Ok(JoinToken { text, expires })
     }
 
-    /// Joins a node that asks from `source`: spends the token, records it, issues the certificate. The node's name is ours to give; nothing in
-    /// the certificate request but its proven key is used.
+    /// Joins a node that asks from `source`: spends the token, records it, issues the certificate. The server chooses the node's
+    /// name; of the certificate request only the proven key is used.
     ///
     /// The answer may be lost after the token is spent. Until the token expires, a request that shows it again with the
     /// same key gets an answer again, as the same node. With another key the token is refused.
@@ -216,8 +216,8 @@ impl Identity {
         Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
     }
 
-    /// Bans a node: it gets nothing any more, whatever certificate it holds, and what it is being told ends. Returns where
-    /// the ban is recorded.
+    /// Bans a node: it gets nothing more, no matter which certificate it has, and its open streams end. Returns where the ban is
+    /// recorded.
     pub async fn ban_node(&self, by: &str, name: &str) -> Result<Recorded, IdentityError> {
         // A database that cannot be read is no reason not to ban.
         if let Ok(None) = self.store.read("read a node", |tx| nodes::get(tx, name)) {
@@ -253,8 +253,7 @@ impl Identity {
         }
     }
 
-    /// The last look before anything is issued, after everything that is waited for: a ban that is not in the database yet
-    /// counts as well.
+    /// The last check before anything is issued, after all waits: a ban that is not in the database yet counts as well.
     pub(crate) fn still_joined(&self, id: &SpiffeId) -> Result<(), IdentityError> {
         match node_name(id) {
             Some(name) if !self.stops.has_banned(name) => Ok(()),

@@ -1,7 +1,8 @@
 //! Agent identity, the server's side: how a node joins, which attested process is which agent, and what it is issued.
 //!
-//! A node says what it saw of a process; this crate says what that entitles it to, against the registry of the moment.
-//! Everything issued, and everything refused, is an audit record first. No gRPC here: `server` speaks that.
+//! A node says what it saw of a process. This crate decides, with the present registry, to which identity that entitles the
+//! process. Everything that is issued or refused is first recorded in the audit log. There is no gRPC here: that is in
+//! `server`.
 
 mod changes;
 mod entitlement;
@@ -27,15 +28,15 @@ pub use issue::{IssuedSvid, NodeEntry};
 pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate, Presented};
 pub use rejoin::MAX_REJOIN_GRACE;
 
-/// What it is made of.
+/// The parts of the engine.
 pub struct Parts {
     /// Who signs.
     pub authority: Arc<Authority>,
     /// Where everything is recorded.
     pub log: Log<Effect>,
-    /// What bans nodes.
+    /// Bans nodes.
     pub stops: Arc<Stops>,
-    /// The living registry.
+    /// The live registry.
     pub live: Arc<Live>,
     /// Nodes and join tokens.
     pub store: Store,
@@ -78,7 +79,8 @@ impl Identity {
         self.log.append(record, effects).await
     }
 
-    /// Records a refusal and hands it back; that of a `stranger` within the quota of its source. If it cannot be recorded, that is what the caller is told instead.
+    /// Records a refusal and returns it. The refusal of a `stranger` is recorded within the quota of its source. If it cannot be
+    /// recorded, the caller gets that error instead.
     async fn refuse<T>(
         &self,
         mut record: Record,

@@ -1,4 +1,5 @@
-//! A node that was away for too long: its certificate has expired, and the operator may let it renew that all the same.
+//! A node that was away for too long: its certificate has expired, and the operator may allow it to renew the certificate
+//! nevertheless.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub(crate) struct Renewable {
 }
 
 impl Identity {
-    /// Lets a node renew its newest certificate for so long after that has expired. Nothing else can be done with it.
+    /// Lets a node renew its newest certificate for this time after the certificate has expired. It can be used for nothing else.
     #[must_use]
     pub fn with_rejoin_grace(mut self, grace: Duration) -> Self {
         self.rejoin_grace = grace.min(MAX_REJOIN_GRACE);
@@ -31,8 +32,8 @@ impl Identity {
 
     /// The node that shows this certificate, if it may have a new one.
     ///
-    /// An expired certificate counts only if it is the newest that the node was issued: an older one is a copy from a backup
-    /// or of a thief, and after a node has joined again the one that it joined with is older, too.
+    /// An expired certificate counts only if it is the newest that was issued to the node. An older one is a copy from a backup
+    /// or of a thief. After a node has joined again, its certificate from before is an older one too.
     pub(crate) fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
         let now = self.clock.now();
         if now < shown.expires {

@@ -61,14 +61,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the command line. A variable of the environment that is set to nothing counts as not set.
+    /// Reads the command line. An environment variable with an empty value counts as not set.
     pub(crate) fn of_the_process() -> Result<Self, clap::Error> {
         let empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
         Self::from_arg_matches(&without(<Self as CommandFactory>::command(), &empty).try_get_matches()?)
     }
 }
 
-/// The command with every variable of the environment forgotten that `unset` picks.
+/// The command without the environment variables that `unset` selects.
 fn without(command: clap::Command, unset: &dyn Fn(&OsStr) -> bool) -> clap::Command {
     let command = command.mut_args(|argument| match argument.get_env() {
         Some(name) if unset(name) => argument.env(None::<&'static str>),
@@ -148,18 +148,18 @@ pub(crate) enum Command {
     /// Write everything of a server into one file, whether or not it runs
     ///
     /// Works on the directory itself, so it runs as the server's user. The file is read again and verified before the command
-    /// is done.
+    /// ends.
     #[command(after_help = installation::BACKUP_EXAMPLES)]
     Backup(Backup),
     /// Make a server's directory from a backup
     ///
-    /// Everything is verified before the directory takes its name. What was done after the backup was made is undone,
+    /// Everything is verified before the directory gets its name. Everything that was done after the backup was made is undone,
     /// revocations too.
     #[command(after_help = installation::RESTORE_EXAMPLES)]
     Restore(Restore),
-    /// Look at a server's directory that does not start, and say what is wrong and what to do
+    /// Check why a server does not start with its directory, and say what to do
     ///
-    /// Needs no server and changes nothing. With the options that the server is started with, those are checked too.
+    /// Needs no server and changes nothing. If you give the options with which the server is started, they are checked too.
     #[command(after_help = installation::DOCTOR_EXAMPLES)]
     Doctor(Doctor),
     /// See what a hijacked agent can do, with one shared key and with Mandate
@@ -169,7 +169,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Print a completion script for a shell
     ///
-    /// It completes commands, options, and the names of what the server knows, where its admin socket can be reached.
+    /// It completes commands and options. If the server's admin socket can be reached, it also completes the names that the server
+    /// knows.
     #[command(
         after_help = "Examples:\n  mandate completions bash > /etc/bash_completion.d/mandate\n  mandate completions zsh > ~/.zfunc/_mandate\n  mandate completions fish > ~/.config/fish/completions/mandate.fish"
     )]
@@ -198,7 +199,7 @@ pub(crate) struct Apply {
 }
 
 impl Apply {
-    /// The registry file, however it was said.
+    /// The registry file, given with or without `-f`.
     pub(crate) fn file(&self) -> &Path {
         // Clap has seen to it that there is one.
         self.file.as_deref().or(self.path.as_deref()).unwrap_or(Path::new("-"))
@@ -253,10 +254,10 @@ pub(crate) enum Person {
     /// Set a person's password: by prompt, or from one line on standard input
     #[command(after_help = "Examples:\n  mandate person set-password riley\n  mandate person set-password riley < password.txt")]
     SetPassword(SetPassword),
-    /// Stop a person: no login, nobody acts for them, and their living tokens are revoked
+    /// Disable a person: no login, no agent acts for them, and their tokens are revoked
     #[command(alias = "stop", after_help = "Example:\n  mandate person disable riley")]
     Disable(PersonState),
-    /// Let a disabled person log in and be acted for again
+    /// Enable a disabled person: they can log in again, and agents can act for them
     #[command(after_help = "Example:\n  mandate person enable riley")]
     Enable(PersonState),
 }

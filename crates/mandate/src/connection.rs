@@ -87,12 +87,12 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Runs one call to its end on a runtime of its own: a command makes one or two.
+    /// Runs one call to its end on its own runtime: a command makes one or two calls.
     pub(crate) fn call<T>(&self, call: impl AsyncFnOnce(&AdminClient) -> Result<T, ClientError>) -> Result<T, Failure> {
         self.try_call(call)?.map_err(|error| failure::of_client(&error, self.client.endpoint()))
     }
 
-    /// The same, with the error of the API as it came.
+    /// The same, with the unchanged error of the API.
     pub(crate) fn try_call<T>(
         &self,
         call: impl AsyncFnOnce(&AdminClient) -> Result<T, ClientError>,

@@ -4,9 +4,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Turns core dumps off for this process. Call it once the log is set up.
 ///
-/// The limit alone is not enough where the kernel gives core dumps to a program, which gets them whatever the limit
-/// (core(5), `core_pattern`). A process that is not dumpable gives it none, and processes of the same user can neither trace it
-/// nor read its memory.
+/// The limit alone is not enough if the kernel passes core dumps to a program, which gets them regardless of the limit
+/// (core(5), `core_pattern`). A process that is not dumpable gives no core dump, and processes of the same user can neither
+/// trace it nor read its memory.
 pub(crate) fn off() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {

@@ -1,4 +1,4 @@
-//! How a command fails: whose fault it is, what to say, and what to type next.
+//! How a command fails: the party at fault, the message, and what to type next.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::printable::{json, one_line, printable};
 use crate::screen::Screen;
 
-/// Whose fault it is. The exit codes are part of the interface: see `mandate --help`.
+/// The party at fault. The exit codes are part of the interface: see `mandate --help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// This machine, or the server itself: exit code 1.
@@ -22,11 +22,11 @@ pub(crate) enum Fault {
     Usage,
     /// The server understood and refused: exit code 3.
     Refused,
-    /// Nobody answered: exit code 4.
+    /// There was no answer: exit code 4.
     Unreachable,
-    /// Something of the server or its directory needs attention: exit code 5, of `status --check` and `doctor` alone.
+    /// Something in the server or its directory needs attention: exit code 5, only from `status --check` and `doctor`.
     NeedsAttention,
-    /// What takes authority away is in force and recorded nowhere yet: exit code 6.
+    /// An act that takes authority away is in force and recorded nowhere yet: exit code 6.
     Unrecorded,
 }
 
@@ -133,7 +133,7 @@ impl Failure {
         self
     }
 
-    /// A failure of writing to stdout. A reader that has gone away (`| head`) is not worth a word.
+    /// A failure of writing to stdout. If the reader closed the output (`| head`), nothing is reported.
     pub(crate) fn output(error: &io::Error) -> Self {
         let silent = error.kind() == io::ErrorKind::BrokenPipe;
         Self { silent, ..Self::failed(format!("cannot write to standard output: {error}")) }
@@ -242,8 +242,8 @@ fn said(problem: &Problem) -> String {
     }
 }
 
-/// Nobody listens at the socket. A directory that was named and that no server has used is most likely the wrong one: a
-/// second server started there would be another one.
+/// No server listens at the socket. If a directory was named that no server has used, it is most likely the wrong one: a
+/// server that is started there would be a second, different server.
 fn not_running(failure: Failure, socket: &Path) -> Failure {
     let dir = socket.parent().unwrap_or(Path::new("."));
     let used = ["serve.json", "mandate.db"].iter().any(|file| dir.join(file).exists());
@@ -251,10 +251,10 @@ fn not_running(failure: Failure, socket: &Path) -> Failure {
     if used || is_default { failure.next(format!("mandate serve --dir {}", dir.display())) } else { failure.next(ELSEWHERE) }
 }
 
-/// What to do where a directory was named that no server has used.
+/// What to do if a directory was named that no server has used.
 pub(crate) const ELSEWHERE: &str = "ps -C mandate -o args   (is it running with another --dir? then give the same)";
 
-/// Why an address was not reached, as far as its TLS says.
+/// Why an address was not reached, as far as TLS shows it.
 fn not_reached(failure: Failure, server: &str) -> Failure {
     let said = failure.message();
     if said.contains("UnknownIssuer") || said.contains("No CA certificates") {

@@ -1,4 +1,4 @@
-//! Files that are named on the command line; `-` is standard input, wherever a file is read.
+//! Files that are named on the command line; wherever a file is read, `-` is standard input.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,12 +8,12 @@ use mandate_files::text;
 
 use crate::failure::{Failure, Fault};
 
-/// How a file is called in messages.
+/// The name of a file in messages.
 pub(crate) fn shown(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// Opens it. A directory is refused: it can be opened, and not read.
+/// Opens it. A directory is refused, because it can be opened but not read.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin()));
@@ -42,7 +42,7 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
     as_text(read(path, limit)?, path)
 }
 
-/// The same, of a file that is believed: it must be this user's or root's, and others must not be able to change it.
+/// The same for a file that is trusted: it must belong to this user or to root, and others must not be able to change it.
 pub(crate) fn read_trusted_text(path: &Path, limit: u64) -> Result<String, Failure> {
     if path == Path::new("-") {
         return read_text(path, limit);

@@ -38,7 +38,7 @@ pub(crate) struct Metadata {
     pub(crate) authorization_response_iss_parameter_supported: bool,
 }
 
-/// An address that is none is as good as absent.
+/// An invalid address counts as absent.
 fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| text.parse().ok()))
 }
@@ -72,7 +72,7 @@ impl IssuerClient {
         Ok(Self { issuer: issuer.clone(), http, has_ca: ca.is_some() })
     }
 
-    /// The issuer's metadata, from where RFC 8414 §3.1 puts it.
+    /// The issuer's metadata, from the address that RFC 8414 §3.1 defines.
     pub(crate) async fn metadata(&self) -> Result<Metadata, Failure> {
         let url = well_known(&self.issuer).ok_or_else(|| Failure::usage(format!("{} is no issuer", self.issuer)))?;
         let metadata: Metadata = self.json(&url).await?;
@@ -86,7 +86,7 @@ impl IssuerClient {
         Ok(metadata)
     }
 
-    /// A JSON document of the issuer's.
+    /// A JSON document of the issuer.
     pub(crate) async fn json<T: DeserializeOwned>(&self, url: &Url) -> Result<T, Failure> {
         self.check(url)?;
         let response = self.http.get(url.clone()).send().await.map_err(|error| self.unreachable(&error))?;
@@ -124,7 +124,7 @@ impl IssuerClient {
         }
     }
 
-    /// A secret or a code goes to https, or stays on this machine.
+    /// A secret or a code is only sent over https, or stays on this machine.
     fn check(&self, url: &Url) -> Result<(), Failure> {
         let local = url.scheme() == "http" && mandate_core::uri::is_loopback(url);
         if url.scheme() == "https" || local {
@@ -180,7 +180,7 @@ impl OAuthError {
     }
 }
 
-/// RFC 8414 §3.1: the well-known part stands between the host and the issuer's path.
+/// RFC 8414 §3.1: the well-known part is between the host and the issuer's path.
 fn well_known(issuer: &Issuer) -> Option<Url> {
     let mut url = Url::parse(issuer.as_str()).ok()?;
     let path = url.path().trim_end_matches('/').to_owned();

@@ -1,4 +1,4 @@
-//! Logs of the roles that stay up: to stderr, as text for people or as JSON lines.
+//! Logs of the roles that keep running: to stderr, as text for people or as JSON lines.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -41,7 +41,7 @@ fn text(name: &str, value: &dyn std::fmt::Debug) -> String {
     if name == "message" { value } else { format!("{name}={value}") }
 }
 
-/// Takes whole events as JSON, in which serde leaves characters that reorder or hide text as they are.
+/// Receives whole events as JSON. In these, serde does not escape characters that reorder or hide text.
 struct EscapedJson<W>(W);
 
 impl<W: Write> Write for EscapedJson<W> {

@@ -31,11 +31,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) enum Answer {
     /// The authorization code.
     Code(String),
-    /// Nothing was given, and why (RFC 6749 §4.1.2.1).
+    /// The request was refused, and why (RFC 6749 §4.1.2.1).
     Refused(OAuthError),
 }
 
-/// Why an address is not the answer that is waited for.
+/// Why an address is not the expected answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotTheAnswer {
     #[error("it contains neither a code nor an error")]
@@ -46,12 +46,12 @@ pub(crate) enum NotTheAnswer {
     Issuer,
 }
 
-/// What an answer must say to be ours.
+/// What an answer to our request must contain.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     /// The `state` of our request (RFC 6749 §10.12).
     pub(crate) state: String,
-    /// Who was asked.
+    /// The issuer that was asked.
     pub(crate) issuer: Issuer,
     /// Whether the issuer always names itself (RFC 9207 §2.4).
     pub(crate) issuer_is_named: bool,
@@ -112,7 +112,7 @@ impl Receiver {
         &self.redirect_uri
     }
 
-    /// The issuer's answer. Requests that are none are answered and forgotten: any program of this machine can send some.
+    /// The issuer's answer. Other requests are answered and ignored: any program on this machine can send some.
     pub(crate) async fn answer(&mut self, expected: &Expected) -> std::io::Result<Answer> {
         let (found, mut answers) = mpsc::channel(1);
         loop {

@@ -1,6 +1,6 @@
-//! Names that a shell completes: those that the server knows which the command line so far speaks to.
+//! Names that a shell completes: those that are known to the server which the command line names.
 //!
-//! A shell asks while a person types: what is not there within a moment is left out, and nothing is ever said about it.
+//! A shell asks while a person types: names that do not arrive within a moment are left out, and no error is ever printed.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The most names that are offered.
 const MAX_NAMES: usize = 1_000;
 
-/// Whether a completion script asked for candidates, which are printed then. To be called before anything else is.
+/// Whether a completion script asked for candidates. If so, they are printed. Call this before anything else.
 pub(crate) fn was_asked() -> bool {
     let asked = CompleteEnv::with_factory(Arguments::command).var(VARIABLE).bin("mandate");
     // A script that asks wrongly gets no candidates; there is nobody to tell.
@@ -32,7 +32,7 @@ pub(crate) fn was_asked() -> bool {
         && asked.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()).unwrap_or(true)
 }
 
-/// The script with which a shell asks. None: it is not known.
+/// The script with which a shell asks. None: the shell is not known.
 pub(crate) fn script(shell: &str) -> Option<String> {
     let mut script = Vec::new();
     Shells::builtins().completer(shell)?.write_registration(VARIABLE, "mandate", "mandate", "mandate", &mut script).ok()?;
@@ -68,12 +68,12 @@ fn line() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(1).collect()
 }
 
-/// The kind that stands behind the command, whose own name may be that of a kind.
+/// The kind that follows the command. The name of the command itself may also be a kind.
 fn named_kind(line: &[OsString]) -> Option<Kind> {
     line.iter().skip(2).find_map(|word| Kind::from_str(word.to_str()?, true).ok())
 }
 
-/// What an option is given, in either form.
+/// The value of an option, in either form.
 fn given(line: &[OsString], option: &str) -> Option<OsString> {
     line.iter().enumerate().find_map(|(at, word)| match word.to_str()?.strip_prefix(option)? {
         "" => line.get(at + 1).cloned(),
@@ -106,7 +106,7 @@ fn offered(line: &[OsString], typed: &OsStr, wanted: Wanted) -> Vec<CompletionCa
     fitting.map(|(name, help)| CompletionCandidate::new(name).help(help.map(Into::into))).collect()
 }
 
-/// The names with what helps to tell them apart.
+/// The names, each with a text that helps to distinguish them.
 fn ask(socket: PathBuf, wanted: Wanted) -> Option<Vec<(String, Option<String>)>> {
     let client = AdminClient::new(Endpoint::Socket(socket));
     let answer = async {
@@ -137,7 +137,7 @@ fn node(node: &NodeItem) -> (String, Option<String>) {
     (node.name.clone(), Some(format!("renewed {}", node.renewed)))
 }
 
-/// Whether no shell reads anything else into it. A client's id may have any printable character.
+/// Whether every shell reads it as plain text. A client's id may have any printable character.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+%".contains(&byte))
 }

@@ -1,4 +1,4 @@
-//! Files that a command writes where it was told to: new ones, for their owner alone, and never through a link.
+//! Files that a command writes to a given place: new files, for their owner alone, and never through a link.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use mandate_files::{FileError, NewFile, Replace};
 
 use crate::failure::{Failure, Fault};
 
-/// Begins a file of mode 0600. `again` is the command to which `--force` is added, where a file is in the way.
+/// Begins a file of mode 0600. `again` is the command to which `--force` is added if a file exists there.
 pub(crate) fn begin(path: &Path, force: bool, again: &str) -> Result<NewFile, Failure> {
     mandate_files::output(path, force, &SystemEntropy).map_err(|error| match error {
         FileError::Exists { path } => Failure::usage(format!("{} exists already and is not replaced", path.display()))

@@ -1,4 +1,4 @@
-//! Text from outside, made safe to show: nothing of it drives a terminal, hides, or reorders what stands beside it.
+//! Text from outside, made safe to show: no part of it controls a terminal, hides, or reorders other text.
 //!
 //! Servers, registries, tokens and logs hold names that strangers chose. Every output of this program goes through here:
 //! [`crate::screen::Screen`], [`crate::failure::Failure`], tables and logs.
@@ -45,8 +45,8 @@ pub(crate) fn printable(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Text that may not begin a line of its own: as [`printable`], and line breaks and tabs are escaped too. For what others
-/// say in the middle of a sentence of ours: a line of theirs could pass for one of ours.
+/// Text that may not begin a line of its own: as [`printable`], and line breaks and tabs are escaped too. It is for text from
+/// outside within a sentence of ours: a line of that text could pass for one of ours.
 pub(crate) fn one_line(text: &str) -> String {
     escaped(text, |_| false).replace("\\u{a}", "\\n").replace("\\u{9}", "\\t")
 }

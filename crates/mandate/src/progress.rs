@@ -1,4 +1,4 @@
-//! Progress of what takes as long as the audit log is: on standard error, where a person watches.
+//! Progress of work that depends on the length of the audit log: on standard error, for a person who watches.
 
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use crate::screen::Screen;
 /// How often it is drawn, per second.
 const DRAWN: u8 = 5;
 
-/// How long a step without numbers stands before its sign moves.
+/// How often the sign of a step without numbers moves.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A line that says how far the work is, and goes away with it. Nothing where standard error is no terminal, or programs read.
+/// A line that says how far the work is, and that is removed at the end. There is no line if standard error is not a terminal,
+/// or if a program reads the output.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// Begins with a step whose end nobody knows.
+    /// Begins with a step of unknown length.
     pub(crate) fn begin(screen: &Screen, what: &'static str) -> Self {
         // indicatif draws nothing where there is no terminal.
         let target = if screen.wants_json() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(DRAWN) };
@@ -28,7 +29,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// So many of so many are done, of the step `what`.
+    /// Shows that `done` of `of` are done, in the step `what`.
     pub(crate) fn at(&self, done: u64, of: u64, what: &'static str) {
         if self.bar.length() != Some(of) {
             // The template is ours, and right.

@@ -9,8 +9,8 @@ use crate::printable;
 
 pub(crate) use crate::printable::one_line;
 
-/// Marks where bold text begins and ends, until it is known whether stdout takes colour. No text from outside has them
-/// when it is printed: [`printable`] escapes them.
+/// Marks where bold text begins and ends, until it is known whether stdout supports colour. No text from outside contains
+/// them when it is printed: [`printable`] escapes them.
 pub(crate) const BOLD: [char; 2] = ['\u{f0001}', '\u{f0002}'];
 
 /// What is known about the reader of the output.
@@ -24,7 +24,8 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// As the process was started. Colour is for terminals, and not wanted where `NO_COLOR` is set or `TERM` is `dumb`.
+    /// The settings with which the process was started. Colour is only for terminals, and off if `NO_COLOR` is set or `TERM` is
+    /// `dumb`.
     pub(crate) fn of_the_process(json: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let wanted = !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
@@ -42,7 +43,7 @@ impl Screen {
         self.terminal
     }
 
-    /// Whether stderr takes colour.
+    /// Whether stderr supports colour.
     pub(crate) fn colours_errors(&self) -> bool {
         self.colour_errors
     }
@@ -58,7 +59,7 @@ impl Screen {
         if self.json { print(&self.json(value)?) } else { self.line(text().trim_end_matches('\n')) }
     }
 
-    /// Prints one or more lines to stdout, at once. Nothing in them drives the terminal.
+    /// Prints one or more lines to stdout, at once. Nothing in them controls the terminal.
     pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
         if text.is_empty() { Ok(()) } else { print(&styled(text, self.colour)) }
     }

@@ -13,7 +13,7 @@ use crate::failure::{Failure, Fault};
 /// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// What a node joins with, in words.
+/// The name of the join token in messages.
 const JOIN_TOKEN: &str = "join token";
 
 /// Asks twice on a terminal; elsewhere takes the first line of standard input.

@@ -1,12 +1,12 @@
-//! When to stop: SIGTERM or Ctrl-C; or, for a child of the demo, the end of its parent. A hangup ends the demo, which
-//! belongs to a terminal, and no service.
+//! When to stop: at SIGTERM or Ctrl-C; or, for a child of the demo, at the end of its parent. A hangup ends the demo, which
+//! belongs to a terminal, but not a service.
 
 use std::future::Future;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Set for a process that is to end when its standard input does: a pipe from the parent closes however the parent ends.
+/// Set for a process that must end when its standard input ends: a pipe from the parent closes however the parent ends.
 pub(crate) const WITH_STDIN: &str = "MANDATE_END_WITH_STDIN";
 
 async fn one(signal: Option<Signal>) {
@@ -51,9 +51,9 @@ async fn end_of_stdin() {
 /// What a hangup means to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hangup {
-    /// The terminal is gone, and the process with it.
+    /// The terminal has closed, so the process ends.
     Ends,
-    /// Nothing; the text says so in the log.
+    /// Nothing; the text for the log says so.
     Means(&'static str),
     /// Another part of the process handles it.
     IsHandled,
@@ -72,8 +72,8 @@ async fn hung_up(mut signal: Option<Signal>, hangup: Hangup) {
     std::future::pending::<()>().await;
 }
 
-/// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: somebody who
-/// reads that we are ready may ask us to stop in the next moment. Call it inside a runtime.
+/// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: a caller that reads
+/// that the process is ready may stop it in the next moment. Call it inside a runtime.
 pub(crate) fn requested(on_hangup: Hangup) -> impl Future<Output = ()> + Send {
     let listen = |kind| signal(kind).ok();
     let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));

@@ -9,7 +9,7 @@ use crate::screen::{BOLD, Screen};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     title: &'static str,
-    /// How important it is where there is no room for all: 0 is the last to go. Equal ones go from the right.
+    /// How important it is if there is not enough room: 0 is left out last. Of equal ones, the rightmost is left out first.
     rank: u8,
 }
 
@@ -50,8 +50,8 @@ pub(crate) fn table(screen: &Screen, heading: &[&'static str], rows: Vec<Vec<Str
     table_of(screen, &columns, &rows)
 }
 
-/// A table that fits the terminal without breaking a word, which could then not be copied: values are shortened, then
-/// columns are left out, the least important first, and named below. Where there is no terminal it is as wide as it is,
+/// A table that fits the terminal without breaking a word, because a broken word could not be copied. Values are shortened,
+/// then columns are left out, the least important first, and named below. Without a terminal the table has its full width,
 /// so that `grep` sees whole rows.
 pub(crate) fn table_of(screen: &Screen, columns: &[Column], rows: &[Vec<Value>]) -> String {
     fitted(columns, rows, terminal_width(screen))
@@ -71,7 +71,7 @@ pub(crate) fn list(screen: &Screen, pairs: Vec<(&str, String)>) -> String {
     render(None, &[names, longest.max(1)], rows, terminal_width(screen).filter(fits))
 }
 
-/// A width to use where the terminal does not say.
+/// The width to use if the terminal does not report one.
 const UNKNOWN_WIDTH: u16 = 100;
 
 fn terminal_width(screen: &Screen) -> Option<u16> {

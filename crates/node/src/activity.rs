@@ -1,5 +1,5 @@
-//! What a connection is doing: its open calls, and since when it has none. Connections that rest too long are ended, and so
-//! are those that do not take what they asked for.
+//! What a connection is doing: its open calls, and since when it has none. Connections that are idle for too long are ended,
+//! and so are those that do not read their answers.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -11,21 +11,21 @@ use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-/// How long clients are waited for.
+/// How long the node waits for clients.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     /// How long a client may take to begin with HTTP/2.
     handshake: Duration,
     /// How long a connection may stay without an open call. Clients connect again when they have something to ask.
     idle: Duration,
-    /// How long a client may leave an answer lying: it answers pings, and gives no room in its window (RFC 9113 §5.2).
+    /// How long a client may leave an answer unread: it answers pings, but gives no room in its window (RFC 9113 §5.2).
     stalled: Duration,
-    /// How often a connection with open calls is looked at.
+    /// How often a connection with open calls is checked.
     look: Duration,
 }
 
 impl Patience {
-    /// What clients of a node have.
+    /// The times for a node's clients.
     pub(crate) const REAL: Self = Self {
         handshake: Duration::from_secs(10),
         idle: Duration::from_mins(1),
@@ -35,7 +35,7 @@ impl Patience {
 }
 
 struct State {
-    /// Open calls, each with the moment since which its answer waits to be taken.
+    /// Open calls, each with the moment since which its answer waits to be read.
     calls: HashMap<u64, Option<Instant>>,
     next: u64,
     /// When the last call ended; at first, when the client connected.
@@ -93,7 +93,7 @@ impl Activity {
         self.state().ended
     }
 
-    /// When the connection has to end if nothing changes. `has_begun`: the client has spoken HTTP/2.
+    /// When the connection must end if nothing changes. `has_begun`: the client has spoken HTTP/2.
     fn ends(&self, has_begun: bool, patience: Patience) -> Option<Instant> {
         let state = self.state();
         if state.calls.is_empty() {
@@ -119,7 +119,7 @@ impl Drop for Call {
     }
 }
 
-/// Watches one connection's time.
+/// Watches the times of one connection.
 pub(crate) struct Watch {
     activity: Arc<Activity>,
     patience: Patience,
@@ -137,7 +137,7 @@ impl Watch {
         &self.activity
     }
 
-    /// Whether the connection has to end now; wakes the task when that may have changed.
+    /// Whether the connection must end now; wakes the task when that may have changed.
     pub(crate) fn is_over(&mut self, has_begun: bool, cx: &mut Context<'_>) -> bool {
         self.activity.waker.register(cx.waker());
         if self.activity.is_ended() {
@@ -159,14 +159,14 @@ impl Watch {
     }
 }
 
-/// The body of an answer, which keeps its call open until it has been taken.
+/// The body of an answer, which keeps its call open until it has been read.
 pub(crate) struct Answer<B> {
     body: B,
     call: Call,
 }
 
 impl<B> Answer<B> {
-    /// From now on it waits to be taken.
+    /// From now on it waits to be read.
     pub(crate) fn new(body: B, call: Call) -> Self {
         call.set(Some(Instant::now()));
         Self { body, call }

@@ -1,13 +1,14 @@
-//! gRPC clients write a unix socket's path into `:authority`; this puts a valid authority in its place, in front of HTTP/2.
+//! gRPC clients write a unix socket's path into `:authority`. This code replaces it by a valid authority, in front of HTTP/2.
 //!
 //! grpc-core, and with it Python, Ruby and C++, sends the path as it is (`/run/mandate/workload.sock`) or percent-encoded
-//! (`%2Frun%2F…`), others send an empty value. `h2` refuses the first two and resets the stream before any handler is
-//! asked. What a client of a unix socket calls its server has no meaning, so every `:authority` becomes [`AUTHORITY`].
+//! (`%2Frun%2F…`); others send an empty value. `h2` refuses the first two and resets the stream before any handler is
+//! called. The name that a client of a unix socket gives its server has no meaning, so every `:authority` becomes
+//! [`AUTHORITY`].
 //!
-//! Header blocks are compressed with a state that lives as long as the connection (RFC 7541 §2.2). So each block is
-//! decoded with the client's state, and written again as literals without indexing, which leave no state behind (§6.2.2).
-//! Everything else passes as it came. A client that breaks the protocol is not judged here: `h2` is handed a frame with the
-//! same kind of error, which it answers with its `GOAWAY`, and nothing after it.
+//! Header blocks are compressed with a state that exists as long as the connection (RFC 7541 §2.2). So each block is decoded
+//! with the client's state, and written again as literals without indexing, which leave no state behind (§6.2.2).
+//! Everything else passes unchanged. If a client breaks the protocol, this code does not answer it: `h2` gets a frame with
+//! the same kind of error, and nothing after it. `h2` then answers with its `GOAWAY`.
 
 use std::borrow::Cow;
 use std::io;
@@ -18,14 +19,14 @@ use loona_hpack::Decoder;
 use loona_hpack::encoder::encode_integer_into;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What every request names as its server.
+/// The server name in every request.
 pub(crate) const AUTHORITY: &[u8] = b"localhost";
 
-/// The largest header list that is handed on, in the measure of RFC 9113 §6.5.2. A larger one is cut off just beyond, so
+/// The largest header list that is passed on, measured as in RFC 9113 §6.5.2. A larger one is cut just beyond this limit, so
 /// that `h2`, which has the same limit, answers it with 431.
 pub(crate) const LARGEST_LIST: u32 = 16 << 10;
 
-/// The most fields of one list. Each costs work whatever its size.
+/// The most fields of one list. Each field costs work, however small it is.
 const MOST_FIELDS: usize = 256;
 
 /// The largest block as it was compressed, over all its frames.
@@ -34,11 +35,11 @@ const LARGEST_BLOCK: usize = 16 << 10;
 /// The most frames of one block: empty ones cost nothing to send (CVE-2024-27316).
 const MOST_FRAMES: usize = 16;
 
-/// The largest frame: `SETTINGS_MAX_FRAME_SIZE` as long as nobody raises it (RFC 9113 §6.5.2).
+/// The largest frame: `SETTINGS_MAX_FRAME_SIZE` by default (RFC 9113 §6.5.2).
 const LARGEST_FRAME: usize = 16 << 10;
 
-/// The client's dynamic table at most: `SETTINGS_HEADER_TABLE_SIZE` as long as the server announces no other (RFC 9113
-/// §6.5.2), which it does not.
+/// The largest dynamic table of the client: `SETTINGS_HEADER_TABLE_SIZE` by default (RFC 9113 §6.5.2); the server announces
+/// no other value.
 const LARGEST_TABLE: usize = 4096;
 
 /// How much is read at a time.
@@ -61,7 +62,7 @@ const PRIORITY_LEN: usize = 5;
 /// How the client broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// A frame of this head is larger than the server allows.
+    /// A frame with this head is larger than the server allows.
     FrameSize([u8; FRAME_HEAD]),
     /// Frames in an order, or with a layout, that HTTP/2 does not know; a header block that cannot be decoded, or costs too
     /// much.
@@ -105,7 +106,7 @@ impl Head {
 /// A header block that is being collected.
 struct Block {
     stream: u32,
-    /// Of the `HEADERS` frame, as far as they are handed on.
+    /// The flags of the `HEADERS` frame that are passed on.
     flags: u8,
     priority: Vec<u8>,
     compressed: Vec<u8>,
@@ -113,17 +114,17 @@ struct Block {
 }
 
 enum State {
-    /// So many bytes of the client's preface have been seen (RFC 9113 §3.4).
+    /// How many bytes of the client's preface have been read (RFC 9113 §3.4).
     Preface(usize),
-    /// Not HTTP/2. Passed as it is: `h2` says so itself.
+    /// Not HTTP/2. It is passed on unchanged: `h2` itself reports the error.
     Foreign,
     /// The start of a frame's head.
     Head(Vec<u8>),
-    /// So many bytes of a frame's payload are passed as they come.
+    /// How many bytes of a frame's payload are still passed on unchanged.
     Passing(usize),
     /// The payload of a frame with a part of a header block.
     Collecting(Head, Vec<u8>),
-    /// The client broke the protocol; nothing more is handed on.
+    /// The client broke the protocol; nothing more is passed on.
     Over,
 }
 
@@ -150,8 +151,8 @@ impl Default for Rewriter {
 }
 
 impl Rewriter {
-    /// Takes bytes from the front of `input` and appends to `out` what HTTP/2 shall read. Ends when `input` is empty, or
-    /// after a header block, which may be much longer than it came.
+    /// Takes bytes from the front of `input` and appends to `out` what HTTP/2 must read. Ends when `input` is empty, or after a
+    /// header block, which may be much longer than the block that the client sent.
     pub fn advance(&mut self, input: &mut &[u8], out: &mut Vec<u8>) {
         while !input.is_empty() {
             match self.step(input, out) {
@@ -166,7 +167,7 @@ impl Rewriter {
         }
     }
 
-    /// Whether the client broke the protocol, so that nothing more comes.
+    /// Whether the client broke the protocol, so that nothing more is passed on.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }
@@ -349,9 +350,9 @@ fn literal(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 pub(crate) struct Rewritten<I> {
     io: I,
     rewriter: Rewriter,
-    /// What came and has not been looked at: the rest behind a header block.
+    /// Bytes that have arrived and are not processed yet: the rest after a header block.
     arrived: Vec<u8>,
-    /// What is to be read, and how much of it has been.
+    /// The bytes that can be read, and how many of them have been read.
     ready: (Vec<u8>, usize),
 }
 
@@ -361,12 +362,12 @@ impl<I> Rewritten<I> {
         Self { io, rewriter: Rewriter::default(), arrived: Vec::new(), ready: (Vec::new(), 0) }
     }
 
-    /// Whether the client has sent all of its preface, or cannot any more.
+    /// Whether the client has sent all of its preface, or can no longer do so.
     pub(crate) fn has_begun(&self) -> bool {
         !matches!(self.rewriter.state, State::Preface(_) | State::Foreign)
     }
 
-    /// Hands out what is ready. `false`: nothing is.
+    /// Gives out the bytes that are ready. `false`: there are none.
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let (bytes, from) = &mut self.ready;
         let left = bytes.get(*from..).unwrap_or_default();

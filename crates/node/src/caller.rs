@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection: the kernel's word for it, never the caller's.
+//! The process at the other end of a connection: what the kernel says about it, never what the caller says.
 
 use tokio::net::UnixStream;
 
@@ -18,7 +18,7 @@ pub(crate) struct Caller {
     program: Option<FileId>,
 }
 
-/// What was found of a caller, and enough to find out later whether it is still the same.
+/// What was found about a caller, and enough to find out later whether it is still the same process.
 #[derive(Clone, Debug)]
 pub(crate) struct Attested {
     /// Its selectors, each once.
@@ -36,9 +36,9 @@ impl Caller {
         Self::new(pid, credentials.uid(), credentials.gid(), Overflow::read())
     }
 
-    /// Refuses a process that runs as another user or group than the one that connected: it has executed a set-user-ID
-    /// program meanwhile, or it is another process with the same number. Refuses a user who has no number here; a group
-    /// that has none is not attested, and nothing else is lost by that: `nogroup` is what many system users have.
+    /// Refuses a process that runs as another user or group than the one that connected: it has executed a set-user-ID program
+    /// meanwhile, or it is another process with the same number. Refuses a user who has no number here. A group without a number
+    /// is only not attested, because many system users have `nogroup`.
     fn new(pid: u32, uid: u32, gid: u32, overflow: Overflow) -> Result<Self, Gone> {
         if !overflow.names_user(uid) {
             return Err(Gone::Unmapped);
@@ -63,8 +63,8 @@ impl Caller {
 
     /// Refuses unless the process is alive, the same, and running the program with which it connected.
     ///
-    /// The last matters because a connection outlives `execve`: a process could connect, leave the connection to a child,
-    /// and turn itself into a program that is entitled to more.
+    /// The last check matters because a connection outlives `execve`: a process could connect, leave the connection to a child,
+    /// and then execute a program that is entitled to more.
     pub(crate) fn check(&self) -> Result<(), Gone> {
         self.process.check()?;
         self.program_now().map(drop)
@@ -76,7 +76,7 @@ impl Caller {
         if is_same(now, self.program) { Ok(now) } else { self.process.check().and(Err(Gone::Replaced)) }
     }
 
-    /// Looks at the process: what it shows now, of what `entitlements` ask for.
+    /// Inspects the process: which of the selectors in `entitlements` it shows now.
     pub(crate) async fn attest(&self, entitlements: &Entitlements, digests: &Digests) -> Result<Attested, Gone> {
         self.process.check()?;
         let program = self.program_now()?;

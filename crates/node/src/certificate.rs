@@ -1,4 +1,4 @@
-//! What this node reads from a certificate: whose it is, when it is valid, which key it certifies.
+//! What this node reads from a certificate: its holder, when it is valid, which key it certifies.
 
 use mandate_core::{SpiffeId, Timestamp};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -32,7 +32,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the facts. It says nothing about trust.
+    /// Reads the facts. This does not check whether the certificate is trusted.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, UnusableCertificate> {
         let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| UnusableCertificate::Malformed)?;
         if !rest.is_empty() {

@@ -12,7 +12,7 @@ use crate::trust::Anchor;
 /// A new key and the request for its certificate.
 pub(crate) struct KeyRequest {
     key: KeyPair,
-    /// The PKCS#10 request in DER. It names nobody: the server decides who this node is.
+    /// The PKCS#10 request in DER. It contains no name: the server decides the identity of this node.
     pub(crate) csr: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ impl KeyRequest {
         Ok(Self { key, csr })
     }
 
-    /// The credentials that the server made of this request.
+    /// The credentials that the server made from this request.
     pub(crate) fn complete(&self, chain: Vec<Vec<u8>>, ca: Vec<Vec<u8>>) -> Result<Credentials, UnusableCredentials> {
         let own = |ders: Vec<Vec<u8>>| ders.into_iter().map(CertificateDer::from).collect();
         Credentials::new(Secret::new(self.key.serialize_der()), own(chain), own(ca))
@@ -82,12 +82,12 @@ impl Credentials {
         Ok(Self { ca, ..self.clone() })
     }
 
-    /// Who this node is.
+    /// The identity of this node.
     pub(crate) fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }
 
-    /// Of which trust domain it is a member.
+    /// The trust domain to which it belongs.
     pub(crate) fn trust_domain(&self) -> TrustDomain {
         self.spiffe_id.trust_domain()
     }
@@ -97,7 +97,7 @@ impl Credentials {
         &self.key
     }
 
-    /// The private key as TLS wants it.
+    /// The private key in the form that TLS needs.
     pub(crate) fn tls_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.expose_secret().to_vec()))
     }
@@ -112,7 +112,7 @@ impl Credentials {
         &self.ca
     }
 
-    /// By what the server is recognized from now on.
+    /// The anchor by which the server is recognized from now on.
     pub(crate) fn anchor(&self) -> Anchor {
         Anchor::Joined { ca: self.ca.clone(), trust_domain: self.trust_domain() }
     }
@@ -127,8 +127,8 @@ impl Credentials {
         now >= self.not_after
     }
 
-    /// When to ask for a new certificate: at half of its life, give or take a twentieth of it, so that nodes that
-    /// started together do not ask together.
+    /// When to ask for a new certificate: after half of its lifetime, plus or minus a twentieth of it, so that nodes that started
+    /// together do not ask together.
     pub(crate) fn renewal(&self, entropy: &dyn Entropy) -> Timestamp {
         let life = self.not_after.since(self.not_before);
         self.not_before.plus(life.mul_f64(0.45 + 0.1 * fraction(entropy)))

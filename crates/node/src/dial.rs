@@ -1,4 +1,4 @@
-//! One connection to the server: TCP, TLS to the server and nobody else, HTTP/2.
+//! One connection to the server: TCP, TLS to the server alone, HTTP/2.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,24 +21,24 @@ use crate::trust::{Anchor, ServerVerifier, TlsClock, Untrusted};
 /// The longest that connecting may take, each of TCP and TLS.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How often an idle connection is tried, and how long the answer may take: a server that vanished without a word is
-/// noticed after at most the sum.
+/// How often an idle connection is pinged, and how long the answer may take. If a server disappears without closing the
+/// connection, that is noticed after at most the sum of both.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
-/// What is said of an address at which the nodes' protocol is not spoken.
+/// The message for an address at which the nodes' protocol is not spoken.
 pub(crate) const NOT_TLS: &str =
     "this address speaks HTTP or something else, not the nodes' protocol; use the address that `mandate serve` prints as `nodes`";
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// Nobody answers. Worth trying again.
+    /// There is no answer. Another try may succeed.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// Somebody else answers.
+    /// Another server answers.
     #[error("{0}")]
     Untrusted(String),
-    /// What answers is no TLS: mostly the port of another listener of the same server.
+    /// The answer is not TLS: mostly this is the port of another listener of the same server.
     #[error("{NOT_TLS}")]
     NotTls,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// `address` is `host:port`; an IPv6 host stands in brackets.
+    /// `address` is `host:port`; an IPv6 host is in brackets.
     pub(crate) fn new(address: &str, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let malformed = || NodeError::Address { given: address.chars().take(80).collect() };
         let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
@@ -68,8 +68,8 @@ impl Dialer {
         &self.address
     }
 
-    /// Connects. With `own` credentials both sides are authenticated; without, only the server is, which is enough for
-    /// joining and nothing else.
+    /// Connects. With `own` credentials both sides are authenticated. Without them, only the server is, which is enough only for
+    /// joining.
     pub(crate) async fn connect(&self, anchor: Anchor, own: Option<&Credentials>) -> Result<(Channel, SpiffeId), DialError> {
         let verifier = Arc::new(ServerVerifier::new(anchor, self.provider.signature_verification_algorithms));
         let connector = TlsConnector::from(Arc::new(self.tls(&verifier, own)?));

@@ -1,4 +1,4 @@
-//! Which process is entitled to which identity, as the server last said.
+//! Which process is entitled to which identity, according to the server's last state.
 
 use std::collections::HashSet;
 
@@ -7,14 +7,15 @@ use mandate_core::{SpiffeId, TrustDomain};
 
 use crate::selector::Selector;
 
-/// An identity and what a process must show for it: at least one selector, the one by which the entry is found first.
+/// An identity and the selectors that a process must show for it: at least one, and first the one by which the entry is
+/// found.
 struct Entry {
     spiffe_id: SpiffeId,
     selectors: Box<[Selector]>,
     name: Box<str>,
 }
 
-/// An entry that does not entitle a process, and what the process does not show of it.
+/// An entry that does not entitle a process, and the selectors that the process does not show.
 pub(crate) struct Near<'a> {
     pub(crate) spiffe_id: &'a SpiffeId,
     pub(crate) missing: Vec<&'a Selector>,
@@ -26,8 +27,8 @@ impl Entry {
     }
 }
 
-/// The entries of one state. Two sorted lists of positions find them by selector and by identity: a node holds every
-/// entry of its server in memory, so there is nothing beside the entries themselves.
+/// The entries of one state. Two sorted lists of positions find them by selector and by identity. A node holds every entry
+/// of its server in memory, so there are no other indexes.
 #[derive(Default)]
 pub(crate) struct Entitlements {
     entries: Vec<Entry>,
@@ -36,7 +37,7 @@ pub(crate) struct Entitlements {
     digest_only: bool,
 }
 
-/// The rarest kind of selector makes the shortest list; a digest is only known after the file has been read.
+/// The rarest kind of selector gives the shortest list; a digest is only known after the file has been read.
 fn rank(selector: &Selector) -> u8 {
     match selector {
         Selector::Path(_) => 0,
@@ -49,8 +50,8 @@ fn rank(selector: &Selector) -> u8 {
 impl Entitlements {
     /// Takes the entries of a pushed state.
     ///
-    /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector it
-    /// cannot attest, or no selector at all, which would entitle every process of the machine.
+    /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector that it
+    /// cannot attest, or no selector at all, which would entitle every process on the machine.
     pub(crate) fn new(pushed: Vec<wire::Entry>, trust_domain: &TrustDomain) -> Self {
         let mut entries = Vec::with_capacity(pushed.len());
         for entry in pushed {
@@ -98,8 +99,8 @@ impl Entitlements {
         found.into_iter().filter(|(_, id)| seen.insert(*id)).map(|(_, id)| id).collect()
     }
 
-    /// Whether knowing the program's digest could entitle such a process to more. Reading a large file for every
-    /// process would be waste where nothing depends on it.
+    /// Whether the program's digest could entitle such a process to more. If nothing depends on the digest, a large file is not
+    /// read for every process.
     pub(crate) fn depend_on_digest(&self, has: &[Selector]) -> bool {
         let waits = |entry: &Entry| {
             let (digests, others): (Vec<_>, Vec<_>) = entry.selectors.iter().partition(|selector| matches!(selector, Selector::Sha256(_)));
@@ -113,15 +114,15 @@ impl Entitlements {
         self.by_id.binary_search_by_key(&Some(id), |at| at_position(&self.entries, *at).map(|entry| &entry.spiffe_id)).is_ok()
     }
 
-    /// The agent's name of an identity, empty if the server says none.
+    /// The agent's name for an identity, empty if the server gives none.
     pub(crate) fn name_of(&self, id: &SpiffeId) -> &str {
         let found = self.by_id.binary_search_by_key(&Some(id), |at| at_position(&self.entries, *at).map(|entry| &entry.spiffe_id));
         let entry = found.ok().and_then(|at| self.by_id.get(at)).and_then(|at| at_position(&self.entries, *at));
         entry.map_or("", |entry| &entry.name)
     }
 
-    /// Up to `most` entries that a process with the selectors `has` comes closest to: those of `asked`, or those of which
-    /// it shows something. Looks at every entry.
+    /// Up to `most` entries that are most similar to a process with the selectors `has`: those of `asked`, or those of which it
+    /// shows a selector. Goes through every entry.
     pub(crate) fn nearest<'a>(&'a self, has: &[Selector], asked: Option<&SpiffeId>, most: usize) -> Vec<Near<'a>> {
         let near = |entry: &'a Entry| {
             let missing: Vec<_> = entry.selectors.iter().filter(|needed| !has.contains(needed)).collect();

@@ -11,7 +11,7 @@ use crate::join_token::InvalidJoinToken;
 /// Whose fault it is that a node does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// What was asked for makes no sense: a malformed address or join token, or nothing to join with.
+    /// The command is not valid: a malformed address or join token, or nothing to join with.
     Usage,
     /// The server refused this node, or this node refused the server.
     Refused,
@@ -19,11 +19,11 @@ pub enum Fault {
     Local,
 }
 
-/// Why a node does not start, or stops. A server that cannot be reached is no error: the node waits for it.
+/// Why a node does not start, or stops. A server that cannot be reached is not an error: the node waits for it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// The join token has not the form of one.
+    /// The join token does not have the form of a join token.
     #[error(transparent)]
     JoinToken(#[from] InvalidJoinToken),
     /// The server's address is not `host:port`.
@@ -35,7 +35,7 @@ pub enum NodeError {
     /// There are no credentials in the node's directory, and no join token was given.
     #[error("this node has not joined a server yet; to join: {rejoin}")]
     NotJoined {
-        /// The commands by which to join.
+        /// The commands with which to join.
         rejoin: String,
     },
     /// The node's own certificate has expired, the server does not renew it, and no join token was given.
@@ -53,10 +53,10 @@ pub enum NodeError {
     JoinRefused {
         /// What the server said.
         reason: String,
-        /// The commands by which to join with another token.
+        /// The commands with which to join with another token.
         rejoin: String,
     },
-    /// What answers at the server's address is not the server that the join token or the stored CA names.
+    /// The peer at the server's address is not the server that the join token or the stored CA names.
     #[error("{server} is not the server this node may trust: {reason}")]
     ServerNotTrusted {
         /// The address.
@@ -64,13 +64,13 @@ pub enum NodeError {
         /// What is wrong with its certificate.
         reason: String,
     },
-    /// What answers at the server's address does not speak the nodes' protocol.
+    /// The peer at the server's address does not speak the nodes' protocol.
     #[error("{server}: {NOT_TLS}")]
     NotForNodes {
         /// The address.
         server: String,
     },
-    /// A directory or file is not safe from others, or cannot be used.
+    /// A directory or file is not safe from other users, or cannot be used.
     #[error(transparent)]
     Unsafe(#[from] mandate_files::FileError),
     /// A file of the node cannot be read or written.
@@ -103,7 +103,7 @@ pub enum NodeError {
         /// The path.
         path: PathBuf,
     },
-    /// `/proc` is missing, or that of another process namespace, so that nothing can be said of a caller's process.
+    /// `/proc` is missing, or belongs to another process namespace, so that nothing can be known about a caller's process.
     #[error(
         "/proc is not that of this node's process namespace, so callers cannot be looked at; mount it for this namespace (mount -t proc proc /proc, or unshare --mount-proc), or run the node in the machine's own namespace"
     )]

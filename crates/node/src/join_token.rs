@@ -1,4 +1,4 @@
-//! The join token: a secret that is spent once, and the pin of the CA by which the server proves itself before that.
+//! The join token: a secret that is used once, and the pin of the CA by which the server proves itself before that.
 
 use std::str::FromStr;
 
@@ -17,7 +17,7 @@ impl SpkiPin {
     }
 }
 
-/// The text is not a join token. It says nothing of what was given: it may be a mistyped secret.
+/// The text is not a join token. The error does not contain the text: it may be a mistyped secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the join token is not of the form <random>.<64 hex digits>; use the output of `mandate node join-token` as it is")]
 pub struct InvalidJoinToken;

@@ -1,10 +1,10 @@
 //! `mandate node`: the part of Mandate that runs on each machine.
 //!
-//! It looks at a local process through the kernel's eyes (user, group, program and its digest), and gives it the
-//! JWT-SVID of the agent that this process is, over the SPIFFE Workload API on a unix socket. It holds its own
-//! certificate and the SVIDs it has handed out; it has no signing key and no database. The server believes what a node
-//! says of its processes: an attacker who takes a node over can claim any selectors, and with them the identity of any
-//! active agent, until the node is banned or its certificate expires.
+//! It asks the kernel about a local process (user, group, program and its digest), and gives the process the JWT-SVID of the
+//! agent that it is, over the SPIFFE Workload API on a unix socket. It holds its own certificate and the SVIDs that it has
+//! given out; it has no signing key and no database. The server believes what a node says about its processes: an attacker
+//! who takes a node over can claim any selectors, and with them the identity of any active agent, until the node is banned
+//! or its certificate expires.
 //!
 //! The server pushes every change of registrations and keys over one connection; nothing is polled. While the server
 //! cannot be reached, SVIDs that have not expired are still served.
@@ -67,7 +67,7 @@ use svids::Svids;
 use view::{Link, View};
 use workload_api::WorkloadApi;
 
-/// The largest request that is accepted: a token of 16 KiB and an audience, with room.
+/// The largest request that is accepted: a token of 16 KiB and an audience, with some reserve.
 const LARGEST_REQUEST: usize = 64 << 10;
 
 /// How many calls one connection may have open.
@@ -76,13 +76,13 @@ const MOST_CALLS: u32 = 64;
 /// How long a call may take until its answer begins: a client that sends half a request does not keep its place.
 const CALL: Duration = Duration::from_secs(30);
 
-/// How often a silent client is asked whether it lives, and how long it may take to say so (RFC 9113 §6.7).
+/// How often a silent client is pinged, and how long the answer may take (RFC 9113 §6.7).
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
 
 /// How long open calls may take to end when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How a node is set up.
+/// The configuration of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the node keeps its key, its certificate and its server's CA. Made with mode 0711 if it does not exist; the files
@@ -90,14 +90,14 @@ pub struct Config {
     pub dir: PathBuf,
     /// The server's address for nodes: `host:port`.
     pub server: String,
-    /// What to join with, as `mandate node join-token` printed it. Not used while `dir` holds a certificate that the
-    /// server accepts, so that a node is restarted with the command that started it.
+    /// The join token, as `mandate node join-token` printed it. It is not used while `dir` holds a certificate that the server
+    /// accepts, so that a node can be restarted with the command that started it.
     pub join_token: Option<Secret>,
     /// Where the Workload API listens.
     pub socket: PathBuf,
 }
 
-/// A node that has heard from its server: from here on it serves SVIDs.
+/// A node that has received a state from its server: from now on it serves SVIDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
     /// The node's own SPIFFE ID.
@@ -106,10 +106,10 @@ pub struct Ready {
     pub trust_domain: TrustDomain,
 }
 
-/// Runs a node until `shutdown` completes, or until it cannot go on without its operator.
+/// Runs a node until `shutdown` completes, or until it cannot continue without its operator.
 ///
-/// The socket listens from the start; until the node has heard from its server, the first time of which calls `ready`,
-/// it answers `Unavailable`. A server that cannot be reached is waited for.
+/// The socket listens from the start. It answers `Unavailable` until the node has received a state from its server; the first
+/// time, `ready` is called. The node waits for a server that cannot be reached.
 pub async fn run<R, S>(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, ready: R, shutdown: S) -> Result<(), NodeError>
 where
     R: FnOnce(Ready) + Send,
@@ -166,7 +166,7 @@ async fn serve(
         .layer(InterceptorLayer::new(workload_api::require_header))
         .add_service(service)
         .serve_with_incoming_shutdown(listener::connections(listener, limits), async {
-            // Dropped is as good as sent.
+            // A dropped sender has the same effect as a sent value.
             let _ = stopped.await;
         })
         .await
@@ -188,7 +188,7 @@ fn start(storage: &Storage, token: Option<&Secret>, clock: &dyn Clock, rejoin: &
     }
 }
 
-/// The commands by which an operator lets this node join, with everything but the token's file filled in.
+/// The commands with which an operator lets this node join. Everything except the token's file is filled in.
 fn rejoin(config: &Config) -> String {
     let Config { dir, server, socket, .. } = config;
     format!(

@@ -1,4 +1,4 @@
-//! Connections of local processes: whose they are, how many of them, and for how long.
+//! Connections of local processes: who opens them, how many there may be, and for how long.
 
 use std::io;
 use std::pin::Pin;
@@ -22,20 +22,20 @@ use crate::places::{Limits, Place, Places};
 use crate::process::Gone;
 use crate::throttle::Throttle;
 
-/// How long accepting rests after it failed, which mostly means that there are no file descriptors left.
+/// How long the listener pauses after accepting failed, which mostly means that there are no file descriptors left.
 const REST: Duration = Duration::from_millis(50);
 
-/// Whether it has been said that processes are hidden.
+/// Whether it has been logged that processes are hidden.
 static HIDDEN_SAID: AtomicBool = AtomicBool::new(false);
 
-/// Who is at the other end of a connection, and what it is doing.
+/// The process at the other end of a connection, and what the connection is doing.
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) caller: Arc<Caller>,
     activity: Arc<Activity>,
 }
 
-/// A connection of a process that has been looked at.
+/// A connection of a process that has been inspected.
 pub(crate) struct Connection<I = UnixStream> {
     io: Rewritten<I>,
     watch: Watch,
@@ -50,7 +50,7 @@ struct Door {
     unattested: Throttle<Gone>,
 }
 
-/// The connections that arrive, without end.
+/// The stream of arriving connections. It never ends.
 pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
     let places = Places::new(limits, rustix::process::geteuid().as_raw());
     let door = Door { places, crowded: Throttle::default(), unattested: Throttle::default() };
@@ -106,7 +106,7 @@ impl Connected for Connection {
 }
 
 impl<I> Connection<I> {
-    /// Whether the client has had its time.
+    /// Whether the client's time is over.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         self.watch.is_over(self.io.has_begun(), cx)
     }
@@ -146,7 +146,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Connection<I> {
     }
 }
 
-/// Counts each call as open from its arrival until its answer has been taken.
+/// Counts each call as open from its arrival until its answer has been read.
 #[derive(Clone, Copy)]
 pub(crate) struct CountCalls;
 

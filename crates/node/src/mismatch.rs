@@ -1,6 +1,6 @@
-//! Telling the operator, in the node's log, what was seen of a process and what the registered agents want.
+//! Tells the operator, in the node's log, what was seen of a process and which selectors the registered agents require.
 //!
-//! The process itself is told only that it has no identity: what others are registered with does not concern it.
+//! The process itself is told only that it has no identity: the selectors of other agents do not concern it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::throttle::Throttle;
 /// How many entries are named.
 const MOST: usize = 3;
 
-/// One kind of process that asks in vain.
+/// One kind of process that asks without success.
 type Kind = (u32, Option<Box<str>>, Option<SpiffeId>);
 
 /// What has been told.
@@ -60,7 +60,7 @@ fn wanted(nearest: &[Near<'_>]) -> String {
     if nearest.is_empty() { "none".to_owned() } else { nearest.iter().map(one).collect::<Vec<_>>().join("; ") }
 }
 
-/// What to do about it, where that can be said.
+/// What to do about it, if that is known.
 fn hint(program: Option<&str>, own: Option<&Path>, nearest: &[Near<'_>]) -> String {
     let Some(program) = program else {
         return "this node cannot see the process's program: only a node of root's sees those of other users, and only programs that are at the same path in the node's file system".to_owned();

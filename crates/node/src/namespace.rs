@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// The numbers by which the kernel shows users and groups that have none in this user namespace (`user_namespaces(7)`,
-/// `/proc/sys/kernel/overflowuid`). Many users share them, so they are nobody's.
+/// `/proc/sys/kernel/overflowuid`). Many users share them, so they identify no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow {
     uid: u32,

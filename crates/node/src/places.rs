@@ -1,4 +1,4 @@
-//! How many connections there may be: of everybody, of one user, and what is kept for the node's operator.
+//! How many connections there may be: of all users, of one user, and how many are kept for the node's operator.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ const MOST: usize = 2048;
 /// The most connections of one user.
 const MOST_OF_ONE: usize = 512;
 
-/// Descriptors for everything but connections: the server, the directory, programs that are read.
+/// Descriptors for everything except connections: the server, the directory, programs that are read.
 const OTHER_DESCRIPTORS: usize = 128;
 
 /// Descriptors of one connection: its socket and its process.
@@ -22,14 +22,14 @@ const DESCRIPTORS_OF_ONE: usize = 2;
 /// How many connections are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Of all users but the operator.
+    /// For all users except the operator.
     others: usize,
-    /// Of each operator: the node's own user, and root.
+    /// For each operator: the node's own user, and root.
     operator: usize,
 }
 
 impl Limits {
-    /// What fits into a process with so many file descriptors.
+    /// The limits for a process with this many file descriptors.
     pub(crate) fn within(descriptors: usize) -> Self {
         let connections = descriptors.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_OF_ONE;
         // Two operators: the node's own user may be another than root.
@@ -82,9 +82,9 @@ impl Places {
 
     /// A place for a connection of `uid`, or `None`.
     ///
-    /// The node's own user and root have places that nobody else can take. Any other user may have half of the places that
-    /// are left, so that each further user finds some, and always one. When none is left, a user who has fewer connections
-    /// than another gets the place of that one's connection that has rested longest.
+    /// The node's own user and root have places that no other user can take. Any other user may have half of the remaining
+    /// places, so that each further user gets some, and always one. When no place is left, a user with fewer connections than
+    /// another gets the place of the other user's connection that has been idle longest.
     pub(crate) fn take(&self, uid: u32, activity: &Arc<Activity>) -> Option<Place> {
         let mut taken = self.taken();
         let mine = taken.counts.get(&uid).copied().unwrap_or_default();
@@ -115,7 +115,7 @@ impl Places {
 }
 
 impl Taken {
-    /// The user with the most connections that rest, of those that `counts`.
+    /// The user with the most idle connections, among the users for whom `counts` is true.
     fn largest(&self, counts: impl Fn(u32) -> bool) -> Option<(u32, usize)> {
         let resting = |uid: u32| self.held.values().any(|held| held.uid == uid && held.activity.rests_since().is_some());
         let mut users: Vec<(u32, usize)> = self.counts.iter().map(|(uid, count)| (*uid, *count)).filter(|(uid, _)| counts(*uid)).collect();
@@ -123,7 +123,7 @@ impl Taken {
         users.into_iter().find(|(uid, _)| resting(*uid))
     }
 
-    /// Ends the connection of `uid` that has rested longest. `None`: none of them rests.
+    /// Ends the connection of `uid` that has been idle longest. `None`: none of them is idle.
     fn displace(&mut self, uid: u32) -> Option<()> {
         let resting = |(id, held): (&u64, &Held)| (held.uid == uid).then_some((held.activity.rests_since()?, *id));
         let (_, id): (Instant, u64) = self.held.iter().filter_map(resting).min()?;

@@ -1,4 +1,4 @@
-//! A local process, told apart from a later one that was given the same number.
+//! A local process, distinguished from a later process with the same number.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
-/// Why a process cannot be attested. All of them are refusals: who is gone is entitled to nothing.
+/// Why a process cannot be attested. All of these are refusals: a process that no longer exists is entitled to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub(crate) enum Gone {
-    /// The kernel gave no process number, or 0: the caller lives outside this node's process namespace.
+    /// The kernel gave no process number, or 0: the caller is outside this node's process namespace.
     #[error("the calling process is not visible to this node: it runs outside the node's process namespace")]
     Invisible,
     /// The kernel has no number for its user in this node's user namespace, and shows the placeholder `overflowuid`.
@@ -17,7 +17,7 @@ pub(crate) enum Gone {
         "the calling process runs as a user that this node cannot tell apart: the kernel's placeholder (65534, nobody) stands for every user without a number in the node's user namespace; run the node outside of it, and give each agent a user of its own"
     )]
     Unmapped,
-    /// It lives, and this node may not look at it: `/proc` is mounted with `hidepid`, or the node's unit sets `ProtectProc`.
+    /// It exists, but this node may not inspect it: `/proc` is mounted with `hidepid`, or the node's unit sets `ProtectProc`.
     #[error("this node may not look at the calling process in /proc; mount it without hidepid, or run the node as root")]
     Hidden,
     /// It runs as another user or group than when it connected.
@@ -38,13 +38,13 @@ pub(crate) enum Gone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Born(u64);
 
-/// The start time of a live process. A zombie counts as gone: it can use nothing that it is given.
+/// The start time of a running process. A zombie counts as exited: it cannot use an answer.
 pub(crate) fn born(pid: u32) -> Result<Born, Gone> {
     let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|_| unreadable(pid))?;
     parse_stat(&stat).ok_or(Gone::Exited)
 }
 
-/// Why nothing is found of a process in `/proc`. Hidden processes look like those that are gone, but can be asked for.
+/// Why nothing is found about a process in `/proc`. Hidden processes look like exited ones, but their numbers can be checked.
 fn unreadable(pid: u32) -> Gone {
     let alive = i32::try_from(pid).ok().and_then(Pid::from_raw).map(test_kill_process);
     match alive {
@@ -137,7 +137,7 @@ fn exited(descriptor: &OwnedFd) -> bool {
     !matches!(poll(&mut fds, Some(&at_once)), Ok(0) | Err(rustix::io::Errno::INTR))
 }
 
-/// Raises this process's limit on open files to what it may have, and returns what holds then.
+/// Raises this process's limit on open files as far as possible, and returns the limit that is then in force.
 pub(crate) fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -46,15 +46,15 @@ impl FileId {
         self.device == other.dev() && self.inode == other.ino()
     }
 
-    /// Whether both are one file, in whatever state. Upgrading a package unlinks the file that runs, which changes its
-    /// `ctime` but not what the process runs: a running file cannot be written to.
+    /// Whether both are the same file, in any state. The upgrade of a package unlinks the running file, which changes its `ctime`
+    /// but not the program that the process runs: a running file cannot be written to.
     pub(crate) fn is_same_program(&self, other: &Self) -> bool {
         self.device == other.device && self.inode == other.inode
     }
 }
 
-/// The file that process `pid` runs. `None` where this node may not look at it, which for a node without privileges is
-/// every process of another user.
+/// The file that process `pid` runs. `None` if this node may not inspect it. A node without privileges may not inspect any
+/// process of another user.
 pub(crate) fn file_of(pid: u32) -> Option<FileId> {
     // `/proc/PID/exe` leads to the file itself, even if another file has replaced it since.
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|metadata| FileId::of(&metadata))
@@ -62,8 +62,8 @@ pub(crate) fn file_of(pid: u32) -> Option<FileId> {
 
 /// The path of the program `file` that process `pid` runs, if this node finds the same file at that path.
 ///
-/// The kernel reports the path as the process sees it. Any user can make a mount namespace in which `/usr/bin/agent` is a
-/// file of their own, so the name alone proves nothing.
+/// The kernel reports the path as the process sees it. Any user can make a mount namespace in which `/usr/bin/agent` is their
+/// own file, so the name alone proves nothing.
 pub(crate) fn path_of(pid: u32, file: &FileId) -> Option<Box<str>> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let text = path.to_str()?;
@@ -82,7 +82,7 @@ struct State {
     reading: HashMap<FileId, Reading>,
 }
 
-/// What is known of a file before it is read.
+/// What is known about a file before it is read.
 enum Found {
     Known(Option<[u8; 32]>),
     Reading(Reading),
@@ -180,7 +180,7 @@ impl State {
         self.reading.get(file).map_or(Found::Nothing, |reading| Found::Reading(reading.clone()))
     }
 
-    /// Forgets a reading that came to nothing; mostly it has done that itself.
+    /// Forgets a reading without a result; usually the reading has done that itself.
     fn forget(&mut self, file: &FileId, reading: &Reading) {
         if self.reading.get(file).is_some_and(|current| current.ptr_eq(reading)) {
             self.reading.remove(file);

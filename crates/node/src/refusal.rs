@@ -1,17 +1,17 @@
-//! What a workload is told when it is not served, and the one place where that becomes a gRPC status.
+//! Why a workload is not served, and the one place where that becomes a gRPC status.
 
 use tonic::Status;
 
 use crate::process::Gone;
 
-/// Why this node cannot say more at the moment.
+/// Why this node cannot give a final answer at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
     /// It has not joined its server yet.
     Joining,
-    /// It has joined but not yet heard from its server.
+    /// It has joined but has not yet received a state from its server.
     Connecting,
-    /// It has lost its server.
+    /// It has lost the connection to its server.
     Lost,
     /// The server refuses it.
     Refused,
@@ -21,7 +21,7 @@ pub(crate) enum Waiting {
     Stopping,
 }
 
-/// Why a call of the Workload API is refused. Whose fault it is decides whether a client tries again.
+/// Why a call of the Workload API is refused. The party at fault decides whether a client tries again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The security header is missing, or not exactly one `true` (SPIFFE Workload Endpoint §3).
@@ -36,11 +36,11 @@ pub(crate) enum Refusal {
     NoIdentity,
     /// The caller is entitled to more identities than one answer can hold.
     TooMany,
-    /// The caller is gone, or another than it was.
+    /// The caller has exited or has changed.
     Gone(Gone),
     /// The answer depends on the server, and this node does not have it now.
     NotReady(Waiting),
-    /// The server did not issue, for a reason that is not the caller's.
+    /// The server issued nothing, and the caller is not at fault.
     NotIssued,
     /// A profile that this node does not serve.
     Profile(&'static str),

@@ -1,4 +1,4 @@
-//! Selectors: what a node can say of a local process.
+//! Selectors: what a node can say about a local process.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::hex;
 pub(crate) enum Selector {
     /// `unix:uid:N`, the effective user when it connected.
     Uid(u32),
-    /// `unix:gid:N`, the effective group when it connected. Supplementary groups are not looked at.
+    /// `unix:gid:N`, the effective group when it connected. Supplementary groups are ignored.
     Gid(u32),
     /// `unix:path:/…`, the program's absolute path.
     Path(Box<str>),

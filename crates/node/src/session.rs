@@ -1,4 +1,4 @@
-//! The node's side of the conversation with the server: join once, then watch, renew, and come back after every outage.
+//! The node's side of the communication with the server: join once, then watch, renew, and reconnect after every outage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +27,16 @@ use crate::view::{Link, Remote, Snapshot, View};
 /// The longest that one call may take.
 const CALL: Duration = Duration::from_secs(10);
 
-/// The longest sleep until something is due by the clock, which may be set, or stand still while the machine sleeps.
+/// The longest sleep until something is due by the clock. The clock may be set, or may stand still while the machine sleeps.
 const GLANCE: Duration = Duration::from_secs(30);
 
 /// How long to wait after a renewal, failed or not, before the next one.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often a server may hang up on a node with an expired certificate until that is taken for a refusal.
+/// How often a server may close the connection of a node with an expired certificate before that counts as a refusal.
 const HANG_UPS: u32 = 3;
 
-/// How long after the server did not let an expired certificate be renewed it is asked again.
+/// How long after the server refused to renew an expired certificate the node asks again.
 const REJOIN_PAUSE: Duration = Duration::from_mins(5);
 
 /// The largest state that is accepted: several hundred thousand entries.
@@ -44,8 +44,8 @@ const LARGEST_STATE: usize = 128 << 20;
 
 /// What a node starts from.
 pub(crate) enum Start {
-    /// It has joined before. The token, if one was given, is kept for the case that the server does not know this node
-    /// any more; mostly it is the spent one of the command that first started the node.
+    /// It has joined before. A given token is kept in case the server no longer knows this node; usually it is the used token
+    /// of the command that first started the node.
     Joined(Box<Credentials>, Option<JoinToken>),
     /// It is to join with this token.
     Join(JoinToken),
@@ -53,7 +53,7 @@ pub(crate) enum Start {
     Expired(Box<Credentials>, Option<JoinToken>),
 }
 
-/// Everything the conversation needs.
+/// Everything that the communication needs.
 pub(crate) struct Session {
     pub(crate) dialer: Dialer,
     pub(crate) storage: Storage,
@@ -66,11 +66,11 @@ pub(crate) struct Session {
 
 /// How a connection ended.
 enum Ended {
-    /// With a new certificate; the next connection shows it.
+    /// With a new certificate, which the next connection uses.
     Renewed,
     /// It broke, or there was none.
     Broken(String),
-    /// The server does not want this node.
+    /// The server refuses this node.
     Refused(String),
     /// It is not the server.
     Untrusted(String),
@@ -85,12 +85,12 @@ enum Unjoined {
 enum NotRenewed {
     /// The server could not be asked.
     Later(String),
-    /// It does not let this node in again.
+    /// The server does not accept this node again.
     Refused(String),
 }
 
 impl Session {
-    /// Joins if need be, then stays connected. Returns only when the node cannot go on without its operator.
+    /// Joins if necessary, then stays connected. Returns only when the node cannot continue without its operator.
     pub(crate) async fn keep<R: FnOnce(Ready) + Send>(&self, start: Start, ready: R) -> NodeError {
         let (mut credentials, mut spare) = match start {
             Start::Joined(credentials, spare) => (*credentials, spare),
@@ -222,7 +222,7 @@ impl Session {
         }
     }
 
-    /// Comes back with an expired certificate if the server allows that, or else joins with the token.
+    /// Reconnects with an expired certificate if the server allows that, or else joins with the token.
     async fn come_back(&self, credentials: Credentials, token: Option<JoinToken>) -> Result<(Credentials, Option<JoinToken>), NodeError> {
         self.stand(Waiting::Expired);
         let (mut backoff, mut said) = (Backoff::new(), String::new());
@@ -266,7 +266,7 @@ impl Session {
         Err(NotRenewed::Refused(reason))
     }
 
-    /// `Err`: it is the server, and it hung up without an answer.
+    /// `Err`: the peer is the server, and it closed the connection without an answer.
     async fn ask_with_expired(&self, credentials: &Credentials) -> Result<Result<Credentials, NotRenewed>, String> {
         let later = |reason: String| Ok(Err(NotRenewed::Later(reason)));
         let (channel, _) = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
@@ -379,7 +379,7 @@ impl Session {
         }
     }
 
-    /// Takes a pushed state: publishes it, then drops what it no longer covers.
+    /// Applies a pushed state: publishes it, then drops everything that it no longer covers.
     fn apply(&self, mut state: NodeState, credentials: &mut Credentials, remote: &Remote) -> Result<(), String> {
         let ca: Vec<CertificateDer<'static>> = std::mem::take(&mut state.ca).into_iter().map(CertificateDer::from).collect();
         if !ca.is_empty() && ca != credentials.ca() {
@@ -406,14 +406,14 @@ impl Session {
     }
 
     async fn renew(&self, remote: &mut Remote, credentials: &Credentials) -> Result<Credentials, String> {
-        // A new key each time: one that has leaked is worth nothing after the next renewal.
+        // A new key each time: a key that has leaked is useless after the next renewal.
         let request = KeyRequest::generate().map_err(|error| error.to_string())?;
         let asked = RenewRequest { csr: request.csr.clone() };
         let answer = timeout(CALL, remote.renew(asked)).await.map_err(|_| "no answer in time".to_owned())?;
         self.take(&request, answer.map_err(|status| describe(&status))?.into_inner(), credentials)
     }
 
-    /// Takes a new certificate of this node, and keeps it.
+    /// Uses a new certificate of this node, and stores it.
     fn take(&self, request: &KeyRequest, answer: RenewResponse, credentials: &Credentials) -> Result<Credentials, String> {
         let ca = if answer.ca.is_empty() { credentials.ca().iter().map(|der| der.to_vec()).collect() } else { answer.ca };
         let new = request.complete(answer.chain, ca).map_err(|error| error.to_string())?;
@@ -460,7 +460,7 @@ fn is_passing(status: &Status) -> bool {
     )
 }
 
-/// What a status says, with its cause if the connection was that. TLS 1.3 tells a client only at its first read that
+/// The text of a status, with its cause if the connection failed. With TLS 1.3, a client learns only at its first read that
 /// its certificate was refused.
 fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();

@@ -1,4 +1,4 @@
-//! The socket of the Workload API: where it is, who may connect, and taking the place of one that was left behind.
+//! The socket of the Workload API: where it is, who may connect, and how an old socket is replaced.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 
 use crate::error::NodeError;
 
-/// A bound socket. Its file goes away with it, unless another has taken its place.
+/// A bound socket. Its file is removed with it, unless another file has taken its place.
 #[derive(Debug)]
 pub(crate) struct Socket {
     path: PathBuf,
@@ -25,10 +25,10 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> NodeError {
 }
 
 impl Socket {
-    /// Binds. Any local process may connect (mode 0777): who it is, the node finds out by itself (Workload Endpoint §5).
+    /// Binds. Any local process may connect (mode 0777): the node itself finds out which process it is (Workload Endpoint §5).
     ///
-    /// The socket is made under another name and then moved into place, so that at no moment there is a socket that
-    /// refuses connections or has other permissions.
+    /// The socket is made under another name and then moved into place, so that there is never a socket that refuses connections
+    /// or has other permissions.
     pub(crate) fn bind(path: &Path, entropy: &dyn Entropy) -> Result<(Self, UnixListener), NodeError> {
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -72,7 +72,7 @@ impl Drop for Socket {
     }
 }
 
-/// The topmost folder on the way to `path` that other users may not pass.
+/// The topmost folder on the way to `path` through which other users may not pass.
 fn closed_to_others(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
@@ -81,7 +81,7 @@ fn closed_to_others(path: &Path) -> Option<PathBuf> {
     above.iter().find(closed).map(|dir| dir.to_path_buf())
 }
 
-/// Refuses unless there is nothing at `path`, or only a socket of this user that nobody listens on any more.
+/// Refuses unless there is nothing at `path`, or only a socket of this user on which no process listens any longer.
 fn check_vacant(path: &Path) -> Result<(), NodeError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,

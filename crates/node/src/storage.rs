@@ -38,7 +38,8 @@ pub(crate) enum Stored {
     Unusable(PathBuf, UnusableCredentials),
 }
 
-/// Others may pass the directory to reach a socket in it, and can neither list it nor read its files, which are 0600.
+/// Others may pass through the directory to reach a socket in it. They can neither list it nor read its files, which have
+/// mode 0600.
 const MAKING: Making = Making { above: 0o700, mode: 0o711 };
 
 impl Storage {
@@ -70,8 +71,8 @@ impl Storage {
         })
     }
 
-    /// Writes credentials so that a crash leaves either the old ones or the new ones. The CA comes first: an old
-    /// certificate goes with a newer CA, since the server hands over every CA it still uses.
+    /// Writes credentials so that a crash leaves either the old ones or the new ones. The CA is written first: an old certificate
+    /// works with a newer CA, because the server sends every CA that it still uses.
     pub(crate) fn save(&self, credentials: &Credentials, entropy: &dyn Entropy) -> Result<(), NodeError> {
         self.save_ca(credentials, entropy)?;
         let mut text = Vec::new();

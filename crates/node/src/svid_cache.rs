@@ -1,4 +1,4 @@
-//! JWT-SVIDs that have been issued and are still good, by identity and audiences. Bounded, in memory only.
+//! Issued JWT-SVIDs that are still valid, by identity and audiences. Bounded, in memory only.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,8 @@ use crate::caller::Attested;
 /// How many SVIDs are held in all.
 const CAPACITY: usize = 1024;
 
-/// How many SVIDs are held of one identity, so that a process that asks for ever new audiences crowds out nobody else.
+/// How many SVIDs are kept for one identity, so that a process that always asks for new audiences does not push out the SVIDs
+/// of others.
 const PER_IDENTITY: usize = 128;
 
 /// What is asked for: an identity, for a set of audiences.
@@ -26,7 +27,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The order and number of times in which audiences are named make no difference.
+    /// The order of audiences, and how often each is named, make no difference.
     pub(crate) fn new(spiffe_id: SpiffeId, audiences: &[String]) -> Self {
         let mut audiences = audiences.to_vec();
         audiences.sort_unstable();
@@ -107,8 +108,8 @@ pub(crate) struct SvidCache {
 }
 
 impl SvidCache {
-    /// The SVID that answers `wanted`, fresh or not. `holder` is the process that is to be given it; it is the one that is
-    /// looked at again before the SVID is renewed.
+    /// The SVID for `wanted`, fresh or not. `holder` is the process that will get it; this process is checked again before the
+    /// SVID is renewed.
     pub(crate) fn get(&mut self, wanted: &Wanted, holder: &Attested, now: Timestamp) -> Option<Arc<Svid>> {
         let slot = self.slots.get_mut(wanted).filter(|slot| slot.svid.is_good(now))?;
         self.uses += 1;
@@ -141,7 +142,8 @@ impl SvidCache {
         }
     }
 
-    /// Drops what is no longer covered: identities that nobody is entitled to, and tokens whose key has left the bundle.
+    /// Drops everything that is no longer covered: identities to which no process is entitled, and tokens whose key is no longer
+    /// in the bundle.
     pub(crate) fn retain(&mut self, is_named: impl Fn(&SpiffeId) -> bool, is_trusted: impl Fn(&str) -> bool) {
         self.slots.retain(|wanted, slot| is_named(&wanted.spiffe_id) && slot.svid.key_id.as_deref().is_none_or(&is_trusted));
     }
@@ -151,18 +153,19 @@ impl SvidCache {
         self.slots.clear();
     }
 
-    /// What should be renewed now: past half of its life and used since it was issued. What nobody uses just expires.
+    /// The SVIDs that should be renewed now: they are past half of their lifetime and were used since they were issued. Unused
+    /// SVIDs simply expire.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<(Wanted, Attested)> {
         let due = self.slots.iter().filter(|(_, slot)| slot.used_since_issued && slot.svid.is_good(now) && !slot.svid.is_fresh(now));
         due.map(|(wanted, slot)| (wanted.clone(), slot.holder.clone())).collect()
     }
 
-    /// How long until something will be due, if anything is held that is in use.
+    /// How long until a renewal is due, if an SVID is in use.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Duration> {
         self.slots.values().filter(|slot| slot.used_since_issued && slot.svid.is_good(now)).map(|slot| slot.svid.renewal().since(now)).min()
     }
 
-    /// Takes it that `wanted` has been looked after for now: it is due again only after it has been used again.
+    /// Marks `wanted` as done for now: it is due again only after it has been used again.
     pub(crate) fn settle(&mut self, wanted: &Wanted) {
         if let Some(slot) = self.slots.get_mut(wanted) {
             slot.used_since_issued = false;

@@ -21,7 +21,7 @@ use crate::view::{Link, Remote, Snapshot, View, settled};
 /// The longest that the server may take to issue.
 const ISSUE: Duration = Duration::from_secs(5);
 
-/// How long renewing sleeps at least and at most.
+/// The shortest and the longest sleep between renewals.
 const ROUND: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// How many SVIDs are renewed at a time.
@@ -29,8 +29,8 @@ const RENEWALS: usize = 8;
 
 type Flight = Shared<BoxFuture<'static, Result<Arc<Svid>, Refusal>>>;
 
-/// What a request to the server says. Processes that show different things do not share one: the server may find one of
-/// them entitled and not the other.
+/// The content of a request to the server. Processes with different selectors do not share a request: the server may find one
+/// of them entitled and not the other.
 type Asked = (Wanted, Vec<Selector>);
 
 #[derive(Default)]
@@ -57,10 +57,10 @@ impl Svids {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The SVID for `holder`, who has been found entitled to it.
+    /// The SVID for `holder`, which is entitled to it.
     ///
-    /// In the second half of its life a cached SVID is replaced; while the server cannot do that, it still serves until
-    /// it expires.
+    /// In the second half of its lifetime a cached SVID is replaced. If the server cannot issue a new one, the cached one is used
+    /// until it expires.
     pub(crate) async fn get(self: &Arc<Self>, wanted: Wanted, holder: &Attested) -> Result<Arc<Svid>, Refusal> {
         let now = self.clock.now();
         let held = self.state().cache.get(&wanted, holder, now);
@@ -156,7 +156,7 @@ impl Svids {
         }
     }
 
-    /// Renews what is due now, for processes that are still there.
+    /// Renews the SVIDs that are due now, for processes that still exist.
     pub(crate) async fn renew_due(self: &Arc<Self>) {
         let due = self.state().cache.due(self.clock.now());
         stream::iter(due)

@@ -1,17 +1,17 @@
-//! Saying the same thing once a minute and not at each call: local processes must not fill the log.
+//! Logs the same message once a minute and not at each call: local processes must not fill the log.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the same thing is not said again.
+/// For how long the same message is not logged again.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How many different things are said within that time.
+/// How many different messages are logged within that time.
 const MOST: usize = 256;
 
-/// What was said when, and how often it was left out since.
+/// When each message was logged, and how often it was left out since.
 pub(crate) struct Throttle<K>(Mutex<HashMap<K, (Instant, u64)>>);
 
 impl<K> Default for Throttle<K> {
@@ -21,7 +21,7 @@ impl<K> Default for Throttle<K> {
 }
 
 impl<K: Eq + Hash> Throttle<K> {
-    /// Whether `key` is to be said now: with the number of times that it was not since it was said last.
+    /// Whether `key` must be logged now: with the number of times that it was left out since it was last logged.
     pub(crate) fn admits(&self, key: K, now: Instant) -> Option<u64> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, left_out)) = said.get_mut(&key) {

@@ -1,4 +1,4 @@
-//! Which server this node trusts. There are two ways, and neither accepts just any certificate.
+//! Which server this node trusts. There are two ways, and neither accepts an arbitrary certificate.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,13 +18,13 @@ use crate::join_token::SpkiPin;
 /// The path of the server's own SPIFFE ID.
 pub(crate) const SERVER_PATH: &str = "/mandate/server";
 
-/// By what the server is recognized.
+/// How the server is recognized.
 #[derive(Clone, Debug)]
 pub(crate) enum Anchor {
     /// First contact: the join token pins the CA, and the CA is the only root. The trust domain is learned from the
     /// certificate that this CA signed for the server.
     Pinned(SpkiPin),
-    /// Afterwards: the CA certificates that were handed over, and the trust domain that was joined.
+    /// Afterwards: the CA certificates that the server sent, and the trust domain that was joined.
     Joined {
         /// The roots.
         ca: Vec<CertificateDer<'static>>,
@@ -45,12 +45,12 @@ pub(crate) enum Untrusted {
     /// The certificate cannot be read or carries no SPIFFE ID.
     #[error("its certificate is not usable: {0}")]
     Unusable(#[from] UnusableCertificate),
-    /// It is somebody, but not the server.
+    /// The peer has a valid identity, but is not the server.
     #[error("its certificate is that of {found}, not of {expected}")]
     WrongId {
-        /// Who it is.
+        /// The peer's identity.
         found: SpiffeId,
-        /// Who was expected.
+        /// The expected identity.
         expected: String,
     },
 }
@@ -61,8 +61,8 @@ impl From<Untrusted> for rustls::Error {
     }
 }
 
-/// Verifies the server's chain up to the [`Anchor`] and then its SPIFFE ID. A server's host name is not looked at: nodes
-/// reach it by whatever address the network gives it.
+/// Verifies the server's chain up to the [`Anchor`] and then its SPIFFE ID. A server's host name is not checked: nodes may
+/// reach it by any address.
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     anchor: Anchor,
@@ -76,7 +76,7 @@ impl ServerVerifier {
         Self { anchor, algorithms, server: OnceLock::new() }
     }
 
-    /// Whom it has verified, once it has.
+    /// The verified server, after the verification.
     pub(crate) fn server(&self) -> Option<&SpiffeId> {
         self.server.get()
     }
@@ -157,7 +157,7 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Lets TLS ask the same clock as everything else.
+/// Lets TLS use the same clock as all other code.
 pub(crate) struct TlsClock(pub(crate) Arc<dyn Clock>);
 
 impl fmt::Debug for TlsClock {

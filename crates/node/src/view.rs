@@ -1,4 +1,4 @@
-//! What this node knows at a moment, as one value that every reader sees whole: the pushed state and the connection.
+//! What this node knows at one moment, as one consistent value for every reader: the pushed state and the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use tonic::transport::Channel;
 use crate::entitlement::Entitlements;
 use crate::refusal::{Refusal, Waiting};
 
-/// How long a caller may be kept waiting for a node that is still getting ready. A client that is told "no" at once may
-/// take it as final (the Java client does); one that is told "not yet" tries again.
+/// How long a caller may wait for a node that is still getting ready. A client that is told "no" at once may take it as final
+/// (the Java client does); a client that is told "not yet" tries again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The server, reachable.
@@ -23,11 +23,11 @@ pub(crate) type Remote = NodeClient<Channel>;
 
 /// One state as the server pushed it.
 pub(crate) struct Snapshot {
-    /// Rises with every change.
+    /// Increases with every change.
     pub(crate) generation: u64,
     /// The trust domain of this node.
     pub(crate) trust_domain: TrustDomain,
-    /// Who is entitled to what.
+    /// Which process is entitled to which identity.
     pub(crate) entitlements: Entitlements,
     /// The JWT bundle as it was pushed: a JWK Set as JSON.
     pub(crate) bundle: Arc<[u8]>,
@@ -47,9 +47,9 @@ impl Snapshot {
 /// How this node stands with its server.
 #[derive(Clone)]
 pub(crate) enum Link {
-    /// Watching: what is known is what is.
+    /// Watching: the known state is the current one.
     Up(Remote),
-    /// Not reachable at the moment; what is known may be old.
+    /// Not reachable at the moment; the known state may be old.
     Down(Waiting),
 }
 
@@ -81,7 +81,7 @@ impl View {
         self.snapshot.as_ref().ok_or(Refusal::NotReady(self.waiting()))
     }
 
-    /// Why this node cannot say more.
+    /// Why this node cannot give a final answer.
     pub(crate) fn waiting(&self) -> Waiting {
         match self.link {
             Link::Up(_) => Waiting::Connecting,
@@ -89,13 +89,13 @@ impl View {
         }
     }
 
-    /// Whether the last known state entitles anybody to this identity.
+    /// Whether the last known state entitles any process to this identity.
     pub(crate) fn names(&self, id: &SpiffeId) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| snapshot.entitlements.names(id))
     }
 }
 
-/// The view as soon as `enough` holds of it, or what it is when the caller's patience ends.
+/// The view as soon as `enough` is true for it, or the view at the end of the waiting time.
 pub(crate) async fn settled(views: &watch::Receiver<View>, enough: impl FnMut(&View) -> bool) -> View {
     let mut waiting = views.clone();
     match timeout(PATIENCE, waiting.wait_for(enough)).await {

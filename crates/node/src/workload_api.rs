@@ -1,4 +1,4 @@
-//! The SPIFFE Workload API, JWT profile. Every answer rests on what the kernel says of the caller at that moment.
+//! The SPIFFE Workload API, JWT profile. Every answer depends on what the kernel says about the caller at that moment.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -83,7 +83,7 @@ impl WorkloadApi {
 
     /// Attests the caller and finds its identities: at least one.
     ///
-    /// "No" is said only by a node that knows the current state. One that does not waits briefly, then says "not now".
+    /// Only a node that knows the current state answers "no". A node that does not know it waits briefly, then answers "not now".
     async fn entitled(&self, caller: &Caller, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
         let view = settled(&self.views, |view| view.snapshot.is_some()).await;
         let found = self.look(caller, view.last_known()?, asked).await?;
@@ -154,7 +154,7 @@ impl WorkloadApi {
         Ok(JwtsvidResponse { svids: svids.iter().map(answer).collect() })
     }
 
-    /// Sends the bundle whenever it differs from the one before, until the caller goes, or may not have it any more.
+    /// Sends the bundle whenever it differs from the previous one, until the caller disconnects or is no longer allowed to have it.
     async fn send_bundles(&self, caller: &Caller, to: &mpsc::Sender<Result<JwtBundlesResponse, Status>>) -> Result<(), Refusal> {
         let mut views = self.views.clone();
         let mut sent: Option<Arc<[u8]>> = None;

@@ -8,11 +8,11 @@ use mandate_core::{Entropy, Timestamp};
 
 use crate::password::digest;
 
-/// How many attempts are free before pauses begin.
+/// How many attempts have no pause.
 const FREE: u32 = 5;
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// After this long without an attempt a count starts afresh.
+/// After this time without an attempt, a count starts again.
 const QUIET: Duration = Duration::from_mins(15);
 /// The most sources with a count of their own, 48 bytes each.
 const OWN_COUNTS: usize = 65_536;
@@ -22,9 +22,10 @@ const SHARED_COUNTS: u16 = 16_384;
 /// Who attempts. Neither the name nor the browser needs to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
-    /// Somebody who gives this name, from a browser that nobody knows.
+    /// A login with this name, from an unknown browser.
     Name(&'a str),
-    /// A browser that has logged the person in before. Counted apart, so that strangers cannot lock the person out.
+    /// A browser that has logged the person in before. Its attempts are counted separately, so that strangers cannot lock the
+    /// person out.
     Browser {
         /// The person's name.
         name: &'a str,
@@ -40,7 +41,7 @@ struct Count {
 }
 
 impl Count {
-    /// Of a source that has not attempted anything.
+    /// The count of a source without attempts.
     fn none(now: Timestamp) -> Self {
         Self { attempts: 0, last: now }
     }
@@ -49,7 +50,7 @@ impl Count {
         self.last.plus(pause_after(self.attempts))
     }
 
-    /// Whether it restrains nobody any more: the next attempt starts afresh anyway.
+    /// Whether the count no longer has an effect: the next attempt starts a new count anyway.
     fn is_over(&self, now: Timestamp) -> bool {
         self.attempts == 0 || now.since(self.last) > QUIET
     }
@@ -79,23 +80,23 @@ impl Count {
     }
 }
 
-/// A keyed digest of a source. Which sources share the count of their first bytes cannot be foreseen.
+/// A keyed digest of a source. Nobody can predict which sources share the count of their first bytes.
 type Key = [u8; 16];
 
 #[derive(Default)]
 struct Counts {
     own: HashMap<Key, Count>,
     shared: HashMap<u16, Count>,
-    /// When those that are over were last removed to make room.
+    /// When counts without effect were last removed to make room.
     swept: Option<Timestamp>,
 }
 
 /// Attempts by source.
 ///
-/// Each source has a count of its own, up to [`OWN_COUNTS`]. To make room only counts are removed that restrain nobody any
-/// more, so that made-up names never free the one under attack. While there is no room, new sources share counts, which
-/// no success clears: more is slowed then, and nothing is forgiven. Unknown names are slowed like known ones, so that
-/// nothing tells them apart.
+/// Each source has its own count, up to [`OWN_COUNTS`]. To make room, only counts without effect are removed, so that
+/// invented names never remove the count of a name under attack. While there is no room, new sources share counts, which no
+/// success clears: then more attempts are slowed, and no count is reset. Unknown names are slowed like known ones, so that
+/// nobody can distinguish them.
 pub struct Attempts {
     key: [u8; 32],
     capacity: usize,
@@ -109,7 +110,7 @@ pub struct Attempt {
     at: Timestamp,
 }
 
-/// Too many attempts; the next is heard after this long.
+/// Too many attempts; the next one is accepted after this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany(pub Duration);
 
@@ -120,8 +121,8 @@ impl std::fmt::Debug for Attempts {
 }
 
 impl Counts {
-    /// Whether there is room for one more count of its own, after those that are over have been removed. Looks through
-    /// all of them once a second at most.
+    /// Whether there is room for one more separate count, after counts without effect have been removed. Goes through all counts
+    /// once a second at most.
     fn has_room(&mut self, capacity: usize, now: Timestamp) -> bool {
         if self.own.len() >= capacity && self.swept.is_none_or(|swept| now.secs() != swept.secs()) {
             self.own.retain(|_, count| !count.is_over(now));
@@ -172,7 +173,7 @@ impl Attempts {
         key
     }
 
-    /// Counts one attempt before it is made, so that many at once do not all slip through.
+    /// Counts one attempt before it is made, so that parallel attempts do not all pass.
     pub fn begin(&self, source: Source<'_>, now: Timestamp) -> Result<Attempt, TooMany> {
         let key = self.key(source);
         let mut counts = self.lock();
@@ -202,7 +203,7 @@ impl Attempts {
         }
     }
 
-    /// The attempt succeeded: the source, and no other, starts afresh.
+    /// The attempt succeeded: the count of this source, and of no other, is cleared.
     pub fn succeeded(&self, source: Source<'_>) {
         self.lock().own.remove(&self.key(source));
     }

@@ -1,8 +1,8 @@
-//! The authorization endpoint up to the login (RFC 6749 §4.1.1): what can be refused is refused before anybody types a
-//! password.
+//! The authorization endpoint up to the login (RFC 6749 §4.1.1): a request that can be refused is refused before the person
+//! types a password.
 //!
-//! Until client and redirect URI are known to belong together nothing is sent to the redirect URI: it could be an
-//! attacker's (RFC 6749 §4.1.2.1).
+//! Nothing is sent to the redirect URI until it is known to belong to the client: it could be an attacker's (RFC 6749
+//! §4.1.2.1).
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::token::scopes;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 
-/// An authorization request that holds: only a login is missing.
+/// A valid authorization request: only the login is missing.
 #[derive(Clone, Debug)]
 pub struct AuthorizationRequest {
     pub(crate) source: RequestSource,
@@ -34,7 +34,7 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// Who asks. For the login page.
+    /// The client that asks. For the login page.
     pub fn client(&self) -> &Client {
         &self.back.client
     }
@@ -54,7 +54,7 @@ impl AuthorizationRequest {
         self.scopes.as_ref()
     }
 
-    /// What a code for this request stands for once `person` has logged in.
+    /// The content of a code for this request once `person` has logged in.
     pub(crate) fn code_for(&self, person: &LoggedInPerson, logged_in: Timestamp) -> CodePayload {
         CodePayload {
             client: self.back.client.id.clone(),
@@ -68,7 +68,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// A way back to the client that has been checked.
+/// A checked way back to the client.
 #[derive(Clone, Debug)]
 pub(crate) struct Back {
     pub(crate) client: Arc<Client>,
@@ -119,7 +119,8 @@ impl AuthorizeRefusal {
 }
 
 impl Engine {
-    /// What a token for `request` is good for at most, by the names of resources. Who logs in may have less. For the login page.
+    /// The most that a token for `request` can permit, by the names of resources. The person who logs in may have fewer rights.
+    /// For the login page.
     pub fn at_most(&self, request: &AuthorizationRequest) -> Vec<(String, ScopeSet)> {
         let snapshot = self.snapshot();
         let is_meant = |one: &Resource| match &request.resource {
@@ -137,8 +138,8 @@ impl Engine {
         all
     }
 
-    /// Validates an authorization request from its query string, sent from `source`. Nothing is issued and nobody is asked yet; a refusal
-    /// is recorded.
+    /// Validates an authorization request from its query string, sent from `source`. Nothing is issued yet and the person is not
+    /// asked yet; a refusal is recorded.
     pub async fn authorize(&self, query: &[u8], source: RequestSource) -> Result<AuthorizationRequest, AuthorizeRefusal> {
         let mut trail = Trail::new(Kind::Authorize, self.now(), source);
         let snapshot = self.snapshot();
@@ -163,7 +164,7 @@ impl Engine {
     }
 }
 
-/// Client and redirect URI. Until both are right there is no way back.
+/// Client and redirect URI. Until both are correct, there is no way back.
 fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
     let id = form.get("client_id").ok_or(Refusal::Missing("client_id"))?;
     let client = id.parse().ok().and_then(|id: ClientId| registry.client(&id)).ok_or(Refusal::Unacceptable("client_id"))?;
@@ -190,7 +191,7 @@ fn validate(
     Ok(AuthorizationRequest { source, back, challenge, resource, scopes })
 }
 
-/// RFC 9101 §6.1: what is not supported is refused, never ignored.
+/// RFC 9101 §6.1: request objects are not supported, so they are refused, never ignored.
 fn no_request_object(form: &Form<'_>) -> Result<(), Refusal> {
     if form.has("request") {
         return Err(Refusal::RequestObject("request_not_supported"));
@@ -208,8 +209,8 @@ fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// At most one resource, and a registered one, before the login. None, or our issuer: a token to be exchanged here.
-/// Our own administration has the issuer as its URI; it is meant only where its scopes, and no others, are asked for.
+/// At most one resource, which must be registered, before the login. None, or our issuer: a token to be exchanged here.
+/// Our own administration has the issuer as its URI; the request means it only if it asks for its scopes, and no others.
 fn known_resource(
     form: &Form<'_>,
     scopes: Option<&ScopeSet>,
@@ -230,8 +231,9 @@ fn known_resource(
     if registered.is_some() { Ok(Some(uri)) } else { Err(Refusal::ResourceUnknown(None)) }
 }
 
-/// What is asked for, as far as the resource has it and the client may ask for it. What is left out the client learns
-/// from the `scope` of the answer (RFC 6749 §3.3); if nothing is left, it learns that before anybody types a password.
+/// The requested scopes that the resource has and that the client may ask for. The `scope` of the answer shows the client
+/// which scopes were left out (RFC 6749 §3.3). If nothing is left, the client gets an error before the person types a
+/// password.
 fn narrowed(
     asked: Option<&ScopeSet>,
     client: &Client,
@@ -250,7 +252,7 @@ fn narrowed(
     };
     let askable = |resource: &Resource| client.may_ask_of(resource, issuer);
     let left = match (asked, &client.scopes) {
-        // Everything that the person may delegate, whatever that is then.
+        // Everything that the person may delegate at that time.
         (None, None) => return Ok(None),
         (None, Some(listed)) => within(listed, &askable),
         (Some(asked), _) if within(asked, &|resource| resource.scopes.clone()).is_empty() => {

@@ -1,8 +1,8 @@
 //! Browsers that have logged a person in before, recognized by a cookie.
 //!
-//! The cookie proves nothing but that: it lets guesses from such a browser be counted apart from those of strangers. It
-//! is an id and a mark of id, name and password hash, so nothing is stored for it, it is worth nothing for another
-//! name, and a new password ends it. The hash never leaves the store but for a check, so nobody else can make the mark.
+//! The cookie proves only that: guesses from such a browser are counted separately from those of strangers. It contains an
+//! id and a mark of id, name and password hash. So nothing is stored for it, it is not valid for another name, and a new
+//! password ends it. The hash leaves the store only for a check, so nobody else can make the mark.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

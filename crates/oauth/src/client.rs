@@ -1,4 +1,4 @@
-//! Who calls: client authentication by exactly one method (RFC 6749 §2.3).
+//! The caller: client authentication by exactly one method (RFC 6749 §2.3).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type
 /// `client_assertion_type` of `spiffe_jwt` (OAuth SPIFFE client authentication §3).
 pub(crate) const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
-/// A caller of whom it is known who it is; a public client merely says so.
+/// An identified caller. A public client only claims its identity.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// An agent, by its JWT-SVID.
@@ -42,7 +42,7 @@ impl Caller {
         }
     }
 
-    /// Whether what it proved, or the entry that it named, still counts.
+    /// Whether its proof, or the entry that it named, is still valid.
     pub(crate) fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
         match self {
             Self::Agent(agent) => agent.still_stands(revocations, now),
@@ -68,7 +68,7 @@ impl Caller {
     }
 }
 
-/// What a request brings to prove who its client is.
+/// The credential with which a request proves its client.
 enum Credential<'f> {
     Basic { id: String, secret: Secret },
     Post { id: &'f str, secret: Secret },
@@ -175,8 +175,8 @@ impl Engine {
         Ok(caller)
     }
 
-    /// `spiffe_jwt`: a JWT-SVID of our trust domain whose one audience is our issuer. It may be shown again until it
-    /// expires, as SPIFFE means it to be.
+    /// `spiffe_jwt`: a JWT-SVID of our trust domain whose only audience is our issuer. It may be shown again until it expires,
+    /// as SPIFFE intends.
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, Refusal> {
         self.verify_svid(token, now).map_err(|error| assertion_refused(error, self.issuer().as_str()))
     }
@@ -188,8 +188,8 @@ impl Engine {
         Ok(VerifiedActor::from_svid(svid, now))
     }
 
-    /// `private_key_jwt` (RFC 7523 §3): `jti` once, and one audience: our issuer, as the revision of RFC 7523 has it, or
-    /// our token endpoint for a client whose entry says so.
+    /// `private_key_jwt` (RFC 7523 §3): a `jti` is accepted once, and there must be one audience: our issuer, as the revision of
+    /// RFC 7523 requires, or our token endpoint for a client whose entry says so.
     async fn by_private_key(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Arc<Client>, Refusal> {
         let claimed = client_assertion::peek_client_id(token).map_err(Refusal::ClientAssertion)?;
         let client = snapshot.registry.client(&claimed).ok_or(Refusal::ClientFailed("unknown client"))?;
@@ -226,8 +226,8 @@ impl Engine {
         }
     }
 
-    /// `client_secret_basic` and `client_secret_post`. Unknown clients cost as much time as wrong secrets. A client that
-    /// knows its secret and sends it in the other way is told which way is its own.
+    /// `client_secret_basic` and `client_secret_post`. Unknown clients take as much time as wrong secrets. A client that knows
+    /// its secret and sends it by the other method is told which method it is registered for.
     async fn by_secret(
         &self,
         (id, secret): (&str, &Secret),
@@ -258,7 +258,7 @@ impl Engine {
     }
 }
 
-/// A public client names itself; that is no authentication.
+/// A public client names itself; that is not authentication.
 fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, Refusal> {
     let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id)).ok_or(Refusal::ClientFailed("unknown client"))?;
     match client.authentication {
@@ -269,7 +269,7 @@ fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, Refusal> {
     }
 }
 
-/// What is said of a refused assertion. An audience is named: it is public, and the one thing that a client cannot guess.
+/// The answer to a refused assertion. It names the expected audience, which is public and which a client cannot guess.
 fn assertion_refused(error: TokenError, audience: &str) -> Refusal {
     match error {
         TokenError::Audience => Refusal::ClientAssertionAudience(audience.to_owned()),

@@ -31,7 +31,7 @@ pub(crate) const CODE_LIFETIME: Duration = Duration::from_mins(1);
 /// For how long a second use is noticed: as long as the tokens from the first use may live.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
 
-/// All that a code stands for. Sealed in the store; the code itself is kept only as a hash.
+/// The content of a code. It is sealed in the store; the code itself is stored only as a hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CodePayload {
     pub(crate) client: ClientId,
@@ -132,7 +132,7 @@ impl Engine {
         Ok((mandate, hash))
     }
 
-    /// What the code stands for, if it is this client's and unused.
+    /// The content of the code, if the code belongs to this client and is unused.
     async fn presented(&self, hash: &CodeHash, client: &ClientId, now: Timestamp) -> Result<CodePayload, Refusal> {
         let found = self.store.read("code", |tx| codes::peek(tx, hash, now)).map_err(|error| Refusal::Internal(error.to_string()))?;
         let (payload, again) = match found {

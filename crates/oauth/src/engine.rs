@@ -31,11 +31,11 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// Every `Authorization` header; more than one is refused.
     pub authorization: &'a [&'a str],
-    /// The query of the URL. Parameters stand in the body; one of OAuth that stands here is refused.
+    /// The query of the URL. Parameters belong in the body; an OAuth parameter in the query is refused.
     pub query: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
-    /// Where it is noted who the caller is, once that is proven. A public client proves nothing.
+    /// Where the engine writes the caller's name, once it is proven. A public client proves nothing.
     pub proven: Option<&'a OnceLock<Arc<str>>>,
 }
 
@@ -61,9 +61,9 @@ impl std::fmt::Debug for Request<'_> {
     }
 }
 
-/// What an engine is made of.
+/// The parts of an engine.
 pub struct Parts {
-    /// The living registry, policies, revocations; it also knows our issuer.
+    /// The live registry, policies, revocations; it also knows our issuer.
     pub live: Arc<Live>,
     /// The trust domain of our agents.
     pub trust_domain: TrustDomain,
@@ -71,7 +71,7 @@ pub struct Parts {
     pub authority: Arc<Authority>,
     /// Where every outcome is recorded.
     pub log: Log<Effect>,
-    /// What takes authority away.
+    /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
     /// Codes, secrets, replay memory.
     pub store: Store,
@@ -132,8 +132,8 @@ impl Engine {
         self.live.issuer()
     }
 
-    /// The authorization server metadata (RFC 8414), with the scopes of every registered resource but our own
-    /// administration: clients ask for what is named there, and administration is for those whose entry lists it.
+    /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our own
+    /// administration: clients ask for all scopes in the metadata, and administration is only for clients whose entry lists it.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.snapshot();
         let open = snapshot.registry.resources().filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));

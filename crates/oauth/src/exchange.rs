@@ -54,8 +54,8 @@ impl<'f> Parameters<'f> {
     }
 }
 
-/// RFC 8693 §3: `access_token` is one that we issued, `jwt` any JWT; ours are so too, and clients such as Spring's call
-/// them that. Nothing else says who a person is.
+/// RFC 8693 §3: `access_token` is a token that we issued, `jwt` is any JWT. Our tokens are JWTs too, and clients such as
+/// Spring's call them `jwt`. No other type identifies a person.
 fn subject_type(form: &Form<'_>) -> Result<SubjectType, Refusal> {
     match form.get("subject_token_type").ok_or(Refusal::Missing("subject_token_type"))? {
         ACCESS_TOKEN => Ok(SubjectType::Own),
@@ -64,7 +64,7 @@ fn subject_type(form: &Form<'_>) -> Result<SubjectType, Refusal> {
     }
 }
 
-/// RFC 8693 §2.1: `actor_token_type` stands if and only if `actor_token` does. An actor token is a JWT-SVID.
+/// RFC 8693 §2.1: `actor_token_type` must be present if, and only if, `actor_token` is. An actor token is a JWT-SVID.
 fn actor_token<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
     match (form.get("actor_token"), form.get("actor_token_type")) {
         (None, None) => Ok(None),
@@ -75,7 +75,7 @@ fn actor_token<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
     }
 }
 
-/// Only access tokens come out of an exchange; no refresh tokens, no ID tokens.
+/// An exchange issues only access tokens; no refresh tokens, no ID tokens.
 fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
     match form.get("requested_token_type") {
         None | Some(ACCESS_TOKEN) => Ok(()),
@@ -145,7 +145,7 @@ impl Engine {
         })
     }
 
-    /// The actors of a refused exchange, as far as they are proven: the history of the subject token and who acts now.
+    /// The actors of a refused exchange, as far as they are proven: the history of the subject token and the current actor.
     fn note_actor(&self, trail: &mut Trail, proven: &VerifiedActor) {
         let actor =
             Actor { sub: proven.spiffe_id().as_str().to_owned(), iss: self.issuer().clone(), sub_profile: Some(SubjectProfile::AiAgent) };
@@ -155,7 +155,7 @@ impl Engine {
         }
     }
 
-    /// Verifies the subject token with the keys of who issued it. What it is decides, not what the caller calls it.
+    /// Verifies the subject token with the keys of its issuer. The token itself decides, not the type that the caller sends.
     async fn verify_subject(&self, parameters: &Parameters<'_>, snapshot: &Snapshot, now: Timestamp) -> Result<VerifiedSubject, Refusal> {
         let token = parameters.subject_token;
         match parameters.subject_type {
@@ -183,8 +183,8 @@ impl Engine {
         self.verify_access_token(token, self.issuer(), &keys, Profile::Own, now).map(VerifiedSubject::own)
     }
 
-    /// A key that is not known may be one that was published after the keys were fetched. If they were fetched while this
-    /// token was already here, it is not.
+    /// An unknown key may have been published after the keys were fetched. If the keys were fetched after this token arrived,
+    /// that is not possible.
     async fn verify_foreign(
         &self,
         token: &Unverified<'_>,
@@ -236,7 +236,7 @@ impl Engine {
     }
 }
 
-/// Who acts now, if anybody proved to.
+/// The current actor, if one was proven.
 fn proven_actor<'a>(client: &'a AuthenticatedClient, actor: Option<&'a VerifiedActor>) -> Option<&'a VerifiedActor> {
     match (actor, client) {
         (Some(actor), _) | (None, AuthenticatedClient::Agent(actor)) => Some(actor),
@@ -244,7 +244,7 @@ fn proven_actor<'a>(client: &'a AuthenticatedClient, actor: Option<&'a VerifiedA
     }
 }
 
-/// Counts a use of a limited grant, in the transaction of the record: two exchanges cannot both take the last one.
+/// Counts a use of a limited grant, in the transaction of the record: two exchanges cannot both take the last use.
 fn use_up((grant, max): &(GrantId, Option<u64>)) -> Option<Effect> {
     let (grant, max) = (grant.clone(), (*max)?);
     Some(Box::new(move |tx| registry::use_grant(tx, &grant, Some(max))))

@@ -1,7 +1,7 @@
 //! Keys of trusted foreign issuers: a cache per issuer, one fetch at a time per issuer, everything bounded.
 //!
-//! Keys of one issuer never verify tokens of another: the cache is asked by issuer. A set lives [`TTL`] and is
-//! then fetched again or refused; a set that was replaced is gone, so a key that was rotated out never comes back.
+//! Keys of one issuer never verify tokens of another: the cache is indexed by issuer. A set is used for [`TTL`]. Then it is
+//! fetched again, or the token is refused. A replaced set is dropped, so a key that was rotated out never comes back.
 
 mod fetch;
 
@@ -20,7 +20,7 @@ use fetch::Clients;
 
 /// How long a key set is used before it is fetched again.
 pub const TTL: Duration = Duration::from_mins(5);
-/// How long at least between two fetches that an unknown `kid` causes.
+/// The shortest time between two fetches because of an unknown `kid`.
 pub const REFETCH_PAUSE: Duration = Duration::from_secs(30);
 /// How long a failure is remembered.
 pub const FAILURE_TTL: Duration = Duration::from_secs(10);
@@ -31,8 +31,8 @@ const MAX_ISSUERS: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) keys: Arc<KeySet>,
-    /// When they may be fetched again because they lack a key; `None` if they were fetched while this was waited for, so
-    /// that nothing newer can be had.
+    /// When they may be fetched again because they lack a key; `None` if they were fetched while the caller waited, so that
+    /// there is nothing newer.
     pub(crate) again: Option<Duration>,
 }
 
@@ -46,8 +46,8 @@ pub(crate) struct Unavailable {
 
 type Outcome = Result<Arc<KeySet>, FetchError>;
 
-/// How the servers of an issuer are reached, and who vouches for them. Keys that came by one way are not used after the
-/// registry names another.
+/// How the servers of an issuer are reached, and which certificate authorities are trusted for them. Keys that were fetched
+/// in one way are not used after the registry names another way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Way {
     ca: Option<String>,
@@ -82,7 +82,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Which key set will do.
+/// Which key set is accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// One that is not older than [`TTL`].
@@ -169,8 +169,8 @@ fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found
     left(*at, FAILURE_TTL).map(|retry_after| Err(Unavailable { error: error.clone(), retry_after }))
 }
 
-/// Puts the outcome of a fetch into the cache, unless the issuer is reached otherwise by now. A failure leaves a set that
-/// is still within its time in use.
+/// Puts the outcome of a fetch into the cache, unless the issuer is reached in another way now. After a failure, a set that
+/// is not too old stays in use.
 fn land(slot: &Slot, way: &Way, outcome: &Outcome, now: Timestamp) {
     let mut state = lock(slot);
     if state.way != *way {

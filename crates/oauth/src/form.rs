@@ -1,7 +1,7 @@
 //! Strict reading of `application/x-www-form-urlencoded` parameters (RFC 6749 Appendix B).
 //!
-//! Lenient form parsers are where two readers of one request come to disagree: one takes the first of two parameters,
-//! the other the last; one repairs broken UTF-8, the other does not. Here every such request is refused.
+//! With lenient form parsers, two readers of one request may disagree: one uses the first of two parameters, the other the
+//! last; one repairs broken UTF-8, the other does not. Here every such request is refused.
 
 use std::borrow::Cow;
 
@@ -16,11 +16,11 @@ pub const MAX_NAME: usize = 128;
 /// The longest parameter value, in bytes after decoding.
 pub const MAX_VALUE: usize = 16 * 1024;
 
-/// The parameters that may be repeated: RFC 8707 §2 and RFC 8693 §2.1 define them so, nobody else does.
+/// The parameters that may be repeated. Only RFC 8707 §2 and RFC 8693 §2.1 define such parameters.
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
-/// Every parameter of OAuth that any endpoint of ours, or one like it, reads from a body. In a URL's query beside a body
-/// they would be a second place for one value.
+/// Every OAuth parameter that an endpoint of ours, or a similar one, reads from a body. In a URL's query beside a body there
+/// would be a second place for the same value.
 const OF_OAUTH: [&str; 33] = [
     "access_token",
     "actor_token",
@@ -96,7 +96,7 @@ pub struct Form<'a> {
 }
 
 impl Drop for Form<'_> {
-    /// Decoded values may be passwords and secrets. What is borrowed belongs to the request's body.
+    /// Decoded values may be passwords and secrets. Borrowed values belong to the request's body.
     fn drop(&mut self) {
         for (_, value) in &mut self.pairs {
             if let Cow::Owned(text) = value {
@@ -157,7 +157,7 @@ impl<'a> Form<'a> {
         self.pairs.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_ref())
     }
 
-    /// The first parameter of OAuth that stands in it with a value.
+    /// The first OAuth parameter in it that has a value.
     pub fn oauth_parameter(&self) -> Option<&'static str> {
         OF_OAUTH.into_iter().find(|name| self.has(name))
     }
@@ -201,7 +201,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
     if has_control(&decoded) { Err(FormError::Control) } else { Ok(Cow::Owned(decoded)) }
 }
 
-/// Decodes a name or value that is no part of a form but encoded as if it were (RFC 6749 §2.3.1).
+/// Decodes a name or value that is not part of a form but is encoded like one (RFC 6749 §2.3.1).
 pub(crate) fn decode_alone(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
     let text = std::str::from_utf8(text).map_err(|_| FormError::Utf8)?;
     if has_control(text) { Err(FormError::Control) } else { decode(text) }
@@ -211,14 +211,15 @@ fn has_control(text: &str) -> bool {
     any_byte(text, |b| b.is_ascii_control())
 }
 
-/// Whether any byte is so. Blocks without a way out are looked at many bytes at a time: tokens are long.
+/// Whether `is` is true for any byte. Blocks are checked without an early exit, so that many bytes are checked at a time:
+/// tokens are long.
 fn any_byte(text: &str, is: impl Fn(u8) -> bool) -> bool {
     let (blocks, rest) = text.as_bytes().as_chunks::<64>();
     let any = |bytes: &[u8]| bytes.iter().fold(false, |found, b| found | is(*b));
     blocks.iter().any(|block| any(block)) || any(rest)
 }
 
-/// A parameter name as it may stand in an error: printable ASCII without quotes and backslashes, cut.
+/// A parameter name in a form that is safe for an error: printable ASCII without quotes and backslashes, cut.
 fn shown(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).take(40).collect()
 }

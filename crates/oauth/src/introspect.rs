@@ -1,4 +1,4 @@
-//! Introspection (RFC 7662): what a token says, claim for claim, to those it concerns.
+//! Introspection (RFC 7662): the claims of a token, for the parties that it concerns.
 
 use mandate_audit::Kind;
 use mandate_core::registry::{AgentState, Registry};
@@ -17,7 +17,7 @@ use crate::wire::OAuthError;
 /// The answer to an introspection request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Introspection {
-    /// The token is alive and concerns the caller: its signed claims.
+    /// The token is valid and concerns the caller: its signed claims.
     Active(Map<String, Value>),
     /// Anything else. Nothing more is said (RFC 7662 §2.2).
     Inactive,
@@ -41,8 +41,8 @@ impl Introspection {
 }
 
 impl Engine {
-    /// Answers an introspection request. A caller that fails to authenticate is refused, and that is recorded; what an
-    /// authenticated caller learns is not a decision and is not.
+    /// Answers an introspection request. A caller that fails to authenticate is refused, and the refusal is recorded. An answer
+    /// to an authenticated caller is not a decision, and is not recorded.
     pub async fn introspect(&self, request: Request<'_>) -> Result<Introspection, OAuthError> {
         let mut trail = Trail::new(Kind::Admin, self.now(), request.source);
         match self.try_introspect(&request, &mut trail).await {
@@ -68,8 +68,8 @@ impl Engine {
         })
     }
 
-    /// An access token of ours that is valid now and hangs below no revocation, stopped agent or disabled person.
-    /// For endpoints of our own that take bearer tokens; audience and scope are theirs to check.
+    /// An access token of ours that is valid now and is not affected by a revocation, a stopped agent or a disabled person.
+    /// For our own endpoints that accept bearer tokens; they must check audience and scope.
     pub fn living_token(&self, token: &str) -> Option<AccessToken> {
         self.living_at(token, &self.snapshot(), self.now()).map(|(token, _)| token)
     }
@@ -115,7 +115,7 @@ impl Engine {
         Ok(caller)
     }
 
-    /// Whether nothing that the token hangs on has been cut, stopped or disabled since.
+    /// Whether nothing that the token depends on has been cut, stopped or disabled since.
     fn is_alive(&self, token: &AccessToken, snapshot: &Snapshot) -> bool {
         let registry = &snapshot.registry;
         let cut = snapshot.revocations.find(&token.facts(self.issuer())).is_some();

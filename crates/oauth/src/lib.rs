@@ -1,9 +1,9 @@
 //! The authorization server's engine: grants, client authentication, introspection, revocation, metadata, login.
 //!
-//! No HTTP types: a request is a body and a header text, an answer is a value with a status. Every way to a token goes
-//! through the same steps: parse, authenticate the client, verify the subject, verify the actor, gather facts,
-//! `decide`, record, mint. Each outcome, refusals included, is a durable record before the caller hears of it; if the
-//! record cannot be written there is no outcome.
+//! There are no HTTP types: a request is a body and a header text, an answer is a value with a status. Every way to a token
+//! has the same steps: parse, authenticate the client, verify the subject, verify the actor, gather facts, `decide`,
+//! record, mint. Each outcome, refusals included, has a durable record before the caller gets the answer. If the record
+//! cannot be written, there is no outcome.
 
 pub mod attempts;
 mod authorize;

@@ -32,7 +32,7 @@ impl Redirect {
         &self.location
     }
 
-    /// The value of the cookie by which [`Engine::log_in_from`] knows this browser again. Good until the person's
+    /// The value of the cookie by which [`Engine::log_in_from`] recognizes this browser. It is valid until the person's
     /// password changes.
     pub fn browser(&self) -> &str {
         &self.browser
@@ -60,7 +60,7 @@ pub struct Visitor<'a> {
 pub enum LoginRefusal {
     /// Wrong name or password: show the form again.
     Wrong(OAuthError),
-    /// Too many attempts: the next is heard after this long.
+    /// Too many attempts: the next one is accepted after this time.
     Paused(Duration, OAuthError),
     /// The person is who they say, but may not have this: send the browser back with the error.
     Redirect {
@@ -82,8 +82,8 @@ impl Engine {
         self.log_in_from(Visitor::default(), request, name, password).await
     }
 
-    /// As [`Engine::log_in`], from a browser of which something is known. If its cookie is genuine and of this person, its
-    /// attempts are counted apart: strangers cannot make this browser wait.
+    /// As [`Engine::log_in`], from a browser about which something is known. If its cookie is genuine and belongs to this
+    /// person, its attempts are counted separately: strangers cannot make this browser wait.
     pub async fn log_in_from(
         &self,
         visitor: Visitor<'_>,
@@ -135,10 +135,10 @@ impl Engine {
         trail
     }
 
-    /// Checks a password; gives back the browser's cookie, too. Names that do not exist, that have no password, that are
-    /// disabled or that belong to another issuer take the same path and time as wrong passwords.
+    /// Checks a password; also returns the browser's cookie. Names that do not exist, that have no password, that are disabled
+    /// or that belong to another issuer take the same path and time as wrong passwords.
     ///
-    /// What was typed as a name goes into no record: it may be a password. A name that exists is recorded as the person.
+    /// The text that was typed as a name is never recorded: it may be a password. A name that exists is recorded as the person.
     async fn check_password(
         &self,
         visitor: Visitor<'_>,
@@ -187,7 +187,7 @@ impl Engine {
         Ok((LoggedInPerson::assertion(person.name.clone(), trail.now), cookie))
     }
 
-    /// Whether the client still has the redirect URI of the request, or no client is left to refuse: the password may have
+    /// Whether the client still has the redirect URI of the request, or the client no longer exists: the password may have
     /// waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
         let snapshot = self.snapshot();
@@ -195,8 +195,8 @@ impl Engine {
         client.is_none_or(|client| is_registered(request.redirect_uri(), &client.redirect_uris))
     }
 
-    /// What the decision will be when the code is redeemed, so that a hopeless code is not issued. The mandate is thrown
-    /// away: no token can be minted from it.
+    /// What the decision will be when the code is redeemed, so that a useless code is not issued. The mandate is thrown away:
+    /// no token can be minted from it.
     fn preview(
         &self,
         request: &AuthorizationRequest,

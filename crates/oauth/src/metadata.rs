@@ -17,9 +17,9 @@ pub const JWKS_PATH: &str = "/jwks.json";
 
 /// The client authentication methods of the token endpoint.
 pub const TOKEN_METHODS: [&str; 5] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "client_secret_post", "none"];
-/// Those of revocation. A public client proves itself by holding a token of its own (RFC 7009 §2.1).
+/// The methods of the revocation endpoint. A public client proves itself by its own token (RFC 7009 §2.1).
 pub const REVOCATION_METHODS: [&str; 5] = TOKEN_METHODS;
-/// Those of introspection: nobody is anonymous there.
+/// The methods of the introspection endpoint: it has no anonymous callers.
 pub const INTROSPECTION_METHODS: [&str; 4] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "client_secret_post"];
 
 /// The algorithms of client assertions: all that are verified.
@@ -32,7 +32,7 @@ pub fn endpoint(issuer: &Issuer, path: &str) -> String {
     format!("{}{path}", issuer.as_str().trim_end_matches('/'))
 }
 
-/// The metadata document. `issuer` stands in it byte for byte, whatever host name the request came with.
+/// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has.
 pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
     let at = |path| endpoint(issuer, path);
     let algorithms = assertion_algorithms();

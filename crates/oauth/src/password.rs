@@ -18,11 +18,11 @@ use crate::queue::{Full, Lane, Queue};
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 /// How many hashes run at once in each queue; each holds 19 MiB while it runs.
 const AT_ONCE: usize = 1;
-/// How many more wait for their turn, for each: two seconds' worth. Who finds no place is told to try again.
+/// How many more can wait in each queue: two seconds of work. A caller without a place is told to try again.
 const WAITING: usize = 64;
 /// The longest secret that is hashed, in bytes.
 pub const MAX_SECRET: usize = 1024;
-/// For how long a client secret that matched is remembered after its last use, and of how many clients.
+/// For how long a matching client secret is remembered after its last use, and for how many clients.
 const REMEMBERED: (Duration, usize) = (Duration::from_hours(24), 16_384);
 
 /// A hash could not be computed or read.
@@ -34,16 +34,16 @@ pub enum PasswordError {
     /// The hash function or the stored text failed.
     #[error("argon2id failed: {0}")]
     Hash(String),
-    /// As many secrets as may wait are waiting to be checked.
+    /// The maximum number of secrets is waiting to be checked.
     #[error("too many secrets are waiting to be checked")]
     Busy,
 }
 
-/// Whose secret is checked. Each kind has a queue of its own, so that a flood of one does not keep the other waiting; in a
-/// queue, nobody's crowd keeps others waiting.
+/// Whose secret is checked. Each kind has its own queue, so that a flood in one does not delay the others. Within a queue,
+/// many requests of one party do not delay the other parties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose<'a> {
-    /// A person's password, from a browser that nobody knows. Networks take turns, and names within a network.
+    /// A person's password, from an unknown browser. Networks take turns, and names within a network.
     Person {
         /// Where it comes from; empty if that is unknown.
         network: &'a [u8],
@@ -55,8 +55,8 @@ pub enum Whose<'a> {
         /// The person's name.
         name: &'a str,
     },
-    /// A client's secret. Registered clients take turns, and all that are not registered have one place among them. The
-    /// networks that name one client take turns too: its id is no secret.
+    /// A client's secret. Registered clients take turns, and all clients that are not registered have one turn together. The
+    /// networks that name the same client take turns too: its id is not secret.
     Client {
         /// The client's id, if a secret is stored for it.
         id: Option<&'a str>,
@@ -89,11 +89,11 @@ pub struct Checker {
     people: Queue,
     known_browsers: Queue,
     clients: Queue,
-    /// Hashed against when there is no such name, so that the answer takes as long.
+    /// The hash that is checked if there is no such name, so that the answer takes the same time.
     decoy: String,
-    /// Of each client, the mark of the secret that matched last, with the time until which that counts.
+    /// For each client, the mark of the secret that matched last, and the time until which it is valid.
     recent: Mutex<HashMap<String, ([u8; 32], Timestamp)>>,
-    /// Makes the marks, and the numbers of lanes, worthless outside this process.
+    /// With this key, the marks and the numbers of lanes are useless outside this process.
     mark_key: [u8; 32],
 }
 
@@ -122,10 +122,10 @@ impl Checker {
     }
 
     /// As [`Checker::check`], but a secret of the client `id` that matched is recognized without the slow hash for a day after
-    /// its last use: a client that is known gets in, however many guess at its secret.
+    /// its last use. So a known client is authenticated at once, however many attackers guess at its secret.
     ///
-    /// For client secrets only: they are long and random, so that a fast keyed hash of one in memory gives nothing
-    /// away, and a confidential client may come a thousand times a second. A new stored hash is a new mark.
+    /// Only for client secrets: they are long and random, so that a fast keyed hash of one in memory reveals nothing, and a
+    /// confidential client may authenticate a thousand times a second. A new stored hash needs a new mark.
     pub async fn check_remembered(
         &self,
         id: &str,
@@ -195,8 +195,8 @@ impl Checker {
     }
 }
 
-/// Overwrites the stack below the caller, where the hash function has left the beginning of its input: the thread goes on
-/// living. Called from where the hash function was.
+/// Overwrites the stack below the caller, where the hash function has left the beginning of its input, because the thread
+/// continues to run. It must be called from the same place as the hash function.
 #[inline(never)]
 fn overwrite_stack() {
     #[expect(clippy::large_stack_arrays, reason = "it is the stack that is to be overwritten")]
@@ -205,7 +205,7 @@ fn overwrite_stack() {
     std::hint::black_box(&room);
 }
 
-/// A digest of these parts in this order. Each stands behind its length, so that no two lists give the same bytes.
+/// A digest of these parts in this order. Each part follows its length, so that no two lists give the same bytes.
 pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {

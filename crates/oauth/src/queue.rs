@@ -1,8 +1,8 @@
-//! A bounded queue in front of slow work, in which nobody's crowd keeps others waiting.
+//! A bounded queue in front of slow work, in which many requests of one party do not delay the other parties.
 //!
-//! Who waits stands in a lane, and a lane in a group: say, a name in a network. Groups take turns, and so do the lanes of a
-//! group. When no place is free, a newcomer takes the last place of the longest lane in the largest group, if that then still
-//! has as many as the newcomer's.
+//! Each waiting request is in a lane, and each lane is in a group: for example, a name in a network. Groups take turns, and
+//! so do the lanes of a group. When no place is free, a newcomer takes the last place of the longest lane in the largest
+//! group, if that lane then still has as many places as the newcomer's.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Where somebody stands. The numbers are digests of what they stand for.
+/// A lane of the queue. The numbers are digests of the group and of the party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     /// The group that the lane belongs to.
@@ -47,8 +47,8 @@ pub(crate) struct Queue {
     places: usize,
 }
 
-/// Somebody's turn, until it is dropped. It belongs into the work itself: work runs to its end even if the caller has gone,
-/// and counts until then.
+/// A turn, until it is dropped. The work itself must hold it: work runs to its end even if the caller has disconnected, and
+/// counts until then.
 pub(crate) struct Turn(Option<Queue>);
 
 impl Queue {
@@ -63,7 +63,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn. A place in the queue is lost to whom it belongs more.
+    /// Waits for a turn. A newcomer with a better claim can take the place in the queue.
     pub(crate) async fn turn(&self, at: Lane) -> Result<Turn, Full> {
         let turn = {
             let mut state = self.lock();
@@ -119,7 +119,8 @@ fn count<K: Eq + Hash>(items: impl Iterator<Item = K>) -> HashMap<K, usize> {
     counts
 }
 
-/// The round for a newcomer: behind its own, which are at most at `own_last`, and not before the round that is on.
+/// The round for a newcomer: after its own earlier requests, of which `own_last` is the last, and not before the present
+/// round.
 fn round(own_last: Option<u64>, now: Option<u64>) -> u64 {
     own_last.map_or(now.unwrap_or_default(), |last| last.saturating_add(1))
 }
@@ -141,7 +142,7 @@ impl State {
         Ok(turn)
     }
 
-    /// Whose place a newcomer takes, by number.
+    /// The number of the request whose place a newcomer takes.
     fn who_gives_way(&self, newcomer: Lane) -> Option<u64> {
         let groups = count(self.waiting.iter().map(|waiter| waiter.at.group));
         let own = groups.get(&newcomer.group).copied().unwrap_or_default();

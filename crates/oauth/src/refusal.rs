@@ -1,5 +1,5 @@
-//! Why a request is refused: one enum for the engine, by whose fault it is. The `Display` text is private detail, for
-//! records and logs; what the caller is told stands in [`crate::wire`].
+//! Why a request is refused: one enum for the engine, grouped by the party at fault. The `Display` text is private detail,
+//! for records and logs; the text for the caller is in [`crate::wire`].
 
 use std::time::Duration;
 
@@ -47,16 +47,16 @@ pub enum Refusal {
     /// A method that is not offered, such as `client_secret_jwt`.
     #[error("unsupported client authentication method")]
     ClientMethodUnsupported,
-    /// The client has proven that it knows its secret, by another method than it is registered for.
+    /// The client has proven that it knows its secret, but by another method than the one it is registered for.
     #[error("the client is registered for {0}")]
     ClientMethodOther(&'static str),
-    /// No such client, not this method for it, or a wrong secret. Told apart only in records.
+    /// There is no such client, it uses another method, or the secret is wrong. Only records distinguish these.
     #[error("client authentication failed: {0}")]
     ClientFailed(&'static str),
     /// The client assertion is not acceptable.
     #[error("client assertion refused: {0}")]
     ClientAssertion(TokenError),
-    /// The client assertion is signed by the client, and addressed to somebody else than expected.
+    /// The client assertion is signed by the client, but has another audience than expected.
     #[error("client assertion refused: aud is not {0}")]
     ClientAssertionAudience(String),
     /// The client assertion's `jti` was used before.
@@ -72,7 +72,7 @@ pub enum Refusal {
     /// The subject token is not acceptable.
     #[error("subject token refused: {0}")]
     Subject(TokenError),
-    /// The subject token says that it is another issuer's, and was sent as one of ours.
+    /// The subject token names another issuer, and was sent as one of ours.
     #[error("the subject token is another issuer's, sent as an access_token of ours: {0}")]
     SubjectElsewhere(TokenError),
     /// The subject token is of an issuer that we do not trust.
@@ -81,7 +81,7 @@ pub enum Refusal {
     /// The actor token is not acceptable.
     #[error("actor token refused: {0}")]
     Actor(TokenError),
-    /// The actor token is addressed to somebody else than us.
+    /// The actor token has another audience than our issuer.
     #[error("actor token refused: aud is not {0}")]
     ActorAudience(String),
     // The target and scope.
@@ -94,13 +94,13 @@ pub enum Refusal {
     /// More than one `resource`.
     #[error("more than one resource")]
     ResourceRepeated,
-    /// An `audience` that is not the resource, or several that are not one.
+    /// An `audience` that is not the resource, or several different ones.
     #[error("audience differs from resource")]
     AudienceDiffers,
     /// An `audience` alone that is not a registered resource's URI.
     #[error("audience is not the URI of a registered resource")]
     AudienceUnknown(Option<ResourceUri>),
-    /// A registered resource is required. With the one that was probably meant, for callers who may know.
+    /// A registered resource is required. With the resource that was probably meant, for callers that may know it.
     #[error("unknown resource")]
     ResourceUnknown(Option<ResourceUri>),
     /// Not the resource that the code was issued for.
@@ -149,13 +149,13 @@ pub enum Refusal {
     #[error("another client's token")]
     NotYourToken,
     // The decision.
-    /// A token exchange was decided against.
+    /// The decision on a token exchange was a refusal.
     #[error("refused: {0}")]
     Exchange(RefusalReason),
-    /// A token exchange was decided against because of its scopes.
+    /// The decision on a token exchange was a refusal because of its scopes.
     #[error("refused: {0}: {whole}", whole = crate::scope_bounds::whole(.1))]
     ExchangeScopes(RefusalReason, Box<ScopeBounds>),
-    /// A person's own token was decided against.
+    /// The decision on a person's own token was a refusal.
     #[error("refused: {0}")]
     Authorization(RefusalReason),
     // Ourselves.
@@ -165,7 +165,7 @@ pub enum Refusal {
     /// Too many passwords or client secrets are waiting to be checked.
     #[error("too many secrets are waiting to be checked")]
     Busy,
-    /// The client has as many revocations in force as it may.
+    /// The client has the maximum number of revocations in force.
     #[error("the client has too many revocations in force")]
     TooManyRevocations,
     /// The keys of a trusted issuer could not be fetched.
@@ -173,7 +173,7 @@ pub enum Refusal {
     IssuerUnavailable {
         /// Why.
         error: FetchError,
-        /// In how many seconds it may be otherwise.
+        /// In how many seconds the answer may be different.
         retry_after: u64,
     },
     /// A trusted issuer's key set, fetched moments ago, lacks the key of the token. It may have been added since.

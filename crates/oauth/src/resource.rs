@@ -8,7 +8,7 @@ use url::Url;
 use crate::form::Form;
 use crate::refusal::Refusal;
 
-/// The most resources among which a misspelt one is looked for.
+/// The most resources that are compared with a misspelt one.
 const MAX_LOOKED_AT: usize = 10_000;
 /// The longest text for which a likely resource is looked for, in bytes.
 const MAX_COMPARED: usize = 256;
@@ -35,18 +35,18 @@ pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<Resour
     Ok(named)
 }
 
-/// The identifier of the registered resource that `text` names, as it is registered; else `text` itself, if it is one
-/// that could be registered.
+/// The identifier of the registered resource that `text` names, as it is registered; otherwise `text` itself, if it could be
+/// registered.
 pub(crate) fn named(text: &str, registry: &Registry) -> Result<ResourceUri, Refusal> {
     // What is registered has been parsed before.
     let registered = registry.resource_uri(text).cloned();
     registered.map_or_else(|| text.parse().map_err(Refusal::ResourceMalformed), Ok)
 }
 
-/// The registered resource that somebody probably meant who named one that is not: the same in normal form, else on the
-/// same host the one with the most of the path in common, else one that differs by a slip or two.
+/// The registered resource that the caller probably meant with an unknown one: the resource with the same normal form, or
+/// else the one on the same host with the most of the path in common, or else one that differs by one or two typing errors.
 ///
-/// What is registered is not public: only authenticated clients are told.
+/// The registered resources are not public: only authenticated clients are told.
 pub(crate) fn probably_meant(text: &str, registry: &Registry) -> Option<ResourceUri> {
     if text.len() > MAX_COMPARED {
         return None;
@@ -77,7 +77,7 @@ pub(crate) fn probably_meant(text: &str, registry: &Registry) -> Option<Resource
     on_host.or_else(slip).cloned()
 }
 
-/// Whether it stands for our own administration: its identifier is our issuer.
+/// Whether it is our own administration: its identifier is our issuer.
 pub(crate) fn is_administration(resource: &Resource, issuer: &Issuer) -> bool {
     same(resource.uri.as_str(), issuer.as_str())
 }

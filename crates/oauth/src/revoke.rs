@@ -1,8 +1,8 @@
-//! Revocation (RFC 7009): one cut, which everything that descends from the token hangs below.
+//! Revocation (RFC 7009): one cut, and everything that descends from the token is below it.
 //!
-//! Every cut is in the memory of every verifier until it is forgotten, and a client may make as many tokens as it likes:
-//! so the cuts that clients hold are bounded, each client's and all together, below what a verifier keeps. A client
-//! beyond its bound is told to come back: its tokens end by themselves, and an operator's cuts are not counted.
+//! Every cut is in the memory of every verifier until it is forgotten, and a client may get as many tokens as it likes. So
+//! the cuts of clients are bounded, for each client and for all together, below what a verifier keeps. A client beyond its
+//! bound is told to try again later: its tokens expire by themselves. An operator's cuts are not counted.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,10 +26,10 @@ const AGENT_CUTS: usize = 2_000;
 const APP_CUTS: usize = 20_000;
 /// How many all of them together may have: verifiers keep 100,000, and operators need room.
 const ALL_CUTS: usize = 80_000;
-/// How often those that have ended are looked for when there are as many as there may be.
+/// How often ended cuts are searched for when the maximum is reached.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The tokens that each client has revoked, and when their cuts are forgotten. In memory: a restart counts again.
+/// The tokens that each client has revoked, and when their cuts are forgotten. In memory: a restart begins with zero.
 #[derive(Debug, Default)]
 pub(crate) struct Revokers(Mutex<Held>);
 
@@ -41,7 +41,7 @@ struct Held {
 }
 
 impl Held {
-    /// Drops what has ended; at most once in a while, so that a client at its bound costs no more than others.
+    /// Drops ended cuts, but not at every call, so that a client at its bound costs no more time than others.
     fn look(&mut self, now: Timestamp) {
         if self.looked.is_some_and(|looked| now >= looked && now.since(looked) < LOOK_AGAIN) {
             return;
@@ -65,7 +65,7 @@ impl Revokers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more cut of `client`, unless there are as many as there may be. The same token counts once.
+    /// Counts one more cut of `client`, unless the maximum is reached. The same token counts once.
     fn admit(&self, client: &str, token: &TokenId, forget: Timestamp, now: Timestamp, (max, all): (usize, usize)) -> bool {
         let mut held = self.lock();
         if held.by_client.get(client).is_some_and(|tokens| tokens.contains_key(token)) {
@@ -82,7 +82,7 @@ impl Revokers {
         true
     }
 
-    /// Takes back what was counted for a cut that was not made.
+    /// Removes the count of a cut that was not made.
     fn release(&self, client: &str, token: &TokenId) {
         let mut held = self.lock();
         if held.by_client.get_mut(client).is_some_and(|tokens| tokens.remove(token).is_some()) {
@@ -92,7 +92,8 @@ impl Revokers {
 }
 
 impl Engine {
-    /// Answers a revocation request. `Ok` is 200 with an empty body: revoked, or nothing that could be (RFC 7009 §2.2).
+    /// Answers a revocation request. `Ok` is 200 with an empty body: the token is revoked, or there was nothing to revoke
+    /// (RFC 7009 §2.2).
     pub async fn revoke(&self, request: Request<'_>) -> Result<(), OAuthError> {
         let mut trail = Trail::new(Kind::Revoke, self.now(), request.source);
         match self.try_revoke(&request, &mut trail).await {
@@ -150,7 +151,8 @@ impl Engine {
         }
     }
 
-    /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that neither is so.
+    /// Puts a cut in force and records it. An error says either that the cut is in force and not recorded yet, or that it is not
+    /// in force.
     pub(crate) async fn cut_recorded(&self, trail: Trail, cut: Cut, jti: Option<TokenId>) -> Result<(), Uncut> {
         let note = trail.note.clone();
         let record = trail.permitted(self, |record| {
@@ -165,9 +167,9 @@ impl Engine {
     }
 }
 
-/// Why a cut is not as it should be.
+/// Why a cut is not in force, or not recorded.
 pub(crate) enum Uncut {
-    /// It is in force, and recorded as soon as it can be. Who asked for it is told to come back.
+    /// It is in force, and is recorded as soon as possible. The caller is told to try again.
     Unrecorded,
     /// It is not in force.
     NotInForce(StopError),

@@ -1,4 +1,4 @@
-//! Refused scopes in words: all of it for the record, and as much as the caller may know.
+//! Refused scopes in words: everything for the record, and for the caller as much as it may know.
 
 use std::fmt::Write as _;
 
@@ -13,9 +13,9 @@ pub(crate) fn whole(bounds: &ScopeBounds) -> String {
     written(bounds, "person", ScopeSet::clone)
 }
 
-/// The sets as an authenticated client may know them: what it asked for, what the token that it holds carries, what its
-/// own entry, its agent's ceiling and the grant to its agent allow. Of the person's rights only what lies within ceiling
-/// or grant: what a person may do beyond what concerns the agent is not the agent's business.
+/// The sets that an authenticated client may know: what it asked for, what the token that it holds has, what its own entry,
+/// its agent's ceiling and the grant to its agent allow. Of the person's rights, it may know only those within ceiling or
+/// grant: other rights of the person do not concern the agent.
 pub(crate) fn for_client(bounds: &ScopeBounds) -> String {
     let of_agent = bounds.ceiling.clone().unwrap_or_default().union(&bounds.grant.clone().unwrap_or_default());
     written(bounds, "person, of what ceiling or grant name", |person| person.intersection(&of_agent))

@@ -129,7 +129,7 @@ fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
     }
 }
 
-/// What it means that the record of a mandate was not written.
+/// The refusal if the record of a mandate was not written.
 fn effect_refusal(error: &AppendError) -> Refusal {
     let known = code::effect_refusal(error).or_else(|| exchange::effect_refusal(error));
     known.unwrap_or_else(|| unrecorded(error))
@@ -140,7 +140,7 @@ pub(crate) fn claimed_subject(token: &str) -> Option<String> {
     claimed(token)?.sub
 }
 
-/// The `iss` that a JWT claims, unverified: for what is said of a refusal, never for decisions.
+/// The `iss` that a JWT claims, unverified: for the text of a refusal, never for decisions.
 pub(crate) fn claimed_issuer(token: &str) -> Option<String> {
     claimed(token)?.iss
 }

@@ -1,4 +1,4 @@
-//! The record of a request: what becomes known on its way, and the outcome, written before anybody hears of it.
+//! The record of a request: the facts that become known, and the outcome. It is written before the caller gets the answer.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::form::Form;
 use crate::refusal::Refusal;
 use crate::wire::OAuthError;
 
-/// What is known of a request so far. Only verified facts stand in `sub`, `act`, `aud` and `client`; what was merely
-/// asked for stands in `asked`. A refused login alone names in `sub` whom it was tried on: a person who exists.
+/// What is known about a request so far. Only verified facts are in `sub`, `act`, `aud` and `client`; unverified texts of
+/// the request are in `asked`. There is one exception: a refused login has in `sub` the existing person whose name was used.
 pub(crate) struct Trail {
     pub(crate) kind: Kind,
     pub(crate) now: Timestamp,
@@ -56,7 +56,7 @@ impl Trail {
         self.asked = Asked::new(form.get("resource"), form.get("scope"), actor);
     }
 
-    /// The record of something other than a mandate that was permitted.
+    /// The record of a permission that is not a mandate.
     pub(crate) fn permitted(self, engine: &Engine, fill: impl FnOnce(&mut Record)) -> Record {
         let mut record = self.record(engine, Outcome::Permitted, "ok", None);
         fill(&mut record);
@@ -78,7 +78,7 @@ impl Trail {
 }
 
 impl Engine {
-    /// Records a refusal, then says what the caller is told.
+    /// Records a refusal, then returns the answer for the caller.
     pub(crate) async fn refuse(&self, trail: Trail, refusal: Refusal) -> OAuthError {
         let detail = match &trail.note {
             Some(note) => format!("{note}: {refusal}"),
@@ -92,13 +92,13 @@ impl Engine {
         }
     }
 
-    /// Records a mandate with its effects. The receipt is what the authority asks for before it signs.
+    /// Records a mandate with its effects. The authority needs the receipt before it signs.
     pub(crate) async fn record_mandate(&self, trail: Trail, view: &MandateView, effects: Vec<Effect>) -> Result<Receipt, AppendError> {
         let record = view.record(RecordId::generate(trail.now, self.entropy.as_ref()), trail.kind, trail.asked);
         self.log.append(record, effects).await
     }
 
-    /// Records something other than a mandate that was permitted, with its effects.
+    /// Records a permission that is not a mandate, with its effects.
     pub(crate) async fn record_permitted(
         &self,
         trail: Trail,

@@ -1,5 +1,5 @@
-//! What callers are told: the one mapping from refusals to the errors of RFC 6749 §4.1.2.1 and §5.2, RFC 8693 §2.2.2,
-//! RFC 8707 §2. Exhaustive: a new refusal does not compile until it has its place here.
+//! The answers to callers: the one mapping from refusals to the errors of RFC 6749 §4.1.2.1 and §5.2, RFC 8693 §2.2.2,
+//! RFC 8707 §2. It is exhaustive: the code does not compile until a new refusal has an entry here.
 
 use mandate_core::ResourceUri;
 use mandate_delegation::{RefusalReason, ScopeBounds};
@@ -10,7 +10,7 @@ use crate::pkce::PkceError;
 use crate::refusal::Refusal;
 use crate::scope_bounds::for_client;
 
-/// What goes back to a caller that was refused.
+/// The answer to a caller that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuthError {
     /// The HTTP status.
@@ -217,12 +217,12 @@ impl Refusal {
     }
 }
 
-/// RFC 6749 §4.1.2.1, for every endpoint: an error of ours that passes.
+/// RFC 6749 §4.1.2.1, for every endpoint: a temporary error of ours.
 fn unavailable(token: &'static str, sentence: &'static str) -> Public {
     public(503, "temporarily_unavailable", token, sentence)
 }
 
-/// What an authenticated client is told of a resource that it probably meant.
+/// The hint for an authenticated client about the resource that it probably meant.
 fn hint(meant: Option<&ResourceUri>) -> String {
     meant.map_or_else(String::new, |uri| format!(" Did you mean {uri} ?"))
 }
@@ -231,7 +231,7 @@ fn resource_unknown(meant: Option<&ResourceUri>) -> String {
     format!("There is no such resource here.{}", hint(meant))
 }
 
-/// Why a token is refused, what it has, and where it is plain, what it should have.
+/// Why a token is refused, what it has, and if that is clear, what it should have.
 fn explained(what: &str, error: &TokenError) -> String {
     let expected = match (what, error) {
         ("subject token", TokenError::Type(_)) => " An access token says typ at+jwt (RFC 9068).",
@@ -311,8 +311,8 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Public {
     }
 }
 
-/// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). Who asks may be a public client: nothing is said of the
-/// person beyond the reason.
+/// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). The caller may be a public client: the answer says nothing
+/// about the person except the reason.
 fn authorization(reason: RefusalReason) -> Public {
     use RefusalReason as R;
     let token = reason.code();

@@ -35,13 +35,13 @@ pub struct PolicyError {
     pub message: String,
 }
 
-/// The policies that can say something about one action.
+/// The policies that apply to one action.
 #[derive(Debug, Default)]
 pub(crate) struct ActionPolicies {
     /// All of them.
     pub(crate) full: PolicySet,
-    /// Those that settle whether it is permitted. Without a permit besides the built-in ones, which contain all
-    /// built-in limits, the built-in forbids only explain, and are left out.
+    /// The policies that decide whether it is permitted. The built-in permits contain all built-in limits. So if there are no
+    /// other permits, the built-in forbids only explain a denial, and are left out.
     pub(crate) deciding: PolicySet,
 }
 
@@ -165,7 +165,7 @@ impl Policies {
 
 const BUILT_IN: &str = "built-in";
 
-/// Takes the first source location anywhere in the diagnostic; parse errors keep theirs in `related`.
+/// Uses the first source location anywhere in the diagnostic; parse errors have theirs in `related`.
 fn from_diagnostic(policy: &str, source: &str, error: &DetailedError) -> PolicyError {
     let offset = first_offset(error).unwrap_or(0);
     let (line, column) = position(source, offset);
@@ -177,7 +177,7 @@ fn from_diagnostic(policy: &str, source: &str, error: &DetailedError) -> PolicyE
     PolicyError { policy: policy.to_owned(), line, column, message }
 }
 
-/// The message without Cedar's number for the statement, which is in no file.
+/// The message without Cedar's number for the statement, because that number is in no file.
 fn without_own_name(message: &str) -> &str {
     let rest = message.strip_prefix("for policy `policy").and_then(|rest| rest.split_once("`, "));
     rest.filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit())).map_or(message, |(_, rest)| rest)
@@ -188,7 +188,7 @@ fn first_offset(error: &DetailedError) -> Option<usize> {
     own.or_else(|| error.related.iter().find_map(first_offset))
 }
 
-/// The error that has the location, else the outermost.
+/// The error that has the location, or else the outermost error.
 fn innermost(error: &DetailedError) -> &DetailedError {
     if error.source_locations.is_empty() {
         error.related.iter().find(|e| first_offset(e).is_some()).map_or(error, innermost)

@@ -1,4 +1,4 @@
-//! Asking: for every scope the person, then the agent; both must be permitted.
+//! Evaluation: for every scope first the person, then the agent; both must be permitted.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -67,8 +67,8 @@ pub struct Denial {
 impl Policies {
     /// Decides which of the scopes asked for are permitted.
     ///
-    /// A permit is remembered by all the facts that Cedar was told: it is a function of them. What policies do not
-    /// mention is no fact, and what they do mention is one: where one reads the time, it is answered again as time goes.
+    /// A permit is remembered by all the facts that Cedar was given, because it depends only on them. A value is a fact if, and
+    /// only if, a policy mentions it. So if a policy reads the time, the question is evaluated again when the time changes.
     ///
     /// # Errors
     /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.

@@ -1,6 +1,7 @@
 //! From registry entries to what Cedar evaluates: entities once per question, a context once per scope.
 //!
-//! Two steps: the facts, which are cheap and tell whether the same was asked before, and their form in Cedar.
+//! There are two steps: first the facts, which are cheap to make and show whether the same question was asked before; then
+//! their form in Cedar.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -30,7 +31,7 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
-/// Cedar refused a value of our own making. Answered as a denial.
+/// Cedar refused a value that we made. The answer is a denial.
 #[derive(Debug)]
 pub(crate) struct InternalError(pub(crate) String);
 
@@ -65,7 +66,7 @@ impl Vocabulary {
     }
 }
 
-/// The attributes that some policy mentions. Only those are worth making: a decision is on the path of every token.
+/// The attributes that some policy mentions. Only those are made, because every token needs a decision, which must be cheap.
 #[derive(Debug, Default)]
 pub(crate) struct Mentioned {
     names: BTreeSet<String>,
@@ -76,8 +77,8 @@ pub(crate) struct Mentioned {
 impl Mentioned {
     /// Adds what a policy in Cedar's JSON form mentions.
     ///
-    /// Every text in it counts, and whatever stands between its dots: more than the attributes, never fewer. The parsed
-    /// form is looked at, not the source: `context["n\u{6f}w"]` mentions `now`.
+    /// Every text in it counts, and so does every part of a text between dots: this finds more than the attributes, never
+    /// fewer. The parsed form is read, not the source: `context["n\u{6f}w"]` mentions `now`.
     pub(crate) fn add(&mut self, policy: &Json) {
         match policy {
             Json::Object(members) => {
@@ -119,7 +120,7 @@ enum Value<'a> {
     Scopes(Scopes<'a>),
 }
 
-/// Scopes that policies may read, left where they stand.
+/// Scopes that policies may read, without a copy of them.
 #[derive(Clone, Copy, Debug)]
 enum Scopes<'a> {
     /// Those of a set, if there is one.
@@ -179,7 +180,8 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// All that Cedar is told of a question, before it is put into Cedar's terms. The same facts have the same answer.
+/// Everything that Cedar is told about a question, before it is converted into Cedar's form. The same facts have the same
+/// answer.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     mentioned: &'a Mentioned,
@@ -304,7 +306,7 @@ pub(crate) struct Terms {
     pub(crate) contexts: Vec<Context>,
 }
 
-/// Facts as bytes. Each text stands behind its length and each value behind its kind, so no two can be read alike.
+/// Facts as bytes. Each text follows its length and each value follows its kind, so that different facts have different bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Fingerprint(Vec<u8>);
 

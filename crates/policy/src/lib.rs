@@ -2,9 +2,11 @@
 //!
 //! The rules are Cedar policies: a small built-in set ([`DEFAULT_POLICY`]) and those of the registry, validated strictly
 //! against [`SCHEMA`] before they are accepted. For every scope two questions are asked, `delegate` of the person and
-//! `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. Nothing configured is nothing.
+//! `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. What is not configured is not
+//! permitted.
 //!
-//! Pure: no I/O, no clock, no global state; permits are remembered by all the facts that they follow from. This is the only crate that knows Cedar.
+//! Pure: no I/O, no clock, no global state. Permits are remembered by all the facts that they depend on. This is the only
+//! crate that uses Cedar.
 
 mod compile;
 mod evaluate;

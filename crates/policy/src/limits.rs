@@ -1,8 +1,8 @@
 //! Bounds on the shape of a policy text, checked before it is parsed.
 //!
-//! Cedar's parser recurses per bracket without a bound of its own, and its validator silently stops checking where it
-//! runs low on stack: an expression that is deep enough would crash the process or pass unvalidated. Both need depth, so
-//! depth is bounded here, far below what either can take on a thread of 2 MiB.
+//! Cedar's parser recurses for each bracket without a bound of its own, and its validator silently stops checking when it
+//! runs low on stack: an expression that is deep enough would crash the process or pass without validation. Both need
+//! depth, so depth is bounded here, far below what either can handle on a thread of 2 MiB.
 
 /// The deepest nesting of `(`, `[` and `{`.
 pub(crate) const MAX_NESTING: usize = 32;

@@ -15,7 +15,7 @@ const PER_GENERATION: usize = 2048;
 #[derive(Default)]
 pub(crate) struct Memo(Mutex<Generations>);
 
-/// Lookups move what is in use into the young generation; when that is full, the old one is dropped whole.
+/// A lookup moves an entry that is in use into the young generation. When that is full, the old one is dropped as a whole.
 #[derive(Default)]
 struct Generations {
     young: HashMap<Fingerprint, Arc<Permit>>,

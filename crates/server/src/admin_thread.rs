@@ -1,5 +1,5 @@
-//! The admin socket's thread. Operators never wait behind the requests of others: what stops an agent is most needed when the
-//! server is busiest.
+//! The admin socket's thread. Operators never wait behind other requests: a command that stops an agent is most needed when
+//! the server is busiest.
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -18,7 +18,7 @@ impl AdminThread {
         Builder::new_multi_thread().worker_threads(1).thread_name("admin socket").enable_all().build().map(|runtime| Self(Some(runtime)))
     }
 
-    /// Serves the admin socket on it until shutdown, with so many places.
+    /// Serves the admin socket on it until shutdown, with this many places.
     pub(crate) fn serve(
         &self,
         listener: UnixListener,

@@ -1,4 +1,4 @@
-//! What `mandate serve` is told, and what a directory remembers between starts.
+//! The options of `mandate serve`, and what a directory remembers between starts.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use mandate_files::{Dir, FileError, text};
 use mandate_store::Installation;
 use serde::{Deserialize, Serialize};
 
-/// The trust domain of a directory that was never told another.
+/// The trust domain of a directory for which no other was given.
 pub const DEFAULT_TRUST_DOMAIN: &str = "mandate.internal";
 
 /// How the public listener protects its connections.
@@ -24,11 +24,11 @@ pub enum Transport {
         /// The private key.
         key: PathBuf,
     },
-    /// Plain HTTP on any address, because a TLS proxy stands in front. Needs an explicit issuer.
+    /// Plain HTTP on any address, because a TLS proxy is in front. Needs an explicit issuer.
     DangerousBehindTlsProxy,
 }
 
-/// What `serve` is told.
+/// The options of `serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where everything is kept.
@@ -77,7 +77,7 @@ pub enum ConfigError {
         /// What it would be.
         given: String,
     },
-    /// The database is another's than the directory's other files say.
+    /// The database belongs to another installation than the other files of the directory.
     #[error(
         "{dir}: serve.json names the {what} {remembered}, and mandate.db is of {found}: they are of two servers. Restore the serve.json that belongs to mandate.db, or remove it: it is written again from mandate.db"
     )]
@@ -91,7 +91,7 @@ pub enum ConfigError {
         /// In the database.
         found: String,
     },
-    /// The directory, or a file in it, is not safe from others, or cannot be used.
+    /// The directory, or a file in it, is not safe from other users, or cannot be used.
     #[error(transparent)]
     Directory(#[from] FileError),
     /// The remembered settings cannot be read.
@@ -113,17 +113,17 @@ pub enum ConfigError {
     /// Nobody could connect to the admin API's socket.
     #[error("{0} with --dir: the admin API's socket is in that directory")]
     SocketPath(#[from] mandate_core::SocketPathTooLong),
-    /// Nodes could come back after too long.
+    /// Nodes could come back after too long a time.
     #[error("--node-rejoin-grace is at most 7d: a node that is away for longer joins with a new token")]
     RejoinGrace,
-    /// The database is gone.
+    /// The database is missing.
     #[error(
         "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start without its content, use an empty directory"
     )]
     DatabaseLost(PathBuf, Issuer),
 }
 
-/// What the directory remembers: what may never change once tokens name it, and the ports.
+/// What the directory remembers: the values that must never change, because tokens contain them, and the ports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Remembered {
@@ -145,8 +145,7 @@ impl Config {
         self.dir.join("admin.sock")
     }
 
-    /// Refuses plain HTTP where others can listen, and what leaves the issuer open. `before` is what the directory
-    /// remembers.
+    /// Refuses plain HTTP where others can listen, and options without a clear issuer. `before` is what the directory remembers.
     pub(crate) fn check(&self, before: Option<&Remembered>) -> Result<(), ConfigError> {
         mandate_core::check_socket_path(&self.admin_socket())?;
         if self.node_rejoin_grace > mandate_identity::MAX_REJOIN_GRACE {
@@ -182,7 +181,7 @@ impl Config {
         format!("{scheme}://{bound}").parse().map_err(|_| ConfigError::NoIssuer(bound))
     }
 
-    /// The issuer of a start of a directory that has one already, or not. The public listener is bound at `bound`.
+    /// The issuer of this start, whether or not the directory has one already. The public listener is bound at `bound`.
     pub(crate) fn issuer_after(&self, before: Option<&Remembered>, bound: SocketAddr) -> Result<Issuer, ConfigError> {
         match (&self.issuer, before) {
             // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
@@ -191,7 +190,7 @@ impl Config {
         }
     }
 
-    /// Holds what this start would use against what the directory remembers, and the issuer against what is served.
+    /// Compares the values that this start would use with those that the directory remembers, and the issuer with what is served.
     pub(crate) fn reconcile(&self, remembered: Option<&Remembered>, now: &Remembered) -> Result<(), ConfigError> {
         if let Some(before) = remembered {
             self.unchanged(before, now)?;
@@ -238,7 +237,7 @@ impl Remembered {
         Installation { issuer, trust_domain, ports: [self.port, self.node_port, self.admin_port] }
     }
 
-    /// What is known from `serve.json` and from the database, of which either may be missing.
+    /// What is known from `serve.json` and from the database, either of which may be missing.
     pub(crate) fn known(file: Option<Self>, database: Option<Installation>, dir: &Path) -> Result<Option<Self>, ConfigError> {
         let (Some(file), Some(database)) = (&file, &database) else { return Ok(file.or(database.map(Self::from))) };
         let other = |what, remembered: &str, found: &str| ConfigError::OtherDatabase {

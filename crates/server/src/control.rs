@@ -1,5 +1,5 @@
-//! What an operator can do. An act that gives is one audit record with its effects, then a swap of what decisions read; one
-//! that only takes is a [`Stop`], which shows first.
+//! What an operator can do. An act that gives authority is one audit record with its effects, then a swap of the snapshot
+//! that decisions read. An act that only takes authority away is a [`Stop`], which is in force first.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::health::{Disk, Health};
 use crate::operator::Operator;
 use crate::usable;
 
-/// The name of the resource that stands for our own administration.
+/// The name of the resource of our own administration.
 pub(crate) const ADMINISTRATION: &str = "mandate";
 
 /// The most characters of a summary of changes that a record keeps.
@@ -90,13 +90,13 @@ impl Control {
         record
     }
 
-    /// Records an act that gives: after the stops before it.
+    /// Records an act that gives authority, after all earlier stops.
     async fn append(&self, record: Record, effects: Vec<Effect>) -> Result<Receipt, ControlError> {
         self.stops.record_changes().await.map_err(|error| ControlError::AuditUnavailable(error.to_string()))?;
         self.log.append(record, effects).await.map_err(unrecorded)
     }
 
-    /// Records that somebody was refused administration; of a `stranger`, within the quota of its source.
+    /// Records that a caller was refused administration; for a `stranger`, within the quota of its source.
     pub(crate) async fn record_refused(
         &self,
         who: Option<String>,
@@ -111,7 +111,7 @@ impl Control {
         self.log.append_refusal(record, stranger).await.map_err(unrecorded)
     }
 
-    /// The last check before an act, after everything that is waited for.
+    /// The last check before an act, after all waits.
     pub(crate) async fn confirm(&self, by: &Operator, act: &str) -> Result<(), ControlError> {
         match authentication::still_permitted(by, self) {
             Ok(()) => Ok(()),
@@ -185,7 +185,7 @@ impl Control {
         self.stops.begin(stop, By::Operator).map_err(|error| ControlError::Internal(error.to_string()))
     }
 
-    /// Cuts what is out. A grant is also closed for good.
+    /// Cuts issued tokens. A grant is also revoked permanently.
     pub(crate) async fn revoke(&self, by: &Operator, target: RevocationTarget) -> Result<RevocationResponse, ControlError> {
         // What changes no entry waits for no other change.
         let one_at_a_time = match &target {
@@ -238,7 +238,7 @@ impl Control {
         Ok(RevocationResponse { cut, record: id, recorded: recorded(taken.recorded) })
     }
 
-    /// Sets the password of a person of the embedded directory, and ends what the old one opened.
+    /// Sets the password of a person of the embedded directory, and revokes tokens from logins with the old one.
     pub(crate) async fn set_password(&self, by: &Operator, name: &str, password: Secret) -> Result<(), ControlError> {
         check_secret(&password, 8, "Password")?;
         let phc = self.hash(password).await?;
@@ -263,7 +263,7 @@ impl Control {
         Ok(())
     }
 
-    /// Sets the secret of a confidential client, and ends what the old one opened.
+    /// Sets the secret of a confidential client, and revokes tokens that were obtained with the old one.
     pub(crate) async fn set_client_secret(&self, by: &Operator, id: &str, secret: Secret) -> Result<(), ControlError> {
         check_secret(&secret, 16, "Client secret")?;
         let phc = self.hash(secret).await?;
@@ -289,7 +289,7 @@ impl Control {
         Ok(())
     }
 
-    /// argon2id takes tens of milliseconds: not on the threads that serve.
+    /// argon2id takes tens of milliseconds, so it must not run on the threads that serve requests.
     async fn hash(&self, secret: Secret) -> Result<String, ControlError> {
         let entropy = Arc::clone(&self.entropy);
         let hashed = tokio::task::spawn_blocking(move || mandate_oauth::password::hash(&secret, entropy.as_ref())).await;
@@ -383,7 +383,7 @@ fn touched<'a>(all: impl IntoIterator<Item = Touch<'a>>) -> Option<Box<Touched>>
     (!kept.is_empty()).then(|| Box::new(kept))
 }
 
-/// By what a change of an entry is found later: the entry itself and, of a grant, whom it is about.
+/// The names by which a change of an entry is found later: the entry itself and, for a grant, its parties.
 fn touches<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>> {
     match entry {
         Entry::Resource(x) => vec![Touch::Resource(x.name.as_str()), Touch::Resource(x.uri.as_str())],
@@ -401,7 +401,7 @@ fn touches<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>> {
     }
 }
 
-/// The same of a revocation.
+/// The same for a revocation.
 fn touches_of_cut<'a>(target: &'a CutTarget, registry: &'a Registry) -> Vec<Touch<'a>> {
     match target {
         CutTarget::Token(jti) => vec![Touch::Token(jti.as_str())],

@@ -1,7 +1,7 @@
-//! How many files this process may have open, and who may hold how many of them.
+//! How many files this process may have open, and which party may use how many of them.
 //!
-//! Every connection is a file. Each bound here is a share of what the kernel really allows, so that a listener is full
-//! before the process is: strangers never take what operators, nodes and known clients need.
+//! Every connection is a file. Each bound here is a share of the limit that the kernel enforces, so that a listener is full
+//! before the process is: strangers never take the files that operators, nodes and known clients need.
 
 use std::cmp::min;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ const OWN: usize = 128;
 /// For the admin socket.
 const OPERATORS: usize = 64;
 
-/// The fewest files a server starts with: what is set aside, and as much for everybody else.
+/// The fewest files with which a server starts: the files that are set aside, and the same number for all other uses.
 const LEAST: usize = 2 * (OWN + OPERATORS);
 
-/// What to count on where the kernel sets no limit.
+/// The limit that is assumed if the kernel sets none.
 const UNLIMITED: usize = 1 << 20;
 
 /// Too few files may be open.
@@ -28,7 +28,7 @@ const UNLIMITED: usize = 1 << 20;
 #[error("the limit of open files is {0}, and the server needs {LEAST}: raise it (`ulimit -n`, or LimitNOFILE= in a unit file)")]
 pub struct TooFewFiles(usize);
 
-/// Raises the soft limit of open files to the hard one. Answers the limit that holds.
+/// Raises the soft limit of open files to the hard one. Returns the limit that is in force.
 pub(crate) fn raise() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
@@ -44,10 +44,10 @@ pub(crate) fn raise() -> usize {
 pub(crate) struct Budget {
     /// Connections of the admin socket.
     pub(crate) operators: usize,
-    /// Connections of the admin listener over TCP that have shown nothing, and those of operators.
+    /// Connections of strangers to the admin listener over TCP, and those of operators.
     pub(crate) admin_strangers: usize,
     pub(crate) admin_known: usize,
-    /// Connections of the public listener that have shown nothing, those of known clients and people, and feeds.
+    /// Connections of strangers to the public listener, those of known clients and people, and feeds.
     pub(crate) public_strangers: usize,
     pub(crate) public_known: usize,
     pub(crate) feeds: usize,

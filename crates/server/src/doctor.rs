@@ -1,4 +1,4 @@
-//! What keeps a server's directory from being started: looked at without a server, and nothing changed.
+//! Checks why a server does not start with its directory. This needs no server, and changes nothing.
 
 mod database;
 mod machine;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Remembered};
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -21,16 +21,16 @@ pub enum State {
     Ok,
     /// Something is wrong.
     Problem,
-    /// It could not be looked at, most often because of another problem.
+    /// It could not be checked, most often because of another problem.
     CouldNotLook,
 }
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub check: &'static str,
-    /// What it came to.
+    /// The result.
     pub state: State,
     /// What was found.
     pub detail: String,
@@ -72,7 +72,7 @@ struct Examination<'a> {
     found: Vec<Finding>,
 }
 
-/// Looks at everything that a start with `config` needs. `progress` is told how many of how many audit records are verified.
+/// Checks everything that a start with `config` needs. `progress` is told how many of how many audit records are verified.
 pub fn examine(config: &Config, now: Timestamp, entropy: Arc<dyn Entropy>, progress: impl FnMut(u64, u64)) -> Vec<Finding> {
     let shown = config.dir.display().to_string();
     let mut examination = Examination { config, shown, now, entropy, runs: false, found: Vec::new() };
@@ -116,7 +116,7 @@ impl Examination<'_> {
         }
     }
 
-    /// Everything in the directory. Answers what is known of the installation.
+    /// Everything in the directory. Returns what is known about the installation.
     fn inside(&mut self, dir: &Dir, progress: impl FnMut(u64, u64)) -> Option<Remembered> {
         self.files(dir);
         self.server();
@@ -184,7 +184,7 @@ impl Examination<'_> {
         }
     }
 
-    /// What the directory is, and what this start would make of it.
+    /// The installation of the directory, and what this start would make of it.
     fn identity(&mut self, known: Option<&Remembered>) {
         const CHECK: &str = "issuer";
         if let Err(error) = self.config.check(known) {
@@ -212,7 +212,7 @@ impl Examination<'_> {
         }
     }
 
-    /// The command that mends a file or directory.
+    /// The command that repairs a file or directory.
     fn mend(&self, error: &FileError) -> String {
         match error {
             FileError::Exposed { path, mend, .. } => format!("chmod {mend} {}", path.display()),

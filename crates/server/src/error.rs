@@ -1,4 +1,4 @@
-//! Errors of operators' acts, and of the server's own life.
+//! Errors of operators' acts, and of the server itself.
 
 use mandate_api::registry_file::Finding;
 use mandate_core::registry::Kind;
@@ -8,7 +8,7 @@ use crate::admin::problem::Unauthorized;
 /// Why an operator's act was not done. The public text is in `admin::problem`.
 #[derive(Debug)]
 pub(crate) enum ControlError {
-    /// The caller is no operator any more.
+    /// The caller is no longer an operator.
     NotOperator(Unauthorized),
     /// The registry file cannot be applied.
     InvalidRegistry(Vec<Finding>),
@@ -62,10 +62,10 @@ pub enum ServerError {
     /// The audit log.
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] mandate_audit::StartError),
-    /// The reserve for stops holds something that cannot be understood or trusted.
+    /// The content of the reserve for stops cannot be read or trusted.
     #[error("the reserve for revocations and suspensions cannot be used: {0}")]
     Reserve(#[from] mandate_stops::ReserveError),
-    /// What the reserve holds cannot be put in force.
+    /// The stops in the reserve cannot be put in force.
     #[error("earlier revocations and suspensions cannot be put in force: {0}")]
     Stops(#[from] mandate_stops::StartError),
     /// A policy in the store does not compile.
@@ -80,7 +80,7 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
-    /// A part has ended although it was not asked to, which is a fault of the program.
+    /// A part has ended without a request to end, which is a fault of the program.
     #[error("{0} has failed and ended; the server stops, so that a supervisor can start it again")]
     Ended(&'static str),
     /// A part could not be set up.

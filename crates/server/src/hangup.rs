@@ -1,4 +1,4 @@
-//! SIGHUP: by custom, the wish that a server reads its files again. It never ends the server.
+//! SIGHUP: by convention, the request that a server reads its files again. It never ends the server.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::listener::Shutdown;
 use crate::tls::Served;
 
-/// The next SIGHUP. Never, where the system lets us wait for none.
+/// The next SIGHUP. Never completes if the system does not let us wait for one.
 async fn next(hangups: &mut Option<Signal>) {
     match hangups {
         Some(hangups) => {

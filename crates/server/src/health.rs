@@ -1,7 +1,7 @@
-//! What needs an operator's attention: one list of checks, asked whenever `mandate status` is.
+//! What needs an operator's attention: one list of checks, which runs for every `mandate status`.
 //!
-//! A part of the server that can be in trouble registers a check with [`Health::watch`] and keeps what the check reads
-//! itself: an atomic, a [`Tally`], a file. Nothing is cached here, so nothing here can be stale.
+//! A part of the server that can have problems registers a check with [`Health::watch`], and itself keeps what the check
+//! reads: an atomic, a [`Tally`], a file. Nothing is cached here, so nothing here can be stale.
 
 mod clock;
 pub(crate) mod crowd;
@@ -28,7 +28,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Registers a check. It answers what is wrong at that time, and may read files: it runs on a thread that may block.
+    /// Registers a check. It returns what is wrong at that time, and may read files: it runs on a thread that may block.
     pub(crate) fn watch<F, P>(&self, check: F)
     where
         F: Fn(Timestamp) -> P + Send + Sync + 'static,
@@ -38,7 +38,7 @@ impl Health {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).push(check);
     }
 
-    /// Registers a check on how many events of a kind the last hour had. The counter counts them.
+    /// Registers a check on the number of events of a kind in the last hour. The counter counts them.
     pub(crate) fn count(&self, clock: Arc<dyn Clock>, describe: impl Fn(u64) -> StatusProblem + Send + Sync + 'static) -> Arc<Counter> {
         let counter = Arc::new(Counter { clock, tally: Tally::default() });
         let seen = Arc::clone(&counter);
@@ -61,7 +61,7 @@ pub(crate) fn problem(code: &str, detail: impl Into<String>, next: impl Into<Opt
     StatusProblem { code: code.to_owned(), severity: Severity::Problem, detail: detail.into(), next: next.into() }
 }
 
-/// Something worth knowing while everything works.
+/// Something that an operator should know although everything works.
 pub(crate) fn notice(code: &str, detail: impl Into<String>, next: impl Into<Option<String>>) -> StatusProblem {
     StatusProblem { severity: Severity::Notice, ..problem(code, detail, next) }
 }
@@ -69,7 +69,7 @@ pub(crate) fn notice(code: &str, detail: impl Into<String>, next: impl Into<Opti
 /// How long a [`Tally`] remembers.
 const TALLY_MINUTES: usize = 60;
 
-/// A sum over the last hour, in steps of a minute: for events that matter while they happen and not for ever.
+/// A sum over the last hour, in steps of a minute: for events that matter only for some time.
 pub(crate) struct Tally {
     /// The minute since the epoch, and the events in it. Indexed by the minute modulo the length.
     minutes: Mutex<[(u64, u64); TALLY_MINUTES]>,
@@ -148,7 +148,7 @@ pub(crate) fn low_space(space: DiskSpace) -> Option<StatusProblem> {
     })
 }
 
-/// A key that is due is replaced within a minute. This much later something is wrong.
+/// A key that is due is replaced within a minute. If it takes longer than this, something is wrong.
 const KEY_DELAY: Duration = Duration::from_mins(10);
 
 fn keys_due(authority: &Authority, now: Timestamp) -> Option<StatusProblem> {
@@ -199,7 +199,7 @@ pub(crate) fn nodes_away(nodes: &[Node], now: Timestamp) -> Option<StatusProblem
     ))
 }
 
-/// Refusals of strangers that were too many to be records of their own.
+/// Refusals of strangers beyond the quota, which have no records of their own.
 fn strangers_refused(summed: u64) -> Option<StatusProblem> {
     (summed > 0).then(|| {
         notice(

@@ -1,8 +1,9 @@
 //! Which `Host` a listener answers to.
 //!
-//! A page of an attacker's can point its own name at this machine (DNS rebinding) and then talk to a listener on loopback or in
-//! a private network as if it were its own server: the browser sends the attacker's name along. So a listener answers to the
-//! issuer's host, to names that the operator has allowed, and to the address at which it was reached, and to nothing else.
+//! An attacker can make a host name resolve to this machine (DNS rebinding). A page from that host can then talk to a listener
+//! on loopback or in a private network as if it were the page's own server; the browser sends the attacker's host name. So a
+//! listener answers only to the issuer's host, to names that the operator has allowed, and to the address at which it was
+//! reached.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,14 +18,14 @@ use url::Url;
 pub(crate) enum WrongHost {
     /// It is missing, repeated or malformed (RFC 9112 §3.2: 400).
     Invalid,
-    /// It is another server's (RFC 9110 §15.5.20: 421).
+    /// It belongs to another server (RFC 9110 §15.5.20: 421).
     Other,
 }
 
-/// The hosts that a listener answers to. Ports are not compared: a rebound name is another name, and ports are mapped.
+/// The hosts to which a listener answers. Ports are not compared: DNS rebinding needs another name, and ports may be mapped.
 #[derive(Clone, Debug)]
 pub(crate) enum Hosts {
-    /// All: who reaches a unix socket is no browser.
+    /// All: no browser can reach a unix socket.
     Any,
     /// These names, in lower case, and the address at which the connection was made.
     These(Arc<[Box<str>]>),
@@ -39,7 +40,7 @@ impl Hosts {
 
     /// Whether a request that reached us at `local` is for us.
     ///
-    /// The target's authority goes before `Host` (RFC 9112 §3.2.2). HTTP/1.0 knows no `Host`, and no browser speaks it.
+    /// The target's authority has priority over `Host` (RFC 9112 §3.2.2). HTTP/1.0 has no `Host`, and no browser uses it.
     pub(crate) fn check<B>(&self, request: &Request<B>, local: Option<IpAddr>) -> Result<(), WrongHost> {
         let Self::These(names) = self else { return Ok(()) };
         let mut values = request.headers().get_all(HOST).iter();

@@ -1,4 +1,4 @@
-//! What is done from time to time: keys are replaced, what has expired is swept, sums are recorded, the clock is watched.
+//! Regular work: replacing keys, removing expired data, recording sums, watching the clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use mandate_store::{Effect, Store};
 use crate::listener::{Shutdown, stopped};
 use crate::sweep::Steady;
 
-/// How often keys are looked after and what has expired is swept.
+/// How often keys are checked and expired data is removed.
 const SWEEP: Duration = Duration::from_mins(1);
 
-/// How often the machine's clock is looked at.
+/// How often the machine's clock is checked.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// How long the last sums may take to be recorded when the server ends.
 const LAST_SUMS: Duration = Duration::from_secs(2);
 
-/// The parts that are looked after.
+/// The parts that this work needs.
 pub(crate) struct Housekeeping {
     store: Store,
     authority: Arc<Authority>,
@@ -34,7 +34,7 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Looks after the parts of which the identity engine is made.
+    /// Uses the same parts as the identity engine.
     pub(crate) fn of(parts: &mandate_identity::Parts) -> Self {
         Self {
             store: parts.store.clone(),
@@ -47,7 +47,7 @@ impl Housekeeping {
         }
     }
 
-    /// Looks after everything until shutdown.
+    /// Does the regular work until shutdown.
     pub(crate) async fn run(self, mut stop: Shutdown) {
         let mut steady = Steady::from(self.clock.now(), Instant::now());
         let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
@@ -71,7 +71,7 @@ impl Housekeeping {
         }
     }
 
-    /// Says what ends with this process.
+    /// Logs the stops that end with this process.
     async fn record_the_last_stops(&self) {
         let _ = tokio::time::timeout(LAST_SUMS, self.stops.retry()).await;
         let Standing { unrecorded, reserved, .. } = self.stops.standing();
@@ -92,7 +92,7 @@ impl Housekeeping {
         }
     }
 
-    /// Says once that the clock was set. Returns how many times that has been so.
+    /// Logs once that the clock was set. Returns how many times it was set.
     fn watch_clock(&self, seen: u64) -> u64 {
         let (last, steps) = self.clock.steps();
         if steps > seen
@@ -108,7 +108,7 @@ impl Housekeeping {
         steps
     }
 
-    /// Replaces keys that are due, and forgets what can match nothing any more.
+    /// Replaces keys that are due, and removes data that can no longer match anything.
     async fn sweep(&self, steady: &mut Steady) {
         let (store, authority, now) = (self.store.clone(), Arc::clone(&self.authority), self.clock.now());
         if steady.leapt(now, Instant::now()) {

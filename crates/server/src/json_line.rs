@@ -1,5 +1,5 @@
-//! JSON bodies end with a newline: in a terminal the prompt begins on a line of its own, and a file of one answer is a text
-//! file.
+//! JSON bodies end with a newline, so that the prompt in a terminal begins on a new line, and a file with one answer is a
+//! text file.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

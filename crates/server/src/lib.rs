@@ -2,7 +2,7 @@
 //!
 //! It opens the store, the keys and the audit log, builds the engines on them, and binds them to listeners: the public
 //! one (OAuth, login, keys, revocation feed), the nodes' (gRPC over mutually authenticated TLS), and the administration
-//! (a unix socket, and a TCP listener of its own). Wire formats end here; nothing below knows of HTTP.
+//! (a unix socket, and its own TCP listener). Wire formats end here; no crate below uses HTTP.
 
 mod admin;
 mod admin_thread;
@@ -121,8 +121,8 @@ async fn listen(address: SocketAddr, remembered: Option<u16>) -> Result<(TcpList
     }
 }
 
-/// A unix socket for the owner alone. One that a killed process left behind is replaced: the store's lock has already
-/// shown that no other server has this directory.
+/// A unix socket for the owner alone. A socket that a killed process left behind is replaced: the store's lock has already
+/// shown that no other server uses this directory.
 fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
     let fail = |source| ServerError::Listen { address: path.display().to_string(), source };
     match fs::remove_file(path) {
@@ -154,7 +154,7 @@ fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live
     Ok(Live::new(issuer.clone(), snapshot, uses, last))
 }
 
-/// What this start uses, held against what the directory remembers, and remembered from now on.
+/// Compares the values of this start with those that the directory remembers, and stores them.
 fn remember(
     config: &Config,
     before: Option<&Remembered>,
@@ -178,7 +178,7 @@ fn remember(
     Ok(now)
 }
 
-/// Whose data the directory holds, by `serve.json` and by the database.
+/// The installation of the directory, from `serve.json` and from the database.
 fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Result<Option<Remembered>, ServerError> {
     let (database, of_the_log) =
         store.read("read whose data it is", |tx| Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?)))?;
@@ -208,7 +208,7 @@ fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<t
     })
 }
 
-/// Refuses a directory that was used before and whose database is gone.
+/// Refuses a directory that was used before and whose database is missing.
 fn has_its_database(dir: &Path, before: Option<&Remembered>) -> Result<(), ServerError> {
     match before {
         Some(before) if !Store::is_there(dir)? => Err(ConfigError::DatabaseLost(dir.to_owned(), before.issuer.clone()).into()),
@@ -219,7 +219,7 @@ fn has_its_database(dir: &Path, before: Option<&Remembered>) -> Result<(), Serve
 /// Runs the server until `shutdown` completes. `ready` is called once requests are accepted.
 ///
 /// # Errors
-/// Whatever keeps it from starting, with what to do about it.
+/// Everything that prevents the start, with what to do about it.
 #[expect(clippy::too_many_lines, reason = "the composition root: a few lines for each part, in the order in which they need each other")]
 pub async fn run(
     config: Config,
@@ -364,7 +364,7 @@ pub async fn run(
     served
 }
 
-/// Serves until told to stop, or until a part ends by itself: should one panic, half a server must not go on.
+/// Serves until told to stop, or until a part ends by itself: if a part panics, the rest of the server must not continue.
 async fn supervise(
     shutdown: impl Future<Output = ()>,
     tasks: &mut JoinSet<()>,

@@ -1,4 +1,5 @@
-//! The HTTP library answers by itself to a head that it cannot read. Here such an answer gets the headers that all others have.
+//! The HTTP library itself answers a request head that it cannot read. Here such an answer gets the headers that all other
+//! answers have.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,18 +7,18 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Where an answer that the library makes begins.
+/// The beginning of an answer that the library makes.
 const BEGINNING: &[u8] = b"HTTP/1.1 4";
 
-/// A header that all answers but those have.
+/// A header that all answers have except those of the library.
 const MARK: &[u8] = b"x-content-type-options";
 
 /// A connection to which the library writes.
 pub(crate) struct LibraryAnswers<I> {
     io: I,
-    /// What such answers lack: lines of headers.
+    /// The lines of headers that such answers lack.
     headers: &'static str,
-    /// What is left of such an answer.
+    /// The unsent rest of such an answer.
     unsent: Vec<u8>,
 }
 
@@ -27,7 +28,7 @@ impl<I> LibraryAnswers<I> {
         Self { io, headers, unsent: Vec::new() }
     }
 
-    /// Takes such an answer over. It is small, and written at once.
+    /// Takes over such an answer. It is small, and written in one call.
     fn take_over(&mut self, written: &[u8]) -> bool {
         let is_one = written.starts_with(BEGINNING) && written.ends_with(b"\r\n\r\n") && !contains(written, MARK);
         let line = written.iter().position(|byte| *byte == b'\n').filter(|_| is_one);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over TCP, TLS or a unix socket, with bounds on everything a peer can make us hold.
+//! HTTP/1.1 over TCP, TLS or a unix socket, with bounds on everything that a peer can make us store.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -36,19 +36,19 @@ pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest request head, in bytes: a 16 KiB token in a header, and room.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// How much of what is sent to a peer the kernel keeps for it, in bytes. It counts twice that much, for what it needs itself.
+/// How many bytes for a peer the kernel buffers. The kernel counts twice as much, because it includes its own overhead.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// How much of what is sent to a peer TLS keeps for it, in bytes: a record.
+/// How many bytes for a peer TLS buffers: one record.
 pub(crate) const TLS_BUFFER: usize = 16 * 1024;
 
-/// How long a listener waits that could not get a file for a connection.
+/// How long a listener waits if it could not get a file for a connection.
 const NO_FILE: Duration = Duration::from_millis(10);
 
-/// Becomes true when the process is to stop.
+/// Becomes true when the process must stop.
 pub(crate) type Shutdown = watch::Receiver<bool>;
 
-/// Completes when the process is to stop.
+/// Completes when the process must stop.
 pub(crate) async fn stopped(shutdown: &mut Shutdown) {
     // A dropped sender means the same.
     let _ = shutdown.wait_for(|stop| *stop).await;
@@ -57,11 +57,11 @@ pub(crate) async fn stopped(shutdown: &mut Shutdown) {
 /// The headers that every answer of a listener has, unless its handler said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Defaults {
-    /// Whether peers reach the listener over TLS, ours or a proxy's. Over anything else browsers ignore it (RFC 6797 §8.1).
+    /// Whether peers reach the listener over TLS, ours or a proxy's. Without TLS, browsers ignore HSTS (RFC 6797 §8.1).
     pub(crate) over_tls: bool,
 }
 
-/// Two years, in seconds: what browsers' lists of such hosts ask for.
+/// Two years, in seconds: the value that browsers' preload lists require.
 const HSTS: &str = "max-age=63072000";
 
 impl Defaults {
@@ -83,8 +83,8 @@ impl Defaults {
     }
 }
 
-/// What a listener serves. What holds for every request is done around the router: axum would do it again for each route,
-/// at some allocations a request.
+/// What a listener serves. The work that is the same for every request is done around the router: axum would repeat it for
+/// each route, with some allocations for each request.
 #[derive(Clone)]
 pub(crate) struct Site {
     /// The routes.
@@ -98,7 +98,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// The same on a unix socket: no browser gets there, and there is no TLS.
+    /// The same on a unix socket: no browser can reach it, and there is no TLS.
     pub(crate) fn for_the_socket(&self) -> Self {
         Self { hosts: Hosts::Any, defaults: Defaults { over_tls: false }, ..self.clone() }
     }
@@ -173,7 +173,7 @@ where
     }
 }
 
-/// Whether a connection ended because its peer took nothing of what it was sent ([`TimelyIo`]).
+/// Whether a connection ended because its peer read nothing of what was sent ([`TimelyIo`]).
 fn took_nothing(error: &hyper::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -185,9 +185,9 @@ fn took_nothing(error: &hyper::Error) -> bool {
     false
 }
 
-/// What to do when the kernel has no connection to give.
+/// What to do when the kernel cannot give a connection.
 ///
-/// Most often a peer has gone again. Should all files be taken in spite of all bounds, strangers go.
+/// Most often the peer has disconnected again. If all files are in use despite all bounds, a stranger is disconnected.
 pub(crate) async fn could_not_accept(error: &std::io::Error, places: &Places) {
     let no_file = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
     if error.raw_os_error().is_some_and(|code| no_file.contains(&code)) {
@@ -196,8 +196,8 @@ pub(crate) async fn could_not_accept(error: &std::io::Error, places: &Places) {
     }
 }
 
-/// Bounds what the kernel keeps of what is sent to each peer of a listener. Without it, it keeps megabytes for a peer that reads
-/// nothing.
+/// Bounds how much the kernel buffers for each peer of a listener. Without this bound, it buffers megabytes for a peer that
+/// reads nothing.
 pub(crate) fn bound_send_buffers(listener: impl AsFd) {
     if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER) {
         tracing::warn!(%error, "the kernel's send buffers could not be bounded");
@@ -252,7 +252,7 @@ pub(crate) async fn serve_tcp(
     }
 }
 
-/// Serves a unix socket until shutdown. Every request knows the uid at the other end. Operators have places of their own.
+/// Serves a unix socket until shutdown. Every request knows the uid of its peer. Operators have their own places.
 pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site: Site, mut shutdown: Shutdown) {
     bound_send_buffers(&listener);
     let own = rustix::process::geteuid().as_raw();

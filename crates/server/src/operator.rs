@@ -1,4 +1,4 @@
-//! Who may administrate, and how that was proven.
+//! Who may administer the server, and how that was proven.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(crate) enum Operator {
     },
     /// A person with an access token of ours that has the admin scope.
     Person {
-        /// The token. It was good when the request came; [`crate::control::Control::confirm`] asks again before an act.
+        /// The token. It was valid when the request arrived; [`crate::control::Control::confirm`] checks it again before an act.
         token: Arc<AccessToken>,
     },
 }

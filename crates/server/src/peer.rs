@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as far as the connection itself proves it.
+//! The peer of a connection, as far as the connection itself proves it.
 
 use std::net::IpAddr;
 
@@ -8,12 +8,12 @@ use mandate_core::RequestSource;
 /// The peer of a connection. Nothing in a request's headers or body can change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// Somebody over TCP; only a token can say who.
+    /// A peer over TCP; only a token can identify the caller.
     Tcp {
         /// The address of the other end.
         address: IpAddr,
     },
-    /// A local process; the kernel says whose.
+    /// A local process; the kernel says which user it belongs to.
     Unix {
         /// Its user.
         uid: u32,

@@ -1,8 +1,9 @@
-//! Who holds the places of a listener, and who gives way when they are few.
+//! Who holds the places of a listener, and which connection ends when there are too few places.
 //!
-//! A connection is a stranger's until it has shown whose it is. Strangers never take the places of the known. When theirs are
-//! full, a newcomer takes the place of the one that has been idle or slow for the longest, of the network that holds the most:
-//! so a known client can always connect and show who it is. The known give way only to those who hold fewer places.
+//! A connection is a stranger's until it has shown who holds it. Strangers never take the places of known holders. When the
+//! places of strangers are full, a newcomer takes the place of the connection that has been idle or slow longest, in the
+//! network that holds the most. So a known client can always connect and show who it is. A known holder loses a place only
+//! to a holder with fewer places.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,10 +14,10 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::health::crowd::Crowd;
 
-/// How many that were told to go may still be on their way out before nobody else is let in.
+/// How many connections may be ending at the same time. While there are more, no other connection is accepted.
 const MOST_LEAVING: usize = 64;
 
-/// Where strangers come from, for fairness: an IPv4 address, the /64 of an IPv6 address, which one customer has whole, or a
+/// Where strangers come from, for fairness: an IPv4 address, the /64 of an IPv6 address (one customer has a whole /64), or a
 /// local user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Network([u8; 8]);
@@ -53,50 +54,50 @@ impl std::fmt::Display for Network {
     }
 }
 
-/// Whose place it is.
+/// The holder of a place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
-    /// Somebody in this network.
+    /// A stranger in this network.
     Network(Network),
-    /// A client, person, operator or node that has proven to be it.
+    /// A client, person, operator or node that has proven its identity.
     Known(Arc<str>),
 }
 
 /// The kind of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Of a connection that has shown nothing yet.
+    /// The place of a connection that has shown nothing yet.
     Stranger,
-    /// Of a connection whose holder is known.
+    /// The place of a connection whose holder is known.
     Known,
-    /// Of a stranger who stays: a feed, or a node that is about to join.
+    /// The place of a stranger that stays: a feed, or a node that is about to join.
     Staying,
 }
 
-/// Who gives way in a room that is full.
+/// Which connection ends when all places of a kind are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// The one that has been idle or slow for the longest, of the holder that has the most.
     LongestIdle,
     /// The same, but only to a holder that has fewer.
     LongestIdleIfFair,
-    /// The newest of the holder that has the most, but only to a holder that has fewer: the oldest are the ones that are missed.
+    /// The newest of the holder that has the most, but only for a holder that has fewer: the loss of an old one does more harm.
     NewestIfFair,
 }
 
-/// What a connection tells of itself.
+/// The state of a connection.
 #[derive(Debug)]
 struct Activity {
-    /// Since when it is as it is: a number that increases with everything that happens at the listener.
+    /// Since when it is in this state: a number that increases with every event at the listener.
     since: AtomicU64,
-    /// Whether we work for it, so that it waits for us and not we for it.
+    /// Whether the server is processing its request, so that it waits for the server and not the server for it.
     served: AtomicBool,
 }
 
 struct Seat {
     number: u64,
     activity: Arc<Activity>,
-    /// Dropped when its connection is to end.
+    /// Dropped when its connection must end.
     _stay: oneshot::Sender<()>,
 }
 
@@ -132,7 +133,7 @@ impl Room {
         Some(seat)
     }
 
-    /// Who gives way to one more of `newcomer`, if anybody does.
+    /// The connection that ends for one more of `newcomer`, if there is one.
     fn who_gives_way(&self, newcomer: &Holder) -> Option<(Holder, u64)> {
         let own = self.held_by(newcomer);
         let fair = |held: usize| self.rule == Rule::LongestIdle || held > own + 1;
@@ -147,7 +148,7 @@ impl Room {
         found.map(|(holder, _, seat)| (holder.clone(), seat.number))
     }
 
-    /// Makes room for one more of `newcomer`. Answers how many were told to go, or nothing if there is no room.
+    /// Makes room for one more of `newcomer`. Returns how many were told to end, or nothing if there is no room.
     fn make_room(&mut self, newcomer: &Holder) -> Option<usize> {
         if self.taken < self.capacity {
             return Some(0);
@@ -178,10 +179,10 @@ impl Inner {
 /// The places of one listener.
 pub(crate) struct Places {
     inner: Mutex<Inner>,
-    /// The number of what happens next.
+    /// The number of the next event.
     next_event: AtomicU64,
     somebody_left: Notify,
-    /// Who is told what happens to strangers.
+    /// Counts what happens to strangers.
     crowd: OnceLock<Arc<Crowd>>,
 }
 
@@ -192,20 +193,20 @@ pub(crate) struct Guest {
     network: Network,
     activity: Arc<Activity>,
     at: Mutex<(Kind, Holder)>,
-    /// Whether it is known, so that this is asked without a lock.
+    /// Whether it is known; a copy, so that no lock is needed.
     known: AtomicBool,
 }
 
-/// Completes when a connection is to end, because others need its place more.
+/// Completes when a connection must end, because another one takes its place.
 pub(crate) type Ended = oneshot::Receiver<()>;
 
 impl Places {
-    /// So many places for strangers, for the known, and for feeds.
+    /// This many places for strangers, for known holders, and for feeds.
     pub(crate) fn new(strangers: usize, known: usize, feeds: usize) -> Arc<Self> {
         Self::with(strangers, known, Room::new(feeds, Rule::NewestIfFair))
     }
 
-    /// So many places for strangers before the handshake is done, for nodes, and for strangers after the handshake.
+    /// This many places for strangers before the handshake is done, for nodes, and for strangers after the handshake.
     pub(crate) fn for_nodes(handshakes: usize, nodes: usize, strangers: usize) -> Arc<Self> {
         Self::with(handshakes, nodes, Room::new(strangers, Rule::LongestIdle))
     }
@@ -229,7 +230,7 @@ impl Places {
         self
     }
 
-    /// So many strangers were not let in, or told to go.
+    /// Reports how many strangers were not accepted, or were told to end.
     fn turned_away(&self, strangers: usize) {
         if strangers > 0
             && let Some(crowd) = self.crowd.get()
@@ -249,7 +250,7 @@ impl Places {
 
     /// A place for a new connection from `network`. None: all strangers are being served.
     ///
-    /// Waits while many who were told to go have not gone yet: their files are still open.
+    /// Waits while many connections that were told to end have not ended yet: their files are still open.
     pub(crate) async fn admit(self: &Arc<Self>, network: Network) -> Option<(Guest, Ended)> {
         loop {
             let left = self.somebody_left.notified();
@@ -280,7 +281,7 @@ impl Places {
         Some((Guest { places, number, network, activity, at, known: AtomicBool::new(false) }, ended))
     }
 
-    /// Ends the stranger that has been idle or slow for the longest: the process has no file left for a new connection.
+    /// Ends the stranger that has been idle or slow longest: the process has no file left for a new connection.
     pub(crate) fn end_a_stranger(&self) {
         let mut inner = self.lock();
         let nobody = Holder::Known("".into());
@@ -305,36 +306,36 @@ impl Guest {
         self.network
     }
 
-    /// Its request is here whole: from now on it waits for us.
+    /// Its request has arrived completely: from now on it waits for the server.
     pub(crate) fn is_served(&self) {
         self.activity.served.store(true, Ordering::Relaxed);
     }
 
-    /// Its answer is on its way: from now on we wait for it.
+    /// Its answer is on its way: from now on the server waits for it.
     pub(crate) fn was_served(&self) {
         self.activity.since.store(self.places.event(), Ordering::Relaxed);
         self.activity.served.store(false, Ordering::Relaxed);
     }
 
-    /// It has shown to be `who`, and takes one of the places of the known. If they are taken by those who hold no more, it
-    /// stays where it is.
+    /// It has proven to be `who`, and takes one of the places of known holders. If all of these are taken, and no holder has
+    /// more places than `who`, it stays where it is.
     pub(crate) fn is_known(&self, who: &Arc<str>) {
         if !self.known.load(Ordering::Relaxed) && self.move_to(Kind::Known, Holder::Known(Arc::clone(who))) {
             self.known.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether it has a place of the known.
+    /// Whether it has a place of known holders.
     pub(crate) fn has_known_place(&self) -> bool {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// Takes one of the places of those who stay. False: there is none.
+    /// Takes one of the places for connections that stay. False: there is none.
     pub(crate) fn stays(&self) -> bool {
         self.move_to(Kind::Staying, Holder::Network(self.network))
     }
 
-    /// It did not take what it was sent, and is disconnected. That of a feed's reader is told: it misses what is stopped.
+    /// It did not read what was sent, and is disconnected. If it is a feed's reader, that is reported: it misses stops.
     pub(crate) fn is_cut_off(&self) {
         let reads_a_feed = self.at.lock().unwrap_or_else(PoisonError::into_inner).0 == Kind::Staying;
         if reads_a_feed && let Some(crowd) = self.places.crowd.get() {

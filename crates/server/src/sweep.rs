@@ -1,23 +1,23 @@
-//! When what has expired may be swept.
+//! When expired data may be removed.
 
 use std::time::{Duration, Instant};
 
 use mandate_core::Timestamp;
 use mandate_delegation::revocation::CUT_MEMORY;
 
-/// How much further the clock may go than time does, between two looks, without having been set.
+/// How much more the clock may advance than real time, between two checks, without having been set.
 const SLACK: Duration = Duration::from_mins(1);
 
-/// Watches the clock for leaps ahead.
+/// Watches the clock for jumps ahead.
 ///
-/// By a clock that is wrong for a moment, cuts and assertions would look expired and be swept; once it is right again,
-/// revoked tokens would live again. After a leap nothing is swept until everything that was alive before it has expired
-/// by the time that went by. A start is such a leap: nothing tells whether the clock it finds is right.
+/// If the clock is wrong for a moment, cuts and assertions look expired and would be removed. When the clock is right again,
+/// revoked tokens would be valid again. So after a jump nothing is removed until enough real time has passed for everything
+/// that was valid before to expire. A start counts as a jump, because it is not known whether the clock is right then.
 #[derive(Debug)]
 pub(crate) struct Steady {
     clock: Timestamp,
     seen: Instant,
-    /// Since when the clock has gone with time.
+    /// Since when the clock has advanced with real time.
     since: Instant,
 }
 
@@ -27,7 +27,7 @@ impl Steady {
         Self { clock, seen, since: seen }
     }
 
-    /// Looks again: whether the clock has leapt ahead since the last look.
+    /// Checks again whether the clock has jumped ahead since the last check.
     pub(crate) fn leapt(&mut self, clock: Timestamp, seen: Instant) -> bool {
         let leapt = clock.since(self.clock) > seen.saturating_duration_since(self.seen) + SLACK;
         if leapt {
@@ -37,7 +37,7 @@ impl Steady {
         leapt
     }
 
-    /// Whether the clock has gone with time for long enough.
+    /// Whether the clock has advanced with real time for long enough.
     pub(crate) fn is_steady(&self) -> bool {
         self.seen.saturating_duration_since(self.since) > CUT_MEMORY
     }

@@ -1,4 +1,4 @@
-//! A request body that has to arrive in time, so that nobody holds a connection by sending almost nothing.
+//! A request body that must arrive in time, so that no client can hold a connection by sending almost nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ pub(crate) struct TooSlow;
 pub(crate) struct TimelyBody<B> {
     body: B,
     deadline: Instant,
-    /// Set only if the body makes us wait, which most never do.
+    /// Set only if we must wait for the body, which is rare.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Whose it is.
+    /// The connection that sends it.
     guest: Option<Arc<Guest>>,
 }
 

@@ -1,4 +1,4 @@
-//! A connection whose peer has to take what it is sent, so that nobody holds it by reading nothing.
+//! A connection whose peer must read what is sent, so that no peer can hold the connection by reading nothing.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,26 +8,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a peer may take none of what is ready for it. The kernel says that there is room again when a third of its buffer
-/// is free, so taking a byte now and then does not help.
+/// How long a peer may read nothing of what is ready for it. The kernel reports room again when a third of its buffer is
+/// free, so it does not help a peer to read a byte from time to time.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A transport below TLS: TLS takes what is written although its peer takes nothing.
+/// A transport below TLS: TLS itself accepts writes although its peer reads nothing.
 pub(crate) struct TimelyIo<I> {
     io: I,
     limit: Duration,
-    /// When a peer that takes nothing has to be gone. Set only once one has, which most never do.
+    /// When a peer that reads nothing must be disconnected. Set only when a peer stops reading, which is rare.
     alarm: Option<Pin<Box<Sleep>>>,
     is_stuck: bool,
 }
 
 impl<I> TimelyIo<I> {
-    /// `io`, whose peer has `limit` to take something.
+    /// `io`, whose peer must read something within `limit`.
     pub(crate) fn new(io: I, limit: Duration) -> Self {
         Self { io, limit, alarm: None, is_stuck: false }
     }
 
-    /// Watches how a write went.
+    /// Watches the result of a write.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.is_stuck = false;

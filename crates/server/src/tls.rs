@@ -21,13 +21,14 @@ use tokio::sync::Notify;
 
 use crate::health::problem;
 
-/// How often the files are looked at. A watcher would need a dependency; a renewal has hours of overlap.
+/// How often the files are checked. A watcher would need a dependency, and a renewal has hours of overlap.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// A larger file holds no certificates that anyone serves.
+/// The largest file that is read. No real certificate file is larger.
 const LARGEST: u64 = 1 << 20;
 
-/// How long before a certificate ends the log begins to say so. Renewals happen a month before, or at a third of short lives.
+/// How long before the end of a certificate the log begins to warn. Renewals happen a month before, or when a third of a
+/// short lifetime is left.
 const SOON: Duration = Duration::from_hours(14 * 24);
 
 /// How often the log repeats it.
@@ -120,7 +121,7 @@ impl Validity {
         Some(Self { not_before: time(validity.not_before.timestamp()), not_after: time(validity.not_after.timestamp()) })
     }
 
-    /// What it is worth at `now`.
+    /// Its state at `now`.
     pub fn standing(&self, now: Timestamp) -> Standing {
         if now < self.not_before {
             Standing::NotYet
@@ -190,7 +191,7 @@ pub(crate) struct Served {
     provider: Arc<CryptoProvider>,
     /// When the files that were read first were written.
     stamps: Stamps,
-    /// Rung to look at the files at once.
+    /// Notified to check the files at once.
     look: Notify,
 }
 
@@ -219,7 +220,7 @@ impl Served {
         Some(problem(code, what, "renew it: the server reads the files again when they change".to_owned()))
     }
 
-    /// Has the files read again at once, changed or not.
+    /// Makes the files be read again at once, changed or not.
     pub(crate) fn reload(&self) {
         self.look.notify_one();
     }
@@ -257,8 +258,9 @@ impl Served {
     }
 }
 
-/// A server configuration that follows its files. A pair that does not load is reported and the old one kept. One that
-/// clients will refuse for its time is served and said: the clock may be what is wrong, and a renewal is picked up.
+/// A server configuration that follows its files. If a pair does not load, that is reported and the old pair is kept. A
+/// certificate that clients will refuse because of its time is served and reported: the clock may be wrong, and a renewal is
+/// loaded later.
 pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Result<Loaded, TlsError> {
     let provider = provider();
     let files = Files { cert, key };

@@ -1,5 +1,5 @@
-//! What only the server can check of a registry file: whether keys and certificates that it declares can be used. What can
-//! not is refused when it is applied, at its place, and not by every request that would need it.
+//! The checks of a registry file that only the server can do: whether its keys and certificates can be used. Unusable ones
+//! are refused when the file is applied, with their place in it, and not later by every request that needs them.
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::{Finding, Plan};
@@ -7,7 +7,7 @@ use mandate_core::registry::{ClientAuthentication, Entry};
 use mandate_oauth::foreign::{check_ca, check_proxy};
 use mandate_token::{KeySet, KeyUse};
 
-/// Every key set, authority and proxy that would be put into the registry and could never be used.
+/// Every key set, certificate authority and proxy that would be put into the registry and could never be used.
 pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
     for entry in plan.puts() {
@@ -33,12 +33,12 @@ pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
     findings
 }
 
-/// An entry that is put stands in the file.
+/// `at`: the place in the file. Every entry that is added or changed has one.
 fn finding(at: Option<usize>, kind: &str, member: &str, detail: String) -> Finding {
     Finding { pointer: at.map(|at| format!("/{kind}/{at}/{member}")).unwrap_or_default(), detail }
 }
 
-/// What is declared and will never be used although something beside it will: keys of a client that are skipped.
+/// Declared values that will never be used although others beside them will: keys of a client that are skipped.
 pub(crate) fn notes(plan: &Plan) -> Vec<String> {
     let clients = plan.puts().filter_map(|entry| match entry {
         Entry::Client(client) => Some(client),

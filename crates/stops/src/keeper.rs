@@ -1,4 +1,4 @@
-//! One thread that writes the reserve: stops that come together share one sync.
+//! One thread that writes the reserve: stops that arrive together share one sync.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,13 +20,13 @@ pub(crate) const CLIENTS_SHARE: usize = SIZE / 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
-    /// An operator: every byte of the reserve is theirs.
+    /// An operator: may use every byte of the reserve.
     Operator,
-    /// A client that gives up its own token, or that presented a code twice: half of the reserve.
+    /// A client that revokes its own token, or that presented a code twice: may use half of the reserve.
     Client,
 }
 
-/// How the reserve is.
+/// The state of the reserve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReserveState {
     /// How many of its bytes are in use.
@@ -35,7 +35,7 @@ pub struct ReserveState {
     pub broken: Option<String>,
 }
 
-/// Where a stop lies in the reserve.
+/// The place of a stop in the reserve.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     slot: Slot,
@@ -189,7 +189,7 @@ impl Desk {
         }
     }
 
-    /// Says how the reserve is. A failed write is seen by those who asked for it; the next one may go well.
+    /// Publishes the state of the reserve. The caller of a failed write sees the failure; the next write may succeed.
     fn note(&mut self) {
         let opened = self.opened().map(|reserve| reserve.used());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

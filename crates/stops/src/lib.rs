@@ -1,11 +1,11 @@
 //! Taking authority away, so that it always works.
 //!
-//! Everything else in this workspace is durable before it shows. A stop is the exception: an agent that is suspended
-//! while the disk is full must not go on because nothing can be written. So a [`Stop`] takes effect first, in memory and
-//! on the revocation feed. Then its record goes into the [`reserve`], a file whose space was allocated before and that
-//! nothing else may use, and from there into the audit log. What cannot be recorded is tried again until it is.
+//! Everything else in this workspace is durable before it is visible. A stop is the exception: if an agent is suspended
+//! while the disk is full, it must not continue because nothing can be written. So a [`Stop`] takes effect first, in memory
+//! and on the revocation feed. Then its record goes into the [`reserve`], a file whose space was allocated before and that
+//! nothing else may use, and from there into the audit log. A record that cannot be written is tried again until it is.
 //!
-//! Only what takes authority away can come this way: a [`Stop`] has no place for anything that gives.
+//! This path is only for changes that take authority away: a [`Stop`] cannot contain anything that gives authority.
 
 mod keeper;
 pub mod reserve;

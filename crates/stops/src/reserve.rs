@@ -1,8 +1,8 @@
 //! A file of fixed size in which stops wait for the audit log.
 //!
-//! Its blocks are written once, when it is made, and from then on in place: no write to it needs new space from the file
-//! system. (A file system that copies on write, such as btrfs, does need some; a full one may refuse.) It is divided into
-//! blocks of [`BLOCK`] bytes. A frame takes as many neighbouring blocks as it needs:
+//! Its blocks are written when the file is made, and later only in place: no write to it needs new space from the file
+//! system. (A file system that copies on write, such as btrfs, does need new space; a full one may refuse the write.) The
+//! file is divided into blocks of [`BLOCK`] bytes. A frame takes as many neighbouring blocks as it needs:
 //!
 //! | bytes | |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | 32 | RFC 6962 leaf hash of the 24 bytes above and the content |
 //! | … | the content |
 //!
-//! A frame that was not written whole does not have its hash and counts for nothing.
+//! A frame that was not written completely does not have its hash, and is ignored.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -40,7 +40,7 @@ pub const MAGIC: [u8; 8] = *b"\xffSTOP\x00\x00\x01";
 const HEAD: usize = 24;
 const HEADER: usize = HEAD + 32;
 
-/// Why the reserve does not keep a stop.
+/// Why the reserve cannot store a stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
     /// Its file cannot be made, opened or trusted.
@@ -61,7 +61,7 @@ pub enum ReserveError {
     /// The thread that writes it has ended.
     #[error("the reserve is closed")]
     Closed,
-    /// What it holds was not written by this version.
+    /// Its content was not written by this version.
     #[error("{path}: it holds a stop that this version cannot read; use the version that wrote it, or a newer one", path = path.display())]
     Unreadable {
         /// The file.
@@ -70,7 +70,7 @@ pub enum ReserveError {
         #[source]
         source: serde_json::Error,
     },
-    /// What it holds belongs to another audit log.
+    /// Its content belongs to another audit log.
     #[error("{path}: it holds stops of another server; put back the one that belongs to this directory, or move it away", path = path.display())]
     Foreign {
         /// The file.
@@ -96,9 +96,9 @@ impl Slot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     number: u64,
-    /// Where it lies.
+    /// Its place.
     pub slot: Slot,
-    /// What it holds.
+    /// Its content.
     pub content: Vec<u8>,
 }
 
@@ -129,7 +129,7 @@ impl Reserve {
         Ok((reserve, frames))
     }
 
-    /// Sees to it that every block of the file has its space on the disk.
+    /// Ensures that every block of the file has its space on the disk.
     pub fn allocate(&self, dir: &Dir) -> Result<(), ReserveError> {
         let fail = |source| ReserveError::Io { path: self.path.clone(), source };
         let about = self.file.metadata().map_err(fail)?;
@@ -161,7 +161,7 @@ impl Reserve {
         self.file.sync_data().map_err(|source| ReserveError::Io { path: self.path.clone(), source })
     }
 
-    /// Gives the blocks of a frame back. Should a crash bring the frame back, the audit log knows its record already.
+    /// Gives the blocks of a frame back. If the frame is found again after a crash, the audit log has its record already.
     pub fn free(&mut self, slot: Slot) {
         self.mark(slot, false);
         if let Err(error) = self.file.write_all_at(&[0; HEADER], (slot.first * BLOCK) as u64) {
@@ -199,7 +199,7 @@ pub fn bytes_of(content: &[u8]) -> usize {
     blocks_of(content) * BLOCK
 }
 
-/// The bytes of a frame, without what is left of its last block.
+/// The bytes of a frame, without the rest of its last block.
 fn frame(number: u64, content: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEADER + content.len());
     bytes.extend_from_slice(&MAGIC);
@@ -216,7 +216,7 @@ fn hash(head: &[u8], content: &[u8]) -> [u8; 32] {
     leaf_hash(&[head, content].concat()).0
 }
 
-/// The whole frames of a reserve's bytes, in the order in which they were written. Takes any bytes.
+/// The complete frames in a reserve's bytes, in the order in which they were written. Accepts any bytes.
 pub fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut found = Vec::new();
     let mut at = 0;

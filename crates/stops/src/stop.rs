@@ -1,4 +1,4 @@
-//! What takes authority away, as data.
+//! An act that takes authority away, as data.
 
 use mandate_audit::Record;
 use mandate_core::Cut;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// One act that takes authority away: its record, and everything that it changes.
 ///
-/// Made of changes that were checked to give nothing; as bytes it is what the reserve keeps.
+/// It consists of changes that were checked to give nothing. The reserve stores it as bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
     record: Record,
@@ -25,7 +25,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// A stop that cuts what is out.
+    /// A stop that cuts issued tokens.
     pub fn of_cuts(record: Record, cuts: Vec<Cut>) -> Self {
         Self { record, put: Vec::new(), removed: Vec::new(), cuts, banned_node: None }
     }
@@ -35,9 +35,9 @@ impl Stop {
         Self { record, put: Vec::new(), removed: Vec::new(), cuts: Vec::new(), banned_node: Some(name) }
     }
 
-    /// A stop that changes entries of the registry, each from how it is to how it will be, and cuts what is out.
+    /// A stop that changes entries of the registry, each from its old to its new value, and cuts issued tokens.
     ///
-    /// None if one of the changes gives something, or might, in this `registry`.
+    /// None if one of the changes gives something, or might give something, in this `registry`.
     pub fn of_changes<'e>(
         record: Record,
         changes: impl IntoIterator<Item = (Option<&'e Entry>, Option<&'e Entry>)>,
@@ -59,7 +59,7 @@ impl Stop {
         Some(stop)
     }
 
-    /// Whether its changes take, and give nothing, in this registry: what a file says is not believed.
+    /// Whether its changes only take authority away in this registry: the content of the file is not trusted.
     pub(crate) fn only_takes_from(&self, registry: &Registry) -> bool {
         let policies = has_policies(registry);
         let takes = |new: &Entry| registry.get(new.kind(), new.key()).is_some_and(|old| only_takes(&old, Some(new), policies));
@@ -79,7 +79,7 @@ impl Stop {
         self.banned_node.as_deref()
     }
 
-    /// Whether it replaces entries as wholes, so that another stop of the same entry must not be overtaken by it.
+    /// Whether it replaces whole entries, so that it must not overtake another stop of the same entry.
     pub(crate) fn changes_entries(&self) -> bool {
         !self.put.is_empty() || !self.removed.is_empty()
     }

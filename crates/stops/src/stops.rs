@@ -20,25 +20,25 @@ use crate::keeper::{By, Keeper, Kept, ReserveState};
 use crate::reserve::{self, FILE, Frame, Reserve, ReserveError};
 use crate::stop::Stop;
 
-/// How long a stop waits for the reserve before it goes on to the audit log: a disk may neither write nor fail.
+/// How long a stop waits for the reserve before it continues to the audit log: a disk may neither write nor fail.
 const RESERVE_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long somebody who takes authority away waits for the log. The stop is in force and in the reserve by then.
+/// How long the caller of a stop waits for the log. The stop is in force and in the reserve by then.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long they wait if it is not in the reserve: what they are told otherwise is worse.
+/// How long the caller waits if the stop is not in the reserve: without the wait, the answer would be worse.
 const LONGEST_PATIENCE: Duration = Duration::from_millis(1_800);
 
-/// How often it is tried to record what is not recorded.
+/// How often the engine tries to record stops that are not recorded.
 pub const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a stop may be on its way to the log before it counts as one that waits.
+/// How long a stop may be on its way to the log before it counts as waiting.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 /// The most stops of clients that wait to be recorded. A client's own token ends by itself within the hour.
 const MAX_WAITING_OF_CLIENTS: usize = 4_096;
 
-/// The most stops that are put into the reserve belatedly at one try.
+/// The most stops that are put into the reserve later, in one try.
 const BELATED: usize = 64;
 
 /// What the engine is made of.
@@ -60,7 +60,7 @@ pub enum Recorded {
     Log,
     /// In the reserve: durable, and in the audit log as soon as that can be written.
     Reserve,
-    /// Nowhere yet. The stop lasts as long as this process, and it is tried again to record it.
+    /// Nowhere yet. The stop lasts as long as this process, which tries again to record it.
     NotYet,
 }
 
@@ -76,18 +76,18 @@ pub struct Taken {
 /// Why nothing was stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
-    /// Its record has no form in which it could be kept.
+    /// Its record cannot be encoded.
     #[error("the record cannot be written: {0}")]
     Record(#[from] mandate_audit::record::LeafError),
-    /// It has no form in which the reserve could keep it.
+    /// It cannot be encoded for the reserve.
     #[error("the stop cannot be written")]
     Form(#[source] serde_json::Error),
-    /// Clients gave up more tokens than can wait to be recorded.
+    /// Clients revoked more tokens than can wait to be recorded.
     #[error("the audit log cannot be written, and too many revocations of clients wait for it")]
     TooManyWait,
 }
 
-/// How it stands with stops and the reserve.
+/// The state of stops and of the reserve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// How many stops are in force and recorded nowhere.
@@ -114,7 +114,7 @@ struct Waiting {
     stop: Arc<Stop>,
     by: By,
     kept: Option<Kept>,
-    /// Its own task has it in hand, or it was tried in vain.
+    /// Whether its own task is working on it, or has tried without success.
     state: State,
     since: Instant,
 }
@@ -135,7 +135,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// The latest time of a stop that is found: what the clock must not go behind.
+    /// The latest time of a stop that was found: the clock must not show an earlier time.
     pub fn newest(&self) -> Timestamp {
         self.stops.iter().map(|(stop, ..)| stop.record().time).max().unwrap_or(Timestamp::from_millis(0))
     }
@@ -149,7 +149,7 @@ pub struct Stops {
     origin: Arc<str>,
     keeper: Keeper,
     waiting: Mutex<VecDeque<Waiting>>,
-    /// One at a time records stops that change entries, in the order in which they came.
+    /// Only one task at a time records stops that change entries, in the order in which they were made.
     recording: tokio::sync::Mutex<()>,
     banned: RwLock<HashSet<String>>,
     bans: watch::Sender<u64>,
@@ -162,10 +162,10 @@ impl std::fmt::Debug for Stops {
 }
 
 impl Stops {
-    /// Looks into the reserve of `dir`. `log` is the verifier key of the directory's audit log.
+    /// Reads the reserve of `dir`. `log` is the verifier key of the directory's audit log.
     ///
-    /// Where there is no reserve and none can be made, as on a full disk, the server starts all the same, and [`Standing`]
-    /// says so. A reserve that is there and cannot be read may hold stops: they are not given up.
+    /// If there is no reserve and none can be made, as on a full disk, the server starts anyway, and [`Standing`] says so. If
+    /// there is a reserve that cannot be read, it may hold stops, so this is an error.
     pub fn look(dir: Dir, log: &str) -> Result<Found, ReserveError> {
         let log: Arc<str> = log.into();
         let (reserve, frames) = match Reserve::open(&dir) {
@@ -182,8 +182,8 @@ impl Stops {
         Ok(Found { dir, log, reserve: reserve.ok(), broken, stops })
     }
 
-    /// The engine, with what an earlier process left in the reserve in force again, but for what the database knows as
-    /// recorded: that may have been lifted since.
+    /// The engine. Stops that an earlier process left in the reserve are in force again, except those that the database knows
+    /// as recorded: these may have been lifted since.
     pub fn start(parts: Parts, found: Found) -> Result<Self, StartError> {
         let Parts { live, log, store, clock } = parts;
         let ids: Vec<RecordId> = found.stops.iter().map(|(stop, ..)| stop.record().id.clone()).collect();
@@ -222,9 +222,9 @@ impl Stops {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes authority away: in force on return. Its record is on its way, whether or not somebody waits for that.
+    /// Takes authority away: in force on return. Its record is on its way, whether or not the caller waits for it.
     ///
-    /// Changes of entries replace them as wholes: the caller plans them one at a time, against the registry in force.
+    /// A change replaces the whole entry, so the caller plans changes one at a time, against the registry in force.
     pub fn begin(self: &Arc<Self>, stop: Stop, by: By) -> Result<Pending, StopError> {
         // What could never be recorded must not be in force.
         stop.record().to_leaf()?;
@@ -290,7 +290,7 @@ impl Stops {
         }
     }
 
-    /// Appends one stop. What the log has already counts as appended: an answer may have been lost.
+    /// Appends one stop. A stop that the log has already counts as appended: an answer may have been lost.
     async fn append(&self, stop: &Stop) -> Result<(), AppendError> {
         match self.log.append(stop.record().clone(), stop.effects()).await {
             Ok(_) => {}
@@ -312,8 +312,8 @@ impl Stops {
         Ok(())
     }
 
-    /// Records the stops that change entries, in the order in which they came. An act that gives calls this first: it must not
-    /// be written before a stop that it comes after, or it could bring an entry back to what it was.
+    /// Records the stops that change entries, in the order in which they were made. An act that gives authority calls this
+    /// first: it must not be written before an earlier stop, or it could restore an entry to its state before that stop.
     pub async fn record_changes(&self) -> Result<(), AppendError> {
         let changes = || -> Vec<Arc<Stop>> {
             let waiting = self.waiting();
@@ -330,7 +330,7 @@ impl Stops {
         Ok(())
     }
 
-    /// Tries again to record what waits and to make a reserve that is missing. To be called every [`RETRY`].
+    /// Tries again to record waiting stops and to make a missing reserve. Call it every [`RETRY`].
     pub async fn retry(self: &Arc<Self>) {
         if self.keeper.state().broken.is_some() {
             self.keeper.mend();
@@ -354,7 +354,7 @@ impl Stops {
         }
     }
 
-    /// Appends stops whose order does not matter: together, once one has gone well.
+    /// Appends stops whose order does not matter: together, after one has succeeded.
     async fn append_all(self: &Arc<Self>, mut stops: VecDeque<Arc<Stop>>) -> Result<(), AppendError> {
         let Some(first) = stops.pop_front() else { return Ok(()) };
         self.append(&first).await?;
@@ -374,7 +374,7 @@ impl Stops {
         }
     }
 
-    /// How it stands. A stop that is on its way for a moment does not count.
+    /// The present state. A stop that has just been started does not count.
     pub fn standing(&self) -> Standing {
         let waiting = self.waiting();
         let late: Vec<&Waiting> = waiting.iter().filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY).collect();
@@ -387,7 +387,7 @@ impl Stops {
         }
     }
 
-    /// Whether a node was banned since the start, whatever the database says.
+    /// Whether a node was banned since the start, even if the database does not say so.
     pub fn has_banned(&self, node: &str) -> bool {
         self.banned.read().unwrap_or_else(PoisonError::into_inner).contains(node)
     }
@@ -436,7 +436,7 @@ pub enum StartError {
     /// No thread can be started.
     #[error("the thread of the reserve cannot be started")]
     Thread(#[source] std::io::Error),
-    /// The reserve holds something that would give authority: it was changed by somebody, or the database is an older one.
+    /// The reserve holds something that would give authority: the file was manipulated, or the database is an older one.
     #[error(
         "{FILE} does not fit the database: what it holds as {0} would give authority. Put back the database and the {FILE} of one moment; or move {FILE} away, start, and stop again who must stay stopped"
     )]

@@ -10,7 +10,7 @@ use crate::tx::{Tx, parsed, time, timestamp};
 /// SHA-256 of a code. The code itself is never stored.
 pub type CodeHash = [u8; 32];
 
-/// What presenting a code amounts to.
+/// The result of presenting a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redemption {
     /// Its first use; it is used up now.
@@ -18,7 +18,7 @@ pub enum Redemption {
         /// What was stored with the code.
         payload: Secret,
     },
-    /// A second use: an attack, or a client that repeats itself. What the first use let out should be revoked
+    /// A second use: an attack, or a client that repeats its request. The tokens from the first use should be revoked
     /// (RFC 6749 §4.1.2).
     Again {
         /// What was stored with the code.
@@ -26,7 +26,7 @@ pub enum Redemption {
         /// The token of the first use.
         token: Option<TokenId>,
     },
-    /// It was never used, and is too late now.
+    /// It was never used, and has expired.
     Expired,
     /// There is no such code.
     Unknown,
@@ -46,7 +46,7 @@ pub fn insert(tx: &Tx<'_>, hash: &CodeHash, payload: &[u8], expires: Timestamp, 
     Ok(())
 }
 
-/// What presenting the code now would amount to. Changes nothing; what decides is [`consume`].
+/// What the result of presenting the code now would be. This changes nothing; only [`consume`] decides.
 pub fn peek(tx: &Tx<'_>, hash: &CodeHash, now: Timestamp) -> Result<Redemption, StoreError> {
     let row = tx.first("SELECT expires, used, jti, sealed FROM codes WHERE hash = ?", [hash], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Vec<u8>>(3)?))
@@ -61,7 +61,7 @@ pub fn peek(tx: &Tx<'_>, hash: &CodeHash, now: Timestamp) -> Result<Redemption, 
     if now >= timestamp(expires) { Ok(Redemption::Expired) } else { Ok(Redemption::First { payload }) }
 }
 
-/// Presents a code: uses it up if it is the first time and in time. `token` is what will be let out for it.
+/// Presents a code: uses it up if this is its first use and it has not expired. `token` is the token that will be issued for it.
 pub fn consume(tx: &Tx<'_>, hash: &CodeHash, token: &TokenId, now: Timestamp) -> Result<Redemption, StoreError> {
     let redemption = peek(tx, hash, now)?;
     if matches!(redemption, Redemption::First { .. }) {

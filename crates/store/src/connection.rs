@@ -10,8 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 
-/// How long a connection waits for another process at the start, when nobody waits for an answer yet. Later only the
-/// writer at the gate waits, for [`crate::gate::PATIENCE`]: in a write-ahead log readers wait for nobody.
+/// How long a connection waits for another process at the start, when no caller waits for an answer yet. Later only the
+/// writer at the gate waits, for [`crate::gate::PATIENCE`]: with a write-ahead log, readers never wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a connection is for.
@@ -19,7 +19,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum Use {
     /// Queries, introspection: a few pages each.
     Read,
-    /// Bookkeeping: seldom.
+    /// Bookkeeping: rare.
     Write,
     /// The audit log's transactions: the right edge, and the pages of grants, codes and assertions in use.
     Log,
@@ -103,7 +103,7 @@ pub(crate) enum Company {
     },
 }
 
-/// A path as it stands in a URI (RFC 3986 §2.1).
+/// A path as it is written in a URI (RFC 3986 §2.1).
 fn in_uri(path: &Path) -> String {
     let mut text = String::new();
     for byte in path.as_os_str().as_bytes() {

@@ -22,8 +22,8 @@ pub fn insert(tx: &Tx<'_>, cut: &Cut) -> Result<u64, StoreError> {
     Ok(tx.last_row_id())
 }
 
-/// The cuts that have not been forgotten, in the order they were made. No clock is asked: one that is wrong at a start
-/// would let revoked tokens live again.
+/// The cuts that have not been forgotten, in the order in which they were made. No clock is read: with a clock that is wrong
+/// at a start, revoked tokens would become valid again.
 pub fn load(tx: &Tx<'_>) -> Result<Vec<NumberedCut>, StoreError> {
     load_after(tx, 0)
 }
@@ -40,7 +40,7 @@ pub fn load_after(tx: &Tx<'_>, seq: u64) -> Result<Vec<NumberedCut>, StoreError>
         .collect()
 }
 
-/// Forgets cuts that can no longer match a living token. Returns how many.
+/// Forgets cuts that can no longer match a valid token. Returns how many.
 pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
     tx.execute("DELETE FROM cuts WHERE forget <= ?", [time(now)])
 }

@@ -108,7 +108,7 @@ fn has_database(dir: &Dir) -> Result<bool, StoreError> {
     Ok(database.metadata().map_err(|e| unusable(&dir.entry(DATABASE), e))?.len() > 0)
 }
 
-/// Each file of the database that is there must be ours, and nobody else's to read.
+/// Each file of the database that exists must belong to us, and no other user may read it.
 fn judge(dir: &Dir) -> Result<(), StoreError> {
     for name in [DATABASE, JOURNAL, "mandate.db-shm"] {
         dir.open_file(name, Exposure::Private)?;
@@ -203,7 +203,7 @@ pub(crate) fn holder(dir: &Dir) -> Option<u32> {
     std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
-/// The sealing key in the file `name`, if there is one. Errors speak of the name that it has in the end.
+/// The sealing key in the file `name`, if there is one. Errors use the name that it has in the end.
 fn read_seal_key(dir: &Dir, name: &str) -> Result<Option<Secret>, StoreError> {
     let refused = |why: String| StoreError::SealKey { path: dir.entry(SEAL_KEY), why };
     let damaged = || refused("the sealing key is damaged; restore it from a backup".to_owned());
@@ -215,7 +215,7 @@ fn read_seal_key(dir: &Dir, name: &str) -> Result<Option<Secret>, StoreError> {
     }
 }
 
-/// Makes a sealing key, in place of what a crash may have left half written.
+/// Makes a sealing key. It replaces an incomplete one that a crash may have left.
 fn make_seal_key(dir: &Dir, entropy: &dyn Entropy) -> Result<Secret, StoreError> {
     let mut bytes = Zeroizing::new([0u8; KEY_LEN]);
     entropy.fill(bytes.as_mut_slice());

@@ -1,4 +1,4 @@
-//! Why the database did not do what was asked, by whose fault it is.
+//! Why the database did not do what was asked, grouped by the cause.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// What was asked is not possible as things stand: used up, seen before, unknown. Rolls back its own entry alone.
+    /// The request is not possible in the current state: used up, seen before, unknown. Only its own entry is rolled back.
     #[error("refused: {0}")]
     Refused(
         /// A machine token.
         &'static str,
     ),
-    /// The disk is full. Goes on by itself once there is room.
+    /// The disk is full. Work continues by itself once there is room.
     #[error("the disk is full")]
     Full(#[source] Cause),
     /// The disk fails.
@@ -24,7 +24,7 @@ pub enum StoreError {
     /// Another process holds the database.
     #[error("another process holds the database")]
     Busy(#[source] Cause),
-    /// What the database holds is not what was written to it.
+    /// The content of the database is not what was written to it.
     #[error("the database holds something unreadable: {0}")]
     Corrupt(String),
     /// A write inside a write. A fault of the program.
@@ -41,7 +41,7 @@ pub enum StoreError {
         /// What is wrong, and what to do.
         why: String,
     },
-    /// The directory, or a file in it, is not safe from others, or cannot be used.
+    /// The directory, or a file in it, is not safe from other users, or cannot be used.
     #[error(transparent)]
     File(#[from] mandate_files::FileError),
     /// The sealing key is missing, damaged, readable by others, or another database's.
@@ -71,12 +71,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the environment is at fault, so that everything that is tried now would fail alike.
+    /// Whether the environment is at fault, so that every other attempt would fail now too.
     pub fn is_environment(&self) -> bool {
         matches!(self, Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Nested)
     }
 
-    /// Whether a file is at fault that is not what it should be.
+    /// Whether a damaged file is at fault.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self, Self::Io(_) | Self::Corrupt(_) | Self::Foreign | Self::Sql(_))
     }

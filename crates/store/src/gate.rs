@@ -1,7 +1,7 @@
 //! The gate before the one writer's place: first come, first served.
 //!
-//! `SQLite` lets waiting writers poll with growing sleeps; beside a sequencer that writes without pause, another writer
-//! would starve. In-process turns make its lock free whenever one of ours asks for it.
+//! In `SQLite` waiting writers poll, with sleeps that become longer. Beside a sequencer that writes without pause, another
+//! writer would starve. With turns inside the process, `SQLite`'s lock is free whenever a writer of ours asks for it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -27,7 +27,7 @@ struct Turns {
     held_elsewhere: bool,
 }
 
-/// Hands out the right to write, in the order of asking.
+/// Gives out the right to write, in the order of the requests.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     turns: Mutex<Turns>,
@@ -56,7 +56,7 @@ impl Gate {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for its turn. A thread that holds it already would wait for itself: that is an error.
+    /// Waits for a turn. A thread that already has the turn would wait for itself: that is an error.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Turn, StoreError> {
         let me = thread::current().id();
         let mut turns = self.lock();

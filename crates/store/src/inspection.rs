@@ -1,4 +1,4 @@
-//! A database that is looked at and not changed: whether a server uses it, whether one would start with it.
+//! Reading a database without changing it: whether a server uses it, and whether a server would start with it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::records::{self, LogError, PIECE, Verified};
 use crate::seal::Sealer;
 use crate::tx::Tx;
 
-/// How many faults of the file are told.
+/// How many faults of the file are reported.
 const MOST_FAULTS: u32 = 10;
 
-/// A database that is looked at. Neither it nor anything beside it is written to or made.
+/// A database that is only read. Neither it nor any file beside it is written or made.
 #[derive(Debug)]
 pub struct Inspection {
     conn: Connection,
@@ -34,7 +34,7 @@ impl Inspection {
         Ok(Self { conn: directory::inspect(&Dir::open(dir)?)? })
     }
 
-    /// As [`Inspection::of_directory`], also of a database whose write-ahead log is lost: what is in the file itself.
+    /// As [`Inspection::of_directory`], also for a database whose write-ahead log is lost: the content of the file itself.
     pub fn of_directory_without_journal(dir: &Path) -> Result<Self, StoreError> {
         match Self::of_directory(dir) {
             Err(StoreError::JournalMissing(database)) => Self::of_file(&database),
@@ -57,7 +57,7 @@ impl Inspection {
         directory::seal_key(&Dir::open(dir)?)
     }
 
-    /// The version of its schema. Refuses a newer one, and what is no database of ours.
+    /// The version of its schema. Refuses a newer version, and a file that is not a database of ours.
     pub fn schema(&self) -> Result<u32, StoreError> {
         migration::version(&self.conn)
     }
@@ -119,8 +119,8 @@ impl Inspection {
         Ok(Verified { summary, checkpoint: head.checkpoint })
     }
 
-    /// Writes a copy of everything, as of one moment, into an empty file. What a server writes meanwhile is not in it, and
-    /// does not wait. The copy needs no write-ahead log.
+    /// Writes a copy of everything into an empty file. The copy has the state of one moment. A server can write meanwhile without
+    /// waiting; these writes are not in the copy. The copy needs no write-ahead log.
     pub fn copy_to(&self, empty: &Path) -> Result<(), StoreError> {
         // It writes to the other file alone; SQLite counts it as a write all the same.
         self.conn.execute_batch("PRAGMA query_only = OFF;")?;

@@ -1,5 +1,5 @@
-//! Whose data a database holds: the issuer and the trust domain that its tokens and identities name, and the ports at which
-//! they are served.
+//! Which installation a database belongs to: the issuer and the trust domain that its tokens and identities name, and the
+//! ports at which they are served.
 
 use mandate_core::{Issuer, TrustDomain};
 
@@ -11,7 +11,7 @@ const ISSUER: &str = "issuer";
 const TRUST_DOMAIN: &str = "trust-domain";
 const PORTS: &str = "ports";
 
-/// Whose data a database holds.
+/// Which installation a database belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
     /// The issuer of its tokens.
@@ -22,7 +22,7 @@ pub struct Installation {
     pub ports: [u16; 3],
 }
 
-/// Whose data it is. None in a database of an older version, which did not say.
+/// The installation of the database. None in a database of an older version, which does not contain it.
 pub fn load(tx: &Tx<'_>) -> Result<Option<Installation>, StoreError> {
     let (Some(issuer), Some(trust_domain)) = (meta::get(tx, ISSUER)?, meta::get(tx, TRUST_DOMAIN)?) else { return Ok(None) };
     let mut ports = [0; 3];
@@ -33,7 +33,7 @@ pub fn load(tx: &Tx<'_>) -> Result<Option<Installation>, StoreError> {
     Ok(Some(Installation { issuer: parsed("the issuer", &issuer)?, trust_domain: parsed("the trust domain", &trust_domain)?, ports }))
 }
 
-/// Says whose data it is.
+/// Stores the installation.
 pub fn put(tx: &Tx<'_>, installation: &Installation) -> Result<(), StoreError> {
     meta::put(tx, ISSUER, installation.issuer.as_str())?;
     meta::put(tx, TRUST_DOMAIN, installation.trust_domain.as_str())?;

@@ -1,11 +1,11 @@
-//! Whether a database is whole without its write-ahead log.
+//! Whether a database is complete without its write-ahead log.
 //!
-//! While a process uses the database, the newest transactions are in `mandate.db-wal` alone. `mandate.db` copied without it
-//! is a whole database of an earlier time, and would pass for the newest one. So the file itself says that it is in use:
-//! from the start, when everything is brought into it, until the end, when everything is brought into it again. A process
-//! that is killed leaves both files, and they are taken up together.
+//! While a process uses the database, the newest transactions are only in `mandate.db-wal`. A `mandate.db` that is copied
+//! without it is a complete database of an earlier time, and could pass for the newest one. So the file itself contains a
+//! mark that it is in use. The mark is set at the start and removed at the end; both times everything is first written into
+//! the file. A process that is killed leaves both files, and the next start uses them together.
 //!
-//! Our connections never remove the write-ahead log: where a file says that it is in use and there is none, it was lost.
+//! Our connections never remove the write-ahead log: if a file has the mark and there is no write-ahead log, it was lost.
 
 use std::io::Read as _;
 
@@ -27,13 +27,13 @@ pub(crate) fn begin(conn: &Connection) -> Result<(), StoreError> {
     take_in(conn)
 }
 
-/// Brings everything into the database file, which is whole from then on.
+/// Writes everything into the database file, which is complete from then on.
 pub(crate) fn end(conn: &Connection) -> Result<(), StoreError> {
     conn.execute("DELETE FROM meta WHERE name = ?", [IN_USE])?;
     take_in(conn)
 }
 
-/// Another process may read from the write-ahead log meanwhile: then it stays, and says the same.
+/// Another process may read from the write-ahead log meanwhile: then it stays, with the same content.
 fn take_in(conn: &Connection) -> Result<(), StoreError> {
     Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
@@ -44,7 +44,8 @@ pub(crate) fn is_in_use(conn: &Connection) -> Result<bool, StoreError> {
 }
 
 /// Whether the database file was written with a write-ahead log: the read version in its header
-/// (<https://www.sqlite.org/fileformat2.html#file_format_version_numbers>). A copy that `SQLite` made has none, and is whole.
+/// (<https://www.sqlite.org/fileformat2.html#file_format_version_numbers>). A copy that `SQLite` made has none, and is
+/// complete.
 pub(crate) fn has_journal_format(dir: &Dir) -> Result<bool, StoreError> {
     const VERSION: usize = 19;
     let mut header = Vec::new();

@@ -14,7 +14,7 @@ pub enum KeyState {
     Next,
     /// Used for new signatures.
     Active,
-    /// Still published so that what it signed verifies; no longer used.
+    /// Still published, so that its earlier signatures can be verified; no longer used for new ones.
     Retired,
 }
 

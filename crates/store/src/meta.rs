@@ -1,4 +1,4 @@
-//! Named values of the database: whose it is, whether it is in use, what tells its sealing key.
+//! Named values of the database: its installation, whether it is in use, and a value to check its sealing key.
 
 use rusqlite::params;
 
@@ -39,7 +39,7 @@ pub(crate) fn opens_seal(tx: &Tx<'_>) -> Result<bool, StoreError> {
     }
 }
 
-/// Tells a wrong sealing key at once, instead of at the first sealed value.
+/// Detects a wrong sealing key at once, not only at the first sealed value.
 pub(crate) fn check_seal(tx: &Tx<'_>) -> Result<(), StoreError> {
     let place = seal_check();
     let stored: Option<Vec<u8>> = tx.first("SELECT value FROM meta WHERE name = ?", [SEAL_CHECK], |row| row.get(0))?;

@@ -14,7 +14,7 @@ pub type JoinTokenHash = [u8; 32];
 pub enum NodeState {
     /// It may.
     Joined,
-    /// It may not, whatever certificate it holds.
+    /// It may not, no matter which certificate it has.
     Banned,
 }
 
@@ -50,8 +50,8 @@ pub enum TokenUse {
     Again,
 }
 
-/// Uses up a join token for a node. The same node may use it again until it expires, nobody else may: an answer can be
-/// lost after it was made durable. Refuses with `join_token_unknown`, `join_token_used` or `join_token_expired`.
+/// Uses up a join token for a node. The same node may use it again until it expires, because an answer can be lost after it
+/// was made durable. No other node may. Refuses with `join_token_unknown`, `join_token_used` or `join_token_expired`.
 pub fn consume_join_token(tx: &Tx<'_>, hash: &JoinTokenHash, node: &str, now: Timestamp) -> Result<TokenUse, StoreError> {
     let row = tx.first("SELECT expires, used, node FROM join_tokens WHERE hash = ?", [hash], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?))

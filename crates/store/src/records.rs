@@ -92,7 +92,7 @@ pub(crate) fn put_newest(tx: &Tx<'_>, at: Timestamp) -> Result<(), StoreError> {
     meta::put(tx, NEWEST, &at.to_string())
 }
 
-/// The latest time of all records: what a clock must not go behind. The epoch for an empty log.
+/// The latest time of all records: a clock must not show an earlier one. The epoch for an empty log.
 pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("the time of the newest record: {what}"));
     if let Some(text) = meta::get(tx, NEWEST)? {
@@ -111,8 +111,8 @@ pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
 
 /// Stores the first checkpoint, of a log without records, in the transaction that stores the log's key.
 ///
-/// Where there are records or a checkpoint already, they belong to a key that is lost: they are left for
-/// [`mandate_audit::Log::start`] to refuse.
+/// If there are records or a checkpoint already, they belong to a key that is lost: they are left as they are, and
+/// [`mandate_audit::Log::start`] refuses them.
 pub fn found(tx: &Tx<'_>, note: &[u8]) -> Result<(), StoreError> {
     if size(tx)? == 0 && checkpoint(tx)?.is_none() { put_checkpoint(tx, note) } else { Ok(()) }
 }
@@ -230,7 +230,7 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Found>, StoreError> {
     Ok(found)
 }
 
-/// Texts that a record must contain to match, as they stand in its JSON: looking for them is cheaper than reading it.
+/// Texts that a record must contain to match, in their JSON form: searching for them is cheaper than parsing the record.
 fn needles(query: &Query) -> Vec<String> {
     let texts = [
         query.agent.as_deref(),
@@ -266,7 +266,7 @@ pub(crate) fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Row>, LogErr
     Ok(piece)
 }
 
-/// What is to be read: so many records, and the checkpoint over them. What is appended meanwhile is for the next time.
+/// What is read: a number of records, and the checkpoint over them. Records that are appended meanwhile are not included.
 pub(crate) struct Head {
     pub(crate) size: u64,
     pub(crate) checkpoint: Vec<u8>,
@@ -295,7 +295,7 @@ pub fn proof(tx: &Tx<'_>, id: &RecordId, verifier: &CheckpointVerifier) -> Resul
 /// signature.
 ///
 /// With `earlier`, a checkpoint that was verified before, the log must also continue it. `progress` is told how many of
-/// how many records are done. Takes as long as the log is, in short transactions.
+/// how many records are done. The time depends on the length of the log; the transactions are short.
 pub fn verify(
     store: &Store,
     verifier: &CheckpointVerifier,
@@ -336,8 +336,8 @@ pub fn verify(
     Ok(Verified { summary, checkpoint: head.checkpoint })
 }
 
-/// The index only repeats the leaves; one that says otherwise would hide a record from queries. Takes the record into
-/// `chunk`; with the last of a chunk, returns how many names the index has of it.
+/// The index only repeats the leaves; an index that differs from them would hide a record from queries. Adds the record to
+/// `chunk`; with the last record of a chunk, returns how many names the index has of the chunk.
 fn index_agrees(tx: &Tx<'_>, index: u64, leaf: &[u8], chunk: &mut Chunk) -> Result<u64, LogError> {
     let keys = LeafKeys::of(leaf).map_err(|_| Tampered::Changed { index })?;
     chunk.add(index, &keys);
@@ -347,7 +347,7 @@ fn index_agrees(tx: &Tx<'_>, index: u64, leaf: &[u8], chunk: &mut Chunk) -> Resu
 
 /// Writes the whole log as a bundle that anyone can verify offline.
 ///
-/// `out` may be slow: nothing is held while it is written to.
+/// `out` may be slow: no lock is held while it is written to.
 pub fn export<W: Write>(store: &Store, verifier: &CheckpointVerifier, out: W, mut progress: impl FnMut(u64, u64)) -> Result<W, LogError> {
     let mut reader = store.log_reader()?;
     let head = reader.read(head)?;

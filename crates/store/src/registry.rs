@@ -63,7 +63,7 @@ pub fn remove(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<(), StoreError> {
     }
 }
 
-/// How many mandates each grant has yielded; grants without any are absent.
+/// How many mandates were issued under each grant; grants without any are absent.
 pub fn load_uses(tx: &Tx<'_>) -> Result<HashMap<GrantId, u64>, StoreError> {
     let rows = tx.all("SELECT grant_id, uses FROM grant_uses", [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
     rows.into_iter().map(|(id, uses)| Ok((parsed("grant id", &id)?, from_sql(uses)))).collect()

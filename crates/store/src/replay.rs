@@ -11,7 +11,7 @@ pub const REPLAYED: &str = "replayed";
 
 /// Remembers an assertion of a client until it expires; [`REPLAYED`] if it was seen.
 ///
-/// An assertion whose memory has lapsed is remembered again; that it is expired is for the caller to refuse.
+/// An assertion that was forgotten after its expiry is remembered again; the caller refuses it because it has expired.
 pub fn remember(tx: &Tx<'_>, client: &str, jti: &str, exp: Timestamp, now: Timestamp) -> Result<(), StoreError> {
     let changed = tx.execute(
         "INSERT INTO replay (client, jti, exp) VALUES (?1, ?2, ?3)

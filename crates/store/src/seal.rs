@@ -1,4 +1,4 @@
-//! Sealed columns: AES-256-GCM, bound to the place where the value stands.
+//! Sealed columns: AES-256-GCM, bound to the place of the value.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const FORMAT: u8 = 1;
 /// The length of the sealing key, in bytes.
 pub(crate) const KEY_LEN: usize = 32;
 
-/// Where a sealed value stands. A value that is moved to another place does not open there.
+/// The place of a sealed value. A value that is moved to another place cannot be opened there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) table: &'static str,
@@ -24,7 +24,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Every part behind its length: no two places have the same bytes.
+    /// Every part follows its length: no two places have the same bytes.
     fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
         let mut put = |part: &[u8]| {

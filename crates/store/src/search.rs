@@ -1,9 +1,9 @@
-//! The search index: which records name whom. A file of its own, derived from the log and caught up behind it.
+//! The search index: which records name which parties. It is a separate file, which is derived from the log and follows it.
 //!
-//! Keeping it in the log's own transactions would touch a page per person and agent for every record: most of what a
-//! record costs. So a thread reads what is durable and writes the index in large pieces, without an fsync each.
-//! Records that are not in it yet are looked at one by one; a query misses none. Nothing is lost with the file: when it
-//! is missing, damaged or does not belong to the log, it is built again.
+//! If the index were written in the log's own transactions, every record would touch a page for each person and agent: most
+//! of the cost of a record. So a thread reads what is durable and writes the index in large pieces, without an fsync for
+//! each. Records that are not in the index yet are read one by one, so that a query misses none. Nothing is lost with the
+//! file: when it is missing, damaged or does not belong to the log, it is built again.
 
 mod postings;
 
@@ -22,14 +22,14 @@ use crate::tx::{Tx, from_sql, to_sql};
 
 pub(crate) use postings::{Chunk, Wanted, nothing_foreign};
 
-/// How many records are taken into the index at once; so many at most are looked at one by one.
+/// How many records are added to the index at once; at most this many are read one by one.
 #[cfg(not(test))]
 pub(crate) const CHUNK: u64 = 4096;
 /// Small in tests, so that few records are partly in the index and partly not.
 #[cfg(test)]
 pub(crate) const CHUNK: u64 = 16;
 
-/// The version of the index's tables. Another one is no error: the index is built again.
+/// The version of the index's tables. Another version is not an error: the index is built again.
 const VERSION: u32 = 4;
 
 const SCHEMA: &str = "
@@ -52,7 +52,7 @@ pub(crate) fn open(path: &Path, log: &Connection) -> Result<Connection, StoreErr
     create(path)
 }
 
-/// An empty index in place of whatever is there.
+/// An empty index. It replaces any existing file.
 fn create(path: &Path) -> Result<Connection, StoreError> {
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(StoreError::Directory { path: path.to_owned(), why: "it is not the path of a file".to_owned() });
@@ -70,7 +70,7 @@ fn create(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// Whether the index is of this version and of this log: the record it ends with is the log's.
+/// Whether the index has this version and belongs to this log: its last record is also in the log.
 fn fits(index: &Connection, log: &Connection) -> Result<bool, StoreError> {
     let version: u32 = index.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != VERSION {
@@ -96,8 +96,8 @@ pub(crate) fn attach(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether the index is gone or not what it should be. Whatever else keeps it from being read passes by itself: too many
-/// open files, another's lock.
+/// Whether the index is missing or damaged. Other causes for which it cannot be read end by themselves: too many open files,
+/// a lock of another process.
 pub(crate) fn is_spoiled(error: &StoreError, path: &Path) -> bool {
     match error {
         StoreError::Corrupt(_) | StoreError::Foreign | StoreError::Sql(_) => true,
@@ -118,13 +118,13 @@ pub(crate) fn upto(tx: &Tx<'_>) -> Result<u64, StoreError> {
 
 enum Piece {
     Taken,
-    /// There is no whole one before the log has `wanted` records.
+    /// There is no complete piece before the log has `wanted` records.
     NotYet {
         wanted: u64,
     },
 }
 
-/// Takes the next piece of the log into the index, if there is a whole one.
+/// Adds the next piece of the log to the index, if there is a complete one.
 fn take_chunk(log: &Connection, index: &mut Connection) -> Result<Piece, StoreError> {
     let from = state(index)?.map_or(0, |(upto, _)| upto);
     let size: Option<i64> = log.query_row("SELECT max(idx) + 1 FROM records", [], |row| row.get(0))?;
@@ -157,7 +157,7 @@ struct Pending {
     /// The size that it waits for.
     wanted: u64,
     rebuild: bool,
-    /// Whether an empty index is being made: until then there is none that is whole.
+    /// Whether an empty index is being made: until that is done, there is no complete index.
     rebuilding: bool,
     stop: bool,
 }
@@ -184,7 +184,7 @@ impl Signal {
         }
     }
 
-    /// The index cannot be used. Said of one that is being built again already, it changes nothing.
+    /// Tells that the index cannot be used. If it is being built again already, this changes nothing.
     pub(crate) fn rebuild(&self) {
         let mut pending = self.lock();
         if !pending.rebuilding {
@@ -200,7 +200,7 @@ impl Signal {
         pending.rebuilding
     }
 
-    /// There is an index again, or none can be made for now.
+    /// Tells that there is an index again, or that none can be made for now.
     fn rebuilt(&self) {
         self.lock().rebuilding = false;
     }
@@ -215,7 +215,7 @@ impl Signal {
         !pending.stop
     }
 
-    /// As [`Signal::wait`], for a whole piece more than there is now.
+    /// As [`Signal::wait`], for one complete piece more than there is now.
     fn wait_for_more(&self) -> bool {
         let size = self.lock().size;
         self.wait(size + CHUNK)
@@ -230,7 +230,7 @@ pub(crate) struct Indexer {
 }
 
 impl Indexer {
-    /// Starts with what is behind; `log` reads, `index` writes what lies at `path`.
+    /// Starts with the records that are not in the index yet. `log` reads the log; `index` writes the file at `path`.
     pub(crate) fn start(log: Connection, index: Connection, path: PathBuf) -> Result<Self, StoreError> {
         let signal = Arc::new(Signal::default());
         let own = Arc::clone(&signal);

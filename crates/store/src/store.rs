@@ -102,7 +102,7 @@ impl Store {
         self.shared.gate.trouble()
     }
 
-    /// Whether `dir` holds a database. One that was there and is not any more is for its operator to restore.
+    /// Whether `dir` holds a database. If a database was there and is missing now, the operator must restore it.
     pub fn is_there(dir: &Path) -> Result<bool, StoreError> {
         directory::is_there(dir)
     }
@@ -128,8 +128,8 @@ impl Store {
         result
     }
 
-    /// As [`Store::read`], with the search index at hand. Where it cannot be used, it is reported, and every record is
-    /// looked at instead; where it is spoiled, it is also built again.
+    /// As [`Store::read`], with the search index attached. If the index cannot be used, that is reported, and every record is
+    /// read instead. If it is damaged, it is also built again.
     pub fn search<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut reader = self.log_reader()?;
         let result = match reader.read(&mut f) {
@@ -147,8 +147,7 @@ impl Store {
         result
     }
 
-    /// A connection of its own to the log and its index. Only those who ask questions of the log have one: decisions do
-    /// not depend on the index.
+    /// A separate connection to the log and its index. Only queries of the log have one: decisions do not depend on the index.
     pub(crate) fn log_reader(&self) -> Result<LogReader<'_>, StoreError> {
         let conn = connection::open(&self.shared.database, Use::Read)?;
         let mut reader = LogReader { conn, searchable: true, shared: &self.shared };
@@ -159,8 +158,8 @@ impl Store {
         Ok(reader)
     }
 
-    /// Writes what is no decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
-    /// Waits for its turn beside the audit log's sequencer. Decisions are effects of an audit record instead.
+    /// Writes data that is not a decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
+    /// Waits for its turn beside the audit log's sequencer. Decisions are written as effects of an audit record instead.
     ///
     /// While another process holds the database, it fails with [`StoreError::Busy`] within a second.
     ///
@@ -185,7 +184,7 @@ impl Store {
         result
     }
 
-    /// The audit log's side of the store, with a connection of its own. One log at a time may use it.
+    /// The audit log's side of the store, with its own connection. Only one log at a time may use it.
     pub fn audit_backend(&self) -> Result<AuditBackend, StoreError> {
         let conn = connection::open(&self.shared.database, Use::Log)?;
         let (gate, lock) = (Arc::clone(&self.shared.gate), Arc::clone(&self.shared.lock));
@@ -215,7 +214,7 @@ pub(crate) struct LogReader<'s> {
 }
 
 impl LogReader<'_> {
-    /// Reads from one consistent snapshot. To be short.
+    /// Reads from one consistent snapshot. The read must be short.
     pub(crate) fn read<T, E: From<StoreError>>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
         let sealer = &self.shared.sealer;

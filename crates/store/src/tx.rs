@@ -29,7 +29,7 @@ impl<'c> Tx<'c> {
         Self { conn, sealer: Some(sealer), searchable: true }
     }
 
-    /// Whether the search index is at hand. Where it is not, every record is looked at.
+    /// Whether the search index is attached. If not, every record is read.
     pub(crate) fn is_searchable(&self) -> bool {
         self.searchable
     }

@@ -1,4 +1,4 @@
-//! An app, its person's browser, and an agent's process, all over the wire: what a stranger sees of a running server.
+//! An app, its person's browser, and an agent's process, all over the network: what a stranger sees of a running server.
 
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a client that cannot do its part ends the test")]
 
@@ -36,7 +36,7 @@ pub const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-sp
 /// Form parameters, in order.
 pub type Form = Vec<(String, String)>;
 
-/// A registry file: `riley` and her `support-agent` at the CRM at `crm`, and `olga`, who administrates, with an
+/// A registry file: `riley` and her `support-agent` at the CRM at `crm`, and `olga`, who administers the server, with an
 /// `ops-agent` to which she granted even that. Every process of the user `uid` is both agents.
 pub fn registry(crm: &str, uid: u32) -> String {
     format!(
@@ -236,10 +236,10 @@ impl App {
         self.try_token(form).await.expect("an answer")
     }
 
-    /// As [`App::token`], where the server may be gone.
+    /// As [`App::token`], for a server that may have ended.
     ///
     /// # Errors
-    /// No whole answer came.
+    /// There was no complete answer.
     pub async fn try_token(&self, form: &Form) -> reqwest::Result<Answer> {
         let response = self.http.post(format!("{}/token", self.issuer)).form(form).send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

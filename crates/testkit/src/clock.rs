@@ -1,4 +1,4 @@
-//! A clock that stands until it is told to move, and an entropy source that repeats itself.
+//! A clock that stands still until it is told to move, and an entropy source that repeats itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,12 +21,12 @@ impl SteppedClock {
         Self { now: AtomicU64::new(now.millis()), steady: AtomicU64::new(0) }
     }
 
-    /// Sets it to `now`, which may be earlier than before. No time goes by.
+    /// Sets it to `now`, which may be earlier than before. No time passes.
     pub fn set(&self, now: Timestamp) {
         self.now.store(now.millis(), Ordering::SeqCst);
     }
 
-    /// Lets time go by.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         self.steady.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.set(self.now().plus(by));
@@ -49,12 +49,12 @@ impl Clock for SteppedClock {
     }
 }
 
-/// A clock that is a millisecond later at every look.
+/// A clock that is a millisecond later each time it is read.
 #[derive(Debug)]
 pub struct TickingClock(AtomicU64);
 
 impl TickingClock {
-    /// A clock whose first look shows `first`.
+    /// A clock that shows `first` when it is read the first time.
     pub fn at(first: Timestamp) -> Self {
         Self(AtomicU64::new(first.millis()))
     }
@@ -75,7 +75,7 @@ impl Clock for TickingClock {
 pub struct SeededEntropy(AtomicU64);
 
 impl SeededEntropy {
-    /// A source that yields the sequence of `seed`.
+    /// A source that returns the sequence of `seed`.
     pub fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }

@@ -1,4 +1,4 @@
-//! An audit backend that fails where and how a test says, and that can be held still.
+//! An audit backend that fails where and how a test says, and that can be paused.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -43,7 +43,7 @@ struct State {
     standing: bool,
 }
 
-/// The test's hand on a [`FaultyBackend`] that a log owns.
+/// The test's control over a [`FaultyBackend`] that a log owns.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -81,7 +81,7 @@ impl Faults {
         self.state().held = true;
     }
 
-    /// Waits until the backend stands still. Needs a record on its way, or it never begins a transaction.
+    /// Waits until the backend has paused. Needs a record on its way, otherwise it never begins a transaction.
     pub fn wait_until_held(&self) {
         let mut state = self.state();
         while !state.standing {
@@ -89,7 +89,7 @@ impl Faults {
         }
     }
 
-    /// Lets it go on.
+    /// Lets it continue.
     pub fn release(&self) {
         self.state().held = false;
         self.shared.1.notify_all();
@@ -158,7 +158,7 @@ pub struct FaultyBackend<B> {
 }
 
 impl<B> FaultyBackend<B> {
-    /// Wraps `inner`. It does as it should until told otherwise.
+    /// Wraps `inner`. It works correctly until told otherwise.
     pub fn new(inner: B) -> (Self, Faults) {
         let faults = Faults::default();
         (Self { inner, faults: faults.clone() }, faults)

@@ -1,4 +1,4 @@
-//! A server's database in the hands of somebody else, such as a backup program that locks it.
+//! A server's database that another process holds, such as a backup program that locks it.
 
 #![expect(clippy::expect_used, reason = "helpers of tests end the test")]
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-/// Holds the database until it is dropped: nobody else can write.
+/// Holds the database until it is dropped: no other process can write.
 #[derive(Debug)]
 pub struct HeldDatabase(Connection);
 
@@ -24,10 +24,10 @@ impl HeldDatabase {
         Self(conn)
     }
 
-    /// Lets go of it.
+    /// Releases it.
     ///
     /// # Panics
-    /// It was not held any more.
+    /// It was no longer held.
     pub fn let_go(self) {
         self.0.execute_batch("ROLLBACK").expect("it was held");
     }

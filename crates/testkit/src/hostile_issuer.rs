@@ -1,5 +1,5 @@
-//! An issuer under the test's control: it serves metadata, keys and a revocation feed over real HTTP, and it can rotate
-//! its keys, go away, come back, lie, and send what no issuer should.
+//! An issuer under the test's control: it serves metadata, keys and a revocation feed over real HTTP. It can rotate its keys,
+//! stop, start again, lie, and send what no issuer should send.
 
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test double that cannot do its part ends the test")]
 
@@ -27,7 +27,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-/// A fresh P-256 key that signs what a test wants.
+/// A fresh P-256 key that signs everything that a test wants.
 pub struct TestKey {
     pair: EcdsaKeyPair,
     jwk: PublicJwk,
@@ -111,7 +111,7 @@ impl Desk {
     }
 }
 
-/// The issuer. It lives in threads of its own, so that going down closes every connection at once.
+/// The issuer. It has its own threads, so that every connection closes at once when it stops.
 pub struct HostileIssuer {
     address: SocketAddr,
     desk: Shared,
@@ -189,7 +189,7 @@ impl HostileIssuer {
         lock(&self.desk).key = Arc::new(TestKey::generate());
     }
 
-    /// Claims to be somebody else in its metadata.
+    /// Claims to be another issuer in its metadata.
     pub fn lie_about_issuer(&self, name: &str) {
         name.clone_into(&mut lock(&self.desk).issuer);
     }
@@ -204,22 +204,22 @@ impl HostileIssuer {
         lock(&self.desk).jwks = text.map(str::to_owned);
     }
 
-    /// Answers 200 with this content at a path, also where it has something else otherwise.
+    /// Answers 200 with this content at a path, also if it usually has other content there.
     pub fn serve_at(&self, path: &str, content_type: &str, body: &str) {
         lock(&self.desk).pages.insert(path.to_owned(), (content_type.to_owned(), body.to_owned()));
     }
 
-    /// From now on keeps who asks for the JWK Set waiting, until [`HostileIssuer::let_go`].
+    /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
     pub fn hold(&self) {
         lock(&self.desk).held.send_replace(true);
     }
 
-    /// Answers those who wait for the JWK Set.
+    /// Answers the requests that wait for the JWK Set.
     pub fn let_go(&self) {
         lock(&self.desk).held.send_replace(false);
     }
 
-    /// Waits until the JWK Set has been asked for so often.
+    /// Waits until the JWK Set has been requested this many times.
     pub async fn asked_for_keys(&self, times: usize) {
         let mut asked = lock(&self.desk).asked.subscribe();
         asked.wait_for(|asked| *asked >= times).await.expect("the issuer");
@@ -302,7 +302,7 @@ impl Drop for HostileIssuer {
     }
 }
 
-/// What a token is to say: [`access_token::Claims`], owned, so that a test can change it.
+/// The content of a token: [`access_token::Claims`], owned, so that a test can change it.
 #[derive(Clone, Debug)]
 pub struct Claims {
     /// `iss`.
@@ -330,7 +330,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// The token that says so, signed with `key`.
+    /// The token with this content, signed with `key`.
     pub fn signed_by(&self, key: &TestKey) -> String {
         let Self { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, may_act } = self;
         let claims = access_token::Claims {

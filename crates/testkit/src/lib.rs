@@ -1,4 +1,4 @@
-//! What only tests may link: clocks that stand still, entropy that repeats. The release binary contains none of it.
+//! Code that only tests may link: clocks that stand still, entropy that repeats. The release binary contains none of it.
 
 #[cfg(feature = "app")]
 pub mod app;

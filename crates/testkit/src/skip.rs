@@ -8,8 +8,8 @@ use std::io::Write as _;
 /// The variable that names the file in which `cargo xtask test` looks for tests that were not run.
 const FILE: &str = "MANDATE_SKIPPED_TESTS";
 
-/// Says that the calling test does nothing, and why: aloud, and where `cargo xtask test` counts it. To the test harness
-/// alone it has passed.
+/// Reports that the calling test does nothing, and why: in its output, and in the file where `cargo xtask test` counts it. For
+/// the test harness alone, the test has passed.
 pub fn skipped(why: &str) {
     println!("skipped: {why}");
     let Some(path) = std::env::var_os(FILE) else { return };

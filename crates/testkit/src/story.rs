@@ -106,7 +106,7 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
     }
 }
 
-/// Somebody else's identity provider, trusted for who people are.
+/// An identity provider of another organization, which is trusted to identify people.
 pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer {
     TrustedIssuer { url, audience: ISSUER.to_owned(), subject_scope, other_audiences: Vec::new(), ca: None, proxy: None }
 }

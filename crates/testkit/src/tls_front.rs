@@ -29,7 +29,7 @@ impl PrivateCa {
         self.0.pem()
     }
 
-    /// Ends TLS in front of `issuer`, which goes by the https name that this answers from now on.
+    /// Terminates TLS in front of `issuer`. From now on the issuer has the https name that this returns.
     pub async fn in_front_of(&self, issuer: &HostileIssuer) -> Issuer {
         let key = KeyPair::generate().expect("a key");
         let certificate = CertificateParams::new(vec!["127.0.0.1".into()]).expect("parameters").signed_by(&key, &self.0);

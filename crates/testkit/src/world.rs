@@ -50,7 +50,7 @@ pub const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// The world. Dropping it removes its directory.
 pub struct World {
-    /// The machine's clock; it stands until moved.
+    /// The machine's clock; it stands still until moved.
     pub clock: Arc<SteppedClock>,
     /// The server's clock over it.
     pub hybrid: Arc<HybridClock>,
@@ -62,11 +62,11 @@ pub struct World {
     pub authority: Arc<Authority>,
     /// The audit log.
     pub log: Log<Effect>,
-    /// What takes authority away.
+    /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
     /// The database.
     pub store: Store,
-    /// The hand on the audit log's backend: makes it fail.
+    /// The control over the audit log's backend: makes it fail.
     pub faults: Faults,
     /// The key of `batch-app`.
     pub batch_key: TestKey,
@@ -178,7 +178,7 @@ impl World {
         HeldDatabase::in_dir(&self.state_dir())
     }
 
-    /// Changes the registry as the admin API does: durable with its record, then in force, with the cuts it calls for.
+    /// Changes the registry as the admin API does: durable with its record, then in force, with the cuts that it needs.
     pub async fn apply(&self, entry: Entry) {
         let now = self.hybrid.now();
         let (old, _) = loaded(&self.store);
@@ -201,8 +201,7 @@ impl World {
         self.apply(self.changed(kind, key, change)).await;
     }
 
-    /// As [`World::change`], in the snapshot alone and without the cuts that belong to it: what the registry says must
-    /// be enough by itself.
+    /// As [`World::change`], in the snapshot alone and without the cuts that belong to it: the registry alone must be enough.
     pub fn change_without_cuts(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) {
         let entry = self.changed(kind, key, change);
         let (mut registry, policies) = loaded(&self.store);

@@ -39,17 +39,17 @@ const MAX_LINEAGE: usize = 64;
 /// Whose token it is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Ours: ES256 in its one form, no header member but `alg`, `kid` and `typ`, no leeway after `exp`.
+    /// Ours: ES256 in its one form, no header members other than `alg`, `kid` and `typ`, no leeway after `exp`.
     Own,
     /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], 60 s of leeway after `exp`. Our claims
     /// `sub_id` and `lineage` mean nothing there and are not read.
     Foreign,
-    /// As [`Profile::Foreign`], of an issuer that only says who the person is: `scope` is not read either, and is empty.
+    /// As [`Profile::Foreign`], of an issuer that only identifies the person: `scope` is not read either, and is empty.
     ForeignIdentity,
 }
 
 impl Profile {
-    /// That of the tokens of a trusted issuer.
+    /// The profile of the tokens of a trusted issuer.
     #[must_use]
     pub const fn of_issuer(subject_scope: SubjectScope) -> Self {
         match subject_scope {
@@ -89,7 +89,7 @@ pub struct AccessToken {
     pub jti: TokenId,
     /// `iat`.
     pub iat: Timestamp,
-    /// `exp`: it is dead from then on.
+    /// `exp`: from then on the token is not valid.
     pub exp: Timestamp,
     /// `nbf`.
     pub nbf: Option<Timestamp>,
@@ -103,11 +103,11 @@ pub struct AccessToken {
     pub scope: ScopeSet,
     /// `act`, outermost first.
     pub chain: ActorChain,
-    /// Who alone may become its next actor (RFC 8693 §4.4).
+    /// The only party that may become its next actor (RFC 8693 §4.4).
     pub may_act: Option<MayAct>,
-    /// From what it descends; always empty for foreign tokens.
+    /// What it descends from; always empty for foreign tokens.
     pub lineage: Lineage,
-    /// The confirmation claim (RFC 7800): if present, the token is worth nothing without proof of possession.
+    /// The confirmation claim (RFC 7800): if present, the token must not be accepted without proof of possession.
     pub cnf: Option<Value>,
 }
 
@@ -160,7 +160,7 @@ impl<'t> Decoded<'t> {
     }
 }
 
-/// A foreign token of which nothing is verified yet: what it says may only choose the keys to verify it with.
+/// A foreign token of which nothing is verified yet: its content may only be used to choose the keys to verify it with.
 pub struct Unverified<'d> {
     text: &'d str,
     compact: &'d Compact<'d>,
@@ -168,7 +168,7 @@ pub struct Unverified<'d> {
 }
 
 impl Unverified<'_> {
-    /// Who it says that it was issued by.
+    /// The issuer that it names.
     pub fn issuer(&self) -> Result<&str, TokenError> {
         claim::required_text(&self.claims, "iss")
     }
@@ -206,12 +206,12 @@ impl std::fmt::Debug for Unverified<'_> {
     }
 }
 
-/// Verifies everything about an access token (RFC 9068 §4) but whether its audience and scopes fit.
+/// Verifies everything about an access token (RFC 9068 §4) except its audience and scopes.
 pub fn verify(token: &str, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
     verify_payload(token, expect).map(|(token, _)| token)
 }
 
-/// As [`verify`], and answers all that was signed.
+/// As [`verify`], and also returns all signed claims.
 pub fn verify_with_claims(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Map<String, Value>), TokenError> {
     let (token, payload) = verify_payload(token, expect)?;
     Ok((token, strict_json::object(&payload)?.to_map()))
@@ -329,7 +329,7 @@ fn lineage(claims: &Object<'_>) -> Result<Lineage, TokenError> {
     if lineage.longest() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
 }
 
-/// What a token of ours is to say.
+/// The content of a token of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claims<'a> {
     /// `iss`: ourselves.

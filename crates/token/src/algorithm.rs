@@ -1,11 +1,11 @@
-//! Which signature algorithms exist here at all.
+//! The signature algorithms that exist here.
 
 use std::fmt;
 
 /// A JWS signature algorithm (RFC 7518 §3.1).
 ///
-/// There is no `none`, no HMAC and no `EdDSA`: what cannot be named cannot be confused. HMAC would make every verifier a
-/// signer, and SPIFFE allows no `EdDSA` (JWT-SVID §2.1).
+/// There is no `none`, no HMAC and no `EdDSA`: an algorithm that does not exist here cannot be confused with another. With
+/// HMAC every verifier could also sign, and SPIFFE allows no `EdDSA` (JWT-SVID §2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -53,7 +53,7 @@ impl Algorithm {
         Self::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
     }
 
-    /// How long a signature is, in bytes, where the algorithm fixes it (RFC 7518 §3.4).
+    /// The length of a signature in bytes, if the algorithm fixes it (RFC 7518 §3.4).
     pub(crate) const fn signature_len(self) -> Option<usize> {
         match self {
             Self::Es256 => Some(64),

@@ -5,7 +5,7 @@ use mandate_core::Timestamp;
 use crate::error::TokenError;
 use crate::strict_json::{Json, Object};
 
-/// How far the clocks of a signer and of us may differ where being lenient cannot revive a dead token.
+/// How far the signer's clock and ours may differ, in checks where leeway cannot make an expired token valid again.
 pub(crate) const LEEWAY: std::time::Duration = mandate_core::revocation::CLOCK_DIFFERENCE;
 
 /// 9999-12-31T23:59:59Z, the end of RFC 3339 time.
@@ -88,7 +88,7 @@ pub(crate) fn sole_audience(audiences: &[String], expected: &str) -> Result<(), 
     }
 }
 
-/// Checks the times of a token. `exp_leeway`: how long after `exp` it is still taken.
+/// Checks the times of a token. `exp_leeway`: how long after `exp` it is still accepted.
 pub(crate) fn check_times(
     (iat, nbf, exp): (Option<Timestamp>, Option<Timestamp>, Timestamp),
     now: Timestamp,

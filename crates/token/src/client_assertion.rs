@@ -11,8 +11,8 @@ use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::strict_json::{self, Object};
 
-/// How far ahead `exp` may lie: replays must be remembered until then. Widely used clients write an hour, by clocks of
-/// their own.
+/// How far `exp` may be in the future: replays must be remembered until then. Widely used clients write an hour, by their
+/// own clocks.
 pub const MAX_AHEAD: Duration = Duration::from_mins(61);
 
 /// A verified client assertion. The caller refuses a `jti` that the same client has used before.
@@ -28,9 +28,9 @@ pub struct ClientAssertion {
 
 /// Verifies a client assertion with the client's registered keys.
 ///
-/// `aud` must be `audience` as sole value: a list of several is refused, so that no other server can have a client sign an
-/// assertion for us. It is the authorization server's issuer identifier (RFC 7523bis), or its token endpoint (RFC 7523
-/// §3) for clients of which the registry says so.
+/// `aud` must be `audience` as its only value. A list of several values is refused, so that no other server can make a client
+/// sign an assertion for us. `audience` is the authorization server's issuer identifier (RFC 7523bis), or its token endpoint
+/// (RFC 7523 §3) for clients whose registry entry says so.
 pub fn verify(token: &str, keys: &KeySet, audience: &str, now: Timestamp) -> Result<ClientAssertion, TokenError> {
     let compact = parse(token)?;
     // Each assertion is used once: there is nothing to remember.
@@ -56,7 +56,7 @@ pub fn verify(token: &str, keys: &KeySet, audience: &str, now: Timestamp) -> Res
     Ok(ClientAssertion { client_id, jti, exp })
 }
 
-/// Which client an assertion claims to be of. Nothing is verified: the answer may only choose the keys.
+/// The client that an assertion names. Nothing is verified: the answer may only be used to choose the keys.
 pub fn peek_client_id(token: &str) -> Result<ClientId, TokenError> {
     let payload = parse(token)?.payload()?;
     client(&strict_json::object(&payload)?)

@@ -23,8 +23,8 @@ pub(crate) enum OtherMembers {
     Ignore,
 }
 
-/// Members that move the choice of key, meaning or encoding into the hands of the sender. Refused always, because a
-/// token that carries one was meant for a verifier that obeys it (RFC 8725 §3.10; RFC 7515 §4.1.11; RFC 7797).
+/// Members with which the sender would choose the key, the meaning or the encoding. They are always refused, because a token
+/// with such a member was meant for a verifier that obeys it (RFC 8725 §3.10; RFC 7515 §4.1.11; RFC 7797).
 const DANGEROUS: &[&str] = &["jku", "x5u", "jwk", "x5c", "crit", "b64", "zip", "cty", "enc"];
 
 pub(crate) struct Compact<'a> {
@@ -68,7 +68,7 @@ impl<'a> Compact<'a> {
         decode(self.payload)
     }
 
-    /// Checks the signature, or that the memo knows it. The answer says what to remember once all else has passed.
+    /// Checks the signature, or that the memo contains it. The answer says what to remember once every other check has passed.
     pub(crate) fn verify(&self, check: &SignatureCheck<'_>) -> Result<Verified, TokenError> {
         if !check.allowed.contains(&self.algorithm) {
             return Err(TokenError::Algorithm(self.algorithm.name().to_owned()));

@@ -54,7 +54,8 @@ pub fn jwks_uri(content_type: Option<&str>, body: &[u8], issuer: &Issuer) -> Res
     acceptable(text(&members, "jwks_uri")?, issuer)
 }
 
-/// Plain HTTP only from a loopback issuer to loopback: otherwise metadata could lower the protection of its own keys.
+/// Plain HTTP is accepted only from a loopback issuer to loopback: otherwise metadata could weaken the protection of its own
+/// keys.
 fn acceptable(text: &str, issuer: &Issuer) -> Result<Url, MetadataError> {
     let url = Url::parse(text).map_err(|_| MetadataError::JwksUri)?;
     let plain_is_fine = issuer.as_str().starts_with("http://") && is_loopback(&url);
@@ -76,7 +77,7 @@ fn is_json(content_type: Option<&str>) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// A text from outside as it may stand in a log.
+/// A text from outside, made safe for a log.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

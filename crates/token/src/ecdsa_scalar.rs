@@ -1,8 +1,8 @@
 //! One form for an ES256 signature.
 //!
-//! If (r, s) signs a message then so does (r, n − s): anybody can turn one into the other without the key. Our own
-//! tokens carry the smaller of both and no other is accepted, so that a token of ours has exactly one spelling.
-//! Foreign signers do not promise that, and RFC 7518 §3.4 does not ask for it.
+//! If (r, s) signs a message, then (r, n − s) does too: anybody can turn one into the other without the key. Our own
+//! tokens have the smaller s and no other is accepted, so that a token of ours has exactly one form. Foreign signers do not
+//! guarantee that, and RFC 7518 §3.4 does not require it.
 
 /// The order n of P-256 (FIPS 186-5, SP 800-186 §3.2.1.3), big-endian.
 const ORDER: [u8; 32] = [

@@ -96,8 +96,8 @@ impl TokenError {
         }
     }
 
-    /// As [`TokenError::public_code`], followed by what the token has and should have, where that is said: its sender holds
-    /// the token, so that nothing in it is a secret to them. Printable ASCII without `"` and `\\` (RFC 6749 §5.2).
+    /// As [`TokenError::public_code`], in some cases followed by what the token has and should have. The sender has the token, so
+    /// nothing in it is secret from them. Printable ASCII without `"` and `\\` (RFC 6749 §5.2).
     pub fn public_text(&self) -> String {
         let code = self.public_code();
         let detail = match self {

@@ -20,7 +20,7 @@ pub struct JwtSvid {
     pub spiffe_id: SpiffeId,
     /// `aud`, one or more.
     pub audiences: Vec<String>,
-    /// `exp`: it is dead from then on.
+    /// `exp`: from then on the JWT-SVID is not valid.
     pub exp: Timestamp,
     /// `iat`.
     pub iat: Option<Timestamp>,
@@ -28,9 +28,9 @@ pub struct JwtSvid {
     pub jti: Option<String>,
 }
 
-/// Verifies a JWT-SVID whose `aud` is `audience` and nothing else: the form that may stand for an actor or a client.
+/// Verifies a JWT-SVID whose `aud` is `audience` and nothing else: the form that is accepted for an actor or a client.
 ///
-/// `keys` is the bundle of `trust_domain`, and of no other.
+/// `keys` is the bundle of `trust_domain`, and of no other trust domain.
 pub fn verify(
     token: &str,
     keys: &KeySet,
@@ -42,8 +42,8 @@ pub fn verify(
     checked(token, keys, trust_domain, now, memo, |audiences| claim::sole_audience(audiences, audience)).map(|(svid, _)| svid)
 }
 
-/// Verifies a JWT-SVID whose `aud` contains `audience`, among others perhaps, and says all that was signed (JWT-SVID §3,
-/// the Workload API's `ValidateJWTSVID`).
+/// Verifies a JWT-SVID whose `aud` contains `audience` and possibly others, and returns all signed claims (JWT-SVID §3, the
+/// Workload API's `ValidateJWTSVID`).
 pub fn verify_containing(
     token: &str,
     keys: &KeySet,
@@ -58,7 +58,7 @@ pub fn verify_containing(
     Ok((svid, strict_json::object(&payload)?.to_map()))
 }
 
-/// Of which trust domain a JWT-SVID claims to be. Nothing is verified: the answer may only choose a bundle.
+/// The trust domain that a JWT-SVID names. Nothing is verified: the answer may only be used to choose a bundle.
 pub fn peek_trust_domain(token: &str) -> Result<TrustDomain, TokenError> {
     let compact = parse(token)?;
     Ok(subject(&strict_json::object(&compact.payload()?)?)?.trust_domain())
@@ -116,7 +116,7 @@ fn read(claims: &Object<'_>, trust_domain: &TrustDomain, now: Timestamp) -> Resu
     Ok(JwtSvid { spiffe_id, audiences, exp, iat, jti })
 }
 
-/// What a JWT-SVID of ours is to say.
+/// The content of a JWT-SVID of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// `sub`.

@@ -1,4 +1,4 @@
-//! Sets of public keys (RFC 7517 §5): parsed once, bounded, and only what can verify signatures here.
+//! Sets of public keys (RFC 7517 §5): parsed once, bounded, and limited to keys that can verify signatures here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl KeyUse {
     }
 }
 
-/// Why a JWK Set is refused as a whole. Single keys that are of no use here are skipped, not refused.
+/// Why a JWK Set is refused as a whole. Single keys that cannot be used here are skipped, not refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// More than 256 KiB.
@@ -56,10 +56,10 @@ pub enum KeySetError {
     /// Not a JSON object with an array `keys` of objects; also a duplicate member anywhere.
     #[error("not a JWK Set (RFC 7517 §5): {0}")]
     Malformed(String),
-    /// Two different keys have one `kid` and fit one algorithm, so that a token could mean either.
+    /// Two different keys have the same `kid` and fit the same algorithm, so that a token could mean either.
     #[error("two keys with the kid {0:?} fit the same algorithm")]
     AmbiguousKeyId(String),
-    /// No key of the set can verify a signature here; why, key by key.
+    /// No key of the set can verify a signature here; with the reason for each key.
     #[error("none of its keys can be used: {0}")]
     NothingUsable(String),
     /// The bytes are no point of the curve.
@@ -127,8 +127,8 @@ impl KeySet {
         Ok(Self::of(keys))
     }
 
-    /// As [`KeySet::from_json`], for keys that somebody registers: a set that could never verify a signature of `key_use`
-    /// is refused, with the reason for each of its keys. Two keys that one `kid` and algorithm would name are refused too.
+    /// As [`KeySet::from_json`], for keys that an operator registers: a set that could never verify a signature of `key_use` is
+    /// refused, with the reason for each of its keys. Two keys with the same `kid` and algorithm are refused too.
     pub fn usable_from_json(json: &[u8], key_use: KeyUse) -> Result<Self, KeySetError> {
         let set = Self::from_json(json)?.for_use(key_use);
         let clashing = set.keys.iter().enumerate().find(|(at, key)| set.keys.iter().skip(at + 1).any(|other| key.clashes(other)));
@@ -220,7 +220,7 @@ impl Meant<'_> {
     }
 }
 
-/// Why each key of a set is of no use for `key_use`, in one line. Only for sets that [`KeySet::from_json`] has read.
+/// Why each key of a set cannot be used for `key_use`, in one line. Only for sets that [`KeySet::from_json`] has read.
 fn why_unusable(json: &[u8], key_use: KeyUse) -> String {
     let document = strict_json::object(json).map(|object| object.to_map()).unwrap_or_default();
     let keys = document.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -254,7 +254,7 @@ impl PartialEq for KeySet {
 
 impl Eq for KeySet {}
 
-/// A key together with the algorithm for which it was found fit.
+/// A key together with the algorithm that it fits.
 pub(crate) struct VerificationKey<'a> {
     key: &'a Key,
     algorithm: Algorithm,

@@ -10,17 +10,17 @@ const SHARDS: usize = 16;
 
 /// A bounded memo of verified signatures, safe to share between threads.
 ///
-/// The key is a SHA-256 over the fingerprint of the key set and the whole token. A hit skips the signature's arithmetic
-/// and nothing else: header rules, choice of the key, and every claim are checked each time. Any change of the key set
-/// changes its fingerprint and so forgets everything at once. Only tokens that verified are put in, so nobody can flush
-/// it with garbage.
+/// The key is a SHA-256 over the fingerprint of the key set and the whole token. A hit skips only the arithmetic of the
+/// signature: header rules, choice of the key, and every claim are checked each time. Any change of the key set changes its
+/// fingerprint, so that no earlier entry matches. Only tokens that verified are stored, so nobody can push entries out with
+/// invalid tokens.
 pub struct SignatureMemo {
     shards: [Mutex<Shard>; SHARDS],
     per_generation: usize,
 }
 
-/// Two generations: lookups move what is in use into the young one; when that is full the old one is dropped whole.
-/// That approximates "least recently used" without a list, in constant time.
+/// Two generations: a lookup moves an entry that is in use into the young one. When the young one is full, the old one is
+/// dropped as a whole. That approximates "least recently used" without a list, in constant time.
 #[derive(Default)]
 struct Shard {
     young: HashMap<Mark, Timestamp>,

@@ -1,4 +1,4 @@
-//! Signing, by somebody who holds the key.
+//! Signing, by the holder of the key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +8,7 @@ use crate::algorithm::Algorithm;
 use crate::compact::MAX_TOKEN_LEN;
 use crate::ecdsa_scalar;
 
-/// A private key that somebody else holds.
+/// A private key that is held elsewhere.
 pub trait Signer: Send + Sync {
     /// What it signs with.
     fn algorithm(&self) -> Algorithm;
@@ -66,7 +66,7 @@ pub(crate) fn compact(typ: &'static str, claims: &impl Serialize, signer: &dyn S
     if token.len() > MAX_TOKEN_LEN { Err(SignError::TooLarge) } else { Ok(token) }
 }
 
-/// `room`: for how many bytes there is room before the text has to move.
+/// `room`: how many bytes the text can have before it must be moved in memory.
 fn json(value: &impl Serialize, room: usize) -> Result<Vec<u8>, SignError> {
     let mut text = Vec::with_capacity(room);
     serde_json::to_writer(&mut text, value).map_err(|_| SignError::Claims("not representable as JSON"))?;

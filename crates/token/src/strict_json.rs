@@ -1,7 +1,7 @@
-//! JSON as a security decision needs it: one meaning only. Duplicate members and deep nesting are refused.
+//! JSON as a security decision needs it: with only one meaning. Duplicate members and deep nesting are refused.
 //!
-//! Texts are borrowed from what is read unless they have escapes: a token is read once or twice for each request, and
-//! little of it is kept.
+//! Texts are borrowed from the input unless they have escapes: a token is read once or twice for each request, and little
+//! of it is kept.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -13,10 +13,10 @@ use serde_json::{Map, Number, Value};
 use crate::error::TokenError;
 
 /// The deepest nesting that is read. The deepest legitimate token has the 16 nested `act` objects that the actor chain
-/// allows; what lies between is refused with a more telling error.
+/// allows. A token with a depth between the two is refused with a more specific error.
 const MAX_DEPTH: u8 = 24;
 
-/// Up to so many members are compared one with another; to sort more of them is cheaper.
+/// Up to this many members are compared with each other; if there are more, sorting them is cheaper.
 const FEW: usize = 16;
 
 /// One JSON value.

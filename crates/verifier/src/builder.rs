@@ -92,7 +92,7 @@ impl Builder {
 
     /// Keeps keys and known cuts in a file, so that a restart during an outage of the issuer still works.
     ///
-    /// The file and its directory must belong to the service's user (or root) and be writable by nobody else, or
+    /// The file and its directory must belong to the service's user (or root), and no other user may be able to write to them, or
     /// [`Builder::build`] refuses them: a user who can write the file decides whose tokens are accepted. The directory must
     /// exist; make it with mode 0700.
     pub fn cache_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -107,9 +107,9 @@ impl Builder {
         self
     }
 
-    /// Reaches the issuer through this proxy, such as `http://proxy.acme.example:3128`. Default: none, whatever `HTTP_PROXY`
-    /// and its relatives say: who answers for the issuer is not for the environment to decide. An issuer on loopback is
-    /// always reached directly.
+    /// Reaches the issuer through this proxy, such as `http://proxy.acme.example:3128`. Default: none. `HTTP_PROXY` and similar
+    /// variables are ignored, because the environment must not decide which server answers for the issuer. An issuer on loopback
+    /// is always reached directly.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(url.into());
         self
@@ -128,14 +128,14 @@ impl Builder {
         self
     }
 
-    /// A token with an unknown key id makes the keys be fetched again, at most once in this time. Default: 5 seconds.
+    /// If a token has an unknown key id, the keys are fetched again, at most once in this time. Default: 5 seconds.
     pub fn unknown_key_interval(mut self, interval: Duration) -> Self {
         self.intervals.unknown_key = interval;
         self
     }
 
-    /// A revocation feed that says nothing for so long is given up and opened again. Default: 15 seconds, three of the
-    /// issuer's heartbeats.
+    /// A revocation feed that is silent for this time is closed and opened again. Default: 15 seconds, three of the issuer's
+    /// heartbeats.
     pub fn feed_silence(mut self, silence: Duration) -> Self {
         self.intervals.feed_silence = silence;
         self

@@ -25,7 +25,7 @@ use crate::shared::Shared;
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Changes within this time are written together.
 const GATHER: Duration = Duration::from_secs(1);
-/// The file is renewed this often even without a change, for the time of the last contact.
+/// The file is renewed this often even without a change, because it contains the time of the last contact.
 const RENEW: Duration = Duration::from_secs(30);
 
 /// The cache file cannot be used.
@@ -47,7 +47,7 @@ pub enum CacheFileError {
     /// Others own it, and so decide whose tokens are accepted.
     #[error("the cache file {0} belongs to another user; remove it")]
     OwnedByOthers(PathBuf),
-    /// Others may put a file of theirs in its place, as in `/tmp`, or another directory in the place of one on the way.
+    /// Others may put their own file in its place, as in `/tmp`, or another directory in place of one on the way.
     #[error("the cache file's directory {0} belongs to others or may be written by them; use a directory of your own, with mode 0700")]
     Directory(PathBuf),
 }
@@ -65,7 +65,7 @@ struct Content {
 
 const VERSION: u8 = 1;
 
-/// What a file gave back.
+/// What was restored from a file.
 #[derive(Default)]
 pub(crate) struct Restored {
     pub(crate) keys: Option<Keys>,
@@ -104,7 +104,7 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, CacheFileError> {
     })
 }
 
-/// Where the system has no owners and modes as Unix has, the file is as safe as its directory.
+/// If the system has no owners and modes like Unix, the file is as safe as its directory.
 #[cfg(not(unix))]
 fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, CacheFileError> {
     match std::fs::read(path) {

@@ -4,11 +4,11 @@ use std::fmt;
 
 use crate::refusal::Reason;
 
-/// The credentials that a request shows, not yet judged.
+/// The credentials of a request, not checked yet.
 ///
-/// With an HTTP framework, use the tower layer or `Presented::from_parts` (feature `tower`). Without one, hand over
-/// **every** `Authorization` header and the query string: a request that shows two credentials is refused, because a
-/// proxy in front may have looked at the other one (RFC 6750 §3.1, `invalid_request`).
+/// With an HTTP framework, use the tower layer or `Presented::from_parts` (feature `tower`). Without one, pass **every**
+/// `Authorization` header and the query string: a request with two credentials is refused, because a proxy in front may have
+/// checked the other one (RFC 6750 §3.1, `invalid_request`).
 ///
 /// ```
 /// use mandate_verifier::Presented;
@@ -77,7 +77,7 @@ impl<'a> Presented<'a> {
 }
 
 impl<'a> From<Option<&'a str>> for Presented<'a> {
-    /// From the one `Authorization` header of a request, where the caller has made sure that there is but one.
+    /// From the one `Authorization` header of a request. The caller has checked that there is only one.
     fn from(authorization: Option<&'a str>) -> Self {
         Self::collect(authorization.map(str::as_bytes), None)
     }

@@ -1,9 +1,9 @@
 //! Following the issuer's revocation feed.
 //!
-//! Every connection starts with all cuts in force, then `ready`, then live cuts; a comment every few seconds says that
-//! the line is alive. The feed is always read from its beginning, never resumed by `Last-Event-ID`: all cuts in force
-//! are few, because cuts live no longer than tokens, and a resumed feed would miss cuts when the issuer was restored
-//! from a backup and counts again.
+//! Every connection starts with all cuts in force, then `ready`, then live cuts; a comment every few seconds shows that the
+//! connection works. The feed is always read from its beginning, never resumed by `Last-Event-ID`. There are few cuts in
+//! force, because cuts are kept no longer than tokens are valid. A resumed feed would miss cuts if the issuer was restored
+//! from a backup and gives numbers again.
 
 use std::time::Duration;
 

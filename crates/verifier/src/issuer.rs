@@ -17,7 +17,7 @@ const MAX_JWKS: usize = 256 * 1024;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why the issuer's keys could not be had.
+/// Why the issuer's keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error("{url} cannot be reached: {detail}")]
@@ -43,7 +43,7 @@ pub(crate) struct FetchedKeys {
 }
 
 impl FetchError {
-    /// Whether the same server would fail for its other addresses too.
+    /// Whether the other addresses of the same server would fail too.
     fn is_of_the_server(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
@@ -87,7 +87,7 @@ impl IssuerClient {
         &self.issuer
     }
 
-    /// Opens the revocation feed. The stream itself has no time limit; its silence is judged by the reader.
+    /// Opens the revocation feed. The stream itself has no time limit; the reader checks how long it is silent.
     pub(crate) async fn open_feed(&self) -> Result<reqwest::Response, FetchError> {
         let url = format!("{}/revocations", self.issuer.as_str().trim_end_matches('/'));
         let request = self.http.get(&url).header("accept", "text/event-stream").header("cache-control", "no-store");
@@ -116,8 +116,8 @@ impl IssuerClient {
         Ok(FetchedKeys { set, json })
     }
 
-    /// Asks one address after the other until one has a document that is right: a proxy in front of the issuer may answer
-    /// 200 and a page for any path it does not know.
+    /// Asks one address after the other until one has a valid document: a proxy in front of the issuer may answer 200 with a
+    /// page for any unknown path.
     async fn discover(&self) -> Result<Url, FetchError> {
         let mut failures = Vec::new();
         for address in metadata_urls(&self.issuer) {
@@ -152,7 +152,7 @@ impl IssuerClient {
     }
 }
 
-/// Parses a JWK Set and refuses one without a usable key: replacing good keys by none would be an outage.
+/// Parses a JWK Set and refuses one without a usable key: if good keys were replaced by none, that would be an outage.
 pub(crate) fn parse_keys(json: &[u8]) -> Result<KeySet, FetchError> {
     let set = KeySet::from_json(json).map_err(|error| FetchError::Keys(error.to_string()))?;
     if set.is_empty() { Err(FetchError::Keys("it has no usable key".to_owned())) } else { Ok(set) }
@@ -171,7 +171,7 @@ fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
     FetchError::Unreachable { url: url.to_owned(), detail }
 }
 
-/// RFC 6454 §5. The keys of an issuer come from the issuer itself, so that no other host can be made to vouch for it.
+/// RFC 6454 §5. The keys of an issuer must come from the issuer itself, so that no other host can provide them.
 fn same_origin(a: &str, b: &str) -> bool {
     match (Url::parse(a), Url::parse(b)) {
         (Ok(a), Ok(b)) => a.origin().is_tuple() && a.origin() == b.origin() && a.username().is_empty() && a.password().is_none(),

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::issuer::{FetchError, IssuerClient};
 
-/// A key set and where it stands in time.
+/// A key set and its times.
 pub(crate) struct Keys {
     pub(crate) set: KeySet,
     /// The JWK Set as the issuer served it, for the cache file.
@@ -18,12 +18,12 @@ pub(crate) struct Keys {
     pub(crate) fetched: Timestamp,
 }
 
-/// How a wish to refresh ended.
+/// The result of a refresh.
 #[derive(Debug)]
 pub(crate) enum Refreshed {
     /// The issuer's present keys are in place.
     Fetched,
-    /// Somebody else's attempt is recent enough.
+    /// Another caller's attempt is recent enough.
     Recent,
     /// The attempt failed; the last good keys stay.
     Failed(FetchError),
@@ -41,7 +41,7 @@ impl KeyCache {
         Self { current: ArcSwapOption::from(restored.map(Arc::new)), flight: Mutex::new(None) }
     }
 
-    /// The last good keys, whatever their age.
+    /// The last good keys, no matter how old they are.
     pub(crate) fn last_good(&self) -> Option<Arc<Keys>> {
         self.current.load_full()
     }
@@ -52,8 +52,8 @@ impl KeyCache {
         self.last_good().filter(|keys| now.since(keys.fetched) <= max_age)
     }
 
-    /// Fetches the keys unless an attempt began within `interval`. Callers that come during a fetch wait for it and
-    /// share its outcome.
+    /// Fetches the keys unless an attempt began within `interval`. Callers that arrive during a fetch wait for it and share its
+    /// outcome.
     pub(crate) async fn refresh(&self, client: &IssuerClient, clock: &dyn Clock, interval: Duration) -> Refreshed {
         let mut last = self.flight.lock().await;
         let now = clock.now();

@@ -24,8 +24,8 @@ impl Verifier {
         ProtectLayer { verifier: self.clone(), route: Arc::new(route) }
     }
 
-    /// A layer that serves the resource metadata (RFC 9728) at its well-known path and lets everything else through
-    /// unchecked. For the whole application, when [`Verifier::layer`] protects single routes of it.
+    /// A layer that serves the resource metadata (RFC 9728) at its well-known path and lets everything else through without a
+    /// check. For the whole application, when [`Verifier::layer`] protects single routes of it.
     pub fn metadata_layer(&self) -> MetadataLayer {
         MetadataLayer { document: Arc::new(Document::of(self)) }
     }

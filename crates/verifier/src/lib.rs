@@ -1,8 +1,8 @@
 //! Protects an API with Mandate's access tokens.
 //!
 //! A token of Mandate says for whom a request is made (`sub`, a person), who makes it (`act`, an agent), at which one
-//! resource (`aud`), with which scopes, for a few minutes. This crate checks all of that locally, and it knows within
-//! moments when a token, a grant, an agent or a person has been revoked.
+//! resource (`aud`), with which scopes, for a few minutes. This crate checks all of that locally. It learns within moments
+//! when a token, a grant, an agent or a person has been revoked.
 //!
 //! # One call
 //!
@@ -46,11 +46,11 @@
 //! # What is checked
 //!
 //! * one bearer token in one `Authorization` header (RFC 6750); none in the query string;
-//! * `typ` is `at+jwt`, an asymmetric algorithm from a fixed list, a signature by a key of *this* issuer, found by
-//!   discovery and never by what the token itself says (RFC 9068 §4, RFC 8725);
+//! * `typ` is `at+jwt`, an asymmetric algorithm from a fixed list, a signature by a key of *this* issuer, which is found by
+//!   discovery and never from the content of the token (RFC 9068 §4, RFC 8725);
 //! * `iss` is the issuer and `aud` is this resource alone, byte for byte;
 //! * not expired, not from the future;
-//! * not bound to a key (`cnf`): such a token is no bearer token;
+//! * not bound to a key (`cnf`): such a token is not a bearer token;
 //! * neither the token nor an ancestor, its grant, person, client or any agent in its chain has been revoked;
 //! * all scopes of the route; optionally, who the current actor is.
 //!
@@ -62,13 +62,13 @@
 //!
 //! | what fails | what follows |
 //! |---|---|
-//! | the issuer, while the API runs | tokens go on being verified with the last good keys, for 24 hours ([`Builder::keys_max_age`]) |
+//! | the issuer, while the API runs | tokens are still verified with the last good keys, for 24 hours ([`Builder::keys_max_age`]) |
 //! | … and its revocation feed with it | after 15 seconds each route refuses with 503, unless it says otherwise: [`Freshness`] |
 //! | the API restarts while the issuer is down | as above with [`Builder::cache_file`]; without it, 503 until the issuer is back |
-//! | the issuer rotates its keys | an unknown key id makes the keys be fetched again: by one request, at most every 5 seconds |
+//! | the issuer rotates its keys | for an unknown key id the keys are fetched again: by one request, at most every 5 seconds |
 //! | the API's clock is set back | knowledge of revocations counts as stale until the next sign of life |
 //!
-//! A 503 carries `Retry-After` and no challenge: nobody has to log in again because the issuer is away.
+//! A 503 has `Retry-After` and no challenge: nobody has to log in again because the issuer cannot be reached.
 //!
 //! # Logs
 //!
@@ -78,7 +78,7 @@
 //!
 //! # Another language or framework
 //!
-//! Any JWT library can check these tokens; the list above is the whole recipe. The feed is
+//! Any JWT library can check these tokens; the list above contains every check. The feed is
 //! `GET {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then live cuts, and
 //! a comment every few seconds.
 

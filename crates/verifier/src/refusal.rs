@@ -1,4 +1,4 @@
-//! Refusals and what they say to a caller (RFC 6750 §3, RFC 9728 §5.1). The only place that maps reasons to HTTP.
+//! Refusals and their answers to the caller (RFC 6750 §3, RFC 9728 §5.1). The only place that maps reasons to HTTP.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use mandate_core::{Actor, ClientId, Person, Scope, ScopeSet, TokenId};
 use mandate_token::access_token::AccessToken;
 
-/// Why a request is refused, by whose fault it is.
+/// Why a request is refused, grouped by the party at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -25,9 +25,9 @@ pub enum Reason {
         /// The first scope that is missing.
         missing: Scope,
     },
-    /// The current actor is not among those the route admits.
+    /// The current actor is not among those that the route accepts.
     ActorNotAdmitted,
-    /// Nobody's credentials can be judged: the issuer's keys are not known, or not known recently enough.
+    /// No credentials can be checked: the issuer's keys are not known, or not known recently enough.
     KeysUnavailable,
     /// The revocation feed has been silent for longer than the route accepts.
     RevocationsStale,
@@ -100,7 +100,7 @@ impl Answer {
     }
 }
 
-/// Who was refused, where the token itself was genuine: it was refused for what it was used for. For records.
+/// Who was refused, if the token itself was genuine but was refused because of its use. For records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -179,7 +179,7 @@ impl Refusal {
         (self.status == 503).then_some(Duration::from_secs(2))
     }
 
-    /// The body, `application/json`: `error` and `error_description`, or `{}` where RFC 6750 §3.1 wants no detail.
+    /// The body, `application/json`: `error` and `error_description`, or `{}` where RFC 6750 §3.1 requires no detail.
     pub fn body(&self) -> &str {
         &self.body
     }

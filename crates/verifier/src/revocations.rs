@@ -1,4 +1,4 @@
-//! The cuts that are known, and how recently they were known to be all.
+//! The known cuts, and the last time at which they were known to be complete.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use mandate_core::{Cut, RevocationSet, Timestamp, TokenFacts};
 
-/// The most cuts that are held. Cuts are forgotten when no token they could hit is alive, so this is far beyond use.
+/// The most cuts that are kept. A cut is forgotten when no valid token can be below it, so real use needs far fewer.
 pub(crate) const MAX_CUTS: usize = 100_000;
 
-/// How far a sign of life may lie in the future before the clock must have been set back.
+/// How far a sign of life may be in the future. If it is further, the clock must have been set back.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The cuts could not be taken in.
+/// The cuts could not be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {MAX_CUTS} cuts are in force")]
 pub(crate) struct TooManyCuts;
@@ -22,7 +22,7 @@ pub(crate) struct Revocations {
     set: RwLock<RevocationSet>,
     /// Milliseconds; 0 is never.
     contact: AtomicU64,
-    /// The latest time, in milliseconds, at which anything here was done: cuts that were over by then may be gone.
+    /// The latest time, in milliseconds, of any operation here: cuts that had ended by then may have been removed.
     latest: AtomicU64,
 }
 
@@ -49,7 +49,7 @@ impl Revocations {
         Ok(set.len())
     }
 
-    /// Forgets cuts that no living token can hang below; returns how many are left.
+    /// Forgets cuts that no valid token can be below; returns how many are left.
     pub(crate) fn forget_before(&self, now: Timestamp) -> usize {
         let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
         self.latest.fetch_max(now.millis(), Ordering::AcqRel);
@@ -67,8 +67,8 @@ impl Revocations {
         self.latest.load(Ordering::Acquire) > now.plus(CLOCK_TOLERANCE).millis()
     }
 
-    /// Whether the clock was set back. Cuts that were forgotten while it was ahead may be needed again, so until the next
-    /// contact nothing counts as known. Says so once.
+    /// Whether the clock was set back. Cuts that were forgotten while it was ahead may be needed again, so nothing counts as known
+    /// until the next contact. Returns true only once.
     pub(crate) fn clock_was_set_back(&self, now: Timestamp) -> bool {
         let ahead = self.is_ahead(now);
         if ahead {
@@ -92,7 +92,7 @@ impl Revocations {
         !self.is_ahead(now) && self.last_contact().is_some_and(|at| now.since(at) <= max_age)
     }
 
-    /// Whether the token hangs below a cut.
+    /// Whether the token is below a cut.
     pub(crate) fn cuts(&self, token: &TokenFacts<'_>) -> bool {
         self.set.read().unwrap_or_else(PoisonError::into_inner).find(token).is_some()
     }

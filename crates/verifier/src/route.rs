@@ -7,18 +7,18 @@ use mandate_core::{Actor, InvalidScope, Issuer, Scope, ScopeSet};
 /// How old the knowledge of revocations may be by default: three missed heartbeats of the feed.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(15);
 
-/// What happens when the revocation feed is silent, so that a token may have been revoked unnoticed.
+/// What happens when the revocation feed is silent, so that the verifier may have missed the revocation of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// Refuse with 503 when the last sign of life of the feed is older than `max_age`. The default, with
     /// [`DEFAULT_MAX_AGE`].
     FailClosed {
-        /// The oldest acceptable sign of life. The issuer gives one every 5 seconds, so less than 10 seconds would refuse
-        /// now and then though nothing is wrong.
+        /// The oldest acceptable sign of life. The issuer sends one every 5 seconds. With less than 10 seconds, requests would
+        /// sometimes be refused although nothing is wrong.
         max_age: Duration,
     },
-    /// Go on with the cuts known so far, however old. A token that is revoked during an outage of the issuer keeps
-    /// working on this route until it expires. For routes whose availability matters more than that, never for
+    /// Continue with the cuts that are known so far, however old they are. A token that is revoked during an outage of the
+    /// issuer works on this route until it expires. For routes whose availability matters more than that, never for
     /// destructive ones.
     DangerousAcceptStale,
 }
@@ -47,7 +47,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A valid token for this resource, whatever its scopes.
+    /// A valid token for this resource, with any scopes.
     #[must_use]
     pub fn any_scope() -> Self {
         Self::default()
@@ -71,7 +71,7 @@ impl Route {
         self
     }
 
-    /// Short for `freshness(Freshness::DangerousAcceptStale)`. Read there what it gives up.
+    /// Short for `freshness(Freshness::DangerousAcceptStale)`. Read there which protection is lost.
     #[must_use]
     pub fn dangerous_accept_stale(self) -> Self {
         self.freshness(Freshness::DangerousAcceptStale)
@@ -79,8 +79,8 @@ impl Route {
 
     /// Only these actors, by their `sub` (an agent's SPIFFE ID) as the issuer of the token names them.
     ///
-    /// Compared bytewise with the current, outermost actor alone: who acted before decides nothing (RFC 8693 §4.1).
-    /// A token without an actor is refused, too.
+    /// Compared bytewise with the current, outermost actor alone: earlier actors decide nothing (RFC 8693 §4.1). A token without
+    /// an actor is refused, too.
     #[must_use]
     pub fn only_actors<I, S>(mut self, actors: I) -> Self
     where

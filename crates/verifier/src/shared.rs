@@ -13,7 +13,7 @@ use crate::revocations::Revocations;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// How a verifier stands with its issuer. For health endpoints and for waiting; see
+/// The state of a verifier's connection to its issuer. For health endpoints and for waiting; see
 /// [`Verifier::status`](crate::Verifier::status).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,7 +27,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether keys are known and the feed is in step.
+    /// Whether keys are known and the feed is up to date.
     pub fn is_ready(&self) -> bool {
         self.keys_fetched.is_some() && self.feed_synced
     }
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Changes the status and wakes those who wait only if it did change.
+    /// Changes the status. Wakes waiting tasks only if it did change.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_if_modified(|status| {
             let before = status.clone();
@@ -78,7 +78,7 @@ impl Shared {
         outcome
     }
 
-    /// Keeps the keys fresh and forgets cuts that are over, for as long as the verifier lives.
+    /// Keeps the keys fresh and forgets ended cuts, for as long as the verifier exists.
     pub(crate) async fn maintain(&self) {
         let mut backoff = self.backoff();
         loop {
@@ -100,7 +100,7 @@ impl Shared {
     }
 }
 
-/// Growing delays with jitter, so that a restarted issuer is not met by everybody at once.
+/// Growing delays with jitter, so that not all verifiers connect to a restarted issuer at once.
 pub(crate) struct Backoff<'a> {
     delay: Duration,
     entropy: &'a dyn Entropy,

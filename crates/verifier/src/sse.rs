@@ -1,7 +1,7 @@
 //! A bounded parser for server-sent events (WHATWG HTML, "Server-sent events", §9.2.5 and §9.2.6).
 //!
-//! Written here because the feed's comments are its heartbeat and have to be seen, and because memory has to stay
-//! bounded whatever arrives; parsers in common use drop comments and grow without limit.
+//! We have our own parser for two reasons: the feed's comments are its heartbeat and must be seen, and memory must stay
+//! bounded for every input. Common parsers drop comments and grow without limit.
 
 /// The longest line and the largest event that are accepted, in bytes.
 pub(crate) const MAX_EVENT: usize = 64 * 1024;

@@ -1,12 +1,12 @@
-//! What a verified request may be relied on for.
+//! The verified facts about a request.
 
 use std::fmt;
 
 use mandate_core::{Actor, ActorChain, ClientId, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet, Timestamp, TokenId};
 use mandate_token::access_token::AccessToken;
 
-/// The outcome of a successful check. It can be had only from a [`Verifier`](crate::Verifier), so a function that takes
-/// a `&Verified` cannot be reached by an unverified request.
+/// The outcome of a successful check. Only a [`Verifier`](crate::Verifier) can make it, so an unverified request cannot reach
+/// a function that takes a `&Verified`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified {
     issuer: Issuer,
@@ -37,9 +37,9 @@ impl Verified {
         &self.subject
     }
 
-    /// Who does it now: the outermost `act` of the token. `None` when the person acts by a client of their own.
+    /// The current actor: the outermost `act` of the token. `None` when the person acts by a client of their own.
     ///
-    /// Decisions rest on this actor and on [`Verified::subject`] only (RFC 8693 §4.1).
+    /// Base decisions only on this actor and on [`Verified::subject`] (RFC 8693 §4.1).
     pub fn actor(&self) -> Option<&Actor> {
         self.chain.outermost()
     }
@@ -64,7 +64,7 @@ impl Verified {
         self.scopes.contains(scope)
     }
 
-    /// The token's id. Write it beside what the request changes: it leads to the audit record of who asked.
+    /// The token's id. Store it beside the data that the request changes: it identifies the audit record.
     pub fn jti(&self) -> &TokenId {
         &self.jti
     }

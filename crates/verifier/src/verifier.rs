@@ -48,7 +48,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// A refusal in the making, with the token if its signature and claims were good.
+/// A refusal that is not complete yet, with the token if its signature and claims were valid.
 struct Denied {
     reason: Reason,
     token: Option<AccessToken>,
@@ -72,10 +72,11 @@ impl Verifier {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Checks what a request shows against what the route demands, and logs the decision.
+    /// Checks the credentials of a request against the requirements of the route, and logs the decision.
     ///
-    /// `presented` is either the one `Authorization` header (`Option<&str>`) or a [`Presented`], which sees more.
-    /// Waits for the network only when the token names a key that is not known yet, and then at most for one fetch.
+    /// `presented` is either the one `Authorization` header (`Option<&str>`) or a [`Presented`], which contains more of the
+    /// request. This waits for the network only when the token names a key that is not known yet, and then at most for one
+    /// fetch.
     ///
     /// The order is that of RFC 9068 §4: type, issuer, signature, audience, time; then proof of possession, revocation,
     /// scope and actor.
@@ -102,8 +103,8 @@ impl Verifier {
         }
     }
 
-    /// Everything that the token by itself must fulfil, and when that was seen: keys that had to be fetched have taken
-    /// seconds, in which the token may have expired and the feed fallen silent.
+    /// All requirements on the token itself. Also returns the time of the check: if keys had to be fetched, that took seconds, in
+    /// which the token may have expired or the feed may have become silent.
     async fn check_token(&self, text: &str) -> Result<(AccessToken, Timestamp), Reason> {
         let shared = &self.inner.shared;
         let max_age = shared.intervals.keys_max_age;
@@ -172,13 +173,13 @@ impl Verifier {
         &self.inner.metadata
     }
 
-    /// How the verifier stands with its issuer, and every change of it.
+    /// The state of the verifier's connection to its issuer, and every change of it.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.inner.shared.status.subscribe()
     }
 
-    /// Waits until keys are known and the revocation feed is in step. Put a time limit around it where a start without
-    /// the issuer shall be possible; requests are refused with 503 until then.
+    /// Waits until keys are known and the revocation feed is up to date. Put a time limit around it if a start without the
+    /// issuer must be possible; requests are refused with 503 until then.
     pub async fn ready(&self) {
         let mut status = self.status();
         // An error would mean that the sender is gone; it is held by `self`.

@@ -1,4 +1,4 @@
-//! Rules about what the project says of itself: nothing of one machine, nothing of a ticket that a reader cannot open.
+//! Rules about the project's texts: they name nothing of one machine, and no ticket that a reader cannot open.
 
 use crate::tidy::Finding;
 use crate::tree::File;

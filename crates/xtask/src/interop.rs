@@ -1,7 +1,7 @@
-//! `cargo xtask interop`: the tests that need programs of others, and those programs.
+//! `cargo xtask interop`: the tests that need other authors' programs, and those programs.
 //!
-//! What is missing is installed: Debian packages where the user may install them, the clients in JavaScript and in Python
-//! in folders of the repository. What cannot be installed makes its tests skip, and each of them is counted.
+//! Missing programs are installed: Debian packages if the user may install them, the clients in JavaScript and in Python in
+//! folders of the repository. If a program cannot be installed, its tests are skipped, and each of them is counted.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const PYTHON_CLIENTS: &str = "crates/testkit/python-clients";
 /// Where the packages of the clients in Python are installed. Tests look for them here.
 const PYTHON_ENVIRONMENT: &str = "target/python-clients";
 
-/// What `cargo xtask interop` may be told.
+/// The arguments of `cargo xtask interop`.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct InteropArguments {
     /// Install nothing; use what is there

@@ -1,7 +1,7 @@
-//! What the dependencies may be: `cargo metadata` against `deny.toml`, the file that cargo-deny reads too.
+//! Which dependencies are allowed: `cargo metadata` against `deny.toml`, the file that cargo-deny reads too.
 //!
-//! It reads the part of that file that the project uses, and refuses a key that it does not know: a rule that is written
-//! down and not held would be worse than none.
+//! It reads the part of that file that the project uses, and refuses a key that it does not know: a written rule that is not
+//! enforced would be worse than none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ const FILE: &str = "deny.toml";
 /// The one registry that is known, as `cargo metadata` writes it.
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Why the dependencies could not be judged.
+/// Why the dependencies could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LicenseError {
     #[error("{FILE} could not be read: {0}")]
@@ -38,7 +38,7 @@ struct Rules {
     graph: Graph,
     licenses: Licenses,
     bans: Bans,
-    /// What it says is the only thing that it can say here.
+    /// It can have only one value here.
     #[serde(rename = "sources")]
     _sources: Sources,
 }
@@ -47,7 +47,7 @@ struct Rules {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Graph {
     targets: Vec<String>,
-    /// Always so here: the features of a build are no reason to leave a dependency out.
+    /// Always true here: a dependency must not be left out because of the features of a build.
     #[serde(rename = "all-features")]
     _all_features: bool,
 }
@@ -55,7 +55,7 @@ struct Graph {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Licenses {
-    /// Of the texts, which cargo-deny compares; here the manifests are believed.
+    /// For the license texts, which cargo-deny compares; here only the manifests are read.
     #[serde(rename = "confidence-threshold")]
     _confidence_threshold: f64,
     allow: BTreeSet<String>,
@@ -120,7 +120,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// Where it comes from; none for what lies in the tree.
+    /// Where it comes from; none for a package in the repository.
     source: Option<String>,
     /// The registries to which it may be published: none of them, if the list is empty.
     publish: Option<Vec<String>>,
@@ -183,7 +183,7 @@ fn read(text: &str) -> Result<Rules, LicenseError> {
     }
 }
 
-/// What `cargo metadata` says of a workspace, by its manifest.
+/// What `cargo metadata` says about a workspace, which is named by its manifest.
 fn metadata(root: &Path, manifest: &str, rules: &Rules) -> Result<Metadata, LicenseError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -198,7 +198,7 @@ fn metadata(root: &Path, manifest: &str, rules: &Rules) -> Result<Metadata, Lice
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// `shipped` names those whose licenses matter.
+/// `shipped` names the packages whose licenses matter.
 fn compare(rules: &Rules, metadata: &Metadata, shipped: &BTreeSet<&str>) -> Vec<String> {
     let mut broken = Vec::new();
     for package in &metadata.packages {
@@ -231,7 +231,7 @@ fn compare(rules: &Rules, metadata: &Metadata, shipped: &BTreeSet<&str>) -> Vec<
     broken
 }
 
-/// What reaches a build of something in the tree without being a dev-dependency of it.
+/// The packages that are part of a build of a workspace package, without being its dev-dependencies.
 fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
     let nodes: BTreeMap<&str, &Node> = metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
     let mut open: Vec<&str> = metadata.packages.iter().filter(|p| p.source.is_none()).map(|p| p.id.as_str()).collect();
@@ -248,7 +248,7 @@ fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
     reached
 }
 
-/// Whether an SPDX expression can be met with the licenses of `allowed`. `None`: it is not understood.
+/// Whether the licenses in `allowed` satisfy an SPDX expression. `None`: the expression cannot be read.
 fn permitted(expression: &str, allowed: &BTreeSet<String>) -> Option<bool> {
     // Cargo's older manifests write a slash for OR.
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");

@@ -39,13 +39,13 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Hold the tree against the rules that no lint knows, and list what weakens a check
+    /// Check the rules that no lint knows, and list the code that weakens a check
     Tidy,
     /// Measure speed and memory of the build that is distributed
     Bench(bench::Arguments),
-    /// Run everything that must hold and needs no program of others
+    /// Run all checks that need no other authors' programs
     Test(TestArguments),
-    /// Install browsers and clients by others, and run the tests that need them
+    /// Install browsers and other authors' clients, and run the tests that need them
     Interop(InteropArguments),
     /// Run `test` and `interop`; the last line counts both
     Ci,
@@ -93,7 +93,7 @@ fn run(task: Task) -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes steps and prints what they came to.
+/// Runs steps and prints their results.
 fn counted(take: impl FnOnce(&mut Steps)) -> ExitCode {
     let mut steps = Steps::default();
     take(&mut steps);

@@ -1,11 +1,12 @@
-//! Programs that tests need and that may be missing: installed where the user may, and otherwise named in a line to paste.
+//! Programs that tests need and that may be missing: they are installed if the user may do so, and otherwise named in a line
+//! to paste.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::steps::{Outcome, answers, run};
 
-/// What tests need, how it is seen to be there, and the Debian packages that bring it.
+/// A program that tests need, how to find out whether it is there, and the Debian packages that contain it.
 pub(crate) struct Need {
     program: &'static str,
     arguments: &'static [&'static str],
@@ -71,7 +72,7 @@ fn to_paste(packages: &[&str], has_sudo: bool) -> String {
     if has_sudo { format!("sudo {install}") } else { format!("su -c '{install}'") }
 }
 
-/// The components of the toolchain that check the source. Rustup adds them without a right of root.
+/// The components of the toolchain that check the source. Rustup adds them without root rights.
 pub(crate) fn components(root: &Path) -> Outcome {
     if component("fmt") && component("clippy") {
         return Outcome::Passed;

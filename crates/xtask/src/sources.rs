@@ -1,4 +1,4 @@
-//! Rules about source text that no lint knows.
+//! Rules about source text that no lint checks.
 
 use crate::tidy::Finding;
 use crate::tree::File;
@@ -15,7 +15,7 @@ const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "
 const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
 const UNFINISHED_MACROS: &[&str] = &[concat!("to", "do!"), concat!("unimple", "mented!")];
 
-/// How test doubles are called. They belong in the testkit, which no shipped crate depends on.
+/// The names of test doubles. They belong in the testkit, which no shipped crate depends on.
 const DOUBLES: &[&str] = &["Fake", "Mock", "Stub", "Dummy"];
 
 /// Applies every rule to one file.
@@ -68,7 +68,7 @@ fn unfinished(file: &File, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether `word` stands in `line` with nothing alphanumeric beside it.
+/// Whether `line` contains `word` with nothing alphanumeric beside it.
 pub(crate) fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let outside = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
@@ -77,7 +77,7 @@ pub(crate) fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// Every lint that is lifted says why, also where clippy does not look.
+/// Every disabled lint has a reason, also where clippy does not check it.
 fn reasons(file: &File, findings: &mut Vec<Finding>) {
     const ATTRIBUTES: [&str; 4] = ["#[allow(", "#![allow(", "#[expect(", "#![expect("];
     for (number, line) in file.lines() {

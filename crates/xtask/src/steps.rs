@@ -1,4 +1,4 @@
-//! Steps that are taken one after the other, and what they come to.
+//! Steps that run one after the other, and their results.
 
 use std::fs;
 use std::path::Path;
@@ -30,12 +30,12 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// Announces so many more calls of [`Steps::take`], so that each can say how many there are.
+    /// Announces this many more calls of [`Steps::take`], so that each can say how many steps there are.
     pub(crate) fn announce(&mut self, steps: usize) {
         self.announced += steps;
     }
 
-    /// Takes a step and remembers how it ended. A failure does not keep the later steps from being taken.
+    /// Runs a step and remembers how it ended. After a failure, the later steps run nevertheless.
     pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> Outcome) {
         self.done += 1;
         println!("\n== step {} of {}, after {}: {name}", self.done, self.announced.max(self.done), elapsed(self.began.elapsed()));
@@ -46,7 +46,7 @@ impl Steps {
         self.taken.push((name.to_owned(), outcome));
     }
 
-    /// Remembers something that was found to be skipped or failed within a step.
+    /// Remembers something that was skipped or failed within a step.
     fn note(&mut self, name: String, outcome: Outcome) {
         if let Outcome::Failed(why) | Outcome::Skipped(why) = &outcome {
             println!("{name}: {why}");
@@ -102,7 +102,7 @@ impl Steps {
     }
 }
 
-/// Each test of the file as a step. What is not known to have been skipped must not pass for run.
+/// Each test of the file as a step. A test must not count as run unless it is known that it was not skipped.
 fn take_skipped(file: &Path, steps: &mut Steps) {
     match fs::read_to_string(file) {
         Ok(text) => {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold and needs no program of others, one step after the other.
+//! `cargo xtask test`: all checks that need no other authors' programs, one step after the other.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::steps::{Outcome, Steps, answers, cargo, run};
 use crate::{licenses, setup, tidy};
 
-/// What `cargo xtask test` may be told.
+/// The arguments of `cargo xtask test`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct TestArguments {
     /// Install nothing; use what is there
@@ -18,7 +18,7 @@ pub(crate) struct TestArguments {
     fuzz_seconds: u32,
 }
 
-/// Long enough to read every seed and to find what is broken at the surface.
+/// Long enough to read every seed and to find obvious faults.
 const FUZZ_SECONDS: u32 = 20;
 
 impl Default for TestArguments {
@@ -27,7 +27,7 @@ impl Default for TestArguments {
     }
 }
 
-/// Takes every step: first what could stop the later ones, then what is quick.
+/// Runs every step: first the steps that could stop the later ones, then the quick ones.
 pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
     let targets = fuzz_targets(root);
     steps.announce(8 + targets.len());
@@ -80,7 +80,7 @@ fn lints(root: &Path) -> Outcome {
     if later { only_shown(Outcome::Passed) } else { Outcome::Passed }
 }
 
-/// What lints that refused nothing come to: nothing was held, unless the code does not build.
+/// The result of lints that fail nothing: nothing was enforced, unless the code does not build.
 fn only_shown(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Passed => Outcome::Skipped(format!("Rust later than {}.{}: warnings shown, not refused", JUDGED_WITH.0, JUDGED_WITH.1)),
@@ -88,7 +88,7 @@ fn only_shown(outcome: Outcome) -> Outcome {
     }
 }
 
-/// Whether `rustc --version` names a Rust of which the project knows nothing yet.
+/// Whether `rustc --version` names a Rust version that the project does not know yet.
 fn later(version: &str) -> bool {
     let mut numbers = version.split_whitespace().nth(1).unwrap_or_default().split('.').map_while(|part| part.parse::<u32>().ok());
     numbers.next().zip(numbers.next()).is_some_and(|version| version > JUDGED_WITH)

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the rules that neither the compiler nor clippy can hold.
+//! `cargo xtask tidy`: the rules that neither the compiler nor clippy can check.
 
 use std::fmt;
 use std::fs;
@@ -44,7 +44,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Why the project could not be looked at, or is not tidy.
+/// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TidyError {
     #[error("the tree could not be read: {0}")]
@@ -55,7 +55,7 @@ pub(crate) enum TidyError {
     Untidy(usize),
 }
 
-/// Everything there is to say about the tree at `root`.
+/// Everything that was found in the tree at `root`.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
@@ -85,7 +85,8 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
     Ok(Report { findings, dangerous: sources::dangerous(&files) })
 }
 
-/// A crate that does not take the workspace's lints stands outside the wall; one without a first line says nothing.
+/// Every crate must use the workspace's lints, because otherwise they do not apply to it. Its first source file must begin
+/// with what the crate is for.
 fn manifest(root: &Path, file: &File, findings: &mut Vec<Finding>) {
     let Some(dir) = file.path.strip_prefix("crates/").and_then(|p| p.strip_suffix("/Cargo.toml")).filter(|d| !d.contains('/')) else {
         return;

@@ -13,7 +13,7 @@ impl Drop for Api {
     }
 }
 
-/// The issuer is away: what the API says of itself and of a caller without a token needs none.
+/// The issuer cannot be reached: what the API says about itself, and to a caller without a token, does not need it.
 #[tokio::test]
 async fn it_says_where_it_listens_and_opens_nothing_without_a_token() {
     let temporary = tempfile::tempdir().unwrap();

@@ -42,7 +42,7 @@ pub struct Status {
     pub problems: Vec<StatusProblem>,
 }
 
-/// How much an operator has to care.
+/// How important this is for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -58,7 +58,7 @@ pub struct StatusProblem {
     /// A machine-readable name: one of [`problem_code`].
     #[schema(example = "nodes_away")]
     pub code: String,
-    /// How much it matters.
+    /// How important it is.
     pub severity: Severity,
     /// One sentence for a person, with names and numbers.
     pub detail: String,

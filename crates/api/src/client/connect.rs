@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::{Endpoint, NoCertificate};
 
-/// Whom to believe over TLS: the platform's certificate authorities, or these alone.
+/// Which certificate authorities to trust over TLS: the platform's, or these alone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trust {
     #[cfg(feature = "https")]
@@ -37,7 +37,7 @@ impl Trust {
     }
 }
 
-/// A connection, whatever it runs over.
+/// A connection, over any transport.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
@@ -60,7 +60,7 @@ fn host_and_port(authority: &str, default: u16) -> (&str, u16) {
     (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
-/// Connects. Every error means that nobody who could be believed answered.
+/// Connects. Every error means that there was no answer from a trusted server.
 pub(super) async fn connect(endpoint: &Endpoint, trust: &Trust) -> io::Result<Box<dyn Connection>> {
     match endpoint {
         Endpoint::Socket(path) => {

@@ -1,4 +1,4 @@
-//! Items of the file to validated entries: defaults, and everything that can be checked about one entry alone.
+//! Converts items of the file to validated entries: defaults, and everything that can be checked about one entry alone.
 
 use std::collections::HashSet;
 
@@ -20,12 +20,12 @@ use super::{
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
-/// The most audiences of an issuer's tokens besides ours: a token that is read has 16 in all.
+/// The most audiences of an issuer's tokens besides ours: a token may have 16 in all.
 const MAX_OTHER_AUDIENCES: usize = 15;
 /// The longest `ca` of an issuer, in bytes.
 const MAX_CA: usize = 256 * 1024;
 
-/// What the file leaves to the server.
+/// The values that the file leaves to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// The trust domain in which agents are named.
@@ -36,7 +36,7 @@ pub struct Defaults {
     pub now: Timestamp,
 }
 
-/// The id of a grant that is given none: a digest of whom it concerns, so that applying it again finds it again.
+/// The id of a grant for which none is given: a digest of its parties, so that the grant is found when it is applied again.
 #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "34 characters of g, - and hex digits are an id by construction")]
 pub fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName, name: Option<&str>) -> GrantId {
     let mut digest = Sha256::new();
@@ -54,7 +54,7 @@ pub fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName,
     text.parse().expect("hexadecimal digits form an id")
 }
 
-/// An entry and where it stands in the file.
+/// An entry and its place in the file.
 pub(super) struct Declared {
     /// The entry.
     pub(super) entry: Entry,
@@ -94,7 +94,7 @@ impl RegistryFile {
         findings
     }
 
-    /// Every item as an entry. What is wrong goes to `findings`; an item that is wrong is left out.
+    /// Every item as an entry. Mistakes go to `findings`; an item with a mistake is left out.
     pub(super) fn declare(&self, current: &Registry, defaults: &Defaults, findings: &mut Vec<Finding>) -> (Vec<Declared>, Vec<String>) {
         let mut all = Vec::new();
         let mut notes = Vec::new();
@@ -287,8 +287,8 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
     }))
 }
 
-/// Whether processes of every local user can show the selectors. A program's path and digest are no evidence of who runs
-/// it: the user who starts a program decides which libraries it loads (`LD_PRELOAD`).
+/// Whether processes of every local user can show the selectors. A program's path and digest do not prove who runs it: the
+/// user who starts a program decides which libraries it loads (`LD_PRELOAD`).
 pub(super) fn is_for_any_user(selectors: &[String]) -> bool {
     !selectors.is_empty() && !selectors.iter().any(|selector| selector.starts_with("unix:uid:") || selector.starts_with("unix:gid:"))
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Expiry {
     /// At this time: `2027-01-31T00:00:00Z` or `2027-01-31T01:00:00+01:00`, quoted or as a TOML date-time.
     At(Timestamp),
-    /// So long after it was first applied: `1h`. Applying the same span again does not move the end of a grant that
-    /// still runs; another span counts from when it is applied.
+    /// This time after it was first applied: `1h`. If the same span is applied again, the end of a grant in force does not move;
+    /// another span counts from the time when it is applied.
     After(Lifetime),
 }
 
@@ -22,7 +22,7 @@ pub enum Expiry {
 pub(super) type End = (Timestamp, Option<Lifetime>);
 
 impl Expiry {
-    /// The time meant. `before` is the end of the grant as it stands, if it stands.
+    /// The time meant. `before` is the present end of the grant, if the grant exists.
     pub(super) fn resolve(self, now: Timestamp, before: Option<End>) -> End {
         match self {
             // The time that a span has become is what `get` prints.
@@ -47,7 +47,7 @@ impl fmt::Display for Expiry {
 /// The text is neither a time nor a span.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidExpiry {
-    /// It looks like a time, and is none.
+    /// It looks like a time, but is not one.
     #[error("{0:?} is neither a time such as \"2027-01-31T00:00:00Z\" nor a span such as \"1h\", but {1}")]
     Time(String, InvalidTimestamp),
     /// It looks like neither.

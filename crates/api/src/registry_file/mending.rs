@@ -1,7 +1,7 @@
-//! Every finding about an entry, and not only the first: what is wrong is put right in a copy, which is looked at again.
+//! Every finding about an entry, not only the first: each mistake is corrected in a copy, which is checked again.
 //!
-//! The copy is never applied, because there are findings. It also stands for the entry where others mention it, so that
-//! one mistake is not reported again by everything that refers to it.
+//! The copy is never applied, because there are findings. It also replaces the entry where others mention it, so that one
+//! mistake is not reported again for everything that refers to it.
 
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
@@ -11,7 +11,7 @@ use super::{AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, Permi
 /// The most findings about one entry.
 const MOST: usize = 64;
 
-/// An item as an entry, as far as one can be made of it, and everything that is wrong with it.
+/// An item as an entry, if one can be made from it, and everything that is wrong with it.
 pub(super) struct Made {
     pub(super) entry: Option<Entry>,
     pub(super) findings: Vec<Finding>,
@@ -26,7 +26,7 @@ impl From<Result<Entry, Finding>> for Made {
     }
 }
 
-/// Makes an entry. `mend` puts right in a copy what stands at a finding's pointer; false if it cannot.
+/// Makes an entry. `mend` corrects, in a copy, the value at a finding's pointer; false if it cannot.
 pub(super) fn every_finding<T: Clone>(item: &T, make: impl Fn(&T) -> Result<Entry, Finding>, mend: impl Fn(&mut T, &str) -> bool) -> Made {
     let mut findings: Vec<Finding> = Vec::new();
     let mut copy: Option<T> = None;

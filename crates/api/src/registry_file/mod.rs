@@ -1,7 +1,7 @@
 //! The registry file: what an operator declares, as TOML on disk and as JSON on the admin API.
 //!
-//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. [`RegistryFile::plan`] compares it with what is
-//! declared already and gives every change, or every reason why nothing may change: it is all or nothing.
+//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. [`RegistryFile::plan`] compares it with the present
+//! registry and returns every change, or every reason why nothing may change: it is all or nothing.
 
 mod convert;
 mod entries;
@@ -114,7 +114,7 @@ pub struct PermissionItem {
     pub lifetime: Option<Lifetime>,
 }
 
-/// `[[person]]`: a person of the embedded directory, or of a trusted issuer. The password is set apart from the file.
+/// `[[person]]`: a person of the embedded directory, or of a trusted issuer. The password is not set in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PersonItem {
@@ -131,7 +131,7 @@ pub struct PersonItem {
     /// The person's `sub` at that issuer. Absent: the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// A disabled person can neither log in nor be acted for. Absent: as it is, and for a new person `false`.
+    /// A disabled person cannot log in, and no agent can act for them. Absent: as it is, and for a new person `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
 }
@@ -178,9 +178,9 @@ pub enum AuthenticationItem {
     /// A public client: nothing but PKCE.
     #[default]
     None,
-    /// A secret, set apart from the file, in the `Authorization` header.
+    /// A secret, which is not in the file, in the `Authorization` header.
     ClientSecretBasic,
-    /// A secret, set apart from the file, in the body.
+    /// A secret, which is not in the file, in the body.
     ClientSecretPost,
     /// A signed assertion, checked with the keys in `jwks`.
     PrivateKeyJwt,
@@ -203,12 +203,12 @@ pub struct ClientItem {
     /// Its public keys, a JWK Set as JSON text; with `private_key_jwt` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
-    /// What the `aud` of its assertions must be: `issuer` (the default), or `token_endpoint` for clients that can write
-    /// nothing else; with `private_key_jwt` only.
+    /// What the `aud` of its assertions must be: `issuer` (the default), or `token_endpoint` for clients that can write nothing
+    /// else; with `private_key_jwt` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "issuer")]
     pub assertion_audience: Option<AssertionAudience>,
-    /// The scopes that it may ask for. Absent: every scope of every resource but this server's own administration.
+    /// The scopes that it may ask for. Absent: every scope of every resource except this server's own administration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["read:cases"]))]
     pub scopes: Option<Vec<Scope>>,
@@ -218,7 +218,7 @@ pub struct ClientItem {
     pub agents: Vec<AgentName>,
 }
 
-/// `[[issuer]]`: somebody else's identity provider.
+/// `[[issuer]]`: an identity provider of another organization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerItem {
@@ -227,20 +227,21 @@ pub struct IssuerItem {
     pub url: Issuer,
     /// What its tokens must be addressed to.
     pub audience: String,
-    /// Whether its tokens' scopes bound what is delegated from them (`token`, the default) or the tokens prove only who
-    /// the person is (`identity_only`).
+    /// Whether its tokens' scopes limit what is delegated from them (`token`, the default), or the tokens prove only who the
+    /// person is (`identity_only`).
     #[serde(default = "subject_scope_of_the_token")]
     #[schema(value_type = String, example = "token")]
     pub subject_scope: SubjectScope,
-    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these can bring it here.
+    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these audiences can
+    /// use it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_audiences: Vec<String>,
-    /// The only certificate authorities that may vouch for its servers, as PEM. In a file on disk also the path of a PEM
-    /// file, relative to it, which `mandate apply` reads. Absent: the authorities of the server's system.
+    /// The only certificate authorities that are trusted for its servers, as PEM. In a file on disk also the path of a PEM file,
+    /// relative to it, which `mandate apply` reads. Absent: the authorities of the server's system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// The proxy through which it is reached, such as `http://proxy.acme.example:3128`. Absent: none, whatever the
-    /// environment says.
+    /// The proxy through which it is reached, such as `http://proxy.acme.example:3128`. Absent: none, even if the environment
+    /// names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
@@ -249,7 +250,7 @@ pub struct IssuerItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantItem {
-    /// Tells several grants of one person to one agent on one resource apart.
+    /// Distinguishes several grants of one person to one agent on one resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its id. Absent: made from person, agent, resource and name, so that it stays the same when applied again.
@@ -272,14 +273,14 @@ pub struct GrantItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2027-01-31T00:00:00Z")]
     pub expires: Option<Expiry>,
-    /// How many mandates it may yield. Absent: unlimited.
+    /// How many mandates may be issued under it. Absent: unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u64>,
     /// The longest a token under this may live, such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "5m")]
     pub lifetime: Option<Lifetime>,
-    /// Revoked for good. Absent: as it is. Once `true` it stays so.
+    /// Revoked permanently. Absent: as it is. Once it is `true`, it stays `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! What applying a file would change: every change, or every reason against it.
+//! What would change if a file is applied: every change, or every reason against it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +17,7 @@ pub struct Finding {
     /// Where, as a JSON pointer (RFC 6901) into the file; empty if it is about something outside the file.
     #[schema(example = "/agent/0/owner")]
     pub pointer: String,
-    /// What is wrong, with the name of the offender.
+    /// What is wrong, with the name of the entry or value.
     pub detail: String,
 }
 
@@ -32,7 +32,7 @@ impl Finding {
 pub struct PlannedChange {
     /// As it is; `None` for a new entry.
     pub before: Option<Entry>,
-    /// As it will be; `None` for one that is removed.
+    /// As it will be; `None` for a removed entry.
     pub after: Option<Entry>,
 }
 
@@ -56,8 +56,8 @@ impl PlannedChange {
         }
     }
 
-    /// The members that differ, in alphabetical order, in the words of the registry file. Empty unless it is a change of
-    /// an entry that stays. `own` is the issuer of the embedded directory.
+    /// The members that differ, in alphabetical order, by their names in the registry file. Empty unless the entry exists before
+    /// and after. `own` is the issuer of the embedded directory.
     pub fn differences(&self, own: &Issuer) -> Vec<Difference> {
         let (Some(before), Some(after)) = (&self.before, &self.after) else { return Vec::new() };
         let (before, mut after) = (members(before, own), members(after, own));
@@ -78,7 +78,7 @@ impl PlannedChange {
         self.differences(own).into_iter().map(|difference| difference.field).collect()
     }
 
-    /// Of a grant: of whom to whom on what.
+    /// For a grant: person, agent and resource.
     fn about(&self) -> Option<String> {
         match self.after.as_ref().or(self.before.as_ref()) {
             Some(Entry::Grant(grant)) => Some(format!("{} → {} on {}", grant.person, grant.agent, grant.resource)),
@@ -111,14 +111,14 @@ fn members(entry: &Entry, own: &Issuer) -> serde_json::Map<String, serde_json::V
     }
 }
 
-/// Everything that applying a file changes. Entries that stay as they are are only counted.
+/// Everything that changes when a file is applied. Unchanged entries are only counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The changes: what is created or changed in an order in which every reference points backwards, then removals.
     pub changes: Vec<PlannedChange>,
-    /// How many entries of the file are so already.
+    /// How many entries of the file already match.
     pub unchanged: usize,
-    /// What the operator should know although it is no error.
+    /// What the operator should know although it is not an error.
     pub notes: Vec<String>,
 }
 
@@ -205,7 +205,7 @@ impl RegistryFile {
     }
 }
 
-/// What stays in the registry for good: the names of retired agents are never given to another, and revoked grants
+/// What stays in the registry permanently: the names of retired agents are never given to other agents, and revoked grants
 /// explain old records.
 pub(super) fn is_history(entry: &Entry) -> bool {
     match entry {
@@ -216,7 +216,7 @@ pub(super) fn is_history(entry: &Entry) -> bool {
 }
 
 /// What the server itself puts into the registry: its own administration, which has the issuer as identifier. No file
-/// declares it, so none leaves it out.
+/// declares it, so no file can remove it by leaving it out.
 fn is_built_in(entry: &Entry, defaults: &Defaults) -> bool {
     matches!(entry, Entry::Resource(resource) if same(resource.uri.as_str(), defaults.issuer.as_str()))
 }

@@ -1,11 +1,11 @@
 //! Which redirect URIs a client may register (RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1). They are compared as text, so
-//! each is taken in the one form in which a browser or an app sends it.
+//! each is accepted only in the one form in which a browser or an app sends it.
 
 use mandate_core::uri::{MAX_URI_LEN, authority, is_loopback, is_uri_byte, split_scheme};
 use url::Url;
 
-/// Schemes that browsers and systems give a meaning of their own. A redirect to one would run script, read files, write
-/// mail, or go to a server in plain text; none of them hands a code to an app.
+/// Schemes that have a special meaning in browsers and systems. A redirect to one would run a script, read files, write mail,
+/// or go to a server in plain text; none of them gives a code to an app.
 const TAKEN: [&str; 38] = [
     "about",
     "blob",
@@ -71,7 +71,7 @@ pub(super) enum InvalidRedirectUri {
     /// `http` to another host than this one.
     #[error("http is for loopback addresses only, such as http://127.0.0.1; use https")]
     PlainHttp,
-    /// `http` or `https` without a host, or with one that is none.
+    /// `http` or `https` without a host, or with an invalid host.
     #[error("it has no valid host and port after https:// or http://")]
     Host,
     /// A scheme in capital letters.
@@ -136,8 +136,8 @@ fn check_http(text: &str, scheme: &str, rest: &str) -> Result<(), InvalidRedirec
     if normal == text || normal.strip_suffix('/') == Some(text) { Ok(()) } else { Err(E::NotNormal(normal.to_owned())) }
 }
 
-/// The scheme of a redirect URI, if any app could take it for its own: one without a dot is not made of a domain name,
-/// which RFC 8252 §7.1 asks for.
+/// The scheme of a redirect URI, if any app could claim it: a scheme without a dot is not derived from a domain name, as
+/// RFC 8252 §7.1 requires.
 pub(super) fn claimable_scheme(text: &str) -> Option<&str> {
     let (scheme, _) = split_scheme(text)?;
     (!scheme.contains('.') && !matches!(scheme, "https" | "http")).then_some(scheme)

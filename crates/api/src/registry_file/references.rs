@@ -12,12 +12,12 @@ use super::plan::is_history;
 use super::suggest::nearest;
 use super::{Defaults, Finding};
 
-/// The registry as it will be: what is declared now, over what was there, without what is removed.
+/// The registry as it will be: the declared entries replace existing ones, and removed entries are left out.
 struct After<'a> {
     declared: HashMap<(Kind, &'a str), &'a Entry>,
     removed: HashSet<(Kind, &'a str)>,
     current: &'a Registry,
-    /// The scopes of all its resources, once somebody has asked for them.
+    /// The scopes of all its resources, after their first use.
     scopes: OnceCell<ScopeSet>,
 }
 
@@ -201,7 +201,7 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is allowed but surely not meant: a grant of what can never be used, or that has ended.
+/// What is allowed but surely a mistake: a grant of scopes that can never be used, or a grant that has ended.
 pub(super) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
     let of = |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
     // Only looked for in files that a person can have written; the search is quadratic.

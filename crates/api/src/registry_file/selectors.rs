@@ -1,7 +1,8 @@
-//! Selectors that no process can show, and those that hardly mean what they seem to.
+//! Selectors that no process can show, and selectors that probably do not mean what they seem to mean.
 //!
-//! A node compares with what the kernel says of one process: one user, one group, one program. What can never match is
-//! refused, because the agent would be without identity in silence. What depends on the machine is noted.
+//! A node compares selectors with what the kernel says about one process: one user, one group, one program. Selectors that
+//! can never match are refused, because otherwise the agent would have no identity and no error would say so. A note is
+//! printed for selectors that depend on the machine.
 
 use mandate_core::AgentName;
 use mandate_core::registry::{AgentState, Registry};
@@ -94,7 +95,8 @@ fn path_note(path: &str) -> Option<&'static str> {
     (is_merged || is_virtual || LINKS.contains(&name)).then_some(LINK)
 }
 
-/// Agents of `items` of which every process is another agent, too: of `items`, or of those that stay. One note for each.
+/// Agents in `items` whose processes all match another agent too, in `items` or among the entries that stay. One note for
+/// each.
 pub(super) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     let declared = |name: &AgentName| items.iter().any(|item| item.name == *name);
     let lives = |state: AgentState| state != AgentState::Retired;

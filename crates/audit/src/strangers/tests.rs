@@ -19,7 +19,7 @@ fn host(n: u32) -> RequestSource {
     RequestSource::of(std::net::Ipv4Addr::from(n).into())
 }
 
-/// How many bytes get in of a flood from `source` at `now`.
+/// How many bytes of a flood from `source` are recorded at `now`.
 fn flood(strangers: &Strangers, source: RequestSource, leaf: usize, now: Timestamp) -> u64 {
     let mut bytes = 0;
     while strangers.admit(source, leaf, now) {
@@ -152,7 +152,7 @@ fn the_longest_sum_is_as_long_as_the_bound_of_a_day_takes_it_to_be() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However strangers spread their requests over sources, sizes and a day, what is written has its bound.
+    /// However strangers spread their requests over sources, sizes and a day, the number of written bytes is bounded.
     #[test]
     fn no_flood_writes_more_than_the_bound_of_a_day(
         bursts in proptest::collection::vec((0u64..86_400, 0u32..5000, 200usize..MAX_STRANGER_LEAF, 1u32..40), 1..400),

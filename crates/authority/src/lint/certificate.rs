@@ -23,7 +23,7 @@ pub(crate) enum Profile<'a> {
     Leaf {
         /// For whom.
         id: &'a SpiffeId,
-        /// The longest it may live, the back-dating included.
+        /// The longest it may be valid, including the back-dating.
         max_lifetime: Duration,
         /// The current time.
         now: Timestamp,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::svid::{JWT_SVID_LIFETIME, JwtSvidGrant};
 
-/// The longest a person's own access token may live.
+/// The longest time for which a person's own access token may be valid.
 pub(crate) const MAX_PERSON_TOKEN: Duration = Duration::from_hours(1);
 
 /// The rule that a token breaks.
@@ -31,7 +31,7 @@ pub enum ClaimsLint {
     /// `typ` is not the profile's.
     #[error("the header's typ is not its profile's")]
     Type,
-    /// A required claim is missing or malformed, or there is one that the profile does not have.
+    /// A required claim is missing or malformed, or there is a claim that the profile does not have.
     #[error("the claims are not those of the profile")]
     Claims,
     /// `iss` is not ours.
@@ -202,7 +202,8 @@ fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
         && same_texts(&claimed.clients, decided.clients.iter().map(ClientId::as_str))
 }
 
-/// Whether `sub` and `sub_id` name this person: by name if they are ours, else so that nobody of ours has that `sub`.
+/// Whether `sub` and `sub_id` name this person. A person of ours has their name as `sub`; any other person has a `sub` that
+/// no person of ours can have.
 fn same_person(claims: &AccessTokenClaims<'_>, mandate: &MandateView) -> bool {
     let person = &mandate.subject;
     if claims.sub.is_empty() || claims.sub != subject_claim(person, &mandate.issuer) {
@@ -251,8 +252,8 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateVie
     require(decided && lifetime.is_some(), L::Lifetime)
 }
 
-/// Checks the bytes of a JWT-SVID that is about to be signed against the grant it is signed for. `act` and every other
-/// claim that is not a JWT-SVID's is refused with the rest (an SVID is who, never for whom).
+/// Checks the bytes of a JWT-SVID that is about to be signed against the grant it is signed for. `act` and every other claim
+/// that does not belong in a JWT-SVID is refused (an SVID says who the agent is, never for whom it acts).
 pub(crate) fn check_jwt_svid(message: &[u8], kid: &str, grant: &JwtSvidGrant) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
     // JWT-SVID §2.3.

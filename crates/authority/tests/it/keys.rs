@@ -1,4 +1,4 @@
-//! The life of keys: made once, sealed, published before use, kept until nothing they signed is alive.
+//! The life of keys: made once, sealed, published before use, kept until everything that they signed has expired.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

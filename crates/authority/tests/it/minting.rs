@@ -1,4 +1,4 @@
-//! What is signed, and each way in which a receipt that does not fit keeps it from being signed.
+//! What is signed, and each difference between receipt and mandate for which nothing is signed.
 
 use mandate_audit::{Kind, Outcome, Record};
 use mandate_authority::{CertificateError, MintError, Mismatch, ProvenKey};

@@ -1,4 +1,4 @@
-//! Archives that are damaged, cut short, or made to do harm: refused, and nothing is left behind.
+//! Archives that are damaged, incomplete or malicious: they are refused, and nothing is left behind.
 
 use std::fs;
 

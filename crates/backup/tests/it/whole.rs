@@ -1,4 +1,4 @@
-//! What a backup is good for.
+//! What can be done with a backup.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

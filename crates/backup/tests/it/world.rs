@@ -74,7 +74,7 @@ impl World {
         restore(bytes, &self.path(name), opens)
     }
 
-    /// The names of what lies around.
+    /// The names of all files in the directory.
     pub(crate) fn names(&self) -> Vec<String> {
         names(self.root.path())
     }
@@ -144,7 +144,7 @@ pub(crate) fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
     members
 }
 
-/// An archive of these members, under whatever names.
+/// An archive of these members, under any names.
 pub(crate) fn archive(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, bytes) in members {

@@ -9,7 +9,7 @@ use crate::time::{Clock, Timestamp};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A machine whose clock can be set; its counter goes on regardless.
+/// A machine whose clock can be set; its counter continues regardless.
 #[derive(Default)]
 struct Machine {
     wall: AtomicU64,
@@ -120,7 +120,7 @@ fn what_is_issued_while_the_machine_is_behind_expires_by_the_machines_time() {
 }
 
 proptest! {
-    /// Whatever is done to the machine's clock, this one never goes back and is never behind it.
+    /// No matter how the machine's clock is set, this clock never goes back and is never behind it.
     #[test]
     fn it_never_goes_back(acts in proptest::collection::vec((any::<bool>(), 0u64..10_000_000, 0u64..100_000), 1..60)) {
         let (machine, clock) = started(START);

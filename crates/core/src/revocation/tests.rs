@@ -1,4 +1,4 @@
-//! Which tokens hang below which cuts.
+//! Which tokens are below which cuts.
 
 use super::{CLOCK_DIFFERENCE, Cut, CutTarget, RevocationSet, TokenFacts};
 use crate::{Actor, ActorChain, ClientId, Entropy, Lineage, Person, Timestamp, TokenId};
@@ -49,7 +49,7 @@ impl Token {
         self.is_below_of(set, "https://m.example")
     }
 
-    /// As issued by `iss`, held against the cuts of `m.example`.
+    /// As issued by `iss`, checked against the cuts of `m.example`.
     fn is_below_of(&self, set: &RevocationSet, iss: &str) -> bool {
         let Self { jti, iat, subject, client, chain, lineage } = self;
         let (ours, iss) = ("https://m.example".parse().unwrap(), iss.parse().unwrap());

@@ -75,7 +75,7 @@ impl Crm {
     }
 }
 
-/// Does whatever the mails of case 3 say: the worst that a model can do.
+/// Does everything that the mails of case 3 say: the worst that a model can do.
 pub(crate) async fn obey(crm: &Crm) -> Vec<u16> {
     let case = crm.get("/cases/3").await;
     assert_eq!(case.status, 200);
@@ -95,7 +95,7 @@ pub(crate) async fn obey(crm: &Crm) -> Vec<u16> {
     answers
 }
 
-/// A client that obeys no proxy of the environment.
+/// A client that ignores proxies that the environment names.
 #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
 pub(crate) fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap()

@@ -201,7 +201,7 @@ impl Case {
         self.client = AuthenticatedClient::App(ProvenClient::assertion(Arc::new(app), NOW));
     }
 
-    /// The subject token is one of a trusted issuer, which says of Riley who she is.
+    /// The subject token is from a trusted issuer, which identifies Riley.
     fn foreign(&mut self, subject_scope: SubjectScope) {
         let url: Issuer = LOGIN.parse().unwrap();
         let issuer = trusted_issuer(AUDIENCE, subject_scope);

@@ -1,4 +1,4 @@
-//! Which changes of the registry call for which cut.
+//! Which changes of the registry need which cut.
 
 use std::time::Duration;
 
@@ -363,7 +363,7 @@ fn removing_takes_but_for_a_policy_which_may_forbid() {
     assert!(!takes(&policy, &policy), "not even unchanged: nothing is known of what it says");
 }
 
-/// `forbid … when { principal.ceiling.contains("mail") }`: who loses the right is permitted something else.
+/// `forbid … when { principal.ceiling.contains("mail") }`: an agent that loses the right is permitted something else.
 #[test]
 fn beside_policies_that_may_read_rights_fewer_rights_are_no_stop_and_states_still_are() {
     let agent_with = |change: fn(&mut Agent)| {

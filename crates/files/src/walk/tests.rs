@@ -17,7 +17,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Makes `paths` belong to another than the user as whom to walk, who is returned. Links are not followed.
+/// Makes `paths` belong to another user than the one who walks, and returns the user who walks. Links are not followed.
 fn of_another(paths: &[&Path]) -> u32 {
     if !rustix::process::geteuid().is_root() {
         // Everything of ours belongs to another from the point of view of anyone else.

@@ -110,7 +110,7 @@ pub(crate) struct AuditQuery {
     /// About this client: it asked, or it was changed
     #[arg(long, value_name = "ID", add = name_completion::of(Kind::Client))]
     pub(crate) client: Option<String>,
-    /// About this grant: a token rests on it, or it was changed
+    /// About this grant: a token depends on it, or it was changed
     #[arg(long, value_name = "ID", add = name_completion::of(Kind::Grant))]
     pub(crate) grant: Option<String>,
     /// By this operator: a person's name, or uid:NUMBER as the record has it
@@ -122,7 +122,7 @@ pub(crate) struct AuditQuery {
     /// Only these
     #[arg(long, value_enum)]
     pub(crate) outcome: Option<Outcome>,
-    /// At most so many; without it all with --json, else the newest 100
+    /// At most this many; by default all with --json, otherwise the newest 100
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
 }
@@ -143,7 +143,7 @@ pub(crate) struct AuditVerify {
     /// Verify this bundle; no server is asked. - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) offline: Option<PathBuf>,
-    /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own is believed
+    /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own key is used
     #[arg(long, value_name = "VKEY", requires = "offline", value_parser = verifier_key)]
     pub(crate) key: Option<String>,
     /// The file with that key; - is standard input

@@ -28,7 +28,7 @@ pub(crate) struct Backup {
     /// Replace files that exist
     #[arg(long)]
     pub(crate) force: bool,
-    /// Take what is in mandate.db although mandate.db-wal is lost, and the newest transactions with it
+    /// Back up the content of mandate.db although mandate.db-wal is lost, and the newest transactions with it
     #[arg(long)]
     pub(crate) accept_missing_journal: bool,
 }

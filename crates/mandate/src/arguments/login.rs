@@ -23,7 +23,7 @@ pub(crate) struct Login {
     /// For which resource the token is. Without it the token is for the issuer alone: it can only be exchanged
     #[arg(long, value_name = "URI")]
     pub(crate) resource: Option<ResourceUri>,
-    /// Which scopes, separated by spaces. Without it all that the person has there
+    /// Which scopes, separated by spaces. Without it, all scopes that the person has there
     #[arg(long, value_name = "SCOPES")]
     pub(crate) scope: Option<String>,
     /// A token for --admin-token-file: the resource is the issuer and the scope mandate:admin
@@ -40,7 +40,7 @@ pub(crate) struct Login {
     pub(crate) ca: Option<PathBuf>,
 }
 
-/// A redirect URI to which a code may be sent: one that nobody on the way can read (RFC 8252 §7.3, §8.3).
+/// A redirect URI to which a code may be sent, because nobody on the way can read it (RFC 8252 §7.3, §8.3).
 fn redirect_uri(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URI: {error}"))?;
     if url.fragment().is_some() {

@@ -12,7 +12,7 @@ use crate::connection::Directory;
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) directory: Directory,
-    /// Where to serve people, agents and resource servers; port 0 is any, the same at every start
+    /// Where to serve people, agents and resource servers; port 0 is any free port, the same one at every start
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where nodes connect
@@ -45,7 +45,7 @@ pub(crate) struct Serve {
     pub(crate) allow_host: Vec<String>,
 }
 
-/// A host name or IP address, as it stands in `Host` before the port.
+/// A host name or IP address, as in `Host` before the port.
 fn host_name(text: &str) -> Result<String, String> {
     let is_host = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
     let is_address = text.parse::<std::net::IpAddr>().is_ok();
@@ -56,7 +56,7 @@ fn host_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// An address to listen on. `localhost` is 127.0.0.1: one address, where a name may be several.
+/// An address to listen on. `localhost` is 127.0.0.1, because a name may have several addresses.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let number = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     number.as_deref().unwrap_or(text).parse().map_err(|_| {

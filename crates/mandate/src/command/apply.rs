@@ -49,8 +49,8 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|failure| failure.next("mandate apply -f FILE   (a TOML file of [[resource]], [[person]], [[agent]], [[grant]] …)"))
 }
 
-/// Replaces the path of a PEM file in `ca` of an issuer, which is relative to the registry file, by what the file says: the
-/// server reads no files of operators.
+/// Replaces the path of a PEM file in `ca` of an issuer, which is relative to the registry file, by the content of that file:
+/// the server reads no files of operators.
 fn read_authorities(entries: &mut RegistryFile, file: &Path, place: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let folder = file.parent().filter(|_| file != Path::new("-")).unwrap_or(Path::new(""));
     for (at, issuer) in entries.issuer.iter_mut().enumerate() {
@@ -79,7 +79,7 @@ fn place(pointer: &str, shown: &str, text: &str) -> Option<String> {
     registry_file::locate(text, pointer).map(|(line, column)| format!("{shown}:{line}:{column}"))
 }
 
-/// One change: what it is about, and of an entry that stays each member as it was and as it will be.
+/// One change: its entry and, if the entry stays, each changed member before and after.
 fn change(text: &mut String, item: &ChangeItem) {
     let sign = match item.change {
         Change::Created => '+',
@@ -105,7 +105,7 @@ fn change(text: &mut String, item: &ChangeItem) {
     }
 }
 
-/// A value as one would write it in the registry file; a text of several lines keeps them.
+/// A value as it would be written in the registry file; a text of several lines keeps its lines.
 fn inline(value: &Value) -> String {
     match value {
         Value::String(text) if text.contains('\n') => format!("\n{}", text.trim_matches('\n')),

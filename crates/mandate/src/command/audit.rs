@@ -18,7 +18,7 @@ use crate::output;
 use crate::screen::Screen;
 use crate::table::{Column, Value, list, table_of};
 
-/// How many records a person is shown who did not say.
+/// How many records are shown to a person by default.
 const SHOWN: u32 = 100;
 
 /// How many records one call asks for.
@@ -90,7 +90,7 @@ fn each_page(
     }
 }
 
-/// One array, printed as it comes: the log may be larger than memory.
+/// One array, printed as it arrives: the log may be larger than memory.
 fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>, screen: &Screen) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut before = "[";
@@ -106,7 +106,7 @@ fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>, scree
     writeln!(out, "{open}]").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
 }
 
-/// What a query shows, and how important each column is where there is no room for all.
+/// What a query shows, and how important each column is if there is not enough room.
 const COLUMNS: [Column; 13] = [
     Column::new("TIME", 0),
     Column::new("KIND", 4),
@@ -145,7 +145,7 @@ fn rows(screen: &Screen, records: &[AuditRecord]) -> String {
     table_of(screen, &COLUMNS, &records.iter().map(row).collect::<Vec<_>>())
 }
 
-/// What was asked for, where it was not what was given.
+/// The request, if it differs from what was given.
 fn asked(record: &AuditRecord) -> String {
     let members = record.asked.as_ref().and_then(serde_json::Value::as_object);
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -218,7 +218,7 @@ struct Exported {
     bytes: u64,
 }
 
-/// The bundle takes its name once it is whole: a broken connection leaves no half bundle under it.
+/// The bundle gets its name once it is complete: a broken connection leaves no half bundle under that name.
 pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Failure> {
     if arguments.bundle.as_os_str() == "-" {
         return print_bundle(arguments);
@@ -241,7 +241,7 @@ pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Fai
     })
 }
 
-/// To standard output, and nothing else there. The bundle's header says how many records it must have.
+/// Writes the bundle to standard output, and nothing else. The bundle's header says how many records it must have.
 fn print_bundle(arguments: &AuditExport) -> Result<(), Failure> {
     let out = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failure::output(&error))?;
     let admin = arguments.connection.open()?;

@@ -31,7 +31,7 @@ const MAX_CHECKPOINT: u64 = 64 * 1024;
 
 /// What `mandate audit checkpoint` printed earlier, with or without `--json`.
 fn kept(path: &Path) -> Result<String, Failure> {
-    // Somebody who put an older checkpoint there could hide that records are missing.
+    // A user who put an older checkpoint there could hide that records are missing.
     let text = input_file::read_trusted_text(path, MAX_CHECKPOINT)?;
     // A note ends its lines with a newline alone (C2SP signed-note); tools of other systems may have added the other half.
     let text = text.replace("\r\n", "\n");

@@ -1,4 +1,4 @@
-//! `mandate backup` and `mandate restore`: on the directory itself, as the user whose it is.
+//! `mandate backup` and `mandate restore`: on the directory itself, as the user that owns it.
 
 use std::ffi::OsString;
 use std::io::{BufReader, Read, Write as _};
@@ -99,7 +99,7 @@ fn write_key(file: &mut NewFile, key: &Secret) -> Result<(), Failure> {
     written.map_err(|error| Failure::caused(Fault::Failed, "the sealing key cannot be written", &error))
 }
 
-/// A name beside the backup, for what is needed while it is made.
+/// A name beside the backup, for a file that is needed while the backup is made.
 fn beside(file: &Path) -> PathBuf {
     let mut name = file.file_name().map_or_else(|| OsString::from("backup"), OsString::from);
     name.push(".database");
@@ -163,7 +163,7 @@ pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failur
     })
 }
 
-/// The backup is believed, so nobody else may be able to change it.
+/// The content of the backup is trusted, so no other user may be able to change it.
 fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
     if path == Path::new("-") {
         return Ok(Box::new(std::io::stdin()));
@@ -172,7 +172,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
     Ok(Box::new(file.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?))
 }
 
-/// What to type where a directory is another user's: only that user may use it.
+/// What to type if a directory belongs to another user: only that user may use it.
 pub(crate) fn as_its_user(failure: Failure, error: &FileError, command: &str) -> Failure {
     match error {
         FileError::Owner { owner, us: 0, .. } => failure.next(format!("sudo -u '#{owner}' {command}")),

@@ -28,11 +28,11 @@ fn failed(error: &DemoError) -> Failure {
 /// How the name of a demo's temporary directory begins.
 const TEMPORARY: &str = "mandate-demo-";
 
-/// A directory that is gone when the demo ends, however it ends, unless the caller named one.
+/// A directory that is removed when the demo ends, however it ends, unless the caller named one.
 struct Root {
     path: PathBuf,
     temporary: bool,
-    /// Clears away if this process is killed. It is not in our process group, so Ctrl-C does not end it.
+    /// Removes the files if this process is killed. It is not in our process group, so Ctrl-C does not end it.
     sweeper: Option<Child>,
 }
 

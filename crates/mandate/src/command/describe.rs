@@ -14,7 +14,7 @@ use crate::table::list;
 struct Description {
     #[serde(flatten)]
     entry: RegistryEntry,
-    /// Of an agent, a person and a resource: the grants it is part of.
+    /// For an agent, a person or a resource: the grants that name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     grants: Option<Vec<RegistryEntry>>,
 }

@@ -1,4 +1,4 @@
-//! `mandate login`: a person's token by authorization code with PKCE (RFC 6749 §4.1, RFC 7636), as any app gets it.
+//! `mandate login`: a person's token by authorization code with PKCE (RFC 6749 §4.1, RFC 7636), in the same way as any app.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -22,12 +22,12 @@ use crate::output;
 use crate::screen::{Screen, one_line};
 use crate::secret_input;
 
-/// How long a person may take.
+/// How long the login may take.
 const PATIENCE: Duration = Duration::from_mins(15);
 
 #[derive(Serialize)]
 struct LoggedIn<'a> {
-    /// Absent where it was written to a file.
+    /// Absent if it was written to a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     access_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,7 +151,7 @@ fn random() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A pasted line that is no answer is said, and another one waited for.
+/// If a pasted line is not an answer, this is reported, and another line is read.
 fn pasted(expected: &Expected, line: &str, screen: &Screen) -> Option<Answer> {
     if line.trim().is_empty() {
         return None;
@@ -165,14 +165,14 @@ fn pasted(expected: &Expected, line: &str, screen: &Screen) -> Option<Answer> {
     }
 }
 
-/// A browser is opened where somebody sits in front of one, or has named one.
+/// A browser is opened if the user has a display, or has named a browser.
 fn may_open_a_browser() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let has_screen = cfg!(target_os = "macos") || set("DISPLAY") || set("WAYLAND_DISPLAY");
     set("BROWSER") || (has_screen && std::io::stderr().is_terminal())
 }
 
-/// The lines of standard input as they come. The thread that reads them ends with the process.
+/// The lines of standard input as they arrive. The thread that reads them ends with the process.
 fn lines_of_stdin() -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel(1);
     let read = move || {
@@ -216,7 +216,7 @@ fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen
     })
 }
 
-/// In place of an earlier token, for its owner alone. A link there is replaced, not followed.
+/// Replaces an earlier token; only the owner can read the file. A link there is replaced, not followed.
 fn write(path: &Path, token: &str) -> Result<(), Failure> {
     let mut new = output::begin(path, true, "mandate login")?;
     new.file()

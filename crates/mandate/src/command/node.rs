@@ -19,7 +19,7 @@ use crate::{core_dumps, logging, secret_input, shutdown};
 /// The Workload API's socket in a node's directory, unless told otherwise.
 const SOCKET_NAME: &str = "workload.sock";
 
-/// Where a node of root's listens unless told otherwise: root's own folders are closed to everybody else.
+/// Where root's node listens unless told otherwise: root's own folders are closed to all other users.
 const SYSTEM_SOCKET: &str = "/run/mandate/workload.sock";
 
 pub(crate) fn join_token(arguments: &JoinToken, screen: &Screen) -> Result<(), Failure> {
@@ -57,19 +57,19 @@ pub(crate) fn ban(arguments: &NodeBan, screen: &Screen) -> Result<(), Failure> {
     recorded::report(banned.recorded, screen)
 }
 
-/// The directory of a node that is not told another: beside the server's, never the same.
+/// The default directory of a node: beside the server's directory, never the same one.
 pub(crate) fn default_dir() -> Result<PathBuf, Failure> {
     let base = std::env::var_os("MANDATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".mandate")));
     base.map(|base| base.join("node")).ok_or_else(|| Failure::usage("there is no home directory; use --dir DIR or set MANDATE_DIR"))
 }
 
-/// Where a node listens that is not told: in its directory, if that was chosen, else where its user's nodes listen.
+/// Where a node listens by default: in its directory if that was given, otherwise at the default place of its user.
 fn socket(is_root: bool, dir_is_chosen: bool, dir: &Path) -> PathBuf {
     if is_root && !dir_is_chosen { PathBuf::from(SYSTEM_SOCKET) } else { dir.join(SOCKET_NAME) }
 }
 
-/// The socket of a node that this user runs, or else of the machine's.
+/// The socket of a node that this user runs, or else of the machine's node.
 pub(crate) fn nearest_socket() -> Result<PathBuf, Failure> {
     Ok(nearest(default_dir()?.join(SOCKET_NAME), PathBuf::from(SYSTEM_SOCKET)))
 }

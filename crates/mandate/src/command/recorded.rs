@@ -1,11 +1,11 @@
-//! What is said of a stop that is in force and not in the audit log.
+//! The message about a stop that is in force and not in the audit log.
 
 use mandate_api::admin::Recorded;
 
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 
-/// Says where the record is, if it is not in the log. An error if it is nowhere: the stop may not outlast the server.
+/// Says where the record is, if it is not in the log. An error if it is recorded nowhere: the stop may end with the server.
 pub(crate) fn report(recorded: Recorded, screen: &Screen) -> Result<(), Failure> {
     match recorded {
         Recorded::Log => Ok(()),

@@ -26,7 +26,7 @@ impl Moment {
 /// The text is neither.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidMoment {
-    /// It looks like a time, and is none.
+    /// It looks like a time, but is not one.
     #[error(transparent)]
     Time(InvalidTimestamp),
     /// It looks like neither.

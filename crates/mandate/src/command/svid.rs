@@ -74,7 +74,7 @@ impl Wanted {
         }
     }
 
-    /// The one of `svids`. With several, guessing would be wrong half of the time.
+    /// The wanted one of `svids`. If there are several, a guess would often be wrong.
     fn choose(&self, svids: Vec<Jwtsvid>) -> Result<Jwtsvid, Failure> {
         let choices: Vec<String> = svids.iter().map(choice).collect();
         let is_wanted = |svid: &Jwtsvid| match self {
@@ -204,8 +204,8 @@ fn shown_by_this_process() -> String {
     format!("This command asked, not the program that started it. It shows unix:uid:{uid} unix:gid:{gid}{program}")
 }
 
-/// Whether the one connection ended without an answer. `NotConnected` is the second one that the channel asks for; the others
-/// depend on how far the first one came.
+/// Whether the one connection ended without an answer. `NotConnected` means the second connection, which the channel asks for;
+/// the other errors depend on the state of the first connection.
 fn hung_up(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind as K;
     let ended = [K::NotConnected, K::BrokenPipe, K::ConnectionReset, K::ConnectionAborted, K::UnexpectedEof];
@@ -219,7 +219,7 @@ fn hung_up(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// The `exp` of a JWT, unverified: it is shown, nothing rests on it.
+/// The `exp` of a JWT, unverified: it is only shown, and nothing depends on it.
 fn expiry(svid: &str) -> Option<Timestamp> {
     let payload = URL_SAFE_NO_PAD.decode(svid.split('.').nth(1)?).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;

@@ -1,4 +1,4 @@
-//! `mandate token show`: what a token says, and whether its issuer said it.
+//! `mandate token show`: what a token says, and whether its issuer signed it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::table::list;
 /// The claims that are times (RFC 7519 §4.1, `OpenID` Connect Core §2): seconds since the epoch.
 const TIMES: [&str; 5] = ["iat", "nbf", "exp", "auth_time", "updated_at"];
 
-/// The order in which claims are shown; the others follow as they stand in the token.
+/// The order in which claims are shown; the others follow in the order of the token.
 const FIRST: [&str; 11] = ["iss", "sub", "sub_iss", "act", "client_id", "aud", "scope", "jti", "iat", "nbf", "exp"];
 
 /// A token whose parts were decoded and nothing more.
@@ -35,7 +35,7 @@ struct Decoded {
 struct Shown<'a> {
     /// Whether the signature and the times were verified with the keys of the issuer that was given.
     verified: bool,
-    /// Why not, if that was asked for.
+    /// Why they were not verified, if verification was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     expired: Option<bool>,
@@ -109,7 +109,7 @@ fn decode(token: &str) -> Result<Decoded, &'static str> {
     Ok(Decoded { header: object(header)?, claims: object(payload)? })
 }
 
-/// Verifies signature, issuer and times. The audience is not ours to judge.
+/// Verifies signature, issuer and times. The audience is not checked here.
 async fn verify(client: &IssuerClient, issuer: &Issuer, token: &str, decoded: &Decoded) -> Result<Result<(), TokenError>, Failure> {
     let metadata = client.metadata().await?;
     let now = SystemClock.now();

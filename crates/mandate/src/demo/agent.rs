@@ -1,7 +1,7 @@
-//! The scripted agent of the demo. It obeys whatever the mail says: the worst case of a hijacked model, every time.
+//! The scripted agent of the demo. It obeys everything that the mail says: the worst case of a hijacked model, every time.
 //!
-//! It runs as a process of its own, so that the node attests it as it would any agent. It gets its orders on standard
-//! input and answers one JSON object on standard output.
+//! It runs as a separate process, so that the node attests it like any agent. It gets its orders on standard input and
+//! prints one JSON object on standard output.
 
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ pub(super) struct Attempt {
     pub(super) what: String,
     /// Whether it was done.
     pub(super) done: bool,
-    /// Answers that neither did it nor refused it: faults, which are no protection.
+    /// Answers that were neither a success nor a refusal: faults, which are not protection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) faults: Vec<String>,
 }
@@ -63,7 +63,7 @@ pub(super) struct Deeds {
     pub(super) task_done: bool,
     /// What the mail made it try.
     pub(super) attempts: Vec<Attempt>,
-    /// Milliseconds from the question to the SVID in hand.
+    /// Milliseconds from the request until the SVID has arrived.
     pub(super) svid_ms: Option<f64>,
     /// Milliseconds for the exchange.
     pub(super) exchange_ms: Option<f64>,
@@ -76,7 +76,7 @@ enum Order {
     Mail { to: String, body: String },
 }
 
-/// Reads a mail the way a model does: the hidden part as much as the visible one.
+/// Reads a mail like a model does: the hidden part as well as the visible one.
 fn orders_in(mail: &str) -> Vec<Order> {
     let order = |line: &str| {
         if let Some(rest) = line.strip_prefix("Close opportunity ") {
@@ -89,7 +89,7 @@ fn orders_in(mail: &str) -> Vec<Order> {
 }
 
 fn mails(case: &Value) -> String {
-    // Whatever the CRM calls its fields, a model reads all text there is.
+    // A model reads all text, no matter what the CRM calls its fields.
     match case {
         Value::String(text) => format!("{text}\n"),
         Value::Array(list) => list.iter().map(mails).collect(),
@@ -133,7 +133,7 @@ fn describe(order: &Order) -> (String, &'static str) {
     }
 }
 
-/// The agent's one way to more authority: asking for it.
+/// The agent's only way to more authority: to ask for it.
 pub(super) struct Exchange {
     http: Http,
     issuer: String,
@@ -194,7 +194,7 @@ pub(super) async fn run(orders: Orders) -> Result<Deeds, DemoError> {
     }
 }
 
-/// The agent reads its own token's id to name it in its report; it proves nothing by it.
+/// The agent reads its own token's id to name it in its report; this proves nothing.
 fn jti_of(token: &str) -> Option<String> {
     use base64::Engine as _;
     let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;

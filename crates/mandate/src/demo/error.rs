@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::http::Reply;
 
-/// The demo cannot go on.
+/// The demo cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     /// A file or directory.
@@ -34,12 +34,12 @@ pub(crate) enum DemoError {
     /// A credential that no header can carry.
     #[error("a credential has characters that are not allowed in an HTTP header")]
     Credential,
-    /// An answer that the story does not have.
+    /// An answer that the story does not expect.
     #[error("unexpected answer to {what}: {got}")]
     Unexpected {
         /// What was asked.
         what: &'static str,
-        /// What came.
+        /// What the answer was.
         got: String,
     },
     /// The admin API.

@@ -1,4 +1,4 @@
-//! Plain HTTP calls as an agent or an app would make them.
+//! Plain HTTP calls like those of an agent or an app.
 
 use mandate_core::Secret;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::DemoError;
 
-/// Everything of the demo is plain HTTP on loopback: a machine without certificate authorities will do.
+/// The demo uses only plain HTTP on loopback: it also works on a machine without certificate authorities.
 const NO_AUTHORITIES: [reqwest::Certificate; 0] = [];
 
 /// The largest answer that is read, in bytes.
@@ -29,8 +29,8 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// Whether it is an OAuth error of somebody who understood and said no (RFC 6749 §5.2, RFC 6750 §3.1). A server that
-    /// fails, or that asks to come back later, has refused nothing.
+    /// Whether it is an OAuth error of a server that understood the request and refused it (RFC 6749 §5.2, RFC 6750 §3.1). A
+    /// server that fails, or that asks to try again later, has refused nothing.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self.status, 400 | 401 | 403) && self.text_member("error").is_some()
     }

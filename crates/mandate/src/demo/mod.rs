@@ -1,4 +1,4 @@
-//! `mandate demo`: the story, played twice with an agent that obeys whatever the mail says.
+//! `mandate demo`: the story, played twice with an agent that obeys everything that the mail says.
 
 mod agent;
 mod error;
@@ -33,7 +33,7 @@ const CLIENT: &str = "support-app";
 const CALLBACK: &str = "http://127.0.0.1:9200/callback";
 const AGENT: &str = "support-agent";
 
-/// The story's registry. The agent is whatever process of this user runs this program.
+/// The story's registry. The agent is any process of this user that runs this program.
 fn registry(crm: &str, program: &Path, uid: u32) -> String {
     let program = program.display();
     format!(
@@ -72,8 +72,7 @@ redirect_uris = ["{CALLBACK}"]
     )
 }
 
-/// A JWT-SVID for the issuer alone, by the Workload API, as `mandate svid fetch` does it; or the words with which the
-/// node refused.
+/// A JWT-SVID for the issuer alone, by the Workload API, like `mandate svid fetch`; or the text with which the node refused.
 async fn fetch_svid(socket: &Path, audience: &str) -> Result<Result<Jwtsvid, String>, DemoError> {
     let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() };
     match crate::command::svid::ask(socket.to_owned(), request).await {
@@ -98,7 +97,7 @@ fn write_secret(path: &Path, text: &str) -> Result<(), DemoError> {
     written.map_err(|error| DemoError::file(path, std::io::Error::other(error)))
 }
 
-/// What remains when the story has been told: everything still runs.
+/// The parts after the story has been played: everything still runs.
 pub(crate) struct Stage {
     server: ControlPlane,
     node: Node,
@@ -106,7 +105,7 @@ pub(crate) struct Stage {
     root: PathBuf,
 }
 
-/// The story, played and judged.
+/// The story, played and checked.
 pub(crate) struct Played {
     report: Report,
     refusals: Vec<AuditRecord>,
@@ -121,7 +120,7 @@ async fn before(root: &Path, entropy: &dyn Entropy) -> Result<Telling, DemoError
     telling(&crm, &deeds)
 }
 
-/// What happened, by what the CRM itself wrote down. What the authorization server refused, it wrote down elsewhere.
+/// What happened, from the CRM's own records. Refusals of the authorization server are in the server's own log.
 fn telling(crm: &Crm, deeds: &Deeds) -> Result<Telling, DemoError> {
     let seen = mandate_crm::inspect(&crm.database)?;
     // Who changed something, as the resource itself recorded it.
@@ -217,7 +216,7 @@ async fn audit(after: &After) -> Result<(Evidence, Vec<AuditRecord>), DemoError>
     Ok((Evidence { refusals_with_both_names: with_both_names, comment_caused_by: cause, ..Evidence::default() }, refusals))
 }
 
-/// Plays the story twice in `root` and judges it.
+/// Plays the story twice in `root` and checks the result.
 pub(crate) async fn play(root: &Path, entropy: &dyn Entropy, say: impl Fn(&str)) -> Result<Played, DemoError> {
     say("1/3  With one shared key: the agent holds the key of a service account …");
     let before = before(root, entropy).await?;
@@ -265,8 +264,8 @@ impl Played {
         )
     }
 
-    /// Where everything is, for those who want to look around: commands that work as they are printed, also where this
-    /// program is on no `PATH`.
+    /// Where everything is, for a user who wants to inspect it: commands that work as they are printed, even if this program is
+    /// not in `PATH`.
     pub(crate) fn addresses(&self, program: &Path) -> String {
         let Stage { server, node, crm, root } = &self.stage;
         let (mandate, dir, socket) = (quoted(program), quoted(&server.dir), quoted(&node.socket));

@@ -15,7 +15,7 @@ const BEYOND: &str = "scope_beyond_ceiling";
 /// One telling of the story.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Telling {
-    /// Whether the agent did what it was there for.
+    /// Whether the agent did its task.
     pub(super) task_done: bool,
     /// Opportunities closed.
     pub(super) opportunities_closed: usize,
@@ -25,13 +25,13 @@ pub(super) struct Telling {
     pub(super) refused_by_mandate: usize,
     /// Attempts that were refused by the CRM itself, by its own log.
     pub(super) refused_by_crm: usize,
-    /// Whom the CRM's own records name for what was changed.
+    /// The parties that the CRM's own records name for the changes.
     pub(super) attributed_to: Vec<String>,
     /// Answers that were neither a success nor a refusal.
     pub(super) faults: Vec<String>,
 }
 
-/// How many changes the CRM refused because the token lacks the scope. Whatever failed otherwise was not refused.
+/// How many changes the CRM refused because the token lacks the scope. Other failures are not refusals.
 pub(super) fn refused_by_crm(calls: &[Call]) -> usize {
     calls.iter().filter(|call| call.method == "POST" && call.status == 403 && call.reason == "insufficient_scope").count()
 }
@@ -113,7 +113,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Holds what was observed against what the story promises.
+    /// Compares what was observed with what the story promises.
     pub(super) fn judge(&mut self) {
         let (before, after, stopped, audit) = (&self.before, &self.after, &self.stopped, &self.audit);
         let attempts = before.opportunities_closed + before.mails_sent;
@@ -167,7 +167,7 @@ impl Report {
     }
 }
 
-/// The refusals, those alike on one row with how many there are and one of them to look at.
+/// The refusals. Equal ones are in one row, with their number and one record as an example.
 pub(super) fn evidence(screen: &Screen, records: &[AuditRecord]) -> String {
     table(screen, &["REFUSED", "PERSON", "AGENT", "ASKED FOR", "REASON", "THE NEWEST RECORD"], grouped(records))
 }

@@ -1,4 +1,4 @@
-//! The processes of the demo: the control plane and the node as children of their own, and the CRM.
+//! The processes of the demo: the control plane and the node as child processes, and the CRM.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,8 +23,8 @@ use crate::shutdown;
 /// How long a child may take until it is ready.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// A child process that ends with the demo: it is told when the demo ends in good order, and watches its standard input
-/// for the case that the demo is killed.
+/// A child process that ends with the demo: it is told when the demo ends normally, and watches its standard input in case
+/// the demo is killed.
 pub(super) struct Role {
     _child: Child,
     _stdin: Option<ChildStdin>,
@@ -212,7 +212,7 @@ impl Bound {
     }
 }
 
-/// Lets the scripted agent work, as a process of its own.
+/// Lets the scripted agent work, as a separate process.
 pub(super) async fn play(orders: &Orders) -> Result<Deeds, DemoError> {
     let what = "the agent";
     let mut child = Command::new(this_program()?)

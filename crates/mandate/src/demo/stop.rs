@@ -11,10 +11,10 @@ use super::http::Http;
 use super::stage::{self, ControlPlane, Crm, Node};
 use super::{AGENT, CASE, fetch_svid};
 
-/// How long a stopped agent may go on before the demo calls it a failure.
+/// How long a stopped agent may continue before the demo counts that as a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a stopped agent was answered: each is absent if it was not refused.
+/// The answers to a stopped agent: each is absent if there was no refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Stopped {
     /// The command that stopped it.
@@ -25,7 +25,7 @@ pub(super) struct Stopped {
     pub(super) identity: Option<String>,
     /// By the token endpoint, with an identity that is still valid.
     pub(super) exchange: Option<String>,
-    /// Whether it was let act again afterwards.
+    /// Whether it was activated again afterwards.
     pub(super) active_again: bool,
 }
 
@@ -37,8 +37,8 @@ pub(super) struct Spans {
     pub(super) identity_ms: f64,
 }
 
-/// Gives the agent a fresh identity and token, suspends it with the command that an operator would type, and asks for
-/// everything again until it is refused.
+/// Gives the agent a fresh identity and token, suspends it with the command that an operator would type, and repeats all
+/// requests until they are refused.
 pub(super) async fn stop(server: &ControlPlane, crm: &Crm, node: &Node, riley: &Secret) -> Result<(Stopped, Spans), DemoError> {
     // This process runs the same program as the same user, so the node attests it as the agent too.
     let identity = || fetch_svid(&node.socket, &server.issuer);

@@ -65,7 +65,7 @@ impl Clocked {
         answer.member("access_token")
     }
 
-    /// Whether the CRM would be told that the token is alive.
+    /// Whether the CRM would be told that the token is valid.
     async fn is_active(&self, token: &str) -> bool {
         let body: Form = form(&[("token", token)]);
         let app = self.server.app();
@@ -122,7 +122,7 @@ const ACTS: [(&str, Option<&str>); 7] = [
     ("agent suspend support-agent", Some("agent activate support-agent")),
 ];
 
-/// Each act by a clock that is set back or forward just before it, and again before what it ended is tried.
+/// Each act with a clock that is set back or forward just before it, and again before the revoked token is tried.
 #[tokio::test]
 async fn what_is_stopped_stays_dead_however_the_clock_is_set_around_it() {
     let steps = ["-40", "-600", "+60", "-3600", "+90", "-30", "+120"];

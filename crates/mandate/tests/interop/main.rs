@@ -1,6 +1,6 @@
 //! Mandate against software that others wrote: an identity provider, strict client libraries, a browser.
 //!
-//! Each test says aloud that it did nothing where the other program is absent; `cargo xtask interop` brings them.
+//! If the other program is missing, a test reports that it did nothing; `cargo xtask interop` installs the programs.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
 #![expect(clippy::print_stdout, reason = "a browser that cannot be ended is worth a word")]
 

@@ -9,7 +9,7 @@ pub(crate) const CRM: &str = "https://crm.acme.example";
 /// What the agent may do there.
 pub(crate) const SCOPE: &str = "read:cases";
 
-/// `riley` and her `support-agent`, and the clients; `more` stands after them.
+/// `riley` and her `support-agent`, and the clients; `more` follows them.
 pub(crate) fn registry(portal_jwks: &str, more: &str) -> String {
     let uid = rustix::process::getuid().as_raw();
     format!(

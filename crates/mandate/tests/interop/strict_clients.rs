@@ -1,4 +1,4 @@
-//! `oauth4webapi` and `jose`: client libraries that refuse whatever the standards do not allow.
+//! `oauth4webapi` and `jose`: client libraries that refuse everything that the standards do not allow.
 
 use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, PASSWORD};
 use serde_json::{Value, json};

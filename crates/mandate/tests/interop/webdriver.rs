@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::server::Process;
 
-/// The member under which an element's reference stands (`WebDriver` §12.1).
+/// The member that contains an element's reference (`WebDriver` §12.1).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// How long a page may take to come. A click need not wait for the page to which it leads.
@@ -67,7 +67,7 @@ impl Browser {
         text(&self.command("/url", None).await).parse().unwrap()
     }
 
-    /// The address that it shows, once that begins so.
+    /// The address that it shows, once it begins with this text.
     pub(crate) async fn arrival(&self, start: &str) -> url::Url {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -85,7 +85,7 @@ impl Browser {
         format!("/element/{}", text(&found[ELEMENT]))
     }
 
-    /// Types into a field, beside what stands there.
+    /// Types into a field, after its present text.
     pub(crate) async fn fill(&self, selector: &str, typed: &str) {
         let element = self.element(selector).await;
         self.command(&format!("{element}/value"), Some(json!({ "text": typed }))).await;

@@ -1,4 +1,4 @@
-//! What a shell is told while somebody types.
+//! What a shell is told while a person types.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The command line as people and scripts meet it: texts, exit codes, standard output and standard error.
+//! The command line as people and scripts use it: texts, exit codes, standard output and standard error.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
 
 mod admin_socket;
@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What a run of `mandate` came to.
+/// The result of a run of `mandate`.
 struct Ran {
     code: i32,
     out: String,

@@ -1,4 +1,4 @@
-//! `mandate backup` beside a running server, `mandate restore` elsewhere, and the server that goes on there.
+//! `mandate backup` beside a running server, `mandate restore` elsewhere, and the server that continues there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

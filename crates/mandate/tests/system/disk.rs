@@ -54,7 +54,7 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
     fills_up_and_goes_on(server, root.path(), |_| disk.fill(), |_, ballast| fs::remove_file(ballast).unwrap()).await;
 }
 
-/// What a limit on the size of files does is what a full disk does: a write fails that went well before.
+/// A limit on the size of files has the same effect as a full disk: a write fails that succeeded before.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_may_not_grow_stop_decisions_with_a_reason_and_they_go_on_without_a_restart() {
     let root = tempfile::tempdir().unwrap();

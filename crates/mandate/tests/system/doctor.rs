@@ -1,4 +1,4 @@
-//! `mandate doctor`: each kind of damage is told, with what to do, and nothing is changed.
+//! `mandate doctor`: each kind of damage is reported, with what to do, and nothing is changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::processes::{Server, run};
 
-/// A directory that a server has left in good order, made once for each test.
+/// A directory after a clean shutdown of its server, made once for each test.
 struct Patient {
     root: tempfile::TempDir,
     dir: PathBuf,

@@ -1,4 +1,4 @@
-//! A first start that fails, or is cut short, decides nothing for good; a database that is lost is not made up.
+//! A first start that fails or is interrupted decides nothing permanently; a lost database is not replaced by an empty one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

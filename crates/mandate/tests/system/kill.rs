@@ -1,4 +1,4 @@
-//! SIGKILL in the middle of exchanges: a token that somebody holds has its record.
+//! SIGKILL in the middle of exchanges: every token that a client received has its record.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use mandate_testkit::app::authorization;
 
 use crate::processes::Server;
 
-/// Written so that it stands nowhere in this form but where the server has it from.
+/// Written so that this form occurs nowhere except where the server received it.
 fn password() -> String {
     ["not", "to", "be", "found", "7351"].join("-of-memory-")
 }
@@ -29,7 +29,7 @@ fn used(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Where `wanted` stands in memory that the process may write.
+/// Where `wanted` is in memory that the process may write.
 fn found(pid: i32, wanted: &[u8]) -> Option<Vec<String>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let mut memory = File::open(format!("/proc/{pid}/mem")).ok()?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const LOOPBACK: [&str; 6] = ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
-/// What a run to the end came to.
+/// The result of a complete run.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -27,8 +27,8 @@ fn mandate(arguments: &[&str]) -> Command {
     command
 }
 
-/// Keeps from a program what the environment says of other servers, nodes and proxies, and this user's own directory; and the
-/// certificate authorities of this machine, which a bare system does not have.
+/// Hides from a program the environment's variables about other servers, nodes and proxies, and this user's own directory.
+/// Also hides the certificate authorities of this machine, which a bare system does not have.
 fn apart(command: &mut Command) {
     command.env_clear().env("HOME", "/nonexistent").env("TMPDIR", std::env::temp_dir());
     command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
@@ -51,8 +51,8 @@ pub(crate) struct Role {
 impl Role {
     /// Starts `mandate ARGUMENTS --json`, feeds it `input`, and waits for its first line. Its log goes beside `dir`.
     ///
-    /// A directory keeps its port, and while its server is down, any connection of this machine may be given it for a
-    /// moment: then it is tried again.
+    /// A directory keeps its port, and while its server is down, any connection of this machine may get that port for a moment:
+    /// then the start is tried again.
     pub(crate) fn start(dir: &Path, arguments: &[&str], input: &str) -> Self {
         Self::start_as(|| mandate(arguments), dir, arguments, input)
     }
@@ -145,7 +145,7 @@ impl Server {
         Self::start_as(dir, mandate)
     }
 
-    /// The same, as a process that may have so many files open and no more.
+    /// The same, as a process that may have at most this many files open.
     pub(crate) fn start_with_files(dir: &Path, files: usize) -> Self {
         Self::start_as(dir, |arguments| {
             let mut command = Command::new("sh");
@@ -181,8 +181,7 @@ impl Server {
         (Role::start(dir, &arguments, &format!("{token}\n")), socket)
     }
 
-    /// An exchange that may be sent as often as one likes: Riley's token, her agent's SVID. The node lives no longer
-    /// than this takes.
+    /// An exchange that may be sent any number of times: Riley's token, her agent's SVID. The node runs only until this is done.
     pub(crate) async fn an_exchange(&self, dir: &Path) -> Form {
         let (_node, socket) = self.node(dir).await;
         let svid = fetch_svid(&socket, "spiffe://acme.example/agent/support-agent", &self.app.issuer).await.unwrap();
@@ -190,7 +189,7 @@ impl Server {
         exchange(&svid, &riley, CRM, "read:cases")
     }
 
-    /// The command line's word on the whole log.
+    /// What the command line says about the whole log.
     pub(crate) fn verify_the_log(&self) {
         let verified = run(&["audit", "verify", "--dir", &self.dir.to_string_lossy(), "--json"]);
         assert_eq!(verified.code, Some(0), "{}{}", verified.out, verified.err);

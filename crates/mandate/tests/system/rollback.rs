@@ -1,5 +1,5 @@
-//! A log that was set back, and one that went another way since: whole in themselves, signed by the log's own key. Only
-//! what was kept elsewhere shows it.
+//! A log that was replaced by an older one, and a log that continued differently since: each is consistent in itself and
+//! signed by the log's own key. Only a checkpoint that was kept elsewhere shows it.
 
 use std::fs;
 use std::path::Path;

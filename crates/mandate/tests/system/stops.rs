@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use crate::disk::SmallDisk;
 use crate::processes::{Ran, Server, run};
 
-/// The story, and an exchange of `support-agent` that goes well.
+/// The story, and an exchange of `support-agent` that succeeds.
 async fn story(server: &Server, root: &Path) -> Form {
     server.tell_the_story().await;
     let form = server.an_exchange(&root.join("node")).await;
@@ -25,7 +25,7 @@ fn mandate(server: &Server, arguments: &[&str]) -> Ran {
     run(&[arguments, &["--dir", &server.dir.to_string_lossy()]].concat())
 }
 
-/// No file of the server may grow beyond so many bytes; a file that is that long already cannot be written at its end.
+/// No file of the server may grow beyond this many bytes; a file that already has this length cannot be written at its end.
 fn limit_files(server: &Server, bytes: u64) {
     let limited = Rlimit { current: Some(bytes), maximum: getrlimit(Resource::Fsize).maximum };
     prlimit(Some(server.role.pid()), Resource::Fsize, limited).unwrap();

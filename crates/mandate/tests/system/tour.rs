@@ -42,8 +42,8 @@ fn blocks(page: &str) -> Vec<Block> {
 /// What separates the output of one block from the next.
 const MARK: &str = "@@ the next block @@";
 
-/// What a person does beside typing: leaves a terminal to what stays up, waits until it is ready, and types a password.
-/// Everything else stays as it is printed.
+/// What a person does besides typing: leaves a terminal to each program that keeps running, waits until it is ready, and
+/// types a password. Everything else stays as it is printed.
 fn acted_out(blocks: &[Block]) -> String {
     let mut script = String::from(
         "wait_for() { for _ in $(seq 300); do \"$@\" >/dev/null 2>&1 && return; sleep 0.1; done; echo \"never: $*\"; exit 1; }\n",
@@ -84,14 +84,14 @@ cat login.out"#
     )
 }
 
-/// Whether a line is what the page shows, where `…` stands for anything.
+/// Whether a line is what the page shows, where `…` matches any text.
 fn is_shown_as(line: &str, shown: &str) -> bool {
     let Some((first, after)) = shown.split_once('…') else { return line == shown };
     let rest = line.strip_prefix(first);
     rest.is_some_and(|rest| rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| is_shown_as(&rest[at..], after)))
 }
 
-/// The API of the page as it is now: what lies in the target directory may be older. Built with the settings of the whole
+/// The present API of the page: the program in the target directory may be older. It is built with the settings of the whole
 /// workspace's tests, so that nothing is built twice; cargo builds a package's programs for its tests.
 fn api_program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_mandate")).with_file_name("notes-api");

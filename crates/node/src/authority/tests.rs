@@ -50,7 +50,7 @@ fn requests(authorities: &[&str]) -> Vec<u8> {
     sent
 }
 
-/// What is handed on if the bytes arrive in such pieces.
+/// What is passed on if the bytes arrive in such pieces.
 fn rewritten(sent: &[u8], pieces: impl Iterator<Item = usize>) -> (Vec<u8>, bool) {
     let (mut rewriter, mut out, mut rest) = (Rewriter::default(), Vec::new(), sent);
     for size in pieces.chain(std::iter::repeat(usize::MAX)) {
@@ -186,7 +186,7 @@ fn a_list_that_is_too_large_is_cut_just_beyond_the_limit() {
     assert!(frames(&out).iter().all(|(head, _)| head.length <= 16 << 10), "in frames of the allowed size");
 }
 
-/// What a client must not send, and the error that HTTP/2 answers with (RFC 9113 §7).
+/// What a client must not send, and the error with which HTTP/2 answers (RFC 9113 §7).
 fn faults() -> Vec<(&'static str, Vec<u8>, u32)> {
     const PROTOCOL_ERROR: u32 = 1;
     const FRAME_SIZE_ERROR: u32 = 6;

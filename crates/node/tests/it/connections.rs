@@ -1,4 +1,4 @@
-//! How clients reach the socket: whatever they call it, and however many of them there are.
+//! How clients reach the socket: with any name for it, and with any number of clients.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A node joins the server that its token pins, once, and comes back from its own directory.
+//! A node joins the server that its token pins, once, and later starts again from its own directory.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! The server goes away, comes back, or turns this node down.
+//! The server stops, starts again, or refuses this node.
 
 use mandate_api::proto::workload::JwtsvidRequest;
 use spiffe::WorkloadApiError;

@@ -73,16 +73,16 @@ impl Signer for JwtKey {
     }
 }
 
-/// What the server was asked, and how it is to answer.
+/// What the server was asked, and how it must answer.
 #[derive(Default)]
 pub(crate) struct Book {
     /// Join tokens that have not been spent.
     pub(crate) tokens: HashSet<String>,
     /// With which key a token was spent.
     pub(crate) spent: HashMap<String, Vec<u8>>,
-    /// Let so many answers to `Join` be lost, after the token is spent.
+    /// Let this many answers to `Join` be lost, after the token is spent.
     pub(crate) lose_joins: usize,
-    /// How often anybody tried to join.
+    /// How many attempts to join there were.
     pub(crate) joins: usize,
     /// How often a certificate was renewed.
     pub(crate) renewals: usize,
@@ -254,7 +254,7 @@ impl Server {
         self.inner.book()
     }
 
-    /// Accepts expired certificates of nodes for so long, from its next start on.
+    /// Accepts expired certificates of nodes for this time, from its next start on.
     pub(crate) fn accept_expired(&self, grace: Duration) {
         *self.inner.grace.lock().unwrap() = grace;
     }

@@ -22,7 +22,7 @@ use crate::server::Server;
 /// Longer than anything here takes; reached only by a failing test.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// A clock that stands at the true time: the client library under test has only the system's.
+/// A clock that stands still at the true time: the client library under test has only the system's clock.
 pub(crate) fn clock() -> Arc<SteppedClock> {
     Arc::new(SteppedClock::at(SystemClock.now()))
 }
@@ -84,7 +84,7 @@ impl Running {
             .expect("the node ended before it was ready")
     }
 
-    /// Ends it in good order.
+    /// Shuts it down cleanly.
     pub(crate) async fn stop(self) {
         let _ = self.shutdown.send(());
         tokio::time::timeout(LONG, self.task).await.expect("the node did not stop in time").unwrap().unwrap();
@@ -151,7 +151,7 @@ pub(crate) fn with_header<T>(message: T) -> Request<T> {
     request
 }
 
-/// Tries until it succeeds: for what a push brings about a moment later.
+/// Tries until it succeeds: for effects of a push, which come a moment later.
 pub(crate) async fn soon<T, E: std::fmt::Debug>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
     tokio::time::timeout(LONG, async {
         loop {

@@ -1,5 +1,5 @@
-//! Fetching an issuer's metadata and keys: bounded in size and time, without redirects, never from an address that a
-//! token names, and by nothing that the environment says.
+//! Fetching an issuer's metadata and keys: bounded in size and time, without redirects, never from an address that a token
+//! names, and without settings from the environment.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -23,7 +23,7 @@ const MAX_DOCUMENT: usize = 128 * 1024;
 /// The most certificates that `ca` may hold.
 const MAX_CERTIFICATES: usize = 64;
 
-/// Why the keys of an issuer could not be had. For logs and records: it names addresses and what their servers said.
+/// Why the keys of an issuer could not be fetched. For logs and records: it names addresses and their servers' answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// The HTTP client could not be set up.
@@ -51,7 +51,7 @@ pub enum FetchError {
     /// More than 128 KiB.
     #[error("{0} is larger than 128 KiB")]
     TooLarge(String),
-    /// No address has the issuer's metadata; why, address by address.
+    /// No address has the issuer's metadata; with the reason for each address.
     #[error("no address has the metadata of the issuer: {0}")]
     Metadata(String),
     /// Not a JWK Set.
@@ -68,16 +68,17 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether the same server would fail for its other addresses too.
+    /// Whether the other addresses of the same server would fail too.
     fn is_of_the_server(&self) -> bool {
         matches!(self, Self::Client(_) | Self::Timeout(_) | Self::Connection { .. })
     }
 }
 
-/// The HTTP clients: one for all issuers that are reached directly and vouched for by the system's authorities.
+/// The HTTP clients: one for all issuers that are reached directly and use the system's certificate authorities.
 #[derive(Default)]
 pub(super) struct Clients {
-    /// Made at first use: most servers trust nobody else. A failure is not kept; file descriptors may be short for a moment.
+    /// Made at first use, because most servers trust no other issuer. A failure is not kept, because there may be no free file
+    /// descriptor for a moment.
     direct: OnceLock<reqwest::Client>,
 }
 
@@ -138,7 +139,7 @@ pub fn check_ca(pem: &str) -> Result<(), String> {
     built.map(drop).map_err(|error| causes(&error))
 }
 
-/// Whether `proxy` can be the `proxy` of an issuer, or what is wrong with it. Credentials have no place in the registry.
+/// Whether `proxy` can be the `proxy` of an issuer, or what is wrong with it. Credentials do not belong in the registry.
 pub fn check_proxy(proxy: &str) -> Result<(), String> {
     let url = Url::parse(proxy).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -164,7 +165,7 @@ pub(super) async fn keys(http: &reqwest::Client, issuer: &Issuer) -> Outcome {
     tokio::time::timeout(FETCH_TIMEOUT, fetched).await.unwrap_or_else(|_| Err(FetchError::Timeout(issuer.to_string())))
 }
 
-/// Asks one address after the other until one has a document that is right: a site may answer 200 and a page for any path.
+/// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any path.
 async fn discover(http: &reqwest::Client, issuer: &Issuer) -> Result<Url, FetchError> {
     let mut failures = String::new();
     for address in metadata_urls(issuer) {
@@ -212,7 +213,7 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
     FetchError::Connection { url: url.to_string(), why: causes(error) }
 }
 
-/// What went wrong, from the outermost to the innermost cause: only the last names the reason of a failed TLS handshake.
+/// What went wrong, from the outermost to the innermost cause: only the innermost names the reason of a failed TLS handshake.
 fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

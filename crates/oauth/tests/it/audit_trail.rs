@@ -1,4 +1,4 @@
-//! Every outcome is a durable record before anybody hears of it.
+//! Every outcome has a durable record before the caller gets the answer.
 
 use mandate_audit::{Kind, Outcome, Query};
 use mandate_core::RequestSource;

@@ -1,4 +1,4 @@
-//! Another program holds the database: every way to a token is refused in time, with when to try again, and goes on
+//! Another program holds the database: every way to a token is refused in time, with when to try again, and works again
 //! afterwards by itself.
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use mandate_testkit::world::{Pairs, World, with};
 
 use crate::shown;
 
-/// What a caller waits for an answer at most.
+/// The longest time that a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn in_time(begun: Instant, what: &str) {

@@ -1,4 +1,4 @@
-//! Introspection repeats the signed token to those it concerns.
+//! Introspection repeats the signed token to the parties that it concerns.
 
 use mandate_core::CutTarget;
 use mandate_core::registry::{AgentState, Entry, Kind};

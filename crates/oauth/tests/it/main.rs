@@ -1,4 +1,4 @@
-//! The engine against a real store, authority and audit log. Test names carry the attack they show refused.
+//! The engine against a real store, authority and audit log. Test names say which attack is refused.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests fail as tests do")]
 

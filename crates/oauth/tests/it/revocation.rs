@@ -231,7 +231,7 @@ async fn use_up_the_reserve(world: &World) {
     }
 }
 
-/// The shortest time that is told apart.
+/// The shortest time that is distinguished.
 const MOMENT: Duration = Duration::from_millis(1);
 
 fn narrow(entry: &mut Entry) {

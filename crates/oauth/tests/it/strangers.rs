@@ -13,7 +13,7 @@ fn host(n: u8) -> RequestSource {
     RequestSource::of([192, 0, 2, n].into())
 }
 
-/// A request that brings no credential, as long as a request can be.
+/// A request without a credential, as long as a request can be.
 async fn stranger(world: &World, source: RequestSource) -> u16 {
     let body = format!("grant_type=authorization_code&client_id=nobody&code=x&resource={}", "%22".repeat(1000));
     let request = Request { source, content_type: Some(FORM), authorization: &[], query: None, body: body.as_bytes(), proven: None };

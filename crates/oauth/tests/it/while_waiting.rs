@@ -1,4 +1,4 @@
-//! What happens while an exchange waits for the keys of another issuer: what was believed before counts no more.
+//! What happens while an exchange waits for the keys of another issuer: earlier checks are no longer valid.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Waiting {
         with(self.world.agent_exchange(&self.svid, &self.token, CRM, "read:cases"), "subject_token_type", JWT)
     }
 
-    /// Exchanges; once the keys are asked for, `change` happens, and only then they come.
+    /// Exchanges. Once the keys are requested, `change` happens, and only then the keys arrive.
     async fn meanwhile(&self, form: &Pairs, authorization: Option<&str>, change: impl AsyncFnOnce(&World)) -> String {
         self.idp.hold();
         let change = async {

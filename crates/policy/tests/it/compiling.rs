@@ -105,7 +105,7 @@ fn what_is_deep_enough_to_exhaust_a_stack_is_refused_before_it_is_parsed() {
     }
 }
 
-/// Cedar's validator gives up without a word where the stack runs low. Within our bounds it never does.
+/// Cedar's validator silently stops when the stack runs low. Within our bounds it never does.
 #[test]
 fn the_deepest_policy_within_the_bounds_is_still_validated() {
     let on_small_stack = |source: String| {

@@ -202,7 +202,7 @@ fn a_failure_for_one_scope_denies_all_of_them() {
     assert!(denial.errors[0].starts_with("extra: "), "{denial}");
 }
 
-/// Denied exactly when `condition` holds of the question.
+/// Denied exactly when `condition` is true for the question.
 fn holds(condition: &str, world: &World, scope: &str) -> bool {
     let source = format!("forbid (principal, action, resource) when {{ {condition} }};");
     world.ask(&with(&source), scope).is_err()

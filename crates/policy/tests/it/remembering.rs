@@ -1,4 +1,4 @@
-//! What was permitted once is remembered by its facts: whatever changes one of them is decided again.
+//! A permit is remembered by its facts: if one of them changes, the question is decided again.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ use super::problem::{self, Named};
 use crate::control::Control;
 use crate::error::ControlError;
 
-/// How many records a query answers unless it says.
+/// How many records a query returns by default.
 const DEFAULT_LIMIT: u32 = 100;
 
 fn text(found: &Found) -> Result<AuditRecord, ControlError> {
@@ -34,7 +34,7 @@ fn text(found: &Found) -> Result<AuditRecord, ControlError> {
     Ok(AuditRecord { index: Some(found.index), ..record })
 }
 
-/// Reading takes as long as the disk: not on the threads that serve.
+/// Reading depends on the disk, so it must not run on the threads that serve requests.
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T, ControlError> + Send + 'static) -> Result<T, ControlError> {
     tokio::task::spawn_blocking(f).await.map_err(|error| ControlError::Internal(error.to_string()))?
 }
@@ -134,7 +134,7 @@ fn verifier(control: &Control) -> Result<CheckpointVerifier, ControlError> {
     CheckpointVerifier::new(control.authority.checkpoint_vkey()).map_err(|error| ControlError::Internal(error.to_string()))
 }
 
-/// A tampered log is its own answer; everything else is a failure of ours.
+/// A tampered log has its own answer; everything else is a failure of ours.
 fn broken(error: LogError) -> ControlError {
     match error {
         LogError::Tampered(tampered) => ControlError::AuditBroken(tampered.to_string()),
@@ -142,7 +142,7 @@ fn broken(error: LogError) -> ControlError {
     }
 }
 
-/// A checkpoint that somebody kept. That it is of another log is no slip of theirs: then this log is not what it was.
+/// A checkpoint that an auditor kept. If it belongs to another log, that is not the caller's mistake: this log was replaced.
 fn kept(verifier: &CheckpointVerifier, note: &str) -> Result<Checkpoint, ControlError> {
     verifier.open(note.as_bytes()).map_err(|error| match error {
         CheckpointError::Malformed => ControlError::BadRequest("since: this is not a checkpoint".to_owned()),
@@ -207,10 +207,10 @@ const PIECE_DEADLINE: Duration = Duration::from_secs(30);
 /// How much of a bundle is sent at once, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// What goes from the thread that reads the log to the response.
+/// What the thread that reads the log sends to the response.
 enum Piece {
     Bytes(Vec<u8>),
-    /// The bundle is whole.
+    /// The bundle is complete.
     End,
 }
 
@@ -249,8 +249,8 @@ impl io::Write for Pieces {
     }
 }
 
-/// The body of the response. It breaks off unless the end was announced, so that nobody takes half a bundle for a whole
-/// one.
+/// The body of the response. It ends with an error unless the end was announced, so that nobody takes half a bundle for a
+/// complete one.
 struct Bundle(Option<mpsc::Receiver<Piece>>);
 
 impl Stream for Bundle {

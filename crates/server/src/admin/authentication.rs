@@ -1,4 +1,4 @@
-//! Who is asking: the peer's uid on the unix socket, an access token of ours over TCP. Nothing else counts.
+//! The caller: identified by the peer's uid on the unix socket, and by an access token of ours over TCP. Nothing else counts.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
 
 type Refused = (Unauthorized, Option<String>);
 
-/// Where a refused request came from, unless who sent it is known: then all they did wrong is to have no right.
+/// Where a refused request came from, unless the sender is known and only lacks the right.
 fn stranger(refused: Unauthorized, peer: Option<Peer>) -> Option<RequestSource> {
     match refused {
         Unauthorized::NoAdminScope => None,
@@ -64,7 +64,7 @@ fn operator(control: &Control, peer: Option<Peer>, headers: &HeaderMap) -> Resul
     }
 }
 
-/// Root and the user the server runs as could read the database anyway; nobody else administrates by uid.
+/// Root and the user that the server runs as could read the database anyway. No other user can administer by uid.
 fn local(uid: u32) -> Result<Operator, Refused> {
     let own = rustix::process::geteuid().as_raw();
     if uid == own || uid == 0 { Ok(Operator::Local { uid }) } else { Err((Unauthorized::Uid, Some(format!("uid:{uid}")))) }
@@ -90,7 +90,7 @@ fn person(control: &Control, headers: &HeaderMap) -> Result<Operator, Refused> {
     }
 }
 
-/// Whether a token that was verified permits administration by what is true now.
+/// Whether a verified token permits administration with the present state.
 fn permits(token: &AccessToken, control: &Control) -> Result<(), Unauthorized> {
     token.require_audience(control.live.issuer().as_str()).map_err(|_| Unauthorized::BadToken)?;
     let (now, snapshot) = (control.clock.now(), control.snapshot());
@@ -106,7 +106,7 @@ fn permits(token: &AccessToken, control: &Control) -> Result<(), Unauthorized> {
     Ok(())
 }
 
-/// Whether an operator is one still: a body may have taken its time to arrive, and other acts theirs to end.
+/// Whether the caller is still an operator: the body may have arrived slowly, and other acts may have taken time.
 pub(crate) fn still_permitted(operator: &Operator, control: &Control) -> Result<(), Unauthorized> {
     match operator {
         Operator::Local { .. } => Ok(()),
@@ -114,7 +114,7 @@ pub(crate) fn still_permitted(operator: &Operator, control: &Control) -> Result<
     }
 }
 
-/// Whether the person has, now, the admin scope on the resource that stands for our own administration.
+/// Whether the person has, now, the admin scope on the resource of our own administration.
 fn may_administrate(person: &Person) -> bool {
     let own = person.may.iter().filter(|permission| permission.resource.as_str() == ADMINISTRATION);
     own.flat_map(|permission| permission.scopes.iter()).any(|scope| scope.as_str() == ADMIN_SCOPE)

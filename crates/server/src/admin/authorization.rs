@@ -1,4 +1,4 @@
-//! Who may call what: a row for every route. No row, no call.
+//! Who may call which route: one row for every route. A route without a row cannot be called.
 
 use axum::http::Method;
 use mandate_api::admin::path;
@@ -8,7 +8,7 @@ use mandate_api::admin::path;
 pub(crate) enum Need {
     /// A proven operator.
     Operator,
-    /// Nobody in particular: the document holds nothing of this installation.
+    /// No particular caller: the document contains nothing about this installation.
     Anybody,
 }
 

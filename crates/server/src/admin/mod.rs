@@ -73,7 +73,7 @@ fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
     (router, document)
 }
 
-/// Carries an act out to its end, even if the caller goes away: what is durable must also come into force.
+/// Completes an act even if the caller disconnects: a durable change must also come into force.
 async fn to_the_end<T: Send + 'static>(act: impl Future<Output = Result<T, ControlError>> + Send + 'static) -> Result<T, ControlError> {
     tokio::spawn(act).await.map_err(|error| ControlError::Internal(error.to_string()))?
 }

@@ -40,7 +40,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Json<Vec
     Ok(Json(found.into_iter().map(|node| item(node, &control)).collect()))
 }
 
-/// Bans a node for good: whatever certificate it holds, it is told and issued nothing more, from this moment on.
+/// Bans a node permanently: from this moment on it is told nothing and issued nothing, no matter which certificate it has.
 #[utoipa::path(post, path = "/v1/nodes/{name}/ban", tag = "nodes", params(("name" = String, Path)),
     responses((status = 200, body = BanResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn ban(

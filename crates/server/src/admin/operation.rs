@@ -134,10 +134,10 @@ async fn rotate_keys(control: Arc<Control>, by: &Operator, purpose: Option<&str>
     Ok(KeyRotationResponse { keys: keys(&control, &purposes) })
 }
 
-/// The reason of a rotation that has to wait.
+/// The reason for a rotation that must wait.
 const TOO_SOON: &str = "key_published_too_recently";
 
-/// Records that a key was not rotated, also where the record before says that it would be.
+/// Records that a key was not rotated, also if an earlier record says that it would be.
 async fn rotation_refused(control: &Control, by: &Operator, purpose: Purpose, reason: &'static str, error: &RotateError) -> ControlError {
     match control.record_refused(Some(by.to_string()), None, reason, format!("rotate the {purpose} key: {error}")).await {
         Ok(()) => match error {

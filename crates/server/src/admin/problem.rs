@@ -1,4 +1,4 @@
-//! Every error of the admin API as problem details (RFC 9457). One exhaustive match: a new error needs its place here.
+//! Every error of the admin API as problem details (RFC 9457). One exhaustive match: a new error needs an entry here.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
@@ -12,18 +12,18 @@ use mandate_api::problem::{ADMINISTRATION_ELSEWHERE, PROBLEM_JSON};
 
 use crate::error::ControlError;
 
-/// Why somebody is not an operator.
+/// Why a caller is not an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unauthorized {
-    /// The route has no authorization row: a fault of ours, closed.
+    /// The route has no authorization row: a fault of the program, so the call is refused.
     NoRow,
-    /// Nothing was shown.
+    /// There are no credentials.
     NoCredentials,
     /// Only people and agents are served at this address.
     Elsewhere,
-    /// The token is not one of ours, or not alive, or not for us.
+    /// The token is not one of ours, or is not valid now, or is not for us.
     BadToken,
-    /// The token has not the admin scope, or an agent acts with it.
+    /// The token does not have the admin scope, or an agent acts with it.
     NoAdminScope,
     /// The local user is neither root nor the server's own.
     Uid,

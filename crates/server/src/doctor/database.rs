@@ -163,7 +163,7 @@ impl Examination<'_> {
         });
     }
 
-    /// What waits for the log, which it must belong to.
+    /// The stops that wait for the log. The reserve must belong to that log.
     fn reserve(&mut self, dir: &Dir, log: &str) {
         let move_away = format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
         let path = dir.entry(FILE);

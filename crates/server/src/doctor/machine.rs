@@ -1,4 +1,4 @@
-//! What the machine has to give: certificate, ports, disk, open files.
+//! What the machine must provide: certificate, ports, disk, open files.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};

@@ -8,7 +8,7 @@ use mandate_core::{ClockStep, HybridClock, Lifetime, Timestamp};
 
 use super::{Health, notice, problem};
 
-/// A clock that is behind by less is about to catch up, and no verifier takes notice.
+/// A clock that is behind by less will catch up soon, and no verifier notices it.
 const TOLERATED: Duration = Duration::from_secs(2);
 
 /// For how long a step of the clock is worth mentioning.

@@ -1,4 +1,4 @@
-//! Connections that a listener ended or did not take, because its places are few or their peers slow.
+//! Connections that a listener ended or did not accept, because it has few places or the peers are slow.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use mandate_core::Clock;
 
 use super::{Counter, Health, notice, problem};
 
-/// What is counted of one listener's connections.
+/// The counts for one listener's connections.
 pub(crate) struct Crowd {
     full: Arc<Counter>,
     slow_readers: Arc<Counter>,
@@ -21,12 +21,12 @@ impl Crowd {
         Arc::new(Self { full, slow_readers })
     }
 
-    /// All places of strangers were taken: `connections` were ended or not let in.
+    /// All places of strangers were taken: `connections` were ended or not accepted.
     pub(crate) fn was_full(&self, connections: u64) {
         self.full.add(connections);
     }
 
-    /// The reader of a feed took too little of it and was disconnected.
+    /// The reader of a feed read too slowly and was disconnected.
     pub(crate) fn cut_off_a_reader(&self) {
         self.slow_readers.add(1);
     }

@@ -1,7 +1,7 @@
 //! The nodes' listener: TLS under the authority's own certificate, client certificates verified when they are shown.
 //!
-//! A connection without client certificate is let in, because a node that joins has none yet; all it can call is `Join`.
-//! Such strangers are few at a time and do not stay; a node never waits for one of them to go.
+//! A connection without client certificate is accepted, because a node that joins has none yet; it can only call `Join`. The
+//! number of such strangers and their time are limited; a node never waits for one of them to disconnect.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -47,17 +47,17 @@ pub(crate) enum NodePeer {
     Stranger(IpAddr),
     /// The holder of a certificate that our authority signed, and that was valid at the handshake.
     Holder(Presented),
-    /// The holder of one that had expired, which the operator lets nodes renew. It counts as a stranger until it has.
+    /// The holder of an expired certificate, which the operator lets nodes renew. It counts as a stranger until it has renewed it.
     Late(Presented),
 }
 
-/// One connection, TLS but in tests. It holds its place among the connections until it is dropped.
+/// One connection, over TLS except in tests. It holds its place among the connections until it is dropped.
 pub(crate) struct NodeStream<I = TlsStream<TimelyIo<TcpStream>>> {
     io: I,
     peer: NodePeer,
-    /// When a stranger has to be gone.
+    /// When a stranger must be disconnected.
     until: Option<Pin<Box<Sleep>>>,
-    /// Completes when others need its place more.
+    /// Completes when another connection takes its place.
     ended: Ended,
     _guest: Guest,
 }
@@ -178,7 +178,7 @@ fn peer<I>(io: &TlsStream<I>, address: IpAddr, trust_domain: &TrustDomain) -> Op
     }
 }
 
-/// What a certificate makes of its holder at this time, which is the one that TLS goes by.
+/// The kind of peer that a certificate gives at this time, which is the time that TLS uses.
 fn of(shown: Presented, now: UnixTime) -> NodePeer {
     if now.as_secs() < shown.expires.secs() { NodePeer::Holder(shown) } else { NodePeer::Late(shown) }
 }

@@ -30,17 +30,17 @@ use acceptor::NodePeer;
 /// The largest message a node may send: a certificate request and a full set of selectors fit many times.
 const MAX_MESSAGE: usize = 512 * 1024;
 
-/// How many calls a connection may have under way.
+/// How many open calls a connection may have.
 const MAX_STREAMS: u32 = 64;
 
-/// How much of a call, and of all calls of a connection, a peer may send before we have looked at it, in bytes.
+/// How many bytes of a call, and of all calls of a connection, a peer may send before we have read them.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 128 * 1024;
 
 /// The largest head of a call, in bytes.
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// How often a silent connection is asked whether it lives, and how long it may take to answer.
+/// How often a silent connection is pinged, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 struct Service {
@@ -49,7 +49,7 @@ struct Service {
     shutdown: Shutdown,
 }
 
-/// The certificate that the client has proven to hold. Everything but `Join` needs one.
+/// The certificate that the client has proven to hold. Every call except `Join` needs one.
 fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
     match request.extensions().get::<NodePeer>() {
         Some(NodePeer::Holder(shown)) => Ok(shown.clone()),

@@ -1,5 +1,5 @@
-//! TLS for nodes whose certificate has expired: accepted for so long as the operator allows, and only if nothing but the
-//! time is wrong with it. What such a node may call is decided by `identity`: `Renew`, and nothing else.
+//! TLS for nodes whose certificate has expired: accepted for the time that the operator allows, and only if nothing except
+//! the time is wrong with the certificate. `identity` decides what such a node may call: only `Renew`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Verifies like another verifier, and accepts what expired no longer ago than `grace`.
+/// Verifies like another verifier, and also accepts a certificate that expired at most `grace` ago.
 #[derive(Debug)]
 pub(super) struct WithGrace {
     pub(super) inner: Arc<dyn ClientCertVerifier>,

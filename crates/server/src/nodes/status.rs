@@ -1,9 +1,10 @@
-//! What a node is told: the one mapping from identity errors to gRPC status. Exhaustive on purpose.
+//! The answers to nodes: the one mapping from identity errors to gRPC status. Exhaustive on purpose.
 
 use mandate_identity::{IdentityError, NotIssuable};
 use tonic::{Code, Status};
 
-/// The status of an error. Whatever helps a thief (was the token used, or never there?) stays in the audit log.
+/// The status of an error. Details that would help an attacker (whether the token was used or never existed) are only in the
+/// audit log.
 pub(super) fn of(error: &IdentityError) -> Status {
     match error {
         IdentityError::JoinToken(_) => {

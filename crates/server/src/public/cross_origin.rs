@@ -1,6 +1,6 @@
-//! What scripts of other origins may do here: what clients that run in a browser need, and no more (RFC 9700 §2.6).
+//! What scripts of other origins may do here: only what clients that run in a browser need (RFC 9700 §2.6).
 //!
-//! Never with credentials of the browser: no endpoint that takes part in this looks at cookies.
+//! Never with credentials of the browser: no endpoint that allows this reads cookies.
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -17,8 +17,8 @@ pub(super) fn readable(mut response: Response) -> Response {
     response
 }
 
-/// `OPTIONS`: what a browser asks before it sends a script's request. MCP clients send the header of their protocol's version.
-/// Without the method that it asks for, it is no such question.
+/// `OPTIONS`: the preflight request of a browser before it sends a script's request. MCP clients send the header of their
+/// protocol's version. A request that does not name a method is not a preflight request.
 pub(super) async fn preflight(headers: HeaderMap) -> Response {
     if !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();

@@ -1,7 +1,7 @@
-//! The token in the login form, by which it is known to be ours.
+//! The token in the login form, by which the server recognizes its own form.
 //!
-//! It is made with a key that only this process has, for one browser and one authorization request, and it expires. So nobody
-//! makes one who can set a cookie, and a form for one request is worth nothing for another.
+//! It is made with a key that only this process has, for one browser and one authorization request, and it expires. So an
+//! attacker who can set a cookie cannot make one, and a form for one request is not valid for another.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use hmac::{Hmac, Mac as _};
 use mandate_core::{Secret, Timestamp};
 use sha2::Sha256;
 
-/// How long a form may lie open.
+/// How long a form may stay open.
 pub(super) const LIFETIME: Duration = Duration::from_mins(15);
 
-/// The MAC (RFC 2104) of when a token expires, the browser's id and the request. `None`: the key cannot be used, which no
-/// length of it brings about.
+/// The MAC (RFC 2104) of the token's expiry, the browser's id and the request. `None`: the key cannot be used, which does not
+/// happen with any key length.
 fn mac(key: &Secret, expires: u64, browser: &str, request: &str) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret()).ok()?;
     mac.update(b"mandate login form");

@@ -1,8 +1,8 @@
 //! The revocation feed as server-sent events: all cuts in force, then `ready`, then each new cut as it happens.
 //!
 //! It holds ids, no secrets: a client that may ask for our keys may know what is revoked. A feed stays open for as long as its
-//! reader likes, so there are fewer of them than connections. What is in force is written once, and all feeds share the bytes:
-//! a reader that does not read costs its connection, until the time for that is over.
+//! reader likes, so there are fewer of them than connections. The cuts in force are written once, and all feeds share the
+//! bytes: a reader that does not read costs only its connection, until its time is over.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -24,13 +24,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::listener::Shutdown;
 use crate::places::Guest;
 
-/// How often a silent feed shows that it lives. Verifiers that fail closed wait for some of these.
+/// How often a silent feed sends a sign of life. Verifiers fail closed after several of these are missing.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// In how many pieces what is in force may be, before the later ones are put together.
+/// How many pieces the cuts in force may have before the later pieces are joined.
 const MAX_PIECES: usize = 256;
 
-/// What has been added, in bytes, is written again together with the rest if it is more than that, and more than the rest.
+/// The added bytes are written again together with the rest if they are more than this, and more than the rest.
 const SMALL: usize = 64 * 1024;
 
 /// Tells nginx, and proxies that follow it, to pass each event on at once.
@@ -43,8 +43,8 @@ pub(super) struct Feeds {
     in_force: Mutex<InForce>,
 }
 
-/// The events of all cuts in force: a first piece, and what came later, so that feeds which begin at different cuts share all
-/// that they have in common.
+/// The events of all cuts in force: a first piece and later pieces, so that feeds which begin at different cuts share all
+/// bytes that they have in common.
 #[derive(Default)]
 struct InForce {
     /// The number of the last cut, and all of them.
@@ -84,7 +84,7 @@ impl Feeds {
         Self { live, shutdown, in_force: Mutex::default() }
     }
 
-    /// The events of `cuts`, which are those in force at number `last`, and maybe of later ones.
+    /// The events of `cuts`, which are the cuts in force at number `last`, and possibly of later ones.
     fn written(&self, last: u64, cuts: Arc<RevocationSet>) -> Option<Arc<[Bytes]>> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         in_force.follow(last, cuts)?;

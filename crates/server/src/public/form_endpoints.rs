@@ -67,8 +67,8 @@ impl Posted {
         }
     }
 
-    /// A client that has proven who it is has one of the places of the known, and so has a browser or app that was given a
-    /// token for a person's code.
+    /// A client that has proven who it is gets one of the places of known holders. So does a browser or app that got a token for
+    /// a person's code.
     fn gives_place(&self, was_given_a_token: bool) {
         let Some(guest) = self.guest.as_ref().filter(|guest| !guest.has_known_place()) else { return };
         match self.proven.get() {
@@ -78,7 +78,7 @@ impl Posted {
         }
     }
 
-    /// The credentials. A value that is no visible ASCII cannot be one; it is kept as one that fails.
+    /// The credentials. A value that is not visible ASCII cannot be a credential; it is kept, and fails.
     fn authorization(&self) -> Vec<&str> {
         self.authorization.iter().map(|value| value.to_str().unwrap_or("\u{fffd}")).collect()
     }
@@ -121,7 +121,7 @@ pub(super) async fn token(State(public): State<Arc<Public>>, posted: Result<Post
     })
 }
 
-/// `POST /introspect`. For servers alone: scripts of other origins may not.
+/// `POST /introspect`. Only for servers: scripts of other origins may not call it.
 pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted) -> Response {
     let answer = public.engine.introspect(posted.request(&posted.authorization())).await;
     posted.gives_place(false);

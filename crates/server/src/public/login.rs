@@ -1,7 +1,7 @@
 //! `GET /authorize` shows the login page; `POST /authorize` is its form (RFC 6749 §3.1).
 //!
-//! The authorization request stands in the query both times and is validated both times: nothing is remembered about
-//! somebody who has not logged in.
+//! The authorization request is in the query both times and is validated both times: the server remembers nothing about a
+//! person who has not logged in.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn cookie_name(public: &Public) -> &'static str {
     if public.secure_cookies { "__Host-mandate-login" } else { "mandate-login" }
 }
 
-/// The cookie of a browser that has logged somebody in. It says nothing of whom.
+/// The cookie of a browser that has logged a person in. It does not say which person.
 fn browser_cookie_name(public: &Public) -> &'static str {
     if public.secure_cookies { "__Host-mandate-browser" } else { "mandate-browser" }
 }
@@ -81,8 +81,7 @@ fn error_page(error: &OAuthError) -> Response {
     response
 }
 
-/// The number by which a form is known to belong to a browser: the one in its cookie, so that forms in several tabs go on
-/// working, or a new one.
+/// The number that binds a form to a browser: the number in its cookie, so that forms in several tabs work, or a new one.
 fn form_browser(public: &Public, headers: &HeaderMap) -> String {
     let mut random = [0u8; 32];
     let known = cookie(headers, cookie_name(public)).filter(|id| URL_SAFE_NO_PAD.decode(id).is_ok_and(|bytes| bytes.len() == random.len()));

@@ -65,8 +65,8 @@ pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: Defaults) -> Sit
 
 /// The addresses at which clients look for the metadata of an issuer with this path.
 ///
-/// RFC 8414 §3 puts the well-known part between host and path. MCP clients of earlier protocol versions leave the path out, and
-/// others put it in front, as `OpenID` Connect Discovery does.
+/// RFC 8414 §3 puts the well-known part between host and path. MCP clients of earlier protocol versions leave the path out.
+/// Other clients put the path in front, as `OpenID` Connect Discovery does.
 fn metadata_paths(base: &str) -> Vec<String> {
     const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
     let mut paths =
@@ -105,7 +105,7 @@ fn router(public: Arc<Public>) -> Router {
     router.with_state(public)
 }
 
-/// What a person sees who opens the issuer's URL in a browser.
+/// The page at the issuer's URL.
 async fn home(State(public): State<Arc<Public>>) -> Response {
     page::home(public.engine.issuer())
 }
@@ -114,7 +114,7 @@ async fn nothing_here() -> Response {
     page::nothing_here()
 }
 
-/// Administration has a listener of its own. Here there is nobody to authorize, so everybody is refused.
+/// Administration has its own listener. Here nobody can be authorized for it, so every caller is refused.
 async fn administration_is_elsewhere() -> Response {
     admin::problem::unauthorized(admin::problem::Unauthorized::Elsewhere)
 }
@@ -134,7 +134,7 @@ async fn server_metadata(State(public): State<Arc<Public>>) -> Response {
     cacheable_json(document.to_string())
 }
 
-/// Whether it serves; one that is about to end does not.
+/// Whether the server serves requests. A server that is about to end does not.
 async fn health(State(public): State<Arc<Public>>) -> Response {
     if *public.shutdown.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")]).into_response();

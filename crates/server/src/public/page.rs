@@ -45,7 +45,7 @@ fn layout(title: &str, body: &Markup) -> Markup {
     }
 }
 
-/// A page with the headers that keep others from framing it, scripting it or learning its address.
+/// A page with headers, so that no other site can frame it, run scripts in it or learn its address.
 fn respond(status: StatusCode, form_target: Option<&str>, page: Markup) -> Response {
     // Browsers also apply form-action to the redirect that answers a form.
     let origin = form_target.and_then(|uri| Url::parse(uri).ok()).map(|url| match url.origin() {
@@ -78,7 +78,7 @@ pub(super) struct Login<'a> {
     pub(super) resource: Option<&'a str>,
     /// The scopes asked for; none: all.
     pub(super) scopes: Option<Vec<&'a str>>,
-    /// What that is at most, by the names of resources.
+    /// The most that this can be, by the names of resources.
     pub(super) at_most: Vec<(String, ScopeSet)>,
     /// Where the form goes: our own path with the request's query.
     pub(super) action: &'a str,
@@ -150,7 +150,7 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
     respond(status, Some(page.redirect_uri), layout("Log in", &body))
 }
 
-/// A page that says what went wrong and goes nowhere.
+/// A page that says what went wrong, without any redirect.
 pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Response {
     let body = html! {
         h1 { (title) }
@@ -160,7 +160,7 @@ pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Response {
     respond(status, None, layout(title, &body))
 }
 
-/// What is at the issuer's own address. It names no version: strangers read it.
+/// The page at the issuer's own address. It names no version, because strangers can read it.
 pub(super) fn home(issuer: &Issuer) -> Response {
     let body = html! {
         h1 { "Mandate" }
@@ -180,7 +180,7 @@ pub(super) fn home(issuer: &Issuer) -> Response {
     respond(StatusCode::OK, None, layout("Authorization server", &body))
 }
 
-/// An address at which there is nothing.
+/// The page for an address that does not exist.
 pub(super) fn nothing_here() -> Response {
     let body = html! {
         h1 { "Nothing is here" }

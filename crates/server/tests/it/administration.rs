@@ -1,4 +1,4 @@
-//! Who may administrate, over every listener.
+//! Who may administer the server, over every listener.
 
 use mandate_api::admin::{ApplyRequest, AuditQuery, JoinTokenRequest, KeyRotationRequest, RevocationRequest, RevocationTarget};
 use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
@@ -54,7 +54,7 @@ async fn call(server: &Server, base: &str, operation: &(Method, String), headers
     Answer::of(request.send().await.unwrap()).await
 }
 
-/// Headers by which other products let a caller say who it is.
+/// Headers with which a caller of other products can claim an identity.
 const CLAIMS_TO_BE: [(&str, &str); 6] = [
     ("x-account-id", "acme"),
     ("x-project-id", "default"),

@@ -1,4 +1,4 @@
-//! Cuts by operators: what they end at once and over a restart, and what goes on right after.
+//! Cuts by operators: what they end at once and over a restart, and what works right after them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, PASSWORD
 
 use crate::world::{Node, Server};
 
-/// What passes between one call of an operator and the next, at least.
+/// The shortest time between one call of an operator and the next.
 const MOMENT: Duration = Duration::from_millis(1);
 
 async fn exchanged(server: &Server, node: &Node, subject: &str) -> String {

@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::world::{LONG, Server};
 
-/// Sends raw bytes, and answers all that comes back until the server has said everything.
+/// Sends raw bytes, and returns everything that the server sends until it ends the answer.
 async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
     io.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

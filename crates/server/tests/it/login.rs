@@ -1,4 +1,4 @@
-//! The login pages as a browser meets them.
+//! The login pages as a browser sees them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use mandate_testkit::app::{Answer, CALLBACK, CRM, Form, PASSWORD, authorization,
 
 use crate::world::Server;
 
-/// A page for people: not framed, not scripted, not kept, and its address not told to others.
+/// A page for people: it cannot be framed, has no script, is not cached, and its address is not sent to other sites.
 fn is_a_safe_page(what: &str, answer: &Answer) {
     assert!(answer.header("content-type").starts_with("text/html"), "{what}: {answer:?}");
     let policy = answer.header("content-security-policy");

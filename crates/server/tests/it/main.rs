@@ -1,5 +1,5 @@
-//! The whole server in this process, met over its listeners: HTTP as strangers, people and operators speak it, and a
-//! real node. A test that plays a known attack has the attack's id in its name (`a1`, `k6`, `z9`).
+//! The whole server in this process, used over its listeners: HTTP as strangers, people and operators use it, and a real
+//! node.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
 

@@ -1,4 +1,4 @@
-//! A connection of somebody who holds a node's files, without the node's own program: it is polite to nobody.
+//! A connection of an attacker who has a node's files, without the node's own program: it follows no rules.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl NodeLink {
     }
 }
 
-/// Asks for an identity by the selectors that it has, whatever process that may be.
+/// Asks for an identity with the selectors that the identity requires, for no real process.
 pub(crate) fn issue(agent: &str, audience: &str) -> IssueJwtSvidRequest {
     let selectors = vec![format!("unix:uid:{}", rustix::process::getuid().as_raw())];
     IssueJwtSvidRequest { spiffe_id: spiffe_id(agent), audience: vec![audience.to_owned()], selectors }

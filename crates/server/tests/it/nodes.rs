@@ -1,4 +1,4 @@
-//! Nodes and agents against a real server: joining, coming back, and being stopped.
+//! Nodes and agents against a real server: joining, reconnecting, and being stopped.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Keys are rotated while agents work: nobody notices.
+//! Keys are rotated while agents work: no request fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! The token, introspection and revocation endpoints as strangers and clients meet them over HTTP.
+//! The token, introspection and revocation endpoints as strangers and clients see them over HTTP.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! An operator's acts are found by whom they touch.
+//! An operator's acts are found by the entries that they affect.
 
 use mandate_api::admin::{AuditQuery, ClientSecretRequest, PasswordRequest, RevocationRequest, RevocationTarget};
 use mandate_testkit::app::{CLIENT_SECRET, PASSWORD};

@@ -20,7 +20,7 @@ async fn apply(server: &Server, text: &str) -> Result<Vec<String>, Vec<(String, 
 }
 
 fn client(jwks: &str) -> String {
-    // One client that is fine before it, so that places are told apart.
+    // One valid client before it, so that places can be distinguished.
     format!("[[client]]\nid = \"fine\"\n[[client]]\nid = \"batch\"\nauthentication = \"private_key_jwt\"\njwks = {}\n", json!(jwks))
 }
 

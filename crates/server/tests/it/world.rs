@@ -35,12 +35,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// An empty one. Its clock stands at the true time, because its TLS has only the system's.
+    /// An empty one. Its clock stands still at the true time, because its TLS has only the system's clock.
     pub(crate) async fn empty() -> Self {
         Self::empty_at(SystemClock.now()).await
     }
 
-    /// An empty one whose clock stands at `time`: less than a certificate's life away from the system's.
+    /// An empty one whose clock stands still at `time`: less than a certificate's lifetime away from the system's clock.
     async fn empty_at(time: Timestamp) -> Self {
         Self::start(tempfile::tempdir().unwrap(), Arc::new(SteppedClock::at(time))).await.map_err(|(_, error)| error).unwrap()
     }
@@ -183,7 +183,7 @@ impl Server {
         self.ended().await;
     }
 
-    /// Ends it in good order, and starts it again on the same directory.
+    /// Shuts it down cleanly, and starts it again on the same directory.
     pub(crate) async fn restart(self) -> Self {
         let clock = Arc::clone(&self.clock);
         let mut dir = self.ended().await;
@@ -230,7 +230,7 @@ impl Node {
     }
 }
 
-/// Tries until it holds: for what a push brings about a moment later.
+/// Tries until it is true: for effects of a push, which come a moment later.
 pub(crate) async fn soon(mut holds: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(LONG, async {
         while !holds().await {

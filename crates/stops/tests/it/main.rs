@@ -1,4 +1,4 @@
-//! Stops: in force whatever fails, recorded once, and never overtaken by what comes later.
+//! Stops: in force no matter what fails, recorded once, and never overtaken by later changes.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::unreachable, reason = "helpers of tests end the test")]
 

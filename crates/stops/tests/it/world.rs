@@ -38,7 +38,7 @@ pub(crate) fn suspended(world: &World) -> Stop {
     changed(world, |agent| agent.state = AgentState::Suspended).unwrap()
 }
 
-/// A stop of one token, with so much to say that it takes some room.
+/// A stop of one token, with a long text so that it takes some room.
 pub(crate) fn cut_token(world: &World, bytes: usize) -> Stop {
     let now = world.hybrid.now();
     let target = CutTarget::Token(TokenId::generate(now, &SystemEntropy));

@@ -62,7 +62,7 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     assert_eq!(store.read("meta", |tx| meta::get(tx, "effect")).unwrap().as_deref(), Some("happened"));
 }
 
-/// `SQLite` rolls a whole transaction back by itself when memory runs out, for one. A trigger stands in for that.
+/// `SQLite` itself rolls back a whole transaction, for example when memory runs out. A trigger simulates that.
 #[test]
 fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();

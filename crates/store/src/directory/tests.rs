@@ -103,7 +103,7 @@ fn a_database_that_is_lost_is_not_replaced_while_its_sealing_key_is_there() {
     }
 }
 
-/// A first start, cut at each point where something of it is on disk: the next one is carried on or begun again.
+/// A first start, interrupted at each point where something of it is on disk: the next start continues it or begins again.
 #[test]
 fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
     let whole = tempfile::tempdir().unwrap();

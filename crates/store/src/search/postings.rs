@@ -1,7 +1,8 @@
-//! What the index holds: the log in chunks, and for every name that occurs in one the places at which it does.
+//! The content of the index: the log in chunks, and for every name in a chunk the places at which it occurs.
 //!
-//! A few rows for thousands of records, where a row per record and name would cost more than the records themselves.
-//! Our own ids say when they were made: they are not kept, for the times of a chunk tell whether it can have one.
+//! This takes a few rows for thousands of records. A row for each record and name would cost more than the records
+//! themselves. Our own ids contain the time at which they were made. They are not stored, because the times of a chunk show
+//! whether the chunk can contain an id.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ CREATE TABLE postings (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What a name in the index is the name of: its first byte.
+/// The kind of a name in the index: its first byte.
 #[derive(Clone, Copy)]
 enum Part {
     Id,
@@ -105,7 +106,7 @@ fn member_of(name: &str) -> &'static str {
     Part::ALL.into_iter().find(|part| name.starts_with(part.letter())).map_or("idx", Part::member)
 }
 
-/// Tells all that is kept of one record.
+/// Reports every name that is kept for one record.
 fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
     let made_then = |id: &str| made_at(id) == Some(keys.time);
     if !made_then(&keys.id) {
@@ -151,7 +152,7 @@ fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
     }
 }
 
-/// All that the index holds of one chunk.
+/// Everything that the index holds about one chunk.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     first: u64,
@@ -166,7 +167,7 @@ impl Chunk {
         Self { first, span: None, names: BTreeMap::new(), scratch: String::new() }
     }
 
-    /// Takes record `index`, which comes after all that were taken.
+    /// Adds record `index`, which comes after all records that were added.
     pub(crate) fn add(&mut self, index: u64, keys: &LeafKeys<'_>) {
         let Ok(place) = u16::try_from(index - self.first) else { return };
         let (earliest, latest) = self.span.unwrap_or((keys.time, keys.time));
@@ -201,7 +202,7 @@ impl Chunk {
         Ok(())
     }
 
-    /// Whether the index holds exactly this of the chunk, other names aside. Returns how many names it has.
+    /// Whether the index holds exactly this for the chunk, not counting other names. Returns how many names it has.
     pub(crate) fn check(&self, tx: &Tx<'_>) -> Result<Result<u64, Tampered>, StoreError> {
         let first = to_sql(self.first);
         let found = tx.first("SELECT earliest, latest FROM search.chunks WHERE first = ?", [first], |row| {
@@ -224,8 +225,8 @@ impl Chunk {
     }
 }
 
-/// Whether the index, which was found to hold `names` names in the chunks before `end`, holds nothing else. What was
-/// taken in since is not looked at, but belongs to chunks before `now`.
+/// Whether the index holds nothing except the `names` names that were found in the chunks before `end`. Chunks that were
+/// added since are not checked, but must be before `now`.
 pub(crate) fn nothing_foreign(tx: &Tx<'_>, names: u64, end: u64, now: u64) -> Result<Result<(), Tampered>, StoreError> {
     let count =
         |sql: &str, end: u64| -> Result<u64, StoreError> { Ok(tx.first(sql, [to_sql(end)], |row| row.get(0))?.map_or(0, from_sql)) };
@@ -265,7 +266,7 @@ fn from_bytes(bytes: &[u8]) -> Option<Vec<u16>> {
     rest.is_empty().then(|| whole.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
 }
 
-/// At which places of the chunk a name occurs. What cannot be read is as good as none: only verification complains.
+/// At which places of the chunk a name occurs. Places that cannot be read count as none: only verification reports an error.
 fn stored(tx: &Tx<'_>, name: &str, first: u64) -> Result<Option<Vec<u16>>, StoreError> {
     let sql = "SELECT places FROM search.postings WHERE name = ? AND first = ?";
     let bytes: Option<Vec<u8>> = tx.first(sql, params![name, to_sql(first)], |row| row.get(0))?;
@@ -311,7 +312,7 @@ impl Wanted {
         }
     }
 
-    /// The chunks before record `end` that can have what is wanted, the newest first.
+    /// The chunks before record `end` that can contain wanted records, the newest first.
     fn chunks(&self, tx: &Tx<'_>, end: u64) -> Result<Vec<Found>, StoreError> {
         let mut sql = "SELECT c.first, c.earliest, c.latest FROM ".to_owned();
         let end = to_sql(end);
@@ -366,8 +367,8 @@ impl Wanted {
         Ok(all)
     }
 
-    /// Calls `each` with every record before `end` that the index says may be wanted, the newest first, until it
-    /// returns false. Whether a record is wanted only the record says.
+    /// Calls `each` with every record before `end` that may be wanted according to the index, the newest first, until it
+    /// returns false. Only the record itself shows whether it is wanted.
     pub(crate) fn each(
         &self,
         tx: &Tx<'_>,

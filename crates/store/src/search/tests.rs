@@ -480,7 +480,7 @@ fn a_gap_wider_than_a_piece_is_named_by_its_first_record() {
     assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::Missing { index: 3, found: 31 }))));
 }
 
-/// A writer during which the write-ahead log is asked to give way.
+/// A writer during whose work the write-ahead log is checkpointed.
 struct Slow<'a> {
     log: &'a Connection,
     writes: u64,

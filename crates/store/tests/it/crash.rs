@@ -1,4 +1,4 @@
-//! `kill -9` at any moment: what was receipted is there, the tree verifies, and the log opens by itself.
+//! `kill -9` at any moment: every record with a receipt is there, the tree verifies, and the log opens by itself.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::world::{World, found, open, record, start, verify};
 
 const DIR: &str = "MANDATE_TEST_CRASH_DIR";
 
-/// The process that is killed: appends without end and prints the id of each record it has a receipt for.
+/// The process that is killed: it appends in an endless loop and prints the id of each record with a receipt.
 #[test]
 fn victim() {
     // Only runs when the test below starts it.

@@ -13,7 +13,7 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, AppendError>, point: Point)
     }
 }
 
-/// What a failed append leaves: nothing, or for a commit whose answer was lost, the record and its effect together.
+/// What a failed append leaves: nothing, or, if only the answer of a commit was lost, the record and its effect together.
 fn check(point: Point, fault: Fault, at: u64) {
     let world = World::new();
     for n in 0..at {

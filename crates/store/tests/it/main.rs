@@ -1,4 +1,4 @@
-//! The store behind the audit log: what is promised of a receipt, of a crash, of a full disk and of a tampered file.
+//! The store behind the audit log: its guarantees about receipts, crashes, a full disk and a tampered file.
 
 #[cfg(test)]
 mod crash;

@@ -1,4 +1,4 @@
-//! Identifiers are what they are, and "which person's request caused this?" is one query.
+//! Identifiers are compared exactly, and "which person's request caused this?" is one query.
 
 use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_core::{Person, Timestamp};

@@ -21,10 +21,10 @@ pub(crate) fn verifier() -> CheckpointVerifier {
     signer().verifier().clone()
 }
 
-/// Opens a directory that nobody uses any more.
+/// Opens a directory that no process uses any longer.
 ///
-/// Other tests start processes. Until such a child executes its own program it holds what its parent has open, a lock
-/// that was let go included.
+/// Other tests start processes. Until such a child executes its own program, it holds everything that its parent has open,
+/// including a released lock.
 pub(crate) fn try_open(dir: &Path) -> Result<Store, StoreError> {
     let opened = || Store::open(dir, Arc::new(SeededEntropy::new(7)));
     let is_held =
@@ -91,12 +91,12 @@ impl World {
         self.log.append_blocking(record(n), Vec::new())
     }
 
-    /// Appends record 0, and while it stands still all of `entries`, so that they share one batch in any order.
+    /// Appends record 0 and, while the backend is paused, all of `entries`, so that they share one batch in any order.
     pub(crate) fn in_one_batch(&self, entries: Vec<(u64, Vec<Effect>)>) -> Vec<Result<Receipt, AppendError>> {
         self.in_one_batch_after(entries, || {})
     }
 
-    /// As [`World::in_one_batch`], calling `prepare` when all stand in the queue.
+    /// As [`World::in_one_batch`], calling `prepare` when all are in the queue.
     pub(crate) fn in_one_batch_after(&self, entries: Vec<(u64, Vec<Effect>)>, prepare: impl FnOnce()) -> Vec<Result<Receipt, AppendError>> {
         let count = entries.len();
         self.faults.hold();

@@ -8,19 +8,19 @@ use crate::claim;
 use crate::error::TokenError;
 use crate::strict_json::Json;
 
-/// The `may_act` claim: who alone may become the next actor (RFC 8693 §4.4).
+/// The `may_act` claim: the only party that may become the next actor (RFC 8693 §4.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MayAct {
     /// That actor's `sub`.
     pub sub: String,
-    /// Who names it so.
+    /// The issuer that names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<Issuer>,
 }
 
 const UNKNOWN: &str = "it has an unknown member";
 
-/// Reads nested `act` objects. `usual` is the issuer most likely met: comparing is much cheaper than parsing.
+/// Reads nested `act` objects. `usual` is the most likely issuer: comparing with it is much cheaper than parsing.
 pub(super) fn chain(act: Option<&Json<'_>>, usual: &Issuer) -> Result<ActorChain, TokenError> {
     let mut actors = Vec::new();
     let mut next = act;

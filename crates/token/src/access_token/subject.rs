@@ -21,7 +21,7 @@ use crate::strict_json::{Json, Object};
 /// APIs make room for.
 const MAX_QUALIFIED_LEN: usize = 255;
 
-/// All but the unreserved characters (RFC 3986 §2.3): a `:` in particular never stands in the readable form's fragment.
+/// All except the unreserved characters (RFC 3986 §2.3). In particular, the fragment of the readable form never has a `:`.
 const FRAGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The only format of a subject identifier that is written and read here (RFC 9493 §3.2.3).
@@ -46,7 +46,7 @@ pub fn subject_claim<'p>(person: &'p Person, ours: &Issuer) -> Cow<'p, str> {
     Cow::Owned(format!("ni:///sha-256;{}", URL_SAFE_NO_PAD.encode(digest)))
 }
 
-/// Whether `sub` could be the name of a person of our own directory: people of others have a `:`.
+/// Whether `sub` could be the name of a person of our own directory: the `sub` of other people has a `:`.
 pub(super) fn may_be_local(sub: &str) -> bool {
     !sub.contains(':')
 }

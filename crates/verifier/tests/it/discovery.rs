@@ -1,4 +1,4 @@
-//! How the issuer is found: by its own documents alone, and by nothing that the environment says.
+//! How the issuer is found: only by its own documents, and without settings from the environment.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::world::{RESOURCE, builder, code, soon, verify};
 
-/// Tells the test below, in a process of its own, which issuer to reach.
+/// Tells the test below, which runs in a separate process, which issuer to reach.
 const ISSUER: &str = "MANDATE_TEST_ISSUER";
 
 #[tokio::test]

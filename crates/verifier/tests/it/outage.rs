@@ -1,4 +1,4 @@
-//! Issuers that are away, that lie, and what a restart remembers.
+//! Issuers that cannot be reached or that lie, and what a restart remembers.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -163,7 +163,7 @@ async fn a_cache_file_of_another_user_or_behind_a_link_is_refused() {
     }
 }
 
-/// A clock that leaps once keys have been served again: the fetch took its time.
+/// A clock that jumps ahead once keys have been served again, as if the fetch took long.
 struct Leaps {
     issuer: Arc<HostileIssuer>,
     start: Timestamp,

@@ -1,4 +1,4 @@
-//! What a token must be. Attack ids are those of the project's list of token attacks.
+//! What a token must be.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{RESOURCE, World, code, soon, verify};
 
 impl World {
-    /// The claims of a proper token as JSON, to be spoilt.
+    /// The claims of a proper token as JSON, to be changed by tests.
     fn payload(&self) -> Value {
         let now = self.clock.now().secs();
         json!({

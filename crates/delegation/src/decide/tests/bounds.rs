@@ -1,4 +1,4 @@
-//! What bounds the scopes, one bound at a time.
+//! What limits the scopes, one limit at a time.
 
 use super::*;
 

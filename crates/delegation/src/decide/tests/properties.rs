@@ -1,4 +1,4 @@
-//! The invariants of `decide`, over whatever may vary.
+//! The invariants of `decide`, over everything that may vary.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ fn some_words(least: usize) -> impl Strategy<Value = BTreeSet<&'static str>> {
     proptest::sample::subsequence(WORDS.to_vec(), least..=4).prop_map(|list| list.into_iter().collect())
 }
 
-/// Mostly all of a core that the others have as well, so that something is left in common; at times anything.
+/// Mostly all scopes of a core that the others have too, so that they have something in common; sometimes any scopes.
 fn around(core: &BTreeSet<&'static str>) -> impl Strategy<Value = BTreeSet<&'static str>> + use<> {
     let core = core.clone();
     prop_oneof![9 => some_words(0).prop_map(move |more| &core | &more), 1 => some_words(0)]
@@ -94,7 +94,7 @@ fn limit(secs: Option<u64>) -> Constraints {
 }
 
 impl Bounds {
-    /// An actor that stands in the chain already: ours in a token of ours, theirs in one of theirs.
+    /// An actor that is in the chain already: ours in a token of ours, theirs in a token of theirs.
     fn actor(&self, name: &str) -> Actor {
         if self.origin.is_none() { act(name) } else { Actor { sub: name.into(), iss: LOGIN.parse().unwrap(), sub_profile: None } }
     }
