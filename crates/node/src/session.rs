@@ -406,7 +406,7 @@ impl Session {
     }
 
     async fn renew(&self, remote: &mut Remote, credentials: &Credentials) -> Result<Credentials, String> {
-        // A new key each time: a key that has leaked is useless after the next renewal.
+        // A new key each time: a copy of an earlier key is useless after the renewal.
         let request = KeyRequest::generate().map_err(|error| error.to_string())?;
         let asked = RenewRequest { csr: request.csr.clone() };
         let answer = timeout(CALL, remote.renew(asked)).await.map_err(|_| "no answer in time".to_owned())?;
