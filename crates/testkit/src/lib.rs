@@ -9,6 +9,7 @@ pub mod faulty_backend;
 pub mod held_database;
 #[cfg(feature = "hostile-issuer")]
 pub mod hostile_issuer;
+pub mod proxy;
 mod skip;
 #[cfg(feature = "world")]
 pub mod story;

@@ -1,13 +1,11 @@
 //! How the issuer is found: only by its own documents, and without settings from the environment.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mandate_testkit::clock::SteppedClock;
 use mandate_testkit::hostile_issuer::HostileIssuer;
+use mandate_testkit::proxy::LyingProxy;
 use mandate_verifier::{BuildError, Route, Verifier};
 use serde_json::json;
 
@@ -26,37 +24,19 @@ async fn a_page_where_metadata_should_be_is_passed_over() {
     soon(verifier.ready()).await;
 }
 
-/// Answers every request with a page, and counts them.
-fn proxy() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 4\r\nconnection: close\r\n\r\nlies");
-        }
-    });
-    (url, asked)
-}
-
 #[test]
 fn proxies_of_the_environment_do_not_answer_for_the_issuer() {
     let issuer = HostileIssuer::start();
-    let (proxy, asked) = proxy();
+    let proxy = LyingProxy::start();
     let mut child = Command::new(std::env::current_exe().unwrap());
     child
         .args(["--exact", "discovery::a_verifier_of_the_issuer_that_the_environment_names_gets_ready"])
-        .env(ISSUER, issuer.issuer().as_str());
-    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
-        child.env(name, &proxy);
-    }
-    let ran = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+        .env(ISSUER, issuer.issuer().as_str())
+        .envs(proxy.environment());
+    let ran = child.output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
     assert_eq!(issuer.jwks_served(), 1);
-    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert_eq!(proxy.asked(), 0);
 }
 
 /// Does nothing unless the test above runs it.
@@ -69,14 +49,15 @@ async fn a_verifier_of_the_issuer_that_the_environment_names_gets_ready() {
 
 #[tokio::test]
 async fn a_proxy_that_is_configured_is_used_but_never_for_an_issuer_on_loopback() {
-    let (proxy, asked) = proxy();
+    let proxy = LyingProxy::start();
     let issuer = HostileIssuer::start();
-    let local = builder(&issuer, &Arc::new(SteppedClock::default())).proxy(&proxy).build().unwrap();
+    let local = builder(&issuer, &Arc::new(SteppedClock::default())).proxy(proxy.url()).build().unwrap();
     soon(local.ready()).await;
-    assert_eq!(asked.load(Ordering::SeqCst), 0);
-    let elsewhere = Verifier::builder("https://login.example".parse().unwrap(), RESOURCE.parse().unwrap()).proxy(&proxy).build().unwrap();
+    assert_eq!(proxy.asked(), 0);
+    let elsewhere =
+        Verifier::builder("https://login.example".parse().unwrap(), RESOURCE.parse().unwrap()).proxy(proxy.url()).build().unwrap();
     assert_eq!(code(&verify(&elsewhere, "x.y.z", &Route::any_scope()).await), "keys_unavailable");
-    assert!(asked.load(Ordering::SeqCst) > 0);
+    assert!(proxy.asked() > 0);
     let unusable = Verifier::builder(issuer.issuer(), RESOURCE.parse().unwrap()).proxy("no URL").build();
     assert!(matches!(unusable, Err(BuildError::Proxy(_))));
 }
