@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use mandate_testkit::app::{Answer, App, CRM, Form, PASSWORD, claims, form};
 use serde_json::Value;
 
-use crate::processes::{Ran, Server, run};
+use crate::processes::{Environment, MANDATE, Ran, Server, run};
 
 /// `mandate login`, waiting for the browser.
 pub(crate) struct Login {
@@ -20,8 +20,14 @@ pub(crate) struct Login {
 
 impl Login {
     pub(crate) fn start(app: &App, more: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
+        Self::start_in(&[], app, more)
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_in(environment: &Environment, app: &App, more: &[&str]) -> Self {
+        let mut command = Command::new(MANDATE);
         command.args(["login", "--issuer", &app.issuer, "--client-id", "support-app", "--no-browser"]).args(more);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ApplyRequest, JoinTokenRequest, PasswordRequest};
 use mandate_api::{AdminClient, Endpoint, registry_file};
@@ -20,23 +20,45 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
+/// Variables of a process's environment, beside those that every process here has.
+pub(crate) type Environment = [(&'static str, String)];
+
+/// The program as it is shipped.
+pub(crate) const MANDATE: &str = env!("CARGO_BIN_EXE_mandate");
+
 fn mandate(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
+    let mut command = Command::new(MANDATE);
     command.args(arguments);
     apart(&mut command);
     command
 }
 
+fn mandate_in(environment: &Environment, arguments: &[&str]) -> Command {
+    let mut command = mandate(arguments);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
 /// Hides from a program the environment's variables about other servers, nodes and proxies, and this user's own directory.
 /// Also hides the certificate authorities of this machine, which a bare system does not have.
-fn apart(command: &mut Command) {
+pub(crate) fn apart(command: &mut Command) {
     command.env_clear().env("HOME", "/nonexistent").env("TMPDIR", std::env::temp_dir());
     command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
 }
 
 /// Runs `mandate` to its end.
 pub(crate) fn run(arguments: &[&str]) -> Ran {
-    let output = mandate(arguments).stdin(Stdio::null()).output().unwrap();
+    run_in(&[], arguments)
+}
+
+/// The same, with more in its environment.
+pub(crate) fn run_in(environment: &Environment, arguments: &[&str]) -> Ran {
+    ran(&mut mandate_in(environment, arguments))
+}
+
+/// Runs a command to its end.
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -54,7 +76,12 @@ impl Role {
     /// A directory keeps its port, and while its server is down, any connection of this machine may get that port for a moment:
     /// then the start is tried again.
     pub(crate) fn start(dir: &Path, arguments: &[&str], input: &str) -> Self {
-        Self::start_as(|| mandate(arguments), dir, arguments, input)
+        Self::start_in(&[], dir, arguments, input)
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_in(environment: &Environment, dir: &Path, arguments: &[&str], input: &str) -> Self {
+        Self::start_as(|| mandate_in(environment, arguments), dir, arguments, input)
     }
 
     fn start_as(command: impl Fn() -> Command, dir: &Path, arguments: &[&str], input: &str) -> Self {
@@ -81,6 +108,13 @@ impl Role {
         Self { child, ready: serde_json::from_str(&line).unwrap_or_default(), log }
     }
 
+    /// Starts `mandate ARGUMENTS`, which may never be ready: its log tells how it fares.
+    pub(crate) fn unready(log: &Path, arguments: &[&str]) -> Self {
+        let mut command = mandate(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log).unwrap());
+        Self { child: command.spawn().unwrap(), ready: Value::Null, log: log.to_owned() }
+    }
+
     /// Starts `mandate` and kills it after that time, wherever it is then.
     pub(crate) fn kill_after(arguments: &[&str], time: Duration) {
         let mut child = mandate(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -103,13 +137,26 @@ impl Role {
         self.child.wait().unwrap();
     }
 
+    /// Waits until the log says so.
+    pub(crate) fn says(&self, what: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(what) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the log does not say {what:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).unwrap();
+    }
+
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
     }
 
     /// SIGTERM; gives the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap().code()
     }
 
@@ -145,12 +192,17 @@ impl Server {
         Self::start_as(dir, mandate)
     }
 
+    /// The same, with more in its environment.
+    pub(crate) fn start_in(environment: &Environment, dir: &Path) -> Self {
+        Self::start_as(dir, |arguments| mandate_in(environment, arguments))
+    }
+
     /// The same, as a process that may have at most this many files open.
     pub(crate) fn start_with_files(dir: &Path, files: usize) -> Self {
         Self::start_as(dir, |arguments| {
             let mut command = Command::new("sh");
             let script = format!("ulimit -n {files}; exec \"$@\"");
-            command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_mandate")]).args(arguments).env_remove("MANDATE_DIR");
+            command.args(["-c", &script, "sh", MANDATE]).args(arguments).env_remove("MANDATE_DIR");
             command
         })
     }
@@ -173,12 +225,17 @@ impl Server {
 
     /// A node that has joined, with its things in `dir`.
     pub(crate) async fn node(&self, dir: &Path) -> (Role, PathBuf) {
+        self.node_as(dir, mandate).await
+    }
+
+    /// The same, of which the command to start is made from its arguments.
+    pub(crate) async fn node_as(&self, dir: &Path, command: impl Fn(&[&str]) -> Command) -> (Role, PathBuf) {
         let token = self.admin.join_token(&JoinTokenRequest::default()).await.unwrap().token;
         let socket = dir.join("agent.sock");
         let server = self.role.text("node_server");
         let (dir_text, socket_text) = (dir.to_string_lossy(), socket.to_string_lossy());
         let arguments = ["node", "run", "--dir", &dir_text, "--server", &server, "--join-token-file", "-", "--socket", &socket_text];
-        (Role::start(dir, &arguments, &format!("{token}\n")), socket)
+        (Role::start_as(|| command(&arguments), dir, &arguments, &format!("{token}\n")), socket)
     }
 
     /// An exchange that may be sent any number of times: Riley's token, her agent's SVID. The node runs only until this is done.
