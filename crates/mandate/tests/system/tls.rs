@@ -5,25 +5,59 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use mandate_api::admin::{ApplyRequest, PasswordRequest};
+use mandate_api::admin::{ApplyRequest, PasswordRequest, problem_code};
 use mandate_api::{AdminClient, Endpoint, registry_file};
+use mandate_core::{Clock as _, SystemClock};
 use mandate_testkit::app::{App, CRM, PASSWORD, registry};
 
+use rcgen::{CertificateParams, KeyPair};
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::login::Login;
-use crate::processes::{Role, run};
+use crate::processes::{Environment, Role, run};
 
 /// A certificate for 127.0.0.1 that nobody else has; its PEM, and the same written where `serve` reads it.
-fn certificate(dir: &Path) -> String {
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let key = dir.join("key.pem");
-    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
-    made.cert.pem()
+pub(crate) fn certificate(dir: &Path) -> String {
+    write(dir, CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap())
+}
+
+fn write(dir: &Path, params: CertificateParams) -> String {
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    write_key(dir, &key.serialize_pem());
+    fs::write(dir.join("cert.pem"), &pem).unwrap();
+    pem
+}
+
+fn write_key(dir: &Path, pem: &str) {
+    let file = dir.join("key.pem");
+    fs::write(&file, pem).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// One that is valid from so many days from now on, and until so many.
+fn certificate_of_days(dir: &Path, from: i64, until: i64) {
+    const DAY: i64 = 24 * 60 * 60;
+    let now = i64::try_from(SystemClock.now().secs()).unwrap();
+    let day = |days: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(now + days * DAY).unwrap());
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (day(from), day(until));
+    write(dir, params);
+}
+
+/// `mandate serve` on loopback with the certificate in `root`, and its things there in `server`.
+pub(crate) fn serve(environment: &Environment, root: &Path) -> Role {
+    let file = |name: &str| root.join(name).to_string_lossy().into_owned();
+    let (dir, cert, key) = (file("server"), file("cert.pem"), file("key.pem"));
+    let loopback = "127.0.0.1:0";
+    let listen = ["--listen", loopback, "--node-listen", loopback, "--admin-listen", loopback];
+    let arguments = [&["serve", "--dir", &dir, "--tls-cert", &cert, "--tls-key", &key][..], &listen].concat();
+    Role::start_in(environment, Path::new(&dir), &arguments, "")
 }
 
 /// A client that trusts this certificate and no other, with no connection from before.
-fn client(issuer: &str, pem: &str) -> App {
+pub(crate) fn client(issuer: &str, pem: &str) -> App {
     let root = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
     #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
     let http = reqwest::Client::builder()
@@ -36,7 +70,7 @@ fn client(issuer: &str, pem: &str) -> App {
     App { http, issuer: issuer.to_owned() }
 }
 
-async fn answers(issuer: &str, pem: &str) -> bool {
+pub(crate) async fn answers(issuer: &str, pem: &str) -> bool {
     let url = format!("{issuer}/.well-known/oauth-authorization-server");
     match client(issuer, pem).http.get(url).send().await {
         Ok(response) => response.text().await.unwrap().contains(&format!("\"issuer\":\"{issuer}\"")),
@@ -47,28 +81,9 @@ async fn answers(issuer: &str, pem: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_the_given_certificate_and_the_one_that_replaces_it() {
     let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("server");
-    let file = |name: &str| root.path().join(name).to_string_lossy().into_owned();
-    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let cert = root.path().join("cert.pem");
     let first = certificate(root.path());
-    let loopback = "127.0.0.1:0";
-    let dir_text = dir.to_string_lossy();
-    let arguments = [
-        "serve",
-        "--dir",
-        &dir_text,
-        "--listen",
-        loopback,
-        "--node-listen",
-        loopback,
-        "--admin-listen",
-        loopback,
-        "--tls-cert",
-        &cert,
-        "--tls-key",
-        &key,
-    ];
-    let role = Role::start(&dir, &arguments, "");
+    let role = serve(&[], root.path());
     let issuer = role.text("issuer");
     assert!(issuer.starts_with("https://127.0.0.1:"), "{issuer}");
     assert!(answers(&issuer, &first).await);
@@ -114,14 +129,10 @@ fn a_certificate_that_cannot_be_used_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
     let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("server");
     let file = |name: &str| root.path().join(name).to_string_lossy().into_owned();
-    let (cert, key, token) = (file("cert.pem"), file("key.pem"), file("admin.token"));
+    let (cert, token) = (file("cert.pem"), file("admin.token"));
     let pem = certificate(root.path());
-    let loopback = "127.0.0.1:0";
-    let dir_text = dir.to_string_lossy();
-    let listen = ["--listen", loopback, "--node-listen", loopback, "--admin-listen", loopback];
-    let role = Role::start(&dir, &[&["serve", "--dir", &dir_text, "--tls-cert", &cert, "--tls-key", &key][..], &listen].concat(), "");
+    let role = serve(&[], root.path());
     let (issuer, admin_url) = (role.text("issuer"), role.text("admin_url"));
     assert!(admin_url.starts_with("https://127.0.0.1:"), "the certificate is valid for the address: {admin_url}");
     let admin = AdminClient::new(Endpoint::Socket(role.text("admin_socket").into()));
@@ -202,4 +213,76 @@ fn a_key_that_others_may_read_is_refused_with_the_command_that_mends_it() {
         assert!(ran.err.contains(&format!("run chmod 600 {key}")), "{mode:o}: {}", ran.err);
     }
     assert!(!Path::new(&dir).exists(), "nothing was written");
+}
+
+/// The status of the server in `root`, as far as it is about the certificate: codes and what is next.
+fn problems_of_the_certificate(root: &Path) -> Vec<(String, String)> {
+    let ran = run(&["status", "--json", "--dir", &root.join("server").to_string_lossy()]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let status: Value = serde_json::from_str(&ran.out).unwrap();
+    let text = |problem: &Value, member: &str| problem[member].as_str().unwrap_or_default().to_owned();
+    let problems = status["problems"].as_array().unwrap().iter().map(|problem| (text(problem, "code"), text(problem, "next")));
+    problems.filter(|(code, _)| code.starts_with("certificate_")).collect()
+}
+
+#[test]
+fn a_certificate_that_clients_refuse_for_its_time_is_served_and_told_in_the_log_and_the_status() {
+    for (from, until, code, level, says) in [
+        (-20, -1, problem_code::CERTIFICATE_EXPIRED, "ERROR", "the TLS certificate has expired, and clients refuse it"),
+        (-20, 3, problem_code::CERTIFICATE_EXPIRES, "WARN", "the TLS certificate ends soon"),
+        (1, 20, problem_code::CERTIFICATE_NOT_YET_VALID, "ERROR", "the TLS certificate is not valid yet, and clients refuse it"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        certificate_of_days(root.path(), from, until);
+        let role = serve(&[], root.path());
+        let log = role.log();
+        let line = log.lines().find(|line| line.contains(says)).unwrap_or_else(|| panic!("{says}: {log}"));
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], level, "{line}");
+        assert_eq!(line["path"], root.path().join("cert.pem").to_string_lossy().as_ref(), "{line}");
+        let problems = problems_of_the_certificate(root.path());
+        let [(found, next)] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!(found, code);
+        assert!(next.starts_with("renew it"), "{next}");
+        assert_eq!(run(&["status", "--check", "--dir", &root.path().join("server").to_string_lossy()]).code, Some(5));
+        // A renewal ends it, without a restart.
+        certificate_of_days(root.path(), -1, 20);
+        role.signal(Signal::HUP);
+        role.says("was read again and is in use");
+        assert_eq!(problems_of_the_certificate(root.path()), []);
+    }
+}
+
+#[test]
+fn of_a_certificate_that_is_good_for_weeks_nothing_is_said() {
+    let root = tempfile::tempdir().unwrap();
+    certificate_of_days(root.path(), -1, 20);
+    let role = serve(&[], root.path());
+    assert_eq!(problems_of_the_certificate(root.path()), []);
+    assert!(!role.log().contains("the TLS certificate"), "{}", role.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificate_and_key_may_begin_with_a_byte_order_mark() {
+    // What editors of other systems make of a text file, in the file that is read first and in the one that replaces it.
+    let as_edited = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    let root = tempfile::tempdir().unwrap();
+    let edited = || {
+        let pem = certificate(root.path());
+        let (cert, key) = (root.path().join("cert.pem"), root.path().join("key.pem"));
+        fs::write(&cert, as_edited(&pem)).unwrap();
+        write_key(root.path(), &as_edited(&fs::read_to_string(&key).unwrap()));
+        pem
+    };
+    let first = edited();
+    let role = serve(&[], root.path());
+    let issuer = role.text("issuer");
+    assert!(answers(&issuer, &first).await);
+    // The address is in the certificate, so that was read for its names, too.
+    assert!(role.text("admin_url").starts_with("https://127.0.0.1:"), "{}", role.text("admin_url"));
+    assert_eq!(problems_of_the_certificate(root.path()), []);
+    let second = edited();
+    role.signal(Signal::HUP);
+    role.says("was read again and is in use");
+    assert!(answers(&issuer, &second).await);
 }
