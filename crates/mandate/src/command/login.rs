@@ -38,6 +38,10 @@ struct LoggedIn<'a> {
 }
 
 pub(crate) fn run(arguments: &Login, screen: &Screen) -> Result<(), Failure> {
+    if let Some(path) = file(arguments.out.as_deref()) {
+        // Nobody should log in for a token that cannot be kept.
+        drop(output::begin(path, true, "mandate login")?);
+    }
     let secret = arguments.client_secret_file.as_deref().map(|file| secret_input::from_file(file, "client secret")).transpose()?;
     let client = IssuerClient::new(&arguments.issuer, arguments.ca.as_deref())?;
     let (answer, at) = runtime()?.block_on(async {
@@ -193,7 +197,7 @@ fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Failure::failed("the issuer's token has characters that are not allowed in an HTTP header"));
     }
-    let out = out.filter(|path| *path != Path::new("-"));
+    let out = file(out);
     if let Some(path) = out {
         write(path, token)?;
     }
@@ -214,6 +218,11 @@ fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen
         Some(path) => format!("The token is in {}.\nnext: mandate token show {}", path.display(), path.display()),
         None => token.to_owned(),
     })
+}
+
+/// The file that is meant, if it is not standard output.
+fn file(out: Option<&Path>) -> Option<&Path> {
+    out.filter(|path| *path != Path::new("-"))
 }
 
 /// Replaces an earlier token; only the owner can read the file. A link there is replaced, not followed.
