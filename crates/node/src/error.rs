@@ -126,6 +126,8 @@ impl NodeError {
             Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } | Self::NotForNodes { .. } | Self::SocketPath(_) => {
                 Fault::Usage
             }
+            // A place that may not be used stays so until somebody acts; what the system refuses, as on a full disk, may pass.
+            Self::Unsafe(error) if error.io().is_none() => Fault::Usage,
             Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => Fault::Refused,
             Self::File { .. }
             | Self::Unsafe(_)
