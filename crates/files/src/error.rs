@@ -11,8 +11,8 @@ use crate::text::TextError;
 pub enum FileError {
     /// It, or a directory or link on the way to it, belongs to another user.
     #[error(
-        "{path} belongs to user {owner}, who could replace it or what is in it; it must belong to user {us} or to root: use another place, or run as root: chown {us} {}",
-        quoted(path)
+        "{path} belongs to user {owner}, who could replace it or what is in it; it must belong to user {us} or to root: {}",
+        instead(*owner, *us, path)
     )]
     Owner {
         /// What belongs to another user.
@@ -129,6 +129,20 @@ fn whom(mode: u32, what: &str) -> &'static str {
     if mode & others == 0 { "members of its group" } else { "others" }
 }
 
+/// The number by which the kernel shows every user who has none in this user namespace (`user_namespaces(7)`).
+const OVERFLOW: u32 = 65_534;
+
+/// What to do about something that belongs to another user.
+fn instead(owner: u32, us: u32, path: &Path) -> String {
+    if owner == OVERFLOW {
+        // Inside a namespace nobody may change the owner of what is a user's without a number, and outside it may be right.
+        return format!(
+            "use another place; or, if this runs in a user namespace, where {OVERFLOW} stands for every user without a number in it, run it outside of the user namespace"
+        );
+    }
+    format!("use another place, or run as root: chown {us} {}", quoted(path))
+}
+
 /// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
@@ -138,8 +152,15 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{FileError, quoted};
     use std::path::Path;
+
+    #[test]
+    fn of_a_user_without_a_number_in_the_namespace_nobody_is_told_to_change_the_owner() {
+        let text = |owner| FileError::Owner { path: "/srv".into(), owner, us: 0 }.to_string();
+        assert!(text(4711).ends_with("use another place, or run as root: chown 0 /srv"), "{}", text(4711));
+        assert!(text(65_534).contains("belongs to user 65534") && !text(65_534).contains("chown"), "{}", text(65_534));
+    }
 
     #[test]
     fn a_path_can_be_pasted_into_a_shell() {
