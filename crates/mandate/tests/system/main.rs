@@ -13,6 +13,7 @@ mod held_database;
 mod kill;
 mod login;
 mod memory;
+mod namespaces;
 mod processes;
 mod rollback;
 mod start;
