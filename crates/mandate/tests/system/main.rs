@@ -14,6 +14,7 @@ mod kill;
 mod login;
 mod memory;
 mod namespaces;
+mod others_folders;
 mod processes;
 mod rollback;
 mod start;
