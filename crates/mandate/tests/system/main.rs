@@ -8,6 +8,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod first_start;
+mod foreign_issuer;
 mod hangup;
 mod held_database;
 mod kill;
