@@ -17,6 +17,7 @@ mod memory;
 mod namespaces;
 mod others_folders;
 mod processes;
+mod proxies;
 mod rollback;
 mod start;
 mod stops;
