@@ -1,17 +1,18 @@
 //! Taking authority away while the disk is full, while the database is locked, and over the end of the server.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mandate_api::admin::{ApplyRequest, AuditQuery, problem_code};
+use mandate_api::admin::{ApplyRequest, AuditQuery, NodeState, problem_code};
 use mandate_core::registry::Kind;
-use mandate_testkit::app::Form;
+use mandate_testkit::app::{Form, fetch_svid};
+use mandate_testkit::held_database::HeldDatabase;
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::disk::SmallDisk;
-use crate::processes::{Ran, Server, run};
+use crate::processes::{Ran, Role, Server, run};
 
 /// The story, and an exchange of `support-agent` that succeeds.
 async fn story(server: &Server, root: &Path) -> Form {
@@ -50,7 +51,11 @@ async fn problems(server: &Server) -> Vec<String> {
 }
 
 async fn is_recorded(server: &Server, detail: &str) -> bool {
-    let query = AuditQuery { kind: Some("registry".to_owned()), ..AuditQuery::default() };
+    is_recorded_as(server, "registry", detail).await
+}
+
+async fn is_recorded_as(server: &Server, kind: &str, detail: &str) -> bool {
+    let query = AuditQuery { kind: Some(kind.to_owned()), ..AuditQuery::default() };
     let found = server.admin.audit_records(&query).await.unwrap();
     let count = found.iter().filter(|record| record.detail.as_deref().is_some_and(|text| text.contains(detail))).count();
     assert!(count < 2, "{found:?}");
@@ -60,8 +65,12 @@ async fn is_recorded(server: &Server, detail: &str) -> bool {
 const SUSPENDED: &str = "changed agent support-agent (state)";
 
 async fn until_recorded(server: &Server) {
+    until_recorded_as(server, "registry", SUSPENDED).await;
+}
+
+async fn until_recorded_as(server: &Server, kind: &str, detail: &str) {
     let begun = Instant::now();
-    while !is_recorded(server, SUSPENDED).await {
+    while !is_recorded_as(server, kind, detail).await {
         assert!(begun.elapsed() < Duration::from_secs(20), "it was never recorded");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -201,6 +210,103 @@ async fn a_locked_database_stops_no_stop() {
     let newest: Vec<_> = server.admin.audit_records(&query).await.unwrap().into_iter().filter_map(|record| record.detail).collect();
     assert_eq!(newest, ["created resource wiki", SUSPENDED]);
     assert_eq!(server.app.token(&form).await.status, 400);
+}
+
+/// A node that has joined, and serves this process.
+struct Joined {
+    node: Role,
+    socket: PathBuf,
+    dir: PathBuf,
+    name: String,
+}
+
+impl Joined {
+    async fn to(server: &Server, root: &Path) -> Self {
+        server.tell_the_story().await;
+        let dir = root.join("node");
+        let (node, socket) = server.node(&dir).await;
+        let nodes = server.admin.nodes().await.unwrap();
+        let [ours] = nodes.as_slice() else { panic!("{nodes:?}") };
+        let joined = Self { node, socket, dir, name: ours.name.clone() };
+        assert!(joined.serves(server).await);
+        joined
+    }
+
+    async fn serves(&self, server: &Server) -> bool {
+        fetch_svid(&self.socket, "spiffe://acme.example/agent/support-agent", &server.app.issuer).await.is_ok()
+    }
+
+    /// What a ban does to it at once: the identities that it holds are not given out any more.
+    async fn is_stopped(&self, server: &Server) {
+        let begun = Instant::now();
+        while self.serves(server).await {
+            assert!(begun.elapsed() < Duration::from_secs(2), "a banned node still serves");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.node.says("the server refuses this node");
+        let nodes = server.admin.nodes().await.unwrap();
+        assert_eq!((&nodes[0].name, nodes[0].state), (&self.name, NodeState::Banned));
+    }
+
+    /// How the same node fares when it is started again.
+    fn starts_again(mut self, server: &Server) -> Role {
+        self.node.kill();
+        let (dir, socket, address) = (self.dir.to_string_lossy(), self.socket.to_string_lossy(), server.role.text("node_server"));
+        let log = self.dir.with_extension("log");
+        let arguments = ["node", "run", "--dir", &dir, "--server", &address, "--socket", &socket];
+        Role::unready(&log, &arguments)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_database_does_not_keep_a_node_from_being_banned_and_the_ban_outlasts_the_server() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let mut server = Server::start(&dir);
+    let joined = Joined::to(&server, root.path()).await;
+    let held = HeldDatabase::in_dir(&dir);
+    let begun = Instant::now();
+    let ran = mandate(&server, &["node", "ban", &joined.name]);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains(&format!("{} is banned", joined.name)), "{}", ran.out);
+    assert!(ran.err.contains("the record is in the reserve") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    joined.is_stopped(&server).await;
+    // What would let another one in waits for the database.
+    let ran = mandate(&server, &["node", "join-token"]);
+    assert!(ran.code == Some(1) && ran.out.is_empty(), "{}{}", ran.out, ran.err);
+    server.role.kill();
+    // Who closes a database last clears its journal away, which the server would miss: here a reader stays.
+    let reader = Connection::open(dir.join("mandate.db")).unwrap();
+    reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).unwrap();
+    held.let_go();
+
+    let server = Server::start(&dir);
+    drop(reader);
+    let nodes = server.admin.nodes().await.unwrap();
+    assert_eq!((&nodes[0].name, nodes[0].state), (&joined.name, NodeState::Banned), "before anything is served");
+    let detail = format!("banned node {}", joined.name);
+    until_recorded_as(&server, "node", &detail).await;
+    joined.starts_again(&server).says("the server refuses this node");
+    server.verify_the_log();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_written_a_node_is_banned_and_the_command_says_that_it_is_not_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let joined = Joined::to(&server, root.path()).await;
+    limit_files(&server, 0);
+    let ran = mandate(&server, &["node", "ban", &joined.name]);
+    assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains(&format!("{} is banned", joined.name)), "{}", ran.out);
+    assert!(ran.err.contains("in force, and not yet recorded") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    joined.is_stopped(&server).await;
+    assert!(problems(&server).await.contains(&problem_code::UNRECORDED_STOPS.to_owned()));
+    lift(&server);
+    until_recorded_as(&server, "node", &format!("banned node {}", joined.name)).await;
+    until_nothing_waits(&server).await;
+    server.verify_the_log();
 }
 
 /// A disk that is really full: what a limit on files cannot show is whether writing in place needs new space.
