@@ -1,8 +1,8 @@
 //! The machine's clock is set back and forward under the program as it is shipped: libfaketime tells it the time.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mandate_testkit::app::{Answer, CLIENT_SECRET, Form, PASSWORD, exchange, form};
 use serde_json::Value;
@@ -21,34 +21,65 @@ fn libfaketime() -> Option<PathBuf> {
     found
 }
 
+/// A clock that this test sets.
+pub(crate) struct FakeClock {
+    library: PathBuf,
+    time: TempDir,
+}
+
+impl FakeClock {
+    /// It shows the right time first. None without libfaketime.
+    pub(crate) fn start() -> Option<Self> {
+        let clock = Self { library: libfaketime()?, time: tempfile::tempdir().unwrap() };
+        clock.set("+0");
+        Some(clock)
+    }
+
+    /// Sets it so many seconds from the right time.
+    pub(crate) fn set(&self, offset: &str) {
+        let dir = self.time.path();
+        // In one step: programs read it whenever they ask for the time.
+        fs::write(dir.join("new"), offset).unwrap();
+        fs::rename(dir.join("new"), dir.join("time")).unwrap();
+    }
+
+    /// What a program needs in its environment to go by it.
+    pub(crate) fn environment(&self) -> [(&'static str, OsString); 4] {
+        [
+            ("LD_PRELOAD", self.library.clone().into()),
+            ("FAKETIME_TIMESTAMP_FILE", self.time.path().join("time").into()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            // Pauses and time-outs go by the monotonic clock, which nobody can set.
+            ("DONT_FAKE_MONOTONIC", "1".into()),
+        ]
+    }
+}
+
 /// A server whose clock this test sets, with Riley's agent.
 struct Clocked {
     server: Server,
-    library: PathBuf,
-    time: TempDir,
+    clock: FakeClock,
     svid: String,
 }
 
 impl Clocked {
     fn start() -> Option<Self> {
-        let library = libfaketime()?;
-        let time = tempfile::tempdir().unwrap();
-        set_clock(time.path(), "+0");
-        let mut server = serve(tempfile::tempdir().unwrap(), &library, time.path());
+        let clock = FakeClock::start()?;
+        let mut server = Server::start_in(tempfile::tempdir().unwrap(), &[], &clock.environment());
         apply(&server, &registry(NO_KEYS, ""));
         let socket = server.start_node();
         let (svid, _) = server.svid(&socket);
-        Some(Self { server, library, time, svid })
+        Some(Self { server, clock, svid })
     }
 
     /// Sets the clock so many seconds from the right time.
     fn set(&self, offset: &str) {
-        set_clock(self.time.path(), offset);
+        self.clock.set(offset);
     }
 
     fn restarted(self) -> Self {
-        let Self { server, library, time, svid } = self;
-        Self { server: serve(server.kill(), &library, time.path()), library, time, svid }
+        let Self { server, clock, svid } = self;
+        Self { server: Server::start_in(server.kill(), &[], &clock.environment()), clock, svid }
     }
 
     async fn subject(&self) -> String {
@@ -91,24 +122,6 @@ impl Clocked {
 
 fn url_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-}
-
-fn set_clock(dir: &Path, offset: &str) {
-    // In one step: the server reads it whenever it asks for the time.
-    fs::write(dir.join("new"), offset).unwrap();
-    fs::rename(dir.join("new"), dir.join("time")).unwrap();
-}
-
-fn serve(dir: TempDir, library: &Path, time: &Path) -> Server {
-    let file = time.join("time");
-    let environment: [(&str, &OsStr); 4] = [
-        ("LD_PRELOAD", library.as_os_str()),
-        ("FAKETIME_TIMESTAMP_FILE", file.as_os_str()),
-        ("FAKETIME_NO_CACHE", OsStr::new("1")),
-        // Pauses and time-outs go by the monotonic clock, which nobody can set.
-        ("DONT_FAKE_MONOTONIC", OsStr::new("1")),
-    ];
-    Server::start_in(dir, &environment)
 }
 
 /// What ends a mandate, and what lets its agent work again.

@@ -14,6 +14,7 @@ mod node_program;
 mod python_clients;
 mod python_program;
 mod registry;
+mod rejoin;
 mod scripts;
 mod server;
 mod strict_clients;

@@ -1,6 +1,6 @@
 //! `mandate serve` and `mandate node` as processes, and the commands of an operator.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -27,7 +27,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it. Only its standard output is of interest.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        Self::start_logging(command.stderr(Stdio::null()))
+    }
+
+    /// The same, with a log that goes where the command says.
+    pub(crate) fn start_logging(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let output = BufReader::new(child.stdout.take().unwrap());
         Ok(Self { child, output })
     }
@@ -67,13 +72,15 @@ fn text(value: &Value, member: &str) -> String {
 impl Server {
     /// Starts one.
     pub(crate) fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), &[])
+        Self::start_in(tempfile::tempdir().unwrap(), &[], &[])
     }
 
-    /// Starts one in a directory, which may be that of an earlier one, with these variables in its environment.
-    pub(crate) fn start_in(dir: TempDir, environment: &[(&str, &OsStr)]) -> Self {
+    /// Starts one in a directory, which may be that of an earlier one, with these options, and these variables in its
+    /// environment.
+    pub(crate) fn start_in(dir: TempDir, options: &[&str], environment: &[(&str, OsString)]) -> Self {
         let mut command = mandate(dir.path(), &["serve", "--json"]);
-        let mut process = Process::start(command.envs(environment.iter().copied())).unwrap();
+        command.args(options).envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut process = Process::start(&mut command).unwrap();
         let ready = process.json_line();
         Self { processes: vec![process], issuer: text(&ready, "issuer"), node_address: text(&ready, "node_server"), dir }
     }
@@ -86,6 +93,11 @@ impl Server {
     /// Its issuer identifier.
     pub(crate) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Where nodes connect.
+    pub(crate) fn node_address(&self) -> &str {
+        &self.node_address
     }
 
     /// Its directory.
@@ -132,7 +144,7 @@ impl Server {
     }
 }
 
-fn mandate(dir: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn mandate(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
     command.args(arguments).env_clear().env("MANDATE_DIR", dir).env("HOME", dir).stdin(Stdio::null());
     command
