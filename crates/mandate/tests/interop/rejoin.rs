@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -50,10 +51,16 @@ impl Away {
         node.json_line()["spiffe_id"].as_str().unwrap().to_owned()
     }
 
-    /// Runs to its end; gives its exit code and what it says.
+    /// Runs to its end; gives its exit code and what it says. One that goes on is killed, and has no code.
     fn ends(&self) -> (Option<i32>, String) {
-        let status = self.node(None).stdout(Stdio::null()).status().unwrap();
-        (status.code(), self.log())
+        let mut node = self.node(None).stdout(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(30) && node.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // It may have ended by itself.
+        let _ = node.kill();
+        (node.wait().unwrap().code(), self.log())
     }
 
     fn log(&self) -> String {

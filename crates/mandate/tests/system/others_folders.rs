@@ -103,7 +103,9 @@ fn a_login_that_could_not_keep_its_token_is_refused_before_anybody_logs_in() {
     let server = Server::start(&folders.root.path().join("server"));
     for folder in folders.both() {
         let out = text(&folder.join("token"));
-        let ran = run(&["login", "--issuer", &server.app.issuer, "--client-id", "support-app", "--no-browser", "--out", &out]);
+        // With such an address it waits for standard input alone, which has ended.
+        let more = ["--no-browser", "--redirect-uri", "example.acme.app:/callback", "--out", &out];
+        let ran = run(&[&["login", "--issuer", &server.app.issuer, "--client-id", "support-app"][..], &more].concat());
         folders.refuse("login --out", &ran);
         assert!(!ran.err.contains("Log in at this address"), "{}", ran.err);
     }

@@ -4,12 +4,16 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ApplyRequest, JoinTokenRequest, PasswordRequest};
 use mandate_api::{AdminClient, Endpoint, registry_file};
 use mandate_testkit::app::{App, CRM, Form, PASSWORD, exchange, fetch_svid, registry};
 use serde_json::Value;
+
+/// Longer than any command takes that ends by itself, on a slow machine.
+const LONGEST_RUN: Duration = Duration::from_mins(2);
 
 const LOOPBACK: [&str; 6] = ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
@@ -56,9 +60,20 @@ pub(crate) fn run_in(environment: &Environment, arguments: &[&str]) -> Ran {
     ran(&mut mandate_in(environment, arguments))
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end. One that goes on where it should have ended is killed, and has no exit code.
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let (ended, wait) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if wait.recv_timeout(LONGEST_RUN) == Err(RecvTimeoutError::Timeout) {
+            // It may have ended in this moment.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watch.join().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
