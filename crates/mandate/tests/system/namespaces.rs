@@ -88,8 +88,8 @@ async fn in_a_namespace_with_root_alone_root_is_served_and_users_without_a_numbe
     server.tell_the_story().await;
     let (mut node, socket) = server.node_as(&root.path().join("node"), |arguments| unshare(&options, MANDATE, arguments)).await;
     says_that_it_is_in_a_namespace(&node);
-    let served = fetch_as(0, &program, &socket);
-    assert_eq!(served.code, Some(0), "{}", served.err);
+    let fetched = fetch_as(0, &program, &socket);
+    assert_eq!(fetched.code, Some(0), "{}", fetched.err);
     assert!(!node.log().contains("cannot be attested"), "{}", node.log());
     let refused = fetch_as(STRANGER, &program, &socket);
     assert!(refused.code.is_some_and(|code| code > 0) && refused.out.is_empty(), "{}{}", refused.out, refused.err);

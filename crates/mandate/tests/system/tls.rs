@@ -19,10 +19,10 @@ use crate::processes::{Environment, Role, run};
 
 /// A certificate for 127.0.0.1 that nobody else has; its PEM, and the same written where `serve` reads it.
 pub(crate) fn certificate(dir: &Path) -> String {
-    write(dir, CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap())
+    write(dir, &CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap())
 }
 
-fn write(dir: &Path, params: CertificateParams) -> String {
+fn write(dir: &Path, params: &CertificateParams) -> String {
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
     write_key(dir, &key.serialize_pem());
@@ -43,7 +43,7 @@ fn certificate_of_days(dir: &Path, from: i64, until: i64) {
     let day = |days: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(now + days * DAY).unwrap());
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     (params.not_before, params.not_after) = (day(from), day(until));
-    write(dir, params);
+    write(dir, &params);
 }
 
 /// `mandate serve` on loopback with the certificate in `root`, and its things there in `server`.
