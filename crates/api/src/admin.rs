@@ -417,12 +417,29 @@ pub struct AuditRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub asked: Option<serde_json::Value>,
+    /// Where the request came from, of a stranger that was refused: an address, a network or a local user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// For how many refusals of strangers the record stands, where they were more than their quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<AuditSum>,
     /// The policies that decided.
     #[serde(default)]
     pub policies: Vec<String>,
     /// Its place in the log: how many records came before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
+}
+
+/// Refusals that were counted instead of recorded one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditSum {
+    /// How many.
+    pub count: u64,
+    /// When the first of them was, RFC 3339.
+    pub first: String,
+    /// When the last of them was.
+    pub last: String,
 }
 
 /// `GET /v1/audit/verify`. A log that does not verify is a [`crate::Problem`] with the code `audit_broken`.

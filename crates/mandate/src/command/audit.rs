@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use mandate_api::ClientError;
-use mandate_api::admin::{self, AuditRecord};
+use mandate_api::admin::{self, AuditRecord, AuditSum};
 use mandate_core::subject::Act;
 use mandate_core::{Clock as _, SystemClock};
 use serde::Serialize;
@@ -107,7 +107,7 @@ fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>, scree
 }
 
 /// What a query shows, and how important each column is if there is not enough room.
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 14] = [
     Column::new("TIME", 0),
     Column::new("KIND", 4),
     Column::new("OUTCOME", 1),
@@ -120,6 +120,7 @@ const COLUMNS: [Column; 13] = [
     Column::new("BY", 6),
     Column::new("DETAIL", 9),
     Column::new("ASKED", 12),
+    Column::new("FROM", 13),
     Column::new("RECORD", 7),
 ];
 
@@ -137,12 +138,18 @@ fn rows(screen: &Screen, records: &[AuditRecord]) -> String {
             shown(r.scope.as_ref()),
             shown(r.client.as_ref()),
             shown(r.by.as_ref()),
-            shown(r.detail.as_ref()),
+            shown(r.sum.as_ref().map(summed).as_ref().or(r.detail.as_ref())),
             asked(r).into(),
+            shown(r.source.as_ref()),
             r.id.clone().into(),
         ]
     };
     table_of(screen, &COLUMNS, &records.iter().map(row).collect::<Vec<_>>())
+}
+
+/// For how many refusals one record stands.
+fn summed(AuditSum { count, first, last }: &AuditSum) -> String {
+    format!("{count} refusals from {first} to {last}")
 }
 
 /// The request, if it differs from what was given.
@@ -194,6 +201,8 @@ pub(crate) fn show(arguments: &AuditShow, screen: &Screen) -> Result<(), Failure
                 ("Outcome", record.outcome.clone()),
                 ("Reason", record.reason.clone()),
                 ("Detail", shown(&record.detail)),
+                ("Stands for", record.sum.as_ref().map(summed).unwrap_or_default()),
+                ("From", shown(&record.source)),
                 ("Person", shown(&record.sub)),
                 ("Named by", shown(&record.sub_iss)),
                 ("Agents", record.act.as_ref().map(chain).unwrap_or_default()),

@@ -342,3 +342,21 @@ fn a_record_of_a_change_shows_who_made_it_and_what_it_was() {
     let expected = "GET /v1/audit/records?agent=a&client=c&grant=g&kind=registry&";
     assert!(server.join().unwrap()[0].starts_with(expected));
 }
+
+#[test]
+fn a_sum_of_strangers_refusals_says_from_where_how_many_and_when() {
+    let record = r#"{"index":7,"id":"r7","time":"2026-11-24T00:05:00.000Z","kind":"token","outcome":"refused","reason":"client_authentication_failed","sub":null,"act":null,"aud":null,"scope":"","jti":null,"source":"2001:db8::/64","sum":{"count":1234,"first":"2026-11-24T00:00:00.000Z","last":"2026-11-24T00:04:00.000Z"}}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let _server = answering(dir.path(), &[("200 OK", &format!("[{record}]")), ("200 OK", record), ("200 OK", record)]);
+    let query = mandate(dir.path(), &["audit", "query", "--outcome", "refused"], "");
+    let show = mandate(dir.path(), &["audit", "show", "r7"], "");
+    for ran in [query, show] {
+        for part in
+            ["client_authentication_failed", "2001:db8::/64", "1234 refusals from 2026-11-24T00:00:00.000Z to 2026-11-24T00:04:00.000Z"]
+        {
+            assert!(ran.out.contains(part), "{part}: {}", ran.out);
+        }
+    }
+    let json: serde_json::Value = serde_json::from_str(&mandate(dir.path(), &["audit", "show", "r7", "--json"], "").out).unwrap();
+    assert_eq!((&json["source"], &json["sum"]["count"]), (&"2001:db8::/64".into(), &1234.into()));
+}
