@@ -275,8 +275,8 @@ fn proofs_still_stand(
 fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<VerifiedSubject, RefusalReason> {
     if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
-        // Its keys came from servers that others vouched for.
-        if now.ca != issuer.ca {
+        // Its keys came from servers that others vouched for, or by another way.
+        if now.ca != issuer.ca || now.proxy != issuer.proxy {
             return Err(RefusalReason::ProofOutdated);
         }
         *issuer = Arc::clone(now);

@@ -209,6 +209,13 @@ impl World {
         self.live.replace_registry(registry, policies);
     }
 
+    /// Removes an entry in the snapshot alone, as [`World::change_without_cuts`] changes one.
+    pub fn remove_without_cuts(&self, kind: RegistryKind, key: &str) {
+        let (mut registry, policies) = loaded(&self.store);
+        registry.remove(kind, key);
+        self.live.replace_registry(registry, policies);
+    }
+
     fn changed(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) -> Entry {
         let (registry, _) = loaded(&self.store);
         let mut entry = registry.entries().into_iter().find(|entry| (entry.kind(), entry.key()) == (kind, key)).expect("an entry");

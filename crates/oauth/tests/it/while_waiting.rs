@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{AgentState, ClientAuthentication, Entry, Kind, SubjectScope};
+use mandate_audit::Outcome;
+use mandate_core::registry::{Agent, AgentState, ClientAuthentication, Entry, Grant, Kind, SubjectScope, TrustedIssuer};
 use mandate_core::{Clock as _, CutTarget, Person, Secret};
 use mandate_delegation::revocation::cut;
 use mandate_oauth::password;
 use mandate_store::{cuts, secrets};
 use mandate_testkit::hostile_issuer::{HostileIssuer, TestKey};
 use mandate_testkit::story::{self, CLIENT_SECRET, CRM, ISSUER};
-use mandate_testkit::world::{JWT, Pairs, World, basic, with};
+use mandate_testkit::world::{JWT, Pairs, World, basic, payload, with};
+use mandate_token::Signer as _;
+use serde_json::json;
 
 use crate::refused;
 
@@ -165,15 +168,172 @@ async fn the_jwt_svid_expires() {
     assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, change).await, OUTDATED);
 }
 
-#[tokio::test]
-async fn the_issuer_is_removed_or_its_servers_are_vouched_for_by_others() {
-    let waiting = Waiting::new().await;
+/// What is asked for, and how an exchange ends during whose wait the entry of the issuer is changed so.
+async fn after_a_change_of_the_issuer(waiting: &Waiting, change: impl FnOnce(&mut TrustedIssuer)) -> String {
     let issuer = waiting.idp.issuer();
     let change = async |world: &World| {
         world.change_without_cuts(Kind::Issuer, issuer.as_str(), |entry| {
             let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
-            issuer.ca = Some("another authority".to_owned());
+            change(issuer);
         });
     };
-    assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, change).await, OUTDATED);
+    waiting.meanwhile(&waiting.by_agent(), None, change).await
+}
+
+#[tokio::test]
+async fn the_issuer_is_removed() {
+    let waiting = Waiting::new().await;
+    let issuer = waiting.idp.issuer();
+    let change = async |world: &World| world.remove_without_cuts(Kind::Issuer, issuer.as_str());
+    assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, change).await, "400 invalid_request subject_revoked");
+    let again = waiting.world.token(&waiting.by_agent(), None).await;
+    assert_eq!(refused(again), "400 invalid_request subject_token_provenance", "its keys are there, and count for nothing");
+}
+
+#[tokio::test]
+async fn the_issuers_servers_are_vouched_for_by_others_or_reached_otherwise() {
+    let changes: [fn(&mut TrustedIssuer); 2] =
+        [|issuer| issuer.ca = Some("another authority".to_owned()), |issuer| issuer.proxy = Some("http://127.0.0.1:3128".to_owned())];
+    for change in changes {
+        assert_eq!(after_a_change_of_the_issuer(&Waiting::new().await, change).await, OUTDATED);
+    }
+}
+
+#[tokio::test]
+async fn the_issuers_tokens_must_be_addressed_otherwise() {
+    let elsewhere = "https://other.acme.example";
+    let addressed_to_both = |waiting: Waiting| {
+        let mut claims = payload(&waiting.token);
+        claims["aud"] = json!([ISSUER, elsewhere]);
+        let key = waiting.idp.key();
+        let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id()});
+        Waiting { token: key.sign_raw(&header.to_string(), &claims.to_string()), ..waiting }
+    };
+    let both = |issuer: &mut TrustedIssuer| issuer.other_audiences = vec![elsewhere.to_owned()];
+    let waiting = addressed_to_both(Waiting::new().await);
+    assert_eq!(after_a_change_of_the_issuer(&waiting, both).await, "ok", "what is true when it is decided counts");
+    for (what, change) in [
+        ("no other audience", (|_| ()) as fn(&mut TrustedIssuer)),
+        ("another audience", |issuer| issuer.audience = "https://third.acme.example".to_owned()),
+    ] {
+        let waiting = addressed_to_both(Waiting::new().await);
+        waiting
+            .world
+            .change(Kind::Issuer, waiting.idp.issuer().as_str(), |entry| {
+                let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
+                both(issuer);
+            })
+            .await;
+        let change = |issuer: &mut TrustedIssuer| {
+            issuer.other_audiences.clear();
+            change(issuer);
+        };
+        let answer = after_a_change_of_the_issuer(&waiting, change).await;
+        assert_eq!(answer, "400 invalid_request subject_not_for_presenter", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_issuers_scopes_come_to_bound_the_result() {
+    let waiting = Waiting::new().await;
+    waiting
+        .world
+        .change(Kind::Issuer, waiting.idp.issuer().as_str(), |entry| {
+            let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
+            issuer.subject_scope = SubjectScope::IdentityOnly;
+        })
+        .await;
+    let token = {
+        let mut claims = waiting.idp.claims(ISSUER, "", waiting.world.clock.now());
+        claims.subject.sub = "user-7".into();
+        claims.chain = mandate_core::ActorChain::empty();
+        waiting.idp.sign(&claims)
+    };
+    let waiting = Waiting { token, ..waiting };
+    let change = |issuer: &mut TrustedIssuer| issuer.subject_scope = SubjectScope::Token;
+    assert_eq!(after_a_change_of_the_issuer(&waiting, change).await, "400 invalid_scope scope_exceeds_subject");
+}
+
+#[tokio::test]
+async fn the_issuer_replaces_its_keys() {
+    let waiting = Waiting::new().await;
+    let rotate = async |_: &World| waiting.idp.rotate();
+    assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, rotate).await, "400 invalid_request subject_token_refused");
+}
+
+/// Changes of the registry that end what the exchange rests on, and what it is told.
+type Change = (&'static str, fn(&World), &'static str);
+
+fn person(change: fn(&mut mandate_core::registry::Person)) -> impl FnOnce(&mut Entry) {
+    move |entry| {
+        let Entry::Person(person) = entry else { panic!("a person") };
+        change(person);
+    }
+}
+
+fn grant(change: fn(&mut Grant)) -> impl FnOnce(&mut Entry) {
+    move |entry| {
+        let Entry::Grant(grant) = entry else { panic!("a grant") };
+        change(grant);
+    }
+}
+
+fn agent(change: fn(&mut Agent)) -> impl FnOnce(&mut Entry) {
+    move |entry| {
+        let Entry::Agent(agent) = entry else { panic!("an agent") };
+        change(agent);
+    }
+}
+
+#[tokio::test]
+async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
+    const GRANT: &str = "dana-support-agent-crm";
+    let changes: [Change; 12] = [
+        ("disabled", |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.disabled = true)), "person_disabled"),
+        ("no person", |world| world.remove_without_cuts(Kind::Person, "dana"), "person_unknown"),
+        ("no right", |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.may.clear())), "scope_beyond_person"),
+        ("revoked", |world| world.change_without_cuts(Kind::Grant, GRANT, grant(|grant| grant.revoked = true)), "grant_revoked"),
+        ("no grant", |world| world.remove_without_cuts(Kind::Grant, GRANT), "no_grant"),
+        (
+            "suspended",
+            |world| world.change_without_cuts(Kind::Agent, "support-agent", agent(|agent| agent.state = AgentState::Suspended)),
+            "agent_not_active",
+        ),
+        ("no agent", |world| world.remove_without_cuts(Kind::Agent, "support-agent"), "actor_unknown"),
+        (
+            "no ceiling",
+            |world| world.change_without_cuts(Kind::Agent, "support-agent", agent(|agent| agent.ceiling.clear())),
+            "scope_beyond_ceiling",
+        ),
+        ("no resource", |world| world.remove_without_cuts(Kind::Resource, "crm"), "resource_unknown"),
+        (
+            "no such scope",
+            |world| {
+                world.change_without_cuts(Kind::Resource, "crm", |entry| {
+                    let Entry::Resource(crm) = entry else { panic!("a resource") };
+                    crm.scopes = "send:mail".parse().unwrap();
+                });
+            },
+            "scope_unknown",
+        ),
+        ("no client", |world| world.remove_without_cuts(Kind::Client, "desk-app"), "client_may_not_present"),
+        (
+            "not its agent",
+            |world| {
+                world.change_without_cuts(Kind::Client, "desk-app", |entry| {
+                    let Entry::Client(client) = entry else { panic!("a client") };
+                    client.agents.clear();
+                });
+            },
+            "client_may_not_present",
+        ),
+    ];
+    for (what, change, reason) in changes {
+        let waiting = Waiting::new().await;
+        let change = async |world: &World| change(world);
+        let answer = waiting.meanwhile(&waiting.by_app(), Some(&waiting.world.desk_app()), change).await;
+        assert!(answer.ends_with(reason), "{what}: {answer}");
+        let record = waiting.world.last_record();
+        assert_eq!((record.outcome, record.reason.as_str(), &record.jti), (Outcome::Refused, reason, &None), "{what}");
+    }
 }
