@@ -196,10 +196,10 @@ pub(crate) async fn could_not_accept(error: &std::io::Error, places: &Places) {
     }
 }
 
-/// Bounds how much the kernel buffers for each peer of a listener. Without this bound, it buffers megabytes for a peer that
-/// reads nothing.
-pub(crate) fn bound_send_buffers(listener: impl AsFd) {
-    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER) {
+/// Bounds how much the kernel buffers for each peer of a TCP listener, or for one peer. Without this bound, it buffers megabytes for
+/// a peer that reads nothing.
+pub(crate) fn bound_send_buffers(socket: impl AsFd) {
+    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER) {
         tracing::warn!(%error, "the kernel's send buffers could not be bounded");
     }
 }
@@ -254,7 +254,6 @@ pub(crate) async fn serve_tcp(
 
 /// Serves a unix socket until shutdown. Every request knows the uid of its peer. Operators have their own places.
 pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site: Site, mut shutdown: Shutdown) {
-    bound_send_buffers(&listener);
     let own = rustix::process::geteuid().as_raw();
     loop {
         let accepted = tokio::select! {
@@ -268,6 +267,8 @@ pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site
                 continue;
             }
         };
+        // A unix socket has nothing of this from its listener.
+        bound_send_buffers(&io);
         // Without credentials there is no peer, and without peer no request.
         let Ok(credentials) = io.peer_cred() else { continue };
         let uid = credentials.uid();
@@ -286,50 +287,4 @@ pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use axum::Router;
-    use axum::routing::get;
-    use mandate_core::Clock;
-    use mandate_testkit::clock::SteppedClock;
-    use tokio::io::AsyncWriteExt as _;
-
-    use super::{Connected, Defaults, Site, serve_connection, watch};
-    use crate::health::Health;
-    use crate::health::crowd::Crowd;
-    use crate::host::Hosts;
-    use crate::peer::Peer;
-    use crate::places::{Network, Places};
-    use crate::timely_io::TimelyIo;
-
-    /// Serves one request for an answer of a megabyte, of which the peer takes nothing or hangs up.
-    async fn told(reads_a_feed: bool, hangs_up: bool) -> String {
-        let clock: Arc<dyn Clock> = Arc::new(SteppedClock::default());
-        let health = Health::default();
-        let places = Places::new(1, 1, 1).watched_by(Crowd::watched(&health, "public", &clock));
-        let (guest, ended) = places.admit(Network::of_user(0)).await.unwrap();
-        if reads_a_feed {
-            assert!(guest.stays());
-        }
-        let router = Router::new().route("/", get(|| async { "x".repeat(1024 * 1024) }));
-        let site = Site { router, max_body: (10, Duration::from_secs(1)), hosts: Hosts::Any, defaults: Defaults { over_tls: false } };
-        let (io, mut peer) = tokio::io::duplex(1024);
-        peer.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        if hangs_up {
-            drop(peer);
-        }
-        let (_stop, shutdown) = watch::channel(false);
-        let io = TimelyIo::new(io, Duration::from_millis(20));
-        serve_connection(Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended }, site, shutdown).await;
-        health.problems(clock.now()).into_iter().map(|problem| problem.code).collect()
-    }
-
-    #[tokio::test]
-    async fn a_feeds_reader_that_takes_nothing_is_told_of_and_one_that_hangs_up_is_not() {
-        assert_eq!(told(true, false).await, "feed_readers_cut_off");
-        assert_eq!(told(true, true).await, "");
-        assert_eq!(told(false, false).await, "", "others miss no revocation");
-    }
-}
+mod tests;
