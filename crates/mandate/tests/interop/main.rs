@@ -9,6 +9,7 @@ mod clock;
 mod default_clients;
 mod examples;
 mod foreign_issuer;
+mod login_page;
 mod mcp_clients;
 mod node_program;
 mod python_clients;

@@ -57,6 +57,17 @@ impl Browser {
         command_at(&self.http, &url, body).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// Lays pages out as on a screen of so many CSS pixels. A window of its own is never as narrow as a phone's.
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.command("/goog/cdp/execute", Some(json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics }))).await;
+    }
+
+    /// What the body of a function answers in the page. The page's own policy does not keep it from running.
+    pub(crate) async fn ask(&self, body: &str) -> Value {
+        self.command("/execute/sync", Some(json!({ "script": body, "args": [] }))).await
+    }
+
     /// Goes to an address.
     pub(crate) async fn open(&self, url: &str) {
         self.command("/url", Some(json!({ "url": url }))).await;

@@ -12,14 +12,15 @@ const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6676;--line:#d5dbe3;--paper:#fff;--ground:#f3f5f8;--accent:#0b5cad;--bad:#a4262c}
 @media(prefers-color-scheme:dark){:root{--ink:#e8ecf2;--soft:#9aa6b6;--line:#38424f;--paper:#1b222c;--ground:#11161d;--accent:#6db3ff;--bad:#ff8f93}}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{width:calc(100% - 2rem);max-width:27rem;margin:8vh auto 2rem;padding:2rem;background:var(--paper);border:1px solid var(--line);border-radius:12px}
-h1{font-size:1.3rem;margin:0 0 .3rem}p{margin:.4rem 0}.soft{color:var(--soft);font-size:.9rem}.bad{color:var(--bad);border-left:3px solid var(--bad);padding-left:.7rem}
+main{width:calc(100% - 2rem);max-width:27rem;margin:8vh auto 2rem;padding:2rem;background:var(--paper);border:1px solid var(--line);border-radius:12px;overflow-wrap:anywhere}
+h1{font-size:1.3rem;margin:0 0 .3rem}p{margin:.4rem 0}.soft{color:var(--soft);font-size:.9rem}.bad{margin:.8rem 0;color:var(--bad);border-left:3px solid var(--bad);padding-left:.7rem}
 label{display:block;margin:1rem 0 .25rem;font-weight:600}input{width:100%;padding:.6rem .7rem;font:inherit;color:inherit;background:var(--ground);border:1px solid var(--line);border-radius:7px}
 input:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 .row{display:flex;flex-wrap:wrap;gap:.7rem;margin-top:1.4rem}button{flex:1 1 auto;padding:.65rem 1rem;white-space:nowrap;font:inherit;font-weight:600;border-radius:7px;border:1px solid var(--line);background:transparent;color:inherit;cursor:pointer}
 button.main{background:var(--accent);border-color:var(--accent);color:var(--paper)}
-dl{margin:1rem 0;padding:.8rem 1rem;background:var(--ground);border-radius:8px}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .5rem;overflow-wrap:anywhere}code{font-size:.9em}a{color:var(--accent)}
-ul{margin:.2rem 0;padding-left:1.1rem}dd li{margin:.1rem 0}
+dl{margin:1rem 0;padding:.8rem 1rem;background:var(--ground);border-radius:8px}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .5rem}dd:last-child{margin:0}code{font-size:.9em}a{color:var(--accent)}
+ul{margin:.2rem 0;padding-left:1.1rem}dd li{margin:.3rem 0}
+.scope{display:inline-block;max-width:100%;margin:.15rem .15rem .15rem 0;padding:0 .4rem;background:var(--paper);border:1px solid var(--line);border-radius:5px}
 @media(max-width:30rem){main{margin-top:1rem;padding:1.25rem}}
 ";
 
@@ -107,12 +108,12 @@ fn destination(redirect_uri: &str) -> String {
 fn may_do(page: &Login<'_>) -> Markup {
     html! {
         @if let Some(scopes) = &page.scopes {
-            @for scope in scopes { code { (scope) } " " }
+            @for scope in scopes { code.scope { (scope) } " " }
         } @else {
             "everything that you may delegate, at most:"
             ul {
                 @for (resource, scopes) in page.at_most.iter().take(MOST_RESOURCES) {
-                    li { (resource) ": " @for scope in scopes.iter() { code { (scope.as_str()) } " " } }
+                    li { (resource) ": " @for scope in scopes.iter() { code.scope { (scope.as_str()) } " " } }
                 }
                 @if page.at_most.len() > MOST_RESOURCES { li { "and at " (page.at_most.len() - MOST_RESOURCES) " more resources" } }
             }
