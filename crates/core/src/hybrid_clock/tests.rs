@@ -5,6 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{ClockStep, HybridClock, shortened};
+use crate::id::TokenId;
+use crate::system::SystemEntropy;
 use crate::time::{Clock, Timestamp};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -133,6 +135,31 @@ proptest! {
             let now = clock.now();
             prop_assert!(now >= last && now >= machine.now());
             last = now;
+        }
+    }
+}
+
+proptest! {
+    /// Ids are in the order in which they were made, over everything that is done to the machine's clock, and over
+    /// restarts that know of the newest id alone. Within a millisecond they are in no order.
+    #[test]
+    fn ids_keep_their_order(acts in proptest::collection::vec((0u8..4, 0u64..10_000_000, 0u64..100), 1..60)) {
+        let (machine, mut clock) = started(START);
+        let id = |now| TokenId::generate(now, &SystemEntropy);
+        let mut last = (clock.now(), id(clock.now()));
+        for (act, to, pass) in acts {
+            match act {
+                0 => machine.set(Timestamp::from_millis(1_799_995_000_000 + to)),
+                1 => clock = HybridClock::new(Arc::clone(&machine) as Arc<dyn Clock>, last.0),
+                2 => drop(clock.tick()),
+                _ => machine.pass(Duration::from_millis(pass)),
+            }
+            let now = clock.now();
+            let made = id(now);
+            prop_assert_eq!(made.made_at(), Some(now));
+            prop_assert!(now >= last.0, "{} after {}", made, last.1);
+            prop_assert!(now == last.0 || made.as_str() > last.1.as_str(), "{} after {}", made, last.1);
+            last = (now, made);
         }
     }
 }

@@ -11,6 +11,7 @@ mod listeners;
 mod login;
 mod node_link;
 mod nodes;
+mod order;
 mod proof;
 mod rotation;
 mod token_endpoint;
