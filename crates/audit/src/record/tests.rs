@@ -1,6 +1,7 @@
 use mandate_core::{Actor, ActorChain, Person, Timestamp};
+use proptest::prelude::*;
 
-use super::{Asked, Kind, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, Outcome, Record};
+use super::{Asked, Kind, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, MAX_STRANGERS_ASKED_LEN, Outcome, Record, cut_encoded};
 
 fn record() -> Record {
     let iss: mandate_core::Issuer = "https://m.example".parse().unwrap();
@@ -70,4 +71,39 @@ fn what_was_asked_is_cut_at_a_character_and_an_oversized_record_is_refused() {
     let mut huge = record();
     huge.detail = Some("x".repeat(MAX_LEAF_LEN));
     assert!(matches!(huge.to_leaf(), Err(LeafError::TooLarge(_))));
+}
+
+/// How many bytes a text takes between the quotes of its JSON.
+fn encoded(text: &str) -> usize {
+    serde_json::to_string(text).unwrap().len() - 2
+}
+
+#[test]
+fn every_character_counts_for_what_json_makes_of_it() {
+    // Every character of one and of two bytes, and some of each further kind.
+    let all = ('\0'..='\u{7ff}').chain("\u{800}\u{2028}\u{2029}\u{d7ff}\u{e000}\u{feff}\u{ffff}\u{10000}\u{1f600}\u{10ffff}".chars());
+    for c in all {
+        let text = c.to_string();
+        let len = encoded(&text);
+        assert_eq!((cut_encoded(&text, len), cut_encoded(&text, len - 1)), (text.as_str(), ""), "{c:?}");
+    }
+}
+
+proptest! {
+    /// What was asked is cut to the longest beginning whose JSON is within the bound.
+    #[test]
+    fn what_was_asked_is_cut_by_what_it_takes_in_json(text in any::<String>(), many in 1usize..200) {
+        let text = text.repeat(many);
+        let mut asked = Asked::new(Some(&text), Some(&text), Some(&text));
+        for max in [MAX_ASKED_LEN, MAX_STRANGERS_ASKED_LEN] {
+            for kept in [asked.resource(), asked.scope(), asked.actor()] {
+                let kept = kept.unwrap();
+                prop_assert!(encoded(kept) <= max);
+                let rest = text.strip_prefix(kept).unwrap();
+                let fits = |next| encoded(kept) + encoded(&String::from(next)) <= max;
+                prop_assert!(!rest.chars().next().is_some_and(fits));
+            }
+            asked.shorten();
+        }
+    }
 }

@@ -4,4 +4,5 @@
 
 mod issuing;
 mod joining;
+mod strangers;
 mod world;

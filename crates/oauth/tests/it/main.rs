@@ -12,6 +12,7 @@ mod foreign;
 mod held_database;
 mod introspection;
 mod login;
+mod records;
 mod revocation;
 mod strangers;
 mod while_waiting;

@@ -14,6 +14,7 @@ mod nodes;
 mod order;
 mod proof;
 mod rotation;
+mod strangers;
 mod token_endpoint;
 mod touched;
 mod unusable;
