@@ -7,6 +7,7 @@ mod core_dumps;
 mod demo;
 mod disk;
 mod doctor;
+mod feed_readers;
 mod first_start;
 mod foreign_issuer;
 mod hangup;
