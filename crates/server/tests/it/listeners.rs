@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mandate_testkit::app::{CALLBACK, PASSWORD, authorization, form};
+use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, PASSWORD, authorization, form};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -122,13 +122,26 @@ async fn scripts_of_other_origins_may_do_what_clients_in_a_browser_need_and_no_m
         assert!(!answer.headers().contains_key("access-control-allow-credentials"), "{path}");
     }
     let origin = |request: reqwest::RequestBuilder| request.header("origin", "https://app.example");
+    // A public client in a browser redeems its code and reads the token.
+    let page = server.app.open(&authorization(None, None)).await;
+    let back = url::Url::parse(server.app.log_in(&page, "riley", PASSWORD).await.header("location")).unwrap();
+    let code = back.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
+    let redemption = form(&[
+        ("grant_type", "authorization_code"),
+        ("client_id", "support-app"),
+        ("code", &code),
+        ("redirect_uri", CALLBACK),
+        ("code_verifier", CODE_VERIFIER),
+    ]);
     for (what, request) in [
+        ("a token", server.app.http.post(server.url("/token")).form(&redemption)),
         ("a refusal", server.app.http.post(server.url("/token")).form(&form(&[("grant_type", "x")]))),
         ("a form too large", server.app.http.post(server.url("/token")).body("x".repeat(70 * 1024))),
         ("a document", server.app.http.get(server.url("/jwks.json"))),
     ] {
         let answer = origin(request).send().await.unwrap();
         assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{what}");
+        assert_eq!(answer.status() == 200, ["a token", "a document"].contains(&what), "{what}: {answer:?}");
     }
     for path in ["/authorize", "/introspect", "/revocations", "/", "/v1/status", "/healthz"] {
         for request in [server.app.http.get(server.url(path)), server.app.http.post(server.url(path))] {
@@ -136,6 +149,13 @@ async fn scripts_of_other_origins_may_do_what_clients_in_a_browser_need_and_no_m
             assert!(!answer.headers().contains_key("access-control-allow-origin"), "{path}");
         }
     }
+    for path in ["/authorize", "/introspect", "/revocations", "/v1/status"] {
+        let preflight = server.app.http.request(reqwest::Method::OPTIONS, server.url(path)).header("access-control-request-method", "POST");
+        let answer = origin(preflight).send().await.unwrap();
+        assert!(!answer.status().is_success() && !answer.headers().contains_key("access-control-allow-methods"), "{path}: {answer:?}");
+    }
+    let no_question = server.app.http.request(reqwest::Method::OPTIONS, server.url("/token"));
+    assert_eq!(origin(no_question).send().await.unwrap().status(), 405, "it asks for no method");
     let admin = server.app.http.request(reqwest::Method::OPTIONS, format!("{}/v1/status", server.ready.admin_url));
     assert!(!origin(admin).send().await.unwrap().headers().contains_key("access-control-allow-origin"));
     server.stop().await;

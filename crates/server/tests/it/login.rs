@@ -220,3 +220,33 @@ async fn a_form_larger_than_any_of_ours_gets_a_page() {
     is_a_safe_page("too large a form", &answer);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_policy_lets_the_browser_go_back_to_where_the_client_is_registered_and_nowhere_else() {
+    let server = Server::story().await;
+    let places = [
+        ("https://app.acme.example:8443/cb", "https://app.acme.example:8443"),
+        ("com.example.app:/oauth", "com.example.app:"),
+        ("cursor://anysphere/oauth", "cursor:"),
+    ];
+    let uris = places.map(|(uri, _)| format!("\"{uri}\"")).join(", ");
+    server.apply(&format!("[[client]]\nid = \"native\"\nredirect_uris = [{uris}]\n")).await;
+    for (uri, target) in places {
+        let query = with(with(authorization(Some(CRM), None), "client_id", "native"), "redirect_uri", uri);
+        let page = server.app.open(&query).await;
+        is_a_safe_page(uri, &page.answer);
+        let policy = page.answer.header("content-security-policy");
+        let form_action = policy.split("; ").find_map(|part| part.strip_prefix("form-action ")).unwrap();
+        assert_eq!(form_action, format!("'self' {target}"), "{uri}");
+        let answer = server.app.log_in(&page, "riley", PASSWORD).await;
+        assert!(answer.header("location").starts_with(&format!("{uri}?code=")), "{uri}: {answer:?}");
+    }
+    for uri in ["com.example.app:/other", "cursor://elsewhere/oauth", "com.example:/oauth"] {
+        let query = with(with(authorization(Some(CRM), None), "client_id", "native"), "redirect_uri", uri);
+        let answer = server.app.open(&query).await.answer;
+        is_a_safe_page(uri, &answer);
+        assert_eq!((answer.status, answer.header("location")), (400, ""), "{uri}");
+        assert!(!answer.header("content-security-policy").contains("com.example"), "{uri}");
+    }
+    server.stop().await;
+}
