@@ -226,7 +226,6 @@ pub(crate) async fn serve_tcp(
     mut shutdown: Shutdown,
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
-    bound_send_buffers(&listener);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -244,6 +243,8 @@ pub(crate) async fn serve_tcp(
             () = stopped(&mut shutdown) => return,
         };
         let Some((guest, ended)) = admitted else { continue };
+        // Who connected before this began has nothing of what the listener is told now.
+        bound_send_buffers(&io);
         let _ = io.set_nodelay(true);
         let local = io.local_addr().ok().map(|address| address.ip());
         let io = TimelyIo::new(io, WRITE_TIMEOUT);
