@@ -196,11 +196,11 @@ pub(crate) async fn could_not_accept(error: &std::io::Error, places: &Places) {
     }
 }
 
-/// Bounds how much the kernel buffers for each peer of a TCP listener, or for one peer. Without this bound, it buffers megabytes for
-/// a peer that reads nothing.
-pub(crate) fn bound_send_buffers(socket: impl AsFd) {
+/// Bounds how much the kernel buffers for one peer. Without this bound, it buffers megabytes for a peer that reads nothing. A
+/// listener's own bound would miss connections that were made before it was set.
+pub(crate) fn bound_send_buffer(socket: impl AsFd) {
     if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER) {
-        tracing::warn!(%error, "the kernel's send buffers could not be bounded");
+        tracing::warn!(%error, "the kernel's send buffer could not be bounded");
     }
 }
 
@@ -243,8 +243,7 @@ pub(crate) async fn serve_tcp(
             () = stopped(&mut shutdown) => return,
         };
         let Some((guest, ended)) = admitted else { continue };
-        // Who connected before this began has nothing of what the listener is told now.
-        bound_send_buffers(&io);
+        bound_send_buffer(&io);
         let _ = io.set_nodelay(true);
         let local = io.local_addr().ok().map(|address| address.ip());
         let io = TimelyIo::new(io, WRITE_TIMEOUT);
@@ -268,8 +267,7 @@ pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site
                 continue;
             }
         };
-        // A unix socket has nothing of this from its listener.
-        bound_send_buffers(&io);
+        bound_send_buffer(&io);
         // Without credentials there is no peer, and without peer no request.
         let Ok(credentials) = io.peer_cred() else { continue };
         let uid = credentials.uid();

@@ -115,16 +115,16 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_hangs_is_waited_for_shortly_and_by_few_threads() {
         let looks = Arc::new(Semaphore::new(2));
-        let (hold, held) = mpsc::channel::<()>();
+        let (first, waits) = mpsc::channel::<()>();
         assert_eq!(look(&looks, LONG, || 1).await, Some(1));
         assert_eq!(looks.available_permits(), 2, "an answer gives its place back");
-        let hung = look(&looks, SHORT, move || held.recv().is_err());
+        let hung = look(&looks, SHORT, move || waits.recv().is_err());
         assert_eq!(hung.await, None);
         assert_eq!(looks.available_permits(), 1, "it still waits");
-        let (other, held) = mpsc::channel::<()>();
-        assert_eq!(look(&looks, SHORT, move || held.recv().is_err()).await, None);
+        let (second, waits) = mpsc::channel::<()>();
+        assert_eq!(look(&looks, SHORT, move || waits.recv().is_err()).await, None);
         assert_eq!(look(&looks, SHORT, || 1).await, None, "no third thread waits for the same disk");
-        drop((hold, other));
+        drop((first, second));
         while looks.available_permits() < 2 {
             tokio::task::yield_now().await;
         }

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
-use super::{Connected, Defaults, SEND_BUFFER, Site, bound_send_buffers, serve_connection, serve_tcp};
+use super::{Connected, Defaults, SEND_BUFFER, Site, bound_send_buffer, serve_connection, serve_tcp};
 use crate::health::Health;
 use crate::health::crowd::Crowd;
 use crate::host::Hosts;
@@ -194,7 +194,7 @@ async fn the_send_buffers_of_both_kinds_of_sockets_are_bounded() {
     use rustix::net::sockopt::socket_send_buffer_size;
     // Linux counts twice what it is told, for what it needs itself, and never more than the machine's own bound.
     let within = |socket: std::os::fd::BorrowedFd<'_>| {
-        bound_send_buffers(socket);
+        bound_send_buffer(socket);
         let size = socket_send_buffer_size(socket).unwrap();
         assert!(size <= 2 * SEND_BUFFER, "{size}");
         size

@@ -29,7 +29,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Bounds;
 use super::rejoin::WithGrace;
-use crate::listener::{HEAD_TIMEOUT, Shutdown, TLS_BUFFER, bound_send_buffers, could_not_accept};
+use crate::listener::{HEAD_TIMEOUT, Shutdown, TLS_BUFFER, bound_send_buffer, could_not_accept};
 use crate::places::{Ended, Guest, Network};
 use crate::timely_io::{TimelyIo, WRITE_TIMEOUT};
 use crate::tls::provider;
@@ -194,7 +194,6 @@ pub(crate) async fn accept(
 ) -> Result<(), AcceptorError> {
     let current = Arc::new(ArcSwap::from_pointee(config(&authority, address.ip(), grace)?));
     let mut keys = authority.subscribe();
-    bound_send_buffers(&listener);
     let mut renew = tokio::time::interval(REPLACE);
     renew.tick().await;
     loop {
@@ -218,6 +217,7 @@ pub(crate) async fn accept(
             }
         };
         let Some((guest, mut ended)) = places.admit(Network::of(peer_address.ip())).await else { continue };
+        bound_send_buffer(&stream);
         let _ = stream.set_nodelay(true);
         let (acceptor, out, trust_domain) = (TlsAcceptor::from(current.load_full()), out.clone(), authority.trust_domain().clone());
         tokio::spawn(async move {
