@@ -114,9 +114,10 @@ async fn long_names_and_many_scopes_do_not_break_the_login_page() {
     let resource = format!("https://crm.acme.example/{}", "r".repeat(100));
     let scopes: Vec<String> = (0..30).map(|n| if n == 7 { "s".repeat(128) } else { format!("scope-number-{n}:read.and-write") }).collect();
     let listed = scopes.iter().map(|scope| format!("\"{scope}\"")).collect::<Vec<_>>().join(", ");
-    let others: String = (0..15)
+    let others = (0..15)
         .map(|n| format!("[[resource]]\nname = \"{}{n}\"\nuri = \"https://r{n}.example\"\nscopes = [{listed}]\n", "n".repeat(60)))
-        .collect();
+        .collect::<Vec<_>>();
+    let others = others.concat();
     let file = format!(
         "[[resource]]\nname = \"crm\"\nuri = \"{resource}\"\nscopes = [{listed}]\n{others}\
          [[client]]\nid = \"{client}\"\nredirect_uris = [\"{redirect}\"]\n\

@@ -93,8 +93,11 @@ async fn every_refusal_of_a_client_that_proved_who_it_is_is_a_record() {
     assert_eq!(refusals(&world).len(), before + 50, "a wrong secret proves nothing");
 }
 
-/// What is wrong with what strangers send to the authorization endpoint, and how that is recorded.
-const WRONG: [(&str, &[(&str, &str)], &str); 8] = [
+/// What is wrong with a request, the parameters that make it so, and the reason that is recorded.
+type Wrong = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+/// What strangers send to the authorization endpoint.
+const WRONG: [Wrong; 8] = [
     ("an unknown client", &[("client_id", "nobody")], "parameter_unacceptable"),
     ("a client id that none can have", &[("client_id", "\"\u{2028}\\")], "parameter_unacceptable"),
     ("no client", &[("client_id", "")], "parameter_missing"),
