@@ -61,7 +61,9 @@ impl Patient {
 
     /// Exactly one problem, of that check, with these words in what was found and in what to do.
     fn has(&self, options: &[&str], check: &str, found: &str, next: &str) {
-        let problems = self.problems(options);
+        // While no server runs, any connection of this machine may be given one of its ports for a moment.
+        let counts = |name: &str| name == check || !name.starts_with("address for ");
+        let problems: Vec<_> = self.problems(options).into_iter().filter(|(name, ..)| counts(name)).collect();
         assert_eq!(problems.len(), 1, "{check}: {problems:?}");
         let (name, detail, command) = &problems[0];
         assert!(name == check && detail.contains(found) && command.contains(next), "{problems:?}");

@@ -87,3 +87,25 @@ fn damaged_files_are_named_and_nothing_is_made_up_in_their_place() {
     fs::set_permissions(dir.join("seal.key"), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Server::start(&dir).role.terminate(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_log_says_what_it_saw_of_a_process_that_is_no_agent_and_what_agents_want() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let file = root.path().join("registry.toml");
+    let own = rustix::process::getuid().as_raw();
+    let agent = format!(
+        "person = [{{ name = \"riley\" }}]\nagent = [{{ name = \"other\", owner = \"riley\", purpose = \"Is another program\", selectors = [\"unix:uid:{own}\", \"unix:path:/opt/other/agent\"] }}]\n"
+    );
+    fs::write(&file, agent).unwrap();
+    let applied = run(&["apply", "-f", &file.to_string_lossy(), "--dir", &server.dir.to_string_lossy()]);
+    assert_eq!(applied.code, Some(0), "{}", applied.err);
+    let (node, socket) = server.node(&root.path().join("node")).await;
+    let ran = run(&["svid", "fetch", "--socket", &socket.to_string_lossy(), "--audience", "https://crm.acme.example"]);
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    let log = node.log();
+    let seen = [format!("unix:uid:{own}"), format!("unix:path:{}", fs::canonicalize(env!("CARGO_BIN_EXE_mandate")).unwrap().display())];
+    for part in seen.iter().map(String::as_str).chain(["/agent/other also wants unix:path:/opt/other/agent", "the `mandate` command"]) {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+}

@@ -1,8 +1,9 @@
 //! Tokens of a trusted foreign issuer, over real HTTP.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
-use mandate_core::registry::{Entry, Kind, SubjectScope, TrustedIssuer};
+use mandate_core::registry::{AgentState, Entry, Kind, SubjectScope, TrustedIssuer};
 use mandate_core::{Clock as _, CutTarget, Person};
 use mandate_testkit::hostile_issuer::{Claims, HostileIssuer};
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use mandate_oauth::OAuthError;
 
-use crate::{refused, shown};
+use crate::{lives, refused, shown};
 
 struct Abroad {
     world: World,
@@ -546,4 +547,46 @@ async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
         let named = error.private.contains(name.as_str()) && error.private.contains("invalid peer certificate");
         assert!(named, "issuer, address and the reason: {}", error.private);
     }
+}
+
+#[tokio::test]
+async fn an_actor_that_another_issuer_names_like_an_agent_of_ours_is_not_stopped_with_it() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let token = abroad.raw(|c| c["act"] = json!({"sub": story::spiffe_id("research-agent"), "iss": abroad.idp.issuer()}));
+    let mandate = exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap());
+    let suspended = |entry: &mut Entry| {
+        let Entry::Agent(agent) = entry else { panic!("an agent") };
+        agent.state = AgentState::Suspended;
+    };
+    abroad.world.change(Kind::Agent, "research-agent", suspended).await;
+    assert!(lives(&abroad.world, &mandate).await, "introspection");
+    assert!(abroad.world.engine.living_token(&mandate).is_some(), "cuts");
+    assert_eq!(abroad.ask(&token).await, "ok", "another exchange");
+}
+
+#[tokio::test]
+async fn the_proxy_of_an_issuer_is_used_but_never_for_one_on_loopback() {
+    let proxy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let by_proxy = |entry: &mut Entry| {
+        let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
+        issuer.proxy = Some(url.clone());
+    };
+    abroad.world.change(Kind::Issuer, abroad.idp.issuer().as_str(), by_proxy).await;
+    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+    proxy.set_nonblocking(true).unwrap();
+    assert_eq!(proxy.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+
+    proxy.set_nonblocking(false).unwrap();
+    let asked = std::thread::spawn(move || proxy.accept().map(drop).is_ok());
+    let name: mandate_core::Issuer = "https://login.example".parse().unwrap();
+    let issuer = TrustedIssuer { proxy: Some(url.clone()), ..story::trusted_issuer(name.clone(), SubjectScope::Token) };
+    let elsewhere = Abroad { world: World::with_entries(vec![Entry::Issuer(issuer)]), ..Abroad::new(SubjectScope::Token).await };
+    let svid = elsewhere.world.svid("support-agent").await;
+    let elsewhere = Abroad { svid, ..elsewhere };
+    let mut claims = elsewhere.claims();
+    (claims.iss, claims.subject.iss) = (name.clone(), name);
+    assert_eq!(shown(&elsewhere.error(&elsewhere.idp.sign(&claims)).await), "503 temporarily_unavailable issuer_unavailable");
+    assert!(asked.join().unwrap());
 }

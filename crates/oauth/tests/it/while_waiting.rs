@@ -10,11 +10,11 @@ use mandate_oauth::password;
 use mandate_store::{cuts, secrets};
 use mandate_testkit::hostile_issuer::{HostileIssuer, TestKey};
 use mandate_testkit::story::{self, CLIENT_SECRET, CRM, ISSUER};
-use mandate_testkit::world::{JWT, Pairs, World, basic, payload, with};
+use mandate_testkit::world::{JWT, Pairs, World, basic, pairs, payload, with};
 use mandate_token::Signer as _;
 use serde_json::json;
 
-use crate::refused;
+use crate::{refused, shown};
 
 struct Waiting {
     world: World,
@@ -336,4 +336,21 @@ async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
         let record = waiting.world.last_record();
         assert_eq!((record.outcome, record.reason.as_str(), &record.jti), (Outcome::Refused, reason, &None), "{what}");
     }
+}
+
+/// The check of a secret takes a while: long enough for another to be set.
+#[tokio::test]
+async fn the_clients_secret_is_replaced_while_the_old_one_is_checked() {
+    let failed = "401 invalid_client client_authentication_failed";
+    let world = World::story();
+    let (form, old) = (pairs(&[("token", &world.mandate().await)]), world.crm_api());
+    let change = async { set_secret(&world, "crm-api", "another client secret 0123456789") };
+    let (introspected, ()) = tokio::join!(world.introspect(&form, Some(&old)), change);
+    assert_eq!(shown(&introspected.unwrap_err()), failed);
+
+    let world = World::story();
+    let (form, old) = (pairs(&[("token", &world.mandate().await)]), world.desk_app());
+    let change = async { set_secret(&world, "desk-app", "another client secret 0123456789") };
+    let (revoked, ()) = tokio::join!(world.revoke(&form, Some(&old)), change);
+    assert_eq!(shown(&revoked.unwrap_err()), failed);
 }

@@ -216,7 +216,9 @@ async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
 async fn a_person_sees_what_is_given_to_whom_and_where_the_answer_goes() {
     let server = Server::story().await;
     let everything = server.app.open(&authorization(None, None)).await.answer.text;
-    for part in ["at most", "read:cases", "write:case_comments", "send:mail", server.issuer(), "support-app"] {
+    // The issuer stands in the form's address too, which nobody sees.
+    let issuer = format!("at <code>{}</code>", server.issuer());
+    for part in ["at most", "read:cases", "write:case_comments", "send:mail", &issuer, "support-app"] {
         assert!(everything.contains(part), "{part}: {everything}");
     }
     let port = url::Url::parse(CALLBACK).unwrap().port().unwrap();

@@ -1,7 +1,9 @@
 //! An operator's acts are found by the entries that they affect.
 
 use mandate_api::admin::{AuditQuery, ClientSecretRequest, PasswordRequest, RevocationRequest, RevocationTarget};
-use mandate_testkit::app::{CLIENT_SECRET, PASSWORD};
+use mandate_core::Clock as _;
+use mandate_testkit::app::{CLIENT_SECRET, CRM, PASSWORD, exchange};
+use mandate_testkit::hostile_issuer::HostileIssuer;
 
 use crate::world::{Server, spiffe_id};
 
@@ -77,5 +79,38 @@ async fn what_an_operator_did_is_found_by_the_operator_and_by_kind() {
     assert_eq!(found(&server, by(&own, Some("admin"))).await[0], "set the password of riley");
     assert!(found(&server, by(&own, Some("registry"))).await[0].contains("created"));
     assert!(found(&server, by("olga", None)).await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_issuers_actor_of_the_same_name_did_is_not_found_as_the_agents() {
+    let (server, idp) = (Server::story().await, HostileIssuer::start());
+    let (theirs, ours) = (idp.issuer(), server.issuer());
+    server
+        .apply(&format!(
+            r#"issuer = [{{ url = "{theirs}", audience = "{ours}" }}]
+person = [{{ name = "dana", issuer = "{theirs}", sub = "user-7", may = [{{ resource = "crm", scopes = ["read:cases"] }}] }}]
+grant = [{{ person = "dana", agent = "support-agent", resource = "crm", scopes = ["read:cases"] }}]
+"#
+        ))
+        .await;
+    let mut claims = idp.claims(ours, "read:cases", server.clock.now());
+    claims.subject.sub = "user-7".to_owned();
+    claims.client_id = "portal".parse().unwrap();
+    claims.lineage = mandate_core::Lineage::default();
+    let actor = mandate_core::Actor { sub: spiffe_id("ops-agent"), iss: theirs, sub_profile: None };
+    claims.chain = mandate_core::ActorChain::new(vec![actor]).unwrap();
+    let node = server.node().await;
+    let mut form = exchange(&node.svid("support-agent").await.unwrap(), &idp.sign(&claims), CRM, "read:cases");
+    form.retain(|(name, _)| name != "subject_token_type");
+    form.push(("subject_token_type".to_owned(), "urn:ietf:params:oauth:token-type:jwt".to_owned()));
+    let answer = server.app.token(&form).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let exchanges = async |agent: &str| server.records(about_agent(agent)).await.iter().filter(|record| record.kind == "exchange").count();
+    assert_eq!(exchanges("support-agent").await, 1);
+    for name in ["ops-agent", &spiffe_id("ops-agent")] {
+        assert_eq!(exchanges(name).await, 0, "{name} did nothing");
+    }
+    node.stop().await;
     server.stop().await;
 }

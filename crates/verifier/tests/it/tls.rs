@@ -24,9 +24,12 @@ async fn only_the_configured_root_is_trusted() {
     claims.iss = name.clone();
     let token = issuer.sign(&claims);
 
-    let trusting = build(Some(ca.pem()));
-    soon(trusting.ready()).await;
-    assert_eq!(code(&verify(&trusting, &token, &Route::requires("read:cases").unwrap()).await), "ok");
+    // Also as an editor of another system saves it.
+    for pem in [ca.pem(), format!("\u{feff}{}", ca.pem().replace('\n', "\r\n"))] {
+        let trusting = build(Some(pem));
+        soon(trusting.ready()).await;
+        assert_eq!(code(&verify(&trusting, &token, &Route::requires("read:cases").unwrap()).await), "ok");
+    }
 
     let served = issuer.jwks_served();
     for root in [None, Some(other.pem())] {
