@@ -311,8 +311,8 @@ async fn cut(admin: &AdminClient) -> Result<(), BenchError> {
         let admin = admin.clone();
         workers.spawn(async move {
             for n in (first..count).step_by(at_once) {
-                let target = format!("client-{n}").parse().map_err(BenchError::during("a client id"))?;
-                let request = RevocationRequest { target: RevocationTarget::Client(target) };
+                let id = format!("token-{n}").parse().map_err(BenchError::during("the id of a token"))?;
+                let request = RevocationRequest { target: RevocationTarget::Token(id) };
                 admin.revoke(&request).await.map_err(BenchError::during("a revocation"))?;
             }
             Ok::<_, BenchError>(())

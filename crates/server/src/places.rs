@@ -2,13 +2,14 @@
 //!
 //! A connection is a stranger's until it has shown who holds it. Strangers never take the places of known holders. When the
 //! places of strangers are full, a newcomer takes the place of the connection that has been idle or slow longest, in the
-//! network that holds the most. So a known client can always connect and show who it is. A known holder loses a place only
+//! network that holds the most. A connection that is new is spared: its request may not be read yet. So a known client can always connect and show who it is. A known holder loses a place only
 //! to a holder with fewer places.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -16,6 +17,9 @@ use crate::health::crowd::Crowd;
 
 /// How many connections may be ending at the same time. While there are more, no other connection is accepted.
 const MOST_LEAVING: usize = 64;
+
+/// How long a new connection is spared, if another one can end: its request may have arrived already, and not be read yet.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Where strangers come from, for fairness: an IPv4 address, the /64 of an IPv6 address (one customer has a whole /64), or a
 /// local user.
@@ -92,6 +96,16 @@ struct Activity {
     since: AtomicU64,
     /// Whether the server is processing its request, so that it waits for the server and not the server for it.
     served: AtomicBool,
+    /// Until when it is spared, if it has made no request before.
+    spared_until: Instant,
+    /// Whether it has made a request.
+    asked: AtomicBool,
+}
+
+impl Activity {
+    fn is_spared(&self, now: Instant) -> bool {
+        !self.asked.load(Ordering::Relaxed) && now < self.spared_until
+    }
 }
 
 struct Seat {
@@ -135,15 +149,19 @@ impl Room {
 
     /// The connection that ends for one more of `newcomer`, if there is one.
     fn who_gives_way(&self, newcomer: &Holder) -> Option<(Holder, u64)> {
+        let now = Instant::now();
         let own = self.held_by(newcomer);
         let fair = |held: usize| self.rule == Rule::LongestIdle || held > own + 1;
         let of_all = self.holders.iter().filter(|(_, seats)| fair(seats.len()));
         let seats = of_all.flat_map(|(holder, seats)| seats.iter().map(move |seat| (holder, seats.len(), seat)));
         let found = match self.rule {
             Rule::NewestIfFair => seats.max_by_key(|(_, held, seat)| (*held, seat.number)),
-            Rule::LongestIdle | Rule::LongestIdleIfFair => seats
-                .filter(|(_, _, seat)| !seat.activity.served.load(Ordering::Relaxed))
-                .max_by_key(|(_, held, seat)| (*held, u64::MAX - seat.activity.since.load(Ordering::Relaxed), u64::MAX - seat.number)),
+            Rule::LongestIdle | Rule::LongestIdleIfFair => {
+                seats.filter(|(_, _, seat)| !seat.activity.served.load(Ordering::Relaxed)).max_by_key(|(_, held, seat)| {
+                    let idle_longest = u64::MAX - seat.activity.since.load(Ordering::Relaxed);
+                    (*held, !seat.activity.is_spared(now), idle_longest, u64::MAX - seat.number)
+                })
+            }
         };
         found.map(|(holder, _, seat)| (holder.clone(), seat.number))
     }
@@ -181,6 +199,8 @@ pub(crate) struct Places {
     inner: Mutex<Inner>,
     /// The number of the next event.
     next_event: AtomicU64,
+    /// How long a new connection is spared.
+    grace: Duration,
     somebody_left: Notify,
     /// Counts what happens to strangers.
     crowd: OnceLock<Arc<Crowd>>,
@@ -220,7 +240,7 @@ impl Places {
             leaving: 0,
         };
         let (next_event, somebody_left, crowd) = (AtomicU64::new(0), Notify::new(), OnceLock::new());
-        Arc::new(Self { inner: Mutex::new(inner), next_event, somebody_left, crowd })
+        Arc::new(Self { inner: Mutex::new(inner), next_event, grace: GRACE, somebody_left, crowd })
     }
 
     /// Tells `crowd` from now on of strangers who are turned away.
@@ -263,7 +283,12 @@ impl Places {
 
     fn enter(self: &Arc<Self>, network: Network) -> Option<(Guest, Ended)> {
         let holder = Holder::Network(network);
-        let activity = Arc::new(Activity { since: AtomicU64::new(self.event()), served: AtomicBool::new(false) });
+        let activity = Arc::new(Activity {
+            since: AtomicU64::new(self.event()),
+            served: AtomicBool::new(false),
+            spared_until: Instant::now() + self.grace,
+            asked: AtomicBool::new(false),
+        });
         let (stay, ended) = oneshot::channel();
         let mut inner = self.lock();
         let Some(told_to_go) = inner.strangers.make_room(&holder) else {
@@ -308,6 +333,7 @@ impl Guest {
 
     /// Its request has arrived completely: from now on it waits for the server.
     pub(crate) fn is_served(&self) {
+        self.activity.asked.store(true, Ordering::Relaxed);
         self.activity.served.store(true, Ordering::Relaxed);
     }
 
@@ -400,6 +426,13 @@ mod tests {
     const SMALL: &str = "192.0.2.1";
     const LARGE: &str = "198.51.100.7";
 
+    /// Places in which a new connection is not spared.
+    fn places_for(strangers: usize, known: usize, feeds: usize) -> Arc<Places> {
+        let mut places = Places::new(strangers, known, feeds);
+        Arc::get_mut(&mut places).unwrap().grace = Duration::ZERO;
+        places
+    }
+
     fn network(text: &str) -> Network {
         Network::of(text.parse().unwrap())
     }
@@ -422,7 +455,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_strangers_places_are_full_the_longest_idle_gives_way_to_a_newcomer() {
-        let places = Places::new(2, 1, 1);
+        let places = places_for(2, 1, 1);
         let (first, mut first_ended) = admit(&places, LARGE).await;
         let (second, mut second_ended) = admit(&places, LARGE).await;
         first.was_served();
@@ -434,8 +467,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_is_being_served_keeps_the_place() {
+    async fn a_new_connection_is_spared_as_long_as_another_can_end() {
         let places = Places::new(2, 1, 1);
+        let (_new, mut new_ended) = admit(&places, LARGE).await;
+        let (answered, mut answered_ended) = admit(&places, LARGE).await;
+        answered.is_served();
+        answered.was_served();
+        let (_newer, mut newer_ended) = admit(&places, LARGE).await;
+        assert!(has_ended(&mut answered_ended), "it has had its answer, though later than the new one came");
+        assert!(!has_ended(&mut new_ended));
+        let _newest = admit(&places, LARGE).await;
+        assert!(has_ended(&mut new_ended) && !has_ended(&mut newer_ended), "where all are new, the oldest of them ends");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_being_served_keeps_its_place() {
+        let places = places_for(2, 1, 1);
         let (one, mut one_ended) = admit(&places, LARGE).await;
         one.is_served();
         let (two, _two_ended) = admit(&places, LARGE).await;
@@ -448,7 +495,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_network_with_the_most_places_gives_way_first() {
-        let places = Places::new(3, 1, 1);
+        let places = places_for(3, 1, 1);
         let (_old, mut old_ended) = admit(&places, SMALL).await;
         let (_a, mut a_ended) = admit(&places, LARGE).await;
         let (_b, mut b_ended) = admit(&places, LARGE).await;
@@ -458,7 +505,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_never_take_the_places_of_the_known() {
-        let places = Places::new(2, 2, 1);
+        let places = places_for(2, 2, 1);
         let (known, mut known_ended) = admit(&places, LARGE).await;
         known.is_known(&"app".into());
         let mut crowd = Vec::new();
@@ -474,7 +521,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_known_client_with_many_places_gives_way_to_one_with_few() {
-        let places = Places::new(4, 3, 1);
+        let places = places_for(4, 3, 1);
         let mut many = Vec::new();
         for _ in 0..3 {
             let (guest, ended) = admit(&places, LARGE).await;
@@ -492,7 +539,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_feed_too_many_is_refused_unless_another_network_has_more_of_them() {
-        let places = Places::new(8, 1, 2);
+        let places = places_for(8, 1, 2);
         let (first, mut first_ended) = admit(&places, LARGE).await;
         let (second, mut second_ended) = admit(&places, LARGE).await;
         assert!(first.stays() && second.stays());
@@ -510,7 +557,7 @@ mod tests {
         let health = Health::default();
         let clock: Arc<dyn Clock> = Arc::new(SteppedClock::default());
         let told = || health.problems(clock.now()).into_iter().map(|problem| problem.detail).collect::<String>();
-        let places = Places::new(2, 1, 1).watched_by(Crowd::watched(&health, "public", &clock));
+        let places = places_for(2, 1, 1).watched_by(Crowd::watched(&health, "public", &clock));
         let (first, _first_ended) = admit(&places, LARGE).await;
         assert!(first.stays());
         let (known, _known_ended) = admit(&places, LARGE).await;
@@ -540,7 +587,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_let_in_while_many_who_were_told_to_go_are_still_here() {
-        let places = Places::new(1, 1, 1);
+        let places = places_for(1, 1, 1);
         let mut leaving = Vec::new();
         for _ in 0..=MOST_LEAVING {
             leaving.push(places.admit(network(LARGE)).await.unwrap());
