@@ -4,6 +4,8 @@
 //! can never match are refused, because otherwise the agent would have no identity and no error would say so. A note is
 //! printed for selectors that depend on the machine.
 
+use std::collections::{HashMap, HashSet};
+
 use mandate_core::AgentName;
 use mandate_core::registry::{AgentState, Registry};
 
@@ -98,34 +100,109 @@ fn path_note(path: &str) -> Option<&'static str> {
 /// Agents in `items` whose processes all match another agent too, in `items` or among the entries that stay. One note for
 /// each.
 pub(super) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
-    let declared = |name: &AgentName| items.iter().any(|item| item.name == *name);
+    let declared: HashSet<&AgentName> = items.iter().map(|item| &item.name).collect();
     let lives = |state: AgentState| state != AgentState::Retired;
-    let staying = current.agents().filter(|agent| !declared(&agent.name) && lives(agent.state));
-    let mut others: Vec<(&AgentName, &[String])> = staying.map(|agent| (&agent.name, agent.selectors.as_slice())).collect();
+    let staying = current.agents().filter(|agent| !declared.contains(&agent.name) && lives(agent.state));
+    let mut agents: Vec<(&AgentName, &[String])> = staying.map(|agent| (&agent.name, agent.selectors.as_slice())).collect();
+    let living = items.iter().filter(|item| item.state.is_none_or(lives));
+    agents.extend(living.map(|item| (&item.name, item.selectors.as_slice())));
+    agents.retain(|(_, selectors)| !selectors.is_empty());
+    let mut known = BySelector::new(&agents);
     let mut notes = Vec::new();
-    for item in items.iter().filter(|item| item.state.is_none_or(lives) && !item.selectors.is_empty()) {
-        let covers = |few: &[String], many: &[String]| !few.is_empty() && few.iter().all(|selector| many.contains(selector));
+    for (at, (name, selectors)) in agents.iter().enumerate() {
         // One is enough to make people look.
-        notes.extend(others.iter().find_map(|(other, theirs)| {
-            let what = match (covers(&item.selectors, theirs), covers(theirs, &item.selectors)) {
-                (true, true) => format!("agents `{other}` and `{}` have the same selectors, so each process is both", item.name),
-                (true, false) => format!("every process of agent `{other}` is agent `{}`, too", item.name),
-                (false, true) => format!("every process of agent `{}` is agent `{other}`, too", item.name),
-                (false, false) => return None,
+        if declared.contains(name)
+            && let Some((other, theirs)) = known.first_overlap(selectors).and_then(|other| agents.get(other))
+        {
+            let what = match (covers(selectors, theirs), covers(theirs, selectors)) {
+                (true, true) => format!("agents `{other}` and `{name}` have the same selectors, so each process is both"),
+                (true, false) => format!("every process of agent `{other}` is agent `{name}`, too"),
+                _ => format!("every process of agent `{name}` is agent `{other}`, too"),
             };
-            Some(format!("{what}; `mandate svid fetch --agent NAME` says which one is meant"))
-        }));
-        others.push((&item.name, &item.selectors));
+            notes.push(format!("{what}; `mandate svid fetch --agent NAME` says which one is meant"));
+        }
+        known.add(at, selectors);
     }
     notes
 }
 
+/// Whether each process that has `many` has `few`.
+fn covers(few: &[String], many: &[String]) -> bool {
+    few.iter().all(|selector| many.contains(selector))
+}
+
+/// Agents by their selectors. To compare each agent with each other takes minutes where there are a hundred thousand.
+struct BySelector<'a> {
+    agents: &'a [(&'a AgentName, &'a [String])],
+    /// How many agents have a selector.
+    frequency: HashMap<&'a str, usize>,
+    having: HashMap<&'a str, Vec<usize>>,
+    /// Those whose rarest selector it is.
+    rarest: HashMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> BySelector<'a> {
+    /// None of them is added yet.
+    fn new(agents: &'a [(&'a AgentName, &'a [String])]) -> Self {
+        let mut frequency = HashMap::new();
+        for selector in agents.iter().flat_map(|(_, selectors)| selectors.iter()) {
+            *frequency.entry(selector.as_str()).or_default() += 1;
+        }
+        Self { agents, frequency, having: HashMap::new(), rarest: HashMap::new() }
+    }
+
+    fn rarest_of<'b>(&self, selectors: &'b [String]) -> Option<&'b str> {
+        selectors.iter().map(String::as_str).min_by_key(|selector| self.frequency.get(selector))
+    }
+
+    fn add(&mut self, at: usize, selectors: &'a [String]) {
+        for selector in selectors {
+            self.having.entry(selector).or_default().push(at);
+        }
+        if let Some(selector) = self.rarest_of(selectors) {
+            self.rarest.entry(selector).or_default().push(at);
+        }
+    }
+
+    /// The first agent whose processes all have these selectors, or which has all processes that have them.
+    fn first_overlap(&self, selectors: &[String]) -> Option<usize> {
+        let theirs = |at: &usize| self.agents.get(*at).map_or(&[][..], |(_, selectors)| selectors);
+        let within = self.rarest_of(selectors).and_then(|selector| self.having.get(selector));
+        let within = within.and_then(|list| list.iter().find(|at| covers(selectors, theirs(at))));
+        let around = selectors.iter().filter_map(|selector| self.rarest.get(selector.as_str()));
+        let around = around.filter_map(|list| list.iter().find(|at| covers(theirs(at), selectors))).min();
+        within.into_iter().chain(around).min().copied()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{check, path_note};
+    use mandate_core::AgentName;
+
+    use super::{BySelector, check, covers, path_note};
 
     fn refused(selectors: &[&str]) -> Option<(usize, String)> {
         check(&selectors.iter().map(|&text| text.to_owned()).collect::<Vec<_>>()).err()
+    }
+
+    /// Every set of four selectors, twice, in several orders.
+    #[test]
+    fn the_index_finds_the_overlap_that_comparing_each_with_each_finds() {
+        let sets: Vec<Vec<String>> = (1..32u32)
+            .map(|bits| (0..4).filter(|n| (bits % 16) >> n & 1 == 1).map(|n| format!("unix:uid:{n}")).collect())
+            .filter(|set: &Vec<String>| !set.is_empty())
+            .collect();
+        for step in [1, 7, 11, 13, 29] {
+            let order: Vec<usize> = (0..sets.len()).map(|n| n * step % sets.len()).collect();
+            let names: Vec<AgentName> = order.iter().map(|n| format!("agent-{n}").parse().unwrap()).collect();
+            let agents: Vec<(&AgentName, &[String])> = names.iter().zip(&order).map(|(name, n)| (name, sets[*n].as_slice())).collect();
+            let mut index = BySelector::new(&agents);
+            for (at, (_, selectors)) in agents.iter().enumerate() {
+                let compared = agents[..at].iter().position(|(_, theirs)| covers(selectors, theirs) || covers(theirs, selectors));
+                assert_eq!(index.first_overlap(selectors), compared, "{step}: {at}");
+                index.add(at, selectors);
+            }
+        }
     }
 
     #[test]
