@@ -1,4 +1,4 @@
-//! The admin socket's thread. Operators never wait behind other requests: a command that stops an agent is most needed when
+//! The admin socket's threads. Operators never wait behind other requests: a command that stops an agent is most needed when
 //! the server is busiest.
 
 use std::io;
@@ -9,13 +9,13 @@ use tokio::runtime::{Builder, Runtime};
 use crate::listener::{Shutdown, Site, serve_unix};
 use crate::places::Places;
 
-/// A runtime with one thread. It ends when this is dropped.
+/// A runtime with two threads: while one works on a large request, the other takes the next. It ends when this is dropped.
 pub(crate) struct AdminThread(Option<Runtime>);
 
 impl AdminThread {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(crate) fn start() -> io::Result<Self> {
-        Builder::new_multi_thread().worker_threads(1).thread_name("admin socket").enable_all().build().map(|runtime| Self(Some(runtime)))
+        Builder::new_multi_thread().worker_threads(2).thread_name("admin socket").enable_all().build().map(|runtime| Self(Some(runtime)))
     }
 
     /// Serves the admin socket on it until shutdown, with this many places.

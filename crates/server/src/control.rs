@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, Recorded, RevocationResponse, RevocationTarget};
-use mandate_api::registry_file::{Defaults, Finding, PlannedChange};
+use mandate_api::registry_file::{Defaults, Finding, Plan, PlannedChange};
 use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record, Touch, Touched};
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
@@ -77,6 +77,14 @@ pub(crate) fn compile(registry: &Registry) -> Result<Policies, mandate_policy::P
     Policies::compile(sources)
 }
 
+/// A registry file that can be applied.
+struct Planned {
+    plan: Plan,
+    registry: Registry,
+    policies: Policies,
+    response: ApplyResponse,
+}
+
 impl Control {
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.live.snapshot()
@@ -122,12 +130,8 @@ impl Control {
         }
     }
 
-    /// Applies a registry file: all of it or nothing.
-    pub(crate) async fn apply(&self, by: &Operator, request: ApplyRequest) -> Result<ApplyResponse, ControlError> {
-        let one_at_a_time = self.changes.lock().await;
-        self.confirm(by, "apply a registry file").await?;
-        let now = self.clock.now();
-        let snapshot = self.snapshot();
+    /// What a registry file changes, and the registry and policies after it. Computes for as long as the file is large.
+    fn plan(&self, request: &ApplyRequest, snapshot: &Snapshot, now: Timestamp) -> Result<Planned, ControlError> {
         let issuer = self.live.issuer().clone();
         let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
         let mut plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
@@ -158,10 +162,22 @@ impl Control {
             ControlError::InvalidRegistry(vec![Finding { pointer, detail: error.to_string() }])
         })?;
         let response = plan.to_response(request.dry_run, &issuer);
+        Ok(Planned { plan, registry, policies, response })
+    }
+
+    /// Applies a registry file: all of it or nothing.
+    pub(crate) async fn apply(&self, by: &Operator, request: ApplyRequest) -> Result<ApplyResponse, ControlError> {
+        let one_at_a_time = self.changes.lock().await;
+        self.confirm(by, "apply a registry file").await?;
+        let now = self.clock.now();
+        let snapshot = self.snapshot();
+        // A file of a hundred thousand agents takes seconds: other requests of this thread go on meanwhile.
+        let Planned { plan, registry, policies, response } = tokio::task::block_in_place(|| self.plan(&request, &snapshot, now))?;
         if request.dry_run || plan.is_empty() {
             return Ok(response);
         }
 
+        let issuer = self.live.issuer().clone();
         let cuts = plan.changes.iter().filter_map(|c| c.before.as_ref().map(|old| cuts_for_change(old, c.after.as_ref(), now))).flatten();
         let cuts: Vec<Cut> = cuts.collect();
         let mut record = self.record(Kind::Registry, by, summary(&plan.changes, &issuer));
