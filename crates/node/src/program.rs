@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn whoever_asks_and_leaves_keeps_its_turn_until_the_file_is_read() {
+    async fn a_caller_that_leaves_keeps_its_turn_until_the_file_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let child = Running::start(&large_copy_of_sleep(dir.path(), "large", 512 << 20));
         let (digests, file) = (Digests::default(), file_of(child.0.id()).unwrap());

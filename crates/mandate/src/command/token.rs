@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_goes_from_the_person_to_whoever_acts_now() {
+    fn the_chain_goes_from_the_person_to_the_current_actor() {
         let claims = claims(&json!({"sub": "riley", "act": {"sub": "spiffe://a/b", "act": {"sub": "spiffe://a/a"}}}));
         let chain = chain(&claims);
         assert_eq!(chain, ["riley", "spiffe://a/a", "spiffe://a/b"]);

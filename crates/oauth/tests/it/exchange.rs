@@ -274,7 +274,7 @@ async fn nothing_configured_is_nothing() {
 }
 
 #[tokio::test]
-async fn an_actor_token_is_never_ignored_whoever_the_client_is() {
+async fn an_actor_token_is_never_ignored_no_matter_who_the_client_is() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let (svid, other) = (world.svid("support-agent").await, world.svid("research-agent").await);

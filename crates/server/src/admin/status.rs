@@ -91,13 +91,17 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
 /// What `f` finds on a thread that may block, if it finds it in time. One that does not answer keeps its place until it does:
 /// a disk that hangs must not take a thread for each request.
 async fn look<T: Send + 'static>(looks: &Arc<Semaphore>, patience: Duration, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let place = Arc::clone(looks).try_acquire_owned().ok()?;
-    let looking = tokio::task::spawn_blocking(move || {
-        let found = f();
-        drop(place);
-        found
-    });
-    timeout(patience, looking).await.ok()?.ok()
+    let looking = async {
+        // Waits for its turn: more requests at once than places do not mean that the disk hangs.
+        let place = Arc::clone(looks).acquire_owned().await.ok()?;
+        let found = tokio::task::spawn_blocking(move || {
+            let found = f();
+            drop(place);
+            found
+        });
+        found.await.ok()
+    };
+    timeout(patience, looking).await.ok()?
 }
 
 #[cfg(test)]
@@ -124,7 +128,9 @@ mod tests {
         let (second, waits) = mpsc::channel::<()>();
         assert_eq!(look(&looks, SHORT, move || waits.recv().is_err()).await, None);
         assert_eq!(look(&looks, SHORT, || 1).await, None, "no third thread waits for the same disk");
+        let waiting = look(&looks, LONG, || 1);
         drop((first, second));
+        assert_eq!(waiting.await, Some(1), "it waits for its turn");
         while looks.available_permits() < 2 {
             tokio::task::yield_now().await;
         }

@@ -9,7 +9,7 @@ use super::{Health, problem};
 /// What an operator looks at first.
 const NEXT: &str = "look at the server's log, and at the disk of its directory";
 
-/// Watches the writers. Reading is tried by whoever asks for the status.
+/// Watches the writers. Each request for the status tries to read.
 pub(crate) fn watch(health: &Health, store: Store) {
     health.watch(move |_| store.write_trouble().map(cannot_write));
 }

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_shows_an_expired_certificate_is_no_node_yet() {
+    fn a_peer_with_an_expired_certificate_is_no_node_yet() {
         let shown = || Presented { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), expires: Timestamp::from_secs(100) };
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         assert_eq!(of(shown(), at(99)), NodePeer::Holder(shown()));

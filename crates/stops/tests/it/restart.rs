@@ -128,7 +128,7 @@ fn start_error(world: &World) -> StartError {
 }
 
 #[tokio::test]
-async fn what_the_reserve_holds_gives_nothing_whoever_wrote_it() {
+async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
     let forgeries: [fn(&mut serde_json::Value); 4] = [
         |content| content["stop"]["put"][0]["value"]["ceiling"][0]["scopes"] = serde_json::json!(["read:cases", "send:mail"]),
         |content| content["stop"]["put"][0]["value"]["selectors"] = serde_json::json!(["unix:uid:0"]),

@@ -26,7 +26,7 @@ fn one_at_a_time_and_free_again_afterwards() {
 }
 
 #[test]
-fn whoever_asks_first_is_first() {
+fn the_first_to_ask_is_the_first_to_enter() {
     let gate = Arc::new(Gate::default());
     let order = std::sync::Mutex::new(Vec::new());
     let turn = gate.enter().unwrap();
