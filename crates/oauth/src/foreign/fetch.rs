@@ -26,9 +26,16 @@ const MAX_CERTIFICATES: usize = 64;
 /// Why the keys of an issuer could not be fetched. For logs and records: it names addresses and their servers' answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// The HTTP client could not be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(String),
+    /// The HTTP client could not be set up: most likely, the machine has no certificate authorities.
+    #[error(
+        "the HTTP client for {issuer} cannot be set up: {why}; if this machine has no certificate authorities, install ca-certificates, or name the issuer's own as `ca`"
+    )]
+    Client {
+        /// For which issuer.
+        issuer: String,
+        /// The whole chain of causes.
+        why: String,
+    },
     /// It took too long.
     #[error("{0} did not answer in time")]
     Timeout(String),
@@ -70,7 +77,7 @@ pub enum FetchError {
 impl FetchError {
     /// Whether the other addresses of the same server would fail too.
     fn is_of_the_server(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::Timeout(_) | Self::Connection { .. })
+        matches!(self, Self::Client { .. } | Self::Timeout(_) | Self::Connection { .. })
     }
 }
 
@@ -98,7 +105,7 @@ impl Clients {
 }
 
 fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
-    let fault = |error: reqwest::Error| FetchError::Client(causes(&error));
+    let fault = |error: reqwest::Error| FetchError::Client { issuer: issuer.to_string(), why: causes(&error) };
     // `no_proxy` first: proxies that the environment names are ignored.
     #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
     let mut builder = reqwest::Client::builder()
