@@ -64,10 +64,12 @@ impl Timestamp {
 /// can be written: people use that year for things that never end.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
+/// The last time that RFC 3339 can write, 9999-12-31T23:59:59.999Z, in milliseconds since [`EPOCH`].
+const LAST: u64 = 253_402_300_799_999;
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Years past 9999 have no RFC 3339 form; they only occur in hostile input and are shown as the last instant.
-        const LAST: u64 = 253_402_300_799_999;
+        // Later times come only from adding a span to a time near the end. They are shown as the last one.
         let since = SignedDuration::from_millis(i64::try_from(self.0.min(LAST)).unwrap_or(i64::MAX));
         write!(f, "{:.3}Z", EPOCH.saturating_add(since))
     }
@@ -88,6 +90,9 @@ pub enum InvalidTimestamp {
     /// Before 1970.
     #[error("a time before 1970-01-01T00:00:00Z")]
     BeforeEpoch,
+    /// In the year 10000 in UTC. RFC 3339 §1 has four digits for a year, so such a time could not be written again.
+    #[error("a time after 9999-12-31T23:59:59Z")]
+    AfterLast,
 }
 
 /// RFC 3339 §5.6: any offset, `t` and `z` in lower case, fractions of a second of any length, and second 60 (counted as
@@ -111,7 +116,8 @@ impl FromStr for Timestamp {
         }
         let local = DateTime::from_parts(date, time).duration_since(EPOCH);
         let since = local.saturating_sub(SignedDuration::from_secs(i64::from(offset.seconds())));
-        u64::try_from(since.as_millis()).map(Self).map_err(|_| InvalidTimestamp::BeforeEpoch)
+        let since = u64::try_from(since.as_millis()).map_err(|_| InvalidTimestamp::BeforeEpoch)?;
+        if since > LAST { Err(InvalidTimestamp::AfterLast) } else { Ok(Self(since)) }
     }
 }
 
@@ -264,7 +270,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{InvalidTimestamp, Lifetime, Timestamp};
+    use super::{InvalidTimestamp, LAST, Lifetime, Timestamp};
 
     fn millis(text: &str) -> Result<u64, InvalidTimestamp> {
         text.parse().map(Timestamp::millis)
@@ -300,6 +306,8 @@ mod tests {
             ("2027-01-31", InvalidTimestamp::NoTime),
             ("1969-12-31T23:59:59Z", InvalidTimestamp::BeforeEpoch),
             ("1970-01-01T00:00:00+00:01", InvalidTimestamp::BeforeEpoch),
+            ("9999-12-31T23:59:59-00:01", InvalidTimestamp::AfterLast),
+            ("9999-12-31T23:09:59.460-23:04", InvalidTimestamp::AfterLast),
         ] {
             assert_eq!(millis(text), Err(why), "{text}");
         }
@@ -377,10 +385,11 @@ mod tests {
 
         #[test]
         fn an_offset_moves_the_clock_and_not_the_instant(
-            millis in 90_000_000..253_402_200_000_000_u64,
+            millis in prop_oneof![90_000_000..253_402_200_000_000_u64, (LAST - 90_000_000)..=LAST],
             minutes in -1_439_i64..=1_439,
             lower in any::<bool>(),
         ) {
+            prop_assume!(millis.checked_add_signed(minutes * 60_000).unwrap() <= LAST);
             let local = Timestamp::from_millis(millis.checked_add_signed(minutes * 60_000).unwrap()).to_string();
             let sign = if minutes < 0 { '-' } else { '+' };
             let text = format!("{}{sign}{:02}:{:02}", local.trim_end_matches('Z'), minutes.abs() / 60, minutes.abs() % 60);
