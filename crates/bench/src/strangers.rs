@@ -1,6 +1,7 @@
 //! The cost of strangers, and how much they slow operators down.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,9 @@ const AGENTS: usize = 16;
 
 /// How many cuts are in force, and how many are made at the same time.
 const CUTS: (usize, usize) = (18_000, 32);
+
+/// How many of the first and of the last cuts are compared.
+const COMPARED_CUTS: usize = 2_000;
 
 /// How many feed readers read nothing.
 const READERS: usize = 1024;
@@ -94,6 +98,8 @@ pub(crate) struct Figures {
     readers_left: usize,
     refused_us: f64,
     permitted_us: f64,
+    first_cuts_us: f64,
+    last_cuts_us: f64,
     alone: Spread,
     flooded: Spread,
     flood_requests: u64,
@@ -104,6 +110,7 @@ impl Figures {
         format!(
             "feed readers that read nothing  {} of {READERS}, {} cuts in force: {:.1} MiB over {:.1} MiB idle; {} of them left after {} s\n\
              CPU time of a refused stranger  {:.0} us, of a permitted exchange {:.0} us: {:.2}\n\
+             CPU time of a revocation        first {COMPARED_CUTS} {:.0} us, last {COMPARED_CUTS} {:.0} us: {:.2}\n\
              agent suspend, alone            p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n\
              agent suspend, flooded          p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} requests and connections meanwhile)\n",
             self.readers_open,
@@ -115,6 +122,9 @@ impl Figures {
             self.refused_us,
             self.permitted_us,
             self.refused_us / self.permitted_us,
+            self.first_cuts_us,
+            self.last_cuts_us,
+            self.last_cuts_us / self.first_cuts_us,
             self.alone.p50,
             self.alone.p99,
             self.alone.most,
@@ -135,6 +145,9 @@ impl Figures {
             "refused_cpu_us": round(self.refused_us),
             "permitted_cpu_us": round(self.permitted_us),
             "refused_cpu_ratio": round(self.refused_us / self.permitted_us),
+            "first_revocations_cpu_us": round(self.first_cuts_us),
+            "last_revocations_cpu_us": round(self.last_cuts_us),
+            "revocations_cpu_ratio": round(self.last_cuts_us / self.first_cuts_us),
             "suspend_ms": self.alone.json(),
             "suspend_ms_flooded": self.flooded.json(),
             "flood_requests": self.flood_requests,
@@ -172,7 +185,9 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
     let (flooded, flood_requests) = flooded(&server, extent.suspensions).await?;
 
     say("18,000 revocations");
-    cut(&server.admin).await?;
+    let first_cuts_us = cut(&server, 0..COMPARED_CUTS).await?;
+    cut(&server, COMPARED_CUTS..CUTS.0 - COMPARED_CUTS).await?;
+    let last_cuts_us = cut(&server, CUTS.0 - COMPARED_CUTS..CUTS.0).await?;
     say("feed readers that read nothing");
     at_rest(server.pid()).await?;
     let (idle_mib, idle_files) = (resident_mib(server.pid())?, open_files(server.pid())?);
@@ -188,7 +203,19 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
     drop(readers);
     node.process.stop().await?;
     server.process.stop().await?;
-    Ok(Figures { idle_mib, readers_mib, readers_open, readers_left, refused_us, permitted_us, alone, flooded, flood_requests })
+    Ok(Figures {
+        idle_mib,
+        readers_mib,
+        readers_open,
+        readers_left,
+        refused_us,
+        permitted_us,
+        first_cuts_us,
+        last_cuts_us,
+        alone,
+        flooded,
+        flood_requests,
+    })
 }
 
 /// CPU time of the server for each of `count` requests that are answered with `status`, in microseconds.
@@ -211,8 +238,14 @@ async fn cpu_us(server: &Server, request: &[u8], count: usize, status: u16) -> R
         done.map_err(BenchError::during("a worker"))??;
     }
     let cpu: CpuTime = at_rest(server.pid()).await?.since(before);
+    Ok(per_request(cpu, count))
+}
+
+/// In microseconds.
+fn per_request(cpu: CpuTime, requests: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
-    Ok(cpu.total() * 1e6 / count as f64)
+    let requests = requests as f64;
+    cpu.total() * 1e6 / requests
 }
 
 /// Suspends and activates an agent, one after the other: how long each took.
@@ -304,13 +337,15 @@ async fn a_few(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + U
     8
 }
 
-async fn cut(admin: &AdminClient) -> Result<(), BenchError> {
-    let (count, at_once) = CUTS;
+/// Makes these cuts. Returns the CPU time of the server for each, in microseconds.
+async fn cut(server: &Server, cuts: Range<usize>) -> Result<f64, BenchError> {
+    let before = at_rest(server.pid()).await?;
+    let at_once = CUTS.1;
     let mut workers = JoinSet::new();
     for first in 0..at_once {
-        let admin = admin.clone();
+        let (admin, cuts) = (server.admin.clone(), cuts.clone());
         workers.spawn(async move {
-            for n in (first..count).step_by(at_once) {
+            for n in cuts.skip(first).step_by(at_once) {
                 let id = format!("token-{n}").parse().map_err(BenchError::during("the id of a token"))?;
                 let request = RevocationRequest { target: RevocationTarget::Token(id) };
                 admin.revoke(&request).await.map_err(BenchError::during("a revocation"))?;
@@ -321,7 +356,8 @@ async fn cut(admin: &AdminClient) -> Result<(), BenchError> {
     while let Some(done) = workers.join_next().await {
         done.map_err(BenchError::during("a worker"))??;
     }
-    Ok(())
+    let cpu: CpuTime = at_rest(server.pid()).await?.since(before);
+    Ok(per_request(cpu, cuts.len()))
 }
 
 async fn reader(authority: &str) -> Result<TcpStream, BenchError> {

@@ -1,9 +1,8 @@
 //! Revocation as cuts: what has been cut, and whether a token is below a cut.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 
+use rpds::HashTrieMapSync;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, GrantId, TokenId};
@@ -78,10 +77,13 @@ impl TokenFacts<'_> {
     }
 }
 
-/// All cuts in force. Cheap to ask; swapped or extended as cuts arrive.
+/// All cuts in force.
+///
+/// A clone shares the cuts that both have. To clone a set and add one cut costs about the same with one cut in force and with
+/// a million, in time and in memory.
 #[derive(Clone, Debug, Default)]
 pub struct RevocationSet {
-    cuts: HashMap<CutTarget, Cut>,
+    cuts: HashTrieMapSync<CutTarget, Cut>,
 }
 
 impl RevocationSet {
@@ -105,12 +107,9 @@ impl RevocationSet {
 
     /// Adds a cut. A later cut on the same target replaces an earlier one; an earlier one never weakens a later one.
     pub fn insert(&mut self, cut: Cut) {
-        match self.cuts.entry(cut.target.clone()) {
-            Entry::Vacant(free) => {
-                free.insert(cut);
-            }
-            Entry::Occupied(mut taken) => {
-                let before = taken.get_mut();
+        match self.cuts.get_mut(&cut.target) {
+            None => self.cuts.insert_mut(cut.target.clone(), cut),
+            Some(before) => {
                 before.at = before.at.max(cut.at);
                 before.forget = before.forget.max(cut.forget);
             }
@@ -119,12 +118,15 @@ impl RevocationSet {
 
     /// Forgets cuts that can no longer match a valid token.
     pub fn forget_before(&mut self, now: Timestamp) {
-        self.cuts.retain(|_, cut| cut.forget > now);
+        let forgotten: Vec<CutTarget> = self.iter().filter(|cut| cut.forget <= now).map(|cut| cut.target.clone()).collect();
+        for target in &forgotten {
+            self.cuts.remove_mut(target);
+        }
     }
 
     /// How many cuts are in force.
     pub fn len(&self) -> usize {
-        self.cuts.len()
+        self.cuts.size()
     }
 
     /// Whether nothing is cut.

@@ -129,8 +129,6 @@ impl Live {
 
     /// Puts cuts in force and tells the subscribers.
     ///
-    /// This copies the set, so the cost grows with the number of cuts in force; each client can make only a bounded number.
-    ///
     /// Returns the cuts with the time from which they are in force. It is not earlier than the time of any decision on the
     /// previous snapshot: such a decision is below the cut, however late its token leaves.
     pub fn cut(&self, mut cuts: Vec<Cut>, clock: &HybridClock) -> Vec<Cut> {

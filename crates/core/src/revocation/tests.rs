@@ -1,5 +1,9 @@
 //! Which tokens are below which cuts.
 
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
 use super::{CLOCK_DIFFERENCE, Cut, CutTarget, RevocationSet, TokenFacts};
 use crate::{Actor, ActorChain, ClientId, Entropy, Lineage, Person, Timestamp, TokenId};
 
@@ -176,4 +180,53 @@ fn what_happened_before_a_cut_is_told_from_what_happened_after() {
     assert!(set.has_cut_since(&target, Timestamp::from_millis(100_400)));
     assert!(!set.has_cut_since(&target, Timestamp::from_millis(100_401)));
     assert!(!set.has_cut_since(&CutTarget::Client("other".parse().unwrap()), Timestamp::from_millis(0)));
+}
+
+/// What happens to a set: a cut, or the time until which cuts are forgotten. Few targets, so that they meet.
+fn event() -> impl Strategy<Value = Result<Cut, u64>> {
+    let target = (0..4_u8, 0..12_u8).prop_map(|(kind, n)| match kind {
+        0 => CutTarget::Grant(format!("g{n}").parse().unwrap()),
+        1 => CutTarget::Agent(format!("spiffe://td/{n}")),
+        2 => CutTarget::Client(format!("c{n}").parse().unwrap()),
+        _ => CutTarget::Token(format!("t{n}").parse().unwrap()),
+    });
+    let cut = (target, 0..5_000_u64, 0..5_000_u64).prop_map(|(target, at, forget)| Cut {
+        target,
+        at: Timestamp::from_millis(at),
+        forget: Timestamp::from_millis(forget),
+    });
+    prop_oneof![4 => cut.prop_map(Ok), 1 => (0..5_000_u64).prop_map(Err)]
+}
+
+proptest! {
+    /// A snapshot shares its content with the next one. It must not see what the next one was told.
+    #[test]
+    fn every_snapshot_keeps_the_cuts_of_its_time(events in prop::collection::vec(event(), 0..120)) {
+        let (mut set, mut expected) = (RevocationSet::new(), HashMap::<CutTarget, Cut>::new());
+        let mut snapshots = Vec::new();
+        for event in events {
+            snapshots.push((set.clone(), expected.clone()));
+            match event {
+                Ok(cut) => {
+                    set.insert(cut.clone());
+                    let known = expected.entry(cut.target.clone()).or_insert_with(|| cut.clone());
+                    (known.at, known.forget) = (known.at.max(cut.at), known.forget.max(cut.forget));
+                }
+                Err(now) => {
+                    set.forget_before(Timestamp::from_millis(now));
+                    expected.retain(|_, cut| cut.forget > Timestamp::from_millis(now));
+                }
+            }
+        }
+        snapshots.push((set, expected));
+        for (set, expected) in snapshots {
+            prop_assert_eq!(set.len(), expected.len());
+            prop_assert_eq!(set.is_empty(), expected.is_empty());
+            let all: HashMap<CutTarget, Cut> = set.iter().map(|cut| (cut.target.clone(), cut.clone())).collect();
+            for (target, cut) in &expected {
+                prop_assert_eq!(set.get(target), Some(cut));
+            }
+            prop_assert_eq!(all, expected);
+        }
+    }
 }
