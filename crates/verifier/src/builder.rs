@@ -25,8 +25,8 @@ pub enum BuildError {
     /// Not called within a tokio runtime, which the background tasks need.
     #[error("a verifier has to be built within a tokio runtime")]
     NoRuntime,
-    /// A trust root is not a PEM certificate, or the TLS client cannot be set up.
-    #[error("the TLS client cannot be set up")]
+    /// A trust root is not a PEM certificate, or there is no trust root and the machine has no certificate authorities.
+    #[error("the TLS client cannot be set up; a machine without certificate authorities needs ca-certificates, or a trust_root")]
     Tls(#[source] reqwest::Error),
     /// The proxy is not a URL that can be used.
     #[error("the proxy cannot be used")]

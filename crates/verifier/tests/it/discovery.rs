@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mandate_testkit::clock::SteppedClock;
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::proxy::LyingProxy;
+use mandate_testkit::tls_front::PrivateCa;
 use mandate_verifier::{BuildError, Route, Verifier};
 use serde_json::json;
 
@@ -54,8 +55,9 @@ async fn a_proxy_that_is_configured_is_used_but_never_for_an_issuer_on_loopback(
     let local = builder(&issuer, &Arc::new(SteppedClock::default())).proxy(proxy.url()).build().unwrap();
     soon(local.ready()).await;
     assert_eq!(proxy.asked(), 0);
-    let elsewhere =
-        Verifier::builder("https://login.example".parse().unwrap(), RESOURCE.parse().unwrap()).proxy(proxy.url()).build().unwrap();
+    // With a root of its own: a bare system has no certificate authorities.
+    let elsewhere = Verifier::builder("https://login.example".parse().unwrap(), RESOURCE.parse().unwrap());
+    let elsewhere = elsewhere.trust_root(PrivateCa::generate().pem()).proxy(proxy.url()).build().unwrap();
     assert_eq!(code(&verify(&elsewhere, "x.y.z", &Route::any_scope()).await), "keys_unavailable");
     assert!(proxy.asked() > 0);
     let unusable = Verifier::builder(issuer.issuer(), RESOURCE.parse().unwrap()).proxy("no URL").build();
