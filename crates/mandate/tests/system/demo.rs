@@ -46,8 +46,13 @@ struct Demo {
 
 impl Demo {
     fn start(temporary: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
-        command.arg("demo").env_clear().env("HOME", "/nonexistent").env("TMPDIR", temporary);
+        // Under nohup(1) this process ignores hangups, and so would its children.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_mandate"), "demo"])
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("TMPDIR", temporary);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut told = String::new();

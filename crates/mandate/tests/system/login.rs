@@ -164,7 +164,7 @@ async fn an_issuer_that_is_none_or_away_is_told_apart() {
 async fn a_token_is_shown_and_verified_only_by_its_issuer() {
     let here = tempfile::tempdir().unwrap();
     let server = story(here.path()).await;
-    let exchange = server.an_exchange(here.path()).await;
+    let exchange = server.an_exchange(&here.path().join("node")).await;
     let of = |name: &str| exchange.iter().find(|(key, _)| key == name).unwrap().1.clone();
     let mandate = server.app.token(&exchange).await.member("access_token");
     let file = |name: &str, text: &str| {

@@ -31,8 +31,9 @@ pub(crate) type Environment = [(&'static str, String)];
 pub(crate) const MANDATE: &str = env!("CARGO_BIN_EXE_mandate");
 
 fn mandate(arguments: &[&str]) -> Command {
-    let mut command = Command::new(MANDATE);
-    command.args(arguments);
+    // Under nohup(1) this process ignores hangups, and so would its children.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", MANDATE]).args(arguments);
     apart(&mut command);
     command
 }
