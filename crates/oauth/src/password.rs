@@ -186,13 +186,18 @@ impl Checker {
         let turn = queue.turn(lane).await.map_err(|Full| PasswordError::Busy)?;
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let matched = matches(&secret, &phc);
-            overwrite_stack();
-            matched
+            checked(&secret, &phc)
         });
         let matched = task.await.map_err(|error| PasswordError::Hash(error.to_string()))??;
         Ok(known && matched)
     }
+}
+
+/// Whether they match. Nothing of the secret is left on the stack.
+fn checked(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {
+    let matched = matches(secret, phc);
+    overwrite_stack();
+    matched
 }
 
 /// Overwrites the stack below the caller, where the hash function has left the beginning of its input, because the thread
@@ -227,6 +232,7 @@ fn matches(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Seek as _, SeekFrom};
     use std::pin::{Pin, pin};
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
@@ -241,6 +247,53 @@ mod tests {
 
     /// A guess at the secret of a client that is registered.
     const GUESS: Whose<'static> = Whose::Client { id: Some("a"), source: RequestSource::Other };
+
+    /// How often the bytes are on the stack of this thread, above and below this function.
+    fn on_the_stack(wanted: &[u8]) -> usize {
+        let here = 0u8;
+        let here = (&raw const here).addr();
+        let maps = std::fs::read_to_string("/proc/thread-self/maps").unwrap();
+        let ranges = maps.lines().filter_map(|line| line.split_once(' ')?.0.split_once('-'));
+        let mut ranges = ranges.map(|(from, to)| (usize::from_str_radix(from, 16).unwrap(), usize::from_str_radix(to, 16).unwrap()));
+        let (from, to) = ranges.find(|(from, to)| (*from..*to).contains(&here)).unwrap();
+        let mut memory = std::fs::File::open("/proc/thread-self/mem").unwrap();
+        memory.seek(SeekFrom::Start(from as u64)).unwrap();
+        let mut stack = vec![0; to - from];
+        memory.read_exact(&mut stack).unwrap();
+        stack.windows(wanted.len()).filter(|window| *window == wanted).count()
+    }
+
+    /// On a thread with a stack of its own, so that nothing else writes there.
+    fn with_a_stack(act: impl FnOnce() + Send + 'static) {
+        std::thread::Builder::new().stack_size(1 << 20).spawn(act).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_left_on_the_stack_after_it_was_hashed_or_checked() {
+        // What is searched for is made on the heap.
+        let text = || ["of", "stacks", "and", "secrets", "8264"].join("-");
+        let phc = hash(&Secret::new(text()), &SystemEntropy).unwrap();
+        let hashed = move || drop(hash(&Secret::new(text()), &SystemEntropy).unwrap());
+        let checked = move || assert!(super::checked(&Secret::new(text()), &Secret::new(phc)).unwrap());
+        with_a_stack(move || {
+            hashed();
+            assert_eq!(on_the_stack(text().as_bytes()), 0, "hashed");
+        });
+        with_a_stack(move || {
+            checked();
+            assert_eq!(on_the_stack(text().as_bytes()), 0, "checked");
+        });
+        // The search finds what is there.
+        with_a_stack(move || {
+            let mut there = [0u8; 24];
+            let text = text();
+            let beginning = text.as_bytes().first_chunk::<24>().unwrap();
+            there.copy_from_slice(beginning);
+            std::hint::black_box(&there);
+            assert!(on_the_stack(beginning) > 0);
+            std::hint::black_box(&there);
+        });
+    }
 
     #[tokio::test]
     async fn the_right_secret_matches_and_nothing_else_does() {

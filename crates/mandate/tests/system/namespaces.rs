@@ -127,3 +127,21 @@ fn in_an_ordinary_users_namespace_the_owner_of_the_way_is_not_told_apart_and_the
     assert!(ran.err.contains("outside of the user namespace") && !ran.err.contains("chown"), "{}", ran.err);
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
 }
+
+/// The numbers of processes that the kernel tells the node are others than those in `/proc`.
+#[test]
+fn a_node_that_sees_the_processes_of_another_namespace_does_not_start() {
+    let options = ["--user", "--map-root-user", "--pid", "--fork"];
+    if !may(&options) {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("node");
+    let (dir_text, socket) = (dir.to_string_lossy(), root.path().join("agent.sock"));
+    let socket = socket.to_string_lossy();
+    let arguments = ["node", "run", "--server", "127.0.0.1:1", "--dir", &dir_text, "--socket", &socket];
+    let ran = ran(&mut unshare(&options, MANDATE, &arguments));
+    assert!(ran.code.is_some_and(|code| code > 0), "{:?} {}", ran.code, ran.err);
+    assert!(ran.err.contains("/proc is not that of this node's process namespace"), "{}", ran.err);
+    assert!(ran.err.contains("unshare --mount-proc"), "{}", ran.err);
+}
