@@ -2,7 +2,7 @@
 
 mod status;
 
-use mandate_core::registry::Kind;
+use mandate_core::registry::{AgentState, Kind};
 use mandate_core::subject::Act;
 use mandate_core::{AgentName, ClientId, Cut, GrantId, Lifetime, PersonName, RecordId, TokenId};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,9 @@ pub mod path {
     pub const JOIN_TOKENS: &str = "/v1/join-tokens";
     /// `GET`: nodes; `POST /v1/nodes/{name}/ban`: ban one.
     pub const NODES: &str = "/v1/nodes";
-    /// `POST /v1/people/{name}/password`.
+    /// `POST /v1/agents/{name}/state`.
+    pub const AGENTS: &str = "/v1/agents";
+    /// `POST /v1/people/{name}/password` and `POST /v1/people/{name}/state`.
     pub const PEOPLE: &str = "/v1/people";
     /// `POST /v1/clients/{id}/secret`.
     pub const CLIENTS: &str = "/v1/clients";
@@ -260,6 +262,23 @@ pub struct BanResponse {
     /// Where the ban is recorded.
     #[serde(default)]
     pub recorded: Recorded,
+}
+
+/// `POST /v1/agents/{name}/state`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentStateRequest {
+    /// `active`, `suspended` or `retired`.
+    #[schema(value_type = String, example = "suspended")]
+    pub state: AgentState,
+}
+
+/// `POST /v1/people/{name}/state`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonStateRequest {
+    /// Whether the person is disabled.
+    pub disabled: bool,
 }
 
 /// `POST /v1/people/{name}/password`

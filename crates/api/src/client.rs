@@ -18,9 +18,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::Problem;
 use crate::admin::{
-    ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, BanResponse, ClientSecretRequest,
-    JoinTokenRequest, JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, NodeItem, PasswordRequest, RegistryEntry,
-    RevocationRequest, RevocationResponse, Status, kind_name, path,
+    AgentStateRequest, ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, BanResponse,
+    ClientSecretRequest, JoinTokenRequest, JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, NodeItem, PasswordRequest,
+    PersonStateRequest, RegistryEntry, RevocationRequest, RevocationResponse, Status, kind_name, path,
 };
 
 /// The largest answer that is kept in memory, in bytes. The audit export is streamed instead.
@@ -148,6 +148,16 @@ impl AdminClient {
     pub async fn ban_node(&self, name: &str) -> Result<BanResponse, ClientError> {
         let response = self.send(Method::POST, &format!("{}/{}/ban", path::NODES, escape(name)), Bytes::new()).await?;
         self.read(&self.collect(response).await?)
+    }
+
+    /// Changes the state of an agent and nothing else of its entry.
+    pub async fn set_agent_state(&self, agent: &str, request: &AgentStateRequest) -> Result<ApplyResponse, ClientError> {
+        self.post(&format!("{}/{}/state", path::AGENTS, escape(agent)), request).await
+    }
+
+    /// Disables or enables a person and changes nothing else of their entry.
+    pub async fn set_person_state(&self, person: &str, request: &PersonStateRequest) -> Result<ApplyResponse, ClientError> {
+        self.post(&format!("{}/{}/state", path::PEOPLE, escape(person)), request).await
     }
 
     /// Sets the password of a person of the embedded directory.

@@ -1,5 +1,7 @@
 //! The registry: what an operator has declared. Plain validated values and an immutable, indexed snapshot of them.
 
+mod halt;
+
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,6 +16,8 @@ use crate::spiffe::SpiffeId;
 use crate::subject::Person as PersonId;
 use crate::time::{Lifetime, Timestamp};
 use crate::uri::{Issuer, ResourceUri, other_spelling, same};
+
+pub use halt::Halt;
 
 /// The scope of this server's own administration. It is given only to clients whose entry lists it.
 pub const ADMIN_SCOPE: &str = "mandate:admin";
@@ -65,8 +69,8 @@ pub struct Permission {
     pub constraints: Constraints,
 }
 
-/// Whether an agent may act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether an agent may act. The greater a state is, the further the agent is from acting again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// It may act.

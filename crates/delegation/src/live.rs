@@ -109,21 +109,18 @@ impl Live {
         *counted = (*counted).max(max);
     }
 
-    /// Swaps registry and policies in, after the change is durable.
-    pub fn replace_registry(&self, registry: Registry, policies: Policies) {
-        let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let revocations = Arc::clone(&self.snapshot.load().revocations);
-        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations }));
-        self.generation.send_modify(|generation| *generation += 1);
-    }
-
-    /// Changes the registry alone. For changes that take authority away, which are in force before they are durable.
-    pub fn update_registry(&self, change: impl FnOnce(&mut Registry)) {
+    /// Changes the registry in force and, if there are new ones, its policies.
+    ///
+    /// A change that gives authority is made here after it is durable, and one that only takes authority away before. So a
+    /// change that gives finds the stops that came after it was planned, and must not lift them.
+    pub fn change_registry(&self, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
         let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot.load_full();
         let mut registry = Registry::clone(&current.registry);
         change(&mut registry);
-        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), ..Snapshot::clone(&current) }));
+        let policies = policies.map_or_else(|| Arc::clone(&current.policies), Arc::new);
+        let revocations = Arc::clone(&current.revocations);
+        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), policies, revocations }));
         self.generation.send_modify(|generation| *generation += 1);
     }
 

@@ -70,19 +70,13 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
 /// to those who have a right, and permit it to those who have lost the right.
 pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
     match (old, new) {
-        (Entry::Agent(old), Some(Entry::Agent(new))) if policies && *new != (Agent { state: new.state, ..old.clone() }) => false,
-        (Entry::Person(old), Some(Entry::Person(new))) if policies && *new != (Person { disabled: new.disabled, ..old.clone() }) => false,
-        (Entry::Grant(old), Some(Entry::Grant(new))) if policies && *new != (Grant { revoked: new.revoked, ..old.clone() }) => false,
-        (Entry::Client(_), Some(_)) if policies => false,
         (Entry::Policy(_), _) => false,
         (_, None) => true,
+        (_, Some(new)) if policies => only_stops(old, new),
         (Entry::Agent(old), Some(Entry::Agent(new))) => {
             let Agent { state, ceiling, chain_depth, .. } = old.clone();
             let same_otherwise = Agent { state, ceiling, chain_depth, ..new.clone() } == *old;
-            same_otherwise
-                && severity(new.state) >= severity(old.state)
-                && fewer(&old.ceiling, &new.ceiling)
-                && new.chain_depth <= old.chain_depth
+            same_otherwise && new.state >= old.state && fewer(&old.ceiling, &new.ceiling) && new.chain_depth <= old.chain_depth
         }
         (Entry::Person(old), Some(Entry::Person(new))) => {
             let same_otherwise = Person { may: old.may.clone(), disabled: old.disabled, ..new.clone() } == *old;
@@ -112,14 +106,13 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
     }
 }
 
-/// How far an agent is from acting again.
-fn severity(state: AgentState) -> u8 {
-    match state {
-        AgentState::Active => 0,
-        AgentState::Suspended => 1,
-        AgentState::Contained => 2,
-        AgentState::Retired => 3,
-    }
+/// Whether `new` is `old` and nothing but stopped further: a suspended agent, a disabled person, a revoked grant.
+pub fn only_stops(old: &Entry, new: &Entry) -> bool {
+    new.halt().is_some_and(|halt| {
+        let mut stopped = old.clone();
+        stopped.stop(halt);
+        stopped == *new
+    })
 }
 
 /// Whether each scope of `new` was there before, within the same limits.

@@ -1,36 +1,35 @@
 //! What an operator can do. An act that gives authority is one audit record with its effects, then a swap of the snapshot
 //! that decisions read. An act that only takes authority away is a [`Stop`], which is in force first.
 
-use std::fmt::Write as _;
+mod registry_changes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_api::admin::{ApplyRequest, ApplyResponse, JoinTokenResponse, Recorded, RevocationResponse, RevocationTarget};
-use mandate_api::registry_file::{Defaults, Finding, Plan, PlannedChange};
+use mandate_api::admin::{JoinTokenResponse, Recorded, RevocationResponse, RevocationTarget};
 use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record, Touch, Touched};
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
 use mandate_core::uri::same;
 use mandate_core::{Clock as _, Cut, CutTarget, Entropy, HybridClock, RecordId, RequestSource, ScopeSet, Secret, Timestamp, TrustDomain};
-use mandate_delegation::revocation::{cut, cuts_for_change};
+use mandate_delegation::revocation::cut;
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::Policies;
 use mandate_stops::{By, Pending, Stop, Stops};
-use mandate_store::{Effect, Store, cuts, registry, secrets};
+use mandate_store::{Effect, Store, StoreError, cuts, secrets};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::admin::authentication;
 use crate::error::ControlError;
 use crate::health::{Disk, Health};
 use crate::operator::Operator;
-use crate::usable;
 
 /// The name of the resource of our own administration.
 pub(crate) const ADMINISTRATION: &str = "mandate";
 
-/// The most characters of a summary of changes that a record keeps.
-const MAX_SUMMARY: usize = 8 * 1024;
+/// What an act is refused with in the transaction of its record, if the operator may no longer make it.
+const OPERATOR_REVOKED: &str = "operator_revoked";
 
 /// The parts that operators act on.
 pub(crate) struct Control {
@@ -77,14 +76,6 @@ pub(crate) fn compile(registry: &Registry) -> Result<Policies, mandate_policy::P
     Policies::compile(sources)
 }
 
-/// A registry file that can be applied.
-struct Planned {
-    plan: Plan,
-    registry: Registry,
-    policies: Policies,
-    response: ApplyResponse,
-}
-
 impl Control {
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.live.snapshot()
@@ -98,10 +89,25 @@ impl Control {
         record
     }
 
-    /// Records an act that gives authority, after all earlier stops.
-    async fn append(&self, record: Record, effects: Vec<Effect>) -> Result<Receipt, ControlError> {
+    /// Records an act that gives authority, after all earlier stops, and only if the operator may still make it in the moment
+    /// in which it becomes durable: to wait for the disk can take long.
+    async fn append(&self, by: &Operator, act: &str, record: Record, mut effects: Vec<Effect>) -> Result<Receipt, ControlError> {
         self.stops.record_changes().await.map_err(|error| ControlError::AuditUnavailable(error.to_string()))?;
-        self.log.append(record, effects).await.map_err(unrecorded)
+        let (operator, live, clock) = (by.clone(), Arc::clone(&self.live), Arc::clone(&self.clock));
+        effects.insert(
+            0,
+            Box::new(move |_| {
+                let permitted = authentication::still_permitted(&operator, &live, clock.now());
+                permitted.map_err(|_| StoreError::Refused(OPERATOR_REVOKED))
+            }),
+        );
+        match self.log.append(record, effects).await {
+            Err(AppendError::EffectRefused(code)) if code == OPERATOR_REVOKED => {
+                self.confirm(by, act).await?;
+                Err(ControlError::Conflict(code))
+            }
+            appended => appended.map_err(unrecorded),
+        }
     }
 
     /// Records that a caller was refused administration; for a `stranger`, within the quota of its source.
@@ -119,81 +125,16 @@ impl Control {
         self.log.append_refusal(record, stranger).await.map_err(unrecorded)
     }
 
-    /// The last check before an act, after all waits.
+    /// The last check before an act that is in force at once, and before the work of one that is recorded first: then
+    /// [`Control::append`] checks again.
     pub(crate) async fn confirm(&self, by: &Operator, act: &str) -> Result<(), ControlError> {
-        match authentication::still_permitted(by, self) {
+        match authentication::still_permitted(by, &self.live, self.clock.now()) {
             Ok(()) => Ok(()),
             Err(why) => {
                 self.record_refused(Some(by.to_string()), None, why.code(), act.to_owned()).await?;
                 Err(ControlError::NotOperator(why))
             }
         }
-    }
-
-    /// What a registry file changes, and the registry and policies after it. Computes for as long as the file is large.
-    fn plan(&self, request: &ApplyRequest, snapshot: &Snapshot, now: Timestamp) -> Result<Planned, ControlError> {
-        let issuer = self.live.issuer().clone();
-        let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
-        let mut plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
-        if plan.puts().any(|entry| is_administration(entry, &issuer)) {
-            let detail =
-                format!("the resource name `{ADMINISTRATION}` and the issuer's own URI are reserved for the administration of this server");
-            return Err(ControlError::InvalidRegistry(vec![Finding { pointer: "/resource".to_owned(), detail }]));
-        }
-
-        let unusable = usable::findings(&request.entries, &plan);
-        if !unusable.is_empty() {
-            return Err(ControlError::InvalidRegistry(unusable));
-        }
-        plan.notes.extend(usable::notes(&plan));
-
-        let mut registry = Registry::clone(&snapshot.registry);
-        for change in &plan.changes {
-            match (&change.before, &change.after) {
-                (_, Some(after)) => registry.put(after.clone()),
-                (Some(before), None) => registry.remove(before.kind(), before.key()),
-                (None, None) => {}
-            }
-        }
-        let policies = compile(&registry).map_err(|error| {
-            // A policy of the file has a place in it; a policy that was declared before has none.
-            let at = request.entries.policy.iter().position(|policy| policy.name.as_str() == error.policy);
-            let pointer = at.map(|at| format!("/policy/{at}/source")).unwrap_or_default();
-            ControlError::InvalidRegistry(vec![Finding { pointer, detail: error.to_string() }])
-        })?;
-        let response = plan.to_response(request.dry_run, &issuer);
-        Ok(Planned { plan, registry, policies, response })
-    }
-
-    /// Applies a registry file: all of it or nothing.
-    pub(crate) async fn apply(&self, by: &Operator, request: ApplyRequest) -> Result<ApplyResponse, ControlError> {
-        let one_at_a_time = self.changes.lock().await;
-        self.confirm(by, "apply a registry file").await?;
-        let now = self.clock.now();
-        let snapshot = self.snapshot();
-        // A file of a hundred thousand agents takes seconds: other requests of this thread go on meanwhile.
-        let Planned { plan, registry, policies, response } = tokio::task::block_in_place(|| self.plan(&request, &snapshot, now))?;
-        if request.dry_run || plan.is_empty() {
-            return Ok(response);
-        }
-
-        let issuer = self.live.issuer().clone();
-        let cuts = plan.changes.iter().filter_map(|c| c.before.as_ref().map(|old| cuts_for_change(old, c.after.as_ref(), now))).flatten();
-        let cuts: Vec<Cut> = cuts.collect();
-        let mut record = self.record(Kind::Registry, by, summary(&plan.changes, &issuer));
-        let entries = plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
-        record.touched = touched(entries.flat_map(|entry| touches(entry, &registry)));
-        let changes = plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
-        if let Some(stop) = Stop::of_changes(record.clone(), changes, cuts.clone(), &snapshot.registry) {
-            let pending = self.begin(stop)?;
-            // What comes next need not wait for the record.
-            drop(one_at_a_time);
-            return Ok(ApplyResponse { recorded: recorded(pending.recorded().await.recorded), ..response });
-        }
-        self.append(record, vec![change_effect(plan.changes), cut_effect(cuts.clone())]).await?;
-        self.live.replace_registry(registry, policies);
-        self.live.cut(cuts, self.clock.as_ref());
-        Ok(response)
     }
 
     /// Takes authority away: in force at once, whether or not it can be recorded.
@@ -203,11 +144,6 @@ impl Control {
 
     /// Cuts issued tokens. A grant is also revoked permanently.
     pub(crate) async fn revoke(&self, by: &Operator, target: RevocationTarget) -> Result<RevocationResponse, ControlError> {
-        // What changes no entry waits for no other change.
-        let one_at_a_time = match &target {
-            RevocationTarget::Grant(_) => Some(self.changes.lock().await),
-            RevocationTarget::Token(_) | RevocationTarget::Agent(_) | RevocationTarget::Person(_) | RevocationTarget::Client(_) => None,
-        };
         self.confirm(by, "revoke").await?;
         let now = self.clock.now();
         let snapshot = self.snapshot();
@@ -247,9 +183,7 @@ impl Control {
             }
             None => Stop::of_cuts(record, vec![cut.clone()]),
         };
-        let pending = self.begin(stop)?;
-        drop(one_at_a_time);
-        let taken = pending.recorded().await;
+        let taken = self.begin(stop)?.recorded().await;
         let cut = taken.cuts.into_iter().next_back().unwrap_or(cut);
         Ok(RevocationResponse { cut, record: id, recorded: recorded(taken.recorded) })
     }
@@ -274,7 +208,7 @@ impl Control {
         record.sub = Some(person.id.clone());
         let name = person.name.clone();
         let set: Effect = Box::new(move |tx| secrets::set_password(tx, &name, &phc));
-        self.append(record, vec![set, cut_effect(cuts.clone())]).await?;
+        self.append(by, "set a password", record, vec![set, cut_effect(cuts.clone())]).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
     }
@@ -300,7 +234,7 @@ impl Control {
         record.touched = touched([Touch::Client(id)]);
         let id = client.id.clone();
         let set: Effect = Box::new(move |tx| secrets::set_client_secret(tx, &id, &phc));
-        self.append(record, vec![set, cut_effect(cuts.clone())]).await?;
+        self.append(by, "set a client's secret", record, vec![set, cut_effect(cuts.clone())]).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
     }
@@ -317,7 +251,8 @@ impl Control {
         self.confirm(by, "make a join token").await?;
         self.stops.record_changes().await.map_err(|error| ControlError::AuditUnavailable(error.to_string()))?;
         match self.identity.create_join_token(&by.to_string(), ttl).await {
-            Ok(token) => Ok(JoinTokenResponse {
+            // To record it took time. A token that is not given away opens nothing.
+            Ok(token) => self.confirm(by, "make a join token").await.map(|()| JoinTokenResponse {
                 token: token.text().expose_secret_str().unwrap_or_default().to_owned(),
                 expires_at: token.expires().to_string(),
             }),
@@ -330,7 +265,8 @@ impl Control {
     /// Records an act of an operator that has no other effect in the store.
     pub(crate) async fn record_act(&self, by: &Operator, detail: String) -> Result<(), ControlError> {
         self.confirm(by, &detail).await?;
-        self.append(self.record(Kind::Admin, by, detail), Vec::new()).await.map(drop)
+        let record = self.record(Kind::Admin, by, detail.clone());
+        self.append(by, &detail, record, Vec::new()).await.map(drop)
     }
 }
 
@@ -350,48 +286,8 @@ fn check_secret(secret: &Secret, least: usize, what: &'static str) -> Result<(),
     }
 }
 
-fn change_effect(changes: Vec<PlannedChange>) -> Effect {
-    Box::new(move |tx| {
-        for change in &changes {
-            match (&change.before, &change.after) {
-                (_, Some(after)) => registry::put(tx, after)?,
-                (Some(before), None) => registry::remove(tx, before.kind(), before.key())?,
-                (None, None) => {}
-            }
-        }
-        Ok(())
-    })
-}
-
 fn cut_effect(list: Vec<Cut>) -> Effect {
     Box::new(move |tx| list.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop)))
-}
-
-/// `created agent support-agent; changed grant … (expires, scopes)`
-fn summary(changes: &[PlannedChange], own: &mandate_core::Issuer) -> String {
-    // Writing to a String cannot fail.
-    let mut text = String::new();
-    for (at, change) in changes.iter().enumerate() {
-        if text.len() > MAX_SUMMARY {
-            let _ = write!(text, "; and {} more", changes.len() - at);
-            break;
-        }
-        if at > 0 {
-            text.push_str("; ");
-        }
-        let what = match (&change.before, &change.after) {
-            (None, _) => "created",
-            (Some(_), Some(_)) => "changed",
-            (Some(_), None) => "removed",
-        };
-        let kind = change.kind().map_or("entry", mandate_api::admin::kind_name);
-        let _ = write!(text, "{what} {kind} {}", change.key());
-        let fields = change.fields(own);
-        if !fields.is_empty() {
-            let _ = write!(text, " ({})", fields.join(", "));
-        }
-    }
-    text
 }
 
 fn touched<'a>(all: impl IntoIterator<Item = Touch<'a>>) -> Option<Box<Touched>> {

@@ -2,8 +2,8 @@
 
 use mandate_audit::Record;
 use mandate_core::Cut;
-use mandate_core::registry::{Entry, Kind, Registry};
-use mandate_delegation::revocation::only_takes;
+use mandate_core::registry::{Entry, Halt, Kind, Registry};
+use mandate_delegation::revocation::{only_stops, only_takes};
 use mandate_store::nodes::{self, Node, NodeState};
 use mandate_store::{Effect, cuts, registry, stops};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
     record: Record,
+    /// Entries that change in nothing else, and how far each is stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    halted: Vec<(Kind, String, Halt)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     put: Vec<Entry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -27,12 +30,12 @@ pub struct Stop {
 impl Stop {
     /// A stop that cuts issued tokens.
     pub fn of_cuts(record: Record, cuts: Vec<Cut>) -> Self {
-        Self { record, put: Vec::new(), removed: Vec::new(), cuts, banned_node: None }
+        Self { record, halted: Vec::new(), put: Vec::new(), removed: Vec::new(), cuts, banned_node: None }
     }
 
     /// A stop that bans a node.
     pub fn of_node(record: Record, name: String) -> Self {
-        Self { record, put: Vec::new(), removed: Vec::new(), cuts: Vec::new(), banned_node: Some(name) }
+        Self { record, halted: Vec::new(), put: Vec::new(), removed: Vec::new(), cuts: Vec::new(), banned_node: Some(name) }
     }
 
     /// A stop that changes entries of the registry, each from its old to its new value, and cuts issued tokens.
@@ -51,9 +54,12 @@ impl Stop {
             if !only_takes(before, after, policies) {
                 return None;
             }
-            match after {
-                Some(after) => stop.put.push(after.clone()),
-                None => stop.removed.push((before.kind(), before.key().to_owned())),
+            match (after, after.and_then(Entry::halt)) {
+                (Some(after), Some(halt)) if only_stops(before, after) => {
+                    stop.halted.push((before.kind(), before.key().to_owned(), halt));
+                }
+                (Some(after), _) => stop.put.push(after.clone()),
+                (None, _) => stop.removed.push((before.kind(), before.key().to_owned())),
             }
         }
         Some(stop)
@@ -79,15 +85,21 @@ impl Stop {
         self.banned_node.as_deref()
     }
 
-    /// Whether it replaces whole entries, so that it must not overtake another stop of the same entry.
+    /// Whether it changes entries, so that no act that gives may be recorded before it.
     pub(crate) fn changes_entries(&self) -> bool {
-        !self.put.is_empty() || !self.removed.is_empty()
+        !self.halted.is_empty() || !self.put.is_empty() || !self.removed.is_empty()
     }
 
     /// Makes its changes to a registry.
     pub(crate) fn change(&self, registry: &mut Registry) {
+        for (kind, key, halt) in &self.halted {
+            if let Some(entry) = registry.get(*kind, key) {
+                registry.put(halted(&entry, Some(*halt)));
+            }
+        }
         for entry in &self.put {
-            registry.put(entry.clone());
+            let halt = registry.get(entry.kind(), entry.key()).and_then(|now| now.halt());
+            registry.put(halted(entry, halt));
         }
         for (kind, key) in &self.removed {
             registry.remove(*kind, key);
@@ -99,7 +111,16 @@ impl Stop {
         let stop = self.clone();
         vec![Box::new(move |tx| {
             stops::insert(tx, &stop.record.id)?;
-            stop.put.iter().try_for_each(|entry| registry::put(tx, entry))?;
+            for (kind, key, halt) in &stop.halted {
+                // An entry that has been removed is stopped.
+                if let Some(entry) = registry::get(tx, *kind, key)? {
+                    registry::put(tx, &halted(&entry, Some(*halt)))?;
+                }
+            }
+            for entry in &stop.put {
+                let now = registry::get(tx, entry.kind(), entry.key())?;
+                registry::put(tx, &halted(entry, now.and_then(|now| now.halt())))?;
+            }
             stop.removed.iter().try_for_each(|(kind, key)| registry::remove(tx, *kind, key))?;
             stop.cuts.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop))?;
             let Some(name) = &stop.banned_node else { return Ok(()) };
@@ -107,6 +128,15 @@ impl Stop {
             nodes::get(tx, name)?.map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node }))
         })]
     }
+}
+
+/// The entry, stopped at least this far.
+fn halted(entry: &Entry, halt: Option<Halt>) -> Entry {
+    let mut entry = entry.clone();
+    if let Some(halt) = halt {
+        entry.stop(halt);
+    }
+    entry
 }
 
 fn has_policies(registry: &Registry) -> bool {

@@ -224,7 +224,8 @@ impl Stops {
 
     /// Takes authority away: in force on return. Its record is on its way, whether or not the caller waits for it.
     ///
-    /// A change replaces the whole entry, so the caller plans changes one at a time, against the registry in force.
+    /// A stop that only halts entries can be planned at any time. One that changes more in an entry replaces it, so the caller
+    /// plans those one at a time, against the registry in force.
     pub fn begin(self: &Arc<Self>, stop: Stop, by: By) -> Result<Pending, StopError> {
         // What could never be recorded must not be in force.
         stop.record().to_leaf()?;
@@ -258,7 +259,7 @@ impl Stops {
             self.bans.send_modify(|bans| *bans += 1);
         }
         if stop.changes_entries() {
-            self.live.update_registry(|registry| stop.change(registry));
+            self.live.change_registry(None, |registry| stop.change(registry));
         }
         self.live.cut(stop.cuts().to_vec(), self.clock.as_ref())
     }

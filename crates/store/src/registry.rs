@@ -34,13 +34,24 @@ pub fn load(tx: &Tx<'_>) -> Result<Vec<Entry>, StoreError> {
         let broken = || StoreError::Corrupt("a registry entry".to_owned());
         let (kind, key, body) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str(), row.get_ref(2)?.as_str());
         let (Ok(kind), Ok(key), Ok(body)) = (kind, key, body) else { return Err(broken()) };
-        let entry: Entry = serde_json::from_str(body).map_err(|e| StoreError::Corrupt(format!("{kind} {key:?}: {e}")))?;
-        if kind_name(entry.kind()) != kind || entry.key() != key {
-            return Err(StoreError::Corrupt(format!("{kind} {key:?} holds another entry")));
-        }
-        entries.push(entry);
+        entries.push(understood(kind, key, body)?);
     }
     Ok(entries)
+}
+
+fn understood(kind: &str, key: &str, body: &str) -> Result<Entry, StoreError> {
+    let entry: Entry = serde_json::from_str(body).map_err(|e| StoreError::Corrupt(format!("{kind} {key:?}: {e}")))?;
+    if kind_name(entry.kind()) != kind || entry.key() != key {
+        return Err(StoreError::Corrupt(format!("{kind} {key:?} holds another entry")));
+    }
+    Ok(entry)
+}
+
+/// One entry.
+pub fn get(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<Option<Entry>, StoreError> {
+    let kind = kind_name(kind);
+    let body: Option<String> = tx.first("SELECT body FROM registry WHERE kind = ? AND key = ?", [kind, key], |row| row.get(0))?;
+    body.map(|body| understood(kind, key, &body)).transpose()
 }
 
 /// Adds an entry, or replaces the one with the same key.

@@ -192,7 +192,7 @@ impl World {
         });
         self.log.append(record, vec![effect]).await.expect("a record");
         let (registry, policies) = loaded(&self.store);
-        self.live.replace_registry(registry, policies);
+        self.live.change_registry(Some(policies), |current| *current = registry);
         self.live.cut(cut_off, &self.hybrid);
     }
 
@@ -206,14 +206,14 @@ impl World {
         let entry = self.changed(kind, key, change);
         let (mut registry, policies) = loaded(&self.store);
         registry.put(entry);
-        self.live.replace_registry(registry, policies);
+        self.live.change_registry(Some(policies), |current| *current = registry);
     }
 
     /// Removes an entry in the snapshot alone, as [`World::change_without_cuts`] changes one.
     pub fn remove_without_cuts(&self, kind: RegistryKind, key: &str) {
         let (mut registry, policies) = loaded(&self.store);
         registry.remove(kind, key);
-        self.live.replace_registry(registry, policies);
+        self.live.change_registry(Some(policies), |current| *current = registry);
     }
 
     fn changed(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) -> Entry {

@@ -146,6 +146,12 @@ impl Plan {
 }
 
 impl RegistryFile {
+    /// How many entries it declares.
+    pub fn entries(&self) -> usize {
+        let Self { resource, person, agent, client, issuer, grant, policy, .. } = self;
+        resource.len() + person.len() + agent.len() + client.len() + issuer.len() + grant.len() + policy.len()
+    }
+
     /// Compares the file with the registry.
     ///
     /// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay, as

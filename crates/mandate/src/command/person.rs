@@ -1,11 +1,9 @@
 //! `mandate person …` and `mandate client set-secret`
 
-use mandate_api::admin::{ClientSecretRequest, PasswordRequest, Recorded, RegistryItem};
+use mandate_api::admin::{ClientSecretRequest, PasswordRequest, PersonStateRequest, Recorded};
 use mandate_core::Secret;
-use mandate_core::registry::Kind;
 use serde::Serialize;
 
-use super::agent::change_entry;
 use super::recorded;
 use crate::arguments::{PersonState, SetPassword, SetSecret};
 use crate::failure::Failure;
@@ -41,11 +39,8 @@ struct Done<'a> {
 
 pub(crate) fn set_disabled(arguments: &PersonState, disabled: bool, screen: &Screen) -> Result<(), Failure> {
     let person = arguments.name.as_str();
-    let answer = change_entry(&arguments.connection, Kind::Person, person, |item| {
-        if let RegistryItem::Person(person) = item {
-            person.disabled = Some(disabled);
-        }
-    })?;
+    let request = PersonStateRequest { disabled };
+    let answer = arguments.connection.open()?.call(async |client| client.set_person_state(person, &request).await)?;
     let done = Done { person, disabled, changed: !answer.changes.is_empty(), recorded: answer.recorded };
     let again = if done.changed { "now" } else { "already" };
     screen.show(&done, || format!("{person} is {again} {}.", if disabled { "disabled" } else { "enabled" }))?;

@@ -86,19 +86,24 @@ fn a_file_that_is_not_there_or_not_text_is_a_usage_error() {
 }
 
 #[test]
-fn suspending_sends_the_agent_as_it_is_with_another_state() {
-    let agent = r#"{"kind":"agent","name":"a","owner":"riley","purpose":"x","spiffe_id":"spiffe://td.example/agent/a","selectors":["unix:uid:1"],"ceiling":[],"chain_depth":2,"state":"active"}"#;
+fn stopping_and_starting_sends_the_state_alone() {
     let changed =
         r#"{"dry_run":false,"changes":[{"kind":"agent","name":"a","change":"changed","fields":["state"]}],"unchanged":0,"notes":[]}"#;
-    let dir = tempfile::tempdir().unwrap();
-    let server = answering(dir.path(), &[("200 OK", agent), ("200 OK", changed)]);
-    let ran = mandate(dir.path(), &["agent", "suspend", "a"], "");
-    assert_eq!((ran.code, ran.out.as_str()), (0, "a is now suspended.\n"), "{}", ran.err);
-    let sent = body(&server.join().unwrap()[1]);
-    assert_eq!(sent["prune"], false);
-    assert_eq!(sent["entries"]["agent"].as_array().unwrap().len(), 1);
-    let sent = &sent["entries"]["agent"][0];
-    assert_eq!((&sent["state"], &sent["chain_depth"], &sent["selectors"][0]), (&"suspended".into(), &2.into(), &"unix:uid:1".into()));
+    let acts: [(&[&str], &str, &str, &str); 4] = [
+        (&["agent", "suspend", "a"], "/v1/agents/a/state", r#"{"state":"suspended"}"#, "a is now suspended.\n"),
+        (&["agent", "activate", "a"], "/v1/agents/a/state", r#"{"state":"active"}"#, "a is now active.\n"),
+        (&["person", "disable", "a"], "/v1/people/a/state", r#"{"disabled":true}"#, "a is now disabled.\n"),
+        (&["person", "enable", "a"], "/v1/people/a/state", r#"{"disabled":false}"#, "a is now enabled.\n"),
+    ];
+    for (arguments, path, sent, said) in acts {
+        let dir = tempfile::tempdir().unwrap();
+        let server = answering(dir.path(), &[("200 OK", changed)]);
+        let ran = mandate(dir.path(), arguments, "");
+        assert_eq!((ran.code, ran.out.as_str()), (0, said), "{}", ran.err);
+        let request = &server.join().unwrap()[0];
+        assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
+        assert_eq!(body(request), serde_json::from_str::<serde_json::Value>(sent).unwrap());
+    }
 }
 
 #[test]

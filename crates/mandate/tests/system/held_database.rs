@@ -1,10 +1,15 @@
 //! Another process holds the server's database: a request for a change is refused within two seconds and told when to try
 //! again, and work goes on without a restart.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mandate_api::ClientError;
-use mandate_api::admin::{JoinTokenRequest, PasswordRequest};
+use mandate_api::admin::{
+    AgentStateRequest, ApplyRequest, ApplyResponse, JoinTokenRequest, PasswordRequest, PersonStateRequest, RegistryItem,
+};
+use mandate_api::registry_file::AgentItem;
+use mandate_api::{ClientError, RegistryFile};
+use mandate_core::registry::{AgentState, Kind};
 use mandate_testkit::app::{Answer, CALLBACK, CODE_VERIFIER, PASSWORD, authorization, form};
 use mandate_testkit::held_database::HeldDatabase;
 use reqwest::Method;
@@ -96,5 +101,115 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
     server.admin.join_token(&JoinTokenRequest::default()).await.unwrap();
     assert_eq!(database().await, None);
     assert!(server.role.is_running());
+    server.verify_the_log();
+}
+
+/// Waits until the server has the request and waits for the database. Its patience is longer.
+async fn under_way() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// How often a test tries again if this machine was too slow for the server's patience.
+const TRIES: usize = 20;
+
+async fn agent(server: &Server) -> AgentItem {
+    match server.admin.entry(Kind::Agent, "support-agent").await.unwrap().item {
+        RegistryItem::Agent(agent) => agent,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn is_disabled(server: &Server, person: &str) -> bool {
+    match server.admin.entry(Kind::Person, person).await.unwrap().item {
+        RegistryItem::Person(person) => person.disabled == Some(true),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn set_state(server: &Server, state: AgentState) -> ApplyResponse {
+    server.admin.set_agent_state("support-agent", &AgentStateRequest { state }).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_during_a_change_of_the_same_entry_outlives_the_change() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let server = Arc::new(Server::start(&dir));
+    server.tell_the_story().await;
+    let mut changed = false;
+    for _ in 0..TRIES {
+        set_state(&server, AgentState::Active).await;
+        let item = AgentItem { purpose: "another purpose".to_owned(), ..agent(&server).await };
+        let entries = RegistryFile::from_items([RegistryItem::Agent(item)]);
+        let held = HeldDatabase::in_dir(&server.dir);
+        let admin = server.admin.clone();
+        let change = tokio::spawn(async move { admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await });
+        under_way().await;
+        let also = Arc::clone(&server);
+        let stop = tokio::spawn(async move { set_state(&also, AgentState::Suspended).await });
+        let begun = Instant::now();
+        while agent(&server).await.state != Some(AgentState::Suspended) {
+            assert!(begun.elapsed() < PATIENCE, "the stop is not in force");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        held.let_go();
+        assert_eq!(stop.await.unwrap().changes.len(), 1);
+        changed = change.await.unwrap().is_ok();
+        if changed {
+            break;
+        }
+    }
+    assert!(changed);
+    let is_both = |agent: AgentItem| {
+        assert_eq!((agent.state, agent.purpose.as_str()), (Some(AgentState::Suspended), "another purpose"));
+    };
+    is_both(agent(&server).await);
+    drop(server);
+    is_both(agent(&Server::start(&dir)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_is_disabled_while_an_act_waits_for_the_database_does_not_make_it() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    server.tell_the_story().await;
+    server.admin.set_password("olga", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
+    let base = server.role.text("admin_url");
+    let mut statuses = Vec::new();
+    for _ in 0..TRIES {
+        server.admin.set_person_state("olga", &PersonStateRequest { disabled: false }).await.unwrap();
+        let token = server.app.person_token("olga", Some(&server.app.issuer), Some("mandate:admin")).await;
+        let held = HeldDatabase::in_dir(&server.dir);
+        let acts = [
+            (
+                "/v1/apply",
+                json!({"entries": {"resource": [{"name": "wiki", "uri": "https://wiki.acme.example", "scopes": ["read:pages"]}]}}),
+            ),
+            ("/v1/join-tokens", json!({})),
+        ];
+        let acts = acts.map(|(path, body)| {
+            let request = server.app.http.request(Method::POST, format!("{base}{path}")).bearer_auth(&token).json(&body);
+            tokio::spawn(async move { Answer::of(request.send().await.unwrap()).await.status })
+        });
+        under_way().await;
+        let admin = server.admin.clone();
+        let stop = tokio::spawn(async move { admin.set_person_state("olga", &PersonStateRequest { disabled: true }).await });
+        let begun = Instant::now();
+        while !is_disabled(&server, "olga").await {
+            assert!(begun.elapsed() < PATIENCE, "the stop is not in force");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        held.let_go();
+        stop.await.unwrap().unwrap();
+        statuses.clear();
+        for act in acts {
+            statuses.push(act.await.unwrap());
+        }
+        if statuses.iter().all(|status| *status != 503) {
+            break;
+        }
+    }
+    assert_eq!(statuses, [401, 401]);
+    assert!(server.admin.entry(Kind::Resource, "wiki").await.is_err(), "nothing came of it");
     server.verify_the_log();
 }

@@ -13,6 +13,7 @@ mod foreign_issuer;
 mod hangup;
 mod held_database;
 mod kill;
+mod large_files;
 mod login;
 mod memory;
 mod namespaces;

@@ -9,7 +9,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use mandate_api::admin::ADMIN_SCOPE;
 use mandate_core::registry::Person;
-use mandate_core::{Clock as _, RequestSource};
+use mandate_core::{Clock as _, RequestSource, Timestamp};
+use mandate_delegation::Live;
 use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 
 use super::authorization::{Need, need};
@@ -84,17 +85,17 @@ fn person(control: &Control, headers: &HeaderMap) -> Result<Operator, Refused> {
     let keys = control.authority.access_token_jwks();
     let expect = Expect { issuer: control.live.issuer(), keys: &keys, now, profile: Profile::Own, memo: None };
     let token = access_token::verify(token.trim(), &expect).map_err(|_| (Unauthorized::BadToken, None))?;
-    match permits(&token, control) {
+    match permits(&token, &control.live, now) {
         Ok(()) => Ok(Operator::Person { token: Arc::new(token) }),
         Err(why) => Err((why, Some(token.subject.to_string()))),
     }
 }
 
 /// Whether a verified token permits administration with the present state.
-fn permits(token: &AccessToken, control: &Control) -> Result<(), Unauthorized> {
-    token.require_audience(control.live.issuer().as_str()).map_err(|_| Unauthorized::BadToken)?;
-    let (now, snapshot) = (control.clock.now(), control.snapshot());
-    let alive = now < token.exp && snapshot.revocations.find(&token.facts(control.live.issuer())).is_none();
+fn permits(token: &AccessToken, live: &Live, now: Timestamp) -> Result<(), Unauthorized> {
+    token.require_audience(live.issuer().as_str()).map_err(|_| Unauthorized::BadToken)?;
+    let snapshot = live.snapshot();
+    let alive = now < token.exp && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
     let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
     let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Unauthorized::BadToken) };
     // The scope in the token is a name that any resource may declare: the right must be one on our administration.
@@ -107,10 +108,10 @@ fn permits(token: &AccessToken, control: &Control) -> Result<(), Unauthorized> {
 }
 
 /// Whether the caller is still an operator: the body may have arrived slowly, and other acts may have taken time.
-pub(crate) fn still_permitted(operator: &Operator, control: &Control) -> Result<(), Unauthorized> {
+pub(crate) fn still_permitted(operator: &Operator, live: &Live, now: Timestamp) -> Result<(), Unauthorized> {
     match operator {
         Operator::Local { .. } => Ok(()),
-        Operator::Person { token } => permits(token, control),
+        Operator::Person { token } => permits(token, live, now),
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) const ROWS: &[(Method, &str, Need)] = &[
     (Method::POST, path::JOIN_TOKENS, Need::Operator),
     (Method::GET, path::NODES, Need::Operator),
     (Method::POST, "/v1/nodes/{name}/ban", Need::Operator),
+    (Method::POST, "/v1/agents/{name}/state", Need::Operator),
+    (Method::POST, "/v1/people/{name}/state", Need::Operator),
     (Method::POST, "/v1/people/{name}/password", Need::Operator),
     (Method::POST, "/v1/clients/{id}/secret", Need::Operator),
     (Method::POST, path::REVOCATIONS, Need::Operator),

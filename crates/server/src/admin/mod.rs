@@ -50,6 +50,8 @@ fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
         .routes(routes!(registry::apply))
         .routes(routes!(registry::list))
         .routes(routes!(registry::entry))
+        .routes(routes!(registry::set_agent_state))
+        .routes(routes!(registry::set_person_state))
         .routes(routes!(operation::join_token))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::ban))

@@ -7,8 +7,8 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use mandate_api::Problem;
-use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryEntry, RegistryItem, parse_kind};
-use mandate_core::registry::Entry;
+use mandate_api::admin::{AgentStateRequest, ApplyRequest, ApplyResponse, PersonStateRequest, RegistryEntry, RegistryItem, parse_kind};
+use mandate_core::registry::{Entry, Kind};
 
 use super::problem::Named;
 use super::{problem, to_the_end};
@@ -35,6 +35,48 @@ pub(super) async fn apply(
         Err(response) => return response,
     };
     to_the_end(async move { control.apply(&by, request).await }).await.map(Json).into_response()
+}
+
+/// Changes the state of an agent, and nothing else of its entry, also if others change it at the same time.
+#[utoipa::path(post, path = "/v1/agents/{name}/state", tag = "registry", params(("name" = String, Path)), request_body = AgentStateRequest,
+    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn set_agent_state(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    Named(name): Named<String>,
+    request: Result<Json<AgentStateRequest>, JsonRejection>,
+) -> Response {
+    let AgentStateRequest { state } = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    let set = move |item: &mut RegistryItem| {
+        if let RegistryItem::Agent(agent) = item {
+            agent.state = Some(state);
+        }
+    };
+    to_the_end(async move { control.change_entry(&by, Kind::Agent, &name, set).await }).await.map(Json).into_response()
+}
+
+/// Disables or enables a person, and changes nothing else of their entry, also if others change it at the same time.
+#[utoipa::path(post, path = "/v1/people/{name}/state", tag = "people", params(("name" = String, Path)), request_body = PersonStateRequest,
+    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn set_person_state(
+    State(control): State<Arc<Control>>,
+    Extension(by): Extension<Operator>,
+    Named(name): Named<String>,
+    request: Result<Json<PersonStateRequest>, JsonRejection>,
+) -> Response {
+    let PersonStateRequest { disabled } = match body(request) {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    let set = move |item: &mut RegistryItem| {
+        if let RegistryItem::Person(person) = item {
+            person.disabled = Some(disabled);
+        }
+    };
+    to_the_end(async move { control.change_entry(&by, Kind::Person, &name, set).await }).await.map(Json).into_response()
 }
 
 /// All entries of a kind, by name.

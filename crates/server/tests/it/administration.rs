@@ -1,6 +1,9 @@
 //! Who may administer the server, over every listener.
 
-use mandate_api::admin::{ApplyRequest, AuditQuery, JoinTokenRequest, KeyRotationRequest, RevocationRequest, RevocationTarget};
+use mandate_api::admin::{
+    ApplyRequest, AuditQuery, ClientSecretRequest, JoinTokenRequest, KeyRotationRequest, PasswordRequest, RevocationRequest,
+    RevocationTarget,
+};
 use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
 use mandate_core::Secret;
 use mandate_core::registry::Kind;
@@ -27,7 +30,7 @@ async fn operations(server: &Server, base: &str) -> Vec<(Method, String)> {
         let methods = item.as_object().unwrap().keys().filter(|method| METHODS.contains(&method.as_str()));
         found.extend(methods.map(|method| (method.to_uppercase().parse().unwrap(), path.clone())));
     }
-    assert!(found.len() >= 13, "{found:?}");
+    assert!(found.len() >= 15, "{found:?}");
     found
 }
 
@@ -36,6 +39,8 @@ fn body(path: &str) -> Value {
     match path {
         "/v1/apply" => serde_json::json!({"entries": {}, "prune": true}),
         "/v1/revocations" => serde_json::json!({"target": {"kind": "agent", "id": "support-agent"}}),
+        "/v1/agents/support-agent/state" => serde_json::json!({"state": "retired"}),
+        "/v1/people/riley/state" => serde_json::json!({"disabled": true}),
         path if path.ends_with("/password") => serde_json::json!({"password": "another password"}),
         path if path.ends_with("/secret") => serde_json::json!({"secret": "another secret of a client"}),
         _ => serde_json::json!({}),
@@ -377,6 +382,29 @@ async fn who_is_no_operator_any_more_when_the_body_has_arrived_changes_nothing()
         server.apply(&gone.replace("true", "false")).await;
         // Tokens from before stay dead: for the next round the person logs in again.
         server.clock.advance(std::time::Duration::from_secs(1));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_a_wrong_length_is_refused_with_the_lengths_that_are_right() {
+    let server = Server::story().await;
+    let refused = |error: ClientError| match error {
+        ClientError::Refused(problem) => (problem.status, problem.title.clone(), problem.detail.clone().unwrap_or_default()),
+        other => panic!("{other:?}"),
+    };
+    for length in [7, 1025] {
+        let password = "x".repeat(length);
+        let error = server.admin.set_password("riley", &PasswordRequest { password }).await.unwrap_err();
+        let (status, title, detail) = refused(error);
+        assert_eq!((status, detail.as_str()), (400, "Password must be 8 to 1024 characters."), "{length}");
+        assert_eq!(title, "The request is not valid");
+    }
+    for length in [15, 1025] {
+        let secret = "x".repeat(length);
+        let error = server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret }).await.unwrap_err();
+        let (status, _, detail) = refused(error);
+        assert_eq!((status, detail.as_str()), (400, "Client secret must be 16 to 1024 characters."), "{length}");
     }
     server.stop().await;
 }

@@ -78,6 +78,8 @@ async fn every_json_answer_of_the_admin_api_ends_with_a_newline() {
             let url = format!("{base}{}", path.replace("{kind}", "agent").replace("{name}", name).replace("{id}", id));
             let body = match path.as_str() {
                 "/v1/apply" => json!({"entries": {}, "dry_run": true}),
+                "/v1/agents/{name}/state" => json!({"state": "active"}),
+                "/v1/people/{name}/state" => json!({"disabled": false}),
                 "/v1/revocations" => json!({"target": {"kind": "token", "id": "t"}}),
                 path if path.ends_with("/password") => json!({"password": "another password"}),
                 path if path.ends_with("/secret") => json!({"secret": "another secret of a client"}),

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::sync::Arc;
 
-use mandate_core::registry::AgentState;
+use mandate_core::registry::{AgentState, Entry, Halt};
 use mandate_core::{CutTarget, RevocationSet};
 use mandate_delegation::{Live, Snapshot};
 use mandate_files::Dir;
@@ -14,7 +14,7 @@ use mandate_stops::{Found, Parts, Recorded, ReserveError, StartError, Stops};
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
 
-use crate::world::{AGENT, cut_token, recorded, reserve, suspended, take};
+use crate::world::{AGENT, changed, cut_token, recorded, reserve, suspended, take};
 
 fn look(world: &World) -> Result<Found, ReserveError> {
     Stops::look(Dir::open(&world.state_dir()).unwrap(), world.authority.checkpoint_vkey())
@@ -64,7 +64,7 @@ async fn what_is_in_the_log_is_not_put_in_force_again() {
     // As after a crash before the wiped frame reached the disk; meanwhile an operator has let the agent act again.
     world
         .change(mandate_core::registry::Kind::Agent, AGENT, |entry| {
-            if let mandate_core::registry::Entry::Agent(agent) = entry {
+            if let Entry::Agent(agent) = entry {
                 agent.state = AgentState::Active;
             }
         })
@@ -138,7 +138,8 @@ async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
     for forgery in forgeries {
         let world = World::story();
         world.faults.break_down(Point::Commit);
-        take(&world, suspended(&world)).await;
+        let narrowed = changed(&world, |agent| (agent.state, agent.chain_depth) = (AgentState::Suspended, 0));
+        take(&world, narrowed.unwrap()).await;
         forge(&world, forgery);
         let before = world.live.snapshot().registry.entries();
         let error = start_error(&world);
@@ -149,11 +150,23 @@ async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
 }
 
 #[tokio::test]
+async fn a_forged_state_in_the_reserve_lifts_no_stop() {
+    let world = World::story();
+    let suspend = |entry: &mut Entry| entry.stop(Halt::Agent(AgentState::Suspended));
+    world.change(mandate_core::registry::Kind::Agent, AGENT, suspend).await;
+    world.faults.break_down(Point::Commit);
+    take(&world, changed(&world, |agent| agent.state = AgentState::Contained).unwrap()).await;
+    forge(&world, |content| content["stop"]["halted"][0][2] = serde_json::json!({"agent": "active"}));
+    let (live, _) = restarted(&world);
+    assert_eq!(live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state, AgentState::Suspended);
+}
+
+#[tokio::test]
 async fn what_a_newer_version_wrote_is_not_obeyed_and_not_lost() {
     let world = World::story();
     world.faults.break_down(Point::Commit);
     take(&world, suspended(&world)).await;
-    forge(&world, |content| content["stop"]["put"][0]["kind"] = "incident".into());
+    forge(&world, |content| content["stop"]["halted"][0][0] = "incident".into());
     let bytes = reserve(&world);
     let error = look(&world).err().unwrap();
     assert!(matches!(error, ReserveError::Unreadable { .. }), "{error}");
