@@ -38,9 +38,21 @@ struct State {
     /// Open calls, each with the moment since which its answer waits to be read.
     calls: HashMap<u64, Option<Instant>>,
     next: u64,
+    connected: Instant,
     /// When the last call ended; at first, when the client connected.
     since: Instant,
     ended: bool,
+}
+
+/// How a connection is used. The first in this order is the first to give its place to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Use {
+    /// It has no open call.
+    Rests,
+    /// Its client does not take an answer.
+    Stalls,
+    /// It has an open call for which the client waits, or a stream that waits for news.
+    Works,
 }
 
 /// What one connection is doing.
@@ -49,7 +61,8 @@ pub(crate) struct Activity {
     waker: AtomicWaker,
 }
 
-/// An open call.
+/// A call, until the last part of it is dropped. It is open from when its request has arrived as a whole: a client that sends
+/// half a request does not keep its place by that.
 pub(crate) struct Call {
     activity: Arc<Activity>,
     id: u64,
@@ -58,7 +71,8 @@ pub(crate) struct Call {
 impl Activity {
     /// A connection that has just been made.
     pub(crate) fn new() -> Self {
-        let state = State { calls: HashMap::new(), next: 0, since: Instant::now(), ended: false };
+        let now = Instant::now();
+        let state = State { calls: HashMap::new(), next: 0, connected: now, since: now, ended: false };
         Self { state: Mutex::new(state), waker: AtomicWaker::new() }
     }
 
@@ -67,19 +81,21 @@ impl Activity {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call that is open until it is dropped.
-    pub(crate) fn open(self: &Arc<Self>) -> Call {
+    /// A call whose request is arriving.
+    pub(crate) fn call(self: &Arc<Self>) -> Arc<Call> {
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
-        state.calls.insert(id, None);
-        Call { activity: Arc::clone(self), id }
+        Arc::new(Call { activity: Arc::clone(self), id })
     }
 
-    /// Since when there is no open call.
-    pub(crate) fn rests_since(&self) -> Option<Instant> {
+    /// How it is used, and since when: one that works, since it was connected.
+    pub(crate) fn used(&self) -> (Use, Instant) {
         let state = self.state();
-        state.calls.is_empty().then_some(state.since)
+        if state.calls.is_empty() {
+            return (Use::Rests, state.since);
+        }
+        state.calls.values().flatten().min().map_or((Use::Works, state.connected), |since| (Use::Stalls, *since))
     }
 
     /// Ends the connection.
@@ -104,18 +120,24 @@ impl Activity {
 }
 
 impl Call {
-    fn set(&self, waits: Option<Instant>) {
-        if let Some(call) = self.activity.state().calls.get_mut(&self.id) {
-            *call = waits;
-        }
+    /// Its request has arrived.
+    pub(crate) fn open(&self) {
+        self.activity.state().calls.entry(self.id).or_insert(None);
+    }
+
+    /// There is an answer to it. `waits`: since when the client could have taken more of it.
+    fn answered(&self, waits: Option<Instant>) {
+        self.activity.state().calls.insert(self.id, waits);
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         let mut state = self.activity.state();
-        state.calls.remove(&self.id);
-        state.since = Instant::now();
+        // One that was never open was no use of the connection.
+        if state.calls.remove(&self.id).is_some() {
+            state.since = Instant::now();
+        }
     }
 }
 
@@ -159,16 +181,53 @@ impl Watch {
     }
 }
 
+/// The body of a request, which opens its call when the whole of it has arrived.
+pub(crate) struct Asked<B> {
+    body: B,
+    call: Arc<Call>,
+}
+
+impl<B: Body> Asked<B> {
+    /// Arrives from now on.
+    pub(crate) fn new(body: B, call: Arc<Call>) -> Self {
+        if body.is_end_stream() {
+            call.open();
+        }
+        Self { body, call }
+    }
+}
+
+impl<B: Body + Unpin> Body for Asked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.call.open();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// The body of an answer, which keeps its call open until it has been read.
 pub(crate) struct Answer<B> {
     body: B,
-    call: Call,
+    call: Arc<Call>,
 }
 
 impl<B> Answer<B> {
     /// From now on it waits to be read.
-    pub(crate) fn new(body: B, call: Call) -> Self {
-        call.set(Some(Instant::now()));
+    pub(crate) fn new(body: B, call: Arc<Call>) -> Self {
+        call.answered(Some(Instant::now()));
         Self { body, call }
     }
 }
@@ -180,7 +239,7 @@ impl<B: Body + Unpin> Body for Answer<B> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         // HTTP/2 asks when the client has room for more, and not before.
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.call.set(frame.is_ready().then(Instant::now));
+        self.call.answered(frame.is_ready().then(Instant::now));
         frame
     }
 
@@ -195,7 +254,7 @@ impl<B: Body + Unpin> Body for Answer<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activity, Answer, Patience, Watch};
+    use super::{Activity, Answer, Asked, Call, Patience, Use, Watch};
     use http_body::{Body as _, Frame};
     use std::convert::Infallible;
     use std::future::poll_fn;
@@ -232,6 +291,12 @@ mod tests {
         timeout(within, over).await.is_ok()
     }
 
+    fn open(activity: &Arc<Activity>) -> Arc<Call> {
+        let call = activity.call();
+        call.open();
+        call
+    }
+
     #[tokio::test]
     async fn a_client_that_never_begins_and_one_that_is_idle_are_ended() {
         let start = Instant::now();
@@ -248,11 +313,49 @@ mod tests {
     async fn a_connection_with_an_open_call_is_not_idle_however_long_it_lasts() {
         let activity = Arc::new(Activity::new());
         let mut watch = watch(&activity, patience(|p| p.idle = BRIEF));
-        let call = activity.open();
+        let call = open(&activity);
         assert!(!ends(&mut watch, true, OUTLIVES).await);
         let ended = Instant::now();
         drop(call);
         assert!(ends(&mut watch, true, LONG).await && ended.elapsed() >= BRIEF, "idle time counts from the end of the last call");
+    }
+
+    #[tokio::test]
+    async fn half_a_request_after_another_does_not_keep_a_connection() {
+        let activity = Arc::new(Activity::new());
+        let (begun, mut watch) = (activity.used(), watch(&activity, patience(|p| p.idle = BRIEF)));
+        let over = async {
+            let mut before = None;
+            while !ends(&mut watch, true, BRIEF / 8).await {
+                let mut half = Asked::new(Frames(1), activity.call());
+                let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll_frame(cx).is_ready())).await;
+                // The one before is given up only now.
+                before = Some(half);
+            }
+            drop(before);
+        };
+        assert!(timeout(LONG, over).await.is_ok(), "its idle time counts on");
+        assert_eq!(activity.used(), begun, "it can be displaced all the time");
+    }
+
+    #[tokio::test]
+    async fn a_call_is_open_from_the_end_of_its_request_to_the_end_of_its_answer() {
+        let activity = Arc::new(Activity::new());
+        let call = activity.call();
+        let mut asked = Asked::new("x".to_owned(), Arc::clone(&call));
+        assert_eq!(activity.used().0, Use::Rests);
+        let _ = poll_fn(|cx| Pin::new(&mut asked).poll_frame(cx)).await;
+        assert_eq!(activity.used().0, Use::Works);
+        drop(asked);
+        let mut answer = Answer::new(Frames(1), call);
+        assert_eq!(activity.used().0, Use::Stalls);
+        ask(&mut answer).await;
+        ask(&mut answer).await;
+        assert_eq!(activity.used().0, Use::Works, "all that there is has been taken");
+        drop(answer);
+        assert_eq!(activity.used().0, Use::Rests);
+        let _without_a_body = Asked::new(String::new(), activity.call());
+        assert_eq!(activity.used().0, Use::Works);
     }
 
     struct Frames(u8);
@@ -280,7 +383,7 @@ mod tests {
         for (frames, taken, stalls) in [(2, 0, true), (2, 1, true), (1, 2, false)] {
             let activity = Arc::new(Activity::new());
             let mut watch = watch(&activity, patience(|p| p.stalled = BRIEF));
-            let mut answer = Answer::new(Frames(frames), activity.open());
+            let mut answer = Answer::new(Frames(frames), open(&activity));
             for _ in 0..taken {
                 ask(&mut answer).await;
             }

@@ -73,7 +73,7 @@ const LARGEST_REQUEST: usize = 64 << 10;
 /// How many calls one connection may have open.
 const MOST_CALLS: u32 = 64;
 
-/// How long a call may take until its answer begins: a client that sends half a request does not keep its place.
+/// How long a call may take until its answer begins.
 const CALL: Duration = Duration::from_secs(30);
 
 /// How often a silent client is pinged, and how long the answer may take (RFC 9113 §6.7).

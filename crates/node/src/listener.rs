@@ -12,10 +12,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
+use tonic::body::Body;
 use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
-use crate::activity::{Activity, Answer, Patience, Watch};
+use crate::activity::{Activity, Answer, Asked, Patience, Watch};
 use crate::authority::Rewritten;
 use crate::caller::Caller;
 use crate::places::{Limits, Place, Places};
@@ -52,7 +53,7 @@ struct Door {
 
 /// The stream of arriving connections. It never ends.
 pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
-    let places = Places::new(limits, rustix::process::geteuid().as_raw());
+    let places = Places::new(limits, Some(rustix::process::geteuid().as_raw()));
     let door = Door { places, crowded: Throttle::default(), unattested: Throttle::default() };
     stream::unfold((listener, door), |(listener, door)| async move {
         loop {
@@ -146,7 +147,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Connection<I> {
     }
 }
 
-/// Counts each call as open from its arrival until its answer has been read.
+/// Counts each call as open from when its request has arrived until its answer has been read.
 #[derive(Clone, Copy)]
 pub(crate) struct CountCalls;
 
@@ -162,14 +163,14 @@ impl<S> Layer<S> for CountCalls {
 #[derive(Clone)]
 pub(crate) struct Counting<S>(S);
 
-impl<S, A, B> Service<http::Request<A>> for Counting<S>
+impl<S, B> Service<http::Request<Body>> for Counting<S>
 where
-    S: Service<http::Request<A>, Response = http::Response<B>>,
+    S: Service<http::Request<Body>, Response = http::Response<B>>,
     S::Future: Send + 'static,
     B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = http::Response<tonic::body::Body>;
+    type Response = http::Response<Body>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 
@@ -177,16 +178,82 @@ where
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: http::Request<A>) -> Self::Future {
-        let call = request.extensions().get::<Peer>().map(|peer| peer.activity.open());
-        let answer = self.0.call(request);
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let call = request.extensions().get::<Peer>().map(|peer| peer.activity.call());
+        let answer = self.0.call(match &call {
+            Some(call) => request.map(|body| Body::new(Asked::new(body, Arc::clone(call)))),
+            None => request,
+        });
         async move {
             let answer = answer.await?;
             Ok(answer.map(|body| match call {
-                Some(call) => tonic::body::Body::new(Answer::new(body, call)),
-                None => tonic::body::Body::new(body),
+                Some(call) => Body::new(Answer::new(body, call)),
+                None => Body::new(body),
             }))
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CountCalls, Peer};
+    use crate::activity::{Activity, Use};
+    use crate::caller::Caller;
+    use http_body::Frame;
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+    use tokio::net::UnixStream;
+    use tokio::sync::{mpsc, oneshot};
+    use tonic::body::Body;
+    use tower::{Layer as _, Service as _};
+
+    /// A body whose parts come when they are sent, and that ends when their sender is dropped.
+    struct Sent(mpsc::UnboundedReceiver<bytes::Bytes>);
+
+    impl http_body::Body for Sent {
+        type Data = bytes::Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+            self.0.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
+        }
+    }
+
+    /// Reads a request to its end, says so, and then answers.
+    async fn read(mut request: http::Request<Body>, has_read: oneshot::Sender<()>) -> Result<http::Response<String>, Infallible> {
+        while poll_fn(|cx| http_body::Body::poll_frame(Pin::new(request.body_mut()), cx)).await.is_some() {}
+        let _ = has_read.send(());
+        tokio::task::yield_now().await;
+        Ok(http::Response::new("an answer".to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_connection_works_for_a_client_once_the_request_is_whole() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let activity = Arc::new(Activity::new());
+        let peer = Peer { caller: Arc::new(Caller::of(&ours).unwrap()), activity: Arc::clone(&activity) };
+        let (send, parts) = mpsc::unbounded_channel();
+        let (has_read, mut is_read) = oneshot::channel();
+        let mut request = http::Request::new(Body::new(Sent(parts)));
+        request.extensions_mut().insert(peer);
+        let mut has_read = Some(has_read);
+        let mut service = CountCalls.layer(tower::service_fn(move |request| read(request, has_read.take().unwrap())));
+        let answer = tokio::spawn(service.call(request));
+        send.send(bytes::Bytes::from_static(b"half")).unwrap();
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_read.try_recv().is_err() && activity.used().0 == Use::Rests, "it waits for the rest of the request");
+        drop(send);
+        is_read.await.unwrap();
+        assert_eq!(activity.used().0, Use::Works);
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(activity.used().0, Use::Stalls);
+        drop(answer);
+        assert_eq!(activity.used().0, Use::Rests);
     }
 }

@@ -1,17 +1,19 @@
 //! How many connections there may be: of all users, of one user, and how many are kept for the node's operator.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::time::Instant;
-
-use crate::activity::Activity;
+use crate::activity::{Activity, Use};
 
 /// The most connections of all users, if the limit on open files allows so many.
 const MOST: usize = 2048;
 
 /// The most connections of one user.
 const MOST_OF_ONE: usize = 512;
+
+/// Of so many places, the last one is for users without any connection.
+const KEPT_FOR_NEWCOMERS: usize = 32;
 
 /// Descriptors for everything except connections: the server, the directory, programs that are read.
 const OTHER_DESCRIPTORS: usize = 128;
@@ -54,8 +56,8 @@ struct Taken {
 #[derive(Clone)]
 pub(crate) struct Places {
     limits: Limits,
-    /// The node's own user.
-    own: u32,
+    /// The node's own user, if it can be told apart from others.
+    own: Option<u32>,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -66,8 +68,8 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// All are free. `own` is the user that the node runs as.
-    pub(crate) fn new(limits: Limits, own: u32) -> Self {
+    /// All are free. `own` is the user that the node runs as, if it can be told apart from others.
+    pub(crate) fn new(limits: Limits, own: Option<u32>) -> Self {
         Self { limits, own, taken: Arc::default() }
     }
 
@@ -77,30 +79,26 @@ impl Places {
     }
 
     fn is_operator(&self, uid: u32) -> bool {
-        uid == 0 || uid == self.own
+        uid == 0 || self.own == Some(uid)
     }
 
     /// A place for a connection of `uid`, or `None`.
     ///
     /// The node's own user and root have places that no other user can take. Any other user may have half of the remaining
-    /// places, so that each further user gets some, and always one. When no place is left, a user with fewer connections than
-    /// another gets the place of the other user's connection that has been idle longest.
+    /// places, so that each further user gets some, and always one. When no place is left, a user gets that of a connection of
+    /// another user ([`Taken::make_room`]). A user who has a connection already does so when few places are left.
     pub(crate) fn take(&self, uid: u32, activity: &Arc<Activity>) -> Option<Place> {
         let mut taken = self.taken();
-        let mine = taken.counts.get(&uid).copied().unwrap_or_default();
+        let mine = taken.count(uid);
         if self.is_operator(uid) {
             if mine >= self.limits.operator {
-                taken.displace(uid)?;
+                taken.displace_own(uid)?;
             }
         } else {
             let others = taken.counts.iter().filter(|(uid, _)| !self.is_operator(**uid)).map(|(_, count)| count).sum();
             let left = self.limits.others.saturating_sub(others);
-            if left == 0 {
-                let (crowd, count) = taken.largest(|other| other != uid && !self.is_operator(other))?;
-                if count <= mine {
-                    return None;
-                }
-                taken.displace(crowd)?;
+            if left == 0 || (mine > 0 && left <= self.limits.others / KEPT_FOR_NEWCOMERS) {
+                taken.make_room(uid, |other| !self.is_operator(other))?;
             } else if mine >= MOST_OF_ONE || (mine > 0 && mine >= left / 2) {
                 return None;
             }
@@ -115,23 +113,49 @@ impl Places {
 }
 
 impl Taken {
-    /// The user with the most idle connections, among the users for whom `counts` is true.
-    fn largest(&self, counts: impl Fn(u32) -> bool) -> Option<(u32, usize)> {
-        let resting = |uid: u32| self.held.values().any(|held| held.uid == uid && held.activity.rests_since().is_some());
-        let mut users: Vec<(u32, usize)> = self.counts.iter().map(|(uid, count)| (*uid, *count)).filter(|(uid, _)| counts(*uid)).collect();
-        users.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));
-        users.into_iter().find(|(uid, _)| resting(*uid))
+    fn count(&self, uid: u32) -> usize {
+        self.counts.get(&uid).copied().unwrap_or_default()
     }
 
-    /// Ends the connection of `uid` that has been idle longest. `None`: none of them is idle.
-    fn displace(&mut self, uid: u32) -> Option<()> {
-        let resting = |(id, held): (&u64, &Held)| (held.uid == uid).then_some((held.activity.rests_since()?, *id));
-        let (_, id): (Instant, u64) = self.held.iter().filter_map(resting).min()?;
+    /// Ends the connection that gives its place to a new one of `uid`, of those for whose users `may_lose` is true. `None`: there
+    /// is none.
+    ///
+    /// A connection that rests is ended if its user has more than `uid` has. Others are ended only where none rests: a client must
+    /// not keep its place by never taking an answer, or by a stream that it does not need. Then its user has at least as many
+    /// left as `uid` gets, unless `uid` has none: that would be kept out by very many users with one connection each. First of
+    /// all come those of the user with the most connections, and of these the one that has been so for longest.
+    fn make_room(&mut self, uid: u32, may_lose: impl Fn(u32) -> bool) -> Option<()> {
+        let mine = self.count(uid);
+        let rank = |(id, held): (&u64, &Held)| {
+            let count = self.count(held.uid);
+            if held.uid == uid || count <= mine || !may_lose(held.uid) {
+                return None;
+            }
+            let (used, since) = held.activity.used();
+            let gives_way = used == Use::Rests || mine == 0 || count > mine + 1;
+            gives_way.then_some((used, Reverse(count), since, *id))
+        };
+        let (.., id) = self.held.iter().filter_map(rank).min()?;
+        self.end(id);
+        Some(())
+    }
+
+    /// Ends the connection of `uid` that has rested longest. `None`: none of them rests.
+    fn displace_own(&mut self, uid: u32) -> Option<()> {
+        let resting = |(id, held): (&u64, &Held)| match held.activity.used() {
+            (Use::Rests, since) if held.uid == uid => Some((since, *id)),
+            _ => None,
+        };
+        let (_, id) = self.held.iter().filter_map(resting).min()?;
+        self.end(id);
+        Some(())
+    }
+
+    fn end(&mut self, id: u64) {
         if let Some(held) = self.held.get(&id) {
             held.activity.end();
         }
         self.free(id);
-        Some(())
     }
 
     fn free(&mut self, id: u64) {
@@ -155,13 +179,13 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::{Limits, MOST, MOST_OF_ONE, Place, Places};
-    use crate::activity::Activity;
+    use crate::activity::{Activity, Answer, Call};
     use std::sync::Arc;
 
     const OWN: u32 = 900;
 
     fn places() -> Places {
-        Places::new(Limits::within(1 << 20), OWN)
+        Places::new(Limits::within(1 << 20), Some(OWN))
     }
 
     /// Takes as many as this user gets, up to `most`.
@@ -206,30 +230,76 @@ mod tests {
         assert_eq!(ended, 3 * MOST + 1, "those that rested longest have gone");
     }
 
+    fn open(activity: &Arc<Activity>) -> Arc<Call> {
+        let call = activity.call();
+        call.open();
+        call
+    }
+
+    fn ended(crowd: &[(Place, Arc<Activity>)]) -> Vec<usize> {
+        (0..crowd.len()).filter(|at| crowd[*at].1.is_ended()).collect()
+    }
+
     #[tokio::test]
-    async fn a_connection_with_an_open_call_is_not_displaced() {
-        let places = Places::new(Limits { others: 2, operator: 1 }, OWN);
+    async fn a_connection_with_an_open_call_is_displaced_only_where_none_rests() {
+        let places = Places::new(Limits { others: 2, operator: 1 }, Some(OWN));
         let busy = crowd(&places, 1000, 1);
-        let _call = busy[0].1.open();
+        let _call = open(&busy[0].1);
         let resting = crowd(&places, 1001, 1);
         assert_eq!(crowd(&places, 1002, 1).len(), 1);
         assert!(!busy[0].1.is_ended() && resting[0].1.is_ended());
-        let _second = resting[0].1.open();
-        let both_busy = Places::new(Limits { others: 1, operator: 1 }, OWN);
-        let only = crowd(&both_busy, 1000, 1);
-        let _open = only[0].1.open();
-        assert!(crowd(&both_busy, 1001, 1).is_empty());
+    }
+
+    #[tokio::test]
+    async fn users_who_keep_every_connection_in_use_keep_no_other_user_out() {
+        let places = Places::new(Limits { others: 16, operator: 1 }, Some(OWN));
+        let sizes = [5, 4, 2, 2, 1, 1, 1];
+        let crowds: Vec<_> = (100_000..).zip(sizes).map(|(uid, size)| crowd(&places, uid, size)).collect();
+        assert_eq!(crowds.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "they have every place");
+        let _calls: Vec<_> = crowds.iter().flatten().map(|(_, activity)| open(activity)).collect();
+        let newcomer = crowd(&places, 7, MOST);
+        assert_eq!(newcomer.len(), 3, "until it has as many as the others");
+        assert_eq!((ended(&crowds[0]), ended(&crowds[1])), (vec![0, 1], vec![0]), "the oldest of the users with the most");
+        let _also_busy: Vec<_> = newcomer.iter().map(|(_, activity)| open(activity)).collect();
+        let _unread = Answer::new((), open(&crowds[2][1].1));
+        assert_eq!(crowd(&places, 8, 1).len(), 1);
+        assert_eq!(ended(&crowds[2]), [1], "a client that does not take its answer goes first");
+        assert_eq!(crowds.iter().flatten().filter(|(_, activity)| activity.is_ended()).count(), 4);
+    }
+
+    #[tokio::test]
+    async fn with_a_connection_in_use_for_each_of_very_many_users_another_still_finds_a_place() {
+        let places = Places::new(Limits { others: 3, operator: 1 }, Some(OWN));
+        let crowds: Vec<_> = (0..3).flat_map(|n| crowd(&places, 100_000 + n, 1)).collect();
+        let _calls: Vec<_> = crowds.iter().map(|(_, activity)| open(activity)).collect();
+        let agent = crowd(&places, 7, 2);
+        assert_eq!(agent.len(), 1, "and no second one, as nobody has more than one");
+        assert_eq!(ended(&crowds), [0], "the one that has been connected longest");
+    }
+
+    #[tokio::test]
+    async fn the_last_places_are_for_users_without_a_connection() {
+        let places = Places::new(Limits { others: 64, operator: 1 }, Some(OWN));
+        let crowds: Vec<_> = (0..8).map(|n| crowd(&places, 100_000 + n, MOST)).collect();
+        let _one_more = crowd(&places, 200_000, 1);
+        let held = || places.taken().held.len();
+        assert_eq!(held(), 62);
+        let agent = crowd(&places, 7, 1);
+        assert_eq!((agent.len(), held()), (1, 63));
+        let second = crowd(&places, 7, 1);
+        assert_eq!((second.len(), held()), (1, 63), "its second one takes none of them");
+        assert_eq!(ended(&crowds[0]), [0]);
     }
 
     #[tokio::test]
     async fn the_nodes_own_user_and_root_always_get_in() {
-        let places = Places::new(Limits { others: 3, operator: 2 }, OWN);
+        let places = Places::new(Limits { others: 3, operator: 2 }, Some(OWN));
         let crowds: Vec<_> = (0..3).map(|n| crowd(&places, 1000 + n, 1)).collect();
         for operator in [OWN, 0] {
             let mut held = crowd(&places, operator, 5);
             assert_eq!(held.len(), 5, "its oldest connection makes room for its newest");
             assert_eq!(held.iter().filter(|(_, activity)| activity.is_ended()).count(), 3);
-            let calls: Vec<_> = held.iter().map(|(_, activity)| activity.open()).collect();
+            let calls: Vec<_> = held.iter().map(|(_, activity)| open(activity)).collect();
             assert!(crowd(&places, operator, 1).is_empty());
             drop(calls);
             held.clear();
