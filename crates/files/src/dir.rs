@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{FileError, io};
 use crate::judge::{self, Exposure};
+use crate::namespace::own_user;
 use crate::new_file::{NewFile, Replace};
 use crate::walk::{Goal, permissions, walk};
 
@@ -71,7 +72,7 @@ impl Dir {
 
     fn share(&self) -> Result<(), FileError> {
         let stat = fstat(&self.fd).map_err(io("look at", &self.path))?;
-        judge::passed(&stat, &self.path, judge::us())
+        judge::passed(&stat, &self.path, own_user())
     }
 
     fn at(path: &Path, goal: Goal) -> Result<Self, FileError> {
@@ -99,7 +100,7 @@ impl Dir {
     /// Refuses the directory if others may write to it. `right` is the mode that it should have.
     fn hold(&self, right: u32) -> Result<(), FileError> {
         let stat = fstat(&self.fd).map_err(io("look at", &self.path))?;
-        judge::held(&stat, &self.path, judge::us(), right)
+        judge::held(&stat, &self.path, own_user(), right)
     }
 
     /// Its path, absolute, as it was named.
@@ -166,7 +167,7 @@ impl Dir {
             Err(error) => return Err(io("open", &path)(error)),
         };
         let stat = fstat(&fd).map_err(io("look at", &path))?;
-        judge::file(&stat, &path, judge::us(), exposure)?;
+        judge::file(&stat, &path, own_user(), exposure)?;
         Ok(Some(File::from(fd)))
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::namespace::DEFAULT as OVERFLOW;
 use crate::text::TextError;
 
 /// Why a file or directory is not used.
@@ -11,7 +12,8 @@ use crate::text::TextError;
 pub enum FileError {
     /// It, or a directory or link on the way to it, belongs to another user.
     #[error(
-        "{path} belongs to user {owner}, who could replace it or what is in it; it must belong to user {us} or to root: {}",
+        "{path} belongs to user {owner}, who could replace it or what is in it; it must belong to {}: {}",
+        whose(*us),
         instead(*owner, *us, path)
     )]
     Owner {
@@ -19,8 +21,8 @@ pub enum FileError {
         path: PathBuf,
         /// That user's id.
         owner: u32,
-        /// Our user id.
-        us: u32,
+        /// Our user id, if it is ours alone ([`crate::own_user`]).
+        us: Option<u32>,
     },
     /// Others may read or write it.
     #[error("{path}: {} may {what} (mode {mode:o}); run chmod {mend} {}", whom(*mode, what), quoted(path))]
@@ -129,11 +131,21 @@ fn whom(mode: u32, what: &str) -> &'static str {
     if mode & others == 0 { "members of its group" } else { "others" }
 }
 
-/// The number by which the kernel shows every user who has none in this user namespace (`user_namespaces(7)`).
-const OVERFLOW: u32 = 65_534;
+/// To whom it must belong.
+fn whose(us: Option<u32>) -> String {
+    match us {
+        Some(us) => format!("user {us} or to root"),
+        None => {
+            "root, because the number of the user that runs this stands for every user without a number in this user namespace".to_owned()
+        }
+    }
+}
 
 /// What to do about something that belongs to another user.
-fn instead(owner: u32, us: u32, path: &Path) -> String {
+fn instead(owner: u32, us: Option<u32>, path: &Path) -> String {
+    let Some(us) = us else {
+        return "run this as a user of its own, with a number in the user namespace, or outside of the user namespace".to_owned();
+    };
     if owner == OVERFLOW {
         // Inside a namespace nobody may change the owner of what is a user's without a number, and outside it may be right.
         return format!(
@@ -157,9 +169,16 @@ mod tests {
 
     #[test]
     fn of_a_user_without_a_number_in_the_namespace_nobody_is_told_to_change_the_owner() {
-        let text = |owner| FileError::Owner { path: "/srv".into(), owner, us: 0 }.to_string();
+        let text = |owner| FileError::Owner { path: "/srv".into(), owner, us: Some(0) }.to_string();
         assert!(text(4711).ends_with("use another place, or run as root: chown 0 /srv"), "{}", text(4711));
         assert!(text(65_534).contains("belongs to user 65534") && !text(65_534).contains("chown"), "{}", text(65_534));
+    }
+
+    #[test]
+    fn who_shares_a_number_with_others_is_told_to_run_as_a_user_of_its_own() {
+        let text = FileError::Owner { path: "/data".into(), owner: 65_534, us: None }.to_string();
+        assert!(text.contains("/data belongs to user 65534") && text.contains("it must belong to root, because"), "{text}");
+        assert!(text.contains("run this as a user of its own") && !text.contains("chown"), "{text}");
     }
 
     #[test]

@@ -22,11 +22,6 @@ pub enum Exposure {
     Readable,
 }
 
-/// The user that this process acts as.
-pub(crate) fn us() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
 pub(crate) fn mode(stat: &Stat) -> u32 {
     // The type of `st_mode` differs between systems; the permission bits fit in each.
     stat.st_mode & 0o7777
@@ -37,15 +32,15 @@ pub(crate) fn kind(stat: &Stat) -> FileType {
 }
 
 /// Only root and we can be trusted not to put something else there.
-pub(crate) fn owner(stat: &Stat, path: &Path, us: u32) -> Result<(), FileError> {
-    if stat.st_uid == 0 || stat.st_uid == us {
+pub(crate) fn owner(stat: &Stat, path: &Path, us: Option<u32>) -> Result<(), FileError> {
+    if stat.st_uid == 0 || us == Some(stat.st_uid) {
         return Ok(());
     }
     Err(FileError::Owner { path: path.to_owned(), owner: stat.st_uid, us })
 }
 
 /// A directory that is passed on the way to another.
-pub(crate) fn passed(stat: &Stat, path: &Path, us: u32) -> Result<(), FileError> {
+pub(crate) fn passed(stat: &Stat, path: &Path, us: Option<u32>) -> Result<(), FileError> {
     owner(stat, path, us)?;
     let mode = mode(stat);
     if mode & 0o022 == 0 || mode & STICKY != 0 {
@@ -61,7 +56,7 @@ fn no_writing(mode: u32) -> &'static str {
 }
 
 /// A directory with only our entries: others may not even add one.
-pub(crate) fn held(stat: &Stat, path: &Path, us: u32, right: u32) -> Result<(), FileError> {
+pub(crate) fn held(stat: &Stat, path: &Path, us: Option<u32>, right: u32) -> Result<(), FileError> {
     owner(stat, path, us)?;
     let mode = mode(stat);
     if mode & 0o022 == 0 {
@@ -71,7 +66,7 @@ pub(crate) fn held(stat: &Stat, path: &Path, us: u32, right: u32) -> Result<(), 
 }
 
 /// A file that is read.
-pub(crate) fn file(stat: &Stat, path: &Path, us: u32, exposure: Exposure) -> Result<(), FileError> {
+pub(crate) fn file(stat: &Stat, path: &Path, us: Option<u32>, exposure: Exposure) -> Result<(), FileError> {
     if kind(stat) != FileType::RegularFile {
         return Err(FileError::Kind { path: path.to_owned(), wanted: "regular file" });
     }

@@ -1,7 +1,7 @@
 //! Every file that Mandate writes or trusts goes through here.
 //!
 //! A path is safe only if no other user can change what it leads to. So each directory on the way, and each symbolic link,
-//! must belong to this user or to root, and must not be writable by others. A sticky directory such as `/tmp` is allowed on
+//! must belong to this user ([`own_user`]) or to root, and must not be writable by others. A sticky directory such as `/tmp` is allowed on
 //! the way, because nobody can replace the entries of others there. The way is walked with descriptors: the file that was
 //! checked is the file that is used. Files are created under a new name that did not exist before (`O_EXCL`, `O_NOFOLLOW`)
 //! with their final mode, and then renamed. Existing files are opened without following links and checked by their
@@ -18,6 +18,8 @@ mod judge;
 #[cfg(unix)]
 mod named;
 #[cfg(unix)]
+mod namespace;
+#[cfg(unix)]
 mod new_dir;
 #[cfg(unix)]
 mod new_file;
@@ -33,6 +35,8 @@ pub use error::FileError;
 pub use judge::Exposure;
 #[cfg(unix)]
 pub use named::{Named, open_named, open_public, output, read_private, read_public_text, read_secret, read_trusted, read_trusted_text};
+#[cfg(unix)]
+pub use namespace::{has_unmapped_users, overflow_ids, own_user};
 #[cfg(unix)]
 pub use new_dir::NewDir;
 #[cfg(unix)]

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::dir::{Dir, bytes_of, secret_of};
 use crate::error::{FileError, io};
 use crate::judge::{self, Exposure};
+use crate::namespace::own_user;
 use crate::new_file::NewFile;
 use crate::text;
 
@@ -49,7 +50,7 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Named, FileError> {
     let (file, passable) = open_from(path, Exposure::Readable)?;
     let exposed = match rustix::fs::fstat(&file) {
         Ok(stat) if passable && judge::kind(&stat) == FileType::RegularFile => {
-            judge::file(&stat, path, judge::us(), Exposure::PrivateOrRootsGroup).err()
+            judge::file(&stat, path, own_user(), Exposure::PrivateOrRootsGroup).err()
         }
         _ => None,
     };

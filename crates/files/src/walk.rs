@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::error::{FileError, io};
 use crate::judge;
+use crate::namespace::own_user;
 
 /// As many links as the kernel follows.
 const MOST_LINKS: u32 = 40;
@@ -55,7 +56,7 @@ pub(crate) struct Walked {
 struct Way {
     at: OwnedFd,
     real: PathBuf,
-    us: u32,
+    us: Option<u32>,
     links: u32,
     made: bool,
     /// The directories that others may not pass, of those that `real` names.
@@ -63,7 +64,7 @@ struct Way {
 }
 
 impl Way {
-    fn root(us: u32) -> Result<Self, FileError> {
+    fn root(us: Option<u32>) -> Result<Self, FileError> {
         let real = PathBuf::from("/");
         let at = openat(CWD, "/", PASS | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(io("open", &real))?;
         let mut way = Self { at, real, us, links: 0, made: false, closed: Vec::new() };
@@ -124,10 +125,10 @@ fn steps(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
 
 /// Walks to `path`, from the working directory's own path if it is relative.
 pub(crate) fn walk(path: &Path, goal: Goal) -> Result<Walked, FileError> {
-    walk_as(path, goal, judge::us())
+    walk_as(path, goal, own_user())
 }
 
-fn walk_as(path: &Path, goal: Goal, us: u32) -> Result<Walked, FileError> {
+fn walk_as(path: &Path, goal: Goal, us: Option<u32>) -> Result<Walked, FileError> {
     let whole = std::path::absolute(path).map_err(io("find", path))?;
     let mut way = Way::root(us)?;
     let mut left: VecDeque<OsString> = steps(&whole).collect();

@@ -119,7 +119,7 @@ where
     if !namespace::proc_is_ours() {
         return Err(NodeError::ProcessNamespace);
     }
-    if namespace::has_unmapped_users() {
+    if mandate_files::has_unmapped_users() {
         tracing::info!("this node runs in a user namespace; callers of users that have no number in it are refused");
     }
     let storage = Storage::open(&config.dir)?;

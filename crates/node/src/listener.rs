@@ -53,7 +53,7 @@ struct Door {
 
 /// The stream of arriving connections. It never ends.
 pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
-    let places = Places::new(limits, Some(rustix::process::geteuid().as_raw()));
+    let places = Places::new(limits, mandate_files::own_user());
     let door = Door { places, crowded: Throttle::default(), unattested: Throttle::default() };
     stream::unfold((listener, door), |(listener, door)| async move {
         loop {

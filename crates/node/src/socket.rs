@@ -88,7 +88,7 @@ fn check_vacant(path: &Path) -> Result<(), NodeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(path)(error)),
     };
-    if !metadata.file_type().is_socket() || metadata.uid() != rustix::process::geteuid().as_raw() {
+    if !metadata.file_type().is_socket() || mandate_files::own_user() != Some(metadata.uid()) {
         return Err(NodeError::Occupied { path: path.to_owned() });
     }
     match UnixStream::connect(path) {

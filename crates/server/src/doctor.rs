@@ -216,10 +216,12 @@ impl Examination<'_> {
     fn mend(&self, error: &FileError) -> String {
         match error {
             FileError::Exposed { path, mend, .. } => format!("chmod {mend} {}", path.display()),
-            FileError::Owner { owner, us: 0, .. } => {
+            FileError::Owner { owner, us: Some(0), .. } => {
                 format!("sudo -u '#{owner}' mandate doctor --dir {}   (as the user whose it is)", self.shown)
             }
-            FileError::Owner { path, us, .. } => format!("sudo chown {us} {}   (if it is meant to be this user's)", path.display()),
+            FileError::Owner { path, us: Some(us), .. } => {
+                format!("sudo chown {us} {}   (if it is meant to be this user's)", path.display())
+            }
             other => format!("ls -ld {}", other.path().display()),
         }
     }

@@ -254,7 +254,7 @@ pub(crate) async fn serve_tcp(
 
 /// Serves a unix socket until shutdown. Every request knows the uid of its peer. Operators have their own places.
 pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site: Site, mut shutdown: Shutdown) {
-    let own = rustix::process::geteuid().as_raw();
+    let own = mandate_files::own_user();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -276,7 +276,7 @@ pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site
             () = stopped(&mut shutdown) => return,
         };
         let Some((guest, ended)) = admitted else { continue };
-        if uid == own || uid == 0 {
+        if uid == 0 || own == Some(uid) {
             guest.is_known(&format!("uid:{uid}").into());
         }
         let io = TimelyIo::new(io, WRITE_TIMEOUT);

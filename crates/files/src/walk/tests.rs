@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Goal, Walked, walk, walk_as};
 use crate::error::FileError;
-use crate::judge;
+use crate::namespace::own_user;
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -18,15 +18,15 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Makes `paths` belong to another user than the one who walks, and returns the user who walks. Links are not followed.
-fn of_another(paths: &[&Path]) -> u32 {
+fn of_another(paths: &[&Path]) -> Option<u32> {
     if !rustix::process::geteuid().is_root() {
         // Everything of ours belongs to another from the point of view of anyone else.
-        return 4711;
+        return Some(4711);
     }
     for path in paths {
         std::os::unix::fs::lchown(path, Some(4711), Some(4711)).unwrap();
     }
-    0
+    Some(0)
 }
 
 fn to(path: &Path) -> Result<Walked, FileError> {
@@ -79,7 +79,7 @@ fn a_directory_of_another_user_is_refused_anywhere_on_the_way() {
     let us = of_another(&[&root.join("a/b")]);
     let error = walk_as(&root.join("a/b/c"), Goal::Directory, us).unwrap_err();
     assert!(matches!(&error, FileError::Owner { .. }), "{error}");
-    if us == 0 {
+    if us == Some(0) {
         assert_eq!(error.path(), root.join("a/b"));
         let text = error.to_string();
         assert!(text.contains("belongs to user 4711") && text.ends_with(&format!("chown 0 {}", root.join("a/b").display())), "{text}");
@@ -160,7 +160,19 @@ fn whether_others_can_pass_is_told() {
 
 #[test]
 fn root_is_trusted_by_everybody() {
-    let us = judge::us().wrapping_add(4711);
-    assert!(walk_as(Path::new("/"), Goal::Directory, us).is_ok());
-    assert!(walk_as(Path::new("/usr/bin"), Goal::Directory, us).is_ok());
+    for us in [own_user().map(|us| us.wrapping_add(4711)), None] {
+        assert!(walk_as(Path::new("/"), Goal::Directory, us).is_ok());
+        assert!(walk_as(Path::new("/usr/bin"), Goal::Directory, us).is_ok());
+    }
+}
+
+#[test]
+fn a_process_whose_number_may_be_anybodys_owns_nothing_by_it() {
+    let (_keep, root) = folder();
+    let ours = root.join("ours");
+    fs::create_dir(&ours).unwrap();
+    // Root is root, whatever the number of this process is.
+    let another = if rustix::process::geteuid().is_root() { 4711 } else { rustix::process::geteuid().as_raw() };
+    std::os::unix::fs::lchown(&ours, Some(another), None).unwrap();
+    assert!(matches!(walk_as(&ours, Goal::Directory, None), Err(FileError::Owner { us: None, .. })));
 }

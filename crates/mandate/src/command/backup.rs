@@ -175,7 +175,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
 /// What to type if a directory belongs to another user: only that user may use it.
 pub(crate) fn as_its_user(failure: Failure, error: &FileError, command: &str) -> Failure {
     match error {
-        FileError::Owner { owner, us: 0, .. } => failure.next(format!("sudo -u '#{owner}' {command}")),
+        FileError::Owner { owner, us: Some(0), .. } => failure.next(format!("sudo -u '#{owner}' {command}")),
         _ => failure,
     }
 }

@@ -6,11 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use mandate_testkit::app::fetch_svid;
-
 use crate::processes::{MANDATE, Ran, Role, Server, apart, ran};
-
-const AGENT: &str = "spiffe://acme.example/agent/support-agent";
 
 /// A user who is neither root nor the one that runs the tests.
 const STRANGER: u32 = 12_345;
@@ -45,20 +41,25 @@ fn says_why_the_caller_is_refused(node: &Role) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn in_a_namespace_where_no_user_has_a_number_every_caller_is_refused_and_the_log_says_why() {
+/// There this user has the number of all others, and so would have taken their directories and connections for its own.
+#[test]
+fn in_a_namespace_where_no_user_has_a_number_nothing_starts_and_the_remedy_is_a_user_of_its_own() {
     let options = ["--user"];
     if !may(&options) {
         return;
     }
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(&root.path().join("server"));
-    server.tell_the_story().await;
-    let (mut node, socket) = server.node_as(&root.path().join("node"), |arguments| unshare(&options, MANDATE, arguments)).await;
-    says_that_it_is_in_a_namespace(&node);
-    assert!(fetch_svid(&socket, AGENT, &server.app.issuer).await.is_err(), "the same user, who has no number there");
-    says_why_the_caller_is_refused(&node);
-    assert!(node.is_running());
+    let dir = root.path().join("dir");
+    let dir = dir.to_string_lossy();
+    let node = ["node", "run", "--server", "127.0.0.1:1", "--dir", &dir];
+    let server = ["serve", "--listen", "127.0.0.1:0", "--trust-domain", "acme.example", "--dir", &dir];
+    for arguments in [&node[..], &server] {
+        let ran = ran(&mut unshare(&options, MANDATE, arguments));
+        assert!(ran.code == Some(2) || ran.code == Some(1), "{:?} {}", ran.code, ran.err);
+        assert!(ran.err.contains("/ belongs to user 65534"), "{}", ran.err);
+        assert!(ran.err.contains("run this as a user of its own") && !ran.err.contains("chown"), "{}", ran.err);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
 }
 
 /// `mandate svid fetch` as that user.

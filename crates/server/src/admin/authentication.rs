@@ -67,8 +67,8 @@ fn operator(control: &Control, peer: Option<Peer>, headers: &HeaderMap) -> Resul
 
 /// Root and the user that the server runs as could read the database anyway. No other user can administer by uid.
 fn local(uid: u32) -> Result<Operator, Refused> {
-    let own = rustix::process::geteuid().as_raw();
-    if uid == own || uid == 0 { Ok(Operator::Local { uid }) } else { Err((Unauthorized::Uid, Some(format!("uid:{uid}")))) }
+    let is_own = uid == 0 || mandate_files::own_user() == Some(uid);
+    if is_own { Ok(Operator::Local { uid }) } else { Err((Unauthorized::Uid, Some(format!("uid:{uid}")))) }
 }
 
 fn person(control: &Control, headers: &HeaderMap) -> Result<Operator, Refused> {
