@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::alert::{Alert, Heard};
 use crate::credentials::Credentials;
 use crate::error::NodeError;
 use crate::trust::{Anchor, ServerVerifier, TlsClock, Untrusted};
@@ -35,12 +36,28 @@ pub(crate) enum DialError {
     /// There is no answer. Another try may succeed.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
+    /// The server closed the connection after the handshake and said nothing. Another try may succeed.
+    #[error("the server closed the connection: {0}")]
+    Closed(String),
+    /// The server does not accept this node's certificate.
+    #[error("the server does not accept this node's certificate: {0}")]
+    Refused(String),
     /// Another server answers.
     #[error("{0}")]
     Untrusted(String),
     /// The answer is not TLS: mostly this is the port of another listener of the same server.
     #[error("{NOT_TLS}")]
     NotTls,
+}
+
+/// A connection to the server.
+pub(crate) struct Dialled {
+    /// What calls go through.
+    pub(crate) channel: Channel,
+    /// Who the server is.
+    pub(crate) server: SpiffeId,
+    /// What the server says if it does not accept our certificate. It may do so after this connection is made.
+    pub(crate) alert: Alert,
 }
 
 /// Where the server is, and what is needed to speak to it.
@@ -70,7 +87,7 @@ impl Dialer {
 
     /// Connects. With `own` credentials both sides are authenticated. Without them, only the server is, which is enough only for
     /// joining.
-    pub(crate) async fn connect(&self, anchor: Anchor, own: Option<&Credentials>) -> Result<(Channel, SpiffeId), DialError> {
+    pub(crate) async fn connect(&self, anchor: Anchor, own: Option<&Credentials>) -> Result<Dialled, DialError> {
         let verifier = Arc::new(ServerVerifier::new(anchor, self.provider.signature_verification_algorithms));
         let connector = TlsConnector::from(Arc::new(self.tls(&verifier, own)?));
         let unreachable = |error: &dyn std::fmt::Display| DialError::Unreachable(error.to_string());
@@ -82,7 +99,8 @@ impl Dialer {
         let server = verifier.server().cloned().ok_or_else(|| DialError::Untrusted("it proved nothing".to_owned()))?;
         // The channel gets this one connection. When it breaks, calls fail and the session above dials again, so that
         // every connection is verified with the credentials of the moment.
-        let only = Mutex::new(Some(TokioIo::new(tls)));
+        let alert = Alert::default();
+        let only = Mutex::new(Some(TokioIo::new(Heard::new(tls, alert.clone()))));
         let once = tower::service_fn(move |_: Uri| {
             let taken = only.lock().unwrap_or_else(PoisonError::into_inner).take();
             std::future::ready(taken.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset)))
@@ -92,8 +110,11 @@ impl Dialer {
             .http2_keep_alive_interval(interval)
             .keep_alive_timeout(patience)
             .keep_alive_while_idle(true);
-        let channel = endpoint.connect_with_connector(once).await.map_err(|error| unreachable(&error))?;
-        Ok((channel, server))
+        let channel = endpoint.connect_with_connector(once).await.map_err(|error| {
+            let reason = error.to_string();
+            if alert.refuses_certificate() { DialError::Refused(reason) } else { DialError::Closed(reason) }
+        })?;
+        Ok(Dialled { channel, server, alert })
     }
 
     fn tls(&self, verifier: &Arc<ServerVerifier>, own: Option<&Credentials>) -> Result<ClientConfig, DialError> {

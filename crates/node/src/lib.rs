@@ -10,6 +10,7 @@
 //! cannot be reached, SVIDs that have not expired are still served.
 
 mod activity;
+mod alert;
 mod authority;
 mod backoff;
 mod caller;

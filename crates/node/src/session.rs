@@ -15,7 +15,7 @@ use crate::Ready;
 use crate::backoff::Backoff;
 use crate::certificate::Certificate;
 use crate::credentials::{Credentials, KeyRequest};
-use crate::dial::{DialError, Dialer};
+use crate::dial::{DialError, Dialer, Dialled};
 use crate::error::NodeError;
 use crate::join_token::JoinToken;
 use crate::refusal::Waiting;
@@ -33,8 +33,9 @@ const GLANCE: Duration = Duration::from_secs(30);
 /// How long to wait after a renewal, failed or not, before the next one.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often a server may close the connection of a node with an expired certificate before that counts as a refusal.
-const HANG_UPS: u32 = 3;
+/// For how long a server must have closed every connection of a node with an expired certificate before that counts as a
+/// refusal. A server that refuses says so; one without a free place, or one that ends, does not, and is itself again later.
+const SILENCE: Duration = Duration::from_mins(5);
 
 /// How long after the server refused to renew an expired certificate the node asks again.
 const REJOIN_PAUSE: Duration = Duration::from_mins(5);
@@ -85,8 +86,31 @@ enum Unjoined {
 enum NotRenewed {
     /// The server could not be asked.
     Later(String),
+    /// The server closed the connection and said nothing.
+    Closed(String),
     /// The server does not accept this node again.
     Refused(String),
+}
+
+/// Since when a server has done nothing but close connections.
+#[derive(Default)]
+struct Silence(Option<Duration>);
+
+impl Silence {
+    /// `outcome` at this moment: a connection that was closed is only "later" until that has lasted.
+    fn judge<T>(&mut self, outcome: Result<T, NotRenewed>, clock: &dyn Clock) -> Result<T, NotRenewed> {
+        match outcome {
+            Err(NotRenewed::Closed(reason)) => {
+                let now = clock.steady();
+                let since = *self.0.get_or_insert(now);
+                Err(if now.saturating_sub(since) < SILENCE { NotRenewed::Later(reason) } else { NotRenewed::Closed(reason) })
+            }
+            other => {
+                self.0 = None;
+                other
+            }
+        }
+    }
 }
 
 impl Session {
@@ -107,12 +131,12 @@ impl Session {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         // A fault that lasts is one line of the log, not one for each attempt.
-        let (mut renewed, mut expired, mut attempts, mut said) = (false, false, 0_u64, String::new());
+        let (mut renewed, mut expired, mut attempts, mut said, mut silence) = (false, false, 0_u64, String::new(), Silence::default());
         loop {
             if credentials.is_expired(self.clock.now()) {
                 // What it holds is served until that expires too.
                 self.stand(Waiting::Expired);
-                match self.rejoin(&credentials).await {
+                match silence.judge(self.rejoin(&credentials).await, self.clock.as_ref()) {
                     Ok(new) => {
                         credentials = new;
                         (expired, backoff) = (false, Backoff::new());
@@ -122,7 +146,7 @@ impl Session {
                         tracing::debug!(reason, "the server cannot be asked to renew this node's expired certificate; trying again");
                         sleep(backoff.wait(self.entropy.as_ref())).await;
                     }
-                    Err(NotRenewed::Refused(reason)) => {
+                    Err(NotRenewed::Refused(reason) | NotRenewed::Closed(reason)) => {
                         if !expired {
                             tracing::error!(at = %credentials.expires(), reason, "this node's certificate has expired, and the server does not let it renew that; to join again: stop this node, then {}", self.rejoin);
                         }
@@ -222,19 +246,27 @@ impl Session {
         }
     }
 
-    /// Reconnects with an expired certificate if the server allows that, or else joins with the token.
+    /// Reconnects with an expired certificate if the server allows that, or else joins with the token. Without a token, a server that
+    /// only closes connections is asked again and again.
     async fn come_back(&self, credentials: Credentials, token: Option<JoinToken>) -> Result<(Credentials, Option<JoinToken>), NodeError> {
         self.stand(Waiting::Expired);
-        let (mut backoff, mut said) = (Backoff::new(), String::new());
+        let (mut backoff, mut said, mut silence, mut is_lasting) = (Backoff::new(), String::new(), Silence::default(), false);
         loop {
-            match (self.rejoin(&credentials).await, &token) {
+            match (silence.judge(self.rejoin(&credentials).await, self.clock.as_ref()), &token) {
                 (Ok(new), _) => return Ok((new, token)),
-                (Err(NotRenewed::Refused(reason)), Some(token)) => {
+                (Err(NotRenewed::Refused(reason) | NotRenewed::Closed(reason)), Some(token)) => {
                     tracing::info!(reason, "this node's certificate has expired; joining again with the token");
                     return self.join(token).await.map(|joined| (joined, None));
                 }
                 (Err(NotRenewed::Refused(_)), None) => {
                     return Err(NodeError::CertificateExpired { at: credentials.expires(), rejoin: self.rejoin.clone() });
+                }
+                (Err(NotRenewed::Closed(reason)), None) => {
+                    if !is_lasting {
+                        tracing::error!(at = %credentials.expires(), reason, "this node's certificate has expired, and the server has closed each connection without a reason for minutes; look at the server's log, or join again: stop this node, then {}", self.rejoin);
+                    }
+                    is_lasting = true;
+                    sleep(backoff.wait(self.entropy.as_ref())).await;
                 }
                 (Err(NotRenewed::Later(reason)), _) => {
                     if said != reason {
@@ -253,55 +285,43 @@ impl Session {
 
     /// Asks for a new certificate with the expired one. A server that allows that answers this call and no other.
     async fn rejoin(&self, credentials: &Credentials) -> Result<Credentials, NotRenewed> {
-        let (mut backoff, mut reason) = (Backoff::new(), String::new());
-        for _ in 0..HANG_UPS {
-            match self.ask_with_expired(credentials).await {
-                Ok(answered) => return answered,
-                Err(broken) => reason = broken,
-            }
-            sleep(backoff.wait(self.entropy.as_ref())).await;
-        }
-        // TLS 1.3 says that it refuses a certificate after the handshake, and then closes: what was written meanwhile may
-        // reset the connection before that is read.
-        Err(NotRenewed::Refused(reason))
-    }
-
-    /// `Err`: the peer is the server, and it closed the connection without an answer.
-    async fn ask_with_expired(&self, credentials: &Credentials) -> Result<Result<Credentials, NotRenewed>, String> {
-        let later = |reason: String| Ok(Err(NotRenewed::Later(reason)));
-        let (channel, _) = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
+        let Dialled { channel, alert, .. } = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
             Ok(connected) => connected,
-            Err(error @ (DialError::Untrusted(_) | DialError::NotTls | DialError::Unreachable(_))) => return later(error.to_string()),
+            Err(error @ DialError::Refused(_)) => return Err(NotRenewed::Refused(error.to_string())),
+            Err(error @ DialError::Closed(_)) => return Err(NotRenewed::Closed(error.to_string())),
+            Err(error @ (DialError::Untrusted(_) | DialError::NotTls | DialError::Unreachable(_))) => {
+                return Err(NotRenewed::Later(error.to_string()));
+            }
         };
-        let request = match KeyRequest::generate() {
-            Ok(request) => request,
-            Err(error) => return later(error.to_string()),
-        };
+        let request = KeyRequest::generate().map_err(|error| NotRenewed::Later(error.to_string()))?;
         let asked = RenewRequest { csr: request.csr.clone() };
         let answer = match timeout(CALL, NodeClient::new(channel).renew(asked)).await {
             Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) => {
-                return Ok(Err(NotRenewed::Refused(describe(&status))));
-            }
+            Ok(Err(status)) if alert.refuses_certificate() => return Err(NotRenewed::Refused(describe(&status))),
             // A failure of the connection carries its cause; an answer of the server does not.
-            Ok(Err(status)) if std::error::Error::source(&status).is_some() => return Err(describe(&status)),
-            Ok(Err(status)) => return later(describe(&status)),
-            Err(_) => return later("no answer in time".to_owned()),
+            Ok(Err(status)) if std::error::Error::source(&status).is_some() => return Err(NotRenewed::Closed(describe(&status))),
+            Ok(Err(status)) if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) => {
+                return Err(NotRenewed::Refused(describe(&status)));
+            }
+            Ok(Err(status)) => return Err(NotRenewed::Later(describe(&status))),
+            Err(_) => return Err(NotRenewed::Later("no answer in time".to_owned())),
         };
-        Ok(self.take(&request, answer, credentials).map_err(NotRenewed::Later).inspect(|new| {
+        self.take(&request, answer, credentials).map_err(NotRenewed::Later).inspect(|new| {
             tracing::info!(spiffe_id = %new.spiffe_id(), expires = %new.expires(), "this node has joined again with its expired certificate");
-        }))
+        })
     }
 
     async fn try_to_join(&self, token: &JoinToken, request: &KeyRequest) -> Result<Credentials, Unjoined> {
         let untrusted = |reason: String| Unjoined::Never(NodeError::ServerNotTrusted { server: self.dialer.address().to_owned(), reason });
-        let (channel, server) = match self.dialer.connect(Anchor::Pinned(token.pin()), None).await {
+        let Dialled { channel, server, .. } = match self.dialer.connect(Anchor::Pinned(token.pin()), None).await {
             Ok(connected) => connected,
             Err(DialError::Untrusted(reason)) => return Err(untrusted(reason)),
             Err(DialError::NotTls) => {
                 return Err(Unjoined::Never(NodeError::NotForNodes { server: self.dialer.address().to_owned() }));
             }
-            Err(error @ DialError::Unreachable(_)) => return Err(Unjoined::Later(error.to_string())),
+            Err(error @ (DialError::Unreachable(_) | DialError::Closed(_) | DialError::Refused(_))) => {
+                return Err(Unjoined::Later(error.to_string()));
+            }
         };
         let asked = JoinRequest { token: token.expose_secret().to_owned(), csr: request.csr.clone() };
         let joined = match timeout(CALL, NodeClient::new(channel).join(asked)).await {
@@ -334,10 +354,10 @@ impl Session {
         backoff: &mut Backoff,
         renewed: bool,
     ) -> Ended {
-        let (channel, _) = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
+        let Dialled { channel, .. } = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
             Ok(connected) => connected,
             Err(error @ (DialError::Untrusted(_) | DialError::NotTls)) => return Ended::Untrusted(error.to_string()),
-            Err(DialError::Unreachable(reason)) => return Ended::Broken(reason),
+            Err(DialError::Unreachable(reason) | DialError::Closed(reason) | DialError::Refused(reason)) => return Ended::Broken(reason),
         };
         let mut remote = NodeClient::new(channel).max_decoding_message_size(LARGEST_STATE);
         let mut pushed = match timeout(CALL, remote.watch(WatchRequest {})).await {

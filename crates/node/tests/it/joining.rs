@@ -164,6 +164,55 @@ async fn an_expired_node_with_a_token_joins_anew_where_coming_back_is_not_allowe
     assert_eq!((book.joins, book.renewals), (2, 0));
 }
 
+/// A node whose certificate has expired, and a server that would renew it but closes every connection of a node.
+async fn hung_up_on() -> (Arc<SteppedClock>, Server, Place) {
+    let (clock, mut server, place) = world();
+    server.stop();
+    server.accept_expired(NODE_LIFE * 4);
+    server.start();
+    let mut node = Running::start(place.config(&server, Some(server.join_token())), clock.clone());
+    node.ready().await;
+    node.stop().await;
+    clock.advance(NODE_LIFE * 2);
+    server.book().hangs_up = true;
+    (clock, server, place)
+}
+
+async fn closed(server: &Server, times: usize) {
+    soon(async || if server.book().hang_ups >= times { Ok(()) } else { Err(()) }).await;
+}
+
+const MINUTES: Duration = Duration::from_mins(6);
+
+#[tokio::test]
+async fn a_server_that_closes_connections_without_a_word_has_refused_no_expired_node() {
+    let (clock, server, place) = hung_up_on().await;
+    let mut node = Running::start(place.config(&server, None), clock.clone());
+    closed(&server, 4).await;
+    clock.advance(MINUTES);
+    let before = server.book().hang_ups;
+    closed(&server, before + 1).await;
+    server.book().hangs_up = false;
+    node.ready().await;
+    node.stop().await;
+    let book = server.book();
+    assert_eq!((book.joins, book.renewals), (1, 1));
+}
+
+#[tokio::test]
+async fn an_expired_node_joins_with_its_token_where_the_server_has_closed_every_connection_for_minutes() {
+    let (clock, server, place) = hung_up_on().await;
+    let mut node = Running::start(place.config(&server, Some(server.join_token())), clock.clone());
+    closed(&server, 4).await;
+    assert_eq!(server.book().joins, 1, "not at once");
+    clock.advance(MINUTES);
+    soon(async || if server.book().joins == 2 { Ok(()) } else { Err(()) }).await;
+    server.book().hangs_up = false;
+    node.ready().await;
+    node.stop().await;
+    assert_eq!(server.book().renewals, 0);
+}
+
 #[tokio::test]
 async fn past_half_of_its_life_the_certificate_is_renewed_with_a_new_key() {
     let (clock, server, place) = world();

@@ -90,6 +90,10 @@ pub(crate) struct Book {
     pub(crate) issued: Vec<IssueJwtSvidRequest>,
     /// The node is refused, until it joins again.
     pub(crate) banned: bool,
+    /// Close connections of nodes with a certificate after the handshake, as a server without a free place does.
+    pub(crate) hangs_up: bool,
+    /// How many connections were closed in that way.
+    pub(crate) hang_ups: usize,
     /// Answer `Join` with this trust domain instead.
     pub(crate) says_trust_domain: Option<String>,
     /// Refuse to issue with this status.
@@ -141,6 +145,12 @@ impl Inner {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
+    }
+
+    fn hangs_up(&self) -> bool {
+        let mut book = self.book();
+        book.hang_ups += usize::from(book.hangs_up);
+        book.hangs_up
     }
 
     fn grace(&self) -> Duration {
@@ -204,14 +214,18 @@ impl Server {
         };
         let acceptor = TlsAcceptor::from(Arc::new(self.tls()));
         let service = NodeServer::from_arc(Arc::new(Service(Arc::clone(&self.inner))));
+        let inner = Arc::clone(&self.inner);
         runtime.spawn(async move {
             let (to, connections) = tokio::sync::mpsc::channel::<io::Result<Connection>>(8);
             tokio::spawn(async move {
                 while let Ok((tcp, _)) = listener.accept().await {
                     tcp.set_nodelay(true).unwrap();
-                    let (acceptor, to) = (acceptor.clone(), to.clone());
+                    let (acceptor, to, inner) = (acceptor.clone(), to.clone(), Arc::clone(&inner));
                     tokio::spawn(async move {
                         if let Ok(tls) = acceptor.accept(tcp).await {
+                            if tls.get_ref().1.peer_certificates().is_some() && inner.hangs_up() {
+                                return;
+                            }
                             let _ = to.send(Ok(Connection(tls))).await;
                         }
                     });

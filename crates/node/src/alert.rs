@@ -1,0 +1,171 @@
+//! Hears the TLS alert by which a server refuses a node's certificate.
+//!
+//! With TLS 1.3 the server judges the client's certificate after the client's handshake is complete (RFC 8446 §2), so the alert
+//! comes when the client reads, or waits unread when a write fails. HTTP/2 passes neither on in a form that could be told from a
+//! connection that breaks.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use rustls::AlertDescription;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How much of what came before a failed write is read, in pieces of a kibibyte.
+const MOST_PIECES: usize = 64;
+
+/// The alert of one connection, if there was one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alert(Arc<OnceLock<AlertDescription>>);
+
+impl Alert {
+    /// Whether the server said that it does not accept this node's certificate (RFC 8446 §6.2).
+    pub(crate) fn refuses_certificate(&self) -> bool {
+        let refusals = [
+            AlertDescription::BadCertificate,
+            AlertDescription::UnsupportedCertificate,
+            AlertDescription::CertificateRevoked,
+            AlertDescription::CertificateExpired,
+            AlertDescription::CertificateUnknown,
+            AlertDescription::UnknownCA,
+            AlertDescription::AccessDenied,
+        ];
+        self.0.get().is_some_and(|alert| refusals.contains(alert))
+    }
+
+    fn note(&self, error: &io::Error) {
+        if let Some(rustls::Error::AlertReceived(alert)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            // The first one ended the connection.
+            let _ = self.0.set(*alert);
+        }
+    }
+}
+
+/// A TLS connection whose alert is heard.
+pub(crate) struct Heard<I> {
+    io: I,
+    alert: Alert,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Heard<I> {
+    pub(crate) fn new(io: I, alert: Alert) -> Self {
+        Self { io, alert }
+    }
+
+    /// A write that failed: the server may have said before why it closed the connection.
+    fn written<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &outcome {
+            self.alert.note(error);
+            let mut piece = [0; 1024];
+            for _ in 0..MOST_PIECES {
+                let mut piece = ReadBuf::new(&mut piece);
+                match Pin::new(&mut self.io).poll_read(cx, &mut piece) {
+                    Poll::Ready(Ok(())) if !piece.filled().is_empty() => {}
+                    Poll::Ready(Err(error)) => {
+                        self.alert.note(&error);
+                        break;
+                    }
+                    Poll::Ready(Ok(())) | Poll::Pending => break,
+                }
+            }
+        }
+        outcome
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Heard<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read {
+            self.alert.note(error);
+        }
+        read
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Heard<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.written(cx, written)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.written(cx, shut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Alert, Heard};
+    use rustls::AlertDescription;
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+    /// A connection that the server has closed: some bytes and then an alert can still be read, and nothing can be written.
+    struct Closed {
+        unread: usize,
+        alert: AlertDescription,
+    }
+
+    impl AsyncRead for Closed {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if self.unread == 0 {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(self.alert))));
+            }
+            let now = self.unread.min(buf.remaining());
+            self.unread -= now;
+            buf.put_slice(&vec![b'x'; now]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Closed {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_heard_also_when_a_write_fails_before_it_is_read() {
+        for (alert, refuses) in [
+            (AlertDescription::CertificateExpired, true),
+            (AlertDescription::UnknownCA, true),
+            (AlertDescription::InternalError, false),
+            (AlertDescription::CloseNotify, false),
+        ] {
+            let (by_write, by_read) = (Alert::default(), Alert::default());
+            let mut io = Heard::new(Closed { unread: 3_000, alert }, by_write.clone());
+            assert_eq!(io.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            let mut io = Heard::new(Closed { unread: 0, alert }, by_read.clone());
+            assert!(!by_read.refuses_certificate());
+            assert!(io.read_u8().await.is_err());
+            assert_eq!((by_write.refuses_certificate(), by_read.refuses_certificate()), (refuses, refuses), "{alert:?}");
+        }
+    }
+}
