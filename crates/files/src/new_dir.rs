@@ -1,6 +1,6 @@
 //! A directory that gets its name once everything in it is complete.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use mandate_core::Entropy;
@@ -67,19 +67,32 @@ impl NewDir {
         &self.dir
     }
 
-    /// Gives the directory its name, and makes that durable. Nothing that was created there meanwhile is replaced. If an empty
-    /// directory was there, the files move into it, with `last_ones` at the end and in that order.
-    pub fn commit(mut self, last_ones: &[&str]) -> Result<(), FileError> {
+    /// Gives the directory its name, and makes that durable. Nothing that was created there meanwhile is replaced, but an empty
+    /// directory where the file system cannot tell the two apart. If an empty directory was there from the start, the files move
+    /// into it, with `last_ones` at the end and in that order.
+    pub fn commit(self, last_ones: &[&str]) -> Result<(), FileError> {
+        self.commit_by(last_ones, |above, from, to| renameat_with(above.fd(), from, above.fd(), to, RenameFlags::NOREPLACE))
+    }
+
+    /// The same, with this way to give an entry of a directory another name if there is nothing of that name.
+    fn commit_by(
+        mut self,
+        last_ones: &[&str],
+        rename_to_nothing: impl FnOnce(&Dir, &OsStr, &OsStr) -> Result<(), Errno>,
+    ) -> Result<(), FileError> {
         self.dir.sync()?;
         match &self.goal {
             Goal::Name(name) => {
                 let path = self.above.entry(name);
-                renameat_with(self.above.fd(), &self.temporary, self.above.fd(), name, RenameFlags::NOREPLACE).map_err(
-                    |error| match error {
-                        Errno::EXIST => FileError::Exists { path },
-                        error => io("put the new directory at", &path)(error),
-                    },
-                )?;
+                let renamed = match rename_to_nothing(&self.above, &self.temporary, name) {
+                    // A directory replaces only an empty directory (rename(2)).
+                    Err(error) if is_unsupported(error) => renameat(self.above.fd(), &self.temporary, self.above.fd(), name),
+                    renamed => renamed,
+                };
+                renamed.map_err(|error| match error {
+                    Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR => FileError::Exists { path },
+                    error => io("put the new directory at", &path)(error),
+                })?;
             }
             Goal::Above => {
                 if self.above.names()?.iter().any(|name| *name != self.temporary) {
@@ -97,6 +110,12 @@ impl NewDir {
         self.committed = true;
         self.above.sync()
     }
+}
+
+/// Whether a system call failed because this file system has no such operation, as NFS and ZFS before 2.2 have no
+/// `RENAME_NOREPLACE`, or because this kernel has no such call.
+fn is_unsupported(error: Errno) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP].contains(&error)
 }
 
 impl Drop for NewDir {
@@ -118,6 +137,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use mandate_core::SystemEntropy;
+    use rustix::io::Errno;
 
     use super::NewDir;
     use crate::FileError;
@@ -151,6 +171,31 @@ mod tests {
                 assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
             }
         }
+    }
+
+    #[test]
+    fn on_a_file_system_that_cannot_rename_without_replacing_it_gets_its_name_too() {
+        for error in [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP] {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join("data");
+            let new = || {
+                let new = NewDir::start(&path, &SystemEntropy).unwrap();
+                new.dir().create("a", 0o600).unwrap();
+                new
+            };
+            let (first, second, third) = (new(), new(), new());
+            first.commit_by(&[], |_, _, _| Err(error)).unwrap();
+            assert!(matches!(second.commit_by(&[], |_, _, _| Err(error)), Err(FileError::Exists { .. })), "it is not empty");
+            assert_eq!((names(root.path()).len(), names(&path)), (2, vec!["a".to_owned()]), "and a third one is not done yet");
+            fs::remove_dir_all(&path).unwrap();
+            fs::write(&path, "a file").unwrap();
+            assert!(matches!(third.commit_by(&[], |_, _, _| Err(error)), Err(FileError::Exists { .. })));
+            assert_eq!((names(root.path()), fs::read_to_string(&path).unwrap()), (vec!["data".to_owned()], "a file".to_owned()));
+        }
+        let root = tempfile::tempdir().unwrap();
+        let new = NewDir::start(&root.path().join("data"), &SystemEntropy).unwrap();
+        assert!(matches!(new.commit_by(&[], |_, _, _| Err(Errno::ACCESS)), Err(FileError::Io { .. })), "other errors are errors");
+        assert!(names(root.path()).is_empty());
     }
 
     #[test]

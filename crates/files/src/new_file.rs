@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use mandate_core::Entropy;
 use rustix::fs::{AtFlags, linkat, renameat, unlinkat};
@@ -47,23 +48,33 @@ impl NewFile {
     }
 
     /// Where it is until it is committed. Use this only with interfaces that cannot take a descriptor.
-    pub fn path(&self) -> std::path::PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.dir.entry(&self.temporary)
     }
 
     /// Makes the content durable, gives the file its name, and makes that durable.
-    pub fn commit(mut self, replace: Replace) -> Result<(), FileError> {
+    pub fn commit(self, replace: Replace) -> Result<(), FileError> {
+        self.commit_by(replace, |dir, from, to| linkat(dir.fd(), from, dir.fd(), to, AtFlags::empty()))
+    }
+
+    /// The same, with this way to give a file of a directory a second name.
+    fn commit_by(mut self, replace: Replace, link: impl FnOnce(&Dir, &OsStr, &OsStr) -> Result<(), Errno>) -> Result<(), FileError> {
         let path = self.dir.entry(&self.name);
         self.file.sync_all().map_err(io("write", &path))?;
         match replace {
-            Replace::Always => {
-                renameat(self.dir.fd(), &self.temporary, self.dir.fd(), &self.name).map_err(io("put the new file at", &path))?;
-                self.committed = true;
-            }
+            Replace::Always => self.rename(&path)?,
             // A link never takes the place of another entry. The other name goes away with `self`.
-            Replace::Never => match linkat(self.dir.fd(), &self.temporary, self.dir.fd(), &self.name, AtFlags::empty()) {
+            Replace::Never => match link(&self.dir, &self.temporary, &self.name) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => return Err(FileError::Exists { path }),
+                Err(error) if has_no_links(error) => {
+                    // Takes the name only if nothing has it; from then on it is ours to replace.
+                    self.dir.create(&self.name, 0o600)?;
+                    if let Err(error) = self.rename(&path) {
+                        let _ = unlinkat(self.dir.fd(), &self.name, AtFlags::empty());
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(io("put the new file at", &path)(error)),
             },
         }
@@ -73,6 +84,12 @@ impl NewFile {
         self.dir.sync()
     }
 
+    fn rename(&mut self, path: &Path) -> Result<(), FileError> {
+        renameat(self.dir.fd(), &self.temporary, self.dir.fd(), &self.name).map_err(io("put the new file at", path))?;
+        self.committed = true;
+        Ok(())
+    }
+
     fn remove(&mut self) {
         self.committed = true;
         // What cannot be removed is for its owner alone; the error that led here matters more.
@@ -80,10 +97,49 @@ impl NewFile {
     }
 }
 
+/// Whether the file system may have no links, as FAT and many that are not in the kernel (link(2): `EPERM`).
+fn has_no_links(error: Errno) -> bool {
+    [Errno::PERM, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP].contains(&error)
+}
+
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.committed {
             self.remove();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use mandate_core::SystemEntropy;
+    use rustix::io::Errno;
+
+    use super::Replace;
+    use crate::dir::Dir;
+    use crate::error::FileError;
+
+    #[test]
+    fn on_a_file_system_without_links_a_file_gets_its_name_too_and_replaces_none() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().canonicalize().unwrap();
+        let dir = Dir::open(&path).unwrap();
+        let new = |text: &str| {
+            let mut new = dir.start("name", 0o640, &SystemEntropy).unwrap();
+            new.file().write_all(text.as_bytes()).unwrap();
+            new
+        };
+        for error in [Errno::PERM, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP] {
+            new("first").commit_by(Replace::Never, |_, _, _| Err(error)).unwrap();
+            let second = new("second").commit_by(Replace::Never, |_, _, _| Err(error));
+            assert!(matches!(second, Err(FileError::Exists { .. })), "{second:?}");
+            assert_eq!((fs::read_to_string(path.join("name")).unwrap().as_str(), fs::read_dir(&path).unwrap().count()), ("first", 1));
+            fs::remove_file(path.join("name")).unwrap();
+        }
+        assert!(matches!(new("").commit_by(Replace::Never, |_, _, _| Err(Errno::ACCESS)), Err(FileError::Io { .. })));
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "other errors are errors, and leave nothing behind");
     }
 }
