@@ -47,8 +47,8 @@ pub(crate) struct Connection<I = UnixStream> {
 /// Lets connections in.
 struct Door {
     places: Places,
-    crowded: Throttle<u32>,
-    unattested: Throttle<Gone>,
+    crowded: Throttle<u32, ()>,
+    unattested: Throttle<(), Gone>,
 }
 
 /// The stream of arriving connections. It never ends.
@@ -81,7 +81,7 @@ impl Door {
                 if gone == Gone::Hidden && !HIDDEN_SAID.swap(true, Ordering::Relaxed) {
                     tracing::warn!("processes of other users are hidden from this node (hidepid, ProtectProc), so they are served nothing");
                 }
-                if let Some(left_out) = self.unattested.admits(gone, Instant::now()) {
+                if let Some(left_out) = self.unattested.admits((), gone, Instant::now()) {
                     tracing::info!(%gone, left_out, "a caller of the Workload API cannot be attested");
                 }
                 return None;
@@ -89,7 +89,7 @@ impl Door {
         };
         let activity = Arc::new(Activity::new());
         let Some(place) = self.places.take(caller.uid(), &activity) else {
-            if let Some(left_out) = self.crowded.admits(caller.uid(), Instant::now()) {
+            if let Some(left_out) = self.crowded.admits(caller.uid(), (), Instant::now()) {
                 tracing::warn!(uid = caller.uid(), pid = caller.pid(), left_out, "too many connections to the Workload API");
             }
             return None;

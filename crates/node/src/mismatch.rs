@@ -16,24 +16,27 @@ use crate::throttle::Throttle;
 /// How many entries are named.
 const MOST: usize = 3;
 
-/// One kind of process that asks without success.
-type Kind = (u32, Option<Box<str>>, Option<SpiffeId>);
+/// One kind of process that asks without success: its program, and the registered identity that it asks for. A process can invent
+/// any number of identities, so those that are not registered are one kind.
+type Kind = (Option<Box<str>>, Option<SpiffeId>);
 
 /// What has been told.
 #[derive(Default)]
 pub(crate) struct Mismatches {
-    said: Throttle<Kind>,
+    said: Throttle<u32, Kind>,
 }
 
 impl Mismatches {
     /// Tells that nothing matches this caller, once a minute for each user, program and identity.
     pub(crate) fn tell(&self, caller: &Caller, attested: &Attested, entitlements: &Entitlements, asked: Option<&SpiffeId>) {
         let program = attested.selectors.iter().find_map(path);
-        let Some(left_out) = self.said.admits((caller.uid(), program.map(Into::into), asked.cloned()), Instant::now()) else { return };
+        let kind = (program.map(Into::into), asked.filter(|asked| entitlements.names(asked)).cloned());
+        let Some(left_out) = self.said.admits(caller.uid(), kind, Instant::now()) else { return };
         let nearest = entitlements.nearest(&attested.selectors, asked, MOST);
         tracing::warn!(
             pid = caller.pid(),
             uid = caller.uid(),
+            asked = asked.map_or("any", SpiffeId::as_str),
             seen = attested.texts().join(" "),
             nearest = wanted(&nearest),
             agents = entitlements.len(),
@@ -87,11 +90,15 @@ fn hint(program: Option<&str>, own: Option<&Path>, nearest: &[Near<'_>]) -> Stri
 
 #[cfg(test)]
 mod tests {
-    use super::{hint, wanted};
-    use crate::entitlement::Near;
+    use super::{Mismatches, hint, wanted};
+    use crate::caller::{Attested, Caller};
+    use crate::entitlement::{Entitlements, Near};
     use crate::selector::Selector;
+    use mandate_api::proto::node::Entry;
     use mandate_core::SpiffeId;
     use std::path::Path;
+    use std::time::Instant;
+    use tokio::net::UnixStream;
 
     fn hinted(program: Option<&str>, own: Option<&Path>, missing: &[&str]) -> String {
         let id: SpiffeId = "spiffe://acme.example/agent/a".parse().unwrap();
@@ -131,5 +138,24 @@ mod tests {
         assert!(hinted(Some("/bin/sh"), Some(own), &["unix:path:/nowhere/agent"]).contains("its interpreter"));
         assert!(hinted(None, Some(own), &["unix:path:/opt/agent"]).contains("only a node of root's"));
         assert!(hint(Some("/bin/sh"), None, &[]).contains("anything that was seen"));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_invents_identities_hides_the_help_for_no_agent() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (caller, attested) = (Caller::of(&ours).unwrap(), Attested::of_this_process());
+        let registered = "spiffe://acme.example/agent/a";
+        let entry = Entry { spiffe_id: registered.into(), selectors: vec!["unix:path:/opt/a".into()], name: "a".into() };
+        let entitlements = Entitlements::new(vec![entry], &"acme.example".parse().unwrap());
+        let mismatches = Mismatches::default();
+        for n in 0..1_000 {
+            let invented = format!("spiffe://acme.example/agent/invented-{n}").parse().unwrap();
+            mismatches.tell(&caller, &attested, &entitlements, Some(&invented));
+        }
+        let now = Instant::now();
+        let kind = (None, Some(registered.parse().unwrap()));
+        assert_eq!(mismatches.said.admits(caller.uid(), kind, now), Some(0), "of the same user and program");
+        assert_eq!(mismatches.said.admits(caller.uid() + 1, (None, None), now), Some(0));
+        assert_eq!(mismatches.said.admits(caller.uid(), (None, None), now), None, "what was invented was told as one thing");
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct WorkloadApi {
     digests: Digests,
     clock: Arc<dyn Clock>,
     mismatches: Arc<Mismatches>,
-    refused: Arc<Throttle<(u32, &'static str, String)>>,
+    refused: Arc<Throttle<u32, (&'static str, String)>>,
 }
 
 /// A caller, what it has shown, and to which of the asked identities it is entitled.
@@ -106,7 +106,7 @@ impl WorkloadApi {
     fn refused(&self, caller: &Caller, call: &'static str, refusal: Refusal) -> Status {
         // Of a process without identity the log has said more.
         if refusal != Refusal::NoIdentity
-            && let Some(left_out) = self.refused.admits((caller.uid(), call, format!("{refusal:?}")), Instant::now())
+            && let Some(left_out) = self.refused.admits(caller.uid(), (call, format!("{refusal:?}")), Instant::now())
         {
             tracing::info!(pid = caller.pid(), uid = caller.uid(), call, ?refusal, left_out, "refused");
         }
