@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::IdentityError;
 use crate::rejoin::Renewable;
+use crate::validity::{Moment, has_expired};
 use crate::{Identity, node_name};
 
 /// How long a join token can be used unless its maker says otherwise.
@@ -231,13 +232,16 @@ impl Identity {
         banned.map(|taken| taken.recorded).map_err(|error| IdentityError::Internal(error.to_string()))
     }
 
-    /// The node that a verified certificate names, if the certificate has not expired since it was verified.
+    /// The node that a verified certificate names, if the certificate has not expired since it was verified. One that has by the
+    /// server's own clock counts only as the newest of its node, whose time of issue is known.
     pub(crate) fn joined_node(&self, shown: &Presented) -> Result<Node, IdentityError> {
-        let id = &shown.spiffe_id;
-        if self.clock.now() >= shown.expires {
+        let at = Moment::of(&self.clock);
+        if at.wall >= shown.expires {
             return Err(IdentityError::NodeExpired);
         }
-        self.known_node(id)
+        let node = self.known_node(&shown.spiffe_id)?;
+        let counts = at.now < shown.expires || (shown.expires == node.expires && !has_expired(&node, at));
+        if counts { Ok(node) } else { Err(IdentityError::NodeExpired) }
     }
 
     /// The node of this name, if it has joined and is not banned.

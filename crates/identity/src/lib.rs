@@ -10,6 +10,7 @@ mod error;
 mod issue;
 mod join;
 mod rejoin;
+mod validity;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use error::IdentityError;
 pub use issue::{IssuedSvid, NodeEntry};
 pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate, Presented};
 pub use rejoin::MAX_REJOIN_GRACE;
+pub use validity::{Moment, has_expired};
 
 /// The parts of the engine.
 pub struct Parts {

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use mandate_core::{Clock as _, Timestamp};
+use mandate_core::Timestamp;
 use mandate_store::nodes::Node;
 
 use crate::Identity;
 use crate::error::IdentityError;
 use crate::join::Presented;
+use crate::validity::{Moment, ends};
 
 /// The longest time after its certificate has expired in which a node can be let in again.
 pub const MAX_REJOIN_GRACE: Duration = Duration::from_hours(7 * 24);
@@ -35,17 +36,18 @@ impl Identity {
     /// An expired certificate counts only if it is the newest that was issued to the node. An older one is a copy from a backup
     /// or of a thief. After a node has joined again, its certificate from before is an older one too.
     pub(crate) fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
-        let now = self.clock.now();
-        if now < shown.expires {
-            let node = self.joined_node(shown)?;
-            let what = format!("node {} renewed its certificate", node.id);
-            return Ok(Renewable { node, what, newest: None });
-        }
-        if self.rejoin_grace.is_zero() || now.since(shown.expires) > self.rejoin_grace {
-            return Err(IdentityError::NodeExpired);
+        match self.joined_node(shown) {
+            Ok(node) => {
+                let what = format!("node {} renewed its certificate", node.id);
+                return Ok(Renewable { node, what, newest: None });
+            }
+            Err(IdentityError::NodeExpired) if !self.rejoin_grace.is_zero() => {}
+            Err(error) => return Err(error),
         }
         let node = self.known_node(&shown.spiffe_id)?;
-        if node.expires != shown.expires {
+        let Moment { now, wall } = Moment::of(&self.clock);
+        // By the clock that says that more time has passed.
+        if node.expires != shown.expires || wall.since(node.expires).max(now.since(ends(&node))) > self.rejoin_grace {
             return Err(IdentityError::NodeExpired);
         }
         let what = format!("node {} joined again with its certificate, which expired at {}", node.id, shown.expires);

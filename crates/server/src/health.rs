@@ -16,6 +16,7 @@ use mandate_api::admin::{DiskSpace, NodeCounts, Severity, StatusProblem, problem
 use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::{Clock, HybridClock, Timestamp};
+use mandate_identity::{Moment, has_expired};
 use mandate_store::Effect;
 use mandate_store::nodes::{Node, NodeState};
 
@@ -164,26 +165,26 @@ fn keys_due(authority: &Authority, now: Timestamp) -> Option<StatusProblem> {
 }
 
 /// How many nodes are in which state.
-pub(crate) fn count_nodes(nodes: &[Node], now: Timestamp) -> NodeCounts {
+pub(crate) fn count_nodes(nodes: &[Node], at: Moment) -> NodeCounts {
     let mut counts = NodeCounts::default();
     for node in nodes {
         match node.state {
             NodeState::Banned => counts.banned += 1,
-            NodeState::Joined if is_away(node, now) => counts.away += 1,
+            NodeState::Joined if is_away(node, at) => counts.away += 1,
             NodeState::Joined => counts.joined += 1,
         }
     }
     counts
 }
 
-fn is_away(node: &Node, now: Timestamp) -> bool {
-    node.state == NodeState::Joined && node.expires <= now
+fn is_away(node: &Node, at: Moment) -> bool {
+    node.state == NodeState::Joined && has_expired(node, at)
 }
 
 /// Nodes that did not renew their certificates in time.
-pub(crate) fn nodes_away(nodes: &[Node], now: Timestamp) -> Option<StatusProblem> {
+pub(crate) fn nodes_away(nodes: &[Node], at: Moment) -> Option<StatusProblem> {
     const NAMED: usize = 3;
-    let mut away: Vec<&Node> = nodes.iter().filter(|node| is_away(node, now)).collect();
+    let mut away: Vec<&Node> = nodes.iter().filter(|node| is_away(node, at)).collect();
     if away.is_empty() {
         return None;
     }
@@ -228,9 +229,10 @@ mod tests {
     use mandate_core::Timestamp;
     use mandate_store::nodes::{Node, NodeState};
 
-    use super::{Disk, Health, Tally, count_nodes, low_space, nodes_away, problem};
+    use super::{Disk, Health, Moment, Tally, count_nodes, low_space, nodes_away, problem};
 
     const T0: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const AT: Moment = Moment { now: T0, wall: T0 };
 
     fn node(id: &str, state: NodeState, expires: Timestamp) -> Node {
         let spiffe_id = format!("spiffe://acme.example/node/{id}").parse().unwrap();
@@ -283,16 +285,24 @@ mod tests {
     fn nodes_that_did_not_renew_are_named_and_banned_ones_are_not_missed() {
         let later = T0.plus(Duration::from_mins(10));
         let nodes = [node("here", NodeState::Joined, later), node("gone", NodeState::Joined, T0), node("out", NodeState::Banned, T0)];
-        assert_eq!(count_nodes(&nodes, T0), NodeCounts { joined: 1, away: 1, banned: 1 });
-        let found = nodes_away(&nodes, T0).unwrap();
+        assert_eq!(count_nodes(&nodes, AT), NodeCounts { joined: 1, away: 1, banned: 1 });
+        let found = nodes_away(&nodes, AT).unwrap();
         assert!(
             found.detail.starts_with("1 node has not renewed in time: gone (last renewed 2023-11-14T21:13:20.000Z)"),
             "{}",
             found.detail
         );
         assert!(found.next.unwrap().starts_with("mandate node list"));
-        assert_eq!(nodes_away(&nodes[..1], T0), None);
+        assert_eq!(nodes_away(&nodes[..1], AT), None);
+        // The machine's clock was set back by three hours, and the node has a certificate since then.
+        let set_back = Moment { now: T0, wall: T0.minus(Duration::from_hours(3)) };
+        let renewed = Node {
+            renewed: T0.minus(Duration::from_mins(5)),
+            ..node("new", NodeState::Joined, set_back.wall.plus(Duration::from_mins(50)))
+        };
+        assert_eq!(nodes_away(&[renewed], set_back), None);
+        assert!(nodes_away(&nodes, set_back).unwrap().detail.contains("gone"), "what was away stays so");
         let many: Vec<Node> = (0..9).map(|n| node(&format!("n{n}"), NodeState::Joined, T0)).collect();
-        assert!(nodes_away(&many, T0).unwrap().detail.ends_with("and 6 more"));
+        assert!(nodes_away(&many, AT).unwrap().detail.ends_with("and 6 more"));
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome};
-use mandate_core::{RequestSource, Secret, Timestamp};
+use mandate_core::{Clock as _, RequestSource, Secret, Timestamp};
 use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME, Presented};
 use mandate_stops::Recorded;
+use mandate_testkit::clock::START;
 use mandate_testkit::faulty_backend::Point;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -172,6 +173,55 @@ async fn a_certificate_that_has_expired_since_the_handshake_counts_for_nothing()
     assert_eq!(office.identity.entries_for_node(&shown), Err(E::NodeExpired));
     assert_eq!(office.identity.renew(&shown, &request("")).await, Err(E::NodeExpired));
     assert_eq!(office.last_refusal().reason, "node_certificate_expired");
+}
+
+#[tokio::test]
+async fn after_the_machines_clock_was_set_back_by_hours_nodes_join_and_renew_and_their_certificates_end_by_it() {
+    let office = Office::open();
+    let before = office.node().await;
+    office.world.clock.set(START.minus(Duration::from_hours(3)));
+    assert!(office.identity.entries_for_node(&shown(&before)).is_ok(), "its hour has not passed by any clock");
+    let mut renewed = [before, office.node().await];
+    for _ in 0..3 {
+        office.world.clock.advance(Duration::from_mins(20));
+        for node in &mut renewed {
+            *node = office.identity.renew(&shown(node), &request("")).await.unwrap();
+            assert!(office.identity.entries_for_node(&shown(node)).is_ok());
+        }
+    }
+    office.world.clock.advance(Duration::from_mins(59));
+    assert!(renewed.iter().all(|node| office.identity.entries_for_node(&shown(node)).is_ok()));
+    office.world.clock.advance(Duration::from_mins(1));
+    for node in &renewed {
+        assert_eq!(office.identity.entries_for_node(&shown(node)), Err(E::NodeExpired), "after an hour of the machine's time");
+        assert_eq!(office.identity.renew(&shown(node), &request("")).await, Err(E::NodeExpired));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_revives_no_certificate() {
+    let office = Office::open();
+    let (newest, old) = (office.node().await, office.node().await);
+    office.world.clock.advance(Duration::from_mins(30));
+    let new = office.identity.renew(&shown(&old), &request("")).await.unwrap();
+    office.world.clock.advance(Duration::from_mins(31));
+    assert!(office.identity.entries_for_node(&shown(&new)).is_ok());
+    for back in [Duration::from_mins(40), Duration::from_hours(5)] {
+        office.world.clock.set(START.plus(Duration::from_mins(61)).minus(back));
+        for expired in [&newest, &old] {
+            assert_eq!(office.identity.entries_for_node(&shown(expired)), Err(E::NodeExpired), "{back:?}");
+            assert_eq!(office.identity.renew(&shown(expired), &request("")).await, Err(E::NodeExpired), "{back:?}");
+        }
+    }
+    // Nor does one that was issued since then count after an hour of the server's own time, however often it is set back.
+    let set_back = office.identity.renew(&shown(&new), &request("")).await.unwrap();
+    assert!(office.identity.entries_for_node(&shown(&set_back)).is_ok());
+    for _ in 0..4 {
+        office.world.clock.advance(Duration::from_mins(31));
+        office.world.hybrid.now();
+        office.world.clock.set(START.minus(Duration::from_hours(4)));
+    }
+    assert_eq!(office.identity.entries_for_node(&shown(&set_back)), Err(E::NodeExpired));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::extract::State;
 use mandate_api::Problem;
 use mandate_api::admin::{RegistryCounts, Status, StatusProblem};
 use mandate_authority::Purpose;
-use mandate_core::Clock as _;
+use mandate_identity::Moment;
 use mandate_store::nodes::{self, Node};
 use mandate_store::{StoreError, records};
 use tokio::sync::Semaphore;
@@ -31,7 +31,8 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
     let snapshot = control.snapshot();
     let registry = &snapshot.registry;
     let count = |n: usize| n as u64;
-    let now = control.clock.now();
+    let at = Moment::of(&control.clock);
+    let now = at.now;
     let (store, stops) = (control.store.clone(), Arc::clone(&control.stops));
     let stored = look(&control.looks, PATIENCE, move || {
         let (size, mut nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
@@ -60,7 +61,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
     };
     let (found, disk) = checked.unwrap_or_else(|| (vec![health::database::checks_wait()], None));
     problems.extend(found);
-    problems.extend(nodes.as_deref().and_then(|nodes: &[Node]| health::nodes_away(nodes, now)));
+    problems.extend(nodes.as_deref().and_then(|nodes: &[Node]| health::nodes_away(nodes, at)));
     // Stable: within a severity, what was found first comes first.
     problems.sort_by_key(|problem: &StatusProblem| problem.severity);
     Json(Status {
@@ -82,7 +83,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         audit_key: control.authority.checkpoint_vkey().to_owned(),
         cuts: count(snapshot.revocations.len()),
         keys: keys(&control, Purpose::ALL),
-        nodes: nodes.map(|nodes| health::count_nodes(&nodes, now)),
+        nodes: nodes.map(|nodes| health::count_nodes(&nodes, at)),
         disk,
         problems,
     })
