@@ -24,6 +24,9 @@ pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 /// The longest a join token can be used.
 pub const MAX_JOIN_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
+/// How long a ban waits for the database to say whether there is such a node.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 /// A token that joins one node, once: `<random>.<pin of the signing authority>`.
 ///
 /// The pin lets a node that knows nothing yet recognize the server; the random half lets the server recognize the node.
@@ -220,8 +223,19 @@ impl Identity {
     /// Bans a node: it gets nothing more, no matter which certificate it has, and its open streams end. Returns where the ban is
     /// recorded.
     pub async fn ban_node(&self, by: &str, name: &str) -> Result<Recorded, IdentityError> {
-        // A database that cannot be read is no reason not to ban.
-        if let Ok(None) = self.store.read("read a node", |tx| nodes::get(tx, name)) {
+        let (store, id) = (self.store.clone(), name.to_owned());
+        self.ban_unless_unknown(by, name, move || store.read("read a node", |tx| nodes::get(tx, &id))).await
+    }
+
+    /// Bans a node, unless `find` says in time that there is none of this name. A database that cannot be read, or does not answer,
+    /// is no reason not to ban.
+    async fn ban_unless_unknown(
+        &self,
+        by: &str,
+        name: &str,
+        find: impl FnOnce() -> Result<Option<Node>, StoreError> + Send + 'static,
+    ) -> Result<Recorded, IdentityError> {
+        if let Some(Ok(None)) = self.looks.look(PATIENCE, find).await {
             return Err(IdentityError::NodeUnknown);
         }
         let now = self.clock.now();
@@ -263,5 +277,55 @@ impl Identity {
             Some(name) if !self.stops.has_banned(name) => Ok(()),
             _ => Err(IdentityError::NodeBanned),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use mandate_core::SystemEntropy;
+    use mandate_stops::Recorded;
+    use mandate_testkit::world::World;
+
+    use crate::{Identity, IdentityError, Parts};
+
+    fn identity(world: &World) -> Identity {
+        Identity::new(Parts {
+            authority: Arc::clone(&world.authority),
+            log: world.log.clone(),
+            stops: Arc::clone(&world.stops),
+            live: Arc::clone(&world.live),
+            store: world.store.clone(),
+            clock: Arc::clone(&world.hybrid),
+            entropy: Arc::new(SystemEntropy),
+        })
+    }
+
+    /// Longer than anything here takes; reached only by a failing test.
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_delays_no_ban() {
+        let world = World::story();
+        let identity = identity(&world);
+        let mut hung = Vec::new();
+        for name in ["one", "two", "three", "four"] {
+            let (end, waits) = mpsc::channel::<()>();
+            hung.push(end);
+            let find = move || {
+                let _ = waits.recv_timeout(LONG);
+                Ok(None)
+            };
+            // On a runtime of one thread: a read on it would end before the ban begins.
+            assert_eq!(identity.ban_unless_unknown("uid:0", name, find).await, Ok(Recorded::Log), "{name}");
+            assert!(world.stops.has_banned(name));
+        }
+        let unknown = identity.ban_unless_unknown("uid:0", "five", || Ok(None)).await;
+        assert_eq!(unknown, Ok(Recorded::Log), "who waits for its turn at the disk learns nothing either");
+        drop(hung);
+        assert_eq!(identity.ban_node("uid:0", "six").await, Err(IdentityError::NodeUnknown));
+        assert!(!world.stops.has_banned("six"));
     }
 }

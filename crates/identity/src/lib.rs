@@ -19,7 +19,7 @@ use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
 use mandate_authority::Authority;
 use mandate_core::{Entropy, HybridClock, RecordId, RequestSource, SpiffeId, Timestamp};
 use mandate_delegation::Live;
-use mandate_stops::Stops;
+use mandate_stops::{Looks, Stops};
 use mandate_store::{Effect, Store};
 
 pub use changes::Changes;
@@ -29,6 +29,9 @@ pub use issue::{IssuedSvid, NodeEntry};
 pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate, Presented};
 pub use rejoin::MAX_REJOIN_GRACE;
 pub use validity::{Moment, has_expired};
+
+/// How many bans may wait for the database at the same time.
+const LOOKS: usize = 4;
 
 /// The parts of the engine.
 pub struct Parts {
@@ -58,6 +61,8 @@ pub struct Identity {
     clock: Arc<HybridClock>,
     entropy: Arc<dyn Entropy>,
     rejoin_grace: Duration,
+    /// Looks at the database for bans.
+    looks: Looks,
 }
 
 impl std::fmt::Debug for Identity {
@@ -70,7 +75,7 @@ impl Identity {
     /// An engine of these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { authority, log, stops, live, store, clock, entropy } = parts;
-        Self { authority, log, stops, live, store, clock, entropy, rejoin_grace: Duration::ZERO }
+        Self { authority, log, stops, live, store, clock, entropy, rejoin_grace: Duration::ZERO, looks: Looks::new(LOOKS) }
     }
 
     fn record(&self, kind: Kind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {

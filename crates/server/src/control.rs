@@ -16,9 +16,9 @@ use mandate_delegation::revocation::cut;
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::Policies;
-use mandate_stops::{By, Pending, Stop, Stops};
-use mandate_store::{Effect, Store, StoreError, cuts, secrets};
-use tokio::sync::{Mutex, Semaphore};
+use mandate_stops::{By, Looks, Pending, Stop, Stops};
+use mandate_store::{Effect, Store, StoreError, Tx, cuts, secrets};
+use tokio::sync::Mutex;
 
 use crate::admin::authentication;
 use crate::error::ControlError;
@@ -45,7 +45,7 @@ pub(crate) struct Control {
     pub(crate) health: Arc<Health>,
     pub(crate) disk: Disk,
     /// Places of status requests that wait for the disk.
-    pub(crate) looks: Arc<Semaphore>,
+    pub(crate) looks: Looks,
     pub(crate) node_server: String,
     pub(crate) started: Timestamp,
     /// One change of the registry at a time: each is planned against the result of the one before.
@@ -201,7 +201,8 @@ impl Control {
         if person.id.iss != *self.live.issuer() {
             return Err(ControlError::BadRequest(format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss)));
         }
-        let had_one = self.store.read("is there a password", |tx| secrets::password(tx, &person.name).map(|old| old.is_some()))?;
+        let owner = person.name.clone();
+        let had_one = self.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
         // The first password opened nothing before it.
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, by, format!("set the password of {name}"));
@@ -228,7 +229,8 @@ impl Control {
                 client.authentication.method()
             )));
         }
-        let had_one = self.store.read("is there a secret", |tx| secrets::client_secret(tx, &client.id).map(|old| old.is_some()))?;
+        let owner = client.id.clone();
+        let had_one = self.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
@@ -237,6 +239,17 @@ impl Control {
         self.append(by, "set a client's secret", record, vec![set, cut_effect(cuts.clone())]).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
+    }
+
+    /// Reads from the database on a thread that may block: a disk that hangs must not stop the threads that serve operators.
+    async fn read<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let store = self.store.clone();
+        let read = tokio::task::spawn_blocking(move || store.read(name, f)).await;
+        Ok(read.map_err(|error| ControlError::Internal(error.to_string()))??)
     }
 
     /// argon2id takes tens of milliseconds, so it must not run on the threads that serve requests.

@@ -47,10 +47,10 @@ use mandate_delegation::{Live, Snapshot};
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
-use mandate_stops::Stops;
+use mandate_stops::{Looks, Stops};
 use mandate_store::{Store, StoreError, cuts, installation, records, registry};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
@@ -312,7 +312,7 @@ pub async fn run(
         entropy: Arc::clone(&entropy),
         health,
         disk,
-        looks: Arc::new(Semaphore::new(admin::status::LOOKS)),
+        looks: Looks::new(admin::status::LOOKS),
         node_server: node_at.to_string(),
         started: clock.now(),
         changes: Mutex::new(()),

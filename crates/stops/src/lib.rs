@@ -8,11 +8,13 @@
 //! This path is only for changes that take authority away: a [`Stop`] cannot contain anything that gives authority.
 
 mod keeper;
+mod looks;
 pub mod reserve;
 mod stop;
 mod stops;
 
 pub use keeper::{By, ReserveState};
+pub use looks::Looks;
 pub use reserve::ReserveError;
 pub use stop::Stop;
 pub use stops::{Found, Parts, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, Taken, held};

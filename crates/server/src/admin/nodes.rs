@@ -10,6 +10,7 @@ use mandate_identity::IdentityError;
 use mandate_store::nodes::{self, Node};
 
 use super::problem::Named;
+use super::status::PATIENCE;
 use super::to_the_end;
 use crate::control::{self, Control};
 use crate::error::ControlError;
@@ -54,9 +55,10 @@ pub(super) async fn ban(
             IdentityError::NodeUnknown => ControlError::NoSuchNode(name.clone()),
             other => ControlError::Internal(other.to_string()),
         })?;
-        let reader = Arc::clone(&control);
-        let found = tokio::task::spawn_blocking(move || reader.store.read("read a node", |tx| nodes::get(tx, &name))).await;
-        let node = found.map_err(|error| ControlError::Internal(error.to_string()))?.ok().flatten();
+        // The ban is in force, and the answer does not wait for a disk that hangs.
+        let store = control.store.clone();
+        let found = control.looks.look(PATIENCE, move || store.read("read a node", |tx| nodes::get(tx, &name))).await;
+        let node = found.and_then(Result::ok).flatten();
         Ok(BanResponse { node: node.map(|node| item(node, &control)), recorded: control::recorded(recorded) })
     });
     banned.await.map(Json)

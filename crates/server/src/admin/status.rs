@@ -11,15 +11,13 @@ use mandate_authority::Purpose;
 use mandate_identity::Moment;
 use mandate_store::nodes::{self, Node};
 use mandate_store::{StoreError, records};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::operation::keys;
 use crate::control::Control;
 use crate::health;
 
 /// How long a disk may take. What it does not tell in that time is left out, with a problem that says so.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many looks may wait for the disk at the same time, over all requests.
 pub(crate) const LOOKS: usize = 4;
@@ -34,7 +32,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
     let at = Moment::of(&control.clock);
     let now = at.now;
     let (store, stops) = (control.store.clone(), Arc::clone(&control.stops));
-    let stored = look(&control.looks, PATIENCE, move || {
+    let stored = control.looks.look(PATIENCE, move || {
         let (size, mut nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
         // A ban that is not in the database yet counts.
         for node in &mut nodes {
@@ -45,7 +43,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         Ok::<_, StoreError>((size, nodes))
     });
     let (checks, disk) = (Arc::clone(&control.health), control.disk.clone());
-    let checked = look(&control.looks, PATIENCE, move || (checks.problems(now), disk.space()));
+    let checked = control.looks.look(PATIENCE, move || (checks.problems(now), disk.space()));
     let (stored, checked) = tokio::join!(stored, checked);
     let mut problems = Vec::new();
     let (audit_size, nodes) = match stored {
@@ -87,54 +85,4 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         disk,
         problems,
     })
-}
-
-/// What `f` finds on a thread that may block, if it finds it in time. One that does not answer keeps its place until it does:
-/// a disk that hangs must not take a thread for each request.
-async fn look<T: Send + 'static>(looks: &Arc<Semaphore>, patience: Duration, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let looking = async {
-        // Waits for its turn: more requests at once than places do not mean that the disk hangs.
-        let place = Arc::clone(looks).acquire_owned().await.ok()?;
-        let found = tokio::task::spawn_blocking(move || {
-            let found = f();
-            drop(place);
-            found
-        });
-        found.await.ok()
-    };
-    timeout(patience, looking).await.ok()?
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, mpsc};
-    use std::time::Duration;
-
-    use tokio::sync::Semaphore;
-
-    use super::look;
-
-    const SHORT: Duration = Duration::from_millis(50);
-    const LONG: Duration = Duration::from_secs(30);
-
-    #[tokio::test]
-    async fn a_disk_that_hangs_is_waited_for_shortly_and_by_few_threads() {
-        let looks = Arc::new(Semaphore::new(2));
-        let (first, waits) = mpsc::channel::<()>();
-        assert_eq!(look(&looks, LONG, || 1).await, Some(1));
-        assert_eq!(looks.available_permits(), 2, "an answer gives its place back");
-        let hung = look(&looks, SHORT, move || waits.recv().is_err());
-        assert_eq!(hung.await, None);
-        assert_eq!(looks.available_permits(), 1, "it still waits");
-        let (second, waits) = mpsc::channel::<()>();
-        assert_eq!(look(&looks, SHORT, move || waits.recv().is_err()).await, None);
-        assert_eq!(look(&looks, SHORT, || 1).await, None, "no third thread waits for the same disk");
-        let waiting = look(&looks, LONG, || 1);
-        drop((first, second));
-        assert_eq!(waiting.await, Some(1), "it waits for its turn");
-        while looks.available_permits() < 2 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(look(&looks, LONG, || 1).await, Some(1));
-    }
 }
