@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use mandate_audit::{AppendError, Kind};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, CutTarget, Issuer, PersonName, RequestSource, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
-use mandate_delegation::revocation::cut;
-use mandate_delegation::{Authorization, LoggedInPerson, Mandate, decide};
+use mandate_core::{ClientId, CutTarget, Issuer, Person, PersonName, RequestSource, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_delegation::revocation::{cut, cut_token};
+use mandate_delegation::{Authorization, LoggedInPerson, Mandate, PERSON_TOKEN_LIFETIME, decide};
 use mandate_store::Effect;
 use mandate_store::codes::{self, CodeHash, Redemption};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::form::Form;
 use crate::pkce::Challenge;
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;
+use crate::revoke::{Cause, Uncut};
 use crate::token::TokenResponse;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
@@ -149,21 +150,51 @@ impl Engine {
     }
 
     /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was anything to cut.
+    ///
+    /// Whoever can log in can use codes twice as often as they like. Beyond the bound on cuts, one cut on the person takes the
+    /// place of one for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
         let found = match self.store.read("code", |tx| codes::peek(tx, hash, now)) {
             Ok(found) => found,
             Err(error) => return Refusal::Internal(error.to_string()),
         };
-        let Redemption::Again { token: Some(token), .. } = found else { return Refusal::CodeReused };
-        let target = CutTarget::Token(token.clone());
-        if self.snapshot().revocations.contains(&target) {
+        let Redemption::Again { payload, token: Some(token) } = found else { return Refusal::CodeReused };
+        let CodePayload { person, client, .. } = match opened(&payload) {
+            Ok(payload) => payload,
+            Err(refusal) => return refusal,
+        };
+        let cause = Cause::Codes(person.clone());
+        // Only people of the embedded directory get codes: their `sub` is their name.
+        let person = Person { iss: self.issuer().clone(), sub: person.as_str().to_owned() };
+        let issued = token.made_at().unwrap_or(now);
+        let snapshot = self.snapshot();
+        let cuts = &snapshot.revocations;
+        let of_person = CutTarget::Person(person.clone());
+        if cuts.contains(&CutTarget::Token(token.clone()))
+            || cuts.has_cut_since(&of_person, issued)
+            || cuts.has_cut_since(&CutTarget::Client(client), issued)
+        {
             return Refusal::CodeReused;
         }
         let mut trail = Trail::new(Kind::Revoke, now, RequestSource::Other);
-        trail.note = Some("an authorization code was presented twice".to_owned());
-        match self.cut_recorded(trail, cut(target, now), Some(token)).await {
+        trail.sub = Some(person);
+        // What is stored of the code does not say when its token ends: at the latest so long after it was issued.
+        let of_token = cut_token(token.clone(), issued.plus(PERSON_TOKEN_LIFETIME), now);
+        let counted = self.revokers.admit(&cause, &token, of_token.forget, now);
+        let (cut, note) = if counted {
+            (of_token, "an authorization code was presented twice")
+        } else {
+            (cut(of_person, now), "too many authorization codes were presented twice: every token of the person is revoked")
+        };
+        trail.note = Some(note.to_owned());
+        match self.cut_recorded(trail, cut, Some(token.clone())).await {
             Ok(()) => Refusal::CodeReused,
-            Err(why) => why.into(),
+            Err(why) => {
+                if counted && matches!(why, Uncut::NotInForce(_)) {
+                    self.revokers.release(&cause, &token);
+                }
+                why.into()
+            }
         }
     }
 }

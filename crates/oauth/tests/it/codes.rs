@@ -1,7 +1,9 @@
 //! Authorization requests and codes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use mandate_audit::{Kind as AuditKind, Query};
 use mandate_core::registry::{Client, ClientAuthentication, Entry, Kind};
 use mandate_core::{CutTarget, RequestSource, Secret};
 use mandate_oauth::{AuthorizeRefusal, LoginRefusal};
@@ -151,6 +153,47 @@ async fn a_code_used_twice_kills_what_came_of_it() {
 
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_grant code_reused");
     assert_eq!(refused(world.token(&exchange, None).await), "400 invalid_request subject_revoked");
+}
+
+#[tokio::test]
+async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_token_is_dead() {
+    let world = World::with_entries(vec![Entry::Person(story::person("casey", vec![story::permission("crm", "read:cases")]))]);
+    let casey = world.person_token("casey", None, None).await;
+    let query = world.authorization("support-app", None, None);
+    let mut tokens = Vec::new();
+    for _ in 0..40 {
+        let form = world.redemption("support-app", &world.code(&query, "riley").await);
+        tokens.push(exposed(&world.token(&form, None).await.unwrap()));
+        for _ in 0..2 {
+            assert_eq!(refused(world.token(&form, None).await), "400 invalid_grant code_reused");
+        }
+        world.clock.advance(Duration::from_millis(1));
+    }
+    let cuts = Arc::clone(&world.live.snapshot().revocations);
+    assert_eq!(cuts.len(), 33, "32 of tokens, and one of the person for all others");
+    let person = story::person("riley", Vec::new()).id;
+    assert!(cuts.contains(&CutTarget::Person(person.clone())));
+    for token in &tokens {
+        assert!(world.engine.living_token(token).is_none());
+    }
+    assert!(world.engine.living_token(&casey).is_some(), "nobody else is affected");
+    let next = world.person_token("riley", None, None).await;
+    assert!(world.engine.living_token(&next).is_some(), "a new login works");
+    let record = world.records(&Query { kind: Some(AuditKind::Revoke), limit: Some(1), ..Query::default() }).pop().unwrap();
+    assert_eq!(record.sub, Some(person));
+    assert!(record.detail.unwrap().contains("every token of the person is revoked"));
+}
+
+#[tokio::test]
+async fn the_cut_of_a_code_that_was_used_twice_ends_soon_after_its_token() {
+    let world = World::story();
+    let form = world.redemption("support-app", &world.code(&world.authorization("support-app", None, None), "riley").await);
+    let token = payload(&exposed(&world.token(&form, None).await.unwrap()));
+    world.clock.advance(Duration::from_mins(50));
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_grant code_reused");
+    let cuts = Arc::clone(&world.live.snapshot().revocations);
+    let forget = cuts.iter().next().unwrap().forget;
+    assert_eq!(forget.secs(), token["exp"].as_u64().unwrap() + 5 * 60);
 }
 
 #[tokio::test]
