@@ -29,6 +29,19 @@ impl RequestSource {
             }
         })
     }
+
+    /// The site that a network belongs to: for an IPv6 network the /48, since one customer may have all of that (RFC 6177).
+    /// Every other source is a site of its own.
+    #[must_use]
+    pub fn site(self) -> Self {
+        match self {
+            Self::Network(IpAddr::V6(network)) => {
+                let [a, b, c, ..] = network.segments();
+                Self::Network(IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
+            }
+            Self::Network(IpAddr::V4(_)) | Self::User(_) | Self::Other => self,
+        }
+    }
 }
 
 impl fmt::Display for RequestSource {
@@ -56,6 +69,14 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
         assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
+    }
+
+    #[test]
+    fn the_networks_of_one_customer_are_one_site() {
+        let site = |address: &str| RequestSource::of(address.parse().unwrap()).site();
+        assert_eq!(site("2001:db8:1:2::1"), site("2001:db8:1:ffff::1"));
+        assert_ne!(site("2001:db8:1:2::1"), site("2001:db8:2:2::1"));
+        assert_ne!(site("192.0.2.7"), site("192.0.2.8"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::Kind;
-use mandate_core::{PersonName, Secret, Timestamp, TokenId};
+use mandate_core::{PersonName, RequestSource, Secret, Timestamp, TokenId};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient, decide};
 use mandate_store::secrets;
 
@@ -50,9 +50,6 @@ impl std::fmt::Debug for Redirect {
 pub struct Visitor<'a> {
     /// The cookie of an earlier [`Redirect::browser`].
     pub browser: Option<&'a str>,
-    /// The network that it comes from, in any form; empty if that is unknown. Networks take turns when many passwords wait to
-    /// be checked.
-    pub network: &'a [u8],
 }
 
 /// A login that did not lead to a code.
@@ -93,7 +90,7 @@ impl Engine {
     ) -> Result<Redirect, LoginRefusal> {
         let now = self.now();
         let mut trail = self.login_trail(request, now);
-        let (person, browser) = match self.check_password(visitor, name, password, &mut trail).await {
+        let (person, browser) = match self.check_password(visitor, request.source, name, password, &mut trail).await {
             Ok(known) => known,
             Err((refusal, pause)) => {
                 let error = self.refuse(trail, refusal).await;
@@ -142,6 +139,7 @@ impl Engine {
     async fn check_password(
         &self,
         visitor: Visitor<'_>,
+        from: RequestSource,
         name: &str,
         password: Secret,
         trail: &mut Trail,
@@ -168,7 +166,7 @@ impl Engine {
         let attempt = self.attempts.begin(source, trail.now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
         let whose = match source {
             Source::Browser { name, .. } => Whose::KnownBrowser { name },
-            Source::Name(_) => Whose::Person { network: visitor.network, name: typed },
+            Source::Name(_) => Whose::Person { source: from, name: typed },
         };
         let matched = self.checker.check(whose, password, stored.clone()).await.map_err(|error| {
             if error == PasswordError::Busy {

@@ -43,10 +43,10 @@ pub enum PasswordError {
 /// many requests of one party do not delay the other parties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose<'a> {
-    /// A person's password, from an unknown browser. Networks take turns, and names within a network.
+    /// A person's password, from an unknown browser. Sites take turns, and networks in a site, and names in a network.
     Person {
-        /// Where it comes from; empty if that is unknown.
-        network: &'a [u8],
+        /// Where the request comes from.
+        source: RequestSource,
         /// The name that was given.
         name: &'a str,
     },
@@ -56,7 +56,7 @@ pub enum Whose<'a> {
         name: &'a str,
     },
     /// A client's secret. Registered clients take turns, and all clients that are not registered have one turn together. The
-    /// networks that name the same client take turns too: its id is not secret.
+    /// sites and networks that name the same client take turns too: its id is not secret.
     Client {
         /// The client's id, if a secret is stored for it.
         id: Option<&'a str>,
@@ -161,12 +161,13 @@ impl Checker {
         Ok(matched)
     }
 
-    fn lane(&self, group: &[u8], lane: &[u8]) -> Lane {
-        let number = |what: &[u8], text| {
-            let digest = digest([self.mark_key.as_slice(), what, text]);
+    /// The lane of these parties, the widest first.
+    fn lane(&self, parties: [&[u8]; 3]) -> Lane {
+        // Keyed, so that nobody can choose a name whose lane is another's.
+        Lane(parties.map(|party| {
+            let digest = digest([self.mark_key.as_slice(), b"lane", party]);
             digest.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
-        };
-        Lane { group: number(b"group", group), lane: number(b"lane", lane) }
+        }))
     }
 
     fn mark(&self, name: &str, secret: &Secret, phc: &Secret) -> [u8; 32] {
@@ -178,10 +179,16 @@ impl Checker {
         let known = stored.is_some();
         let phc = stored.unwrap_or_else(|| Secret::new(self.decoy.as_str()));
         let (queue, lane) = match whose {
-            Whose::Person { network, name } => (&self.people, self.lane(network, name.as_bytes())),
-            Whose::KnownBrowser { name } => (&self.known_browsers, self.lane(name.as_bytes(), b"")),
-            // No registered client has an empty id.
-            Whose::Client { id, source } => (&self.clients, self.lane(id.unwrap_or_default().as_bytes(), source.to_string().as_bytes())),
+            Whose::Person { source, name } => {
+                let (site, network) = (source.site().to_string(), source.to_string());
+                (&self.people, self.lane([site.as_bytes(), network.as_bytes(), name.as_bytes()]))
+            }
+            Whose::KnownBrowser { name } => (&self.known_browsers, self.lane([name.as_bytes(), b"", b""])),
+            Whose::Client { id, source } => {
+                let (site, network) = (source.site().to_string(), source.to_string());
+                // No registered client has an empty id.
+                (&self.clients, self.lane([id.unwrap_or_default().as_bytes(), site.as_bytes(), network.as_bytes()]))
+            }
         };
         let turn = queue.turn(lane).await.map_err(|Full| PasswordError::Busy)?;
         let task = tokio::task::spawn_blocking(move || {
@@ -243,7 +250,7 @@ mod tests {
     use super::{AT_ONCE, Checker, Full, Lane, MAX_SECRET, PasswordError, Queue, REMEMBERED, WAITING, Whose, hash};
     use crate::queue::Turn;
 
-    const PERSON: Whose<'static> = Whose::Person { network: b"", name: "riley" };
+    const PERSON: Whose<'static> = Whose::Person { source: RequestSource::Other, name: "riley" };
 
     /// A guess at the secret of a client that is registered.
     const GUESS: Whose<'static> = Whose::Client { id: Some("a"), source: RequestSource::Other };
@@ -358,7 +365,7 @@ mod tests {
     async fn flooded(turn_of: fn(&Checker) -> &Queue, whose: fn(&str) -> Whose<'_>) -> (Arc<Checker>, Turn) {
         let checker = Arc::new(Checker::new(&SystemEntropy).unwrap());
         let queue = turn_of(&checker);
-        let turn = queue.turn(Lane { group: 0, lane: 0 }).await.unwrap_or_else(|Full| unreachable!());
+        let turn = queue.turn(Lane::default()).await.unwrap_or_else(|Full| unreachable!());
         for n in 0..WAITING {
             let checker = Arc::clone(&checker);
             tokio::spawn(async move { checker.check(whose(&format!("name-{n}")), Secret::new("guess"), None).await });
@@ -412,7 +419,7 @@ mod tests {
         let checker = Checker::new(&SystemEntropy).unwrap();
         let mut now = Timestamp::from_secs(1_000);
         assert!(checker.check_remembered("a", RequestSource::Other, Secret::new("s"), stored(), now).await.unwrap());
-        let _turn = checker.clients.turn(Lane { group: 0, lane: 0 }).await.unwrap_or_else(|Full| unreachable!());
+        let _turn = checker.clients.turn(Lane::default()).await.unwrap_or_else(|Full| unreachable!());
         let mut check = |after| {
             now = now.plus(after);
             checker.check_remembered("a", RequestSource::Other, Secret::new("s"), stored(), now)
@@ -423,15 +430,53 @@ mod tests {
         assert!(begun(pin!(check(REMEMBERED.0))).is_pending(), "it waits for a hash like all others");
     }
 
+    /// The network of the guess with that name.
+    fn network_of(name: &str) -> u16 {
+        name.trim_start_matches("name-").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_flood_in_the_name_of_a_client_from_as_many_networks_as_there_are_places_leaves_the_client_its_turn() {
+        fn from_all_over(name: &str) -> Whose<'_> {
+            let [high, low] = network_of(name).to_be_bytes();
+            Whose::Client { id: Some("a"), source: RequestSource::of([198, 51, high, low].into()) }
+        }
+        let (checker, turn) = flooded(|checker| &checker.clients, from_all_over).await;
+        let itself = guess(&checker, Whose::Client { id: Some("a"), source: RequestSource::of([192, 0, 2, 7].into()) });
+        tokio::task::yield_now().await;
+        drop(turn);
+        assert_eq!(itself.await.unwrap(), Ok(false), "it was checked");
+    }
+
+    #[tokio::test]
+    async fn the_networks_of_one_site_have_one_share_of_the_queue() {
+        fn from_one_site(name: &str) -> Whose<'_> {
+            let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, network_of(name), 0, 0, 0, 1);
+            Whose::Person { source: RequestSource::of(address.into()), name }
+        }
+        let (checker, turn) = flooded(|checker| &checker.people, from_one_site).await;
+        let others: Vec<_> = (1..=WAITING / 2)
+            .map(|n| {
+                let source = RequestSource::of([192, 0, 2, u8::try_from(n).unwrap()].into());
+                guess(&checker, Whose::Person { source, name: "riley" })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drop(turn);
+        for other in others {
+            assert_eq!(other.await.unwrap(), Ok(false), "half of the places are for others");
+        }
+    }
+
     #[tokio::test]
     async fn a_flood_at_many_names_leaves_another_network_its_turn() {
         fn at(name: &str) -> Whose<'_> {
-            Whose::Person { network: b"192.0.2.1", name }
+            Whose::Person { source: RequestSource::of([192, 0, 2, 1].into()), name }
         }
         let (checker, turn) = flooded(|checker| &checker.people, at).await;
-        assert_eq!(guess(&checker, at("riley")).await.unwrap(), Err(PasswordError::Busy));
+        assert_eq!(guess(&checker, at("name-0")).await.unwrap(), Err(PasswordError::Busy), "it has a place");
         assert_eq!(guess(&checker, Whose::KnownBrowser { name: "riley" }).await.unwrap(), Ok(false));
-        let other = guess(&checker, Whose::Person { network: b"192.0.2.2", name: "riley" });
+        let other = guess(&checker, Whose::Person { source: RequestSource::of([192, 0, 2, 2].into()), name: "riley" });
         tokio::task::yield_now().await;
         drop(turn);
         assert_eq!(other.await.unwrap(), Ok(false));

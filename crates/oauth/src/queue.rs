@@ -1,22 +1,36 @@
 //! A bounded queue in front of slow work, in which many requests of one party do not delay the other parties.
 //!
-//! Each waiting request is in a lane, and each lane is in a group: for example, a name in a network. Groups take turns, and
-//! so do the lanes of a group. When no place is free, a newcomer takes the last place of the longest lane in the largest
-//! group, if that lane then still has as many places as the newcomer's.
+//! Each waiting request is in a lane, which is in a group, which is in a wider group: for example, a name in a network in a
+//! site. Groups take turns, and so do the groups and lanes in a group. When no place is free, a newcomer takes the newest
+//! place of the party that has the most, if that party then still has as many places as the newcomer's. If all parties have
+//! one place, a newcomer whose party has none takes the place of the one that had the most turns lately: those who come
+//! again and again cannot keep out those who come seldom.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// A lane of the queue. The numbers are digests of the group and of the party.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lane {
-    /// The group that the lane belongs to.
-    pub(crate) group: u64,
-    /// The lane, in any group.
-    pub(crate) lane: u64,
+/// How many parties a request belongs to, each within the one before it.
+const LEVELS: usize = 3;
+
+/// How many past turns are remembered for each place.
+const TURNS_A_PLACE: usize = 4;
+
+/// A lane of the queue: digests of the parties that a request belongs to, the widest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lane(pub(crate) [u64; LEVELS]);
+
+impl Lane {
+    /// The party at a level.
+    fn party(self, level: usize) -> u64 {
+        self.0.get(level).copied().unwrap_or_default()
+    }
+
+    /// Whether both belong to the same parties at the first levels.
+    fn shares(self, other: Self, levels: usize) -> bool {
+        self.0.iter().zip(&other.0).take(levels).all(|(own, other)| own == other)
+    }
 }
 
 /// There is no place.
@@ -25,18 +39,36 @@ pub(crate) struct Full;
 
 struct Waiter {
     at: Lane,
-    /// The round of the groups, and the round of the lanes in the group, in which it is served.
-    group_round: u64,
-    lane_round: u64,
+    /// For each level, the round of its party in which it is served.
+    rounds: [u64; LEVELS],
     /// Increasing; the older of two goes first.
     number: u64,
     go: oneshot::Sender<Turn>,
+}
+
+/// What a party has. The greater of two gives its place to a newcomer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Share {
+    waiting: usize,
+    /// How many of the remembered turns it had.
+    lately: usize,
+    /// The number of its newest request.
+    newest: u64,
+}
+
+impl Share {
+    fn gives_way_to(self, newcomer: Self) -> bool {
+        let is_less = newcomer.waiting == 0 && newcomer.lately <= self.lately;
+        self.waiting > newcomer.waiting + 1 || (self.waiting > 0 && is_less)
+    }
 }
 
 struct State {
     running: usize,
     next_number: u64,
     waiting: Vec<Waiter>,
+    /// Who had a turn, the latest last.
+    turns: VecDeque<Lane>,
 }
 
 /// The queue. A clone is the same queue.
@@ -54,13 +86,16 @@ pub(crate) struct Turn(Option<Queue>);
 impl Queue {
     /// A queue of at most `places` behind `at_once` that run.
     pub(crate) fn new(at_once: usize, places: usize) -> Self {
-        let state = State { running: 0, next_number: 0, waiting: Vec::new() };
-        Self { state: Arc::new(Mutex::new(state)), at_once, places }
+        Self { state: Arc::new(Mutex::new(State::new())), at_once, places }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves whole entries behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self) -> usize {
+        self.places.saturating_mul(TURNS_A_PLACE)
     }
 
     /// Waits for a turn. A newcomer with a better claim can take the place in the queue.
@@ -69,6 +104,7 @@ impl Queue {
             let mut state = self.lock();
             if state.running < self.at_once {
                 state.running += 1;
+                state.remember(at, self.remembered());
                 return Ok(Turn(Some(self.clone())));
             }
             state.wait(at, self.places)?
@@ -81,7 +117,7 @@ impl Queue {
         loop {
             let next = {
                 let mut state = self.lock();
-                let next = state.take_next();
+                let next = state.take_next(self.remembered());
                 if next.is_none() {
                     state.running = state.running.saturating_sub(1);
                 }
@@ -112,13 +148,6 @@ impl Drop for Turn {
     }
 }
 
-/// How many of `items` have each key.
-fn count<K: Eq + Hash>(items: impl Iterator<Item = K>) -> HashMap<K, usize> {
-    let mut counts = HashMap::new();
-    items.for_each(|key| *counts.entry(key).or_default() += 1);
-    counts
-}
-
 /// The round for a newcomer: after its own earlier requests, of which `own_last` is the last, and not before the present
 /// round.
 fn round(own_last: Option<u64>, now: Option<u64>) -> u64 {
@@ -126,48 +155,94 @@ fn round(own_last: Option<u64>, now: Option<u64>) -> u64 {
 }
 
 impl State {
+    fn new() -> Self {
+        Self { running: 0, next_number: 0, waiting: Vec::new(), turns: VecDeque::new() }
+    }
+
     fn wait(&mut self, at: Lane, places: usize) -> Result<oneshot::Receiver<Turn>, Full> {
         self.waiting.retain(|waiter| !waiter.go.is_closed());
         if self.waiting.len() >= places {
             let victim = self.who_gives_way(at).ok_or(Full)?;
             self.waiting.retain(|waiter| waiter.number != victim);
         }
-        let own_group = || self.waiting.iter().filter(|waiter| waiter.at.group == at.group);
-        let group_round = round(own_group().map(|waiter| waiter.group_round).max(), self.waiting.iter().map(|w| w.group_round).min());
-        let own_lane = own_group().filter(|waiter| waiter.at == at).map(|waiter| waiter.lane_round).max();
-        let lane_round = round(own_lane, own_group().map(|waiter| waiter.lane_round).min());
+        let mut rounds = [0; LEVELS];
+        for (level, its_round) in rounds.iter_mut().enumerate() {
+            let of = |levels| self.waiting.iter().filter(move |waiter| waiter.at.shares(at, levels)).map(move |waiter| waiter.round(level));
+            *its_round = round(of(level + 1).max(), of(level).min());
+        }
         let (go, turn) = oneshot::channel();
-        self.waiting.push(Waiter { at, group_round, lane_round, number: self.next_number, go });
+        self.waiting.push(Waiter { at, rounds, number: self.next_number, go });
         self.next_number += 1;
         Ok(turn)
     }
 
-    /// The number of the request whose place a newcomer takes.
-    fn who_gives_way(&self, newcomer: Lane) -> Option<u64> {
-        let groups = count(self.waiting.iter().map(|waiter| waiter.at.group));
-        let own = groups.get(&newcomer.group).copied().unwrap_or_default();
-        let (largest, size) = groups.into_iter().max_by_key(|(_, size)| *size)?;
-        let group = if size > own + 1 { largest } else { newcomer.group };
-        let lanes = count(self.waiting.iter().filter(|waiter| waiter.at.group == group).map(|waiter| waiter.at));
-        let own = lanes.get(&newcomer).copied().unwrap_or_default();
-        let (longest, length) = lanes.into_iter().max_by_key(|(_, length)| *length)?;
-        if group == newcomer.group && length <= own + 1 {
-            return None;
+    /// What each party at a level has, of those that share the parties above it with `within`.
+    fn shares(&self, within: Lane, level: usize) -> HashMap<u64, Share> {
+        let mut shares: HashMap<u64, Share> = HashMap::new();
+        for waiter in self.waiting.iter().filter(|waiter| waiter.at.shares(within, level)) {
+            let share = shares.entry(waiter.at.party(level)).or_default();
+            share.waiting += 1;
+            share.newest = share.newest.max(waiter.number);
         }
-        self.waiting.iter().filter(|waiter| waiter.at == longest).map(|waiter| waiter.number).max()
+        for lane in self.turns.iter().filter(|lane| lane.shares(within, level)) {
+            shares.entry(lane.party(level)).or_default().lately += 1;
+        }
+        shares
     }
 
-    fn take_next(&mut self) -> Option<Waiter> {
-        let (group, group_round) =
-            self.waiting.iter().min_by_key(|w| (w.group_round, w.number)).map(|waiter| (waiter.at.group, waiter.group_round))?;
-        let of_group = self.waiting.iter().enumerate().filter(|(_, waiter)| waiter.at.group == group);
-        let (place, _) = of_group.min_by_key(|(_, waiter)| (waiter.lane_round, waiter.number))?;
+    /// The number of the request whose place a newcomer takes: of the first of the newcomer's parties that has a better claim
+    /// than another party beside it.
+    fn who_gives_way(&self, newcomer: Lane) -> Option<u64> {
+        let mut within = newcomer;
+        let mut victim = None;
+        for level in 0..LEVELS {
+            let shares = self.shares(within, level);
+            let most = shares.values().max().copied()?;
+            let own = shares.get(&newcomer.party(level)).copied().unwrap_or_default();
+            if victim.is_some() || most.gives_way_to(own) {
+                victim = Some(most.newest);
+                within = self.waiting.iter().find(|waiter| waiter.number == most.newest)?.at;
+            }
+        }
+        victim
+    }
+
+    fn take_next(&mut self, remembered: usize) -> Option<Waiter> {
+        let mut next = self.waiting.first()?;
+        let mut used = [0; LEVELS];
+        for (level, its_round) in used.iter_mut().enumerate() {
+            let beside = self.waiting.iter().filter(|waiter| waiter.at.shares(next.at, level));
+            next = beside.min_by_key(|waiter| (waiter.round(level), waiter.number))?;
+            *its_round = next.round(level);
+        }
+        let number = next.number;
+        let place = self.waiting.iter().position(|waiter| waiter.number == number)?;
         let next = self.waiting.swap_remove(place);
-        // The round that the group has used up is gone; another of the group has the round of the one that was served.
-        if let Some(other) = self.waiting.iter_mut().find(|w| w.at.group == group && w.group_round == group_round) {
-            other.group_round = next.group_round;
+        // The round that a party has used up is gone; another request of it has the round of the one that was served.
+        for (level, (used, own)) in used.into_iter().zip(next.rounds).enumerate() {
+            let of_party = self.waiting.iter_mut().filter(|waiter| waiter.at.shares(next.at, level + 1));
+            let other = of_party.filter_map(|waiter| waiter.rounds.get_mut(level)).find(|round| **round == used);
+            if let Some(other) = other {
+                *other = own;
+            }
+        }
+        if !next.go.is_closed() {
+            self.remember(next.at, remembered);
         }
         Some(next)
+    }
+
+    fn remember(&mut self, lane: Lane, remembered: usize) {
+        self.turns.push_back(lane);
+        while self.turns.len() > remembered {
+            self.turns.pop_front();
+        }
+    }
+}
+
+impl Waiter {
+    fn round(&self, level: usize) -> u64 {
+        self.rounds.get(level).copied().unwrap_or_default()
     }
 }
 
@@ -176,7 +251,11 @@ mod tests {
     use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
 
-    use super::{Full, Lane, Queue, Turn};
+    use proptest::prelude::*;
+    use tokio::sync::oneshot;
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::{Full, Lane, Queue, State, TURNS_A_PLACE, Turn};
 
     type Waiting = Pin<Box<dyn Future<Output = Result<Turn, Full>>>>;
 
@@ -187,20 +266,20 @@ mod tests {
     /// Waits in the queue, as far as it comes by itself.
     fn wait(queue: &Queue, group: u64, lane: u64) -> Waiting {
         let queue = queue.clone();
-        let mut waiting: Waiting = Box::pin(async move { queue.turn(Lane { group, lane }).await });
+        let mut waiting: Waiting = Box::pin(async move { queue.turn(Lane([group, lane, 0])).await });
         assert!(poll(&mut waiting).is_pending());
         waiting
     }
 
     fn is_full(queue: &Queue, group: u64, lane: u64) -> bool {
-        let waiting = pin!(queue.turn(Lane { group, lane }));
+        let waiting = pin!(queue.turn(Lane([group, lane, 0])));
         matches!(waiting.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(Full)))
     }
 
     /// A queue whose only turn is taken.
     async fn busy(places: usize) -> (Queue, Turn) {
         let queue = Queue::new(1, places);
-        let turn = queue.turn(Lane { group: 0, lane: 0 }).await.unwrap_or_else(|_| unreachable!());
+        let turn = queue.turn(Lane::default()).await.unwrap_or_else(|_| unreachable!());
         (queue, turn)
     }
 
@@ -259,9 +338,117 @@ mod tests {
     async fn equals_take_nothing_from_each_other() {
         let (queue, _turn) = busy(2).await;
         let (mut one, mut other) = (wait(&queue, 1, 1), wait(&queue, 2, 1));
-        // However many groups or lanes somebody makes up, those who wait keep their places.
-        assert!(is_full(&queue, 1, 2) && is_full(&queue, 2, 1) && is_full(&queue, 3, 1));
+        assert!(is_full(&queue, 1, 1) && is_full(&queue, 2, 1));
         assert!(poll(&mut one).is_pending() && poll(&mut other).is_pending());
+    }
+
+    #[tokio::test]
+    async fn a_party_without_a_place_gets_one_though_all_others_have_one_each() {
+        // As many groups, or as many lanes of one group, as there are places.
+        let floods: [fn(u64) -> (u64, u64); 2] = [|n| (n, 1), |n| (1, n)];
+        for flood in floods {
+            let (queue, _turn) = busy(64).await;
+            let mut crowd: Vec<_> = (1..=64).map(flood).map(|(group, lane)| wait(&queue, group, lane)).collect();
+            let (group, lane) = flood(65);
+            let mut newcomer = wait(&queue, group, lane);
+            assert!(poll(&mut newcomer).is_pending());
+            let lost = crowd.iter_mut().map(poll).filter(|waiting| matches!(waiting, Poll::Ready(Err(Full)))).count();
+            assert_eq!(lost, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_had_more_turns_than_those_who_wait_takes_no_place_of_theirs() {
+        let queue = Queue::new(1, 2);
+        let _turn = queue.turn(Lane([9, 1, 0])).await.unwrap_or_else(|_| unreachable!());
+        let (mut one, mut other) = (wait(&queue, 1, 1), wait(&queue, 2, 1));
+        assert!(is_full(&queue, 9, 1), "it had a turn, and they had none");
+        let mut third = wait(&queue, 3, 1);
+        assert!(poll(&mut one).is_pending() && poll(&mut third).is_pending());
+        assert!(matches!(poll(&mut other), Poll::Ready(Err(Full))), "it was the newest");
+    }
+
+    const PLACES: usize = 8;
+
+    /// What happens to a queue.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Comes(Lane),
+        Turn,
+        Leaves(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let comes = [0..12u64, 0..3, 0..3].prop_map(|parties| Event::Comes(Lane(parties)));
+        prop_oneof![6 => comes, 3 => Just(Event::Turn), 1 => (0..PLACES).prop_map(Event::Leaves)]
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_changes_hands_only_to_a_party_with_fewer_places_or_as_few_turns(events in proptest::collection::vec(event(), 0..200)) {
+            let mut state = State::new();
+            let mut receivers = Vec::new();
+            for event in events {
+                receivers.retain_mut(|(_, turn): &mut (u64, oneshot::Receiver<Turn>)| matches!(turn.try_recv(), Err(TryRecvError::Empty)));
+                match event {
+                    Event::Turn => drop(state.take_next(PLACES * TURNS_A_PLACE)),
+                    Event::Leaves(at) if at < receivers.len() => drop(receivers.swap_remove(at)),
+                    Event::Leaves(_) => {}
+                    Event::Comes(lane) => {
+                        state.waiting.retain(|waiter| !waiter.go.is_closed());
+                        let before: Vec<(u64, Lane)> = state.waiting.iter().map(|waiter| (waiter.number, waiter.at)).collect();
+                        let shares = state.shares(lane, 0);
+                        let own = shares.get(&lane.0[0]).copied().unwrap_or_default();
+                        match state.wait(lane, PLACES) {
+                            Ok(turn) => receivers.push((state.next_number - 1, turn)),
+                            Err(Full) => {
+                                let widest: Vec<_> = before.iter().map(|(_, lane)| shares[&lane.0[0]]).collect();
+                                prop_assert!(own.waiting > 0 || widest.iter().all(|other| other.waiting == 1 && other.lately < own.lately));
+                                prop_assert!(widest.iter().all(|other| other.waiting <= own.waiting + 1));
+                            }
+                        }
+                        let loser = before.iter().find(|(number, _)| state.waiting.iter().all(|waiter| waiter.number != *number));
+                        if let Some((_, loser)) = loser && loser.0[0] != lane.0[0] {
+                            let other = shares[&loser.0[0]];
+                            prop_assert!(other.waiting > own.waiting + 1 || (own.waiting == 0 && other.lately >= own.lately));
+                        }
+                        prop_assert!(state.waiting.len() <= PLACES);
+                    }
+                }
+            }
+        }
+
+        /// Between two turns every network of the flood sends requests, in any order.
+        #[test]
+        fn who_comes_seldom_has_a_turn_however_fast_others_come(
+            networks in 1..=2 * PLACES as u64,
+            orders in proptest::collection::vec(proptest::collection::vec(any::<(u64, u64)>(), 2 * PLACES), 100),
+        ) {
+            let mut state = State::new();
+            let mut receivers = Vec::new();
+            let seldom = Lane([1_000, 0, 0]);
+            let mut since = None;
+            for (at, order) in orders.iter().enumerate() {
+                let mut flood: Vec<(u64, Lane)> =
+                    (0..networks).zip(order).map(|(network, (rank, name))| (*rank, Lane([network, *name, 0]))).collect();
+                flood.sort_by_key(|(rank, _)| *rank);
+                let half = flood.len() / 2;
+                for (nth, (_, lane)) in flood.into_iter().enumerate() {
+                    if at == 64 && nth == half {
+                        receivers.push(state.wait(seldom, PLACES).ok());
+                        prop_assert!(receivers.last().unwrap().is_some(), "it has a place");
+                        since = Some(at);
+                    }
+                    receivers.push(state.wait(lane, PLACES).ok());
+                }
+                let next = state.take_next(PLACES * TURNS_A_PLACE);
+                if next.is_some_and(|next| next.at == seldom) {
+                    prop_assert!(at - since.unwrap() <= 2 * PLACES);
+                    return Ok(());
+                }
+            }
+            prop_assert!(false, "it had no turn");
+        }
     }
 
     #[tokio::test]

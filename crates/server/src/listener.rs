@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use mandate_core::RequestSource;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -26,7 +27,7 @@ use crate::host::{Hosts, WrongHost};
 use crate::json_line::end_with_newline;
 use crate::library_answers::LibraryAnswers;
 use crate::peer::Peer;
-use crate::places::{Ended, Guest, Network, Places};
+use crate::places::{Ended, Guest, Places};
 use crate::timely_body::TimelyBody;
 use crate::timely_io::{TimelyIo, WRITE_TIMEOUT};
 
@@ -239,7 +240,7 @@ pub(crate) async fn serve_tcp(
             }
         };
         let admitted = tokio::select! {
-            admitted = places.admit(Network::of(address.ip())) => admitted,
+            admitted = places.admit(RequestSource::of(address.ip())) => admitted,
             () = stopped(&mut shutdown) => return,
         };
         let Some((guest, ended)) = admitted else { continue };
@@ -272,7 +273,7 @@ pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site
         let Ok(credentials) = io.peer_cred() else { continue };
         let uid = credentials.uid();
         let admitted = tokio::select! {
-            admitted = places.admit(Network::of_user(uid)) => admitted,
+            admitted = places.admit(RequestSource::User(uid)) => admitted,
             () = stopped(&mut shutdown) => return,
         };
         let Some((guest, ended)) = admitted else { continue };

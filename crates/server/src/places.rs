@@ -6,11 +6,11 @@
 //! to a holder with fewer places.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use mandate_core::RequestSource;
 use tokio::sync::{Notify, oneshot};
 
 use crate::health::crowd::Crowd;
@@ -21,48 +21,11 @@ const MOST_LEAVING: usize = 64;
 /// How long a new connection is spared, if another one can end: its request may have arrived already, and not be read yet.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Where strangers come from, for fairness: an IPv4 address, the /64 of an IPv6 address (one customer has a whole /64), or a
-/// local user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Network([u8; 8]);
-
-impl Network {
-    /// The network of an address.
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            // No /64 that is routed begins with zeros.
-            IpAddr::V4(address) => {
-                let [a, b, c, d] = address.octets();
-                Self([0, 0, 0, 0, a, b, c, d])
-            }
-            IpAddr::V6(address) => Self(address.octets().first_chunk().copied().unwrap_or_default()),
-        }
-    }
-
-    /// The processes of a local user.
-    pub(crate) fn of_user(uid: u32) -> Self {
-        let [a, b, c, d] = uid.to_be_bytes();
-        Self([0xff, 0, 0, 0, a, b, c, d])
-    }
-
-    /// As bytes.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for Network {
-    /// Hexadecimal digits.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
-    }
-}
-
 /// The holder of a place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     /// A stranger in this network.
-    Network(Network),
+    Network(RequestSource),
     /// A client, person, operator or node that has proven its identity.
     Known(Arc<str>),
 }
@@ -210,7 +173,7 @@ pub(crate) struct Places {
 pub(crate) struct Guest {
     places: Arc<Places>,
     number: u64,
-    network: Network,
+    network: RequestSource,
     activity: Arc<Activity>,
     at: Mutex<(Kind, Holder)>,
     /// Whether it is known; a copy, so that no lock is needed.
@@ -271,7 +234,7 @@ impl Places {
     /// A place for a new connection from `network`. None: all strangers are being served.
     ///
     /// Waits while many connections that were told to end have not ended yet: their files are still open.
-    pub(crate) async fn admit(self: &Arc<Self>, network: Network) -> Option<(Guest, Ended)> {
+    pub(crate) async fn admit(self: &Arc<Self>, network: RequestSource) -> Option<(Guest, Ended)> {
         loop {
             let left = self.somebody_left.notified();
             if self.lock().leaving < MOST_LEAVING {
@@ -281,7 +244,7 @@ impl Places {
         }
     }
 
-    fn enter(self: &Arc<Self>, network: Network) -> Option<(Guest, Ended)> {
+    fn enter(self: &Arc<Self>, network: RequestSource) -> Option<(Guest, Ended)> {
         let holder = Holder::Network(network);
         let activity = Arc::new(Activity {
             since: AtomicU64::new(self.event()),
@@ -327,7 +290,7 @@ impl Places {
 
 impl Guest {
     /// Where it comes from.
-    pub(crate) fn network(&self) -> Network {
+    pub(crate) fn network(&self) -> RequestSource {
         self.network
     }
 
@@ -419,7 +382,7 @@ mod tests {
     use mandate_core::Clock;
     use mandate_testkit::clock::SteppedClock;
 
-    use super::{Ended, Guest, MOST_LEAVING, Network, Places};
+    use super::{Ended, Guest, MOST_LEAVING, Places, RequestSource};
     use crate::health::Health;
     use crate::health::crowd::Crowd;
 
@@ -433,8 +396,8 @@ mod tests {
         places
     }
 
-    fn network(text: &str) -> Network {
-        Network::of(text.parse().unwrap())
+    fn network(text: &str) -> RequestSource {
+        RequestSource::of(text.parse().unwrap())
     }
 
     async fn admit(places: &Arc<Places>, from: &str) -> (Guest, Ended) {
@@ -443,14 +406,6 @@ mod tests {
 
     fn has_ended(ended: &mut Ended) -> bool {
         !matches!(ended.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Empty))
-    }
-
-    #[test]
-    fn an_ipv6_customer_is_one_network_and_an_ipv4_address_is_one_however_it_is_written() {
-        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::2"));
-        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
-        assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
-        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 
     #[tokio::test]

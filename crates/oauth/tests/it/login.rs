@@ -110,13 +110,13 @@ async fn strangers_who_guess_at_a_name_never_lock_out_a_browser_the_person_has_u
     let guess = async |browser: Option<&str>, name: &str| {
         let mut paused = false;
         for _ in 0..10 {
-            let outcome = world.engine.log_in_from(Visitor { browser, network: b"" }, &request, name, Secret::new("wrong")).await;
+            let outcome = world.engine.log_in_from(Visitor { browser }, &request, name, Secret::new("wrong")).await;
             paused |= matches!(outcome, Err(LoginRefusal::Paused(..)));
         }
         paused
     };
     assert!(guess(None, "riley").await && guess(Some("made.up"), "riley").await, "strangers are slowed");
-    let known = Visitor { browser: Some(first.browser()), network: b"" };
+    let known = Visitor { browser: Some(first.browser()) };
     let again = world.engine.log_in_from(known, &request, "riley", Secret::new(PASSWORD)).await.unwrap();
     assert_eq!(again.browser(), first.browser(), "the same browser stays one");
     let elsewhere = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await;

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
 use futures_util::stream;
-use mandate_core::Clock;
+use mandate_core::{Clock, RequestSource};
 use mandate_testkit::clock::SteppedClock;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket};
@@ -23,7 +23,7 @@ use crate::health::Health;
 use crate::health::crowd::Crowd;
 use crate::host::Hosts;
 use crate::peer::Peer;
-use crate::places::{Network, Places};
+use crate::places::Places;
 use crate::timely_io::TimelyIo;
 
 fn site(router: Router) -> Site {
@@ -35,7 +35,7 @@ async fn told(reads_a_feed: bool, hangs_up: bool) -> String {
     let clock: Arc<dyn Clock> = Arc::new(SteppedClock::default());
     let health = Health::default();
     let places = Places::new(1, 1, 1).watched_by(Crowd::watched(&health, "public", &clock));
-    let (guest, ended) = places.admit(Network::of_user(0)).await.unwrap();
+    let (guest, ended) = places.admit(RequestSource::User(0)).await.unwrap();
     if reads_a_feed {
         assert!(guest.stays());
     }
@@ -105,7 +105,7 @@ impl AsyncWrite for Noting {
 #[tokio::test]
 async fn bytes_that_answers_share_are_sent_from_where_they_are_and_no_copy_is_made_for_a_connection() {
     let places = Places::new(1, 1, 1);
-    let (guest, ended) = places.admit(Network::of_user(0)).await.unwrap();
+    let (guest, ended) = places.admit(RequestSource::User(0)).await.unwrap();
     let shared: [Bytes; 2] = [vec![b'x'; 1024 * 1024].into(), vec![b'y'; 100].into()];
     let pieces = shared.clone();
     let answer = move || {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mandate_authority::{Authority, ServerName};
-use mandate_core::{SpiffeId, Timestamp, TrustDomain};
+use mandate_core::{RequestSource, SpiffeId, Timestamp, TrustDomain};
 use mandate_identity::Presented;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -30,7 +30,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::Bounds;
 use super::rejoin::WithGrace;
 use crate::listener::{HEAD_TIMEOUT, Shutdown, TLS_BUFFER, bound_send_buffer, could_not_accept};
-use crate::places::{Ended, Guest, Network};
+use crate::places::{Ended, Guest};
 use crate::timely_io::{TimelyIo, WRITE_TIMEOUT};
 use crate::tls::provider;
 
@@ -216,7 +216,7 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let Some((guest, mut ended)) = places.admit(Network::of(peer_address.ip())).await else { continue };
+        let Some((guest, mut ended)) = places.admit(RequestSource::of(peer_address.ip())).await else { continue };
         bound_send_buffer(&stream);
         let _ = stream.set_nodelay(true);
         let (acceptor, out, trust_domain) = (TlsAcceptor::from(current.load_full()), out.clone(), authority.trust_domain().clone());
@@ -245,7 +245,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-    use super::{Network, NodePeer, NodeStream, Presented, Timestamp, UnixTime, of};
+    use super::{NodePeer, NodeStream, Presented, RequestSource, Timestamp, UnixTime, of};
     use crate::places::Places;
 
     /// So long that it does not matter.
@@ -253,7 +253,7 @@ mod tests {
 
     async fn connect(places: &Arc<Places>, peer: NodePeer, stay: Duration) -> Option<(NodeStream<DuplexStream>, DuplexStream)> {
         let (io, other_end) = duplex(64);
-        let admitted = places.admit(Network::of("192.0.2.1".parse().unwrap())).await?;
+        let admitted = places.admit(RequestSource::of("192.0.2.1".parse().unwrap())).await?;
         NodeStream::new(io, peer, admitted, stay).map(|stream| (stream, other_end))
     }
 

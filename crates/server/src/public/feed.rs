@@ -156,7 +156,7 @@ mod tests {
     use axum::response::Response;
     use futures_util::StreamExt as _;
     use mandate_core::registry::Registry;
-    use mandate_core::{Clock, CutTarget, HybridClock, RevocationSet, Timestamp};
+    use mandate_core::{Clock, CutTarget, HybridClock, RequestSource, RevocationSet, Timestamp};
     use mandate_delegation::revocation::cut;
     use mandate_delegation::{Live, Snapshot};
     use mandate_testkit::clock::SteppedClock;
@@ -165,7 +165,7 @@ mod tests {
     use super::{Feeds, MAX_PIECES, SMALL, revocations};
     use crate::health::Health;
     use crate::health::crowd::Crowd;
-    use crate::places::{Ended, Guest, Network, Places};
+    use crate::places::{Ended, Guest, Places};
 
     struct World {
         feeds: Arc<Feeds>,
@@ -188,7 +188,7 @@ mod tests {
         }
 
         async fn open(&mut self) -> Response {
-            let (guest, ended) = self.places.admit(Network::of("192.0.2.1".parse().unwrap())).await.unwrap();
+            let (guest, ended) = self.places.admit(RequestSource::of("192.0.2.1".parse().unwrap())).await.unwrap();
             let guest = Arc::new(guest);
             self.guests.push((Arc::clone(&guest), ended));
             revocations(State(Arc::clone(&self.feeds)), Extension(guest)).await

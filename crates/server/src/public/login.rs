@@ -186,8 +186,7 @@ pub(super) async fn submit(
     }
     let name = fields.get("name").unwrap_or_default();
     let password = Secret::new(fields.get("password").unwrap_or_default().as_bytes());
-    let network = guest.network();
-    let visitor = Visitor { browser: cookie(&headers, browser_cookie_name(&public)), network: network.as_bytes() };
+    let visitor = Visitor { browser: cookie(&headers, browser_cookie_name(&public)) };
     match public.engine.log_in_from(visitor, &request, name, password).await {
         Ok(redirect) => {
             guest.is_known(&format!("person {name}").into());
