@@ -119,6 +119,8 @@ struct Waiting {
     since: Instant,
 }
 
+    /// Whether the reserve was asked to keep it, and has not answered yet.
+    keeping: bool,
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     OnItsWay,
@@ -211,7 +213,8 @@ impl Stops {
             }
             tracing::warn!(record = %stop.record().id, detail = stop.record().detail, "a stop from before the start is in force again and not yet in the audit log");
             engine.put_in_force(&stop);
-            let waiting = Waiting { stop: Arc::new(stop), by, kept: Some(kept), state: State::Failed, since: Instant::now() };
+            let waiting =
+                Waiting { stop: Arc::new(stop), by, kept: Some(kept), keeping: false, state: State::Failed, since: Instant::now() };
             engine.waiting().push_back(waiting);
         }
         Ok(engine)
@@ -237,7 +240,14 @@ impl Stops {
         }
         // In force and known to wait in one step: nothing that gives comes between.
         let cuts = self.put_in_force(&stop);
-        waiting.push_back(Waiting { stop: Arc::clone(&stop), by, kept: None, state: State::OnItsWay, since: Instant::now() });
+        waiting.push_back(Waiting {
+            stop: Arc::clone(&stop),
+            by,
+            kept: None,
+            keeping: true,
+            state: State::OnItsWay,
+            since: Instant::now(),
+        });
         drop(waiting);
         let id = stop.record().id.clone();
         let recording = tokio::spawn(Arc::clone(self).record(stop, content, by));
@@ -266,10 +276,7 @@ impl Stops {
 
     /// Into the reserve, then into the log.
     async fn record(self: Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) {
-        let (engine, kept) = (Arc::clone(&self), Arc::clone(&stop));
-        // A task of its own: it may take longer than is waited for.
-        let keeping = tokio::spawn(async move { engine.keep(&kept, content, by).await });
-        let _ = timeout(RESERVE_PATIENCE, keeping).await;
+        let _ = timeout(RESERVE_PATIENCE, self.begin_keeping(Arc::clone(&stop), content, by)).await;
         let recorded = if stop.changes_entries() { self.record_changes().await } else { self.append(&stop).await };
         if let Err(error) = recorded {
             tracing::error!(%error, record = %stop.record().id, "a stop is in force and not in the audit log; it is tried again");
@@ -277,17 +284,19 @@ impl Stops {
     }
 
     async fn keep(&self, stop: &Stop, content: Vec<u8>, by: By) {
-        let kept = match self.keeper.keep(content, by).await {
-            Ok(kept) => kept,
-            Err(error) => {
-                tracing::error!(%error, record = %stop.record().id, "a stop is in force and could not be put into the reserve");
-                return;
-            }
-        };
-        match self.waiting().iter_mut().find(|waiting| waiting.is(stop)) {
-            Some(waiting) if waiting.kept.is_none() => waiting.kept = Some(kept),
+        let kept = self.keeper.keep(content, by).await.inspect_err(|error| {
+            tracing::error!(%error, record = %stop.record().id, "a stop is in force and could not be put into the reserve");
+        });
+        let mut waiting = self.waiting();
+        let place = waiting.iter_mut().find(|waiting| waiting.is(stop)).and_then(|waiting| {
+            waiting.keeping = false;
+            waiting.kept.is_none().then_some(&mut waiting.kept)
+        });
+        match (place, kept) {
+            (Some(place), kept) => *place = kept.ok(),
             // It is in the log already.
-            Some(_) | None => self.keeper.free(kept),
+            (None, Ok(kept)) => self.keeper.free(kept),
+            (None, Err(_)) => {}
         }
     }
 
@@ -300,6 +309,12 @@ impl Stops {
                 if let Some(waiting) = self.waiting().iter_mut().find(|waiting| waiting.is(stop)) {
                     waiting.state = State::Failed;
                 }
+    /// A task of its own: it may take longer than is waited for, and must learn which place to give back later.
+    fn begin_keeping(self: &Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) -> JoinHandle<()> {
+        let engine = Arc::clone(self);
+        tokio::spawn(async move { engine.keep(&stop, content, by).await })
+    }
+
                 return Err(error);
             }
         }
@@ -337,19 +352,20 @@ impl Stops {
             self.keeper.mend();
         }
         let (outside, failed) = {
-            let waiting = self.waiting();
-            let outside = |waiting: &&Waiting| waiting.kept.is_none() && waiting.state == State::Failed;
-            let outside: Vec<_> = waiting.iter().filter(outside).take(BELATED).map(|w| (Arc::clone(&w.stop), w.by)).collect();
+            let mut waiting = self.waiting();
+            let outside = waiting.iter_mut().filter(|waiting| waiting.kept.is_none() && !waiting.keeping && waiting.state == State::Failed);
+            let begun = outside.take(BELATED).map(|waiting| {
+                waiting.keeping = true;
+                (Arc::clone(&waiting.stop), waiting.by)
+            });
+            let outside: Vec<_> = begun.collect();
             let failed = waiting.iter().filter(|waiting| waiting.state == State::Failed && !waiting.stop.changes_entries());
             (outside, failed.map(|waiting| Arc::clone(&waiting.stop)).collect::<VecDeque<_>>())
         };
         let waited = !failed.is_empty() || !outside.is_empty();
-        for (stop, by) in outside {
-            // A reserve that was full or broken may have room again.
-            if let Ok(content) = self.content(&stop, by) {
-                let _ = timeout(RESERVE_PATIENCE, self.keep(&stop, content, by)).await;
-            }
-        }
+        // A reserve that was full or broken may have room again. Neither it nor the log waits for the other.
+        let contents = outside.into_iter().filter_map(|(stop, by)| self.content(&stop, by).ok().map(|content| (stop, content, by)));
+        let keeping: Vec<_> = contents.map(|(stop, content, by)| self.begin_keeping(stop, content, by)).collect();
         if self.record_changes().await.is_ok() && self.append_all(failed).await.is_ok() && waited {
             tracing::info!("every stop is in the audit log");
         }
@@ -377,6 +393,12 @@ impl Stops {
 
     /// The present state. A stop that has just been started does not count.
     pub fn standing(&self) -> Standing {
+        let _ = timeout(RESERVE_PATIENCE, async {
+            for kept in keeping {
+                let _ = kept.await;
+            }
+        })
+        .await;
         let waiting = self.waiting();
         let late: Vec<&Waiting> = waiting.iter().filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY).collect();
         let reserved = late.iter().filter(|waiting| waiting.kept.is_some()).count();

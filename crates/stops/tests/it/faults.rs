@@ -1,5 +1,7 @@
 //! A log that cannot be written, a reserve that is used up, and both.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use mandate_audit::Kind;
@@ -113,6 +115,34 @@ async fn with_the_reserve_used_up_too_a_stop_is_in_force_and_says_that_it_is_not
     assert_eq!(recorded(&world).len(), filled + 1 + 1 + small + 1);
     wait_until(|| reserve::frames(&crate::world::reserve(&world)).is_empty()).await;
     assert_eq!(take(&world, cut_token(&world, 30_000)).await.recorded, Recorded::Log, "and everything goes on");
+}
+
+#[tokio::test]
+async fn a_try_that_is_given_up_leaves_no_place_in_the_reserve_behind() {
+    let world = World::story();
+    world.faults.break_down(Point::Begin);
+    // The reserve is full, and one stop is outside.
+    take(&world, suspended(&world)).await;
+    while world.stops.standing().reserve.used + 80_000 < SIZE {
+        assert_eq!(take(&world, cut_token(&world, 30_000)).await.recorded, Recorded::Reserve);
+    }
+    filled_with_small_ones(&world).await;
+    assert_eq!(world.stops.standing().unrecorded, 1);
+    // The log takes one, which gives back its place.
+    world.faults.mend();
+    world.faults.fail(Point::Begin, 1, Fault::Lost);
+    world.stops.retry().await;
+    assert_eq!(recorded(&world).len(), 1);
+    world.faults.break_down(Point::Begin);
+    for _ in 0..5 {
+        let tried = pin!(world.stops.retry()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(tried.is_pending(), "it is given up before the reserve has answered");
+    }
+    world.faults.mend();
+    world.stops.retry().await;
+    assert_eq!(world.stops.standing().unrecorded + world.stops.standing().reserved, 0);
+    wait_until(|| reserve::frames(&crate::world::reserve(&world)).is_empty()).await;
+    wait_until(|| world.stops.standing().reserve.used == 0).await;
 }
 
 async fn filled_with_small_ones(world: &World) -> usize {
