@@ -257,7 +257,8 @@ pub async fn run(
     let authority =
         Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&wall), Arc::clone(&entropy))?);
     let found = Stops::look(Dir::open(&config.dir).map_err(ConfigError::from)?, authority.checkpoint_vkey())?;
-    let newest = store.read("read the newest time", records::newest)?.max(found.newest());
+    let newest = store.read("read the newest time", records::newest)?;
+    let newest = newest.max(found.newest(newest.max(wall.now()))?);
     let clock = Arc::new(HybridClock::new(Arc::clone(&wall), newest));
     let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());

@@ -21,6 +21,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
 use mandate_audit::tree::leaf_hash;
+use mandate_core::{RecordId, Timestamp};
 use mandate_files::{Dir, Exposure, FileError};
 
 /// The name of the file in the server's directory.
@@ -69,6 +70,21 @@ pub enum ReserveError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A stop in it is of a time that cannot be: the file was manipulated, or a clock was far ahead when it was written.
+    #[error(
+        "{path}: it holds {record} of {time}, weeks after everything in the audit log and after this machine's clock (the later is {known}). Set the clock right; or put back the database and the {FILE} of one moment; or move {FILE} away, start, and stop again who must stay stopped",
+        path = path.display()
+    )]
+    Ahead {
+        /// The file.
+        path: PathBuf,
+        /// The id of its record.
+        record: RecordId,
+        /// The latest time in the stop.
+        time: Timestamp,
+        /// The latest time of the audit log and of the machine's clock.
+        known: Timestamp,
     },
     /// Its content belongs to another audit log.
     #[error("{path}: it holds stops of another server; put back the one that belongs to this directory, or move it away", path = path.display())]

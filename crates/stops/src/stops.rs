@@ -8,6 +8,7 @@ use std::time::Duration;
 use mandate_audit::{AppendError, Log};
 use mandate_core::{Cut, HybridClock, RecordId, Timestamp};
 use mandate_delegation::Live;
+use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::{Dir, Exposure};
 use mandate_store::stops::{self, STOP_RECORDED};
 use mandate_store::{Effect, Store, StoreError};
@@ -40,6 +41,10 @@ const MAX_WAITING_OF_CLIENTS: usize = 4_096;
 
 /// The most stops that are put into the reserve later, in one try.
 const BELATED: usize = 64;
+
+/// How far a stop in the reserve may be ahead of the log and the clock. A machine without a battery for its clock may start with
+/// its clock in 1970, after weeks in which nothing was recorded.
+const MAX_AHEAD: Duration = Duration::from_hours(30 * 24);
 
 /// What the engine is made of.
 pub struct Parts {
@@ -114,13 +119,13 @@ struct Waiting {
     stop: Arc<Stop>,
     by: By,
     kept: Option<Kept>,
+    /// Whether the reserve was asked to keep it, and has not answered yet.
+    keeping: bool,
     /// Whether its own task is working on it, or has tried without success.
     state: State,
     since: Instant,
 }
 
-    /// Whether the reserve was asked to keep it, and has not answered yet.
-    keeping: bool,
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     OnItsWay,
@@ -137,10 +142,29 @@ pub struct Found {
 }
 
 impl Found {
-    /// The latest time of a stop that was found: the clock must not show an earlier time.
-    pub fn newest(&self) -> Timestamp {
-        self.stops.iter().map(|(stop, ..)| stop.record().time).max().unwrap_or(Timestamp::from_millis(0))
+    /// The latest time of a stop that was found: the clock must not show an earlier time. `known` is the latest time of the
+    /// audit log and of the machine's clock.
+    pub fn newest(&self, known: Timestamp) -> Result<Timestamp, ReserveError> {
+        let path = self.dir.entry(FILE);
+        self.stops.iter().try_fold(Timestamp::from_millis(0), |newest, (stop, ..)| {
+            is_not_ahead(stop, known, &path)?;
+            Ok(newest.max(stop.record().time))
+        })
     }
+}
+
+/// Refuses a stop of a time that cannot be: the clock would start there, and whatever is recorded from then on would keep
+/// it there for good.
+///
+/// Everything that was issued has a record in the log, and what is cut is cut as of the start. So a stop can be later than
+/// both the log and the clock only if the clock was set in the meantime.
+fn is_not_ahead(stop: &Stop, known: Timestamp, path: &Path) -> Result<(), ReserveError> {
+    let of_cut = |cut: &Cut| cut.at.max(cut.forget.minus(CUT_MEMORY));
+    let time = stop.cuts().iter().map(of_cut).fold(stop.record().time, Timestamp::max);
+    if time <= known.plus(MAX_AHEAD) {
+        return Ok(());
+    }
+    Err(ReserveError::Ahead { path: path.to_owned(), record: stop.record().id.clone(), time, known })
 }
 
 /// The engine: everything that takes authority away goes through it.
@@ -283,6 +307,12 @@ impl Stops {
         }
     }
 
+    /// A task of its own: it may take longer than is waited for, and must learn which place to give back later.
+    fn begin_keeping(self: &Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) -> JoinHandle<()> {
+        let engine = Arc::clone(self);
+        tokio::spawn(async move { engine.keep(&stop, content, by).await })
+    }
+
     async fn keep(&self, stop: &Stop, content: Vec<u8>, by: By) {
         let kept = self.keeper.keep(content, by).await.inspect_err(|error| {
             tracing::error!(%error, record = %stop.record().id, "a stop is in force and could not be put into the reserve");
@@ -309,12 +339,6 @@ impl Stops {
                 if let Some(waiting) = self.waiting().iter_mut().find(|waiting| waiting.is(stop)) {
                     waiting.state = State::Failed;
                 }
-    /// A task of its own: it may take longer than is waited for, and must learn which place to give back later.
-    fn begin_keeping(self: &Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) -> JoinHandle<()> {
-        let engine = Arc::clone(self);
-        tokio::spawn(async move { engine.keep(&stop, content, by).await })
-    }
-
                 return Err(error);
             }
         }
@@ -369,6 +393,12 @@ impl Stops {
         if self.record_changes().await.is_ok() && self.append_all(failed).await.is_ok() && waited {
             tracing::info!("every stop is in the audit log");
         }
+        let _ = timeout(RESERVE_PATIENCE, async {
+            for kept in keeping {
+                let _ = kept.await;
+            }
+        })
+        .await;
     }
 
     /// Appends stops whose order does not matter: together, after one has succeeded.
@@ -393,12 +423,6 @@ impl Stops {
 
     /// The present state. A stop that has just been started does not count.
     pub fn standing(&self) -> Standing {
-        let _ = timeout(RESERVE_PATIENCE, async {
-            for kept in keeping {
-                let _ = kept.await;
-            }
-        })
-        .await;
         let waiting = self.waiting();
         let late: Vec<&Waiting> = waiting.iter().filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY).collect();
         let reserved = late.iter().filter(|waiting| waiting.kept.is_some()).count();
@@ -469,10 +493,10 @@ pub enum StartError {
     ),
 }
 
-/// How many stops the bytes of a reserve hold for the audit log with that verifier key.
-pub fn held(bytes: &[u8], log: &str, path: &Path) -> Result<usize, ReserveError> {
+/// How many stops the bytes of a reserve hold for the audit log with that verifier key. `known`: as for [`Found::newest`].
+pub fn held(bytes: &[u8], log: &str, known: Timestamp, path: &Path) -> Result<usize, ReserveError> {
     let frames = reserve::frames(bytes);
-    frames.iter().try_for_each(|frame| understood(frame, log, path).map(drop))?;
+    frames.iter().try_for_each(|frame| understood(frame, log, path).and_then(|(stop, ..)| is_not_ahead(&stop, known, path)))?;
     Ok(frames.len())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::Secret;
+use mandate_core::{Secret, Timestamp};
 use mandate_files::{Dir, FileError};
 use mandate_stops::held;
 use mandate_stops::reserve::{FILE, SIZE};
@@ -163,13 +163,13 @@ impl Examination<'_> {
         });
     }
 
-    /// The stops that wait for the log. The reserve must belong to that log.
-    fn reserve(&mut self, dir: &Dir, log: &str) {
+    /// The stops that wait for the log. The reserve must belong to that log, and to its time.
+    fn reserve(&mut self, dir: &Dir, log: &str, newest: Timestamp) {
         let move_away = format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
         let path = dir.entry(FILE);
         self.add(match dir.read(FILE, SIZE as u64) {
             Ok(None) => Finding::ok(RESERVE, format!("there is no {FILE}; the server makes it")),
-            Ok(Some(bytes)) => match held(&bytes, log, &path) {
+            Ok(Some(bytes)) => match held(&bytes, log, newest.max(self.now), &path) {
                 Ok(0) => Finding::ok(RESERVE, "nothing waits in it for the audit log".to_owned()),
                 Ok(some) => Finding::ok(
                     RESERVE,
@@ -188,7 +188,10 @@ impl Examination<'_> {
         let next = self.restore();
         let verified = inspection.verify_log(progress);
         if let Ok(verified) = &verified {
-            self.reserve(dir, &verified.summary.vkey);
+            match inspection.newest() {
+                Ok(newest) => self.reserve(dir, &verified.summary.vkey, newest),
+                Err(error) => self.add(Finding::could_not_look(RESERVE, store_text(&error))),
+            }
         }
         self.add(match verified {
             Ok(verified) => {

@@ -13,6 +13,7 @@ mod node_link;
 mod nodes;
 mod order;
 mod proof;
+mod reserve;
 mod rotation;
 mod strangers;
 mod token_endpoint;

@@ -45,9 +45,10 @@ impl Server {
         Self::start(tempfile::tempdir().unwrap(), Arc::new(SteppedClock::at(time))).await.map_err(|(_, error)| error).unwrap()
     }
 
-    async fn start(dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
+    /// The options of a server in `dir`.
+    pub(crate) fn config(dir: &TempDir) -> Config {
         let loopback = "127.0.0.1:0".parse().unwrap();
-        let config = Config {
+        Config {
             dir: dir.path().join("server"),
             listen: loopback,
             node_listen: loopback,
@@ -57,7 +58,11 @@ impl Server {
             node_rejoin_grace: std::time::Duration::ZERO,
             trust_domain: Some("acme.example".parse().unwrap()),
             allowed_hosts: vec!["allowed.example".to_owned()],
-        };
+        }
+    }
+
+    async fn start(dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
+        let config = Self::config(&dir);
         let (is_ready, ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = mandate_server::run(
@@ -186,22 +191,24 @@ impl Server {
     /// Shuts it down cleanly, and starts it again on the same directory.
     pub(crate) async fn restart(self) -> Self {
         let clock = Arc::clone(&self.clock);
-        let mut dir = self.ended().await;
+        Self::start_again(self.ended().await, clock).await.map_err(|(_, error)| error).unwrap()
+    }
+
+    /// Starts in a directory whose server has ended.
+    pub(crate) async fn start_again(mut dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
         let begun = std::time::Instant::now();
         loop {
             match Self::start(dir, Arc::clone(&clock)).await {
-                Ok(server) => return server,
                 // A process that ends lets go of its directory at once; here the last connections still hold it.
-                Err((held, error)) => {
-                    assert!(matches!(error, ServerError::Store(_)) && begun.elapsed() < LONG, "{error}");
-                    dir = held;
-                }
+                Err((held, ServerError::Store(_))) if begun.elapsed() < LONG => dir = held,
+                started => return started,
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    async fn ended(self) -> TempDir {
+    /// Shuts it down cleanly; its directory stays.
+    pub(crate) async fn ended(self) -> TempDir {
         let _ = self.stop.send(());
         tokio::time::timeout(LONG, self.task).await.expect("the server did not stop in time").unwrap().unwrap();
         self.dir

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_core::registry::{AgentState, Entry, Halt};
-use mandate_core::{CutTarget, RevocationSet};
+use mandate_core::{Clock as _, CutTarget, RevocationSet, Timestamp};
+use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_delegation::{Live, Snapshot};
 use mandate_files::Dir;
 use mandate_stops::reserve::{BLOCK, FILE, MAGIC, Reserve, SIZE, frames};
-use mandate_stops::{Found, Parts, Recorded, ReserveError, StartError, Stops};
+use mandate_stops::{Found, Parts, Recorded, ReserveError, StartError, Stops, held};
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
 
@@ -37,7 +39,7 @@ async fn what_is_not_in_the_log_is_in_force_again_at_the_next_start_and_then_rec
     let stop = suspended(&world);
     let made = stop.record().time;
     assert_eq!(take(&world, stop).await.recorded, Recorded::Reserve);
-    assert_eq!(look(&world).unwrap().newest(), made, "the clock must not go behind it");
+    assert_eq!(look(&world).unwrap().newest(made).unwrap(), made, "the clock must not go behind it");
 
     let (live, stops) = restarted(&world);
     let agent = live.snapshot().registry.agent(&AGENT.parse().unwrap()).cloned().unwrap();
@@ -159,6 +161,32 @@ async fn a_forged_state_in_the_reserve_lifts_no_stop() {
     forge(&world, |content| content["stop"]["halted"][0][2] = serde_json::json!({"agent": "active"}));
     let (live, _) = restarted(&world);
     assert_eq!(live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state, AgentState::Suspended);
+}
+
+#[tokio::test]
+async fn a_stop_weeks_ahead_of_the_log_and_the_clock_is_not_obeyed_and_says_what_to_do() {
+    const DAY: Duration = Duration::from_hours(24);
+    let world = World::story();
+    world.faults.break_down(Point::Commit);
+    take(&world, cut_token(&world, 10)).await;
+    let now = world.hybrid.now();
+    let places = ["/stop/record/time", "/stop/cuts/0/at", "/stop/cuts/0/forget"];
+    for (place, allowance) in places.into_iter().zip([Duration::ZERO, Duration::ZERO, CUT_MEMORY]) {
+        let at = |time: Timestamp| {
+            forge(&world, |content| *content.pointer_mut(place).unwrap() = serde_json::to_value(time.plus(allowance)).unwrap());
+            let bytes = reserve(&world);
+            let held = held(&bytes, world.authority.checkpoint_vkey(), now, &world.state_dir().join(FILE));
+            let newest = look(&world).unwrap().newest(now);
+            assert_eq!(held.is_ok(), newest.is_ok(), "what is looked at beforehand is what the start looks at");
+            newest
+        };
+        let forged = at("9999-12-31T23:59:59Z".parse::<Timestamp>().unwrap().minus(allowance));
+        let error = forged.unwrap_err().to_string();
+        assert!(error.contains("stops.reserve") && error.contains("9999-12-31") && error.contains("stop again who must stay"), "{error}");
+        assert!(at(now.plus(DAY * 31)).is_err(), "{place}");
+        assert!(at(now.plus(DAY * 29)).is_ok(), "{place}: a clock that lost some weeks does not keep the server from starting");
+        assert!(at(now).is_ok(), "{place}");
+    }
 }
 
 #[tokio::test]
