@@ -4,7 +4,7 @@ use std::fmt;
 
 use mandate_audit::{Kind, Outcome, Receipt, Record};
 use mandate_delegation::{Mandate, MandateView};
-use mandate_token::access_token::{self, Claims};
+use mandate_token::access_token;
 
 use crate::error::{MintError, Mismatch};
 use crate::jws_key::JwsKey;
@@ -57,25 +57,8 @@ pub(crate) fn mint(key: &JwsKey, mandate: &Mandate, receipt: &Receipt) -> Result
 
 /// Private to this module: nothing else may sign an access token.
 fn sign(key: &JwsKey, view: &MandateView) -> Result<AccessTokenString, MintError> {
-    let claims = Claims {
-        iss: &view.issuer,
-        subject: &view.subject,
-        audience: &view.resource,
-        client_id: &view.client,
-        jti: &view.jti,
-        iat: view.issued,
-        exp: view.expires,
-        scope: &view.scopes,
-        chain: &view.chain,
-        lineage: &view.lineage,
-        auth_time: view.auth_time,
-        acr: view.acr.as_deref(),
-        amr: &view.amr,
-        // Who may act next is decided from the registry at the next exchange, not written into the token.
-        may_act: None,
-    };
     let signer = key.linted(|message, kid| check_access_token(message, kid, view));
-    match access_token::build(&claims, &signer) {
+    match access_token::build(&view.claims(), &signer) {
         Ok(token) => Ok(AccessTokenString(token)),
         Err(_) => Err(signer.into_broken().map_or(MintError::Signature, MintError::Lint)),
     }

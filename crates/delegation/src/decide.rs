@@ -158,7 +158,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         amr: subject.amr,
         grant: Some((grant.id.clone(), grant.max_uses)),
         policies: permit.shared_policies(),
-    }))
+    })?)
 }
 
 fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
@@ -246,7 +246,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         amr: vec!["pwd".to_owned()],
         grant: None,
         policies: policies.into(),
-    }))
+    })?)
 }
 
 /// Invariant 5 for a login: a code is worth nothing if, since the login, the password was replaced, the person or client was

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Record};
 use mandate_core::{ActorChain, ClientId, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
+use mandate_token::access_token::{self, Claims};
+
+use crate::refusal::RefusalReason;
 
 /// One delegation that has been decided: who, through whom, where, what, until when.
 ///
@@ -63,8 +66,9 @@ pub struct MandateView {
 }
 
 impl Mandate {
-    pub(crate) fn decided(view: MandateView) -> Self {
-        Self { view }
+    /// Refuses what no token can say. The record is written before the token is signed, so it must be known here.
+    pub(crate) fn decided(view: MandateView) -> Result<Self, RefusalReason> {
+        if access_token::fits(&view.claims()) { Ok(Self { view }) } else { Err(RefusalReason::TooMuchForOneToken) }
     }
 
     /// What it says.
@@ -74,6 +78,27 @@ impl Mandate {
 }
 
 impl MandateView {
+    /// The claims of its token.
+    pub fn claims(&self) -> Claims<'_> {
+        Claims {
+            iss: &self.issuer,
+            subject: &self.subject,
+            audience: &self.resource,
+            client_id: &self.client,
+            jti: &self.jti,
+            iat: self.issued,
+            exp: self.expires,
+            scope: &self.scopes,
+            chain: &self.chain,
+            lineage: &self.lineage,
+            auth_time: self.auth_time,
+            acr: self.acr.as_deref(),
+            amr: &self.amr,
+            // Who may act next is decided from the registry at the next exchange, not written into the token.
+            may_act: None,
+        }
+    }
+
     /// The audit record that must be durable before the token is minted. It says everything the token will say.
     pub fn record(&self, id: RecordId, kind: Kind, asked: Asked) -> Record {
         Record {

@@ -153,6 +153,9 @@ pub enum RefusalReason {
     /// Policy denies the agent.
     #[error("policy denies the agent")]
     PolicyDeniesAgent,
+    /// There are more scopes, or longer ones, than a token can carry; or the rest of the token is too long.
+    #[error("the token would be longer, or have more scopes, than can be read")]
+    TooMuchForOneToken,
     /// Nothing would be left of the lifetime.
     #[error("no lifetime would be left")]
     NoLifetime,
@@ -195,6 +198,7 @@ impl RefusalReason {
             Self::NothingInCommon => "nothing_in_common",
             Self::PolicyDeniesPerson => "policy_denies_person",
             Self::PolicyDeniesAgent => "policy_denies_agent",
+            Self::TooMuchForOneToken => "too_much_for_one_token",
             Self::NoLifetime => "no_lifetime",
         }
     }
@@ -234,6 +238,7 @@ impl RefusalReason {
         Self::NothingInCommon,
         Self::PolicyDeniesPerson,
         Self::PolicyDeniesAgent,
+        Self::TooMuchForOneToken,
         Self::NoLifetime,
     ];
 }

@@ -326,6 +326,7 @@ fn authorization(reason: RefusalReason) -> Public {
             scope(token, "The person may do none of what is asked for.")
         }
         R::ProofOutdated => client(token, "The client's credential was replaced or revoked meanwhile. Authenticate again."),
+        R::TooMuchForOneToken => scope("There is more to say than one token can carry. Ask for fewer scopes"),
         R::PersonUnknown
         | R::PersonDisabled
         | R::SubjectRevoked
@@ -337,6 +338,9 @@ fn authorization(reason: RefusalReason) -> Public {
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive
+        R::TooMuchForOneToken => {
+            scope(token, "There are more scopes than one token can carry. Name a resource, or the scopes that are needed.")
+        }
         | R::ChainNotTheirs
         | R::MayActMismatch
         | R::ChainTooDeep

@@ -7,10 +7,13 @@
 mod act;
 mod subject;
 
+use std::borrow::Cow;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
+use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::MAX_SUBJECT_LEN;
 use mandate_core::{ActRef, ActorChain, ClientId, Issuer, Lineage, Person, ScopeSet, ScopeText, Timestamp, TokenId};
 use serde::Serialize;
@@ -365,7 +368,7 @@ pub struct Claims<'a> {
 #[derive(Serialize)]
 struct Wire<'a> {
     iss: &'a Issuer,
-    sub: &'a str,
+    sub: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub_id: Option<SubjectId<'a>>,
     aud: &'a str,
@@ -389,9 +392,38 @@ struct Wire<'a> {
     may_act: Option<&'a MayAct>,
 }
 
+impl<'a> Wire<'a> {
+    fn of(claims: &Claims<'a>) -> Self {
+        let Claims { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, auth_time, acr, amr, may_act } = *claims;
+        Self {
+            iss,
+            sub: subject_claim(subject, iss),
+            sub_id: SubjectId::of(subject, iss),
+            aud: audience,
+            client_id,
+            jti,
+            iat: iat.secs(),
+            exp: exp.secs(),
+            scope: (!scope.is_empty()).then(|| scope.as_text()),
+            act: chain.to_act(),
+            lineage,
+            auth_time: auth_time.map(Timestamp::secs),
+            acr,
+            amr,
+            may_act,
+        }
+    }
+}
+
+/// Whether a token with these claims is neither longer nor has more scopes than our own verifier reads. A decision must know
+/// that before it is recorded.
+pub fn fits(claims: &Claims<'_>) -> bool {
+    claims.scope.len() <= MAX_SCOPES && sign::fits(&Wire::of(claims))
+}
+
 /// Builds and signs an access token of ours. Claims that our own verifier would refuse are not signed.
 pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignError> {
-    let Claims { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, auth_time, acr, amr, may_act } = *claims;
+    let Claims { iss, subject, audience, iat, exp, scope, lineage, .. } = *claims;
     if exp.secs() <= iat.secs() {
         return Err(SignError::Claims("exp is not after iat"));
     }
@@ -407,25 +439,10 @@ pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignErr
     if lineage.longest() > MAX_LINEAGE {
         return Err(SignError::Claims("the lineage is too long"));
     }
-    let sub = subject_claim(subject, iss);
-    let wire = Wire {
-        iss,
-        sub: &sub,
-        sub_id: SubjectId::of(subject, iss),
-        aud: audience,
-        client_id,
-        jti,
-        iat: iat.secs(),
-        exp: exp.secs(),
-        scope: (!scope.is_empty()).then(|| scope.as_text()),
-        act: chain.to_act(),
-        lineage,
-        auth_time: auth_time.map(Timestamp::secs),
-        acr,
-        amr,
-        may_act,
-    };
-    sign::compact(TYPE, &wire, signer)
+    if scope.len() > MAX_SCOPES {
+        return Err(SignError::Claims("there are too many scopes"));
+    }
+    sign::compact(TYPE, &Wire::of(claims), signer)
 }
 
 #[cfg(test)]

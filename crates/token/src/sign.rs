@@ -1,5 +1,7 @@
 //! Signing, by the holder of the key.
 
+use std::io;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -37,6 +39,9 @@ pub enum SignError {
     TooLarge,
 }
 
+/// The longest header that room is kept for, in bytes.
+const MAX_HEADER: usize = 256;
+
 #[derive(Serialize)]
 struct Header<'a> {
     alg: &'static str,
@@ -64,6 +69,28 @@ pub(crate) fn compact(typ: &'static str, claims: &impl Serialize, signer: &dyn S
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
     if token.len() > MAX_TOKEN_LEN { Err(SignError::TooLarge) } else { Ok(token) }
+}
+
+/// Whether [`compact`] signs claims of this length with ES256.
+pub(crate) fn fits(claims: &impl Serialize) -> bool {
+    // Base64 without padding, and 64 bytes of signature.
+    let encoded = |bytes: usize| (bytes * 4).div_ceil(3);
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, claims).is_ok() && encoded(MAX_HEADER) + 1 + encoded(length.0) + 1 + encoded(64) <= MAX_TOKEN_LEN
+}
+
+/// Counts what is written to it.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `room`: how many bytes the text can have before it must be moved in memory.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::{Kind as AuditKind, Query};
+use mandate_audit::{Kind as AuditKind, Outcome, Query};
 use mandate_core::registry::{Client, ClientAuthentication, Entry, Kind};
 use mandate_core::{CutTarget, RequestSource, Secret};
 use mandate_oauth::{AuthorizeRefusal, LoginRefusal};
@@ -315,6 +315,24 @@ async fn more_scopes_than_one_resource_can_have_can_be_asked_for() {
     let claims = payload(&world.person_token("riley", Some("https://b.acme.example"), Some(&all)).await);
     assert_eq!(claims["scope"].as_str().unwrap().split(' ').count(), 60);
     assert!(world.engine.living_token(&world.person_token("riley", None, Some(&all)).await).is_some());
+}
+
+#[tokio::test]
+async fn a_person_with_more_scopes_than_a_token_can_carry_is_told_at_the_login_and_no_code_is_issued() {
+    let of = |name: &str| (0..100).map(|n| format!("{name}:{n}")).collect::<Vec<_>>().join(" ");
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let resources = names.map(|name| Entry::Resource(story::resource(name, &format!("https://{name}.acme.example"), &of(name))));
+    let riley = Entry::Person(story::person("riley", names.map(|name| story::permission(name, &of(name))).to_vec()));
+    let world = World::with_entries(resources.into_iter().chain([riley]).collect());
+    let request = world.engine.authorize(encode(&world.authorization("support-app", None, None)).as_bytes(), RequestSource::Other).await;
+    let answer = world.engine.log_in(&request.unwrap(), "riley", Secret::new(story::PASSWORD)).await;
+    let Err(LoginRefusal::Redirect { error, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!(shown(&error), "400 invalid_scope too_much_for_one_token");
+    assert!(error.description.contains("Name a resource, or the scopes"), "{}", error.description);
+    let record = world.last_record();
+    assert_eq!((record.reason.as_str(), record.outcome), ("too_much_for_one_token", Outcome::Refused));
+    let claims = payload(&world.person_token("riley", Some("https://f.acme.example"), None).await);
+    assert_eq!(claims["scope"].as_str().unwrap().split(' ').count(), 100);
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 use std::sync::LazyLock;
 
+use mandate_core::scope::MAX_SCOPES;
 use mandate_core::{Actor, ActorChain, ClientId, InvalidActorChain, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Timestamp, TokenId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AccessToken, Claims, Decoded, Expect, MayAct, Profile, build, foreign_token_id, verify, verify_with_claims};
+use super::{AccessToken, Claims, Decoded, Expect, MayAct, Profile, build, fits, foreign_token_id, verify, verify_with_claims};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
 use crate::{Algorithm, KeySet, KeyUse, MAX_TOKEN_LEN, SignError, SignatureMemo, Signer};
@@ -152,6 +153,26 @@ fn claims_that_the_verifier_would_refuse_are_not_signed() {
     }
     let amr = &["x".repeat(MAX_TOKEN_LEN)];
     assert_eq!(refused(Claims { amr, ..full_claims() }), SignError::TooLarge);
+}
+
+#[test]
+fn what_fits_is_signed_and_what_is_not_signed_for_its_size_does_not_fit() {
+    let sized = |length: usize| {
+        let amr = &["x".repeat(length)];
+        let claims = Claims { amr, ..full_claims() };
+        (fits(&claims), build(&claims, &*KEY))
+    };
+    // Base64 makes three quarters of it readable.
+    let near = MAX_TOKEN_LEN * 3 / 4;
+    assert!(sized(near - 2_000).0 && !sized(near).0);
+    for length in near - 2_000..near {
+        let (fits, built) = sized(length);
+        assert!(!fits || built.is_ok(), "{length}");
+    }
+    let many: ScopeSet = (0..=MAX_SCOPES).map(|n| format!("s{n}").parse().unwrap()).collect();
+    let claims = Claims { scope: &many, ..full_claims() };
+    assert!(!fits(&claims));
+    assert_eq!(build(&claims, &*KEY), Err(SignError::Claims("there are too many scopes")));
 }
 
 struct Broken(Vec<u8>);

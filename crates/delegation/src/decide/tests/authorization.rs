@@ -195,3 +195,30 @@ fn a_client_that_is_gone_is_given_nothing() {
     case.registry.remove(mandate_core::registry::Kind::Client, "support-app");
     assert_eq!(authorize(&case, None, None), Err(R::SubjectRevoked));
 }
+
+/// Riley with these scopes on each of some resources.
+fn with_many(resources: usize, scopes_of: impl Fn(usize) -> String) -> Case {
+    let mut case = Case::new();
+    let mut may = Vec::new();
+    for n in 0..resources {
+        let (name, text) = (format!("many{n}"), scopes_of(n));
+        case.registry.put(Entry::Resource(resource(&name, &format!("http://127.0.0.1:{}", 9300 + n), &text, None)));
+        may.push(allow(&name, &text));
+    }
+    case.person(|person| person.may = may);
+    case
+}
+
+#[test]
+fn more_scopes_than_a_token_can_carry_are_refused_and_a_resource_or_some_scopes_are_permitted() {
+    let numbered = |of: usize| (0..100).map(|n| format!("s{of}:{n}")).collect::<Vec<_>>().join(" ");
+    assert_eq!(authorize(&with_many(5, numbered), None, None).unwrap().scopes.len(), 500);
+    let case = with_many(6, numbered);
+    assert_eq!(authorize(&case, None, None), Err(R::TooMuchForOneToken), "our own verifier reads no more than 512");
+    assert_eq!(authorize(&case, Some("http://127.0.0.1:9300"), None).unwrap().scopes.len(), 100);
+    assert_eq!(authorize(&case, None, Some("s0:1 s5:99")).unwrap().scopes.len(), 2);
+
+    let long = |of: usize| (0..100).map(|n| format!("s{of}:{n}:{}", "x".repeat(80))).collect::<Vec<_>>().join(" ");
+    assert_eq!(authorize(&with_many(2, long), None, None), Err(R::TooMuchForOneToken), "16 KiB");
+    assert_eq!(authorize(&with_many(1, long), None, None).unwrap().scopes.len(), 100);
+}

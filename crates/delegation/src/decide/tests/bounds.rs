@@ -115,3 +115,20 @@ fn a_limited_grant_is_reported_with_its_limit_so_that_the_use_can_be_counted() {
     let view = permits(|c| c.grant(|g| g.max_uses = Some(7)));
     assert_eq!(view.grant, Some(("g1".parse().unwrap(), Some(7))));
 }
+
+#[test]
+fn a_mandate_that_no_token_can_carry_is_refused() {
+    let long: Vec<String> = (0..200).map(|n| format!("s{n}:{}", "x".repeat(80))).collect();
+    let (all, few) = (long.join(" "), long[..100].join(" "));
+    let everywhere = |case: &mut Case, asked: Option<&str>| {
+        case.registry.put(Entry::Resource(resource("crm", CRM, &all, None)));
+        case.person(|person| person.may = vec![allow("crm", &all)]);
+        case.agent("support-agent", |agent| agent.ceiling = vec![allow("crm", &all)]);
+        case.grant(|grant| grant.scopes = scopes(&all));
+        case.subject.scopes = scopes(&all);
+        case.scopes = asked.map(scopes);
+    };
+    refuses(R::TooMuchForOneToken, |case| everywhere(case, None));
+    refuses(R::TooMuchForOneToken, |case| everywhere(case, Some(&all)));
+    assert_eq!(permits(|case| everywhere(case, Some(&few))).scopes.len(), 100);
+}
