@@ -5,8 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::printable;
+use crate::repeats::Repeats;
 
 /// The levels, and what turns a part off.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -24,11 +27,11 @@ pub(crate) fn start(json: bool) {
     let builder = builder.log_internal_errors(false);
     // It fails only if logging was started before; then it is running.
     let _ = if json {
-        builder.json().flatten_event(true).with_writer(|| EscapedJson(io::stderr())).try_init()
+        builder.json().flatten_event(true).with_writer(|| EscapedJson(io::stderr())).finish().with(Repeats::default()).try_init()
     } else {
         // What strangers sent is in fields: none of it begins a line of its own or drives a terminal.
         let fields = format::debug_fn(|out, field, value| write!(out, "{}", text(field.name(), value))).delimited(" ");
-        builder.with_target(false).fmt_fields(fields).with_writer(io::stderr).try_init()
+        builder.with_target(false).fmt_fields(fields).with_writer(io::stderr).finish().with(Repeats::default()).try_init()
     };
     if let Some(slip) = slip {
         tracing::warn!(MANDATE_LOG = %wanted, "not understood, so info is logged: {slip}");

@@ -14,6 +14,7 @@ mod name_completion;
 mod output;
 mod printable;
 mod progress;
+mod repeats;
 mod screen;
 mod secret_input;
 mod shutdown;

@@ -35,4 +35,4 @@ pub use introspect::Introspection;
 pub use login::{LoginRefusal, Redirect, Visitor};
 pub use refusal::Refusal;
 pub use token::TokenResponse;
-pub use wire::OAuthError;
+pub use wire::{Fault, OAuthError};

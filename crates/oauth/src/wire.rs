@@ -25,6 +25,19 @@ pub struct OAuthError {
     pub www_authenticate: Option<String>,
     /// The `Retry-After` header in seconds, where one is due.
     pub retry_after: Option<u64>,
+    /// Whose fault it is, for our own log; never sent.
+    pub fault: Fault,
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller's.
+    Caller,
+    /// That of all who want something slow at the same time: anybody can cause it.
+    Crowd,
+    /// The server's, or that of something that it needs.
+    Server,
 }
 
 impl OAuthError {
@@ -55,10 +68,11 @@ struct Public {
     error: &'static str,
     token: &'static str,
     sentence: std::borrow::Cow<'static, str>,
+    fault: Fault,
 }
 
 fn public(status: u16, error: &'static str, token: &'static str, sentence: impl Into<std::borrow::Cow<'static, str>>) -> Public {
-    Public { status, error, token, sentence: sentence.into() }
+    Public { status, error, token, sentence: sentence.into(), fault: Fault::Caller }
 }
 
 fn request(token: &'static str, sentence: impl Into<std::borrow::Cow<'static, str>>) -> Public {
@@ -89,8 +103,9 @@ impl Refusal {
 
     /// What the caller is told.
     pub fn to_error(&self) -> OAuthError {
-        let Public { status, error, token, sentence } = self.public();
+        let Public { status, error, token, sentence, fault } = self.public();
         OAuthError {
+            fault,
             status,
             error,
             description: format!("{token}: {sentence}"),
@@ -200,11 +215,14 @@ impl Refusal {
             Self::AuditUnavailable => {
                 unavailable("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again.")
             }
-            Self::Busy => unavailable("busy", "Too many passwords or secrets are waiting to be checked. Try again."),
-            Self::TooManyRevocations => unavailable(
-                "too_many_revocations",
-                "This client has too many revocations in force. The token is not revoked. Try again later.",
-            ),
+            Self::Busy => {
+                let sentence = "Too many passwords or secrets are waiting to be checked. Try again.";
+                Public { fault: Fault::Crowd, ..unavailable("busy", sentence) }
+            }
+            Self::TooManyRevocations => {
+                let sentence = "This client has too many revocations in force. The token is not revoked. Try again later.";
+                Public { fault: Fault::Caller, ..unavailable("too_many_revocations", sentence) }
+            }
             Self::IssuerUnavailable { .. } => {
                 unavailable("issuer_unavailable", "The keys of the subject token's issuer cannot be fetched now. Try again.")
             }
@@ -219,7 +237,7 @@ impl Refusal {
 
 /// RFC 6749 §4.1.2.1, for every endpoint: a temporary error of ours.
 fn unavailable(token: &'static str, sentence: &'static str) -> Public {
-    public(503, "temporarily_unavailable", token, sentence)
+    Public { fault: Fault::Server, ..public(503, "temporarily_unavailable", token, sentence) }
 }
 
 /// The hint for an authenticated client about the resource that it probably meant.
@@ -308,6 +326,7 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Public {
         R::ScopeBeyondCeiling => scope("The agent's ceiling allows none of what is asked for"),
         R::ScopeBeyondGrant => scope("The grant allows none of what is asked for"),
         R::NothingInCommon => scope("There is no scope that all of them allow"),
+        R::TooMuchForOneToken => scope("There is more to say than one token can carry. Ask for fewer scopes"),
     }
 }
 
@@ -319,6 +338,9 @@ fn authorization(reason: RefusalReason) -> Public {
     match reason {
         R::ResourceUnknown | R::ResourceNotDelegable => target(token, resource_unknown(None)),
         R::ScopeUnknown => scope(token, "None of the scopes asked for exists here."),
+        R::TooMuchForOneToken => {
+            scope(token, "There are more scopes than one token can carry. Name a resource, or the scopes that are needed.")
+        }
         R::ScopeBeyondClient => {
             scope(token, "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.")
         }
@@ -326,7 +348,6 @@ fn authorization(reason: RefusalReason) -> Public {
             scope(token, "The person may do none of what is asked for.")
         }
         R::ProofOutdated => client(token, "The client's credential was replaced or revoked meanwhile. Authenticate again."),
-        R::TooMuchForOneToken => scope("There is more to say than one token can carry. Ask for fewer scopes"),
         R::PersonUnknown
         | R::PersonDisabled
         | R::SubjectRevoked
@@ -338,9 +359,6 @@ fn authorization(reason: RefusalReason) -> Public {
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive
-        R::TooMuchForOneToken => {
-            scope(token, "There are more scopes than one token can carry. Name a resource, or the scopes that are needed.")
-        }
         | R::ChainNotTheirs
         | R::MayActMismatch
         | R::ChainTooDeep
@@ -367,6 +385,7 @@ mod tests {
     use crate::form::FormError;
     use crate::pkce::PkceError;
     use crate::refusal::Refusal;
+    use crate::wire::Fault;
 
     /// Compiles only while it names every variant.
     fn listed(refusal: &Refusal) {
@@ -527,6 +546,20 @@ mod tests {
             assert!(token.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{token}");
             assert!(sentence.ends_with(['.', '?']), "{sentence}");
             assert_eq!(refusal.code(), token);
+        }
+    }
+
+    #[test]
+    fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
+        for refusal in every() {
+            let error = refusal.to_error();
+            let expected = match refusal {
+                Refusal::Busy => Fault::Crowd,
+                Refusal::TooManyRevocations => Fault::Caller,
+                _ if error.status < 500 => Fault::Caller,
+                _ => Fault::Server,
+            };
+            assert_eq!(error.fault, expected, "{refusal:?}");
         }
     }
 

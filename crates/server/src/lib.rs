@@ -300,6 +300,7 @@ pub async fn run(
     }
     let counting: Arc<dyn Clock> = clock.clone();
     let [at_public, at_admin, at_nodes] = ["public", "admin", "nodes'"].map(|listener| Crowd::watched(&health, listener, &counting));
+    let checks_full = health::crowd::checks_full(&health, &counting);
     let (stop, stopping) = watch::channel(false);
     let control = Arc::new(Control {
         live: Arc::clone(&live),
@@ -329,6 +330,7 @@ pub async fn run(
         clock: Arc::clone(&wall),
         shutdown: stopping.clone(),
         secure_cookies: over_tls,
+        checks_full,
     };
     let public = public::site(Arc::new(public), hosts.clone(), Defaults { over_tls });
     let admin = admin::site(control, hosts, Defaults { over_tls: tls.is_some() });

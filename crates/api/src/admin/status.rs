@@ -93,6 +93,8 @@ pub mod problem_code {
     pub const FEED_READERS_CUT_OFF: &str = "feed_readers_cut_off";
     /// Connections of strangers were refused or ended because a listener had no place left.
     pub const LISTENER_FULL: &str = "listener_full";
+    /// Requests were refused because too many passwords or client secrets waited to be checked.
+    pub const CHECKS_FULL: &str = "checks_full";
     /// Requests without valid credentials were refused and recorded as a sum.
     pub const STRANGERS_REFUSED: &str = "strangers_refused";
     /// A signing key should have been replaced and was not.

@@ -32,6 +32,20 @@ impl Crowd {
     }
 }
 
+/// Registers the check for passwords and client secrets that were not checked. The counter counts them.
+pub(crate) fn checks_full(health: &Health, clock: &Arc<dyn Clock>) -> Arc<Counter> {
+    health.count(Arc::clone(clock), |count| {
+        notice(
+            problem_code::CHECKS_FULL,
+            format!(
+                "too many passwords or client secrets waited to be checked: {} in the last hour a request was refused for that",
+                times(count)
+            ),
+            "limit the requests of one address in the proxy or firewall".to_owned(),
+        )
+    })
+}
+
 fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
@@ -63,7 +77,7 @@ mod tests {
     use mandate_core::{Clock, Timestamp};
     use mandate_testkit::clock::SteppedClock;
 
-    use super::{Crowd, Health};
+    use super::{Crowd, Health, checks_full};
 
     #[test]
     fn what_happens_at_a_listener_is_told_for_an_hour() {
@@ -81,5 +95,19 @@ mod tests {
         assert!(disconnected.contains("once") && refused.contains("public listener") && refused.contains("5 times"), "{refused}");
         clock.advance(Duration::from_hours(1));
         assert_eq!(found(), []);
+    }
+
+    #[test]
+    fn requests_that_found_no_place_in_the_queue_for_checks_are_told_for_an_hour() {
+        let clock = Arc::new(SteppedClock::at(Timestamp::from_secs(1_800_000_000)));
+        let health = Health::default();
+        let full = checks_full(&health, &(Arc::clone(&clock) as Arc<dyn Clock>));
+        assert!(health.problems(clock.now()).is_empty());
+        full.add(1);
+        full.add(1);
+        let [found] = health.problems(clock.now()).try_into().unwrap();
+        assert!(found.code == "checks_full" && found.detail.contains("2 times"), "{found:?}");
+        clock.advance(Duration::from_hours(1));
+        assert!(health.problems(clock.now()).is_empty());
     }
 }

@@ -18,12 +18,8 @@ use crate::places::Guest;
 const JSON: [(axum::http::HeaderName, &str); 2] = [(CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")];
 
 /// The wire form of an OAuth error (RFC 6749 §5.2).
-fn refused(error: &OAuthError) -> Response {
-    if error.status >= 500 {
-        tracing::error!(error = error.error, private = %error.private, "an OAuth request failed");
-    } else {
-        tracing::debug!(error = error.error, private = %error.private, "an OAuth request was refused");
-    }
+fn refused(public: &Public, error: &OAuthError) -> Response {
+    public.note(error);
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, JSON, error.to_json()).into_response();
     if let Some(value) = error.www_authenticate.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
@@ -114,7 +110,7 @@ pub(super) async fn token(State(public): State<Arc<Public>>, posted: Result<Post
             posted.gives_place(answer.is_ok());
             match answer {
                 Ok(token) => (JSON, token.to_json()).into_response(),
-                Err(error) => refused(&error),
+                Err(error) => refused(&public, &error),
             }
         }
         Err(unreadable) => unreadable,
@@ -127,7 +123,7 @@ pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted
     posted.gives_place(false);
     match answer {
         Ok(answer) => (JSON, answer.to_json()).into_response(),
-        Err(error) => refused(&error),
+        Err(error) => refused(&public, &error),
     }
 }
 
@@ -139,7 +135,7 @@ pub(super) async fn revoke(State(public): State<Arc<Public>>, posted: Result<Pos
             posted.gives_place(false);
             match answer {
                 Ok(()) => StatusCode::OK.into_response(),
-                Err(error) => refused(&error),
+                Err(error) => refused(&public, &error),
             }
         }
         Err(unreadable) => unreadable,

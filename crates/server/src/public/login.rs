@@ -203,6 +203,9 @@ pub(super) async fn submit(
             response
         }
         Err(LoginRefusal::Redirect { location, .. }) => see_other(&location),
-        Err(LoginRefusal::Unavailable(error)) => error_page(&error),
+        Err(LoginRefusal::Unavailable(error)) => {
+            public.note(&error);
+            error_page(&error)
+        }
     }
 }

@@ -20,9 +20,10 @@ use axum::routing::{MethodRouter, any, get, post};
 use mandate_authority::Authority;
 use mandate_core::{Clock, Entropy, Secret};
 use mandate_delegation::Live;
-use mandate_oauth::{Engine, form, metadata};
+use mandate_oauth::{Engine, Fault, OAuthError, form, metadata};
 
 use crate::admin;
+use crate::health::Counter;
 use crate::host::Hosts;
 use crate::listener::{Defaults, Shutdown, Site};
 use crate::secret_body::ends_connection;
@@ -49,6 +50,23 @@ pub(crate) struct Public {
     pub(crate) shutdown: Shutdown,
     /// Cookies are marked `Secure` when browsers reach us over TLS.
     pub(crate) secure_cookies: bool,
+    /// Counts the requests for which the queue of slow checks had no place.
+    pub(crate) checks_full: Arc<Counter>,
+}
+
+impl Public {
+    /// Logs an error of an OAuth request. Only one that is the server's own fault is for operators: the others can be caused by
+    /// anybody, and are recorded or counted.
+    fn note(&self, error: &OAuthError) {
+        match error.fault {
+            Fault::Server => tracing::error!(error = error.error, private = %error.private, "an OAuth request failed"),
+            Fault::Caller => tracing::debug!(error = error.error, private = %error.private, "an OAuth request was refused"),
+            Fault::Crowd => {
+                self.checks_full.add(1);
+                tracing::debug!(error = error.error, private = %error.private, "an OAuth request was refused");
+            }
+        }
+    }
 }
 
 /// Where the issuer's paths start: empty, or `/path` for an issuer with a path.
