@@ -3,13 +3,15 @@
 
 mod connect;
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use mandate_core::registry::Kind;
 use mandate_core::{Issuer, Secret};
 use serde::Serialize;
@@ -225,12 +227,9 @@ impl AdminClient {
     pub async fn audit_export(&self, out: &mut (dyn AsyncWrite + Unpin + Send)) -> Result<u64, ClientError> {
         let mut response = self.send(Method::GET, path::AUDIT_EXPORT, Bytes::new()).await?;
         let mut written = 0;
-        while let Some(frame) = response.body_mut().frame().await {
-            let frame = frame.map_err(|error| self.protocol(error.to_string()))?;
-            if let Some(data) = frame.data_ref() {
-                out.write_all(data).await.map_err(ClientError::Output)?;
-                written += data.len() as u64;
-            }
+        while let Some(piece) = self.piece(response.body_mut()).await? {
+            out.write_all(&piece).await.map_err(ClientError::Output)?;
+            written += piece.len() as u64;
         }
         out.flush().await.map_err(ClientError::Output)?;
         Ok(written)
@@ -279,7 +278,7 @@ impl AdminClient {
     }
 
     /// The response if it is a success, else the problem it describes.
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<http::Response<hyper::body::Incoming>, ClientError> {
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<http::Response<Incoming>, ClientError> {
         let (host, authorization) = match &self.endpoint {
             Endpoint::Socket(_) => ("localhost".to_owned(), None),
             Endpoint::Tcp { server, token } => {
@@ -300,13 +299,7 @@ impl AdminClient {
             request = request.header(http::header::AUTHORIZATION, bearer);
         }
         let request = request.body(Full::new(body)).map_err(|error| self.protocol(error.to_string()))?;
-        let mut answer = std::pin::pin!(self.exchange(request));
-        let response = loop {
-            match tokio::time::timeout(self.silence, &mut answer).await {
-                Ok(response) => break response?,
-                Err(_) => self.sign_of_life().await?,
-            }
-        };
+        let response = self.patiently(self.exchange(request)).await??;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -318,7 +311,7 @@ impl AdminClient {
     }
 
     /// One request on its own connection, until the head of the response.
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, ClientError> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, ClientError> {
         let connected = tokio::time::timeout(CONNECT, connect::connect(&self.endpoint, &self.trust)).await;
         let connected =
             connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not established in time")));
@@ -330,6 +323,24 @@ impl AdminClient {
             let _ = connection.await;
         });
         sender.send_request(request).await.map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Waits for a part of an answer, for as long as the server gives signs of life.
+    async fn patiently<T>(&self, part: impl Future<Output = T>) -> Result<T, ClientError> {
+        let mut part = std::pin::pin!(part);
+        loop {
+            match tokio::time::timeout(self.silence, &mut part).await {
+                Ok(part) => return Ok(part),
+                Err(_) => self.sign_of_life().await?,
+            }
+        }
+    }
+
+    /// The next piece of a body; none at its end.
+    async fn piece(&self, body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
+        let frame = self.patiently(body.frame()).await?.transpose().map_err(|error| self.protocol(error.to_string()))?;
+        // Trailers are no part of the content.
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
     /// Whether the server gives any answer at all: on another connection, without credentials.
@@ -350,9 +361,15 @@ impl AdminClient {
         ClientError::Unreachable { endpoint: self.endpoint.to_string(), source }
     }
 
-    async fn collect(&self, response: http::Response<hyper::body::Incoming>) -> Result<Bytes, ClientError> {
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        body.map(http_body_util::Collected::to_bytes).map_err(|error| self.protocol(error.to_string()))
+    async fn collect(&self, mut response: http::Response<Incoming>) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.piece(response.body_mut()).await? {
+            if body.len() + piece.len() > MAX_ANSWER {
+                return Err(self.protocol(format!("it has more than {MAX_ANSWER} bytes")));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
     }
 }
 

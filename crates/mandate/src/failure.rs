@@ -218,7 +218,7 @@ pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
         }
         ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
             Failure::new(Fault::Unreachable, chain(error)).next(match endpoint {
-                Endpoint::Socket(_) => "ps -C mandate -o pid,stat,args   (a T under STAT: it was stopped, kill -CONT PID)".to_owned(),
+                Endpoint::Socket(_) => STOPPED.to_owned(),
                 Endpoint::Tcp { server, .. } => format!("curl {server}/openapi.json"),
             })
         }
@@ -250,6 +250,9 @@ fn not_running(failure: Failure, socket: &Path) -> Failure {
     let is_default = std::env::home_dir().is_some_and(|home| dir == home.join(".mandate"));
     if used || is_default { failure.next(format!("mandate serve --dir {}", dir.display())) } else { failure.next(ELSEWHERE) }
 }
+
+/// What to do about a process of this machine that accepts connections and answers nothing.
+pub(crate) const STOPPED: &str = "ps -C mandate -o pid,stat,args   (a T under STAT: it was stopped, kill -CONT PID)";
 
 /// What to do if a directory was named that no server has used.
 pub(crate) const ELSEWHERE: &str = "ps -C mandate -o args   (is it running with another --dir? then give the same)";

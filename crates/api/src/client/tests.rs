@@ -115,6 +115,49 @@ async fn a_server_that_is_busy_with_the_request_is_waited_for() {
     server.await.unwrap();
 }
 
+/// A server that stands still in the middle of an answer of 20 bytes, and answers nothing else.
+async fn halted(listener: UnixListener) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nline 1\n").await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_in_the_middle_of_its_answer_is_not_waited_for_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    for export in [true, false] {
+        let path = dir.path().join(format!("{export}.sock"));
+        let server = tokio::spawn(halted(UnixListener::bind(&path).unwrap()));
+        let client = AdminClient { silence: Duration::from_millis(50), ..AdminClient::new(Endpoint::Socket(path)) };
+        let mut out = Vec::new();
+        let asked = async { if export { client.audit_export(&mut out).await.map(drop) } else { client.status().await.map(drop) } };
+        let error = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it waits without end").unwrap_err();
+        assert!(matches!(&error, ClientError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::TimedOut), "{error}");
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_needs_time_in_the_middle_of_its_answer_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = tokio::spawn(async move {
+        let (mut busy, _) = listener.accept().await.unwrap();
+        busy.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\nline 1\n").await.unwrap();
+        for _ in 0..3 {
+            let asked = answer(listener.accept().await.unwrap().0, &http("403 Forbidden", "{}")).await;
+            assert!(asked.starts_with("GET /openapi.json "), "{asked}");
+        }
+        busy.write_all(b"line 2\n").await.unwrap();
+    });
+    let client = AdminClient { silence: Duration::from_millis(300), ..AdminClient::new(Endpoint::Socket(path)) };
+    let mut out = Vec::new();
+    assert_eq!(client.audit_export(&mut out).await.unwrap(), 14);
+    assert_eq!(out, b"line 1\nline 2\n");
+    server.await.unwrap();
+}
+
 #[tokio::test]
 async fn an_export_goes_to_its_writer_as_it_is() {
     let (client, _server, _dir) = over_socket(http("200 OK", "line 1\nline 2\n"));

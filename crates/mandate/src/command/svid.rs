@@ -1,6 +1,7 @@
 //! `mandate svid fetch`: a client of the SPIFFE Workload API.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,8 +19,11 @@ use tonic::{Code, Request, Status};
 use super::node;
 use crate::arguments::SvidFetch;
 use crate::connection::runtime;
-use crate::failure::{Failure, Fault};
+use crate::failure::{Failure, Fault, STOPPED};
 use crate::screen::Screen;
+
+/// How long a node may take for its answer. It waits for its server for half of that at most.
+const SILENCE: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 struct Fetched {
@@ -39,7 +43,7 @@ pub(crate) fn fetch(arguments: &SvidFetch, screen: &Screen) -> Result<(), Failur
         Wanted::Name(_) | Wanted::Only => String::new(),
     };
     let request = JwtsvidRequest { audience: arguments.audience.clone(), spiffe_id };
-    let svid = wanted.choose(runtime()?.block_on(ask_all(path, request)).map_err(explained)?)?;
+    let svid = wanted.choose(runtime()?.block_on(ask_all(path, request, SILENCE)).map_err(explained)?)?;
     let expires_at = expiry(&svid.svid);
     let fetched = Fetched { spiffe_id: svid.spiffe_id, svid: svid.svid, expires_at };
     if !screen.wants_json() {
@@ -127,13 +131,21 @@ fn socket_path(text: &str) -> Result<PathBuf, Failure> {
 
 /// The first JWT-SVID of the answer, which is the default identity (Workload API §5.2.1).
 pub(crate) async fn ask(path: PathBuf, request: JwtsvidRequest) -> Result<Jwtsvid, Failure> {
-    let svids = ask_all(path, request).await?;
+    let svids = ask_all(path, request, SILENCE).await?;
     svids.into_iter().next().ok_or_else(|| Failure::failed("the node answered without an identity document"))
 }
 
-async fn ask_all(path: PathBuf, request: JwtsvidRequest) -> Result<Vec<Jwtsvid>, Failure> {
+/// All of them. The kernel accepts connections for a process that was stopped, so each step until the answer counts.
+async fn ask_all(path: PathBuf, request: JwtsvidRequest, silence: Duration) -> Result<Vec<Jwtsvid>, Failure> {
     let shown = path.display().to_string();
     check_socket_path(&path).map_err(|error| Failure::usage(error.to_string()))?;
+    tokio::time::timeout(silence, call(path, &shown, request)).await.unwrap_or_else(|_| {
+        let what = format!("cannot reach a node at {shown}: it accepts connections and answers nothing");
+        Err(Failure::new(Fault::Unreachable, what).next(STOPPED))
+    })
+}
+
+async fn call(path: PathBuf, shown: &str, request: JwtsvidRequest) -> Result<Vec<Jwtsvid>, Failure> {
     let stream = UnixStream::connect(&path).await.map_err(|error| {
         let fault = if error.kind() == std::io::ErrorKind::PermissionDenied { Fault::Refused } else { Fault::Unreachable };
         Failure::caused(fault, &format!("cannot reach a node at {shown}"), &error)
@@ -147,11 +159,11 @@ async fn ask_all(path: PathBuf, request: JwtsvidRequest) -> Result<Vec<Jwtsvid>,
     });
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
     let channel = channel.map_err(|error| {
-        if hung_up(&error) { closed(&shown) } else { Failure::caused(Fault::Unreachable, &no_workload_api(&shown), &error) }
+        if hung_up(&error) { closed(shown) } else { Failure::caused(Fault::Unreachable, &no_workload_api(shown), &error) }
     })?;
     let mut request = Request::new(request);
     request.metadata_mut().insert(WORKLOAD_METADATA_KEY, MetadataValue::from_static(WORKLOAD_METADATA_VALUE));
-    let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await.map_err(|status| refused(&status, &shown))?;
+    let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await.map_err(|status| refused(&status, shown))?;
     Ok(answer.into_inner().svids)
 }
 
@@ -228,11 +240,37 @@ fn expiry(svid: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Wanted, expiry, explained, refused, socket_path};
+    use super::{Wanted, ask_all, expiry, explained, refused, socket_path};
     use crate::failure::Fault;
-    use mandate_api::proto::workload::Jwtsvid;
+    use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
     use std::path::Path;
+    use std::time::Duration;
+    use tokio::net::UnixListener;
     use tonic::{Code, Status};
+
+    #[tokio::test]
+    async fn a_node_that_was_stopped_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        for accepts in [false, true] {
+            let socket = dir.path().join(format!("{accepts}.sock"));
+            let listener = UnixListener::bind(&socket).unwrap();
+            let node = async {
+                // Stopped before it saw the connection, or after.
+                let _held = if accepts { Some(listener.accept().await.unwrap()) } else { None };
+                std::future::pending::<()>().await;
+            };
+            let asked = ask_all(socket, JwtsvidRequest::default(), Duration::from_millis(200));
+            let asked = tokio::time::timeout(Duration::from_secs(20), async {
+                tokio::select! {
+                    () = node => unreachable!(),
+                    asked = asked => asked,
+                }
+            });
+            let failure = asked.await.expect("it waits without end").unwrap_err();
+            assert_eq!(failure.fault(), Fault::Unreachable);
+            assert!(failure.text().contains("answers nothing\n next: ps -C mandate "), "{}", failure.text());
+        }
+    }
 
     #[test]
     fn a_socket_is_a_path_or_a_unix_uri() {
