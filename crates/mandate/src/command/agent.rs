@@ -27,6 +27,6 @@ pub(crate) fn run(arguments: &Agent, screen: &Screen) -> Result<(), Failure> {
     let answer = target.connection.open()?.call(async |client| client.set_agent_state(name, &request).await)?;
     let done = Done { agent: name, state, changed: !answer.changes.is_empty(), recorded: answer.recorded };
     let again = if done.changed { "now" } else { "already" };
-    screen.show(&done, || format!("{name} is {again} {}.", state.as_str()))?;
-    recorded::report(answer.recorded, screen)
+    let shown = screen.show(&done, || format!("{name} is {again} {}.", state.as_str()));
+    recorded::report(answer.recorded, screen, shown)
 }

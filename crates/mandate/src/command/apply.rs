@@ -40,8 +40,8 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
         Err(ClientError::Refused(problem)) if !problem.errors.is_empty() => return Err(refused(&problem, &shown, &text)),
         Err(error) => return Err(failure::of_client(&error, admin.endpoint())),
     };
-    screen.show(&answer, || describe(&answer))?;
-    recorded::report(answer.recorded, screen)
+    let shown = screen.show(&answer, || describe(&answer));
+    recorded::report(answer.recorded, screen, shown)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

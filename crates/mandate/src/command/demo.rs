@@ -122,18 +122,18 @@ fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
             told = demo::play(&root.path, &SystemEntropy, say) => told.map_err(|error| failed(&error))?,
             () = &mut stop => return Err(Failure::failed("stopped before the story had ended")),
         };
-        if !screen.wants_json() {
-            screen.line(&told.text(screen))?;
-        }
+        let mut shown = if screen.wants_json() { Ok(()) } else { screen.line(&told.text(screen)) };
         let (kept, broken) = told.verdict();
         if arguments.check || screen.wants_json() {
             let report =
                 serde_json::to_string(told.report()).map_err(|error| Failure::caused(Fault::Failed, "cannot write JSON", &error))?;
-            screen.line(&report)?;
+            shown = shown.and(screen.line(&report));
         }
+        // How it went counts, also if nobody reads the story.
         if !kept {
             return Err(Failure::failed(format!("the story did not go as promised: {}", broken.join("; "))));
         }
+        shown?;
         if !arguments.check {
             let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mandate"));
             screen.remark(&told.addresses(&program));

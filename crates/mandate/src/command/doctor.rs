@@ -28,9 +28,10 @@ pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
     drop(progress);
     let problems = found.iter().filter(|finding| finding.state == State::Problem).count();
     let examined = Examined { directory: config.dir.display().to_string(), problems, checks: &found };
-    screen.show(&examined, || described(screen, &found))?;
+    // What was found counts, also if nobody reads about it.
+    let shown = screen.show(&examined, || described(screen, &found));
     match problems {
-        0 => Ok(()),
+        0 => shown,
         1 => Err(Failure::new(Fault::NeedsAttention, "1 problem was found")),
         many => Err(Failure::new(Fault::NeedsAttention, format!("{many} problems were found"))),
     }

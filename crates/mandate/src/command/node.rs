@@ -51,10 +51,10 @@ pub(crate) fn list(arguments: &NodeList, screen: &Screen) -> Result<(), Failure>
 pub(crate) fn ban(arguments: &NodeBan, screen: &Screen) -> Result<(), Failure> {
     let name = &arguments.name;
     let banned = arguments.connection.open()?.call(async |client| client.ban_node(name).await)?;
-    screen.show(&banned, || {
+    let shown = screen.show(&banned, || {
         format!("{name} is banned. Identities that it got before are valid for up to 5 minutes, unless their agents are suspended.")
-    })?;
-    recorded::report(banned.recorded, screen)
+    });
+    recorded::report(banned.recorded, screen, shown)
 }
 
 /// The default directory of a node: beside the server's directory, never the same one.

@@ -43,8 +43,8 @@ pub(crate) fn set_disabled(arguments: &PersonState, disabled: bool, screen: &Scr
     let answer = arguments.connection.open()?.call(async |client| client.set_person_state(person, &request).await)?;
     let done = Done { person, disabled, changed: !answer.changes.is_empty(), recorded: answer.recorded };
     let again = if done.changed { "now" } else { "already" };
-    screen.show(&done, || format!("{person} is {again} {}.", if disabled { "disabled" } else { "enabled" }))?;
-    recorded::report(answer.recorded, screen)
+    let shown = screen.show(&done, || format!("{person} is {again} {}.", if disabled { "disabled" } else { "enabled" }));
+    recorded::report(answer.recorded, screen, shown)
 }
 
 pub(crate) fn set_client_secret(arguments: &SetSecret, screen: &Screen) -> Result<(), Failure> {

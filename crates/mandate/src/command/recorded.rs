@@ -6,12 +6,13 @@ use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 
 /// Says where the record is, if it is not in the log. An error if it is recorded nowhere: the stop may end with the server.
-pub(crate) fn report(recorded: Recorded, screen: &Screen) -> Result<(), Failure> {
+/// `shown` is whether the answer could be printed; that comes second, because the stop is in force all the same.
+pub(crate) fn report(recorded: Recorded, screen: &Screen, shown: Result<(), Failure>) -> Result<(), Failure> {
     match recorded {
-        Recorded::Log => Ok(()),
+        Recorded::Log => shown,
         Recorded::Reserve => {
             screen.remark("note: it is in force. The audit log cannot be written now: the record is in the reserve on the server's disk, and goes into the log as soon as it can be written.\n next: mandate status   (what is wrong)");
-            Ok(())
+            shown
         }
         Recorded::NotYet => Err(Failure::new(
             Fault::Unrecorded,

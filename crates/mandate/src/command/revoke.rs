@@ -27,8 +27,8 @@ pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
     let known = match &request.target {
         RevocationTarget::Token(jti) => {
             let query = AuditQuery { jti: Some(jti.to_string()), limit: Some(2), ..AuditQuery::default() };
-            let found = admin.try_call(async |client| client.audit_records(&query).await)?;
-            found.map_or(true, |records| records.iter().any(|record| record.id != answer.record.to_string()))
+            let found = admin.try_call(async |client| client.audit_records(&query).await);
+            !matches!(found, Ok(Ok(records)) if records.iter().all(|record| record.id == answer.record.to_string()))
         }
         _ => true,
     };
@@ -45,6 +45,6 @@ pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
         RevocationTarget::Person(name) => format!("Every token of {name} is revoked."),
         RevocationTarget::Client(id) => format!("Every token that was issued to {id} is revoked."),
     };
-    screen.show(&answer, || format!("{what}\nrecord: {}", answer.record))?;
-    recorded::report(answer.recorded, screen)
+    let shown = screen.show(&answer, || format!("{what}\nrecord: {}", answer.record));
+    recorded::report(answer.recorded, screen, shown)
 }

@@ -16,11 +16,12 @@ fn keys(screen: &Screen, keys: &[KeyItem]) -> String {
 
 pub(crate) fn run(arguments: &Status, screen: &Screen) -> Result<(), Failure> {
     let status = arguments.connection.open()?.call(async |client| client.status().await)?;
-    screen.show(&status, || described(screen, &status))?;
+    // What was found counts, also if nobody reads about it.
+    let shown = screen.show(&status, || described(screen, &status));
     let problems = status.problems.iter().filter(|problem| problem.severity == Severity::Problem).count();
     match problems {
-        _ if !arguments.check => Ok(()),
-        0 => Ok(()),
+        _ if !arguments.check => shown,
+        0 => shown,
         1 => Err(Failure::new(Fault::NeedsAttention, "1 problem needs attention")),
         many => Err(Failure::new(Fault::NeedsAttention, format!("{many} problems need attention"))),
     }

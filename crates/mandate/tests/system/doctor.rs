@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::processes::{Server, run};
+use crate::processes::{Server, run, run_into, unwritable};
 
 /// A directory after a clean shutdown of its server, made once for each test.
 struct Patient {
@@ -234,4 +234,14 @@ fn a_clock_behind_the_newest_record_is_told() {
         },
         || patient.has(&[], "clock", "the clock was set back", "timedatectl"),
     );
+}
+
+#[test]
+fn that_there_is_a_problem_is_told_also_where_standard_output_cannot_be_written() {
+    let patient = Patient::new();
+    fs::remove_file(patient.path("seal.key")).unwrap();
+    for (output, out) in unwritable() {
+        let ran = run_into(out, &["doctor", "--dir", &patient.dir.to_string_lossy()]);
+        assert_eq!(ran.code, Some(5), "{output}: {}", ran.err);
+    }
 }

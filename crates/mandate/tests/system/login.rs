@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use mandate_testkit::app::{Answer, App, CRM, Form, PASSWORD, claims, form};
 use serde_json::Value;
 
-use crate::processes::{Environment, MANDATE, Ran, Server, run};
+use crate::processes::{Environment, MANDATE, Ran, Server, run, run_into, unwritable};
 
 /// `mandate login`, waiting for the browser.
 pub(crate) struct Login {
@@ -198,5 +198,10 @@ async fn a_token_is_shown_and_verified_only_by_its_issuer() {
     let refused = run(&[&["token", "show", &forged, "--json"][..], &issuer].concat());
     let value: Value = serde_json::from_str(&refused.out).unwrap();
     assert_eq!((refused.code, &value["verified"]), (Some(1), &false.into()), "{}", refused.err);
+    for (output, out) in unwritable() {
+        let refused = run_into(out, &[&["token", "show", &forged][..], &issuer].concat());
+        assert_eq!(refused.code, Some(1), "{output}");
+        assert!(refused.err.contains("does not verify"), "also where nobody reads what it says: {output}: {}", refused.err);
+    }
     assert_eq!(run(&["token", "show", &file("opaque", "abc")]).code, Some(2));
 }

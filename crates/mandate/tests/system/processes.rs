@@ -61,9 +61,26 @@ pub(crate) fn run_in(environment: &Environment, arguments: &[&str]) -> Ran {
     ran(&mut mandate_in(environment, arguments))
 }
 
+/// Runs `mandate` to its end, with this for its standard output.
+pub(crate) fn run_into(out: impl Into<Stdio>, arguments: &[&str]) -> Ran {
+    ended(mandate(arguments).stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// Standard outputs that cannot be written: a full disk, and a pipe that nobody reads any more.
+pub(crate) fn unwritable() -> [(&'static str, Stdio); 2] {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (nobody, closed) = std::io::pipe().unwrap();
+    drop(nobody);
+    [("full", full.into()), ("closed", closed.into())]
+}
+
 /// Runs a command to its end. One that goes on where it should have ended is killed, and has no exit code.
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// Waits for the end of a process.
+pub(crate) fn ended(child: Child) -> Ran {
     let pid = rustix::process::Pid::from_child(&child);
     let (ended, wait) = std::sync::mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {

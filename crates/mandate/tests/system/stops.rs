@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ApplyRequest, AuditQuery, NodeState, problem_code};
 use mandate_core::registry::Kind;
-use mandate_testkit::app::{Form, fetch_svid};
+use mandate_testkit::app::{CRM, Form, fetch_svid, registry};
 use mandate_testkit::held_database::HeldDatabase;
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::disk::SmallDisk;
-use crate::processes::{Ran, Role, Server, run};
+use crate::processes::{Ran, Role, Server, run, run_into, unwritable};
 
 /// The story, and an exchange of `support-agent` that succeeds.
 async fn story(server: &Server, root: &Path) -> Form {
@@ -173,6 +173,44 @@ async fn where_nothing_can_be_written_a_stop_is_in_force_and_the_command_says_th
     until_nothing_waits(&server).await;
     assert_eq!(server.app.token(&form).await.status, 400);
     server.verify_the_log();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_stop_is_not_recorded_is_told_also_where_standard_output_cannot_be_written() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let joined = Joined::to(&server, root.path()).await;
+    let dir = server.dir.to_string_lossy().into_owned();
+    let stops = root.path().join("stops.toml");
+    let story = registry(CRM, rustix::process::getuid().as_raw());
+    let suspended = story.replacen("name = \"support-agent\"\n", "name = \"support-agent\"\nstate = \"suspended\"\n", 1);
+    assert_ne!(suspended, story);
+    fs::write(&stops, suspended).unwrap();
+    let stops = stops.to_string_lossy();
+    limit_files(&server, 0);
+    // Each takes something away that nothing before it has taken.
+    for [on_a_full_disk, to_nobody] in [
+        [&["apply", "-f", &stops][..], &["agent", "suspend", "ops-agent"]],
+        [&["person", "disable", "riley"], &["person", "disable", "olga"]],
+        [&["revoke", "agent", "support-agent"], &["node", "ban", &joined.name]],
+    ] {
+        for ((output, out), arguments) in unwritable().into_iter().zip([on_a_full_disk, to_nobody]) {
+            let ran = run_into(out, &[arguments, &["--dir", &dir]].concat());
+            assert_eq!(ran.code, Some(6), "{arguments:?} {output}: {}", ran.err);
+            assert!(ran.err.contains("in force, and not yet recorded"), "{arguments:?} {output}: {}", ran.err);
+        }
+    }
+    for (output, out) in unwritable() {
+        let ran = run_into(out, &["status", "--check", "--dir", &dir]);
+        assert_eq!(ran.code, Some(5), "{output}: {}", ran.err);
+    }
+    lift(&server);
+    until_nothing_waits(&server).await;
+    // What is recorded is done; whether it was printed is another matter.
+    for (output, out) in unwritable() {
+        let ran = run_into(out, &["revoke", "person", "riley", "--dir", &dir]);
+        assert_eq!(ran.code, Some(i32::from(output == "full")), "{output}: {}", ran.err);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
