@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use mandate_core::Entropy;
-use rustix::fs::{AtFlags, linkat, renameat, unlinkat};
+use rustix::fs::{AtFlags, fstat, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::dir::Dir;
@@ -50,6 +50,15 @@ impl NewFile {
     /// Where it is until it is committed. Use this only with interfaces that cannot take a descriptor.
     pub fn path(&self) -> PathBuf {
         self.dir.entry(&self.temporary)
+    }
+
+    /// Whether both are to get the same name in the same directory, however that was named.
+    pub fn has_the_place_of(&self, other: &Self) -> Result<bool, FileError> {
+        let directory = |file: &Self| {
+            let stat = fstat(file.dir.fd()).map_err(io("look at", file.dir.path()))?;
+            Ok::<_, FileError>((stat.st_dev, stat.st_ino))
+        };
+        Ok(self.name == other.name && directory(self)? == directory(other)?)
     }
 
     /// Makes the content durable, gives the file its name, and makes that durable.

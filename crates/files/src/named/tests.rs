@@ -142,3 +142,18 @@ fn a_directory_is_no_file_and_nothing_is_nothing() {
     open_public(&missing).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "there");
 }
+
+#[test]
+fn two_files_of_one_place_are_told_however_it_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("x")).unwrap();
+    symlink(root.path(), root.path().join("here")).unwrap();
+    let begin = |name: &str| output(&root.path().join(name), true, &SystemEntropy).unwrap();
+    let file = begin("m.tar");
+    for same in ["m.tar", "x/../m.tar", "./m.tar", "here/m.tar"] {
+        assert!(file.has_the_place_of(&begin(same)).unwrap(), "{same}");
+    }
+    for other in ["m.tar.key", "x/m.tar"] {
+        assert!(!file.has_the_place_of(&begin(other)).unwrap(), "{other}");
+    }
+}

@@ -20,6 +20,9 @@ use crate::{input_file, output, secret_input};
 /// What takes longest.
 const RECORDS: &str = "verifying audit records";
 
+/// How things stand after a failure.
+const NOT_MADE: &str = "no backup is made";
+
 /// A sealing key has 32 bytes.
 const MAX_KEY: u64 = 64;
 
@@ -50,13 +53,16 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
             Some(file) => secret_input::from_file(file, "passphrase")?,
             None => secret_input::new_secret("passphrase")?,
         };
-        check_passphrase(&passphrase).map_err(|error| Failure::caused(Fault::Usage, "no backup is made", &error))?;
+        check_passphrase(&passphrase).map_err(|error| Failure::caused(Fault::Usage, NOT_MADE, &error))?;
         Keys::Sealed(passphrase)
     } else {
         Keys::Apart
     };
     let mut file = output::begin(&arguments.file, arguments.force, &again)?;
     let keys_file = arguments.keys_file.as_deref().map(|path| output::begin(path, arguments.force, &again)).transpose()?;
+    if let Some(keys_file) = &keys_file {
+        apart(&file, keys_file)?;
+    }
     let mut scratch = output::begin(&beside(&arguments.file), true, &again)?;
     let plan = Plan {
         dir: &dir,
@@ -92,6 +98,16 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
         };
         format!("The backup {} is written and verified.\n\n{}\n\n{key}", done.backup, described(screen, &created.manifest))
     })
+}
+
+/// Of two files of one name the second would replace the first: the backup its own key.
+fn apart(file: &NewFile, keys_file: &NewFile) -> Result<(), Failure> {
+    let same = file.has_the_place_of(keys_file).map_err(|error| Failure::caused(Fault::Failed, NOT_MADE, &error))?;
+    if same {
+        return Err(Failure::usage("--keys-file names the file of the backup itself; no backup is made")
+            .next("the same command with --keys-file FILE   (another file, which you keep apart from the backup)"));
+    }
+    Ok(())
 }
 
 fn write_key(file: &mut NewFile, key: &Secret) -> Result<(), Failure> {
@@ -182,7 +198,7 @@ pub(crate) fn as_its_user(failure: Failure, error: &FileError, command: &str) ->
 
 fn not_made(error: &BackupError, dir: &Path) -> Failure {
     let fault = if error.is_of_the_file() { Fault::Usage } else { Fault::Failed };
-    let failure = Failure::caused(fault, "no backup is made", error);
+    let failure = Failure::caused(fault, NOT_MADE, error);
     let shown = dir.display();
     match error {
         BackupError::File(file) => {

@@ -165,3 +165,27 @@ fn a_database_alone_says_whose_it_is() {
     refused(&ran, 2, "serve.json names the trust domain other.example, and mandate.db is of acme.example");
     assert!(ran.err.contains("Restore the serve.json that belongs to mandate.db"), "{}", ran.err);
 }
+
+/// The names in a folder, sorted.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_key_is_never_written_where_the_backup_goes() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let at = text(&server.dir);
+    let path = |name: &str| text(&root.path().join(name));
+    for (keys_file, force) in [("b", false), ("b", true), ("server/../b", true), ("./b", true)] {
+        let force: &[&str] = if force { &["--force"] } else { &[] };
+        let ran = run(&[&["backup", &path("b"), "--dir", &at, "--keys-file", &path(keys_file)], force].concat());
+        refused(&ran, 2, "--keys-file names the file of the backup itself");
+        assert_eq!(names(root.path()), ["server", "server.log"], "{keys_file}");
+    }
+    fs::write(path("b"), "an earlier backup").unwrap();
+    refused(&run(&["backup", &path("b"), "--dir", &at, "--keys-file", &path("b"), "--force"]), 2, "another file");
+    assert_eq!(fs::read(path("b")).unwrap(), b"an earlier backup");
+}
