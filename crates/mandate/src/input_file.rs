@@ -42,14 +42,18 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
     as_text(read(path, limit)?, path)
 }
 
-/// The same for a file that is trusted: it must belong to this user or to root, and others must not be able to change it.
-pub(crate) fn read_trusted_text(path: &Path, limit: u64) -> Result<String, Failure> {
+/// Reads the whole of a file that is trusted: it must belong to this user or to root, and others must not be able to change it.
+pub(crate) fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     if path == Path::new("-") {
-        return read_text(path, limit);
+        return read(path, limit);
     }
-    let bytes = mandate_files::read_trusted(path, limit)
-        .map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?;
-    as_text(bytes, path)
+    mandate_files::read_trusted(path, limit)
+        .map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))
+}
+
+/// The same, as text.
+pub(crate) fn read_trusted_text(path: &Path, limit: u64) -> Result<String, Failure> {
+    as_text(read_trusted(path, limit)?, path)
 }
 
 fn as_text(bytes: Vec<u8>, path: &Path) -> Result<String, Failure> {
@@ -64,9 +68,25 @@ pub(crate) fn one_standard_input(paths: &[Option<&Path>]) -> Result<(), Failure>
 
 #[cfg(test)]
 mod tests {
-    use super::{one_standard_input, read, read_text};
+    use super::{one_standard_input, read, read_text, read_trusted};
     use crate::failure::Fault;
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
+
+    #[test]
+    fn what_is_trusted_must_not_be_writable_by_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        std::fs::write(&file, "pem").unwrap();
+        for (mode, is_read) in [(0o644, true), (0o400, true), (0o664, false), (0o646, false)] {
+            set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            match read_trusted(&file, 9) {
+                Ok(bytes) => assert!(is_read && bytes == b"pem", "{mode:o}"),
+                Err(failure) => assert!(!is_read && failure.fault() == Fault::Usage && failure.text().contains("chmod"), "{mode:o}"),
+            }
+        }
+    }
 
     #[test]
     fn a_file_is_read_up_to_its_limit_and_without_a_byte_order_mark() {

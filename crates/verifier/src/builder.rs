@@ -102,6 +102,8 @@ impl Builder {
 
     /// Trusts this CA (PEM, one certificate) for connections to the issuer, instead of those of the system. May be
     /// called more than once.
+    ///
+    /// Read it from a file that only the service's user and root may change: who can change it can answer for the issuer.
     pub fn trust_root(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.trust_roots.push(pem.into());
         self

@@ -50,7 +50,8 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 /// Replaces the path of a PEM file in `ca` of an issuer, which is relative to the registry file, by the content of that file:
-/// the server reads no files of operators.
+/// the server reads no files of operators. The file may have any owner, as the registry file that names it: with the one, or
+/// with the other, its writer decides what is trusted, and the operator sees the difference before it is applied.
 fn read_authorities(entries: &mut RegistryFile, file: &Path, place: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let folder = file.parent().filter(|_| file != Path::new("-")).unwrap_or(Path::new(""));
     for (at, issuer) in entries.issuer.iter_mut().enumerate() {

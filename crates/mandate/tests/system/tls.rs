@@ -10,12 +10,12 @@ use mandate_api::{AdminClient, Endpoint, registry_file};
 use mandate_core::{Clock as _, SystemClock};
 use mandate_testkit::app::{App, CRM, PASSWORD, registry};
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::login::Login;
-use crate::processes::{Environment, Role, run};
+use crate::processes::{Environment, Role, run, run_in};
 
 /// A certificate for 127.0.0.1 that nobody else has; its PEM, and the same written where `serve` reads it.
 pub(crate) fn certificate(dir: &Path) -> String {
@@ -168,10 +168,31 @@ async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
     assert!(done.code == Some(0) && done.out.contains(&issuer), "{}", done.err);
     // One that does not know the authority that it is told is no better than without.
     let other = file("other.pem");
-    fs::write(&other, rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap().cert.pem()).unwrap();
-    assert_eq!(status(&admin_url, &["--ca", &other]).code, Some(4));
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "Another authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    fs::write(&other, params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()).unwrap();
+    let with_others = [("SSL_CERT_FILE", other.clone())];
+    let unknown = run_in(&with_others, &["status", "--admin-url", &admin_url, "--admin-token-file", &token]);
+    for unknown in [status(&admin_url, &["--ca", &other]), unknown] {
+        assert!(unknown.code == Some(4) && unknown.err.contains("UnknownIssuer"), "{}", unknown.err);
+        assert!(unknown.err.contains(" next: the same command with --ca FILE"), "{}", unknown.err);
+    }
     fs::write(&other, "no certificate").unwrap();
     assert_eq!(status(&admin_url, &["--ca", &other]).code, Some(2));
+    // Nor is one of which others decide what is in it.
+    fs::set_permissions(&ca, fs::Permissions::from_mode(0o664)).unwrap();
+    let login = ["login", "--issuer", &issuer, "--client-id", "support-app", "--no-browser", "--ca", &ca];
+    let by_variable = [("MANDATE_CA_FILE", ca.clone())];
+    for refused in [
+        status(&admin_url, &["--ca", &ca]),
+        run_in(&by_variable, &["status", "--admin-url", &admin_url, "--admin-token-file", &token]),
+        run(&login),
+        run(&["token", "show", &token, "--issuer", &issuer, "--ca", &ca]),
+    ] {
+        assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""), "{}", refused.err);
+        assert!(refused.err.contains(&format!("cannot read {ca}: ")) && refused.err.contains("run chmod g-w "), "{}", refused.err);
+    }
 }
 
 #[test]
