@@ -48,7 +48,10 @@ pub(crate) fn run(arguments: &Login, screen: &Screen) -> Result<(), Failure> {
         let metadata = client.metadata().await?;
         let missing = |what: &str| Failure::failed(format!("the issuer {} has no {what}, so nobody can log in there", arguments.issuer));
         let token_endpoint = metadata.token_endpoint.clone().ok_or_else(|| missing("token endpoint"))?;
-        let request = Request::new(arguments, &metadata).await?.ok_or_else(|| missing("authorization endpoint"))?;
+        let endpoint = metadata.authorization_endpoint.clone().ok_or_else(|| missing("authorization endpoint"))?;
+        // A person would type a password there.
+        client.check(&endpoint)?;
+        let request = Request::new(arguments, &metadata, endpoint).await?;
         let redirect_uri = request.redirect_uri.clone();
         let verifier = request.verifier.clone();
         let code = request.code(arguments, screen).await?;
@@ -75,9 +78,8 @@ struct Request {
 }
 
 impl Request {
-    /// Nothing if the issuer has no authorization endpoint.
-    async fn new(arguments: &Login, metadata: &Metadata) -> Result<Option<Self>, Failure> {
-        let Some(endpoint) = metadata.authorization_endpoint.clone() else { return Ok(None) };
+    /// For the authorization endpoint `url`.
+    async fn new(arguments: &Login, metadata: &Metadata, mut url: Url) -> Result<Self, Failure> {
         let receiver = Receiver::bind(&arguments.redirect_uri).await.map_err(|error| {
             Failure::caused(Fault::Failed, &format!("cannot listen at {}", arguments.redirect_uri), &error)
                 .next("the same command with --redirect-uri http://127.0.0.1/callback   (without a port any free one is used)")
@@ -91,7 +93,6 @@ impl Request {
         } else {
             (arguments.resource.as_ref().map(mandate_core::ResourceUri::as_str), arguments.scope.as_deref())
         };
-        let mut url = endpoint;
         url.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", arguments.client_id.as_str())
@@ -106,7 +107,7 @@ impl Request {
         }
         let issuer_is_named = metadata.authorization_response_iss_parameter_supported;
         let expected = Expected { state, issuer: arguments.issuer.clone(), issuer_is_named };
-        Ok(Some(Self { url, redirect_uri, verifier, expected, receiver }))
+        Ok(Self { url, redirect_uri, verifier, expected, receiver })
     }
 
     /// Sends the person there and waits for the code.

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use mandate_testkit::app::{Answer, App, CRM, Form, PASSWORD, claims, form};
-use serde_json::Value;
+use mandate_testkit::hostile_issuer::HostileIssuer;
+use serde_json::{Value, json};
 
 use crate::processes::{Environment, MANDATE, Ran, Server, run, run_into, unwritable};
 
@@ -158,6 +159,20 @@ async fn an_issuer_that_is_none_or_away_is_told_apart() {
     assert!(ran.err.contains(&server.app.issuer), "{}", ran.err);
     let ran = run(&["login", "--issuer", &server.app.issuer, "--client-id", "support-app", "--redirect-uri", "http://app.example/cb"]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
+}
+
+#[test]
+fn nobody_is_sent_to_a_login_page_that_is_reached_in_clear() {
+    let issuer = HostileIssuer::start();
+    let name = issuer.issuer();
+    for page in ["http://login.example/authorize", "javascript:alert(1)"] {
+        let metadata = json!({ "issuer": name.as_str(), "authorization_endpoint": page, "token_endpoint": format!("{name}/token") });
+        issuer.serve_metadata(Some(&metadata.to_string()));
+        let ran = run(&["login", "--issuer", name.as_str(), "--client-id", "support-app", "--no-browser"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{}", ran.err);
+        assert!(ran.err.contains(&format!("names {page}, which is not https")), "{}", ran.err);
+        assert!(!ran.err.contains("Log in at this address"), "{}", ran.err);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
