@@ -94,6 +94,9 @@ pub(crate) struct Receiver {
     listener: TcpListener,
     redirect_uri: Url,
     connections: JoinSet<()>,
+    /// What a connection found, and where it is read: a connection lives longer than one call that waits for it.
+    found: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
 }
 
 impl Receiver {
@@ -104,7 +107,8 @@ impl Receiver {
         let mut redirect_uri = redirect_uri.clone();
         let port = listener.local_addr()?.port();
         redirect_uri.set_port(Some(port)).map_err(|()| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
-        Ok(Some(Self { listener, redirect_uri, connections: JoinSet::new() }))
+        let (found, answers) = mpsc::channel(1);
+        Ok(Some(Self { listener, redirect_uri, connections: JoinSet::new(), found, answers }))
     }
 
     /// The redirect URI with the port that is listened on.
@@ -112,17 +116,17 @@ impl Receiver {
         &self.redirect_uri
     }
 
-    /// The issuer's answer. Other requests are answered and ignored: any program on this machine can send some.
+    /// The issuer's answer. Other requests are answered and ignored: any program on this machine can send some. A caller may stop
+    /// waiting and wait again: no connection is lost by that.
     pub(crate) async fn answer(&mut self, expected: &Expected) -> std::io::Result<Answer> {
-        let (found, mut answers) = mpsc::channel(1);
         loop {
             let stream = tokio::select! {
                 biased;
-                Some(answer) = answers.recv() => return Ok(answer),
+                Some(answer) = self.answers.recv() => return Ok(answer),
                 accepted = self.listener.accept() => accepted?.0,
                 Some(_) = self.connections.join_next() => continue,
             };
-            let (expected, path, found) = (expected.clone(), self.redirect_uri.path().to_owned(), found.clone());
+            let (expected, path, found) = (expected.clone(), self.redirect_uri.path().to_owned(), self.found.clone());
             self.connections.spawn(async move {
                 let service = service_fn(|request| {
                     let response = respond(&request, &path, &expected, &found);
@@ -199,6 +203,11 @@ fn page(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpStream;
+
     use super::{Answer, Expected, NotTheAnswer, Receiver};
 
     fn expected() -> Expected {
@@ -247,6 +256,22 @@ mod tests {
             assert_eq!(code(expected().read_pasted(&text)).unwrap(), "c", "{text}");
         }
         assert!(expected().read_pasted("yes").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_person_who_presses_enter_keeps_the_browsers_answer() {
+        let mut receiver = Receiver::bind(&"http://127.0.0.1/cb".parse().unwrap()).await.unwrap().unwrap();
+        let port = receiver.redirect_uri().port().unwrap();
+        let mut browser = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        while receiver.connections.is_empty() {
+            // A line of standard input ends the wait, and it begins again.
+            let _ = tokio::time::timeout(Duration::from_millis(20), receiver.answer(&expected())).await;
+        }
+        let request = format!("GET /cb?code=c&state=s1&{ISS} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        browser.write_all(request.as_bytes()).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(20), receiver.answer(&expected())).await;
+        let answer = answer.expect("the answer is lost").unwrap();
+        assert!(matches!(&answer, Answer::Code(code) if code == "c"), "{answer:?}");
     }
 
     #[tokio::test]
