@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mandate_core::{SystemClock, SystemEntropy};
-use mandate_server::{Config, ConfigError, Ready, ServerError, Transport};
+use mandate_files::FileError;
+use mandate_server::{Config, ConfigError, Ready, ServerError, TlsError, Transport};
 use serde::Serialize;
 
 use crate::arguments::Serve;
@@ -88,12 +89,16 @@ fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
 
 fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAddr); 3]) -> Failure {
     let fault = match error {
+        ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error)) if may_pass(error) => Fault::Failed,
         ServerError::Config(_) | ServerError::Tls(_) => Fault::Usage,
         _ => Fault::Failed,
     };
     let failure = Failure::caused(fault, "the server cannot run", error);
     let dir = dir.display();
     match error {
+        ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error)) if may_pass(error) => {
+            failure.next(format!("mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)"))
+        }
         ServerError::Config(ConfigError::Directory(error)) if error.io().is_some() => {
             failure.next("mandate serve --dir DIR   (a directory that you may write)")
         }
@@ -114,6 +119,14 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
     }
 }
 
+/// Whether the system may do later what it refuses now, as on a full disk: a supervisor should start the server again. What is
+/// missing, or closed to this user, stays so until somebody acts.
+fn may_pass(error: &FileError) -> bool {
+    use std::io::ErrorKind as K;
+    let lasting = [K::NotFound, K::PermissionDenied, K::NotADirectory, K::ReadOnlyFilesystem];
+    error.io().is_some_and(|error| !lasting.contains(&error.kind()))
+}
+
 /// What to do about an address, by the option that names it.
 fn listening(failure: Failure, address: &str, source: &std::io::Error, listeners: &[(&'static str, SocketAddr); 3]) -> Failure {
     let Ok(address) = address.parse::<SocketAddr>() else { return failure };
@@ -132,13 +145,37 @@ fn listening(failure: Failure, address: &str, source: &std::io::Error, listeners
 mod tests {
     use super::failure;
     use crate::failure::Fault;
-    use mandate_server::ServerError;
+    use mandate_files::FileError;
+    use mandate_server::{ConfigError, ServerError, TlsError};
+    use std::io;
     use std::path::Path;
+
+    const LOOPBACK: [(&str, &str); 3] =
+        [("--listen", "127.0.0.1:8420"), ("--node-listen", "127.0.0.1:8421"), ("--admin-listen", "127.0.0.1:0")];
+
+    #[test]
+    fn what_may_pass_is_no_mistake_of_the_command_so_a_supervisor_tries_again() {
+        let listeners = LOOPBACK.map(|(option, address)| (option, address.parse().unwrap()));
+        let fault = |kind: io::ErrorKind, of_the_key: bool| {
+            let error = FileError::Io { doing: "write", path: "/srv/m/serve.json".into(), source: kind.into() };
+            let error = if of_the_key { TlsError::File(error).into() } else { ConfigError::Directory(error).into() };
+            failure(&error, Path::new("/srv/m"), &listeners).fault()
+        };
+        for of_the_key in [false, true] {
+            for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other, io::ErrorKind::OutOfMemory] {
+                assert_eq!(fault(kind, of_the_key), Fault::Failed, "{kind}");
+            }
+            for kind in [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied] {
+                assert_eq!(fault(kind, of_the_key), Fault::Usage, "{kind}");
+            }
+        }
+        let unsafe_place = ConfigError::Directory(FileError::Link { path: "/srv/m".into() }).into();
+        assert_eq!(failure(&unsafe_place, Path::new("/srv/m"), &listeners).fault(), Fault::Usage);
+    }
 
     #[test]
     fn a_port_in_use_is_told_with_the_option_that_named_it() {
-        let listeners = [("--listen", "127.0.0.1:8420"), ("--node-listen", "127.0.0.1:8421"), ("--admin-listen", "127.0.0.1:0")];
-        let listeners = listeners.map(|(option, address)| (option, address.parse().unwrap()));
+        let listeners = LOOPBACK.map(|(option, address)| (option, address.parse().unwrap()));
         for (address, option) in [("127.0.0.1:8421", "or --node-listen ADDR"), ("127.0.0.1:40000", "the directory remembers it")] {
             let error = ServerError::Listen { address: address.to_owned(), source: std::io::ErrorKind::AddrInUse.into() };
             let failure = failure(&error, Path::new("/srv/m"), &listeners);
