@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
@@ -101,6 +102,12 @@ pub(crate) enum Company {
         /// Whether there is a write-ahead log.
         journal: bool,
     },
+}
+
+/// A path as the value of a statement that opens a file. `SQLite` takes the bytes as they are, also where they are not UTF-8;
+/// a path that was made UTF-8 would be another file.
+pub(crate) fn as_value(path: &Path) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(ValueRef::Text(path.as_os_str().as_bytes()))
 }
 
 /// A path as it is written in a URI (RFC 3986 §2.1).

@@ -124,7 +124,7 @@ impl Inspection {
     pub fn copy_to(&self, empty: &Path) -> Result<(), StoreError> {
         // It writes to the other file alone; SQLite counts it as a write all the same.
         self.conn.execute_batch("PRAGMA query_only = OFF;")?;
-        let copied = self.conn.execute("VACUUM INTO ?", [empty.to_string_lossy()]);
+        let copied = self.conn.execute("VACUUM INTO ?", [connection::as_value(empty)]);
         self.conn.execute_batch("PRAGMA query_only = ON;")?;
         Ok(copied.map(drop)?)
     }

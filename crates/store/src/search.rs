@@ -92,7 +92,7 @@ fn state(index: &Connection) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
 
 /// Lets a read connection search.
 pub(crate) fn attach(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    conn.execute("ATTACH DATABASE ? AS search", [path.to_string_lossy()])?;
+    conn.execute("ATTACH DATABASE ? AS search", [connection::as_value(path)])?;
     Ok(())
 }
 

@@ -45,6 +45,10 @@ impl Root {
             SystemEntropy.fill(&mut random);
             (std::env::temp_dir().join(format!("{TEMPORARY}{:016x}", u64::from_be_bytes(random))), true)
         };
+        if path.to_str().is_none() {
+            // The orders to the demo's processes name it as text.
+            return Err(Failure::usage(format!("{} is not UTF-8; the demo needs a directory whose name is", path.display())));
+        }
         let made = Dir::open_or_make(&path, Making::PRIVATE);
         made.map_err(|error| Failure::caused(Fault::Failed, "the demo's directory cannot be used", &error))?;
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {

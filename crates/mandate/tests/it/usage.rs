@@ -354,3 +354,16 @@ fn serve_refuses_what_would_be_unsafe_before_it_starts() {
     assert_eq!(mandate(dir.path(), &["serve", "--issuer", "http://mandate.example"], "").code, 2);
     assert_eq!(mandate(dir.path(), &["serve", "--listen", "0.0.0.0:0"], "").code, 2);
 }
+
+#[test]
+fn the_demo_makes_no_directory_under_another_name_than_the_given_one() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join(std::ffi::OsStr::from_bytes(b"f\xfcr uns"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mandate"));
+    let output = command.args(["demo", "--check", "--dir"]).arg(&dir).env_clear().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{said}");
+    assert!(said.contains("is not UTF-8"), "{said}");
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+}

@@ -1,13 +1,16 @@
 //! `mandate backup` beside a running server, `mandate restore` elsewhere, and the server that continues there.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use mandate_api::admin::JoinTokenRequest;
 use serde_json::Value;
 
-use crate::processes::{Ran, Server, run};
+use crate::processes::{MANDATE, Ran, Server, apart, ran, run};
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
@@ -188,4 +191,19 @@ fn a_key_is_never_written_where_the_backup_goes() {
     fs::write(path("b"), "an earlier backup").unwrap();
     refused(&run(&["backup", &path("b"), "--dir", &at, "--keys-file", &path("b"), "--force"]), 2, "another file");
     assert_eq!(fs::read(path("b")).unwrap(), b"an earlier backup");
+}
+
+#[test]
+fn a_backup_gets_the_name_that_it_was_given_also_if_that_is_not_utf_8() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let folder = root.path().join("b");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join(OsStr::from_bytes(b"m\xfc.tar"));
+    let mut command = Command::new(MANDATE);
+    apart(&mut command);
+    succeeds(&ran(command.arg("backup").arg(&file).args(["--dir", &text(&server.dir)])));
+    let found: Vec<_> = fs::read_dir(&folder).unwrap().map(|each| each.unwrap().path()).collect();
+    assert_eq!(found, std::slice::from_ref(&file), "no copy of the database under another name");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }

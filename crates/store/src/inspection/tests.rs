@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -170,4 +172,22 @@ fn damage_and_other_databases_are_told() {
     fs::write(&database, vec![b'x'; 8192]).unwrap();
     let found = Inspection::of_directory(dir.path()).and_then(|inspection| inspection.schema());
     assert!(matches!(found, Err(StoreError::Foreign)), "{found:?}");
+}
+
+#[test]
+fn a_copy_is_written_where_it_was_asked_for_also_if_that_is_not_utf_8() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join(OsStr::from_bytes(b"f\xfcr uns"));
+    let store = open(&dir).unwrap();
+    write(&store, "newest");
+    let (folder, name) = (root.path().join(OsStr::from_bytes(b"\xff'?")), OsStr::from_bytes(b"\xfe.copy"));
+    fs::create_dir(&folder).unwrap();
+    let copy = folder.join(name);
+    Inspection::of_directory(&dir).unwrap().copy_to(&copy).unwrap();
+    assert_eq!(x(&Inspection::of_file(&copy).unwrap()).as_deref(), Some("newest"));
+    let names = |dir: &Path| fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(names(&folder), [name]);
+    let mut both = names(root.path());
+    both.sort();
+    assert_eq!(both, [dir.file_name().unwrap(), folder.file_name().unwrap()], "nothing under another name");
 }

@@ -1,3 +1,5 @@
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -294,6 +296,14 @@ fn an_index_that_is_missing_damaged_or_of_another_version_is_built_anew() {
         assert_eq!(ids(&store, &query), ["r37", "r33", "r29", "r25"]);
         assert_eq!(verify(&store).unwrap(), 40);
     }
+}
+
+#[test]
+fn an_index_in_a_directory_whose_name_is_not_utf_8_is_used() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join(OsStr::from_bytes(b"f\xfcr uns"));
+    let store = open(&dir);
+    assert!(store.search("look", |tx| Ok(tx.is_searchable())).unwrap());
 }
 
 #[test]
