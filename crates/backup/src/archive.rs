@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
+use std::sync::atomic::AtomicBool;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use mandate_core::Timestamp;
@@ -9,6 +10,7 @@ use mandate_core::Timestamp;
 use crate::error::BackupError;
 use crate::manifest::{Manifest, MemberEntry};
 use crate::members::{LARGEST_MANIFEST, MANIFEST};
+use crate::stopping::Until;
 
 /// Members begin at multiples of this (POSIX.1-2017, pax, "ustar Interchange Format").
 const BLOCK: u64 = 512;
@@ -122,6 +124,11 @@ impl<R: Read> Archive<R> {
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The same, which is read until `stop` is set.
+    pub(crate) fn until(self, stop: &AtomicBool) -> Archive<Until<'_, R>> {
+        Archive { manifest: self.manifest, rest: Until::new(self.rest, stop) }
     }
 
     /// Gives each member to `take`, and verifies that the members are exactly those of the manifest.

@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use mandate_core::{Entropy, Issuer, Secret, Timestamp, TrustDomain};
 use mandate_files::{Dir, NewFile};
@@ -14,6 +15,7 @@ use crate::error::BackupError;
 use crate::manifest::{AuditHead, Facts, KeyPlace, Manifest, MemberEntry};
 use crate::members::{DATABASE, Kind, MEMBERS, REMEMBERED, SEAL_KEY, SEALED_KEY};
 use crate::sealed_key;
+use crate::stopping::{Until, until};
 
 /// Where the sealing key goes.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub struct Plan<'a> {
     pub now: Timestamp,
     /// For salts.
     pub entropy: Arc<dyn Entropy>,
+    /// Set it to end the work, which then fails with [`BackupError::Stopped`].
+    pub stop: Arc<AtomicBool>,
 }
 
 /// A backup that was written and verified.
@@ -61,6 +65,10 @@ pub(crate) struct Whose {
 ///
 /// The backup contains the state of one moment, whether or not a server uses the directory.
 pub fn create(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: impl FnMut(u64, u64)) -> Result<Created, BackupError> {
+    until(&plan.stop, || make(plan, out, scratch, progress))
+}
+
+fn make(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: impl FnMut(u64, u64)) -> Result<Created, BackupError> {
     let dir = Dir::open(plan.dir)?;
     let sealing_key = Inspection::seal_key(plan.dir)?.ok_or_else(|| BackupError::NoSealingKey(dir.entry(SEAL_KEY)))?;
     // Before the database: see `Kind::File`.
@@ -70,7 +78,8 @@ pub fn create(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progres
     }
     let copy = copy_database(plan, scratch)?;
     let facts = facts(plan, &dir, &copy, &sealing_key, &content, progress)?;
-    let database = archive::measure(DATABASE, BufReader::new(scratch.file().try_clone().map_err(BackupError::reading)?))?;
+    let copied = scratch.file().try_clone().map_err(BackupError::reading)?;
+    let database = archive::measure(DATABASE, BufReader::new(Until::new(copied, &plan.stop)))?;
     if let Keys::Sealed(passphrase) = &plan.keys {
         content.push((SEALED_KEY, sealed_key::seal(&sealing_key, passphrase, &database.sha256, plan.entropy.as_ref())?));
     }
@@ -84,11 +93,12 @@ pub fn create(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progres
     let manifest = Manifest::new(facts, place, entries);
     scratch.file().seek(SeekFrom::Start(0)).map_err(BackupError::reading)?;
     let mut sources: Vec<Source<'_>> = readers.iter_mut().map(|(entry, bytes)| (entry.clone(), bytes as &mut dyn Read)).collect();
-    sources.push((database, scratch.file()));
+    let mut copied = Until::new(scratch.file(), &plan.stop);
+    sources.push((database, &mut copied));
     archive::write(out.file(), &manifest, sources, plan.now)?;
 
     out.file().seek(SeekFrom::Start(0)).map_err(BackupError::reading)?;
-    let read_again = Archive::read(BufReader::new(out.file()))?.verify()?;
+    let read_again = Archive::read(BufReader::new(Until::new(out.file(), &plan.stop)))?.verify()?;
     if read_again != manifest {
         return Err(BackupError::Damaged("what was read again is not what was written".to_owned()));
     }
@@ -98,9 +108,10 @@ pub fn create(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progres
 fn copy_database(plan: &Plan<'_>, scratch: &NewFile) -> Result<Inspection, BackupError> {
     let database =
         if plan.without_journal { Inspection::of_directory_without_journal(plan.dir)? } else { Inspection::of_directory(plan.dir)? };
+    let database = database.until(&plan.stop)?;
     database.schema()?;
     database.copy_to(&scratch.path())?;
-    Ok(Inspection::of_file(&scratch.path())?)
+    Ok(Inspection::of_file(&scratch.path())?.until(&plan.stop)?)
 }
 
 /// The facts about the copy, after it was verified.

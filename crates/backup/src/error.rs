@@ -81,6 +81,9 @@ pub enum BackupError {
         /// Where.
         place: PathBuf,
     },
+    /// It was asked to end.
+    #[error("it was stopped")]
+    Stopped,
     /// A key could not be derived or used.
     #[error("the sealing key could not be sealed")]
     Sealing,

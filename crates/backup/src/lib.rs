@@ -15,6 +15,7 @@ mod manifest;
 mod members;
 mod restore;
 mod sealed_key;
+mod stopping;
 
 pub use archive::Archive;
 pub use create::{Created, Keys, Plan, create};

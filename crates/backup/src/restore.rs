@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mandate_core::{Entropy, Secret};
 use mandate_files::{Dir, NewDir};
@@ -14,6 +15,7 @@ use crate::error::BackupError;
 use crate::manifest::{AuditHead, KeyPlace, Manifest};
 use crate::members::{DATABASE, Kind, REMEMBERED, SEAL_KEY, named};
 use crate::sealed_key;
+use crate::stopping::until;
 
 /// The length of a sealing key, in bytes.
 const KEY_LEN: usize = 32;
@@ -28,6 +30,8 @@ pub struct Restoring<'a> {
     pub passphrase: Option<Secret>,
     /// For names of files.
     pub entropy: Arc<dyn Entropy>,
+    /// Set it to end the work, which then fails with [`BackupError::Stopped`].
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What was restored.
@@ -43,6 +47,10 @@ impl<R: Read> Archive<R> {
     ///
     /// `progress` is told how many of how many audit records are verified.
     pub fn restore(self, restoring: &Restoring<'_>, progress: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
+        until(&restoring.stop, || self.unpack(restoring, progress))
+    }
+
+    fn unpack(self, restoring: &Restoring<'_>, progress: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
         match (self.manifest().sealing_key, &restoring.sealing_key, &restoring.passphrase) {
             (KeyPlace::Apart, None, _) => return Err(BackupError::KeyNeeded),
             (KeyPlace::Sealed, Some(_), _) => return Err(BackupError::KeyIsSealed),
@@ -50,7 +58,7 @@ impl<R: Read> Archive<R> {
             (KeyPlace::Apart, Some(_), _) | (KeyPlace::Sealed, None, Some(_)) => {}
         }
         let new = NewDir::start(restoring.dir, restoring.entropy.as_ref())?;
-        let (manifest, sealed) = extract(self, new.dir())?;
+        let (manifest, sealed) = extract(self.until(&restoring.stop), new.dir())?;
         let sealing_key = match (&restoring.sealing_key, &restoring.passphrase) {
             (Some(key), _) => key.clone(),
             (None, Some(passphrase)) => sealed_key::open(&sealed, passphrase, manifest.database_digest())?,
@@ -60,6 +68,9 @@ impl<R: Read> Archive<R> {
             return Err(BackupError::NotAKey);
         }
         verify(new.dir(), &manifest, &sealing_key, restoring, progress)?;
+        if restoring.stop.load(Ordering::Relaxed) {
+            return Err(BackupError::Stopped);
+        }
         new.dir().replace(SEAL_KEY, 0o600, sealing_key.expose_secret(), restoring.entropy.as_ref())?;
         // Where there is a sealing key and no database, a server does not start.
         new.commit(&[SEAL_KEY, DATABASE])?;
@@ -95,7 +106,7 @@ fn verify(
     progress: impl FnMut(u64, u64),
 ) -> Result<(), BackupError> {
     let contradicts = |what: &str| BackupError::Damaged(format!("its manifest and its {what} contradict each other"));
-    let database = Inspection::of_file(&dir.entry(DATABASE))?;
+    let database = Inspection::of_file(&dir.entry(DATABASE))?.until(&restoring.stop)?;
     if database.schema()? != manifest.schema {
         return Err(contradicts("database"));
     }

@@ -34,6 +34,7 @@ Exit codes:
   5  status --check and doctor alone: something needs attention
   6  in force, and not yet recorded: nothing can be written, and what takes authority away works all
      the same
+  130, 143 and others above 128  stopped by a signal: 128 and its number
 
 Environment:
   MANDATE_DIR               the server's directory, instead of ~/.mandate

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     NeedsAttention,
     /// An act that takes authority away is in force and recorded nowhere yet: exit code 6.
     Unrecorded,
+    /// This signal stopped it: exit code 128 and the signal's number, as shells have it.
+    Interrupted(u8),
 }
 
 impl Fault {
@@ -35,7 +37,7 @@ impl Fault {
         ExitCode::from(self.number())
     }
 
-    fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::Failed => 1,
             Self::Usage => 2,
@@ -43,6 +45,7 @@ impl Fault {
             Self::Unreachable => 4,
             Self::NeedsAttention => 5,
             Self::Unrecorded => 6,
+            Self::Interrupted(signal) => signal.saturating_add(128),
         }
     }
 
@@ -54,6 +57,7 @@ impl Fault {
             Self::Unreachable => "unreachable",
             Self::NeedsAttention => "needs_attention",
             Self::Unrecorded => "unrecorded",
+            Self::Interrupted(_) => "interrupted",
         }
     }
 }
@@ -85,7 +89,7 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct Reported<'a> {
-    /// `failed`, `usage`, `refused`, `unreachable`, `needs_attention` or `unrecorded`.
+    /// `failed`, `usage`, `refused`, `unreachable`, `needs_attention`, `unrecorded` or `interrupted`.
     kind: &'static str,
     exit_code: u8,
     message: &'a str,

@@ -7,6 +7,7 @@ mod core_dumps;
 mod demo;
 mod failure;
 mod input_file;
+mod interruption;
 mod issuer_client;
 mod logging;
 mod loopback_redirect;

@@ -19,16 +19,24 @@ async fn one(signal: Option<Signal>) {
     }
 }
 
-/// Whether this process was started with SIGHUP ignored, as `nohup` does. Listening would undo that.
-fn hangup_is_ignored() -> bool {
-    // Linux alone says; elsewhere a hangup ends the process, as it does by default.
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+/// Whether this process was started with a signal ignored: SIGHUP by `nohup`, SIGINT by a shell that runs it in the background.
+/// Listening would undo that.
+pub(crate) fn is_ignored(kind: SignalKind) -> bool {
+    // Linux alone says; elsewhere the signal ends the process, as it does by default.
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, kind))
 }
 
-fn ignores_hangup(status: &str) -> bool {
+fn ignores(status: &str, kind: SignalKind) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // SIGHUP is signal 1, the lowest bit.
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    // Signal 1 is the lowest bit.
+    u32::try_from(kind.as_raw_value() - 1).ok().and_then(|bit| mask.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Where files may not grow, writing fails, as on a full disk; the signal that comes with it ends the process unless it is
+/// listened for.
+pub(crate) fn file_limit() -> Option<Signal> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
 }
 
 /// Completes when standard input ends. The thread that waits for it ends with the process.
@@ -77,10 +85,9 @@ async fn hung_up(mut signal: Option<Signal>, hangup: Hangup) {
 pub(crate) fn requested(on_hangup: Hangup) -> impl Future<Output = ()> + Send {
     let listen = |kind| signal(kind).ok();
     let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    let hangup = if hangup_is_ignored() { None } else { listen(SignalKind::hangup()) };
+    let hangup = if is_ignored(SignalKind::hangup()) { None } else { listen(SignalKind::hangup()) };
     let with_stdin = std::env::var_os(WITH_STDIN).is_some();
-    // Where files may not grow, writing fails, as on a full disk; the signal that comes with it would end the process.
-    let file_limit = listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    let file_limit = file_limit();
     async move {
         let _file_limit = file_limit;
         let parent = async {
@@ -101,13 +108,15 @@ pub(crate) fn requested(on_hangup: Hangup) -> impl Future<Output = ()> + Send {
 
 #[cfg(test)]
 mod tests {
-    use super::ignores_hangup;
+    use super::{SignalKind, ignores};
 
     #[test]
-    fn nohup_is_respected() {
+    fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         let status = |mask: &str| format!("Name:\tmandate\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\nSigCgt:\t0000000000000000\n");
-        assert!(ignores_hangup(&status("0000000000001001")));
-        assert!(!ignores_hangup(&status("0000000000001000")), "SIGPIPE alone");
-        assert!(!ignores_hangup("Name:\tmandate\n"));
+        let (hangup, interrupt) = (SignalKind::hangup(), SignalKind::interrupt());
+        assert!(ignores(&status("0000000000001001"), hangup), "as nohup does");
+        assert!(ignores(&status("0000000000001002"), interrupt) && !ignores(&status("0000000000001002"), hangup));
+        assert!(!ignores(&status("0000000000001000"), hangup), "SIGPIPE alone");
+        assert!(!ignores("Name:\tmandate\n", hangup));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mandate_audit::{CheckpointVerifier, Tampered, TreeVerification};
 use mandate_core::{Entropy, Secret, Timestamp};
@@ -20,6 +21,9 @@ use crate::tx::Tx;
 
 /// How many faults of the file are reported.
 const MOST_FAULTS: u32 = 10;
+
+/// After so many steps of `SQLite`'s virtual machine a statement looks whether it should end: many times a second.
+const STEPS: i32 = 1_000;
 
 /// A database that is only read. Neither it nor any file beside it is written or made.
 #[derive(Debug)]
@@ -45,6 +49,13 @@ impl Inspection {
     /// A file that nobody writes to, and that is a database by itself.
     pub fn of_file(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { conn: connection::inspect(path, Company::None { journal: false })? })
+    }
+
+    /// Lets every statement end with an error once `stop` is set.
+    pub fn until(mut self, stop: &Arc<AtomicBool>) -> Result<Self, StoreError> {
+        let stop = Arc::clone(stop);
+        self.conn.progress_handler(STEPS, Some(move || stop.load(Ordering::Relaxed)))?;
+        Ok(self)
     }
 
     /// Who uses a directory.

@@ -1,15 +1,17 @@
 //! What can be done with a backup.
 
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_backup::{BackupError, KeyPlace, Keys};
+use mandate_backup::{Archive, BackupError, KeyPlace, Keys, Restoring};
 use mandate_core::{Secret, SystemEntropy};
 use mandate_store::{Inspection, Store, meta};
 
-use crate::world::{Opens, World, members, names};
+use crate::world::{Opens, World, members, names, plan};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -132,4 +134,56 @@ fn what_is_not_whole_is_not_backed_up() {
     fs::remove_file(&key).unwrap();
     assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::NoSealingKey(_))));
     assert_eq!(world.names(), before, "nothing is left behind");
+}
+
+/// A file that is read until here, when somebody asks to stop.
+struct Asks<'a> {
+    bytes: &'a [u8],
+    left: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Read for Asks<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = (&mut self.bytes).take(512).read(buffer)?;
+        self.left = self.left.saturating_sub(read);
+        if self.left == 0 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(read)
+    }
+}
+
+#[test]
+fn work_that_is_stopped_on_the_way_leaves_nothing() {
+    let world = World::new(3);
+    let key = world.backup("b", Keys::Apart).unwrap().sealing_key;
+    let bytes = fs::read(world.path("b")).unwrap();
+    let before = world.names();
+    // Before the copy of the database, and after it, when its records are verified.
+    for early in [true, false] {
+        let plan = plan(&world.dir, Keys::Apart);
+        plan.stop.store(early, Ordering::Relaxed);
+        let stopped = world.backup_as(&plan, "c", |_, _| plan.stop.store(true, Ordering::Relaxed));
+        assert!(matches!(stopped, Err(BackupError::Stopped)), "{stopped:?}");
+        assert_eq!(world.names(), before);
+    }
+    fs::create_dir(world.path("empty")).unwrap();
+    for dir in [world.path("empty"), world.path("new")] {
+        let restore = |dir: &Path, left: usize, progress: bool| {
+            let stop = Arc::new(AtomicBool::new(false));
+            let from = Asks { bytes: &bytes, left, stop: Arc::clone(&stop) };
+            let (sealing_key, entropy) = (Some(key.clone()), Arc::new(SystemEntropy));
+            let restoring = Restoring { dir, sealing_key, passphrase: None, entropy, stop: Arc::clone(&stop) };
+            Archive::read(from).unwrap().restore(&restoring, |_, _| stop.store(progress, Ordering::Relaxed))
+        };
+        // In the middle of the database, and when its records are verified.
+        for (left, progress) in [(bytes.len() / 2, false), (usize::MAX, true)] {
+            let stopped = restore(&dir, left, progress);
+            assert!(matches!(stopped, Err(BackupError::Stopped)), "{stopped:?}");
+            assert!(dir == world.path("new") || names(&dir).is_empty(), "{:?}", names(&dir));
+        }
+        restore(&dir, usize::MAX, false).unwrap();
+    }
+    assert_eq!(world.names(), ["b", "empty", "new", "server"]);
 }

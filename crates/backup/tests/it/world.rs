@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mandate_audit::{CheckpointSigner, Kind, Log, Outcome, Record};
@@ -62,10 +63,14 @@ impl World {
     }
 
     pub(crate) fn backup_of(&self, dir: &Path, name: &str, keys: Keys, without_journal: bool) -> Result<Created, BackupError> {
+        let plan = Plan { without_journal, ..plan(dir, keys) };
+        self.backup_as(&plan, name, |_, _| ())
+    }
+
+    pub(crate) fn backup_as(&self, plan: &Plan<'_>, name: &str, progress: impl FnMut(u64, u64)) -> Result<Created, BackupError> {
         let mut out = mandate_files::output(&self.path(name), true, &SystemEntropy)?;
         let mut scratch = mandate_files::output(&self.path("scratch"), true, &SystemEntropy)?;
-        let plan = Plan { dir, keys, without_journal, version: "0.0.0", now: NOW, entropy: Arc::new(SystemEntropy) };
-        let created = create(&plan, &mut out, &mut scratch, |_, _| ())?;
+        let created = create(plan, &mut out, &mut scratch, progress)?;
         out.commit(Replace::Always)?;
         Ok(created)
     }
@@ -80,6 +85,12 @@ impl World {
     }
 }
 
+/// How a directory is backed up, unless told otherwise.
+pub(crate) fn plan(dir: &Path, keys: Keys) -> Plan<'_> {
+    let (entropy, stop) = (Arc::new(SystemEntropy), Arc::new(AtomicBool::new(false)));
+    Plan { dir, keys, without_journal: false, version: "0.0.0", now: NOW, entropy, stop }
+}
+
 pub(crate) enum Opens {
     Key(Secret),
     Passphrase(&'static str),
@@ -92,7 +103,8 @@ pub(crate) fn restore(bytes: &[u8], dir: &Path, opens: &Opens) -> Result<Restore
         Opens::Passphrase(text) => (None, Some(Secret::new(*text))),
         Opens::Nothing => (None, None),
     };
-    Archive::read(Cursor::new(bytes))?.restore(&Restoring { dir, sealing_key, passphrase, entropy: Arc::new(SystemEntropy) }, |_, _| ())
+    let (entropy, stop) = (Arc::new(SystemEntropy), Arc::new(AtomicBool::new(false)));
+    Archive::read(Cursor::new(bytes))?.restore(&Restoring { dir, sealing_key, passphrase, entropy, stop }, |_, _| ())
 }
 
 pub(crate) fn names(dir: &Path) -> Vec<String> {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::arguments::{AuditExport, AuditQuery, AuditShow, Outcome};
 use crate::connection::Admin;
 use crate::failure::{self, Failure, Fault};
+use crate::interruption::{self, Signals};
 use crate::output;
 use crate::screen::Screen;
 use crate::table::{Column, Value, list, table_of};
@@ -233,15 +234,23 @@ pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Fai
         return print_bundle(arguments);
     }
     let path = &arguments.bundle;
+    let admin = arguments.connection.open()?;
     // It names people and what was done for them: for the owner's eyes.
     let mut new = output::begin(path, arguments.force, &format!("mandate audit export --bundle {}", path.display()))?;
     let file = new.file().try_clone().map_err(|error| Failure::caused(Fault::Failed, "cannot write the bundle", &error))?;
-    let bytes = arguments.connection.open()?.call(async |client| {
+    let bytes = admin.call(async |client| {
+        let mut signals = Signals::listen();
         let mut out = tokio::fs::File::from_std(file);
-        let written = client.audit_export(&mut out).await?;
-        out.sync_all().await.map_err(ClientError::Output)?;
-        Ok(written)
-    })?;
+        let export = async {
+            let written = client.audit_export(&mut out).await?;
+            out.sync_all().await.map_err(ClientError::Output)?;
+            Ok::<_, ClientError>(written)
+        };
+        tokio::select! {
+            written = export => written.map(Ok),
+            number = signals.next() => Ok(Err(interruption::failure(number, "no bundle is written"))),
+        }
+    })??;
     output::finish(new, arguments.force)?;
     let exported = Exported { bundle: path.clone(), bytes };
     screen.show(&exported, || {

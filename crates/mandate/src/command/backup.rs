@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::arguments::{Backup, Restore};
 use crate::failure::{Failure, Fault};
+use crate::interruption::Interruption;
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::list;
@@ -58,6 +59,8 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
     } else {
         Keys::Apart
     };
+    // From here on there are files to remove.
+    let interruption = Interruption::begin()?;
     let mut file = output::begin(&arguments.file, arguments.force, &again)?;
     let keys_file = arguments.keys_file.as_deref().map(|path| output::begin(path, arguments.force, &again)).transpose()?;
     if let Some(keys_file) = &keys_file {
@@ -71,11 +74,12 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
         version: env!("CARGO_PKG_VERSION"),
         now: SystemClock.now(),
         entropy: Arc::new(SystemEntropy),
+        stop: Arc::clone(&interruption.stop),
     };
     let progress = Progress::begin(screen, "copying the database");
     let created = create(&plan, &mut file, &mut scratch, |done, of| progress.at(done, of, RECORDS));
     drop((progress, scratch));
-    let created = created.map_err(|error| not_made(&error, &dir))?;
+    let created = created.map_err(|error| interruption.failure(NOT_MADE).unwrap_or_else(|| not_made(&error, &dir)))?;
     // The key first: a backup whose key could not be written would look done.
     if let Some(mut keys_file) = keys_file {
         write_key(&mut keys_file, &created.sealing_key)?;
@@ -158,11 +162,16 @@ pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failur
         ),
         None => None,
     };
-    let restoring = Restoring { dir: &dir, sealing_key, passphrase, entropy: Arc::new(SystemEntropy) };
+    let interruption = Interruption::begin()?;
+    let stop = Arc::clone(&interruption.stop);
+    let restoring = Restoring { dir: &dir, sealing_key, passphrase, entropy: Arc::new(SystemEntropy), stop };
     let progress = Progress::begin(screen, "unpacking");
     let restored = archive.restore(&restoring, |done, of| progress.at(done, of, RECORDS));
     drop(progress);
-    let restored = restored.map_err(|error| not_restored(&error, arguments, &dir))?;
+    let restored = restored.map_err(|error| {
+        let stands = format!("{} is not restored", input_file::shown(&arguments.file));
+        interruption.failure(&stands).unwrap_or_else(|| not_restored(&error, arguments, &dir))
+    })?;
     let done = Done {
         backup: input_file::shown(&arguments.file),
         directory: Some(dir.display().to_string()),

@@ -1,5 +1,7 @@
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
 use crate::admin_socket::answering;
@@ -359,4 +361,26 @@ fn a_sum_of_strangers_refusals_says_from_where_how_many_and_when() {
     }
     let json: serde_json::Value = serde_json::from_str(&mandate(dir.path(), &["audit", "show", "r7", "--json"], "").out).unwrap();
     assert_eq!((&json["source"], &json["sum"]["count"]), (&"2001:db8::/64".into(), &1234.into()));
+}
+
+#[test]
+fn an_export_that_is_stopped_leaves_no_half_bundle_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("admin.sock")).unwrap();
+    let bundle = dir.path().join("audit.bundle");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
+    command.args(["audit", "export", "--bundle"]).arg(&bundle).env_clear().env("MANDATE_DIR", dir.path());
+    let export = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of it\n").unwrap();
+    let hidden = || fs::read_dir(dir.path()).unwrap().flatten().find(|entry| entry.file_name() != "admin.sock");
+    while !hidden().is_some_and(|entry| entry.metadata().is_ok_and(|about| about.len() > 0)) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&export), rustix::process::Signal::INT).unwrap();
+    let output = export.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.as_str()), (Some(130), "error: no bundle is written: it was stopped by signal 2\n"));
+    assert!(hidden().is_none(), "{:?}", hidden());
 }

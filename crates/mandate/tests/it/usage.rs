@@ -6,7 +6,7 @@ fn exit_codes_are_those_that_the_help_documents() {
     let dir = tempfile::tempdir().unwrap();
     let help = mandate(dir.path(), &["--help"], "");
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for line in ["2  usage", "3  refused", "4  unreachable", "SPIFFE_ENDPOINT_SOCKET", "MANDATE_DIR"] {
+    for line in ["2  usage", "3  refused", "4  unreachable", "130, 143", "SPIFFE_ENDPOINT_SOCKET", "MANDATE_DIR"] {
         assert!(help.out.contains(line), "{line}\n{}", help.out);
     }
     assert_eq!(mandate(dir.path(), &[], "").code, 2);

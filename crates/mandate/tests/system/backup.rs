@@ -2,15 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use mandate_api::admin::JoinTokenRequest;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::processes::{MANDATE, Ran, Server, apart, ran, run};
+use crate::processes::{MANDATE, Ran, Server, apart, ended, ran, run};
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
@@ -206,4 +209,77 @@ fn a_backup_gets_the_name_that_it_was_given_also_if_that_is_not_utf_8() {
     let found: Vec<_> = fs::read_dir(&folder).unwrap().map(|each| each.unwrap().path()).collect();
     assert_eq!(found, std::slice::from_ref(&file), "no copy of the database under another name");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// `mandate`, to be stopped by a signal.
+fn begin(arguments: &[&str]) -> Child {
+    let mut command = Command::new(MANDATE);
+    apart(&mut command);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until something hidden in a folder has content: the first large file that is being written.
+fn until_it_is_writing(folder: &Path) {
+    let is_begun = |entry: fs::DirEntry| {
+        let hidden = entry.file_name().as_bytes().starts_with(b".");
+        let path = entry.path();
+        // A file may be gone again at this moment.
+        let large = |path: &Path| fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() > 0);
+        hidden && (large(&path) || fs::read_dir(&path).is_ok_and(|inside| inside.flatten().any(|entry| large(&entry.path()))))
+    };
+    let begun = Instant::now();
+    while !fs::read_dir(folder).unwrap().flatten().any(is_begun) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn stopped(ran: &Ran, code: i32, says: &str) {
+    refused(ran, code, says);
+    assert!(ran.err.contains("it was stopped by signal"), "{}", ran.err);
+}
+
+#[test]
+fn a_backup_and_a_restore_that_are_stopped_leave_no_copies_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    assert_eq!(Server::start(&dir).role.terminate(), Some(0));
+    // What takes a moment to copy.
+    let database = rusqlite::Connection::open(dir.join("mandate.db")).unwrap();
+    database.execute("INSERT INTO meta (name, value) VALUES ('large', zeroblob(50000000))", []).unwrap();
+    drop(database);
+    let folder = root.path().join("backups");
+    fs::create_dir(&folder).unwrap();
+    let path = |name: &str| text(&folder.join(name));
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
+        let backup = begin(&["backup", &path("b"), "--dir", &text(&dir), "--keys-file", &path("k")]);
+        until_it_is_writing(&folder);
+        kill_process(Pid::from_child(&backup), signal).unwrap();
+        stopped(&ended(backup), code, "no backup is made");
+        assert_eq!(names(&folder), [""; 0]);
+    }
+    // A shell that runs a command in the background lets it ignore SIGINT.
+    let mut command = Command::new("sh");
+    apart(&mut command);
+    command.args(["-c", "trap '' INT; exec \"$0\" \"$@\"", MANDATE, "backup", &path("b"), "--dir", &text(&dir), "--keys-file", &path("k")]);
+    let backup = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until_it_is_writing(&folder);
+    kill_process(Pid::from_child(&backup), Signal::INT).unwrap();
+    succeeds(&ended(backup));
+    let bytes = fs::read(path("b")).unwrap();
+    let restored = folder.join("restored");
+    fs::create_dir(&restored).unwrap();
+    for (at, inside) in [("new", &folder), ("restored", &restored)] {
+        let mut restore = begin(&["restore", "-", "--dir", &path(at), "--keys-file", &path("k")]);
+        let mut input = restore.stdin.take().unwrap();
+        input.write_all(&bytes[..bytes.len() / 2]).unwrap();
+        until_it_is_writing(inside);
+        kill_process(Pid::from_child(&restore), Signal::TERM).unwrap();
+        // It is waiting for the other half.
+        drop(input);
+        stopped(&ended(restore), 143, "standard input is not restored");
+        assert_eq!(names(&folder), ["b", "k", "restored"]);
+        assert_eq!(names(&restored), [""; 0], "it can be tried again");
+    }
+    succeeds(&run(&["restore", &path("b"), "--dir", &path("restored"), "--keys-file", &path("k")]));
 }

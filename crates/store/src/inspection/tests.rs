@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mandate_core::Secret;
 use mandate_testkit::clock::SeededEntropy;
@@ -172,6 +173,20 @@ fn damage_and_other_databases_are_told() {
     fs::write(&database, vec![b'x'; 8192]).unwrap();
     let found = Inspection::of_directory(dir.path()).and_then(|inspection| inspection.schema());
     assert!(matches!(found, Err(StoreError::Foreign)), "{found:?}");
+}
+
+#[test]
+fn a_statement_ends_when_it_is_asked_to_and_only_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.transact("write", |tx| (0..2000).try_for_each(|n| meta::put(tx, &format!("{n}"), "v"))).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let inspection = Inspection::of_directory(dir.path()).unwrap().until(&stop).unwrap();
+    assert_eq!(inspection.faults().unwrap(), Vec::<String>::new());
+    inspection.copy_to(&dir.path().join("copy")).unwrap();
+    stop.store(true, Ordering::Relaxed);
+    assert!(inspection.faults().is_err());
+    assert!(inspection.copy_to(&dir.path().join("other")).is_err());
 }
 
 #[test]
