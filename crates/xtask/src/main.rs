@@ -13,6 +13,7 @@ mod steps;
 mod test;
 mod tidy;
 mod tree;
+mod versions;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::dependencies::{self, DependencyError};
 use crate::tree::{self, File};
-use crate::{documents, sources};
+use crate::{documents, sources, versions};
 
 /// Whether a finding fails the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +73,12 @@ impl Report {
 /// Applies every rule.
 pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
     let files = tree::files(root)?;
+    let pinned = versions::pinned(root)?;
     let mut findings = Vec::new();
     for file in &files {
         sources::check(file, &mut findings);
         documents::check(file, &mut findings);
+        versions::check(&pinned, file, &mut findings);
         manifest(root, file, &mut findings);
     }
     for message in dependencies::check(root)? {
