@@ -399,13 +399,12 @@ mod tests {
                         let before: Vec<(u64, Lane)> = state.waiting.iter().map(|waiter| (waiter.number, waiter.at)).collect();
                         let shares = state.shares(lane, 0);
                         let own = shares.get(&lane.0[0]).copied().unwrap_or_default();
-                        match state.wait(lane, PLACES) {
-                            Ok(turn) => receivers.push((state.next_number - 1, turn)),
-                            Err(Full) => {
-                                let widest: Vec<_> = before.iter().map(|(_, lane)| shares[&lane.0[0]]).collect();
-                                prop_assert!(own.waiting > 0 || widest.iter().all(|other| other.waiting == 1 && other.lately < own.lately));
-                                prop_assert!(widest.iter().all(|other| other.waiting <= own.waiting + 1));
-                            }
+                        if let Ok(turn) = state.wait(lane, PLACES) {
+                            receivers.push((state.next_number - 1, turn));
+                        } else {
+                            let widest: Vec<_> = before.iter().map(|(_, lane)| shares[&lane.0[0]]).collect();
+                            prop_assert!(own.waiting > 0 || widest.iter().all(|other| other.waiting == 1 && other.lately < own.lately));
+                            prop_assert!(widest.iter().all(|other| other.waiting <= own.waiting + 1));
                         }
                         let loser = before.iter().find(|(number, _)| state.waiting.iter().all(|waiter| waiter.number != *number));
                         if let Some((_, loser)) = loser && loser.0[0] != lane.0[0] {

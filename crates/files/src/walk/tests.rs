@@ -18,15 +18,15 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Makes `paths` belong to another user than the one who walks, and returns the user who walks. Links are not followed.
-fn of_another(paths: &[&Path]) -> Option<u32> {
+fn of_another(paths: &[&Path]) -> u32 {
     if !rustix::process::geteuid().is_root() {
         // Everything of ours belongs to another from the point of view of anyone else.
-        return Some(4711);
+        return 4711;
     }
     for path in paths {
         std::os::unix::fs::lchown(path, Some(4711), Some(4711)).unwrap();
     }
-    Some(0)
+    0
 }
 
 fn to(path: &Path) -> Result<Walked, FileError> {
@@ -77,14 +77,14 @@ fn a_directory_of_another_user_is_refused_anywhere_on_the_way() {
     let (_keep, root) = folder();
     fs::create_dir_all(root.join("a/b/c")).unwrap();
     let us = of_another(&[&root.join("a/b")]);
-    let error = walk_as(&root.join("a/b/c"), Goal::Directory, us).unwrap_err();
+    let error = walk_as(&root.join("a/b/c"), Goal::Directory, Some(us)).unwrap_err();
     assert!(matches!(&error, FileError::Owner { .. }), "{error}");
-    if us == Some(0) {
+    if us == 0 {
         assert_eq!(error.path(), root.join("a/b"));
         let text = error.to_string();
         assert!(text.contains("belongs to user 4711") && text.ends_with(&format!("chown 0 {}", root.join("a/b").display())), "{text}");
         chown(root.join("a/b"), Some(0), None).unwrap();
-        assert!(walk_as(&root.join("a/b/c"), Goal::Directory, us).is_ok(), "the command that it names repairs it");
+        assert!(walk_as(&root.join("a/b/c"), Goal::Directory, Some(us)).is_ok(), "the command that it names repairs it");
     }
 }
 
@@ -95,7 +95,7 @@ fn a_link_of_another_user_is_not_followed_even_to_what_is_ours() {
     symlink("ours", root.join("link")).unwrap();
     let us = of_another(&[&root.join("link")]);
     for goal in [Goal::Directory, Goal::Entry, Goal::Made { above: 0o700, mode: 0o700 }] {
-        assert!(matches!(walk_as(&root.join("link"), goal, us), Err(FileError::Owner { .. })), "{goal:?}");
+        assert!(matches!(walk_as(&root.join("link"), goal, Some(us)), Err(FileError::Owner { .. })), "{goal:?}");
     }
 }
 
