@@ -46,31 +46,45 @@ impl Alert {
 pub(crate) struct Heard<I> {
     io: I,
     alert: Alert,
+    /// Why a write failed, while what the server said before is not read yet.
+    failed: Option<io::Error>,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Heard<I> {
     pub(crate) fn new(io: I, alert: Alert) -> Self {
-        Self { io, alert }
+        Self { io, alert, failed: None }
     }
 
-    /// A write that failed: the server may have said before why it closed the connection.
-    fn written<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(error)) = &outcome {
-            self.alert.note(error);
-            let mut piece = [0; 1024];
-            for _ in 0..MOST_PIECES {
-                let mut piece = ReadBuf::new(&mut piece);
-                match Pin::new(&mut self.io).poll_read(cx, &mut piece) {
-                    Poll::Ready(Ok(())) if !piece.filled().is_empty() => {}
-                    Poll::Ready(Err(error)) => {
-                        self.alert.note(&error);
-                        break;
-                    }
-                    Poll::Ready(Ok(())) | Poll::Pending => break,
+    /// A write. One that fails is told only once everything is read that the server said before it closed the connection. The
+    /// kernel tells of the failed write at once, and of what can be read a moment later.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut I>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.failed.is_none() {
+            match write(Pin::new(&mut self.io), cx) {
+                Poll::Ready(Err(error)) => {
+                    self.alert.note(&error);
+                    self.failed = Some(error);
                 }
+                written => return written,
             }
         }
-        outcome
+        let mut piece = [0; 1024];
+        for _ in 0..MOST_PIECES {
+            let mut piece = ReadBuf::new(&mut piece);
+            match Pin::new(&mut self.io).poll_read(cx, &mut piece) {
+                Poll::Ready(Ok(())) if !piece.filled().is_empty() => {}
+                Poll::Ready(Ok(())) => break,
+                Poll::Ready(Err(error)) => {
+                    self.alert.note(&error);
+                    break;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Err(self.failed.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())))
     }
 }
 
@@ -86,13 +100,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Heard<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Heard<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.written(cx, written)
+        self.written(cx, |io, cx| io.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.written(cx, written)
+        self.written(cx, |io, cx| io.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,13 +112,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Heard<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.written(cx, flushed)
+        self.written(cx, I::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.written(cx, shut)
+        self.written(cx, I::poll_shutdown)
     }
 }
 
@@ -121,12 +131,19 @@ mod tests {
 
     /// A connection that the server has closed: some bytes and then an alert can still be read, and nothing can be written.
     struct Closed {
+        /// How often reading has to wait: the kernel has told of the failed write only.
+        waits: usize,
         unread: usize,
         alert: AlertDescription,
     }
 
     impl AsyncRead for Closed {
-        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if let Some(waits) = self.waits.checked_sub(1) {
+                self.waits = waits;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.unread == 0 {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(self.alert))));
             }
@@ -160,9 +177,9 @@ mod tests {
             (AlertDescription::CloseNotify, false),
         ] {
             let (by_write, by_read) = (Alert::default(), Alert::default());
-            let mut io = Heard::new(Closed { unread: 3_000, alert }, by_write.clone());
+            let mut io = Heard::new(Closed { waits: 2, unread: 3_000, alert }, by_write.clone());
             assert_eq!(io.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-            let mut io = Heard::new(Closed { unread: 0, alert }, by_read.clone());
+            let mut io = Heard::new(Closed { waits: 0, unread: 0, alert }, by_read.clone());
             assert!(!by_read.refuses_certificate());
             assert!(io.read_u8().await.is_err());
             assert_eq!((by_write.refuses_certificate(), by_read.refuses_certificate()), (refuses, refuses), "{alert:?}");
