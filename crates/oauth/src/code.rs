@@ -151,8 +151,8 @@ impl Engine {
 
     /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was anything to cut.
     ///
-    /// Whoever can log in can use codes twice as often as they like. Beyond the bound on cuts, one cut on the person takes the
-    /// place of one for each token: it takes away more, never less.
+    /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the person replaces
+    /// one cut for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
         let found = match self.store.read("code", |tx| codes::peek(tx, hash, now)) {
             Ok(found) => found,

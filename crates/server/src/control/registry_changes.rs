@@ -1,7 +1,7 @@
 //! Changes of the registry: planned against the snapshot in force, recorded, then in force.
 //!
-//! Changes are made one at a time, except stops: whoever suspends an agent, disables a person or revokes a grant waits for no
-//! other change. Such a stop changes nothing else in its entry, and a change that was planned before it does not lift it.
+//! Changes are made one at a time, except stops: suspending an agent, disabling a person or revoking a grant does not wait for
+//! other changes. Such a stop changes nothing else in its entry, and a change that was planned before it does not lift it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
