@@ -30,8 +30,10 @@ impl<I> LibraryAnswers<I> {
 
     /// Takes over such an answer. It is small, and written in one call.
     fn take_over(&mut self, written: &[u8]) -> bool {
-        let is_one = written.starts_with(BEGINNING) && written.ends_with(b"\r\n\r\n") && !contains(written, MARK);
-        let line = written.iter().position(|byte| *byte == b'\n').filter(|_| is_one);
+        if !written.starts_with(BEGINNING) || !written.ends_with(b"\r\n\r\n") || contains(written, MARK) {
+            return false;
+        }
+        let line = written.iter().position(|byte| *byte == b'\n');
         let Some((status, rest)) = line.and_then(|end| written.split_at_checked(end + 1)) else { return false };
         self.unsent = [status, self.headers.as_bytes(), rest].concat();
         true

@@ -205,13 +205,15 @@ pub(crate) fn bound_send_buffer(socket: impl AsFd) {
     }
 }
 
-async fn serve_tcp_connection(connected: Connected<TimelyIo<TcpStream>>, acceptor: Option<TlsAcceptor>, site: Site, shutdown: Shutdown) {
-    let Some(acceptor) = acceptor else { return serve_connection(connected, site, shutdown).await };
+async fn serve_tls_connection(connected: Connected<TimelyIo<TcpStream>>, acceptor: TlsAcceptor, site: Site, shutdown: Shutdown) {
     let Connected { io, peer, local, guest, mut ended } = connected;
+    // In a box, because it is larger than all that comes after it, and a connection lasts longer than its handshake.
+    let mut handshake = Box::pin(tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(io)));
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(io)) => shaken,
+        shaken = &mut handshake => shaken,
         _ = &mut ended => return,
     };
+    drop(handshake);
     if let Ok(Ok(mut io)) = shaken {
         io.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
         serve_connection(Connected { io, peer, local, guest, ended }, site, shutdown).await;
@@ -249,7 +251,11 @@ pub(crate) async fn serve_tcp(
         let local = io.local_addr().ok().map(|address| address.ip());
         let io = TimelyIo::new(io, WRITE_TIMEOUT);
         let connected = Connected { io, peer: Peer::Tcp { address: address.ip() }, local, guest, ended };
-        tokio::spawn(serve_tcp_connection(connected, acceptor.clone(), site.clone(), shutdown.clone()));
+        let (site, shutdown) = (site.clone(), shutdown.clone());
+        match acceptor.clone() {
+            Some(acceptor) => tokio::spawn(serve_tls_connection(connected, acceptor, site, shutdown)),
+            None => tokio::spawn(serve_connection(connected, site, shutdown)),
+        };
     }
 }
 

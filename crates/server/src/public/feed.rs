@@ -99,7 +99,8 @@ fn events<'c>(seq: u64, cuts: impl Iterator<Item = &'c Cut>) -> Option<Bytes> {
         let json = serde_json::to_string(cut).ok()?;
         write!(text, "event: cut\nid: {seq}\ndata: {json}\n\n").ok()?;
     }
-    Some(Bytes::from(text))
+    // Up to half of its memory would be kept for nothing.
+    Some(Bytes::from(text.into_boxed_str().into_boxed_bytes()))
 }
 
 fn come_back(seconds: u32) -> Response {
