@@ -26,8 +26,9 @@
 //! ```
 //!
 //! ```compile_fail,E0451
-//! fn forge(view: mandate_delegation::MandateView) -> mandate_delegation::Mandate {
-//!     mandate_delegation::Mandate { view }
+//! # use mandate_token::access_token::Payload;
+//! fn forge(view: mandate_delegation::MandateView, payload: Payload) -> mandate_delegation::Mandate {
+//!     mandate_delegation::Mandate { view, payload }
 //! }
 //! ```
 //!

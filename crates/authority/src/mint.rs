@@ -52,13 +52,13 @@ pub(crate) fn matches(mandate: &MandateView, record: &Record) -> Result<(), Mism
 pub(crate) fn mint(key: &JwsKey, mandate: &Mandate, receipt: &Receipt) -> Result<AccessTokenString, MintError> {
     let view = mandate.view();
     matches(view, receipt.record())?;
-    sign(key, view)
+    sign(key, mandate)
 }
 
 /// Private to this module: nothing else may sign an access token.
-fn sign(key: &JwsKey, view: &MandateView) -> Result<AccessTokenString, MintError> {
-    let signer = key.linted(|message, kid| check_access_token(message, kid, view));
-    match access_token::build(&view.claims(), &signer) {
+fn sign(key: &JwsKey, mandate: &Mandate) -> Result<AccessTokenString, MintError> {
+    let signer = key.linted(|message, kid| check_access_token(message, kid, mandate.view()));
+    match access_token::sign(mandate.payload(), &signer) {
         Ok(token) => Ok(AccessTokenString(token)),
         Err(_) => Err(signer.into_broken().map_or(MintError::Signature, MintError::Lint)),
     }

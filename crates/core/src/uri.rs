@@ -122,7 +122,10 @@ pub fn other_spelling(text: &str) -> Option<String> {
 
 /// Whether two URIs are the same text, or differ only in that one has an empty path and the other `/` (RFC 3986 §6.2.3).
 pub fn same(one: &str, other: &str) -> bool {
-    one == other || other_spelling(one).as_deref() == Some(other)
+    one == other || {
+        let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+        long.strip_suffix('/') == Some(short) && other_spelling(long).is_some()
+    }
 }
 
 /// Whether the URL's host is a loopback address or `localhost`.

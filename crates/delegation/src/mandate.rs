@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Record};
 use mandate_core::{ActorChain, ClientId, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
-use mandate_token::access_token::{self, Claims};
+use mandate_token::access_token::{self, Claims, Payload};
 
 use crate::refusal::RefusalReason;
 
@@ -15,8 +15,9 @@ use crate::refusal::RefusalReason;
 ///
 /// ```compile_fail,E0451
 /// // There is no constructor, and the fields are private.
-/// fn forged(view: mandate_delegation::MandateView) -> mandate_delegation::Mandate {
-///     mandate_delegation::Mandate { view }
+/// # use mandate_token::access_token::Payload;
+/// fn forged(view: mandate_delegation::MandateView, payload: Payload) -> mandate_delegation::Mandate {
+///     mandate_delegation::Mandate { view, payload }
 /// }
 /// ```
 ///
@@ -28,6 +29,8 @@ use crate::refusal::RefusalReason;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mandate {
     view: MandateView,
+    /// The claims of `view`.
+    payload: Payload,
 }
 
 /// What a mandate says. A copy of it grants nothing.
@@ -68,12 +71,19 @@ pub struct MandateView {
 impl Mandate {
     /// Refuses what no token can say. The record is written before the token is signed, so it must be known here.
     pub(crate) fn decided(view: MandateView) -> Result<Self, RefusalReason> {
-        if access_token::fits(&view.claims()) { Ok(Self { view }) } else { Err(RefusalReason::TooMuchForOneToken) }
+        // What else there is to refuse in claims, `decide` has refused.
+        let payload = access_token::encode(&view.claims()).map_err(|_| RefusalReason::TooMuchForOneToken)?;
+        Ok(Self { view, payload })
     }
 
     /// What it says.
     pub fn view(&self) -> &MandateView {
         &self.view
+    }
+
+    /// What its token says, as it is signed.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
     }
 }
 

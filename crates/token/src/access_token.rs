@@ -25,6 +25,7 @@ use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, Verified}
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
+pub use crate::sign::Payload;
 use crate::sign::{self, SignError, Signer};
 use crate::strict_json::{self, Json, Object};
 
@@ -137,8 +138,12 @@ impl AccessToken {
 
 /// The id under which a foreign token is known here: `f.` and the base64url SHA-256 of `<issuer>#<jti>`.
 pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenError> {
-    let digest = digest::digest(&digest::SHA256, format!("{issuer}#{jti}").as_bytes());
-    format!("f.{}", URL_SAFE_NO_PAD.encode(digest)).parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
+    let mut text = [issuer.as_str(), "#", jti].concat();
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    text.clear();
+    text.push_str("f.");
+    URL_SAFE_NO_PAD.encode_string(digest, &mut text);
+    text.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
 }
 
 /// A foreign token, decoded and not yet read.
@@ -415,14 +420,11 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// Whether a token with these claims is neither longer nor has more scopes than our own verifier reads. A decision must know
-/// that before it is recorded.
-pub fn fits(claims: &Claims<'_>) -> bool {
-    claims.scope.len() <= MAX_SCOPES && sign::fits(&Wire::of(claims))
-}
-
-/// Builds and signs an access token of ours. Claims that our own verifier would refuse are not signed.
-pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignError> {
+/// The payload of an access token of ours. A decision must know that there can be such a token before it is recorded.
+///
+/// # Errors
+/// [`SignError::Claims`] for claims that our own verifier would refuse, [`SignError::TooLarge`] if it would not read the token.
+pub fn encode(claims: &Claims<'_>) -> Result<Payload, SignError> {
     let Claims { iss, subject, audience, iat, exp, scope, lineage, .. } = *claims;
     if exp.secs() <= iat.secs() {
         return Err(SignError::Claims("exp is not after iat"));
@@ -442,7 +444,17 @@ pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignErr
     if scope.len() > MAX_SCOPES {
         return Err(SignError::Claims("there are too many scopes"));
     }
-    sign::compact(TYPE, &Wire::of(claims), signer)
+    Payload::of(&Wire::of(claims))
+}
+
+/// Signs a payload of [`encode`].
+pub fn sign(payload: &Payload, signer: &dyn Signer) -> Result<String, SignError> {
+    sign::compact(TYPE, payload, signer)
+}
+
+/// Builds and signs an access token of ours. Claims that our own verifier would refuse are not signed.
+pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignError> {
+    sign(&encode(claims)?, signer)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
-use crate::sign::{self, SignError, Signer};
+use crate::sign::{self, Payload, SignError, Signer};
 use crate::strict_json::{self, Json, Object};
 
 /// A verified JWT-SVID.
@@ -151,7 +151,8 @@ pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> 
     }
     claim::texts(&Json::List(audiences.iter().map(|one| Json::Text(one.into())).collect()), "aud")
         .map_err(|_| SignError::Claims("aud is not 1 to 16 texts"))?;
-    sign::compact("JWT", &Wire { sub: spiffe_id, aud: audiences, iat: iat.secs(), exp: exp.secs(), jti }, signer)
+    let payload = Payload::of(&Wire { sub: spiffe_id, aud: audiences, iat: iat.secs(), exp: exp.secs(), jti })?;
+    sign::compact("JWT", &payload, signer)
 }
 
 #[cfg(test)]

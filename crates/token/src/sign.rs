@@ -1,6 +1,6 @@
 //! Signing, by the holder of the key.
 
-use std::io;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,16 +49,36 @@ struct Header<'a> {
     typ: &'static str,
 }
 
-/// Signs `claims` as a compact JWS with the header members `alg`, `kid` and `typ`.
-pub(crate) fn compact(typ: &'static str, claims: &impl Serialize, signer: &dyn Signer) -> Result<String, SignError> {
+/// Claims as JSON: the payload of a token that is not yet signed.
+#[derive(PartialEq, Eq)]
+pub struct Payload(Vec<u8>);
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.len())
+    }
+}
+
+impl Payload {
+    /// Refuses claims for which [`compact`] would make a longer token than our own verifier reads, with any key's name.
+    pub(crate) fn of(claims: &impl Serialize) -> Result<Self, SignError> {
+        let json = json(claims, 1024)?;
+        // Base64 without padding, and 64 bytes of signature.
+        let encoded = |bytes: usize| (bytes * 4).div_ceil(3);
+        let longest = encoded(MAX_HEADER) + 1 + encoded(json.len()) + 1 + encoded(64);
+        if longest > MAX_TOKEN_LEN { Err(SignError::TooLarge) } else { Ok(Self(json)) }
+    }
+}
+
+/// Signs a payload as a compact JWS with the header members `alg`, `kid` and `typ`.
+pub(crate) fn compact(typ: &'static str, payload: &Payload, signer: &dyn Signer) -> Result<String, SignError> {
     let algorithm = signer.algorithm();
     let header = json(&Header { alg: algorithm.name(), kid: signer.key_id(), typ }, 128)?;
-    let claims = json(claims, 1024)?;
     // Base64 is longer by a third; 96 bytes are room for the dots and a signature of ES256.
-    let mut token = String::with_capacity((header.len() + claims.len()) * 4 / 3 + 96);
+    let mut token = String::with_capacity((header.len() + payload.0.len()) * 4 / 3 + 96);
     URL_SAFE_NO_PAD.encode_string(header, &mut token);
     token.push('.');
-    URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+    URL_SAFE_NO_PAD.encode_string(&payload.0, &mut token);
     let mut signature = signer.sign(token.as_bytes())?;
     if signature.is_empty() || algorithm.signature_len().is_some_and(|len| len != signature.len()) {
         return Err(SignError::Length(signature.len()));
@@ -69,28 +89,6 @@ pub(crate) fn compact(typ: &'static str, claims: &impl Serialize, signer: &dyn S
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
     if token.len() > MAX_TOKEN_LEN { Err(SignError::TooLarge) } else { Ok(token) }
-}
-
-/// Whether [`compact`] signs claims of this length with ES256.
-pub(crate) fn fits(claims: &impl Serialize) -> bool {
-    // Base64 without padding, and 64 bytes of signature.
-    let encoded = |bytes: usize| (bytes * 4).div_ceil(3);
-    let mut length = Length(0);
-    serde_json::to_writer(&mut length, claims).is_ok() && encoded(MAX_HEADER) + 1 + encoded(length.0) + 1 + encoded(64) <= MAX_TOKEN_LEN
-}
-
-/// Counts what is written to it.
-struct Length(usize);
-
-impl io::Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// `room`: how many bytes the text can have before it must be moved in memory.

@@ -38,7 +38,10 @@ pub fn subject_claim<'p>(person: &'p Person, ours: &Issuer) -> Cow<'p, str> {
     if person.iss == *ours {
         return Cow::Borrowed(&person.sub);
     }
-    let readable = format!("{}#{}", person.iss, utf8_percent_encode(&person.sub, FRAGMENT));
+    // Made of parts: `format!` would make the text longer step by step, and this is done several times for each exchange.
+    let mut readable = [person.iss.as_str(), "#"].concat();
+    readable.reserve(person.sub.len());
+    readable.extend(utf8_percent_encode(&person.sub, FRAGMENT));
     if readable.len() <= MAX_QUALIFIED_LEN {
         return Cow::Owned(readable);
     }
