@@ -213,9 +213,17 @@ fn a_backup_gets_the_name_that_it_was_given_also_if_that_is_not_utf_8() {
 
 /// `mandate`, to be stopped by a signal.
 fn begin(arguments: &[&str]) -> Child {
-    let mut command = Command::new(MANDATE);
+    // The tests may run under `nohup`, which lets them, and what they start, ignore SIGHUP.
+    let mut command = Command::new("env");
     apart(&mut command);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .args(["--default-signal=HUP,INT", MANDATE])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Waits until something hidden in a folder has content: the first large file that is being written.
