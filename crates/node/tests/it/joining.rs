@@ -279,7 +279,8 @@ async fn two_nodes_never_share_a_directory_or_a_socket() {
     node.ready().await;
     let error = refused(&place, &server, Some(server.join_token()), clock.clone()).await;
     assert!(matches!(error, NodeError::InUse { .. }), "{error}");
-    let mut other = Place::new().config(&server, Some(server.join_token()));
+    let elsewhere = Place::new();
+    let mut other = elsewhere.config(&server, Some(server.join_token()));
     other.socket = place.socket();
     let error = Running::start(other, clock).failure().await;
     assert!(matches!(&error, NodeError::InUse { path } if *path == place.socket()), "{error}");
