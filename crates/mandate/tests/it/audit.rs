@@ -368,8 +368,10 @@ fn an_export_that_is_stopped_leaves_no_half_bundle_behind() {
     let dir = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(dir.path().join("admin.sock")).unwrap();
     let bundle = dir.path().join("audit.bundle");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
-    command.args(["audit", "export", "--bundle"]).arg(&bundle).env_clear().env("MANDATE_DIR", dir.path());
+    // The tests may run in the background of a shell, which lets them, and what they start, ignore SIGINT.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_mandate"), "audit", "export", "--bundle"]).arg(&bundle);
+    command.env_clear().env("MANDATE_DIR", dir.path());
     let export = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     assert!(stream.read(&mut [0; 4096]).unwrap() > 0);

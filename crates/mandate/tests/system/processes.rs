@@ -33,7 +33,7 @@ pub(crate) const MANDATE: &str = env!("CARGO_BIN_EXE_mandate");
 fn mandate(arguments: &[&str]) -> Command {
     // Under nohup(1) this process ignores hangups, and so would its children.
     let mut command = Command::new("env");
-    command.args(["--default-signal=HUP", MANDATE]).args(arguments);
+    command.args(["--default-signal=HUP,INT", MANDATE]).args(arguments);
     apart(&mut command);
     command
 }
