@@ -85,21 +85,24 @@ async fn no_answer_is_kept_or_guessed_at_not_even_one_to_what_cannot_be_read() {
         format!("GET /{} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", "x".repeat(70_000)),
         large,
     ];
-    for request in &requests {
-        for address in [Some(public), Some(admin), None] {
-            let answer = match address {
-                Some(address) => ask(address, request).await,
-                None => exchange(UnixStream::connect(&server.ready.admin_socket).await.unwrap(), request).await,
-            };
-            let what = format!("{address:?}: {request:.60}: {answer:.300}");
-            let (head, _) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{what}"));
-            assert!(head.starts_with("HTTP/1.1 "), "{what}");
-            assert_eq!(head.matches("x-content-type-options: nosniff").count(), 1, "{what}");
-            assert_eq!(head.matches("cache-control: ").count(), 1, "{what}");
-            assert!(head.contains("cache-control: no-store"), "{what}");
-            assert!(!head.contains("strict-transport-security"), "browsers ignore it over plain HTTP: {what}");
-            assert!(!head.to_ascii_lowercase().contains("server:"), "{what}");
-        }
+    let addresses = [Some(public), Some(admin), None];
+    let asked = requests.iter().flat_map(|request| addresses.map(|address| (request, address)));
+    let answers = asked.map(async |(request, address)| {
+        let answer = match address {
+            Some(address) => ask(address, request).await,
+            None => exchange(UnixStream::connect(&server.ready.admin_socket).await.unwrap(), request).await,
+        };
+        (request, address, answer)
+    });
+    for (request, address, answer) in futures_util::future::join_all(answers).await {
+        let what = format!("{address:?}: {request:.60}: {answer:.300}");
+        let (head, _) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{what}"));
+        assert!(head.starts_with("HTTP/1.1 "), "{what}");
+        assert_eq!(head.matches("x-content-type-options: nosniff").count(), 1, "{what}");
+        assert_eq!(head.matches("cache-control: ").count(), 1, "{what}");
+        assert!(head.contains("cache-control: no-store"), "{what}");
+        assert!(!head.contains("strict-transport-security"), "browsers ignore it over plain HTTP: {what}");
+        assert!(!head.to_ascii_lowercase().contains("server:"), "{what}");
     }
     server.stop().await;
 }

@@ -20,6 +20,8 @@ fn host(n: u8) -> Ipv4Addr {
 async fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
+    // Otherwise each request of more than a segment waits for an acknowledgement that the other side delays.
+    socket.set_nodelay(true).unwrap();
     socket.connect(to).await.unwrap()
 }
 
