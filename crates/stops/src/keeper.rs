@@ -1,5 +1,6 @@
-//! One thread that writes the reserve: stops that arrive together share one sync.
+//! One thread that writes the reserve: stops that arrive together share one sync, and those of operators go first.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -51,8 +52,14 @@ impl Kept {
 
 type Answer = oneshot::Sender<Result<Kept, ReserveError>>;
 
+struct Keep {
+    content: Vec<u8>,
+    by: By,
+    answer: Answer,
+}
+
 enum Ask {
-    Keep(Vec<u8>, By, Answer),
+    Keep(Keep),
     Know(Kept),
     Free(Kept),
     Mend,
@@ -69,6 +76,9 @@ pub(crate) struct Keeper {
 struct Desk {
     dir: Dir,
     reserve: Option<Reserve>,
+    /// What is to be kept: an operator does not wait for what clients asked before.
+    of_operators: VecDeque<Keep>,
+    of_clients: VecDeque<Keep>,
     by_clients: usize,
     state: Arc<Mutex<ReserveState>>,
 }
@@ -78,7 +88,7 @@ impl Keeper {
     pub(crate) fn start(dir: Dir, reserve: Option<Reserve>, broken: Option<String>) -> std::io::Result<Self> {
         let state = Arc::new(Mutex::new(ReserveState { used: reserve.as_ref().map_or(0, Reserve::used), broken }));
         let (asks, queue) = mpsc::channel();
-        let desk = Desk { dir, reserve, by_clients: 0, state: Arc::clone(&state) };
+        let desk = Desk::new(dir, reserve, Arc::clone(&state));
         let thread = thread::Builder::new().name("stops".to_owned()).spawn(move || desk.run(&queue))?;
         Ok(Self { asks, state, thread })
     }
@@ -86,7 +96,7 @@ impl Keeper {
     /// Puts a stop into the reserve. Durable on return.
     pub(crate) async fn keep(&self, content: Vec<u8>, by: By) -> Result<Kept, ReserveError> {
         let (answer, answered) = oneshot::channel();
-        self.asks.send(Ask::Keep(content, by, answer)).map_err(|_| ReserveError::Closed)?;
+        self.asks.send(Ask::Keep(Keep { content, by, answer })).map_err(|_| ReserveError::Closed)?;
         answered.await.unwrap_or(Err(ReserveError::Closed))
     }
 
@@ -116,23 +126,51 @@ impl Keeper {
 }
 
 impl Desk {
+    fn new(dir: Dir, reserve: Option<Reserve>, state: Arc<Mutex<ReserveState>>) -> Self {
+        Self { dir, reserve, of_operators: VecDeque::new(), of_clients: VecDeque::new(), by_clients: 0, state }
+    }
+
     fn run(mut self, queue: &Receiver<Ask>) {
         while let Ok(first) = queue.recv() {
-            let mut written = Vec::new();
-            for ask in std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH - 1)) {
-                match ask {
-                    Ask::Keep(content, by, answer) => match self.write(&content, by) {
-                        Ok(kept) => written.push((kept, answer)),
-                        Err(error) => drop(answer.send(Err(error))),
-                    },
-                    Ask::Know(kept) => self.count(kept),
-                    Ask::Free(kept) => self.free(kept),
-                    Ask::Mend => drop(self.opened()),
-                }
-            }
-            self.answer(written);
-            self.note();
+            self.take_in(first);
+            while self.works(queue) {}
         }
+    }
+
+    /// Takes in what was asked, and keeps a batch of it. Whether there was any.
+    fn works(&mut self, queue: &Receiver<Ask>) -> bool {
+        queue.try_iter().for_each(|ask| self.take_in(ask));
+        let batch = self.next_batch();
+        let any = !batch.is_empty();
+        self.keep(batch);
+        self.note();
+        any
+    }
+
+    fn take_in(&mut self, ask: Ask) {
+        match ask {
+            Ask::Keep(keep) if keep.by == By::Operator => self.of_operators.push_back(keep),
+            Ask::Keep(keep) => self.of_clients.push_back(keep),
+            Ask::Know(kept) => self.count(kept),
+            Ask::Free(kept) => self.free(kept),
+            Ask::Mend => drop(self.opened()),
+        }
+    }
+
+    fn next_batch(&mut self) -> Vec<Keep> {
+        let first = if self.of_operators.is_empty() { &mut self.of_clients } else { &mut self.of_operators };
+        first.drain(..first.len().min(MAX_BATCH)).collect()
+    }
+
+    fn keep(&mut self, batch: Vec<Keep>) {
+        let mut written = Vec::new();
+        for Keep { content, by, answer } in batch {
+            match self.write(&content, by) {
+                Ok(kept) => written.push((kept, answer)),
+                Err(error) => drop(answer.send(Err(error))),
+            }
+        }
+        self.answer(written);
     }
 
     fn opened(&mut self) -> Result<&mut Reserve, ReserveError> {
@@ -197,5 +235,32 @@ impl Desk {
             Ok(used) => *state = ReserveState { used, broken: None },
             Err(error) => state.broken = Some(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_does_not_wait_for_what_clients_asked_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let (asks, queue) = mpsc::channel();
+        let ask = |content: String, by| {
+            let (answer, answered) = oneshot::channel();
+            asks.send(Ask::Keep(Keep { content: content.into_bytes(), by, answer })).unwrap();
+            answered
+        };
+        let mut of_clients: Vec<_> = (0..3 * MAX_BATCH).map(|n| ask(format!("client {n}"), By::Client)).collect();
+        let mut of_operator = ask("operator".to_owned(), By::Operator);
+        drop(asks);
+        Desk::new(dir, None, Arc::default()).run(&queue);
+        assert!(of_operator.try_recv().unwrap().is_ok());
+        assert!(of_clients.iter_mut().all(|answer| answer.try_recv().unwrap().is_ok()), "each is kept at last");
+        let frames = reserve::frames(&std::fs::read(folder.path().join(reserve::FILE)).unwrap());
+        assert_eq!(frames.len(), 3 * MAX_BATCH + 1);
+        assert_eq!(frames[0].content, b"operator");
+        assert!((0..3 * MAX_BATCH).all(|n| frames[n + 1].content == format!("client {n}").into_bytes()), "and in their order");
     }
 }

@@ -9,6 +9,7 @@
 
 mod keeper;
 mod looks;
+mod queue;
 pub mod reserve;
 mod stop;
 mod stops;

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::keeper::{By, Keeper, Kept, ReserveState};
+use crate::queue::{Place, Queue, State, Waiting};
 use crate::reserve::{self, FILE, Frame, Reserve, ReserveError};
 use crate::stop::Stop;
 
@@ -114,24 +115,6 @@ struct Content<S> {
     stop: S,
 }
 
-/// A stop that is in force and not in the audit log.
-struct Waiting {
-    stop: Arc<Stop>,
-    by: By,
-    kept: Option<Kept>,
-    /// Whether the reserve was asked to keep it, and has not answered yet.
-    keeping: bool,
-    /// Whether its own task is working on it, or has tried without success.
-    state: State,
-    since: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    OnItsWay,
-    Failed,
-}
-
 /// The reserve of a directory, before the engine exists.
 pub struct Found {
     dir: Dir,
@@ -174,7 +157,7 @@ pub struct Stops {
     clock: Arc<HybridClock>,
     origin: Arc<str>,
     keeper: Keeper,
-    waiting: Mutex<VecDeque<Waiting>>,
+    waiting: Mutex<Queue>,
     /// Only one task at a time records stops that change entries, in the order in which they were made.
     recording: tokio::sync::Mutex<()>,
     banned: RwLock<HashSet<String>>,
@@ -239,12 +222,12 @@ impl Stops {
             engine.put_in_force(&stop);
             let waiting =
                 Waiting { stop: Arc::new(stop), by, kept: Some(kept), keeping: false, state: State::Failed, since: Instant::now() };
-            engine.waiting().push_back(waiting);
+            engine.waiting().push(waiting);
         }
         Ok(engine)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+    fn waiting(&self) -> MutexGuard<'_, Queue> {
         // A queue, whole after each statement.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -259,23 +242,16 @@ impl Stops {
         let content = self.content(&stop, by).map_err(StopError::Form)?;
         let stop = Arc::new(stop);
         let mut waiting = self.waiting();
-        if by == By::Client && waiting.iter().filter(|waiting| waiting.by == By::Client).count() >= MAX_WAITING_OF_CLIENTS {
+        if by == By::Client && waiting.of_clients() >= MAX_WAITING_OF_CLIENTS {
             return Err(StopError::TooManyWait);
         }
         // In force and known to wait in one step: nothing that gives comes between.
         let cuts = self.put_in_force(&stop);
-        waiting.push_back(Waiting {
-            stop: Arc::clone(&stop),
-            by,
-            kept: None,
-            keeping: true,
-            state: State::OnItsWay,
-            since: Instant::now(),
-        });
+        let place =
+            waiting.push(Waiting { stop: Arc::clone(&stop), by, kept: None, keeping: true, state: State::OnItsWay, since: Instant::now() });
         drop(waiting);
-        let id = stop.record().id.clone();
-        let recording = tokio::spawn(Arc::clone(self).record(stop, content, by));
-        Ok(Pending { engine: Arc::clone(self), id, cuts, recording })
+        let recording = tokio::spawn(Arc::clone(self).record(place, stop, content, by));
+        Ok(Pending { engine: Arc::clone(self), place, cuts, recording })
     }
 
     /// As [`Stops::begin`], and waits a moment for the record.
@@ -299,31 +275,31 @@ impl Stops {
     }
 
     /// Into the reserve, then into the log.
-    async fn record(self: Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) {
-        let _ = timeout(RESERVE_PATIENCE, self.begin_keeping(Arc::clone(&stop), content, by)).await;
-        let recorded = if stop.changes_entries() { self.record_changes().await } else { self.append(&stop).await };
+    async fn record(self: Arc<Self>, place: Place, stop: Arc<Stop>, content: Vec<u8>, by: By) {
+        let _ = timeout(RESERVE_PATIENCE, self.begin_keeping(place, Arc::clone(&stop), content, by)).await;
+        let recorded = if stop.changes_entries() { self.record_changes().await } else { self.append(place, &stop).await };
         if let Err(error) = recorded {
             tracing::error!(%error, record = %stop.record().id, "a stop is in force and not in the audit log; it is tried again");
         }
     }
 
     /// A task of its own: it may take longer than is waited for, and must learn which place to give back later.
-    fn begin_keeping(self: &Arc<Self>, stop: Arc<Stop>, content: Vec<u8>, by: By) -> JoinHandle<()> {
+    fn begin_keeping(self: &Arc<Self>, place: Place, stop: Arc<Stop>, content: Vec<u8>, by: By) -> JoinHandle<()> {
         let engine = Arc::clone(self);
-        tokio::spawn(async move { engine.keep(&stop, content, by).await })
+        tokio::spawn(async move { engine.keep(place, &stop, content, by).await })
     }
 
-    async fn keep(&self, stop: &Stop, content: Vec<u8>, by: By) {
+    async fn keep(&self, place: Place, stop: &Stop, content: Vec<u8>, by: By) {
         let kept = self.keeper.keep(content, by).await.inspect_err(|error| {
             tracing::error!(%error, record = %stop.record().id, "a stop is in force and could not be put into the reserve");
         });
         let mut waiting = self.waiting();
-        let place = waiting.iter_mut().find(|waiting| waiting.is(stop)).and_then(|waiting| {
+        let unkept = waiting.get_mut(place).and_then(|waiting| {
             waiting.keeping = false;
             waiting.kept.is_none().then_some(&mut waiting.kept)
         });
-        match (place, kept) {
-            (Some(place), kept) => *place = kept.ok(),
+        match (unkept, kept) {
+            (Some(unkept), kept) => *unkept = kept.ok(),
             // It is in the log already.
             (None, Ok(kept)) => self.keeper.free(kept),
             (None, Err(_)) => {}
@@ -331,21 +307,18 @@ impl Stops {
     }
 
     /// Appends one stop. A stop that the log has already counts as appended: an answer may have been lost.
-    async fn append(&self, stop: &Stop) -> Result<(), AppendError> {
+    async fn append(&self, place: Place, stop: &Stop) -> Result<(), AppendError> {
         match self.log.append(stop.record().clone(), stop.effects()).await {
             Ok(_) => {}
             Err(AppendError::EffectRefused(code)) if code == STOP_RECORDED => {}
             Err(error) => {
-                if let Some(waiting) = self.waiting().iter_mut().find(|waiting| waiting.is(stop)) {
+                if let Some(waiting) = self.waiting().get_mut(place) {
                     waiting.state = State::Failed;
                 }
                 return Err(error);
             }
         }
-        let mut waiting = self.waiting();
-        let at = waiting.iter().position(|waiting| waiting.is(stop));
-        let recorded = at.and_then(|at| waiting.remove(at));
-        drop(waiting);
+        let recorded = self.waiting().remove(place);
         if let Some(kept) = recorded.and_then(|recorded| recorded.kept) {
             self.keeper.free(kept);
         }
@@ -355,17 +328,18 @@ impl Stops {
     /// Records the stops that change entries, in the order in which they were made. An act that gives authority calls this
     /// first: it must not be written before an earlier stop, or it could restore an entry to its state before that stop.
     pub async fn record_changes(&self) -> Result<(), AppendError> {
-        let changes = || -> Vec<Arc<Stop>> {
+        let changes = || -> Vec<(Place, Arc<Stop>)> {
             let waiting = self.waiting();
-            waiting.iter().filter(|waiting| waiting.stop.changes_entries()).map(|waiting| Arc::clone(&waiting.stop)).collect()
+            let changes = waiting.iter().filter(|(_, waiting)| waiting.stop.changes_entries());
+            changes.map(|(place, waiting)| (place, Arc::clone(&waiting.stop))).collect()
         };
         if changes().is_empty() {
             return Ok(());
         }
         let _one_at_a_time = self.recording.lock().await;
-        for stop in changes() {
+        for (place, stop) in changes() {
             // One that cannot be recorded keeps those behind it: they must not be overtaken.
-            self.append(&stop).await?;
+            self.append(place, &stop).await?;
         }
         Ok(())
     }
@@ -377,19 +351,21 @@ impl Stops {
         }
         let (outside, failed) = {
             let mut waiting = self.waiting();
-            let outside = waiting.iter_mut().filter(|waiting| waiting.kept.is_none() && !waiting.keeping && waiting.state == State::Failed);
-            let begun = outside.take(BELATED).map(|waiting| {
+            let outside =
+                waiting.iter_mut().filter(|(_, waiting)| waiting.kept.is_none() && !waiting.keeping && waiting.state == State::Failed);
+            let begun = outside.take(BELATED).map(|(place, waiting)| {
                 waiting.keeping = true;
-                (Arc::clone(&waiting.stop), waiting.by)
+                (place, Arc::clone(&waiting.stop), waiting.by)
             });
             let outside: Vec<_> = begun.collect();
-            let failed = waiting.iter().filter(|waiting| waiting.state == State::Failed && !waiting.stop.changes_entries());
-            (outside, failed.map(|waiting| Arc::clone(&waiting.stop)).collect::<VecDeque<_>>())
+            let failed = waiting.iter().filter(|(_, waiting)| waiting.state == State::Failed && !waiting.stop.changes_entries());
+            (outside, failed.map(|(place, waiting)| (place, Arc::clone(&waiting.stop))).collect::<VecDeque<_>>())
         };
         let waited = !failed.is_empty() || !outside.is_empty();
         // A reserve that was full or broken may have room again. Neither it nor the log waits for the other.
-        let contents = outside.into_iter().filter_map(|(stop, by)| self.content(&stop, by).ok().map(|content| (stop, content, by)));
-        let keeping: Vec<_> = contents.map(|(stop, content, by)| self.begin_keeping(stop, content, by)).collect();
+        let contents =
+            outside.into_iter().filter_map(|(place, stop, by)| self.content(&stop, by).ok().map(|content| (place, stop, content, by)));
+        let keeping: Vec<_> = contents.map(|(place, stop, content, by)| self.begin_keeping(place, stop, content, by)).collect();
         if self.record_changes().await.is_ok() && self.append_all(failed).await.is_ok() && waited {
             tracing::info!("every stop is in the audit log");
         }
@@ -402,19 +378,19 @@ impl Stops {
     }
 
     /// Appends stops whose order does not matter: together, after one has succeeded.
-    async fn append_all(self: &Arc<Self>, mut stops: VecDeque<Arc<Stop>>) -> Result<(), AppendError> {
-        let Some(first) = stops.pop_front() else { return Ok(()) };
-        self.append(&first).await?;
+    async fn append_all(self: &Arc<Self>, mut stops: VecDeque<(Place, Arc<Stop>)>) -> Result<(), AppendError> {
+        let Some((place, first)) = stops.pop_front() else { return Ok(()) };
+        self.append(place, &first).await?;
         let mut appending = JoinSet::new();
-        for stop in stops {
+        for (place, stop) in stops {
             let engine = Arc::clone(self);
-            appending.spawn(async move { engine.append(&stop).await });
+            appending.spawn(async move { engine.append(place, &stop).await });
         }
         appending.join_all().await.into_iter().collect()
     }
 
-    fn where_is(&self, id: &RecordId) -> Recorded {
-        match self.waiting().iter().find(|waiting| waiting.stop.record().id == *id) {
+    fn where_is(&self, place: Place) -> Recorded {
+        match self.waiting().get(place) {
             None => Recorded::Log,
             Some(Waiting { kept: Some(_), .. }) => Recorded::Reserve,
             Some(Waiting { kept: None, .. }) => Recorded::NotYet,
@@ -424,7 +400,8 @@ impl Stops {
     /// The present state. A stop that has just been started does not count.
     pub fn standing(&self) -> Standing {
         let waiting = self.waiting();
-        let late: Vec<&Waiting> = waiting.iter().filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY).collect();
+        let late = waiting.iter().map(|(_, waiting)| waiting).filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY);
+        let late: Vec<&Waiting> = late.collect();
         let reserved = late.iter().filter(|waiting| waiting.kept.is_some()).count();
         Standing {
             unrecorded: late.len() - reserved,
@@ -445,17 +422,11 @@ impl Stops {
     }
 }
 
-impl Waiting {
-    fn is(&self, stop: &Stop) -> bool {
-        self.stop.record().id == stop.record().id
-    }
-}
-
 /// A stop that is in force, and whose record is on its way.
 #[must_use]
 pub struct Pending {
     engine: Arc<Stops>,
-    id: RecordId,
+    place: Place,
     cuts: Vec<Cut>,
     recording: JoinHandle<()>,
 }
@@ -463,14 +434,14 @@ pub struct Pending {
 impl Pending {
     /// Waits a moment for the record, and says where it is.
     pub async fn recorded(self) -> Taken {
-        let Self { engine, id, cuts, mut recording } = self;
+        let Self { engine, place, cuts, mut recording } = self;
         let begun = Instant::now();
         // It continues even if nobody waits for it any longer.
         let in_time = timeout(LOG_PATIENCE, &mut recording).await;
-        if in_time.is_err() && engine.where_is(&id) == Recorded::NotYet {
+        if in_time.is_err() && engine.where_is(place) == Recorded::NotYet {
             let _ = timeout(LONGEST_PATIENCE.saturating_sub(begun.elapsed()), recording).await;
         }
-        Taken { cuts, recorded: engine.where_is(&id) }
+        Taken { cuts, recorded: engine.where_is(place) }
     }
 }
 

@@ -1,0 +1,79 @@
+//! The stops that are in force and not in the audit log, in the order in which they were made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::keeper::{By, Kept};
+use crate::stop::Stop;
+
+/// The place of a stop in the queue. Later stops have later places; none is given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u64);
+
+/// A stop that is in force and not in the audit log.
+pub(crate) struct Waiting {
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) by: By,
+    pub(crate) kept: Option<Kept>,
+    /// Whether the reserve was asked to keep it, and has not answered yet.
+    pub(crate) keeping: bool,
+    /// Whether its own task is working on it, or has tried without success.
+    pub(crate) state: State,
+    pub(crate) since: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    OnItsWay,
+    Failed,
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    next: u64,
+    of_clients: usize,
+    stops: BTreeMap<Place, Waiting>,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, waiting: Waiting) -> Place {
+        let place = Place(self.next);
+        self.next += 1;
+        self.of_clients += usize::from(waiting.by == By::Client);
+        self.stops.insert(place, waiting);
+        place
+    }
+
+    pub(crate) fn remove(&mut self, place: Place) -> Option<Waiting> {
+        let waiting = self.stops.remove(&place)?;
+        self.of_clients -= usize::from(waiting.by == By::Client);
+        Some(waiting)
+    }
+
+    pub(crate) fn get(&self, place: Place) -> Option<&Waiting> {
+        self.stops.get(&place)
+    }
+
+    pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut Waiting> {
+        self.stops.get_mut(&place)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Place, &Waiting)> {
+        self.stops.iter().map(|(place, waiting)| (*place, waiting))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Place, &mut Waiting)> {
+        self.stops.iter_mut().map(|(place, waiting)| (*place, waiting))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.stops.len()
+    }
+
+    /// How many of them are stops of clients.
+    pub(crate) fn of_clients(&self) -> usize {
+        self.of_clients
+    }
+}
