@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::processes::run;
+use crate::processes::{run, run_into, unwritable};
 
 #[test]
 fn the_story_is_told_as_promised_and_its_last_line_says_so() {
@@ -34,6 +34,15 @@ fn the_story_is_told_as_promised_and_its_last_line_says_so() {
     assert!(steps.len() >= 6 && steps[0].starts_with("1/3 "), "it says what it is doing: {}", ran.err);
     for scope in ["write:opportunities", "send:mail"] {
         assert!(ran.out.lines().any(|line| line.starts_with("12 ") && line.contains(scope)), "{scope}: {}", ran.out);
+    }
+}
+
+#[test]
+fn a_check_whose_result_cannot_be_written_fails_and_one_that_nobody_reads_does_not() {
+    for (output, out) in unwritable() {
+        let ran = run_into(out, &["demo", "--check"]);
+        assert_eq!(ran.code, Some(i32::from(output == "full")), "{output}: {}", ran.err);
+        assert_eq!(ran.err.contains("cannot write to standard output"), output == "full", "{output}: {}", ran.err);
     }
 }
 
