@@ -283,12 +283,11 @@ impl<B: Backend> Sequencer<B> {
         let mut verdicts = Vec::with_capacity(batch.len());
         for job in batch {
             let index = tree.size();
-            let mut next = tree.clone();
-            let hashes = next.append(job.hash).map_err(|e| chain(&e))?;
+            let hashes = tree.hashes_of_next(job.hash).map_err(|e| chain(&e))?;
             let leaf = Leaf { index, record: &job.record, bytes: &job.leaf, hashes: &hashes };
             verdicts.push(match self.backend.stage(leaf, &job.effects).map_err(|e| chain(&e))? {
                 Staged::Kept => {
-                    tree = next;
+                    tree.extend(&hashes).map_err(|e| chain(&e))?;
                     Verdict::Kept(index)
                 }
                 Staged::Refused(code) => Verdict::Refused(code),

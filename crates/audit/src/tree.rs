@@ -65,10 +65,21 @@ impl Frontier {
         self.size
     }
 
+    /// The hashes to store with the next leaf, if it has this hash; the leaf's own first.
+    pub fn hashes_of_next(&self, leaf: Hash) -> Result<Vec<Hash>, BrokenTree> {
+        stored_hashes_for_record_hash(self.size, leaf, self).map_err(|_| BrokenTree { size: self.size })
+    }
+
     /// Appends a leaf by its hash. Returns the hashes to store with it, the leaf's own first.
     pub fn append(&mut self, leaf: Hash) -> Result<Vec<Hash>, BrokenTree> {
+        let stored = self.hashes_of_next(leaf)?;
+        self.extend(&stored)?;
+        Ok(stored)
+    }
+
+    /// Appends the leaf with these [`Frontier::hashes_of_next`].
+    pub(crate) fn extend(&mut self, stored: &[Hash]) -> Result<(), BrokenTree> {
         let n = self.size;
-        let stored = stored_hashes_for_record_hash(n, leaf, self).map_err(|_| BrokenTree { size: n })?;
         // Every subtree that this leaf completed swallows one root per level below it.
         let swallowed = stored.len().saturating_sub(1);
         self.hashes.truncate(self.hashes.len().saturating_sub(swallowed));
@@ -76,7 +87,7 @@ impl Frontier {
         let top = stored.last().copied().ok_or(BrokenTree { size: n })?;
         self.hashes.push((stored_hash_index(level, n >> level), top));
         self.size += 1;
-        Ok(stored)
+        Ok(())
     }
 
     /// The root hash.
