@@ -81,7 +81,7 @@ impl Policies {
             return Ok(permit);
         }
         let permit = Arc::new(self.permit(&facts, facts.in_cedar(&self.words).map_err(internal)?)?);
-        self.memo.insert(fingerprint.fitted(), Arc::clone(&permit));
+        self.memo.insert(fingerprint, Arc::clone(&permit));
         Ok(permit)
     }
 

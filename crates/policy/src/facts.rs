@@ -9,6 +9,7 @@ use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUi
 use mandate_core::registry::{Agent, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ResourceName, Scope, ScopeSet, Timestamp};
 use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
 
 /// What is asked: whether these scopes on this resource are permitted to the person and to the agent.
 #[derive(Clone, Copy, Debug)]
@@ -248,10 +249,10 @@ impl<'a> Facts<'a> {
         self.scopes.iter().map(|(scope, _)| *scope)
     }
 
-    /// The facts as bytes: equal bytes if and only if equal facts.
+    /// The fingerprint of the facts: equal if and only if the facts are equal.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        // Room for most, so that it need not grow; what is kept gives the rest back.
-        let mut bytes = Fingerprint(Vec::with_capacity(1024));
+        // Room for most, so that it need not grow.
+        let mut bytes = Bytes(Vec::with_capacity(1024));
         bytes.entity(self.person.0, &self.person.1);
         match &self.agent {
             Some((name, attributes)) => {
@@ -266,7 +267,7 @@ impl<'a> Facts<'a> {
         for (scope, attributes) in &self.scopes {
             bytes.entity(scope.as_str(), attributes);
         }
-        bytes
+        Fingerprint(Sha256::digest(&bytes.0).into())
     }
 
     /// The facts in Cedar's terms.
@@ -306,17 +307,15 @@ pub(crate) struct Terms {
     pub(crate) contexts: Vec<Context>,
 }
 
+/// SHA-256 of facts as bytes. The bytes themselves would be a kilobyte for each permit that is remembered, and comparing them would
+/// cost more than to digest what was just written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint([u8; 32]);
+
 /// Facts as bytes. Each text follows its length and each value follows its kind, so that different facts have different bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint(Vec<u8>);
+struct Bytes(Vec<u8>);
 
-impl Fingerprint {
-    /// Without spare room, to be kept.
-    pub(crate) fn fitted(mut self) -> Self {
-        self.0.shrink_to_fit();
-        self
-    }
-
+impl Bytes {
     fn length(&mut self, length: usize) {
         self.0.extend_from_slice(&length.to_le_bytes());
     }

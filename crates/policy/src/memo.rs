@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::evaluate::Permit;
 use crate::facts::Fingerprint;
 
-/// How many permits each of the two generations holds; less than a kilobyte each.
+/// How many permits each of the two generations holds, some hundred bytes each.
 const PER_GENERATION: usize = 2048;
 
 /// A bounded memo of permits, of one compiled set of policies. Denials are not remembered: they are rare, and a caller
