@@ -43,6 +43,34 @@ impl<I> TimelyIo<I> {
     }
 }
 
+/// Small buffers in one. To copy them costs less than to give the kernel a list; an answer has a head and a body.
+struct Joined {
+    bytes: [u8; Self::MOST],
+    len: usize,
+}
+
+impl Joined {
+    const MOST: usize = 2048;
+
+    /// `None` where there is only one, or they are large.
+    fn of(bufs: &[IoSlice<'_>]) -> Option<Self> {
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if bufs.len() < 2 || total > Self::MOST {
+            return None;
+        }
+        let (mut bytes, mut len) = ([0; Self::MOST], 0);
+        for buf in bufs {
+            bytes.get_mut(len..)?.get_mut(..buf.len())?.copy_from_slice(buf);
+            len += buf.len();
+        }
+        Some(Self { bytes, len })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for TimelyIo<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
@@ -56,7 +84,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for TimelyIo<I> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let written = match Joined::of(bufs) {
+            Some(joined) => Pin::new(&mut self.io).poll_write(cx, joined.bytes()),
+            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        };
         self.watch(cx, written)
     }
 
@@ -104,6 +135,21 @@ mod tests {
             let written = Pin::new(&mut io).poll_write(&mut Context::from_waker(Waker::noop()), &[0]);
             assert!(written.is_pending() && io.is_stuck);
             peer.read_exact(&mut [0; 64]).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn small_buffers_are_written_together_and_nothing_is_lost() {
+        for (one, other) in [(0, 0), (1, 0), (300, 1_200), (1_000, 1_048), (1_000, 1_049), (1, 5_000)] {
+            let (io, mut peer) = duplex(16 * 1024);
+            let mut io = TimelyIo::new(io, SHORT);
+            let (one, other) = (vec![b'1'; one], vec![b'2'; other]);
+            let bufs = [io::IoSlice::new(&one), io::IoSlice::new(&other)];
+            let count = io.write_vectored(&bufs).await.unwrap();
+            let mut read = vec![0; count];
+            peer.read_exact(&mut read).await.unwrap();
+            let all = [one.as_slice(), other.as_slice()].concat();
+            assert_eq!(read, all, "{} and {}", one.len(), other.len());
         }
     }
 }

@@ -106,7 +106,7 @@ impl AsyncWrite for Noting {
 async fn bytes_that_answers_share_are_sent_from_where_they_are_and_no_copy_is_made_for_a_connection() {
     let places = Places::new(1, 1, 1);
     let (guest, ended) = places.admit(RequestSource::User(0)).await.unwrap();
-    let shared: [Bytes; 2] = [vec![b'x'; 1024 * 1024].into(), vec![b'y'; 100].into()];
+    let shared: [Bytes; 2] = [vec![b'x'; 1024 * 1024].into(), vec![b'y'; 4 * 1024].into()];
     let pieces = shared.clone();
     let answer = move || {
         let pieces = pieces.clone();
