@@ -106,7 +106,7 @@ impl ScopeSet {
 
     /// Whether every scope of this set is in `other`.
     pub fn is_subset(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
+        Arc::ptr_eq(&self.0, &other.0) || self.0.is_subset(&other.0)
     }
 
     /// Whether it holds `scope`.

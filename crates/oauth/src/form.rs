@@ -178,27 +178,38 @@ pub fn is_form(content_type: Option<&str>) -> bool {
 /// Decodes one name or value: `+` is a space, `%XX` a byte, the whole strict UTF-8 without control characters. `text`
 /// itself has none.
 fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
-    if !any_byte(text, |b| matches!(b, b'%' | b'+')) {
+    if !any_byte(text, is_encoded) {
         return Ok(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-                let (high, low) = (digit().ok_or(FormError::Percent)?, digit().ok_or(FormError::Percent)?);
-                out.push(high << 4 | low);
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|b| is_encoded(*b)) {
+        let (plain, encoded) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        rest = match encoded {
+            [b'+', rest @ ..] => {
+                out.push(b' ');
+                rest
             }
-            other => out.push(other),
-        }
+            [_, high, low, rest @ ..] => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(FormError::Percent);
+                out.push(digit(*high)? << 4 | digit(*low)?);
+                rest
+            }
+            _ => return Err(FormError::Percent),
+        };
     }
+    out.extend_from_slice(rest);
     let decoded = String::from_utf8(out).map_err(|error| {
         error.into_bytes().zeroize();
         FormError::Utf8
     })?;
     if has_control(&decoded) { Err(FormError::Control) } else { Ok(Cow::Owned(decoded)) }
+}
+
+fn is_encoded(byte: u8) -> bool {
+    // Without a branch: many bytes are checked at a time.
+    (byte == b'%') | (byte == b'+')
 }
 
 /// Decodes a name or value that is not part of a form but is encoded like one (RFC 6749 §2.3.1).
