@@ -139,7 +139,9 @@ impl Desk {
 
     /// Takes in what was asked, and keeps a batch of it. Whether there was any.
     fn works(&mut self, queue: &Receiver<Ask>) -> bool {
-        queue.try_iter().for_each(|ask| self.take_in(ask));
+        for ask in queue.try_iter() {
+            self.take_in(ask);
+        }
         let batch = self.next_batch();
         let any = !batch.is_empty();
         self.keep(batch);
