@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Registry};
+use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Registry};
 use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
 use mandate_store::{StoreError, replay, secrets};
@@ -48,6 +48,12 @@ impl Caller {
             Self::Agent(agent) => agent.still_stands(revocations, now),
             Self::App(client) | Self::Public(client) => client.confirmed(registry, revocations).is_some(),
         }
+    }
+
+    /// Whether it is in force: an agent must be registered and active. An entry of a client has no other state.
+    pub(crate) fn is_in_force(&self, registry: &Registry) -> bool {
+        let Self::Agent(agent) = self else { return true };
+        registry.agent_by_id(agent.spiffe_id()).is_some_and(|agent| agent.state == AgentState::Active)
     }
 
     /// As [`Caller::name`], for a record.
@@ -166,6 +172,9 @@ impl Engine {
         }
         if !matches!(caller, Caller::Public(_)) {
             trail.client = Some(caller.shared_name());
+        }
+        // A credential that counts for nothing makes its holder a stranger: a stopped agent must not fill the log.
+        if !matches!(caller, Caller::Public(_)) && caller.is_in_force(&snapshot.registry) {
             // The first time counts.
             if let Some(proven) = request.proven {
                 let _ = proven.set(caller.shared_name());

@@ -106,13 +106,7 @@ impl Engine {
         if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
             return Err(Refusal::ClientFailed("its credential was replaced or revoked, or has expired, while it was checked"));
         }
-        if let Caller::Agent(agent) = &caller {
-            let registered = snapshot.registry.agent_by_id(agent.spiffe_id());
-            if registered.is_none_or(|agent| agent.state != AgentState::Active) {
-                return Err(Refusal::ClientFailed("not an active agent"));
-            }
-        }
-        Ok(caller)
+        if caller.is_in_force(&snapshot.registry) { Ok(caller) } else { Err(Refusal::ClientFailed("not an active agent")) }
     }
 
     /// Whether nothing that the token depends on has been cut, stopped or disabled since.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use mandate_audit::strangers::{ALL_BYTES, MAX_SUMS, SOURCE_BYTES};
 use mandate_audit::{Kind, Outcome, Query, Record};
+use mandate_core::registry::{AgentState, Entry};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
 use mandate_oauth::{OAuthError, Request};
 use mandate_testkit::faulty_backend::{Fault, Point};
-use mandate_testkit::story::{CRM, PASSWORD};
+use mandate_testkit::story::{CRM, PASSWORD, spiffe_id};
 use mandate_testkit::world::{FORM, World, basic, encode, pairs, with};
 use tokio::task::JoinSet;
 
@@ -91,6 +92,32 @@ async fn every_refusal_of_a_client_that_proved_who_it_is_is_a_record() {
     let wrong = basic("desk-app", "a wrong secret of that client");
     refused(world.token(&pairs(&[("grant_type", "authorization_code")]), Some(&wrong)).await);
     assert_eq!(refusals(&world).len(), before + 50, "a wrong secret proves nothing");
+}
+
+#[tokio::test]
+async fn a_stopped_agent_is_a_stranger_again_and_cannot_fill_the_log() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    assert!(world.token(&form, None).await.is_ok());
+    let suspend = |entry: &mut Entry| {
+        if let Entry::Agent(agent) = entry {
+            agent.state = AgentState::Suspended;
+        }
+    };
+    world.change(mandate_core::registry::Kind::Agent, "support-agent", suspend).await;
+    for sent in 0.. {
+        if world.log.strangers().summed() > 0 {
+            break;
+        }
+        assert!(sent < 1000, "there is no quota");
+        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request agent_not_active");
+    }
+    let single = refusals(&world);
+    assert!(!single.is_empty() && bytes(&single) <= SOURCE_BYTES, "{} bytes", bytes(&single));
+    assert!(single.iter().all(|record| record.client.as_deref() == Some(spiffe_id("support-agent").as_str())), "each names it");
+    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request agent_not_active", "nothing is written, so nothing can fail");
 }
 
 /// What is wrong with a request, the parameters that make it so, and the reason that is recorded.
