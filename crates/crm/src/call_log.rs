@@ -1,17 +1,20 @@
-//! Every call is a row and a line, also a refused one.
+//! Every call is a row and a line, also a refused one. The last ten thousand rows are kept: everybody can send calls.
 
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use mandate_verifier::{Person, Refusal};
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
 use crate::database::Database;
 use crate::guard::Caller;
 
 /// The longest path that is kept.
 const MAX_PATH: usize = 200;
+
+/// How many calls are kept.
+const KEPT: i64 = 10_000;
 
 struct Entry {
     method: Method,
@@ -46,6 +49,27 @@ impl Entry {
         }
         Self { method, path, status, decision, reason, sub, act, jti }
     }
+
+    /// Adds the row, and removes the rows before the last `kept`.
+    fn write(&self, transaction: &Transaction<'_>, kept: i64) -> Result<(), rusqlite::Error> {
+        transaction.execute(
+            "INSERT INTO call (at, method, path, status, decision, reason, sub, act, jti, sub_iss)
+             VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                self.method.as_str(),
+                self.path,
+                self.status,
+                self.decision,
+                self.reason,
+                self.sub.as_ref().map(|sub| sub.sub.as_str()),
+                self.act,
+                self.jti,
+                self.sub.as_ref().map(|sub| sub.iss.as_str()),
+            ],
+        )?;
+        transaction.execute("DELETE FROM call WHERE id <= ?1", params![transaction.last_insert_rowid() - kept])?;
+        Ok(())
+    }
 }
 
 pub(crate) async fn log_call(State(database): State<Database>, request: Request, next: Next) -> Response {
@@ -59,21 +83,7 @@ pub(crate) async fn log_call(State(database): State<Database>, request: Request,
         sub = entry.sub.as_ref().map(|sub| sub.sub.as_str()), sub_iss = entry.sub.as_ref().map(|sub| sub.iss.as_str()), act = entry.act.as_deref(), jti = entry.jti.as_deref(),
     );
     let written = database.run(move |transaction| {
-        transaction.execute(
-            "INSERT INTO call (at, method, path, status, decision, reason, sub, act, jti, sub_iss)
-             VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                entry.method.as_str(),
-                entry.path,
-                entry.status,
-                entry.decision,
-                entry.reason,
-                entry.sub.as_ref().map(|sub| sub.sub.as_str()),
-                entry.act,
-                entry.jti,
-                entry.sub.as_ref().map(|sub| sub.iss.as_str()),
-            ],
-        )?;
+        entry.write(transaction, KEPT)?;
         Ok(())
     });
     // The answer is not changed: each change stores its cause in its own transaction, even if this row is not written.
@@ -81,4 +91,29 @@ pub(crate) async fn log_call(State(database): State<Database>, request: Request,
         tracing::error!(%error, "a call could not be logged");
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Method;
+
+    use super::Entry;
+    use crate::database::Database;
+
+    #[tokio::test]
+    async fn only_the_last_calls_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("crm.db")).unwrap();
+        let paths = database.run(|transaction| {
+            for n in 0..5 {
+                let (method, path) = (Method::GET, format!("/{n}"));
+                let (decision, reason) = ("refused", "missing");
+                Entry { method, path, status: 401, decision, reason, sub: None, act: None, jti: None }.write(transaction, 3)?;
+            }
+            let mut rows = transaction.prepare("SELECT path FROM call ORDER BY id")?;
+            let paths = rows.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            Ok(paths)
+        });
+        assert_eq!(paths.await.unwrap(), ["/2", "/3", "/4"]);
+    }
 }
