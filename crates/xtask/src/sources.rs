@@ -18,6 +18,13 @@ const UNFINISHED_MACROS: &[&str] = &[concat!("to", "do!"), concat!("unimple", "m
 /// The names of test doubles. They belong in the testkit, which no shipped crate depends on.
 const DOUBLES: &[&str] = &["Fake", "Mock", "Stub", "Dummy"];
 
+/// What makes or replaces a file by its path, and so follows links and asks for no owner.
+const WRITES: &[&str] = &["fs::write(", "File::create", "File::options(", "OpenOptions", "fs::copy("];
+
+/// Who may use that: the crate that makes files safely, programs of developers, and the verifier where that crate does not build.
+const MAY_WRITE: &[&str] =
+    &["crates/files/", "crates/testkit/", "crates/bench/", "crates/codegen/", "crates/xtask/", "crates/verifier/src/cache_file.rs"];
+
 /// Applies every rule to one file.
 pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
     if !file.hand_written() {
@@ -29,6 +36,7 @@ pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
         module_name(file, findings);
         reasons(file, findings);
         doubles(file, findings);
+        writes(file, findings);
     }
 }
 
@@ -92,13 +100,29 @@ fn reasons(file: &File, findings: &mut Vec<Finding>) {
     }
 }
 
-fn doubles(file: &File, findings: &mut Vec<Finding>) {
-    let shipped = file.path.contains("/src/") && !file.path.starts_with("crates/testkit/") && !file.path.ends_with("/tests.rs");
-    if !shipped {
+/// The lines of a shipped file, without its unit tests, which are at its end.
+fn shipped_lines(file: &File) -> impl Iterator<Item = (usize, &str)> {
+    let shipped = file.path.starts_with("crates/") && file.path.contains("/src/") && !file.path.ends_with("/tests.rs");
+    file.lines().take_while(move |(_, line)| shipped && !line.starts_with("#[cfg(test)]"))
+}
+
+/// Files are written through the crate `files`, which opens folders step by step and checks who owns them.
+fn writes(file: &File, findings: &mut Vec<Finding>) {
+    if MAY_WRITE.iter().any(|path| file.path.starts_with(path)) {
         return;
     }
-    // Unit tests are at the end of a file.
-    for (number, line) in file.lines().take_while(|(_, line)| !line.starts_with("#[cfg(test)]")) {
+    for (number, line) in shipped_lines(file) {
+        if let Some(call) = WRITES.iter().find(|call| line.contains(*call)) {
+            findings.push(Finding::error(file, number, format!("{call} follows links and asks for no owner; write through mandate-files")));
+        }
+    }
+}
+
+fn doubles(file: &File, findings: &mut Vec<Finding>) {
+    if file.path.starts_with("crates/testkit/") {
+        return;
+    }
+    for (number, line) in shipped_lines(file) {
         let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
         let defines = words.by_ref().any(|word| matches!(word, "struct" | "enum" | "trait"));
         if defines && words.next().is_some_and(|name| DOUBLES.iter().any(|double| name.starts_with(double))) {
@@ -190,6 +214,16 @@ mod tests {
         assert!(!refused("crates/testkit/src/b.rs", "pub struct FakeClock;"));
         assert!(!refused("crates/a/src/b.rs", "#[cfg(test)]\nmod tests {\n    struct FakeClock;\n}"));
         assert!(!refused("crates/a/src/b.rs", "pub struct Clock; // not a Fake one"));
+    }
+
+    #[test]
+    fn a_file_that_is_written_by_its_path_is_refused_in_shipped_code() {
+        for call in ["std::fs::write(&path, text)?;", "let file = File::create(path)?;", "OpenOptions::new().write(true)"] {
+            assert!(refused("crates/a/src/b.rs", call), "{call}");
+            assert!(!refused("crates/files/src/b.rs", call) && !refused("crates/a/tests/it/b.rs", call), "{call}");
+            assert!(!refused("crates/a/src/b.rs", &format!("#[cfg(test)]\nmod tests {{\n    {call}\n}}")), "{call}");
+        }
+        assert!(!refused("crates/a/src/b.rs", "dir.replace(name, 0o600, content, entropy)?;"));
     }
 
     #[test]
