@@ -157,8 +157,11 @@ async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
     let ran = login.end();
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     // RFC 6797: a browser that has been here once never asks without TLS again, at neither listener.
-    for url in [format!("{issuer}/.well-known/oauth-authorization-server"), format!("{admin_url}/openapi.json")] {
+    let (metadata, openapi) = (format!("{issuer}/.well-known/oauth-authorization-server"), format!("{admin_url}/openapi.json"));
+    let (nowhere, refused) = (format!("{issuer}/nowhere"), format!("{admin_url}/v1/status"));
+    for (url, status) in [(metadata, 200), (openapi, 200), (nowhere, 404), (refused, 401)] {
         let answer = app.get(&url).await;
+        assert_eq!(answer.status, status, "{url}: {answer:?}");
         assert!(answer.header("strict-transport-security").starts_with("max-age="), "{url}: {answer:?}");
     }
     let elsewhere = status(&issuer, &["--ca", &cert]);
