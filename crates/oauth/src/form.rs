@@ -207,8 +207,8 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
     if has_control(&decoded) { Err(FormError::Control) } else { Ok(Cow::Owned(decoded)) }
 }
 
+#[expect(clippy::needless_bitwise_bool, reason = "without a branch, many bytes are checked at a time")]
 fn is_encoded(byte: u8) -> bool {
-    // Without a branch: many bytes are checked at a time.
     (byte == b'%') | (byte == b'+')
 }
 
