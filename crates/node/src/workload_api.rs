@@ -191,9 +191,17 @@ impl WorkloadApi {
         if claimed != snapshot.trust_domain {
             return Err(Refusal::UnknownTrustDomain);
         }
-        let (svid, claims) =
-            jwt_svid::verify_containing(&request.svid, &snapshot.keys, &snapshot.trust_domain, &request.audience, self.clock.now(), None)
-                .map_err(|error| invalid(&error))?;
+        let check = |snapshot: &Snapshot| {
+            let (keys, trust_domain) = (&snapshot.keys, &snapshot.trust_domain);
+            jwt_svid::verify_containing(&request.svid, keys, trust_domain, &request.audience, self.clock.now(), None)
+        };
+        let mut checked = check(snapshot);
+        if checked.as_ref().is_err_and(TokenError::may_be_stale_keys) {
+            // As for entitlements: only a node that knows the current keys answers "no".
+            let view = settled(&self.views, |view| view.current().is_some()).await;
+            checked = check(view.current().ok_or_else(|| Refusal::NotReady(view.waiting()))?);
+        }
+        let (svid, claims) = checked.map_err(|error| invalid(&error))?;
         Ok(ValidateJwtsvidResponse { spiffe_id: svid.spiffe_id.to_string(), claims: Some(claims::to_struct(claims)) })
     }
 }

@@ -168,7 +168,8 @@ impl<'t> Decoded<'t> {
     }
 }
 
-/// A foreign token of which nothing is verified yet: its content may only be used to choose the keys to verify it with.
+/// A token of which nothing is verified yet: its content may only be used to choose the keys to verify it with, and how it is
+/// refused without them.
 pub struct Unverified<'d> {
     text: &'d str,
     compact: &'d Compact<'d>,
@@ -179,6 +180,11 @@ impl Unverified<'_> {
     /// The issuer that it names.
     pub fn issuer(&self) -> Result<&str, TokenError> {
         claim::required_text(&self.claims, "iss")
+    }
+
+    /// When it says that it was issued.
+    pub fn issued(&self) -> Result<Timestamp, TokenError> {
+        claim::required_time(&self.claims, "iat")
     }
 
     /// The token as it was sent.

@@ -15,6 +15,7 @@ pub(crate) struct Keys {
     pub(crate) set: KeySet,
     /// The JWK Set as the issuer served it, for the cache file.
     pub(crate) json: Vec<u8>,
+    /// When the issuer was asked for them: it may have published another key since.
     pub(crate) fetched: Timestamp,
 }
 
@@ -66,9 +67,8 @@ impl KeyCache {
         *last = Some(now);
         match client.fetch_keys().await {
             Ok(fetched) => {
-                let fetched_at = clock.now();
-                *last = Some(fetched_at);
-                self.current.store(Some(Arc::new(Keys { set: fetched.set, json: fetched.json, fetched: fetched_at })));
+                *last = Some(clock.now());
+                self.current.store(Some(Arc::new(Keys { set: fetched.set, json: fetched.json, fetched: now })));
                 Refreshed::Fetched
             }
             Err(error) => {

@@ -66,6 +66,7 @@
 //! | … and its revocation feed with it | after 15 seconds each route refuses with 503, unless it says otherwise: [`Freshness`] |
 //! | the API restarts while the issuer is down | as above with [`Builder::cache_file`]; without it, 503 until the issuer is back |
 //! | the issuer rotates its keys | for an unknown key id the keys are fetched again: by one request, at most every 5 seconds |
+//! | … and cannot be asked for them | tokens that may have a newer key are refused with 503, not 401 |
 //! | the API's clock is set back | knowledge of revocations counts as stale until the next sign of life |
 //!
 //! A 503 has `Retry-After` and no challenge: nobody has to log in again because the issuer cannot be reached.

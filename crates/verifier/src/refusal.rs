@@ -29,6 +29,8 @@ pub enum Reason {
     ActorNotAdmitted,
     /// No credentials can be checked: the issuer's keys are not known, or not known recently enough.
     KeysUnavailable,
+    /// The issuer may have published the token's key after it was last asked for its keys, and it cannot be asked again yet.
+    KeyUnknown,
     /// The revocation feed has been silent for longer than the route accepts.
     RevocationsStale,
 }
@@ -45,6 +47,7 @@ impl Reason {
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::ActorNotAdmitted => "actor_unauthorized",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::KeyUnknown => "issuer_key_unknown",
             Self::RevocationsStale => "revocations_stale",
         }
     }
@@ -75,6 +78,7 @@ impl Reason {
                 description: "actor_unauthorized: the current actor may not use this route".into(),
             },
             Self::KeysUnavailable => Answer::unavailable("keys_unavailable: the keys of the issuer are not available; try again shortly"),
+            Self::KeyUnknown => Answer::unavailable("issuer_key_unknown: the key of the access token is not known yet; try again shortly"),
             Self::RevocationsStale => {
                 Answer::unavailable("revocations_stale: revocations cannot be checked at the moment; try again shortly")
             }
@@ -241,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_nobody_can_judge_is_503_and_sends_nobody_to_log_in() {
-        for reason in [Reason::KeysUnavailable, Reason::RevocationsStale] {
+        for reason in [Reason::KeysUnavailable, Reason::KeyUnknown, Reason::RevocationsStale] {
             let refusal = refusal(reason);
             assert_eq!((refusal.status(), refusal.www_authenticate()), (503, None));
             assert!(refusal.retry_after().is_some());

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use mandate_core::revocation::CLOCK_DIFFERENCE;
 use mandate_core::{Issuer, ResourceUri, Timestamp};
-use mandate_token::access_token::{self, AccessToken, Expect, Profile};
+use mandate_token::access_token::{self, AccessToken, Decoded, Expect, Profile};
 use mandate_token::{SignatureMemo, TokenError};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -120,16 +121,32 @@ impl Verifier {
             Ok(token) => return Ok((token, now)),
             Err(error) => error,
         };
-        if error.may_be_stale_keys() {
-            let outcome = shared.refresh_keys(shared.intervals.unknown_key).await;
-            let newer = shared.keys.last_good().filter(|newer| !Arc::ptr_eq(newer, &keys));
-            if let (Refreshed::Fetched | Refreshed::Recent, Some(newer)) = (outcome, newer) {
-                now = shared.clock.now();
-                let token = self.verify_with(&newer, text, now).map_err(|error| Reason::InvalidToken(error.public_code()))?;
-                return Ok((token, now));
-            }
+        // Each token of ours has a `kid`, so newer keys change nothing for one without.
+        if !matches!(error, TokenError::UnknownKey(Some(_))) {
+            return Err(Reason::InvalidToken(error.public_code()));
+        }
+        let outcome = shared.refresh_keys(shared.intervals.unknown_key).await;
+        now = shared.clock.now();
+        let newest = shared.keys.usable(now, max_age).ok_or(Reason::KeysUnavailable)?;
+        let error = match self.verify_with(&newest, text, now) {
+            Ok(token) => return Ok((token, now)),
+            Err(error) => error,
+        };
+        let asked_for_this_token = matches!(outcome, Refreshed::Fetched);
+        if error.may_be_stale_keys() && !asked_for_this_token && self.may_have_a_newer_key(text, &newest) {
+            return Err(Reason::KeyUnknown);
         }
         Err(Reason::InvalidToken(error.public_code()))
+    }
+
+    /// Whether the issuer may have published the token's key after it was asked for `keys`. Nothing in the token is verified, so
+    /// `iat` decides only whether the refusal is final. A final one would be wrong for a good token of a new key. For a token of a
+    /// withdrawn key, any other would be: its holder would try again and again, and not get a new token.
+    fn may_have_a_newer_key(&self, text: &str, keys: &Keys) -> bool {
+        let Ok(decoded) = Decoded::of(text) else { return false };
+        let Ok(token) = decoded.read() else { return false };
+        let ours = token.issuer().is_ok_and(|issuer| issuer == self.issuer().as_str());
+        ours && token.issued().is_ok_and(|issued| issued.plus(CLOCK_DIFFERENCE) >= keys.fetched)
     }
 
     fn verify_with(&self, keys: &Keys, text: &str, now: Timestamp) -> Result<AccessToken, TokenError> {

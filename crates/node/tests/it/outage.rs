@@ -1,6 +1,6 @@
 //! The server stops, starts again, or refuses this node.
 
-use mandate_api::proto::workload::JwtsvidRequest;
+use mandate_api::proto::workload::{JwtsvidRequest, ValidateJwtsvidRequest};
 use spiffe::WorkloadApiError;
 use tonic::Code;
 
@@ -52,6 +52,31 @@ async fn during_an_outage_not_yet_is_never_said_as_no() {
         }
     })
     .await;
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn during_an_outage_a_key_that_may_be_new_is_not_called_invalid() {
+    let mut world = world().await;
+    let mut raw = world.raw().await;
+    let id = crate::server::agent("support");
+    let known = world.server.svid(&id, &["x"]);
+    world.server.stop();
+    world.server.rotate();
+    let newer = world.server.svid(&id, &["x"]);
+    let ask = |svid: &str| with_header(ValidateJwtsvidRequest { audience: "x".into(), svid: svid.to_owned() });
+    // The break may be noticed a moment later.
+    let text = soon(async || match code(raw.validate_jwtsvid(ask(&newer)).await) {
+        (Code::Unavailable, text) => Ok(text),
+        other => Err(other),
+    })
+    .await;
+    assert!(text.contains("try again"), "{text}");
+    assert_eq!(raw.validate_jwtsvid(ask(&known)).await.unwrap().into_inner().spiffe_id, id, "with the keys that it has, it answers");
+    world.server.start();
+    soon(async || raw.validate_jwtsvid(ask(&newer)).await).await;
+    let (status, text) = code(raw.validate_jwtsvid(ask(&known)).await);
+    assert_eq!((status, text.contains("unknown_key")), (Code::InvalidArgument, true), "{text}");
     world.node.stop().await;
 }
 

@@ -81,10 +81,31 @@ async fn bad_key_sets_do_not_replace_good_ones() {
         let stranger = TestKey::generate();
         let claims = world.issuer.claims(RESOURCE, "read:cases", world.clock.now());
         let foreign = claims.signed_by(&stranger);
-        assert_eq!(code(&verify(&world.verifier, &foreign, &patient()).await), "unknown_key");
+        assert_eq!(code(&verify(&world.verifier, &foreign, &patient()).await), "issuer_key_unknown");
         assert_eq!(world.issuer.jwks_served(), served + 1, "it did ask");
         assert_eq!(code(&verify(&world.verifier, &world.token("read:cases"), &patient()).await), "ok");
     }
+}
+
+#[tokio::test]
+async fn a_new_key_is_not_refused_for_good_while_the_issuer_cannot_be_asked_for_it() {
+    let mut world = World::new().await;
+    let old = world.token("read:cases");
+    world.issuer.rotate();
+    world.issuer.go_down();
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(6));
+        let refusal = verify(&world.verifier, &world.token("read:cases"), &patient()).await.unwrap_err();
+        assert_eq!((refusal.status(), refusal.reason().code()), (503, "issuer_key_unknown"));
+        assert!(refusal.retry_after().is_some());
+    }
+    assert_eq!(code(&verify(&world.verifier, &old, &patient()).await), "ok", "its key was not withdrawn as far as anybody knows");
+    world.issuer.come_back();
+    eventually(async || {
+        world.clock.advance(Duration::from_secs(6));
+        code(&verify(&world.verifier, &world.token("read:cases"), &patient()).await) == "ok"
+    })
+    .await;
 }
 
 #[tokio::test]

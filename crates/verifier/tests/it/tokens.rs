@@ -132,9 +132,12 @@ async fn keys_come_from_the_issuer_and_never_from_the_token() {
     let token = stranger.sign_raw(&world.header().to_string(), &world.payload().to_string());
     assert_eq!(world.outcome(&token).await, "signature", "our kid, their key");
     let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": stranger.key_id() });
+    world.clock.advance(Duration::from_secs(6));
     let token = stranger.sign_raw(&header.to_string(), &world.payload().to_string());
     assert_eq!(world.outcome(&token).await, "unknown_key");
     for kid in ["../../etc/passwd", "' OR 1=1 --", ""] {
+        // Else the keys are too recent to be fetched again.
+        world.clock.advance(Duration::from_secs(6));
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": kid });
         assert_eq!(world.outcome(&world.raw(&header, &world.payload())).await, "unknown_key", "{kid}");
     }
@@ -247,7 +250,57 @@ async fn rotation_is_followed_by_one_fetch_however_many_ask() {
         assert_eq!(soon(one).await.unwrap(), "ok");
     }
     assert_eq!(world.issuer.jwks_served(), before + 1, "single flight");
-    assert_eq!(world.outcome(&old).await, "unknown_key", "a rotated-out key is no longer trusted");
+    assert_eq!(world.outcome(&old).await, "issuer_key_unknown", "a rotated-out key is no longer trusted");
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(world.outcome(&old).await, "unknown_key", "fetched for this very token, and not there");
+}
+
+#[tokio::test]
+async fn a_key_that_may_have_been_published_since_the_last_fetch_is_no_reason_to_log_in_again() {
+    let world = World::new().await;
+    let before = world.issuer.jwks_served();
+    world.issuer.rotate();
+    let new = world.token("read:cases");
+    let refusal = world.verify(&new, "read:cases").await.unwrap_err();
+    assert_eq!((refusal.status(), refusal.reason(), refusal.www_authenticate()), (503, &Reason::KeyUnknown, None));
+    assert!(refusal.retry_after().is_some());
+    assert_eq!(world.issuer.jwks_served(), before, "the keys are too recent to be fetched again");
+    world.clock.advance(Duration::from_secs(5));
+    world.issuer.beat();
+    assert_eq!(world.outcome(&new).await, "ok");
+}
+
+#[tokio::test]
+async fn a_token_from_before_the_last_fetch_whose_key_is_gone_is_refused_for_good() {
+    let world = World::new().await;
+    let (old, recent) = (world.token("read:cases"), world.clock.now().plus(Duration::from_secs(61)));
+    world.issuer.rotate();
+    world.clock.advance(Duration::from_secs(61));
+    world.issuer.beat();
+    assert_eq!(world.outcome(&world.token("read:cases")).await, "ok", "fetched now");
+    let served = world.issuer.jwks_served();
+    assert_eq!(world.outcome(&old).await, "unknown_key");
+    let refusal = world.verify(&old, "read:cases").await.unwrap_err();
+    assert_eq!((refusal.status(), refusal.retry_after()), (401, None), "whoever has it must get a new one");
+    assert_eq!(world.issuer.jwks_served(), served, "and that is known without a fetch");
+    // What nobody signed says nothing about when it was issued to anybody but itself.
+    let stranger = TestKey::generate();
+    let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": stranger.key_id() }).to_string();
+    for (claim, value, expected) in [
+        ("iat", json!(recent.secs()), "issuer_key_unknown"),
+        ("iat", json!(recent.secs() - 60), "issuer_key_unknown"),
+        ("iat", json!(recent.secs() - 61), "unknown_key"),
+        ("iat", json!("now"), "unknown_key"),
+        ("iss", json!("https://login.attacker.example"), "unknown_key"),
+    ] {
+        let mut payload = world.payload();
+        payload[claim] = value.clone();
+        assert_eq!(world.outcome(&stranger.sign_raw(&header, &payload.to_string())).await, expected, "{claim} {value}");
+    }
+    let header = json!({ "alg": "ES256", "typ": "at+jwt" }).to_string();
+    let without_kid = stranger.sign_raw(&header, &world.payload().to_string());
+    assert_eq!(world.outcome(&without_kid).await, "unknown_key", "our tokens have one");
+    assert_eq!(world.issuer.jwks_served(), served);
 }
 
 #[tokio::test]
@@ -258,7 +311,8 @@ async fn unknown_keys_cannot_be_used_to_flood_the_issuer() {
     let before = world.issuer.jwks_served();
     for n in 0..20 {
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": format!("unknown-{n}") });
-        assert_eq!(world.outcome(&world.raw(&header, &world.payload())).await, "unknown_key");
+        let expected = if n == 0 { "unknown_key" } else { "issuer_key_unknown" };
+        assert_eq!(world.outcome(&world.raw(&header, &world.payload())).await, expected);
     }
     assert_eq!(world.issuer.jwks_served(), before + 1);
     world.clock.advance(Duration::from_secs(5));
