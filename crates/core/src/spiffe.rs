@@ -54,6 +54,14 @@ impl TrustDomain {
         SpiffeId { text: format!("spiffe://{}", self.0).into(), path_at: "spiffe://".len() + self.0.len() }
     }
 
+    /// Whether `text` reads like a SPIFFE ID of this trust domain, also where it is none: upper case, or a path that SPIFFE
+    /// does not allow.
+    pub fn is_named_in(&self, text: &str) -> bool {
+        let Some((scheme, rest)) = text.split_once("://") else { return false };
+        let name = rest.split_once('/').map_or(rest, |(name, _)| name);
+        scheme.eq_ignore_ascii_case("spiffe") && name.eq_ignore_ascii_case(self.as_str())
+    }
+
     /// The SPIFFE ID `spiffe://<name><path>`; `path` starts with `/`.
     pub fn member(&self, path: &str) -> Result<SpiffeId, InvalidSpiffeId> {
         format!("spiffe://{}{path}", self.0).parse()

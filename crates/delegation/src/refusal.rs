@@ -91,8 +91,8 @@ pub enum RefusalReason {
     /// An earlier actor of the chain is no longer an active agent.
     #[error("an earlier actor of the chain is not active")]
     ChainActorNotActive,
-    /// A token of another issuer names actors of ours, or of a third issuer.
-    #[error("a token of another issuer names an actor of ours or of a third issuer")]
+    /// A token of another issuer names actors of ours, of a third issuer, or by a SPIFFE ID of our trust domain.
+    #[error("a token of another issuer names an actor of ours, of a third issuer, or by a SPIFFE ID of our trust domain")]
     ChainNotTheirs,
     /// `may_act` names another actor.
     #[error("may_act names another actor")]

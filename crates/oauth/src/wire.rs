@@ -302,9 +302,10 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Public {
         R::ActorUnknown => request(token, "The actor is not a registered agent."),
         R::AgentNotActive => request(token, "The agent is not active."),
         R::ChainActorNotActive => request(token, "An earlier agent in the subject token's act claim is not active."),
-        R::ChainNotTheirs => {
-            request(token, "The act claim of a token of another issuer names an actor of this server or of a third issuer.")
-        }
+        R::ChainNotTheirs => request(
+            token,
+            "The act claim of a token of another issuer names an actor of this server or of a third issuer, or an actor by a SPIFFE ID of this trust domain.",
+        ),
         R::MayActMismatch => request(token, "The may_act claim of the subject token names another actor."),
         R::ChainTooDeep => request(token, "The chain of actors would be deeper than this agent's chain_depth."),
         R::ChainLoop => request(token, "The agent is in the subject token's act claim already."),

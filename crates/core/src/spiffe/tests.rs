@@ -56,6 +56,23 @@ fn every_byte_in_either_position_follows_the_character_tables() {
 }
 
 #[test]
+fn a_text_that_reads_like_an_id_of_the_trust_domain_is_recognized_also_if_it_is_none() {
+    let ours: TrustDomain = "acme.example".parse().unwrap();
+    for text in [
+        "spiffe://acme.example/agent/a",
+        "spiffe://acme.example",
+        "spiffe://acme.example/",
+        "SPIFFE://Acme.Example/a",
+        "spiffe://acme.example//%41",
+    ] {
+        assert!(ours.is_named_in(text), "{text}");
+    }
+    for text in ["", "a", "spiffe://", "spiffe://acme.example.org/a", "spiffe://other.example/acme.example", "https://acme.example/a"] {
+        assert!(!ours.is_named_in(text), "{text}");
+    }
+}
+
+#[test]
 fn enforces_both_length_limits() {
     assert!("a".repeat(255).parse::<TrustDomain>().is_ok());
     assert_eq!("a".repeat(256).parse::<TrustDomain>(), Err(InvalidSpiffeId::TooLong));

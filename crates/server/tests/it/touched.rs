@@ -105,7 +105,8 @@ grant = [{{ person = "dana", agent = "support-agent", resource = "crm", scopes =
     form.retain(|(name, _)| name != "subject_token_type");
     form.push(("subject_token_type".to_owned(), "urn:ietf:params:oauth:token-type:jwt".to_owned()));
     let answer = server.app.token(&form).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    // Refused, and the record of it names the actor.
+    assert!(answer.status == 400 && answer.text.contains("chain_not_theirs"), "{answer:?}");
     let exchanges = async |agent: &str| server.records(about_agent(agent)).await.iter().filter(|record| record.kind == "exchange").count();
     assert_eq!(exchanges("support-agent").await, 1);
     for name in ["ops-agent", &spiffe_id("ops-agent")] {

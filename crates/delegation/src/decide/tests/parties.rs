@@ -128,3 +128,23 @@ fn another_issuer_cannot_say_that_our_agents_have_acted() {
     // In a token of ours an actor from elsewhere is history that we wrote down ourselves.
     permits(|c| c.subject.chain = ActorChain::new(vec![abroad.clone()]).unwrap());
 }
+
+#[test]
+fn another_issuer_cannot_name_its_actors_as_ours_are_named() {
+    let named = |sub: &str| Actor { sub: sub.into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
+    let foreign = |c: &mut Case, chain: Vec<Actor>| {
+        c.foreign(SubjectScope::Token);
+        c.subject.chain = ActorChain::new(chain).unwrap();
+    };
+    let ours = act("triage").sub;
+    for sub in [ours.as_str(), "spiffe://acme.example/agent/nobody", "SPIFFE://ACME.example/agent/triage", "spiffe://acme.example"] {
+        refuses(R::ChainNotTheirs, |c| foreign(c, vec![named(sub)]));
+        refuses(R::ChainNotTheirs, |c| foreign(c, vec![named("batch"), named(sub)]));
+    }
+    permits(|c| foreign(c, vec![named("spiffe://login.example/agent/triage"), named("triage")]));
+    // In a token of ours, such a name is not that of our agent either.
+    permits(|c| {
+        c.subject.chain = ActorChain::new(vec![named(&ours)]).unwrap();
+        c.agent("triage", |a| a.state = AgentState::Suspended);
+    });
+}
