@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::MAX_SUBJECT_LEN;
+use mandate_core::uri::same;
 use mandate_core::{ActRef, ActorChain, ClientId, Issuer, Lineage, Person, ScopeSet, ScopeText, Timestamp, TokenId};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -116,9 +117,13 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// Requires that `aud` is `exactly` and nothing else, compared bytewise.
-    pub fn require_audience(&self, exactly: &str) -> Result<(), TokenError> {
-        claim::sole_audience(&self.audiences, exactly)
+    /// Requires that `aud` is `resource` and nothing else. An empty path and `/` name the same resource, as in the registry; apart
+    /// from that they compare bytewise.
+    pub fn require_audience(&self, resource: &str) -> Result<(), TokenError> {
+        match self.audiences.as_slice() {
+            [only] if same(only, resource) => Ok(()),
+            _ => Err(TokenError::Audience),
+        }
     }
 
     /// What revocation by `ours` needs to know.

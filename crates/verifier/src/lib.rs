@@ -48,7 +48,7 @@
 //! * one bearer token in one `Authorization` header (RFC 6750); none in the query string;
 //! * `typ` is `at+jwt`, an asymmetric algorithm from a fixed list, a signature by a key of *this* issuer, which is found by
 //!   discovery and never from the content of the token (RFC 9068 §4, RFC 8725);
-//! * `iss` is the issuer and `aud` is this resource alone, byte for byte;
+//! * `iss` is the issuer and `aud` is this resource alone, byte for byte, except that an empty path and `/` are the same;
 //! * not expired, not from the future;
 //! * not bound to a key (`cnf`): such a token is not a bearer token;
 //! * neither the token nor an ancestor, its grant, person, client or any agent in its chain has been revoked;

@@ -64,7 +64,7 @@ impl From<Reason> for Box<Denied> {
 impl Verifier {
     /// Starts to configure a verifier for `resource`, whose tokens come from `issuer`.
     ///
-    /// Both compare bytewise: `https://api.example` and `https://api.example/` are two resources.
+    /// Both compare bytewise, except that `https://api.example` and `https://api.example/` are one resource.
     pub fn builder(issuer: Issuer, resource: ResourceUri) -> Builder {
         Builder::new(issuer, resource)
     }

@@ -286,15 +286,25 @@ fn the_issuer_is_compared_bytewise() {
 }
 
 #[test]
-fn the_sole_audience_is_compared_bytewise() {
+fn the_sole_audience_is_compared_bytewise_but_for_the_slash_of_an_origin() {
     assert_eq!(own(&json!({"aud": [CRM]})).unwrap().require_audience(CRM), Ok(()));
+    assert_eq!(own(&json!({ "aud": format!("{CRM}/") })).unwrap().require_audience(CRM), Ok(()));
+    assert_eq!(own(&json!({ "aud": CRM })).unwrap().require_audience(&format!("{CRM}/")), Ok(()));
     let several = [json!([CRM, "https://victim.example"]), json!(["https://victim.example", CRM]), json!([CRM, CRM])];
     for aud in several {
         let token = own(&json!({ "aud": aud })).unwrap();
         assert_eq!(token.require_audience(CRM), Err(TokenError::Audience));
         assert_eq!(token.require_audience("https://victim.example"), Err(TokenError::Audience));
     }
-    for aud in ["https://crm.example/", "https://crm.example.evil", "https://crm.exampl", "https://CRM.example", "crm", "*"] {
+    for aud in [
+        "https://crm.example//",
+        "https://crm.example/api",
+        "https://crm.example.evil",
+        "https://crm.exampl",
+        "https://CRM.example",
+        "crm",
+        "*",
+    ] {
         assert_eq!(own(&json!({ "aud": aud })).unwrap().require_audience(CRM), Err(TokenError::Audience), "{aud}");
     }
 }

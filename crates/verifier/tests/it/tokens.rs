@@ -5,7 +5,7 @@ use std::time::Duration;
 use mandate_core::Clock as _;
 use mandate_testkit::hostile_issuer::{TestKey, chain};
 use mandate_token::Signer as _;
-use mandate_verifier::{Presented, Reason, Route};
+use mandate_verifier::{Presented, Reason, Route, Verifier};
 use serde_json::{Value, json};
 
 use crate::world::{RESOURCE, World, code, soon, verify};
@@ -83,10 +83,12 @@ async fn only_this_resource_alone_may_be_the_audience() {
         (json!(RESOURCE), "ok"),
         (json!([RESOURCE]), "ok"),
         (json!("http://127.0.0.1:9101"), "audience"),
-        (json!("http://127.0.0.1:9100/"), "audience"),
+        (json!("http://127.0.0.1:9100//"), "audience"),
+        (json!("http://127.0.0.1:9100/api"), "audience"),
         (json!("http://127.0.0.1:910"), "audience"),
         (json!("HTTP://127.0.0.1:9100"), "audience"),
         (json!([RESOURCE, "https://attacker.example"]), "audience"),
+        (json!([RESOURCE, format!("{RESOURCE}/")]), "audience"),
         (json!(["https://attacker.example", RESOURCE]), "audience"),
         (json!(world.issuer.issuer()), "audience"),
     ] {
@@ -98,6 +100,34 @@ async fn only_this_resource_alone_may_be_the_audience() {
         let mut payload = world.payload();
         payload["aud"] = aud.clone();
         assert_ne!(world.outcome(&world.raw(&world.header(), &payload)).await, "ok", "{aud}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_is_one_resource_with_and_without_a_slash_and_a_path_is_not() {
+    let world = World::new().await;
+    let of = |resource: &str| {
+        let builder = Verifier::builder(world.issuer.issuer(), resource.parse().unwrap());
+        builder.clock(world.clock.clone()).build().unwrap()
+    };
+    let outcome = async |resource: &str, audience: &str| {
+        let verifier = of(resource);
+        soon(verifier.ready()).await;
+        let token = world.issuer.token(audience, "read:cases", world.clock.now());
+        code(&verify(&verifier, &token, &Route::requires("read:cases").unwrap()).await)
+    };
+    for resource in ["https://api.example", "https://api.example/"] {
+        for audience in ["https://api.example", "https://api.example/"] {
+            assert_eq!(outcome(resource, audience).await, "ok", "{resource} {audience}");
+        }
+    }
+    for (resource, audience) in [
+        ("https://api.example/v1", "https://api.example/v1/"),
+        ("https://api.example/v1/", "https://api.example/v1"),
+        ("https://api.example/", "https://api.example//"),
+        ("https://api.example/", "http://api.example"),
+    ] {
+        assert_eq!(outcome(resource, audience).await, "audience", "{resource} {audience}");
     }
 }
 
