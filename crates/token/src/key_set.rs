@@ -59,6 +59,10 @@ pub enum KeySetError {
     /// Two different keys have the same `kid` and fit the same algorithm, so that a token could mean either.
     #[error("two keys with the kid {0:?} fit the same algorithm")]
     AmbiguousKeyId(String),
+    /// The key at this place has no `kid`, and each algorithm that it fits is fitted by another key too, so that no token can mean
+    /// it.
+    #[error("keys[{0}] has no `kid` and can never be chosen, because another key fits the same algorithm; give each of them a `kid`")]
+    NeverChosen(usize),
     /// No key of the set can verify a signature here; with the reason for each key.
     #[error("none of its keys can be used: {0}")]
     NothingUsable(String),
@@ -128,12 +132,16 @@ impl KeySet {
     }
 
     /// As [`KeySet::from_json`], for keys that an operator registers: a set that could never verify a signature of `key_use` is
-    /// refused, with the reason for each of its keys. Two keys with the same `kid` and algorithm are refused too.
+    /// refused, with the reason for each of its keys. Two keys with the same `kid` and algorithm are refused too, and a key without
+    /// `kid` that is not the only one for any algorithm.
     pub fn usable_from_json(json: &[u8], key_use: KeyUse) -> Result<Self, KeySetError> {
         let set = Self::from_json(json)?.for_use(key_use);
         let clashing = set.keys.iter().enumerate().find(|(at, key)| set.keys.iter().skip(at + 1).any(|other| key.clashes(other)));
         if let Some((_, key)) = clashing {
             return Err(KeySetError::AmbiguousKeyId(shortened(key.id.as_deref().unwrap_or_default())));
+        }
+        if let Some(key) = set.keys.iter().find(|key| key.id.is_none() && !set.is_alone(key)) {
+            return Err(KeySetError::NeverChosen(place(json, key)));
         }
         if set.is_empty() { Err(KeySetError::NothingUsable(why_unusable(json, key_use))) } else { Ok(set) }
     }
@@ -177,47 +185,43 @@ impl KeySet {
         &self.fingerprint
     }
 
-    /// The one key that a header names, or why there is none.
+    /// Whether a key of this set is the only one for some algorithm.
+    fn is_alone(&self, key: &Key) -> bool {
+        let others = || self.keys.iter().filter(|other| other.thumbprint != key.thumbprint);
+        Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && others().all(|other| !other.fits(*algorithm)))
+    }
+
+    /// The one key that a header means, or why there is none.
     ///
-    /// `kid`, algorithm, key type and use choose together: providers publish an EC and an RSA key under one `kid`.
+    /// `kid`, algorithm, key type and use choose together: providers publish an EC and an RSA key under one `kid`, or without any.
     pub(crate) fn select(&self, key_id: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<VerificationKey<'_>, TokenError> {
         let for_use = || self.keys.iter().filter(|key| key.purpose == key_use);
         let unknown = || TokenError::UnknownKey(key_id.map(shortened));
-        let named = |id: &str| for_use().any(|key| key.id.as_deref() == Some(id));
-        let only = match (for_use().next(), for_use().nth(1)) {
-            (Some(only), None) => Some(only),
-            _ => None,
-        };
-        let meant = match key_id {
-            // A set of one key without `kid` has nothing to choose from: `kid` is a hint (RFC 7515 §4.1.4).
-            Some(id) if !named(id) => Meant::Only(only.filter(|only| only.id.is_none()).ok_or_else(unknown)?),
-            Some(id) => Meant::Named(id),
-            // Trying every key until one fits would let an attacker choose; without `kid` there must be no choice.
-            None => Meant::Only(only.ok_or_else(unknown)?),
-        };
+        let has_name = |key: &Key| key_id.is_some() && key.id.as_deref() == key_id;
+        let named = for_use().any(|key| has_name(key));
         // RFC 8725 §3.1: the key decides which algorithm is used, not the token.
-        let mut fitting = for_use().filter(|key| meant.is(key) && key.fits(algorithm));
-        let key = fitting.next().ok_or_else(|| TokenError::Algorithm(algorithm.name().to_owned()))?;
-        if fitting.any(|other| other.thumbprint != key.thumbprint) {
-            return Err(TokenError::AmbiguousKey(key_id.map(shortened).unwrap_or_default()));
+        let mut fitting = for_use().filter(|key| key.fits(algorithm) && (!named || has_name(key)));
+        let Some(key) = fitting.next() else {
+            return Err(if named { TokenError::Algorithm(algorithm.name().to_owned()) } else { unknown() });
+        };
+        let choice = fitting.any(|other| other.thumbprint != key.thumbprint);
+        match (named, choice) {
+            (true, false) => Ok(VerificationKey { key, algorithm }),
+            (true, true) => Err(TokenError::AmbiguousKey(key_id.map(shortened).unwrap_or_default())),
+            // `kid` is a hint (RFC 7515 §4.1.4), where there is nothing to choose from and the key has no other name. Trying every
+            // key until one fits would let an attacker choose.
+            (false, false) if key_id.is_none() || key.id.is_none() => Ok(VerificationKey { key, algorithm }),
+            (false, _) => Err(unknown()),
         }
-        Ok(VerificationKey { key, algorithm })
     }
 }
 
-/// Which keys a header can mean.
-enum Meant<'a> {
-    Named(&'a str),
-    Only(&'a Arc<Key>),
-}
-
-impl Meant<'_> {
-    fn is(&self, key: &Arc<Key>) -> bool {
-        match self {
-            Self::Named(id) => key.id.as_deref() == Some(id),
-            Self::Only(only) => Arc::ptr_eq(only, key),
-        }
-    }
+/// Where `key` is in a document that [`KeySet::from_json`] has read.
+fn place(json: &[u8], key: &Key) -> usize {
+    let document = strict_json::object(json).map(|object| object.to_map()).unwrap_or_default();
+    let keys = document.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_it = |jwk: &Value| jwk.as_object().is_some_and(|jwk| Key::from_jwk(jwk).is_ok_and(|other| other.digest == key.digest));
+    keys.iter().position(is_it).unwrap_or_default()
 }
 
 /// Why each key of a set cannot be used for `key_use`, in one line. Only for sets that [`KeySet::from_json`] has read.

@@ -37,6 +37,11 @@ async fn a_client_key_set_that_no_assertion_could_fit_is_refused_at_its_place() 
         key[name] = value;
         key
     };
+    let without_kid = |key: &Value| {
+        let mut key = key.clone();
+        key.as_object_mut().unwrap().remove("kid");
+        key
+    };
     let set = |keys: Value| json!({ "keys": keys }).to_string();
     let doubled = set(json!([good])).replace("\"kid\":\"1\"", "\"kid\":\"1\",\"kid\":\"2\"");
     for (jwks, why) in [
@@ -49,6 +54,7 @@ async fn a_client_key_set_that_no_assertion_could_fit_is_refused_at_its_place() 
         (set(json!([with("alg", json!("HS256"))])), "ES256"),
         (set(json!([with("x", json!(Y))])), "point"),
         (set(json!([good, other])), "same algorithm"),
+        (set(json!([okp, without_kid(&good), without_kid(&other)])), "keys[1] has no `kid`"),
     ] {
         let found = apply(&server, &client(&jwks)).await.unwrap_err();
         let [(pointer, detail)] = &found[..] else { panic!("{found:?}") };

@@ -159,6 +159,51 @@ fn keys_that_are_registered_must_be_able_to_verify_something() {
     assert_eq!(usable(vec![good; 129].into()), Err(KeySetError::TooManyKeys));
 }
 
+#[test]
+fn a_key_without_a_kid_that_no_token_could_mean_is_not_registered() {
+    let usable = |keys: Value| KeySet::usable_from_json(json!({ "keys": keys }).to_string().as_bytes(), KeyUse::Signature).map(|_| ());
+    let bare = || jwk(&json!({"kid": null}));
+    let rsa = json!({"kty": "RSA", "alg": "RS256", "n": RSA, "e": "AQAB"});
+    let any_rsa = json!({"kty": "RSA", "n": RSA.replacen('o', "p", 1), "e": "AQAB"});
+    let enc = jwk(&json!({"use": "enc"}));
+    assert_eq!(usable(json!([bare()])), Ok(()));
+    assert_eq!(usable(json!([bare(), rsa])), Ok(()), "the algorithm tells them apart");
+    assert_eq!(usable(json!([bare(), jwk(&json!({"use": "jwt-svid"}))])), Ok(()), "the use does too");
+    assert_eq!(usable(json!([any_rsa, jwk(&json!({}))])), Ok(()));
+    let same = bare();
+    assert_eq!(usable(json!([same, same])), Ok(()), "the same key twice is one");
+    assert_eq!(usable(json!([enc, bare(), bare()])), Err(KeySetError::NeverChosen(1)));
+    assert_eq!(usable(json!([jwk(&json!({})), enc, bare()])), Err(KeySetError::NeverChosen(2)), "the other one has a name");
+    assert_eq!(usable(json!([any_rsa, rsa])), Err(KeySetError::NeverChosen(1)), "the first has RS384 for itself");
+    let error = usable(json!([bare(), bare()])).unwrap_err().to_string();
+    assert!(error.contains("keys[0]") && error.contains("give each of them a `kid`"), "{error}");
+}
+
+#[test]
+fn keys_without_a_kid_are_told_apart_by_the_algorithm_and_never_tried_one_by_one() {
+    let rsa = json!({"kty": "RSA", "alg": "RS256", "n": RSA, "e": "AQAB"});
+    let set = parse(&json!([jwk(&json!({"kid": null})), rsa])).unwrap();
+    for kid in [None, Some("a")] {
+        assert_eq!(select(&set, kid, Algorithm::Es256, KeyUse::Signature), Ok(()));
+        assert_eq!(select(&set, kid, Algorithm::Rs256, KeyUse::Signature), Ok(()));
+        let unknown = Err(TokenError::UnknownKey(kid.map(str::to_owned)));
+        assert_eq!(select(&set, kid, Algorithm::Ps256, KeyUse::Signature), unknown, "a fresher set may have one");
+        assert_eq!(select(&set, kid, Algorithm::Es256, KeyUse::JwtSvid), unknown);
+    }
+    let two = parse(&json!([jwk(&json!({"kid": null})), jwk(&json!({"kid": null})), rsa])).unwrap();
+    for kid in [None, Some("a")] {
+        assert_eq!(select(&two, kid, Algorithm::Es256, KeyUse::Signature), Err(TokenError::UnknownKey(kid.map(str::to_owned))));
+        assert_eq!(select(&two, kid, Algorithm::Rs256, KeyUse::Signature), Ok(()));
+    }
+    let named = parse(&json!([jwk(&json!({"kid": "a"})), rsa])).unwrap();
+    assert_eq!(select(&named, None, Algorithm::Es256, KeyUse::Signature), Ok(()), "the only key for it");
+    assert_eq!(select(&named, Some("b"), Algorithm::Rs256, KeyUse::Signature), Ok(()), "a name that no key has is a hint");
+    let unknown = Err(TokenError::UnknownKey(Some("b".into())));
+    assert_eq!(select(&named, Some("b"), Algorithm::Es256, KeyUse::Signature), unknown, "but the key has another name");
+    let other = Err(TokenError::Algorithm("RS256".into()));
+    assert_eq!(select(&named, Some("a"), Algorithm::Rs256, KeyUse::Signature), other, "nor does the name of one key mean another");
+}
+
 fn select(set: &KeySet, kid: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<(), TokenError> {
     set.select(kid, algorithm, key_use).map(|_| ())
 }
