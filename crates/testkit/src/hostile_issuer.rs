@@ -77,6 +77,17 @@ impl Signer for TestKey {
     }
 }
 
+/// What goes wrong at a path.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// No answer, ever.
+    Silence,
+    /// The connection breaks in the middle of the answer.
+    Break,
+    /// This status.
+    Status(u16),
+}
+
 struct Desk {
     issuer: String,
     key: Arc<TestKey>,
@@ -84,6 +95,7 @@ struct Desk {
     jwks: Option<String>,
     jwks_served: usize,
     pages: HashMap<String, (String, String)>,
+    troubles: HashMap<String, Trouble>,
     held: watch::Sender<bool>,
     asked: watch::Sender<usize>,
     feeds: Vec<UnboundedSender<Result<String, Infallible>>>,
@@ -130,6 +142,7 @@ impl HostileIssuer {
             jwks: None,
             jwks_served: 0,
             pages: HashMap::new(),
+            troubles: HashMap::new(),
             held: watch::Sender::new(false),
             asked: watch::Sender::new(0),
             feeds: Vec::new(),
@@ -207,6 +220,11 @@ impl HostileIssuer {
     /// Answers 200 with this content at a path, also if it usually has other content there.
     pub fn serve_at(&self, path: &str, content_type: &str, body: &str) {
         lock(&self.desk).pages.insert(path.to_owned(), (content_type.to_owned(), body.to_owned()));
+    }
+
+    /// Answers a request for metadata at a path in this way only, also if it usually has content there.
+    pub fn fail_at(&self, path: &str, trouble: Trouble) {
+        lock(&self.desk).troubles.insert(path.to_owned(), trouble);
     }
 
     /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
@@ -367,7 +385,22 @@ fn json(text: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
+async fn troubled(desk: &Shared, path: &str) -> Option<Response> {
+    let trouble = lock(desk).troubles.get(path).copied()?;
+    Some(match trouble {
+        Trouble::Silence => std::future::pending::<Response>().await,
+        Trouble::Break => {
+            let broken = tokio_stream::iter([Ok("{"), Err(std::io::Error::other("broken"))]);
+            ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(broken)).into_response()
+        }
+        Trouble::Status(status) => StatusCode::from_u16(status).expect("a status").into_response(),
+    })
+}
+
 async fn metadata(State(desk): State<Shared>, uri: Uri) -> Response {
+    if let Some(trouble) = troubled(&desk, uri.path()).await {
+        return trouble;
+    }
     let desk = lock(&desk);
     if let Some((content_type, body)) = desk.pages.get(uri.path()) {
         return ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response();
@@ -377,6 +410,9 @@ async fn metadata(State(desk): State<Shared>, uri: Uri) -> Response {
 }
 
 async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
+    if let Some(trouble) = troubled(&desk, uri.path()).await {
+        return trouble;
+    }
     match lock(&desk).pages.get(uri.path()) {
         Some((content_type, body)) => ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

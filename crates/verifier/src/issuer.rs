@@ -1,7 +1,7 @@
 //! What is fetched from the issuer: its metadata (RFC 8414) and its keys (RFC 7517). Bounded in size and time, without
 //! redirects, and never from an address that a token names.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mandate_core::Issuer;
 use mandate_core::uri::is_loopback;
@@ -15,6 +15,8 @@ const MAX_METADATA: usize = 64 * 1024;
 const MAX_JWKS: usize = 256 * 1024;
 /// How long one document may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all documents of one fetch may take.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the issuer's keys could not be fetched.
@@ -43,8 +45,8 @@ pub(crate) struct FetchedKeys {
 }
 
 impl FetchError {
-    /// Whether the other addresses of the same server would fail too.
-    fn is_of_the_server(&self) -> bool {
+    /// Whether the server did not answer, so that the failure says nothing about what it has at this address.
+    fn got_no_answer(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 }
@@ -110,32 +112,43 @@ impl IssuerClient {
 
     /// The issuer's keys, found through its metadata.
     pub(crate) async fn fetch_keys(&self) -> Result<FetchedKeys, FetchError> {
-        let url = self.discover().await?;
-        let json = self.get(url.as_str(), MAX_JWKS).await?.body;
+        let until = Instant::now() + KEYS_TIMEOUT;
+        let url = self.discover(until).await?;
+        let json = self.get(url.as_str(), MAX_JWKS, until).await?.body;
         let set = parse_keys(&json)?;
         Ok(FetchedKeys { set, json })
     }
 
     /// Asks one address after the other until one has a valid document: a proxy in front of the issuer may answer 200 with a
-    /// page for any unknown path.
-    async fn discover(&self) -> Result<Url, FetchError> {
-        let mut failures = Vec::new();
+    /// page for any unknown path, or leave some path without an answer.
+    async fn discover(&self, until: Instant) -> Result<Url, FetchError> {
+        let (mut failures, mut unanswered) = (Vec::new(), Vec::new());
         for address in metadata_urls(&self.issuer) {
-            match self.get(&address, MAX_METADATA).await {
+            match self.get(&address, MAX_METADATA, until).await {
                 Ok(document) => match jwks_uri(document.content_type.as_deref(), &document.body, &self.issuer) {
                     Ok(uri) if same_origin(uri.as_str(), self.issuer.as_str()) => return Ok(uri),
                     Ok(uri) => return Err(FetchError::ForeignKeys(uri.as_str().chars().take(200).collect())),
                     Err(error) => failures.push(format!("{address}: {error}")),
                 },
-                Err(error) if error.is_of_the_server() => return Err(error),
-                Err(error) => failures.push(error.to_string()),
+                Err(error) => {
+                    failures.push(error.to_string());
+                    if error.got_no_answer() {
+                        unanswered.push(error);
+                    }
+                }
             }
         }
-        Err(FetchError::Metadata(failures.join("; ")))
+        let none_answered = unanswered.len() == failures.len();
+        match unanswered.into_iter().next() {
+            Some(first) if none_answered => Err(first),
+            _ => Err(FetchError::Metadata(failures.join("; "))),
+        }
     }
 
-    async fn get(&self, url: &str, limit: usize) -> Result<Document, FetchError> {
-        let request = self.http.get(url).header("accept", "application/json").timeout(FETCH_TIMEOUT);
+    /// `until`: when the whole fetch must have ended.
+    async fn get(&self, url: &str, limit: usize, until: Instant) -> Result<Document, FetchError> {
+        let left = until.saturating_duration_since(Instant::now()).min(FETCH_TIMEOUT);
+        let request = self.http.get(url).header("accept", "application/json").timeout(left);
         let mut response = request.send().await.map_err(|error| unreachable(url, &error))?;
         if response.status().as_u16() != 200 {
             return Err(FetchError::Status { url: url.to_owned(), status: response.status().as_u16() });

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mandate_core::Issuer;
 use mandate_core::uri::is_loopback;
@@ -75,9 +75,9 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether the other addresses of the same server would fail too.
-    fn is_of_the_server(&self) -> bool {
-        matches!(self, Self::Client { .. } | Self::Timeout(_) | Self::Connection { .. })
+    /// Whether the server did not answer, so that the failure says nothing about what it has at this address.
+    fn got_no_answer(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Connection { .. })
     }
 }
 
@@ -111,7 +111,6 @@ fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqw
     let mut builder = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(DOCUMENT_TIMEOUT)
         .http1_only()
         .pool_max_idle_per_host(1)
         .user_agent(concat!("mandate/", env!("CARGO_PKG_VERSION")));
@@ -163,33 +162,37 @@ pub fn check_proxy(proxy: &str) -> Result<(), String> {
 
 /// The issuer's keys, found through its metadata.
 pub(super) async fn keys(http: &reqwest::Client, issuer: &Issuer) -> Outcome {
-    let fetched = async {
-        let url = discover(http, issuer).await?;
-        let document = get(http, &url).await?;
-        let why = |error: mandate_token::KeySetError| FetchError::KeySet { url: url.to_string(), why: error.to_string() };
-        KeySet::from_json(&document.body).map(Into::into).map_err(why)
-    };
-    tokio::time::timeout(FETCH_TIMEOUT, fetched).await.unwrap_or_else(|_| Err(FetchError::Timeout(issuer.to_string())))
+    let until = Instant::now() + FETCH_TIMEOUT;
+    let url = discover(http, issuer, until).await?;
+    let document = get(http, &url, until).await?;
+    let why = |error: mandate_token::KeySetError| FetchError::KeySet { url: url.to_string(), why: error.to_string() };
+    KeySet::from_json(&document.body).map(Into::into).map_err(why)
 }
 
-/// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any path.
-async fn discover(http: &reqwest::Client, issuer: &Issuer) -> Result<Url, FetchError> {
-    let mut failures = String::new();
+/// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any path, and a
+/// filter in front of it may leave a path without an answer.
+async fn discover(http: &reqwest::Client, issuer: &Issuer, until: Instant) -> Result<Url, FetchError> {
+    let (mut failures, mut unanswered) = (Vec::new(), Vec::new());
     for address in metadata_urls(issuer) {
         let url = Url::parse(&address).map_err(|error| FetchError::Metadata(format!("{address}: {error}")))?;
-        let failure = match get(http, &url).await {
+        match get(http, &url, until).await {
             Ok(document) => match jwks_uri(document.content_type.as_deref(), &document.body, issuer) {
                 Ok(found) => return Ok(found),
-                Err(error) => format!("{address}: {error}"),
+                Err(error) => failures.push(format!("{address}: {error}")),
             },
-            Err(error) if error.is_of_the_server() => return Err(error),
-            Err(error) => error.to_string(),
-        };
-        let separator = if failures.is_empty() { "" } else { "; " };
-        // Writing to a String cannot fail.
-        let _ = write!(failures, "{separator}{failure}");
+            Err(error) => {
+                failures.push(error.to_string());
+                if error.got_no_answer() {
+                    unanswered.push(error);
+                }
+            }
+        }
     }
-    Err(FetchError::Metadata(failures))
+    let none_answered = unanswered.len() == failures.len();
+    match unanswered.into_iter().next() {
+        Some(first) if none_answered => Err(first),
+        _ => Err(FetchError::Metadata(failures.join("; "))),
+    }
 }
 
 struct Document {
@@ -197,8 +200,11 @@ struct Document {
     body: Vec<u8>,
 }
 
-async fn get(http: &reqwest::Client, url: &Url) -> Result<Document, FetchError> {
-    let mut response = http.get(url.clone()).header(ACCEPT, "application/json").send().await.map_err(|error| classify(url, &error))?;
+/// `until`: when the whole fetch must have ended.
+async fn get(http: &reqwest::Client, url: &Url, until: Instant) -> Result<Document, FetchError> {
+    let left = until.saturating_duration_since(Instant::now()).min(DOCUMENT_TIMEOUT);
+    let request = http.get(url.clone()).header(ACCEPT, "application/json").timeout(left);
+    let mut response = request.send().await.map_err(|error| classify(url, &error))?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(FetchError::Status { url: url.to_string(), status: response.status().as_u16() });
     }
@@ -225,6 +231,7 @@ fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
+        // Writing to a String cannot fail.
         let _ = write!(text, ": {inner}");
         source = inner.source();
     }

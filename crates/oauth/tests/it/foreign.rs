@@ -17,14 +17,14 @@ use mandate_oauth::OAuthError;
 
 use crate::{refused, shown};
 
-struct Abroad {
-    world: World,
-    idp: HostileIssuer,
+pub(crate) struct Abroad {
+    pub(crate) world: World,
+    pub(crate) idp: HostileIssuer,
     svid: String,
 }
 
 impl Abroad {
-    async fn new(scope: SubjectScope) -> Self {
+    pub(crate) async fn new(scope: SubjectScope) -> Self {
         let idp = HostileIssuer::start();
         let mut dana = story::person("dana", vec![story::permission("crm", "read:cases write:case_comments")]);
         dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
@@ -37,7 +37,7 @@ impl Abroad {
         Self { world, idp, svid }
     }
 
-    fn claims(&self) -> Claims {
+    pub(crate) fn claims(&self) -> Claims {
         let mut claims = self.idp.claims(ISSUER, "read:cases", self.world.clock.now());
         claims.subject.sub = "user-7".into();
         claims.client_id = "portal".parse().unwrap();
@@ -50,11 +50,11 @@ impl Abroad {
         with(self.world.agent_exchange(&self.svid, token, CRM, "read:cases"), "subject_token_type", JWT)
     }
 
-    async fn error(&self, token: &str) -> OAuthError {
+    pub(crate) async fn error(&self, token: &str) -> OAuthError {
         self.world.token(&self.form(token), None).await.unwrap_err()
     }
 
-    async fn ask(&self, token: &str) -> String {
+    pub(crate) async fn ask(&self, token: &str) -> String {
         match self.world.token(&self.form(token), None).await {
             Ok(_) => "ok".to_owned(),
             refusal => refused(refusal),
@@ -479,51 +479,6 @@ async fn our_own_token_is_ours_under_both_types() {
     let forged = String::from_utf8(forged).unwrap();
     let form = with(with(form, "subject_token_type", JWT), "subject_token", &forged);
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_token_refused");
-}
-
-#[tokio::test]
-async fn discovery_goes_on_until_a_document_is_the_issuers_own() {
-    let first = "/.well-known/oauth-authorization-server";
-    let wrong = json!({"issuer": "https://other.example", "jwks_uri": "https://other.example/jwks"}).to_string();
-    for (kind, body) in [
-        ("text/html", "<!doctype html><title>Not found</title>"),
-        ("application/json", "<!doctype html>"),
-        ("application/json", "{}"),
-        ("application/json", wrong.as_str()),
-        ("application/json", &" ".repeat(200_000)),
-    ] {
-        let abroad = Abroad::new(SubjectScope::Token).await;
-        let right = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
-        let token = abroad.idp.sign(&abroad.claims());
-        abroad.idp.serve_at(first, kind, body);
-        let error = abroad.error(&token).await;
-        assert_eq!(shown(&error), "503 temporarily_unavailable issuer_unavailable", "{kind} {body:.20}");
-        assert_eq!(error.retry_after, Some(10), "a failure is remembered for so long");
-        assert!(error.private.contains(first), "the log says which address: {}", error.private);
-        abroad.idp.serve_at("/.well-known/openid-configuration", "application/json", &right);
-        abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
-        assert_eq!(abroad.ask(&token).await, "ok", "{kind} {body:.20}");
-    }
-}
-
-#[tokio::test]
-async fn why_keys_cannot_be_fetched_is_said_with_address_and_member_to_the_operator_alone() {
-    let mut abroad = Abroad::new(SubjectScope::Token).await;
-    let token = abroad.idp.sign(&abroad.claims());
-    abroad.idp.serve_metadata(Some(&json!({"issuer": abroad.idp.issuer()}).to_string()));
-    let error = abroad.error(&token).await;
-    assert!(error.private.contains("`jwks_uri` is missing"), "{}", error.private);
-    assert!(!error.description.contains("127.0.0.1"), "{error}");
-    abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
-    abroad.idp.go_down();
-    let mut error = abroad.error(&token).await;
-    assert!(error.private.contains("no connection to http://127.0.0.1"), "{}", error.private);
-    if error.private.contains("closed") {
-        // That was an earlier connection.
-        abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
-        error = abroad.error(&token).await;
-    }
-    assert!(error.private.contains("refused"), "the innermost reason: {}", error.private);
 }
 
 #[tokio::test]

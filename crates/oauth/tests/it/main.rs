@@ -7,6 +7,7 @@ mod chain;
 mod clients;
 mod clock;
 mod codes;
+mod discovery;
 mod exchange;
 mod foreign;
 mod held_database;

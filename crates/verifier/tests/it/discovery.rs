@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use mandate_core::Clock as _;
 use mandate_testkit::clock::SteppedClock;
-use mandate_testkit::hostile_issuer::HostileIssuer;
+use mandate_testkit::hostile_issuer::{HostileIssuer, Trouble};
 use mandate_testkit::proxy::LyingProxy;
 use mandate_testkit::tls_front::PrivateCa;
 use mandate_verifier::{BuildError, Route, Verifier};
@@ -23,6 +24,22 @@ async fn a_page_where_metadata_should_be_is_passed_over() {
     issuer.serve_at("/.well-known/openid-configuration", "application/json", &right);
     let verifier = builder(&issuer, &Arc::new(SteppedClock::default())).build().unwrap();
     soon(verifier.ready()).await;
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_is_passed_over() {
+    for trouble in [Trouble::Status(502), Trouble::Break, Trouble::Silence] {
+        let issuer = HostileIssuer::start();
+        issuer.fail_at("/.well-known/oauth-authorization-server", trouble);
+        let right = json!({"issuer": issuer.issuer(), "jwks_uri": format!("{}/jwks", issuer.issuer())}).to_string();
+        issuer.serve_at("/.well-known/openid-configuration", "application/json", &right);
+        let clock = Arc::new(SteppedClock::default());
+        let verifier = builder(&issuer, &clock).build().unwrap();
+        let token = issuer.token(RESOURCE, "read:cases", clock.now());
+        // The first fetch is enough: it waits for that one.
+        let outcome = soon(verify(&verifier, &token, &Route::any_scope().dangerous_accept_stale())).await;
+        assert_eq!(code(&outcome), "ok", "{trouble:?}");
+    }
 }
 
 #[test]
