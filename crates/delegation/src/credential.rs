@@ -93,6 +93,14 @@ impl VerifiedSubject {
         &self.chain
     }
 
+    /// The trusted issuer that issued it; `None` for a token of our own.
+    pub fn trusted_issuer(&self) -> Option<&TrustedIssuer> {
+        match &self.origin {
+            SubjectOrigin::Own => None,
+            SubjectOrigin::Foreign(issuer) => Some(issuer),
+        }
+    }
+
     /// Its id; for a foreign token a digest of issuer and `jti`.
     pub fn jti(&self) -> &TokenId {
         &self.jti

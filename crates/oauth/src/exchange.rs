@@ -117,6 +117,7 @@ impl Engine {
         let subject = self.verify_subject(&parameters, &snapshot, now).await?;
         trail.sub = Some(subject.person().clone());
         trail.act = subject.chain().clone();
+        let issuer = subject.trusted_issuer().map(|issuer| issuer.url.clone());
         let actor = self.verify_actor(&parameters, form, &caller, now)?;
 
         // Time went by and the snapshot may have changed while foreign keys were fetched: decide now on what is true now.
@@ -135,12 +136,14 @@ impl Engine {
             }
             trail.aud = snapshot.registry.resource_by_uri(&place).map(|resource| resource.uri.as_str().to_owned());
             trail.policies = refused.policies.into();
-            match (refused.reason, refused.bounds) {
-                (RefusalReason::ResourceUnknown, _) => {
+            let issuer = issuer.and_then(|url| snapshot.registry.issuer(&url));
+            match (refused.reason, issuer, refused.bounds) {
+                (RefusalReason::SubjectNotForPresenter, Some(issuer), _) => Refusal::SubjectAudience(issuer.audience.clone()),
+                (RefusalReason::ResourceUnknown, ..) => {
                     Refusal::ResourceUnknown(resource::probably_meant(place.as_str(), &snapshot.registry))
                 }
-                (reason, Some(bounds)) => Refusal::ExchangeScopes(reason, bounds),
-                (reason, None) => Refusal::Exchange(reason),
+                (reason, _, Some(bounds)) => Refusal::ExchangeScopes(reason, bounds),
+                (reason, _, None) => Refusal::Exchange(reason),
             }
         })
     }

@@ -78,6 +78,9 @@ pub enum Refusal {
     /// The subject token is of an issuer that we do not trust.
     #[error("subject token: {0}")]
     SubjectProvenance(&'static str),
+    /// The token of a trusted issuer is not addressed as the issuer's entry says: its `audience`.
+    #[error("refused: the subject token is not addressed to {0}, or to others too")]
+    SubjectAudience(String),
     /// The actor token is not acceptable.
     #[error("actor token refused: {0}")]
     Actor(TokenError),

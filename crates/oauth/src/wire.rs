@@ -4,6 +4,7 @@
 use mandate_core::ResourceUri;
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
+use mandate_token::client_assertion::MAX_AHEAD;
 use serde::Serialize;
 
 use crate::pkce::PkceError;
@@ -172,6 +173,13 @@ impl Refusal {
                  subject_token_type urn:ietf:params:oauth:token-type:jwt.",
             ),
             Self::SubjectProvenance(why) => request("subject_token_provenance", *why),
+            Self::SubjectAudience(expected) => request(
+                RefusalReason::SubjectNotForPresenter.code(),
+                format!(
+                    "The aud of the subject token must be {}. It may have other values only if an operator lists them in other_audiences of the issuer's entry.",
+                    sendable(expected)
+                ),
+            ),
             Self::Actor(error) => request("actor_token_refused", explained("actor token", error)),
             Self::ActorAudience(expected) => request(
                 "actor_token_refused",
@@ -249,11 +257,18 @@ fn resource_unknown(meant: Option<&ResourceUri>) -> String {
     format!("There is no such resource here.{}", hint(meant))
 }
 
+/// The text of an operator, for an `error_description` (RFC 6749 §5.2).
+fn sendable(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '?' }).collect()
+}
+
 /// Why a token is refused, what it has, and if that is clear, what it should have.
 fn explained(what: &str, error: &TokenError) -> String {
+    let longest = format!(" Its exp may be at most {} minutes from now.", MAX_AHEAD.as_secs() / 60);
     let expected = match (what, error) {
         ("subject token", TokenError::Type(_)) => " An access token says typ at+jwt (RFC 9068).",
         ("actor token", TokenError::Type(_) | TokenError::TrustDomain) => " An actor token is a JWT-SVID of this trust domain.",
+        ("client assertion", TokenError::Lifetime) => longest.as_str(),
         ("subject token", TokenError::Malformed(_)) => " A subject token is a signed JWT; an opaque token cannot be exchanged.",
         _ => "",
     };
@@ -412,6 +427,7 @@ mod tests {
             | R::Subject(_)
             | R::SubjectElsewhere(_)
             | R::SubjectProvenance(_)
+            | R::SubjectAudience(_)
             | R::Actor(_)
             | R::ActorAudience(_)
             | R::ResourceMissing
@@ -471,6 +487,7 @@ mod tests {
             R::Subject(TokenError::Signature),
             R::SubjectElsewhere(TokenError::Issuer),
             R::SubjectProvenance("Not ours."),
+            R::SubjectAudience("say \"caf\u{e9}\" \\".into()),
             R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
             R::ResourceMissing,
             R::ResourceRepeated,

@@ -203,7 +203,11 @@ async fn an_assertion_may_live_for_an_hour_as_widely_used_clients_write_it() {
     let hour = until(now + 3600);
     assert_eq!(ask(&world, &form, &hour).await, "ok");
     assert_eq!(ask(&world, &form, &hour).await, "401 invalid_client client_assertion_replayed");
-    assert_eq!(ask(&world, &form, &until(now + 3661)).await, "401 invalid_client client_assertion_refused");
+    let mut long = form;
+    long.extend(world.assertion_pairs(&world.assertion(&until(now + 3661))));
+    let error = world.token(&long, None).await.unwrap_err();
+    assert_eq!(crate::shown(&error), "401 invalid_client client_assertion_refused");
+    assert!(error.description.ends_with("lifetime. Its exp may be at most 61 minutes from now."), "{}", error.description);
 }
 
 #[tokio::test]

@@ -173,6 +173,26 @@ async fn what_is_no_access_token_for_us_is_refused() {
 }
 
 #[tokio::test]
+async fn a_token_with_another_audience_is_refused_with_the_one_that_is_declared() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    abroad.world.change_without_cuts(Kind::Issuer, abroad.idp.issuer().as_str(), |entry| {
+        let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
+        issuer.audience = "api://mandate".to_owned();
+    });
+    for aud in [json!(ISSUER), json!("account"), json!(["api://mandate", "account"])] {
+        let token = abroad.raw(|c| c["aud"] = aud.clone());
+        let error = abroad.error(&token).await;
+        assert_eq!(shown(&error), "400 invalid_request subject_not_for_presenter");
+        assert!(error.description.contains("must be api://mandate.") && error.description.contains("other_audiences"), "{error}");
+        // Only to those who have proven that they are a client.
+        let stranger = with(abroad.form(&token), "client_assertion", "e30.e30.e30");
+        let error = abroad.world.token(&stranger, None).await.unwrap_err();
+        assert!(error.status == 401 && !error.description.contains("api://"), "{error}");
+    }
+    assert_eq!(abroad.ask(&abroad.raw(|c| c["aud"] = json!("api://mandate"))).await, "ok");
+}
+
+#[tokio::test]
 async fn an_unknown_person_or_issuer_is_nobody() {
     let abroad = Abroad::new(SubjectScope::Token).await;
     assert_eq!(
