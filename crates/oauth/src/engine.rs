@@ -134,6 +134,7 @@ impl Engine {
 
     /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our own
     /// administration: clients ask for all scopes in the metadata, and administration is only for clients whose entry lists it.
+    /// Without scopes, if all of them are too many for one request.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.snapshot();
         let open = snapshot.registry.resources().filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));

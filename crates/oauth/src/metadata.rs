@@ -1,7 +1,8 @@
 //! Authorization server metadata (RFC 8414 §2). The paths here are the ones the server routes.
 
+use mandate_core::scope::MAX_SCOPES;
 use mandate_core::{Issuer, ScopeSet};
-use mandate_token::Algorithm;
+use mandate_token::{Algorithm, MAX_TOKEN_LEN};
 use serde_json::{Value, json};
 
 /// Path of the authorization endpoint, below the issuer.
@@ -32,18 +33,24 @@ pub fn endpoint(issuer: &Issuer, path: &str) -> String {
     format!("{}{path}", issuer.as_str().trim_end_matches('/'))
 }
 
-/// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has.
+/// Whether a client can ask for all these scopes in one request, and a token can carry them beside its other claims. Clients ask
+/// for all scopes that the metadata names.
+fn can_be_asked_for_at_once(scopes: &ScopeSet) -> bool {
+    scopes.len() <= MAX_SCOPES && scopes.to_string().len() <= MAX_TOKEN_LEN / 2
+}
+
+/// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has. `scopes` are left out if
+/// they are too many for one request: a client that knows none asks for none, and is given what it may have.
 pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
     let at = |path| endpoint(issuer, path);
     let algorithms = assertion_algorithms();
-    json!({
+    let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": at(AUTHORIZE_PATH),
         "token_endpoint": at(TOKEN_PATH),
         "jwks_uri": at(JWKS_PATH),
         "introspection_endpoint": at(INTROSPECT_PATH),
         "revocation_endpoint": at(REVOKE_PATH),
-        "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", crate::exchange::GRANT_TYPE],
@@ -57,7 +64,11 @@ pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
         "authorization_response_iss_parameter_supported": true,
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
-    })
+    });
+    if let Some(members) = document.as_object_mut().filter(|_| can_be_asked_for_at_once(scopes)) {
+        members.insert("scopes_supported".to_owned(), json!(scopes));
+    }
+    document
 }
 
 #[cfg(test)]

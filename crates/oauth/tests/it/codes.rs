@@ -318,6 +318,21 @@ async fn more_scopes_than_one_resource_can_have_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn scopes_that_are_too_many_for_one_request_are_not_named_in_the_metadata() {
+    let long = "x".repeat(100);
+    for (resources, each, prefix) in [(9, 64, ""), (2, 64, long.as_str())] {
+        let of = |at: usize| (0..each).map(|n| format!("{prefix}{at}:{n}")).collect::<Vec<_>>().join(" ");
+        let entry = |at: usize| Entry::Resource(story::resource(&format!("r{at}"), &format!("https://r{at}.acme.example"), &of(at)));
+        let riley = Entry::Person(story::person("riley", vec![story::permission("r1", &of(1))]));
+        let world = World::with_entries((0..resources).map(entry).chain([riley]).collect());
+        assert_eq!(world.engine.metadata().get("scopes_supported"), None, "{resources} with {each}");
+        // So clients ask without a scope, and are given what they may have.
+        let claims = payload(&world.person_token("riley", None, None).await);
+        assert_eq!(claims["scope"].as_str().unwrap().split(' ').count(), each);
+    }
+}
+
+#[tokio::test]
 async fn a_person_with_more_scopes_than_a_token_can_carry_is_told_at_the_login_and_no_code_is_issued() {
     let of = |name: &str| (0..100).map(|n| format!("{name}:{n}")).collect::<Vec<_>>().join(" ");
     let names = ["a", "b", "c", "d", "e", "f"];
