@@ -94,15 +94,13 @@ pub(super) struct Login<'a> {
 /// How many resources the login page lists.
 const MOST_RESOURCES: usize = 12;
 
-/// Host and port: on loopback the port says which program gets the answer.
+/// Host and port: on loopback the port says which program gets the answer. Unless it is https, also the scheme: with a scheme of
+/// its own, a program of this machine gets the answer, whatever the host says.
 fn destination(redirect_uri: &str) -> String {
-    let url = Url::parse(redirect_uri).ok().filter(Url::has_host);
-    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
-    match host {
-        Some((host, Some(port))) => format!("{host}:{port}"),
-        Some((host, None)) => host.to_owned(),
-        None => redirect_uri.to_owned(),
-    }
+    let Some(url) = Url::parse(redirect_uri).ok().filter(Url::has_host) else { return redirect_uri.to_owned() };
+    let scheme = if url.scheme() == "https" { String::new() } else { format!("{}://", url.scheme()) };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}{}{port}", url.host_str().unwrap_or_default())
 }
 
 fn may_do(page: &Login<'_>) -> Markup {

@@ -222,6 +222,30 @@ async fn a_form_larger_than_any_of_ours_gets_a_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_sees_whether_a_website_or_a_program_gets_the_answer() {
+    let server = Server::story().await;
+    let places = [
+        ("https://app.acme.example/cb", "app.acme.example"),
+        ("https://app.acme.example:8443/cb", "app.acme.example:8443"),
+        ("evil://app.acme.example/cb", "evil://app.acme.example"),
+        ("evil://app.acme.example:8443/cb", "evil://app.acme.example:8443"),
+        ("cursor://anysphere.cursor-retrieval/oauth", "cursor://anysphere.cursor-retrieval"),
+        ("com.example.app:/oauth", "com.example.app:/oauth"),
+        ("http://127.0.0.1:9300/cb", "http://127.0.0.1:9300"),
+        ("http://[::1]:9300/cb", "http://[::1]:9300"),
+    ];
+    let uris = places.map(|(uri, _)| format!("\"{uri}\"")).join(", ");
+    server.apply(&format!("[[client]]\nid = \"native\"\nredirect_uris = [{uris}]\n")).await;
+    for (uri, shown) in places {
+        let query = with(with(authorization(Some(CRM), None), "client_id", "native"), "redirect_uri", uri);
+        let page = server.app.open(&query).await;
+        let (_, after) = page.answer.text.split_once("You will be sent back to</dt><dd><code>").unwrap();
+        assert_eq!(after.split_once("</code>").unwrap().0, shown, "{uri}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_pages_policy_lets_the_browser_go_back_to_where_the_client_is_registered_and_nowhere_else() {
     let server = Server::story().await;
     let places = [
