@@ -19,9 +19,9 @@ pub const MAX_VALUE: usize = 16 * 1024;
 /// The parameters that may be repeated. Only RFC 8707 §2 and RFC 8693 §2.1 define such parameters.
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
-/// Every OAuth parameter that an endpoint of ours, or a similar one, reads from a body. In a URL's query beside a body there
-/// would be a second place for the same value.
-const OF_OAUTH: [&str; 33] = [
+/// Every OAuth parameter that an endpoint of ours, or a similar one, reads. In a URL's query beside a body, or in a body beside
+/// the query of an authorization request, there would be a second place for the same value.
+const OF_OAUTH: [&str; 34] = [
     "access_token",
     "actor_token",
     "actor_token_type",
@@ -46,6 +46,7 @@ const OF_OAUTH: [&str; 33] = [
     "request_uri",
     "requested_token_type",
     "resource",
+    "response_mode",
     "response_type",
     "scope",
     "state",
@@ -159,7 +160,12 @@ impl<'a> Form<'a> {
 
     /// The first OAuth parameter in it that has a value.
     pub fn oauth_parameter(&self) -> Option<&'static str> {
-        OF_OAUTH.into_iter().find(|name| self.has(name))
+        self.oauth_parameter_besides(&[])
+    }
+
+    /// The first OAuth parameter in it that has a value and is not one of `expected`.
+    pub fn oauth_parameter_besides(&self, expected: &[&str]) -> Option<&'static str> {
+        OF_OAUTH.into_iter().find(|name| !expected.contains(name) && self.has(name))
     }
 
     /// Whether a parameter has a value.

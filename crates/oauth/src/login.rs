@@ -12,6 +12,7 @@ use mandate_store::secrets;
 use crate::attempts::{Source, TooMany};
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
+use crate::form::Form;
 use crate::password::{PasswordError, Whose};
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;
@@ -114,6 +115,15 @@ impl Engine {
         };
         let location = self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)?;
         Ok(Redirect { location, browser })
+    }
+
+    /// Checks that the login form has its own fields only. The request is in the query: a parameter of it in the form would be
+    /// ignored, or read by somebody else. A refusal is recorded.
+    pub async fn check_login_form(&self, request: &AuthorizationRequest, form: &Form<'_>) -> Result<(), OAuthError> {
+        // The password is the person's here, not the parameter of RFC 6749 §4.3.2.
+        let Some(name) = form.oauth_parameter_besides(&["password"]) else { return Ok(()) };
+        let trail = self.login_trail(request, self.now());
+        Err(self.refuse(trail, Refusal::InLoginForm(name)).await)
     }
 
     /// The person declined: the browser goes back with `access_denied`.

@@ -22,6 +22,9 @@ pub enum Refusal {
     /// A parameter of OAuth in the URL's query, beside a body (RFC 6749 §3.2).
     #[error("the parameter {0} is in the query of the URL")]
     InQuery(&'static str),
+    /// A parameter of OAuth in the login form, beside the authorization request in the query.
+    #[error("the parameter {0} is in the body of the login form")]
+    InLoginForm(&'static str),
     /// The `Authorization` header is repeated, of another scheme, or not base64 of two form-encoded texts.
     #[error("malformed Authorization header: {0}")]
     AuthorizationHeader(&'static str),

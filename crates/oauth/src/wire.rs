@@ -130,6 +130,10 @@ impl Refusal {
                 "parameter_in_query",
                 format!("The parameter {name} is in the query of the URL. Send parameters in the body only (RFC 6749 section 3.2)."),
             ),
+            Self::InLoginForm(name) => request(
+                "parameter_in_body",
+                format!("The parameter {name} is in the body of the login form. Send the authorization request in the query only."),
+            ),
             Self::AuthorizationHeader(why) => request("authorization_header", format!("The Authorization header cannot be read: {why}.")),
             Self::Missing(name) => request("parameter_missing", format!("The parameter {name} is missing.")),
             Self::Unacceptable(name) => {
@@ -409,6 +413,7 @@ mod tests {
         match refusal {
             R::Form(_)
             | R::InQuery(_)
+            | R::InLoginForm(_)
             | R::AuthorizationHeader(_)
             | R::Missing(_)
             | R::Unacceptable(_)
@@ -468,6 +473,7 @@ mod tests {
         let mut all = vec![
             R::Form(FormError::Repeated("scope".into())),
             R::InQuery("scope"),
+            R::InLoginForm("scope"),
             R::AuthorizationHeader("x"),
             R::Missing("code"),
             R::Unacceptable("scope"),

@@ -179,6 +179,10 @@ pub(super) async fn submit(
         let text = "The form was not sent from this page, or it is older than 15 minutes.";
         return form(&asked, StatusCode::FORBIDDEN, "", Some(text));
     }
+    if let Err(error) = public.engine.check_login_form(&request, &fields).await {
+        public.note(&error);
+        return error_page(&error);
+    }
     match fields.get("decision") {
         Some("deny") => return see_other(&public.engine.decline(&request).await),
         Some("allow") | None => {}

@@ -88,6 +88,39 @@ async fn a_form_that_did_not_come_from_our_page_logs_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_of_the_request_in_the_login_form_is_refused_not_ignored() {
+    let server = Server::story().await;
+    let page = server.app.open(&authorization(Some(CRM), Some("read:cases"))).await;
+    let fields = form(&[("csrf", &page.csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
+    for (parameter, value) in [
+        ("scope", "send:mail"),
+        ("client_id", "support-app"),
+        ("redirect_uri", CALLBACK),
+        ("resource", CRM),
+        ("state", "another"),
+        ("response_type", "code"),
+        ("response_mode", "query"),
+        ("code_challenge", "x"),
+        ("request", "e30.e30."),
+        ("username", "riley"),
+    ] {
+        let answer = server.app.submit(&page, &page.cookie, &with(fields.clone(), parameter, value)).await;
+        assert_eq!((answer.status, answer.header("location")), (400, ""), "{parameter}");
+        is_a_safe_page(parameter, &answer);
+        let text = format!("invalid_request: parameter_in_body: The parameter {parameter} is in the body");
+        assert!(answer.text.contains(&text), "{parameter}: {}", answer.text);
+        let record = server.newest_record().await;
+        assert_eq!((record.outcome.as_str(), record.reason.as_str()), ("refused", "parameter_in_body"), "{parameter}");
+    }
+    let denied = form(&[("csrf", &page.csrf), ("decision", "deny"), ("scope", "send:mail")]);
+    assert_eq!(server.app.submit(&page, &page.cookie, &denied).await.status, 400, "nor beside a refusal");
+    let empty = with(with(fields, "scope", ""), "unknown", "x");
+    let answer = server.app.submit(&page, &page.cookie, &empty).await;
+    assert_eq!(answer.status, 303, "a parameter without a value counts as omitted, and one that is not of OAuth is ignored");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_had_is_refused_before_anybody_types_a_password() {
     let server = Server::story().await;
     for (what, query, error) in [
