@@ -31,6 +31,8 @@ use std::process::ExitCode;
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> = zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
+    // Most commands hold a key, a password or a token.
+    core_dumps::off();
     if name_completion::was_asked() {
         return ExitCode::SUCCESS;
     }

@@ -13,6 +13,7 @@ use mandate_files::{Dir, Making};
 
 use crate::arguments::{Demo, DemoPart};
 use crate::connection::runtime;
+use crate::core_dumps;
 use crate::demo::{self, DemoError};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
@@ -100,6 +101,8 @@ impl Drop for Root {
 }
 
 pub(crate) fn run(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
+    // The demo's node runs as this user, and its agents are this program. What they hold opens the demo's own server only.
+    core_dumps::show_program_to_nodes();
     match &arguments.part {
         Some(DemoPart::Agent) => agent(screen),
         Some(DemoPart::Sweep { dir }) => sweep(dir),

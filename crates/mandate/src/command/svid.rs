@@ -19,6 +19,7 @@ use tonic::{Code, Request, Status};
 use super::node;
 use crate::arguments::SvidFetch;
 use crate::connection::runtime;
+use crate::core_dumps;
 use crate::failure::{Failure, Fault, STOPPED};
 use crate::screen::Screen;
 
@@ -43,7 +44,11 @@ pub(crate) fn fetch(arguments: &SvidFetch, screen: &Screen) -> Result<(), Failur
         Wanted::Name(_) | Wanted::Only => String::new(),
     };
     let request = JwtsvidRequest { audience: arguments.audience.clone(), spiffe_id };
-    let svid = wanted.choose(runtime()?.block_on(ask_all(path, request, SILENCE)).map_err(explained)?)?;
+    let runtime = runtime()?;
+    core_dumps::show_program_to_nodes();
+    let asked = runtime.block_on(ask_all(path, request, SILENCE));
+    core_dumps::off();
+    let svid = wanted.choose(asked.map_err(explained)?)?;
     let expires_at = expiry(&svid.svid);
     let fetched = Fetched { spiffe_id: svid.spiffe_id, svid: svid.svid, expires_at };
     if !screen.wants_json() {
