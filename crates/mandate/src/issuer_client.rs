@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mandate_core::{Issuer, Secret};
 use mandate_files::text;
+use mandate_token::discovery::metadata_urls;
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -73,10 +74,32 @@ impl IssuerClient {
         Ok(Self { issuer: issuer.clone(), http, has_ca: ca.is_some() })
     }
 
-    /// The issuer's metadata, from the address that RFC 8414 §3.1 defines.
-    pub(crate) async fn metadata(&self) -> Result<Metadata, Failure> {
-        let url = well_known(&self.issuer).ok_or_else(|| Failure::usage(format!("{} is no issuer", self.issuer)))?;
-        let metadata: Metadata = self.json(&url).await?;
+    /// The issuer's metadata, from the first address whose document is about this issuer and has what is needed. The server
+    /// asks the same addresses in the same order for other issuers' keys.
+    pub(crate) async fn metadata(&self, has_what_is_needed: impl Fn(&Metadata) -> bool) -> Result<Metadata, Failure> {
+        let no_issuer = || Failure::usage(format!("{} is no issuer", self.issuer));
+        let (mut incomplete, mut failed) = (None, None::<Failure>);
+        for address in metadata_urls(&self.issuer) {
+            let url = Url::parse(&address).map_err(|_| no_issuer())?;
+            match self.metadata_at(&url).await {
+                Ok(metadata) if has_what_is_needed(&metadata) => return Ok(metadata),
+                Ok(metadata) => incomplete = incomplete.or(Some(metadata)),
+                // All addresses are of the same server.
+                Err(failure) if failure.fault() == Fault::Unreachable => return Err(failure),
+                Err(failure) => {
+                    // That another issuer answers says more than that a page is missing.
+                    let says_more = |first: &Failure| first.fault() != Fault::Refused && failure.fault() == Fault::Refused;
+                    if failed.as_ref().is_none_or(says_more) {
+                        failed = Some(failure);
+                    }
+                }
+            }
+        }
+        incomplete.ok_or_else(|| failed.unwrap_or_else(no_issuer))
+    }
+
+    async fn metadata_at(&self, url: &Url) -> Result<Metadata, Failure> {
+        let metadata: Metadata = self.json(url).await?;
         // RFC 8414 §3.3: a document about another issuer is not used.
         if metadata.issuer != self.issuer.as_str() {
             return Err(Failure::new(
@@ -181,27 +204,9 @@ impl OAuthError {
     }
 }
 
-/// RFC 8414 §3.1: the well-known part is between the host and the issuer's path.
-fn well_known(issuer: &Issuer) -> Option<Url> {
-    let mut url = Url::parse(issuer.as_str()).ok()?;
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
-    Some(url)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{OAuthError, well_known};
-
-    #[test]
-    fn metadata_is_where_the_standard_puts_it() {
-        for (issuer, url) in [
-            ("http://127.0.0.1:8420", "http://127.0.0.1:8420/.well-known/oauth-authorization-server"),
-            ("https://m.example/tenant/1", "https://m.example/.well-known/oauth-authorization-server/tenant/1"),
-        ] {
-            assert_eq!(well_known(&issuer.parse().unwrap()).unwrap().as_str(), url);
-        }
-    }
+    use super::OAuthError;
 
     #[test]
     fn an_error_of_the_issuer_is_one_line_and_drives_no_terminal() {

@@ -45,7 +45,8 @@ pub(crate) fn run(arguments: &Login, screen: &Screen) -> Result<(), Failure> {
     let secret = arguments.client_secret_file.as_deref().map(|file| secret_input::from_file(file, "client secret")).transpose()?;
     let client = IssuerClient::new(&arguments.issuer, arguments.ca.as_deref())?;
     let (answer, at) = runtime()?.block_on(async {
-        let metadata = client.metadata().await?;
+        let has_endpoints = |metadata: &Metadata| metadata.token_endpoint.is_some() && metadata.authorization_endpoint.is_some();
+        let metadata = client.metadata(has_endpoints).await?;
         let missing = |what: &str| Failure::failed(format!("the issuer {} has no {what}, so nobody can log in there", arguments.issuer));
         let token_endpoint = metadata.token_endpoint.clone().ok_or_else(|| missing("token endpoint"))?;
         let endpoint = metadata.authorization_endpoint.clone().ok_or_else(|| missing("authorization endpoint"))?;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::arguments::TokenShow;
 use crate::connection::runtime;
 use crate::failure::{Failure, Fault};
-use crate::issuer_client::IssuerClient;
+use crate::issuer_client::{IssuerClient, Metadata};
 use crate::screen::Screen;
 use crate::secret_input;
 use crate::table::list;
@@ -112,12 +112,12 @@ fn decode(token: &str) -> Result<Decoded, &'static str> {
 
 /// Verifies signature, issuer and times. The audience is not checked here.
 async fn verify(client: &IssuerClient, issuer: &Issuer, token: &str, decoded: &Decoded) -> Result<Result<(), TokenError>, Failure> {
-    let metadata = client.metadata().await?;
-    let now = SystemClock.now();
     let subject = decoded.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     let is_svid = subject.starts_with("spiffe://") && decoded.header.get("typ").and_then(Value::as_str) != Some("at+jwt");
-    let keys_at = if is_svid { metadata.spiffe_bundle_endpoint } else { metadata.jwks_uri };
-    let keys_at = keys_at.ok_or_else(|| Failure::failed(format!("the issuer {issuer} does not say where its keys are")))?;
+    let place = |metadata: &Metadata| if is_svid { metadata.spiffe_bundle_endpoint.clone() } else { metadata.jwks_uri.clone() };
+    let metadata = client.metadata(|metadata| place(metadata).is_some()).await?;
+    let now = SystemClock.now();
+    let keys_at = place(&metadata).ok_or_else(|| Failure::failed(format!("the issuer {issuer} does not say where its keys are")))?;
     let keys = client.json::<Value>(&keys_at).await?;
     let keys = KeySet::from_json(keys.to_string().as_bytes());
     let keys = keys.map_err(|error| Failure::caused(Fault::Failed, &format!("the keys of {issuer} cannot be used"), &error))?;

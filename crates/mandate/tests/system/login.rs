@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use mandate_core::{Clock as _, SystemClock};
 use mandate_testkit::app::{Answer, App, CRM, Form, PASSWORD, claims, form};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use serde_json::{Value, json};
@@ -172,6 +173,45 @@ fn nobody_is_sent_to_a_login_page_that_is_reached_in_clear() {
         assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{}", ran.err);
         assert!(ran.err.contains(&format!("names {page}, which is not https")), "{}", ran.err);
         assert!(!ran.err.contains("Log in at this address"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn an_issuer_whose_metadata_is_elsewhere_is_found_as_the_server_finds_it() {
+    const FIRST: &str = "/.well-known/oauth-authorization-server";
+    let here = tempfile::tempdir().unwrap();
+    let token = here.path().join("token");
+    let token_path = token.to_str().unwrap().to_owned();
+    let issuer = HostileIssuer::start();
+    let name = issuer.issuer();
+    std::fs::write(&token, issuer.token(CRM, "read:cases", SystemClock.now())).unwrap();
+    let show = || run(&["token", "show", &token_path, "--issuer", name.as_str(), "--json"]);
+
+    issuer.serve_at(FIRST, "application/json", &json!({ "issuer": "https://other.example" }).to_string());
+    let ran = show();
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(ran.err.contains("is the issuer https://other.example; give that one"), "{}", ran.err);
+
+    let complete = json!({
+        "issuer": name.as_str(),
+        "jwks_uri": format!("{name}/jwks"),
+        "authorization_endpoint": format!("{name}/login"),
+        "token_endpoint": format!("{name}/token"),
+    });
+    issuer.serve_at("/.well-known/openid-configuration", "application/json", &complete.to_string());
+    for (content_type, first) in [
+        ("text/html", "<!doctype html><title>Sign in</title>".to_owned()),
+        ("application/json", json!({ "issuer": "https://other.example", "jwks_uri": "https://other.example/jwks" }).to_string()),
+        ("application/json", json!({ "issuer": name.as_str() }).to_string()),
+    ] {
+        issuer.serve_at(FIRST, content_type, &first);
+        let ran = show();
+        assert_eq!(ran.code, Some(0), "{first}: {}", ran.err);
+        assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["verified"], true, "{first}: {}", ran.out);
+        let mut login = Login::start(&App::new(name.as_str()), &[]);
+        login.child.kill().unwrap();
+        login.child.wait().unwrap();
+        assert_eq!((login.url.path(), login.url.port()), ("/login", url::Url::parse(name.as_str()).unwrap().port()), "{first}");
     }
 }
 
