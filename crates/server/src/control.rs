@@ -326,6 +326,21 @@ fn touches<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>> {
     }
 }
 
+/// Whom a change of an entry affects besides: a client's agents, the agent and the client of a resource.
+fn touches_beside<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>> {
+    let agents: &[_] = match entry {
+        Entry::Client(x) => x.agents.as_slice(),
+        Entry::Resource(x) => x.agent.as_slice(),
+        Entry::Person(_) | Entry::Agent(_) | Entry::Issuer(_) | Entry::Grant(_) | Entry::Policy(_) => &[],
+    };
+    let mut all: Vec<Touch<'a>> = agents.iter().map(|name| Touch::Agent(name.as_str())).collect();
+    all.extend(agents.iter().filter_map(|name| registry.agent(name)).map(|agent| Touch::Agent(agent.spiffe_id.as_str())));
+    if let Entry::Resource(Resource { client: Some(client), .. }) = entry {
+        all.push(Touch::Client(client.as_str()));
+    }
+    all
+}
+
 /// The same for a revocation.
 fn touches_of_cut<'a>(target: &'a CutTarget, registry: &'a Registry) -> Vec<Touch<'a>> {
     match target {

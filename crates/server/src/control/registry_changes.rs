@@ -4,14 +4,15 @@
 //! other changes. Such a stop changes nothing else in its entry, and a change that was planned before it does not lift it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
 use mandate_api::registry_file::{Defaults, Finding, Plan, PlannedChange};
-use mandate_audit::{Kind, Record};
-use mandate_core::registry::{Kind as EntryKind, Registry};
+use mandate_audit::{Kind, Record, Touch};
+use mandate_core::registry::{Entry, Kind as EntryKind, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::Snapshot;
 use mandate_delegation::revocation::{cuts_for_change, only_stops};
@@ -19,7 +20,7 @@ use mandate_policy::Policies;
 use mandate_stops::Stop;
 use mandate_store::{Effect, StoreError, Tx, registry};
 
-use super::{ADMINISTRATION, Control, compile, cut_effect, is_administration, recorded, touched, touches};
+use super::{ADMINISTRATION, Control, compile, cut_effect, is_administration, recorded, touched, touches, touches_beside};
 use crate::error::ControlError;
 use crate::operator::Operator;
 use crate::usable;
@@ -160,8 +161,14 @@ impl Control {
 
     fn record_of_changes(&self, by: &Operator, Planned { plan, registry, .. }: &Planned) -> Record {
         let mut record = self.record(Kind::Registry, by, summary(&plan.changes, self.live.issuer()));
-        let entries = plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
-        record.touched = touched(entries.flat_map(|entry| touches(entry, registry)));
+        let entries = || plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
+        let issuers: HashSet<&Issuer> =
+            entries().filter_map(|entry| if let Entry::Issuer(x) = entry { Some(&x.url) } else { None }).collect();
+        let of_issuers = registry.people().filter(|person| issuers.contains(&person.id.iss)).map(|person| Touch::Person(&person.id));
+        // There is not always room for all of them. An issuer may have very many people, so they come last.
+        let all = entries().flat_map(|entry| touches(entry, registry));
+        let all = all.chain(entries().flat_map(|entry| touches_beside(entry, registry)));
+        record.touched = touched(all.chain(of_issuers));
         record
     }
 }

@@ -2,7 +2,7 @@
 
 use mandate_api::admin::{AuditQuery, ClientSecretRequest, PasswordRequest, RevocationRequest, RevocationTarget};
 use mandate_core::Clock as _;
-use mandate_testkit::app::{CLIENT_SECRET, CRM, PASSWORD, exchange};
+use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, CRM, PASSWORD, exchange};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 
 use crate::world::{Server, spiffe_id};
@@ -67,6 +67,39 @@ async fn revocations_and_secrets_are_found_by_whom_they_touch() {
     revoke(RevocationTarget::Token(token.clone())).await;
     let by_token = found(&server, AuditQuery { jti: Some(token.to_string()), ..AuditQuery::default() }).await;
     assert_eq!(by_token.len(), 1, "{by_token:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_issuers_clients_and_resources_are_found_by_the_people_and_agents_they_affect() {
+    let server = Server::story().await;
+    let issuer = |scope: &str| {
+        let ours = server.issuer();
+        format!("issuer = [{{ url = \"https://login.example\", audience = \"{ours}\", subject_scope = \"{scope}\" }}]\n")
+    };
+    let dana = "person = [{ name = \"dana\", issuer = \"https://login.example\", sub = \"user-7\" }]\n";
+    server.apply(&format!("{}{dana}", issuer("token"))).await;
+    server.apply(&issuer("identity_only")).await;
+    let person = |name: &str| AuditQuery { person: Some(name.to_owned()), ..AuditQuery::default() };
+    assert!(found(&server, person("dana")).await[0].starts_with("changed issuer https://login.example"));
+    assert!(!found(&server, person("riley")).await[0].contains("issuer"), "the people of other issuers are not affected");
+
+    let client = format!(
+        "client = [{{ id = \"desk-app\", redirect_uris = [\"{CALLBACK}\"], authentication = \"client_secret_basic\", agents = [\"ops-agent\"] }}]\n"
+    );
+    server.apply(&client).await;
+    for agent in ["support-agent", "ops-agent", &spiffe_id("support-agent"), &spiffe_id("ops-agent")] {
+        assert!(found(&server, about_agent(agent)).await[0].starts_with("changed client desk-app"), "{agent}: before or after");
+    }
+
+    let resource = format!(
+        "resource = [{{ name = \"crm\", uri = \"{CRM}\", scopes = [\"read:cases\", \"write:case_comments\", \"send:mail\"], agent = \"support-agent\", client = \"desk-app\" }}]\n"
+    );
+    server.apply(&resource).await;
+    let client = AuditQuery { client: Some("desk-app".to_owned()), ..AuditQuery::default() };
+    for query in [about_agent("support-agent"), about_agent(&spiffe_id("support-agent")), client] {
+        assert!(found(&server, query.clone()).await[0].starts_with("changed resource crm"), "{query:?}");
+    }
     server.stop().await;
 }
 
