@@ -78,6 +78,25 @@ impl Policies {
     /// or is not valid in strict mode. A policy that can never apply counts as not valid: its author believes that it
     /// protects something.
     pub fn compile<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
+        Self::build(extra, Err)
+    }
+
+    /// Why [`Policies::compile`] refuses `extra`: the error of each policy, not only the first one's.
+    pub fn refused<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<PolicyError> {
+        let mut all = Vec::new();
+        let built = Self::build(extra, |error| {
+            all.push(error);
+            Ok(())
+        });
+        all.extend(built.err());
+        all
+    }
+
+    /// `refuse` decides whether an error of a policy ends it.
+    fn build<'a>(
+        extra: impl IntoIterator<Item = (&'a str, &'a str)>,
+        mut refuse: impl FnMut(PolicyError) -> Result<(), PolicyError>,
+    ) -> Result<Self, PolicyError> {
         let internal = |message: String| PolicyError { policy: BUILT_IN.to_owned(), line: 1, column: 1, message };
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| from_diagnostic(BUILT_IN, SCHEMA, &DetailedError::from(&e)))?;
         let validator = Validator::new(schema);
@@ -93,11 +112,14 @@ impl Policies {
         };
         policies.add(&validator, BUILT_IN, DEFAULT_POLICY)?;
         for (name, source) in extra {
-            if name == BUILT_IN {
-                let message = "another policy is already called built-in".to_owned();
-                return Err(PolicyError { policy: name.to_owned(), line: 1, column: 1, message });
+            let added = if name == BUILT_IN {
+                Err(internal("another policy is already called built-in".to_owned()))
+            } else {
+                policies.add(&validator, name, source)
+            };
+            if let Err(error) = added {
+                refuse(error)?;
             }
-            policies.add(&validator, name, source)?;
         }
         for action in [&mut policies.delegate, &mut policies.act] {
             let permits = |set: &PolicySet| set.policies().filter(|p| p.effect() == Effect::Permit).count();

@@ -15,7 +15,7 @@ use mandate_core::{Clock as _, Cut, CutTarget, Entropy, HybridClock, RecordId, R
 use mandate_delegation::revocation::cut;
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
-use mandate_policy::Policies;
+use mandate_policy::{Policies, PolicyError};
 use mandate_stops::{By, Looks, Pending, Stop, Stops};
 use mandate_store::{Effect, Store, StoreError, Tx, cuts, secrets};
 use tokio::sync::Mutex;
@@ -69,11 +69,20 @@ pub(crate) fn is_administration(entry: &Entry, issuer: &mandate_core::Issuer) ->
 }
 
 /// Compiles the policies of a registry.
-pub(crate) fn compile(registry: &Registry) -> Result<Policies, mandate_policy::PolicyError> {
+pub(crate) fn compile(registry: &Registry) -> Result<Policies, PolicyError> {
+    Policies::compile(policy_sources(registry))
+}
+
+/// The error of each policy because of which a registry's policies do not compile.
+fn refused_policies(registry: &Registry) -> Vec<PolicyError> {
+    Policies::refused(policy_sources(registry))
+}
+
+fn policy_sources(registry: &Registry) -> Vec<(&str, &str)> {
     let mut sources: Vec<(&str, &str)> = registry.policies().map(|policy| (policy.name.as_str(), policy.source.as_str())).collect();
     // The order must not depend on the registry's hashing: determining policies are listed in records.
     sources.sort_unstable();
-    Policies::compile(sources)
+    sources
 }
 
 impl Control {

@@ -132,7 +132,7 @@ impl RegistryFile {
             }));
         }
         for (at, item) in self.issuer.iter().enumerate() {
-            keep("issuer", at, issuer(item, defaults).into());
+            keep("issuer", at, every_finding(item, |item| issuer(item, defaults), mending::issuer));
         }
         for (at, item) in self.grant.iter().enumerate() {
             let id = item.id.clone().unwrap_or_else(|| grant_id(&item.person, &item.agent, &item.resource, item.name.as_deref()));

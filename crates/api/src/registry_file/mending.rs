@@ -6,7 +6,9 @@
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
 
-use super::{AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, PermissionItem, PersonItem, ResourceItem, selectors};
+use super::{
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, ResourceItem, selectors,
+};
 
 /// The most findings about one entry.
 const MOST: usize = 64;
@@ -121,6 +123,22 @@ pub(super) fn client(item: &mut ClientItem, pointer: &str) -> bool {
         }
         ("assertion_audience", ..) => item.assertion_audience = None,
         ("scopes", ..) => item.scopes = None,
+        _ => return false,
+    }
+    true
+}
+
+pub(super) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
+    // An audience that is surely right.
+    const AUDIENCE: &str = "-";
+    match parts(pointer) {
+        ("audience", ..) => AUDIENCE.clone_into(&mut item.audience),
+        ("other_audiences", Some(at), _) => match item.other_audiences.get_mut(at) {
+            Some(audience) => AUDIENCE.clone_into(audience),
+            None => return false,
+        },
+        ("other_audiences", None, _) => item.other_audiences.clear(),
+        ("ca", ..) => item.ca = None,
         _ => return false,
     }
     true

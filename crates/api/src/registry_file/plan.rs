@@ -157,6 +157,13 @@ impl RegistryFile {
     /// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay, as
     /// history, and so does what is built in. On error nothing may be applied; all findings are given at once.
     pub fn plan(&self, current: &Registry, defaults: &Defaults, prune: bool) -> Result<Plan, Vec<Finding>> {
+        let (plan, findings) = self.plan_and_findings(current, defaults, prune);
+        if findings.is_empty() { Ok(plan) } else { Err(findings) }
+    }
+
+    /// The same for a caller that checks more. With any findings, the plan may only be looked at: what is wrong is left out of it,
+    /// or corrected.
+    pub fn plan_and_findings(&self, current: &Registry, defaults: &Defaults, prune: bool) -> (Plan, Vec<Finding>) {
         let mut findings = self.duplicates();
         let (declared, mut notes) = self.declare(current, defaults, &mut findings);
         let mut removals = Vec::new();
@@ -179,9 +186,6 @@ impl RegistryFile {
             }
         }
         findings.extend(references::check(&declared, current, &removals, defaults));
-        if !findings.is_empty() {
-            return Err(findings);
-        }
         notes.extend(references::notes(&declared, defaults));
 
         let mut plan = Plan { notes, ..Plan::default() };
@@ -201,7 +205,7 @@ impl RegistryFile {
         removals.sort_by(|a, b| (b.kind(), b.key()).cmp(&(a.kind(), a.key())));
         plan.changes = puts;
         plan.changes.extend(removals.into_iter().map(|entry| PlannedChange { before: Some(entry), after: None }));
-        Ok(plan)
+        (plan, findings)
     }
 
     /// The file alone as entries, as if nothing were declared yet.

@@ -126,3 +126,11 @@ fn the_deepest_policy_within_the_bounds_is_still_validated() {
         assert!(message.contains("colour"), "{message}");
     }
 }
+
+#[test]
+fn every_policy_that_is_refused_is_named_and_no_other() {
+    let fine = "forbid (principal, action, resource) when { context.depth > 9 };";
+    let refused = Policies::refused([("one", "permit ("), ("fine", fine), ("two", ""), ("built-in", fine)]);
+    assert_eq!(refused.iter().map(|error| error.policy.as_str()).collect::<Vec<_>>(), ["one", "two", "built-in"]);
+    assert!(Policies::refused([("fine", fine)]).is_empty());
+}

@@ -16,11 +16,13 @@ use mandate_core::registry::{Entry, Kind as EntryKind, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::Snapshot;
 use mandate_delegation::revocation::{cuts_for_change, only_stops};
-use mandate_policy::Policies;
+use mandate_policy::{Policies, PolicyError};
 use mandate_stops::Stop;
 use mandate_store::{Effect, StoreError, Tx, registry};
 
-use super::{ADMINISTRATION, Control, compile, cut_effect, is_administration, recorded, touched, touches, touches_beside};
+use super::{
+    ADMINISTRATION, Control, compile, cut_effect, is_administration, recorded, refused_policies, touched, touches, touches_beside,
+};
 use crate::error::ControlError;
 use crate::operator::Operator;
 use crate::usable;
@@ -125,28 +127,27 @@ impl Control {
         tokio::task::block_in_place(|| {
             let issuer = self.live.issuer().clone();
             let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
-            let mut plan = request.entries.plan(&snapshot.registry, &defaults, request.prune).map_err(ControlError::InvalidRegistry)?;
+            let (mut plan, mut findings) = request.entries.plan_and_findings(&snapshot.registry, &defaults, request.prune);
             if plan.puts().any(|entry| is_administration(entry, &issuer)) {
                 let detail = format!(
                     "the resource name `{ADMINISTRATION}` and the issuer's own URI are reserved for the administration of this server"
                 );
-                return Err(ControlError::InvalidRegistry(vec![Finding { pointer: "/resource".to_owned(), detail }]));
+                findings.push(Finding { pointer: "/resource".to_owned(), detail });
             }
-            let unusable = usable::findings(&request.entries, &plan);
-            if !unusable.is_empty() {
-                return Err(ControlError::InvalidRegistry(unusable));
-            }
-            plan.notes.extend(usable::notes(&plan));
+            findings.extend(usable::findings(&request.entries, &plan));
 
             let mut registry = Registry::clone(&snapshot.registry);
             make(&plan.changes, &mut registry);
             let others = plan.changes.iter().any(|change| change.kind() == Some(EntryKind::Policy));
-            let policies = others.then(|| compile(&registry)).transpose().map_err(|error| {
-                // A policy of the file has a place in it; a policy that was declared before has none.
-                let at = request.entries.policy.iter().position(|policy| policy.name.as_str() == error.policy);
-                let pointer = at.map(|at| format!("/policy/{at}/source")).unwrap_or_default();
-                ControlError::InvalidRegistry(vec![Finding { pointer, detail: error.to_string() }])
-            })?;
+            let policies = match others.then(|| compile(&registry)).transpose() {
+                Ok(policies) if findings.is_empty() => policies,
+                Ok(_) => return Err(ControlError::InvalidRegistry(findings)),
+                Err(_) => {
+                    findings.extend(refused_policies(&registry).iter().map(|error| of_policy(error, &request.entries)));
+                    return Err(ControlError::InvalidRegistry(findings));
+                }
+            };
+            plan.notes.extend(usable::notes(&plan));
             let response = plan.to_response(request.dry_run, &issuer);
             Ok(Planned { plan, registry, policies, response })
         })
@@ -171,6 +172,12 @@ impl Control {
         record.touched = touched(all.chain(of_issuers));
         record
     }
+}
+
+/// A policy of the file has a place in it; a policy that was declared before has none.
+fn of_policy(error: &PolicyError, file: &RegistryFile) -> Finding {
+    let at = file.policy.iter().position(|policy| policy.name.as_str() == error.policy);
+    Finding { pointer: at.map(|at| format!("/policy/{at}/source")).unwrap_or_default(), detail: error.to_string() }
 }
 
 fn cuts_of(plan: &Plan, now: Timestamp) -> Vec<Cut> {

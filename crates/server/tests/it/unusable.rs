@@ -86,3 +86,46 @@ async fn an_issuers_authority_and_proxy_are_refused_at_their_places_if_they_cann
     }
     assert_eq!(apply(&server, &issuer("proxy", "http://proxy.acme.example:3128")).await, Ok(Vec::new()));
 }
+
+#[tokio::test]
+async fn nothing_that_is_wrong_with_a_file_hides_anything_else() {
+    let server = Server::empty().await;
+    let okp = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let keys = client(&json!({ "keys": [okp] }).to_string());
+    let rest = r#"
+[[person]]
+name = "riley"
+[[agent]]
+name = "support-agent"
+owner = "riley"
+purpose = "Works on support cases"
+selectors = ["unix:nonsense:1"]
+[[issuer]]
+url = "https://login.acme.example"
+audience = ""
+ca = "/etc/ssl/ca.pem"
+proxy = "proxy.acme.example:3128"
+[[policy]]
+name = "one"
+source = "nonsense"
+[[policy]]
+name = "fine"
+source = "forbid (principal, action, resource) when { context.depth > 9 };"
+[[policy]]
+name = "two"
+source = "permit (principal, action, resource) when { nothing };"
+"#;
+    let found = apply(&server, &format!("{keys}{rest}")).await.unwrap_err();
+    let mut places: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    places.sort_unstable();
+    let all = [
+        "/agent/0/selectors/0",
+        "/client/1/jwks",
+        "/issuer/0/audience",
+        "/issuer/0/ca",
+        "/issuer/0/proxy",
+        "/policy/0/source",
+        "/policy/2/source",
+    ];
+    assert_eq!(places, all, "{found:?}");
+}
