@@ -46,7 +46,7 @@ def exchange(svid, person_token, **more):
 
 
 svid = subprocess.run(["mandate", "svid", "fetch", "--audience", issuer], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-with open(person_token_file, encoding="utf-8") as file:
+with open(person_token_file, encoding="utf-8-sig") as file:
     person_token = file.read().strip()
 
 status, answer = exchange(svid, person_token)

@@ -65,7 +65,7 @@ def verified(header):
 def still_active(token):
     """Whether the issuer still stands by the token (RFC 7662)."""
     client_id, secret_file = CLIENT
-    with open(secret_file, encoding="utf-8") as file:
+    with open(secret_file, encoding="utf-8-sig") as file:
         secret = file.read().strip()
     # RFC 6749 §2.3.1: both are form-encoded before they are joined.
     pair = ":".join(urllib.parse.quote_plus(part) for part in (client_id, secret))

@@ -20,6 +20,9 @@ pub const FORMAT: &str = "mandate-audit-bundle/1";
 // A leaf may grow when quoted as a JSON string: `"` and `\` double, control characters never occur in JSON output.
 const MAX_LINE_LEN: u64 = 4 * MAX_LEAF_LEN as u64;
 
+/// The byte order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The first line of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,8 +164,11 @@ fn read_header(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> Result<Header,
         Ok(false) | Err(BundleError::Malformed { .. }) => return Err(BundleError::NotABundle),
         Err(other) => return Err(other),
     }
-    let Format { format } = serde_json::from_slice(buffer).map_err(|_| BundleError::NotABundle)?;
-    if format == FORMAT { parse(1, buffer) } else { Err(BundleError::Format(format)) }
+    // Some programs put a byte order mark in front of every text that they copy. It is no part of the bundle.
+    let line: &[u8] = buffer;
+    let header = line.strip_prefix(MARK).unwrap_or(line);
+    let Format { format } = serde_json::from_slice(header).map_err(|_| BundleError::NotABundle)?;
+    if format == FORMAT { parse(1, header) } else { Err(BundleError::Format(format)) }
 }
 
 /// Verifies a bundle: every leaf, the tree, the checkpoint's signature, and that it continues what is known of the log.

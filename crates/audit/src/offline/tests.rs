@@ -57,6 +57,16 @@ fn a_whole_bundle_verifies_with_its_own_key_or_the_known_one_and_tells_progress(
 }
 
 #[test]
+fn a_bundle_that_was_copied_as_a_text_is_the_same_bundle() {
+    let text = bundle(9, &signer(1));
+    for copied in [format!("\u{feff}{text}"), text.replace('\n', "\r\n"), format!("\u{feff}{}", text.replace('\n', "\r\n"))] {
+        assert_eq!(verify(&copied).unwrap(), verify(&text).unwrap(), "{:?}", copied.get(..20));
+    }
+    let inside = edited(|lines| lines[4].insert(0, '\u{feff}'));
+    assert!(matches!(verify(&inside), Err(BundleError::Malformed { line: 5, .. })), "only at the beginning");
+}
+
+#[test]
 fn a_changed_record_is_named_by_its_index() {
     let text = edited(|lines| lines[4] = lines[4].replace("r3", "rX"));
     assert!(matches!(verify(&text), Err(BundleError::Tampered(Tampered::Changed { index: 3 }))));

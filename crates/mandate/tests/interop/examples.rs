@@ -71,7 +71,8 @@ fn agent_reads_what_it_may_and_a_revoked_person_writes_no_more(scripts: &Scripts
     server.run(&["person", "set-password", "riley"], PASSWORD);
     server.run(&["client", "set-secret", "notes-api"], CLIENT_SECRET);
     let secret = server.dir().join("api.secret");
-    std::fs::write(&secret, CLIENT_SECRET).unwrap();
+    // As an editor of another system saves it.
+    std::fs::write(&secret, format!("\u{feff}{CLIENT_SECRET}\r\n")).unwrap();
     let issuer = server.issuer().to_owned();
     let mut api = scripts.command(&format!("api.{suffix}"), &[&issuer, &own_url, "notes-api", secret.to_str().unwrap()]);
     let mut api = Process::start(&mut api).unwrap();
@@ -80,7 +81,7 @@ fn agent_reads_what_it_may_and_a_revoked_person_writes_no_more(scripts: &Scripts
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let to_exchange = runtime.block_on(server.app().person_token("riley", None, None));
     let token_file = server.dir().join("person.token");
-    std::fs::write(&token_file, &to_exchange).unwrap();
+    std::fs::write(&token_file, format!("\u{feff}{to_exchange}\r\n")).unwrap();
     let socket = server.start_node();
     let mut agent = scripts.command(&format!("agent.{suffix}"), &[&issuer, &own_url, token_file.to_str().unwrap()]);
     let said = run(&mut agent, &socket);
