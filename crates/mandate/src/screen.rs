@@ -1,6 +1,7 @@
 //! Where results go: stdout, as text for people or as one JSON value for programs.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -12,6 +13,9 @@ pub(crate) use crate::printable::one_line;
 /// Marks where bold text begins and ends, until it is known whether stdout supports colour. No text from outside contains
 /// them when it is printed: [`printable`] escapes them.
 pub(crate) const BOLD: [char; 2] = ['\u{f0001}', '\u{f0002}'];
+
+/// Whether the process was started with `--json`, for warnings from places that have no screen.
+static JSON: OnceLock<bool> = OnceLock::new();
 
 /// What is known about the reader of the output.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ impl Screen {
     /// The settings with which the process was started. Colour is only for terminals, and off if `NO_COLOR` is set or `TERM` is
     /// `dumb`.
     pub(crate) fn of_the_process(json: bool) -> Self {
+        // What was said first holds.
+        let _ = JSON.set(json);
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let wanted = !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let terminal = io::stdout().is_terminal();
@@ -70,12 +76,25 @@ impl Screen {
         print(text)
     }
 
-    /// Prints a line to stderr, for a person who watches; programs read stdout.
-    #[expect(clippy::unused_self, reason = "only a caller that has the screen may print")]
+    /// Prints a line to stderr, for a person who watches; programs read stdout. With `--json`, every line of stderr is JSON.
     pub(crate) fn remark(&self, text: &str) {
+        let line = if self.json { member("note", text.trim_start_matches("note: ")) } else { printable::printable(text) };
         // A remark that cannot be shown changes nothing.
-        let _ = writeln!(io::stderr(), "{}", printable::printable(text));
+        let _ = writeln!(io::stderr(), "{line}");
     }
+}
+
+/// Warns on stderr of what the command does all the same.
+pub(crate) fn warn(text: &str) {
+    let json = JSON.get().copied().unwrap_or_default();
+    let line = if json { member("warning", text) } else { format!("warning: {}", printable::printable(text)) };
+    // A warning that cannot be shown changes nothing.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A JSON object with this one member.
+fn member(name: &str, text: &str) -> String {
+    printable::json(&serde_json::json!({ name: text }).to_string())
 }
 
 fn print(text: &str) -> Result<(), Failure> {

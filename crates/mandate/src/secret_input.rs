@@ -1,6 +1,6 @@
 //! Secrets from prompts, standard input and files. Never from arguments: every user of a machine can read those.
 
-use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::io::{self, IsTerminal as _, Read};
 use std::path::Path;
 
 use mandate_core::Secret;
@@ -9,6 +9,7 @@ use mandate_files::text::{self, TextError};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Fault};
+use crate::screen::warn;
 
 /// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -56,7 +57,7 @@ pub(crate) fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     })?;
     if let Some(exposed) = read.exposed {
         // It can be used all the same; others may have read it already.
-        let _ = writeln!(io::stderr(), "warning: the {what} is a secret; {exposed}");
+        warn(&format!("the {what} is a secret; {exposed}"));
     }
     text::secret_of_line(read.content.expose_secret(), MAX_SECRET).map_err(|error| malformed(&error, what))
 }

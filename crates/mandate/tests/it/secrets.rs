@@ -70,3 +70,34 @@ fn an_access_token_is_read_from_its_file_only() {
     let ran = mandate(dir.path(), &["status", "--admin-url", "http://mandate.example", "--admin-token-file", "token"], "");
     assert_eq!(ran.code, 2, "a token does not cross a network in clear");
 }
+
+#[test]
+fn with_json_a_warning_is_a_json_line_and_without_it_a_sentence() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "abc.def.ghi\n").unwrap();
+    for (path, mode) in [(dir.path(), 0o755), (file.as_path(), 0o644)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let status = ["status", "--admin-url", "http://127.0.0.1:1", "--admin-token-file", file.to_str().unwrap()];
+    let ran = mandate(dir.path(), &status, "");
+    assert!(ran.err.starts_with("warning: the access token is a secret; "), "{}", ran.err);
+    let ran = mandate(dir.path(), &[&status[..], &["--json"]].concat(), "");
+    assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{}", ran.err);
+    let lines: Vec<serde_json::Value> = ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [warning, error] = &lines[..] else { panic!("{}", ran.err) };
+    assert!(warning["warning"].as_str().unwrap().starts_with("the access token is a secret; "), "{warning}");
+    assert_eq!(error["error"]["kind"], "unreachable", "{error}");
+}
+
+#[test]
+fn with_json_a_note_is_a_json_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let answer = r#"{"dry_run":false,"changes":[],"unchanged":1,"notes":[],"recorded":"reserve"}"#;
+    let _server = answering(dir.path(), &[("200 OK", answer)]);
+    let ran = mandate(dir.path(), &["apply", "-f", "-", "--json"], "[[person]]\nname = \"x\"\n");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let note: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert!(note["note"].as_str().unwrap().starts_with("it is in force. "), "{note}");
+}

@@ -12,6 +12,13 @@ use serde_json::{Value, json};
 
 use crate::processes::{Environment, MANDATE, Ran, Server, run, run_into, unwritable};
 
+/// The address that a line names. With `--json` it is in a note.
+fn address_in(line: &str) -> Option<url::Url> {
+    let note: Option<Value> = serde_json::from_str(line).ok();
+    let text = note.as_ref().and_then(|note| note["note"].as_str()).unwrap_or(line);
+    text.lines().map(str::trim).find(|line| line.starts_with("http")).map(|address| address.parse().unwrap())
+}
+
 /// `mandate login`, waiting for the browser.
 pub(crate) struct Login {
     child: Child,
@@ -32,12 +39,14 @@ impl Login {
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.trim().starts_with("http") {
-            line.clear();
+        let url = loop {
+            let mut line = String::new();
             assert!(said.read_line(&mut line).unwrap() > 0, "it ended without an address: {:?}", child.wait());
-        }
-        Self { child, said, url: line.trim().parse().unwrap() }
+            if let Some(url) = address_in(&line) {
+                break url;
+            }
+        };
+        Self { child, said, url }
     }
 
     fn parameter(&self, name: &str) -> String {
