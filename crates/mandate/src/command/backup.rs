@@ -180,7 +180,7 @@ pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failur
     };
     screen.show(&done, || {
         format!(
-            "{} is restored and verified.\n\n{}\n\nWhat was done after the backup was made is undone: revocations, suspensions, bans, uses of grants, changed passwords and secrets. Revoke again what must stay revoked, and rotate the keys. Every cut counts as made at the next start.\nThe server from which the backup was made must not run any more: two would issue under one name.\n\nnext: mandate serve --dir {}",
+            "{} is restored and verified.\n\n{}\n\nWhat was done after the backup was made is undone: revocations, suspensions, bans, uses of grants, changed passwords and secrets. Revoke again what must stay revoked, and rotate the keys. After the next start, revocations count from the time of that start. Some newer tokens must be requested again.\nThe server from which the backup was made must not run any more: two would issue under one name.\n\nnext: mandate serve --dir {}",
             dir.display(),
             described(screen, &restored.manifest),
             dir.display()
