@@ -16,6 +16,8 @@ use mandate_api::admin::{AuditCheckpoint, AuditQuery, AuditRecord, AuditVerifica
 use mandate_audit::offline::BundleError;
 use mandate_audit::query::operator_of;
 use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier, Tampered};
+use mandate_core::Timestamp;
+use mandate_core::time::InvalidTimestamp;
 use mandate_store::records::{self, Found, LogError};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -66,7 +68,7 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
         named.map_or(text, |resource| resource.uri.as_str().to_owned())
     });
     let time = |name, text: Option<String>| {
-        text.map(|text| text.parse().map_err(|error: mandate_core::time::InvalidTimestamp| bad(name, error.to_string()))).transpose()
+        text.map(|text| text.parse().map_err(|error: InvalidTimestamp| bad(name, why_no_time(&text, error)))).transpose()
     };
     let by = query.by.map(|text| {
         let named = text.parse().ok().and_then(|name| registry.person(&name));
@@ -92,6 +94,16 @@ fn resolve(control: &Control, query: AuditQuery) -> Result<mandate_audit::Query,
         limit: Some(query.limit.unwrap_or(DEFAULT_LIMIT)),
         before: query.before,
     })
+}
+
+/// Why a text in a query is no time. A `+` that is not encoded is a space there, also the one in front of an offset.
+fn why_no_time(text: &str, error: InvalidTimestamp) -> String {
+    match text.rsplit_once(' ') {
+        Some((time, offset)) if format!("{time}+{offset}").parse::<Timestamp>().is_ok() => {
+            format!("in the query of a URL a + is a space; write {time}%2B{offset}")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Finds records, the newest first.

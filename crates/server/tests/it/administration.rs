@@ -288,6 +288,28 @@ async fn other_methods_and_paths_show_nothing_and_do_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_time_whose_plus_is_not_encoded_is_refused_with_the_form_to_write() {
+    let server = Server::story().await;
+    for member in ["since", "until"] {
+        for (time, status, says) in [
+            (
+                "2026-11-24T09:00:00+01:00",
+                400,
+                format!("{member}: in the query of a URL a + is a space; write 2026-11-24T09:00:00%2B01:00"),
+            ),
+            ("2026-11-24T09:00:00%2B01:00", 200, "[".to_owned()),
+            ("2026-11-24T09:00:00", 400, format!("{member}: a time without an offset")),
+            ("yesterday+night", 400, format!("{member}: ")),
+        ] {
+            let request = format!("GET /v1/audit/records?{member}={time} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            let answer = over_socket(&server, &request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(&says), "{time}: {answer}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_a_problem_with_a_reason_and_never_a_500() {
     let server = Server::story().await;
     for (line, body, status) in [
