@@ -66,7 +66,7 @@ impl Frontier {
     }
 
     /// The hashes to store with the next leaf, if it has this hash; the leaf's own first.
-    pub fn hashes_of_next(&self, leaf: Hash) -> Result<Vec<Hash>, BrokenTree> {
+    pub(crate) fn hashes_of_next(&self, leaf: Hash) -> Result<Vec<Hash>, BrokenTree> {
         stored_hashes_for_record_hash(self.size, leaf, self).map_err(|_| BrokenTree { size: self.size })
     }
 

@@ -398,7 +398,7 @@ fn chain_is_active(subject: &VerifiedSubject, facts: &Facts<'_>) -> Result<(), R
 /// would make it look verified. Nor may it name its actors as ours are named: many readers of `act` compare `sub` and nothing
 /// else. `agent` has proven an identity of our trust domain.
 fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), RefusalReason> {
-    if subject.origin == SubjectOrigin::Own || subject.chain.is_empty() {
+    if subject.origin == SubjectOrigin::Own {
         return Ok(());
     }
     let ours = agent.spiffe_id.trust_domain();

@@ -74,8 +74,8 @@ impl IssuerClient {
         Ok(Self { issuer: issuer.clone(), http, has_ca: ca.is_some() })
     }
 
-    /// The issuer's metadata, from the first address whose document is about this issuer and has what is needed. The server
-    /// asks the same addresses in the same order for other issuers' keys.
+    /// The issuer's metadata, from the first address whose document is about this issuer and has what is needed. The addresses
+    /// and their order are those by which the server finds other issuers' keys.
     pub(crate) async fn metadata(&self, has_what_is_needed: impl Fn(&Metadata) -> bool) -> Result<Metadata, Failure> {
         let no_issuer = || Failure::usage(format!("{} is no issuer", self.issuer));
         let (mut incomplete, mut failed) = (None, None::<Failure>);
@@ -84,7 +84,7 @@ impl IssuerClient {
             match self.metadata_at(&url).await {
                 Ok(metadata) if has_what_is_needed(&metadata) => return Ok(metadata),
                 Ok(metadata) => incomplete = incomplete.or(Some(metadata)),
-                // All addresses are of the same server.
+                // The server would ask the next address. Here a person waits, and the others are likely to fail in the same way.
                 Err(failure) if failure.fault() == Fault::Unreachable => return Err(failure),
                 Err(failure) => {
                     // That another issuer answers says more than that a page is missing.

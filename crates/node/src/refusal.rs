@@ -68,7 +68,7 @@ impl From<Refusal> for Status {
             Refusal::NotReady(Waiting::Joining) => Self::unavailable("this node has not joined its server yet; try again"),
             Refusal::NotReady(Waiting::Connecting) => Self::unavailable("this node has not heard from its server yet; try again"),
             Refusal::NotReady(Waiting::Lost) => {
-                Self::unavailable("this node cannot reach its server, and holds no unexpired SVID or key that answers this; try again")
+                Self::unavailable("this node cannot reach its server, and has neither a valid SVID nor a key for this request; try again")
             }
             Refusal::NotReady(Waiting::Refused) => Self::unavailable("the server refuses this node; the node's log says more"),
             Refusal::NotReady(Waiting::Expired) => Self::unavailable(

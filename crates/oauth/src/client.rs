@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Registry};
-use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, Timestamp};
+use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
 use mandate_store::{StoreError, replay, secrets};
 use mandate_token::{KeySet, TokenError, client_assertion, jwt_svid};
@@ -50,10 +50,12 @@ impl Caller {
         }
     }
 
-    /// Whether it is in force: an agent must be registered and active. An entry of a client has no other state.
-    pub(crate) fn is_in_force(&self, registry: &Registry) -> bool {
-        let Self::Agent(agent) = self else { return true };
-        registry.agent_by_id(agent.spiffe_id()).is_some_and(|agent| agent.state == AgentState::Active)
+    /// Whether it may act: an agent must be registered and active. A client has no such state.
+    pub(crate) fn is_active(&self, registry: &Registry) -> bool {
+        match self {
+            Self::Agent(agent) => is_active_agent(agent.spiffe_id(), registry),
+            Self::App(_) | Self::Public(_) => true,
+        }
     }
 
     /// As [`Caller::name`], for a record.
@@ -172,14 +174,14 @@ impl Engine {
         }
         if !matches!(caller, Caller::Public(_)) {
             trail.client = Some(caller.shared_name());
-        }
-        // A credential that counts for nothing makes its holder a stranger: a stopped agent must not fill the log.
-        if !matches!(caller, Caller::Public(_)) && caller.is_in_force(&snapshot.registry) {
-            // The first time counts.
-            if let Some(proven) = request.proven {
-                let _ = proven.set(caller.shared_name());
+            // An agent that is not active counts as a stranger: it must not fill the log.
+            if caller.is_active(&snapshot.registry) {
+                // The first time counts.
+                if let Some(proven) = request.proven {
+                    let _ = proven.set(caller.shared_name());
+                }
+                trail.known();
             }
-            trail.known();
         }
         Ok(caller)
     }
@@ -265,6 +267,11 @@ impl Engine {
             Err(Refusal::ClientMethodOther(client.authentication.method()))
         }
     }
+}
+
+/// Whether this is a registered agent that is active.
+pub(crate) fn is_active_agent(id: &SpiffeId, registry: &Registry) -> bool {
+    registry.agent_by_id(id).is_some_and(|agent| agent.state == AgentState::Active)
 }
 
 /// A public client names itself; that is not authentication.

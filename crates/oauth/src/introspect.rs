@@ -1,13 +1,13 @@
 //! Introspection (RFC 7662): the claims of a token, for the parties that it concerns.
 
 use mandate_audit::Kind;
-use mandate_core::registry::{AgentState, Registry};
+use mandate_core::registry::Registry;
 use mandate_core::{SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, Snapshot};
 use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 use serde_json::{Map, Value};
 
-use crate::client::Caller;
+use crate::client::{Caller, is_active_agent};
 use crate::engine::{Engine, Request};
 use crate::form::Form;
 use crate::refusal::Refusal;
@@ -106,7 +106,7 @@ impl Engine {
         if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
             return Err(Refusal::ClientFailed("its credential was replaced or revoked, or has expired, while it was checked"));
         }
-        if caller.is_in_force(&snapshot.registry) { Ok(caller) } else { Err(Refusal::ClientFailed("not an active agent")) }
+        if caller.is_active(&snapshot.registry) { Ok(caller) } else { Err(Refusal::ClientFailed("not an active agent")) }
     }
 
     /// Whether nothing that the token depends on has been cut, stopped or disabled since.
@@ -121,8 +121,7 @@ impl Engine {
 }
 
 fn is_active(spiffe_id: &str, registry: &Registry) -> bool {
-    let agent = spiffe_id.parse().ok().and_then(|id: SpiffeId| registry.agent_by_id(&id));
-    agent.is_some_and(|agent| agent.state == AgentState::Active)
+    spiffe_id.parse::<SpiffeId>().is_ok_and(|id| is_active_agent(&id, registry))
 }
 
 /// A token concerns the client it was issued to, and the resource it is addressed to: the client or agent that the

@@ -117,8 +117,8 @@ impl Engine {
         Ok(Redirect { location, browser })
     }
 
-    /// Checks that the login form has its own fields only. The request is in the query: a parameter of it in the form would be
-    /// ignored, or read by somebody else. A refusal is recorded.
+    /// Refuses a login form with an OAuth parameter in it. The authorization request is in the query: a parameter in the form
+    /// would be ignored, or read by somebody else. A refusal is recorded.
     pub async fn check_login_form(&self, request: &AuthorizationRequest, form: &Form<'_>) -> Result<(), OAuthError> {
         // The password is the person's here, not the parameter of RFC 6749 §4.3.2.
         let Some(name) = form.oauth_parameter_besides(&["password"]) else { return Ok(()) };

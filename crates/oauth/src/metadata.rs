@@ -65,7 +65,7 @@ pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
     });
-    if let Some(members) = document.as_object_mut().filter(|_| can_be_asked_for_at_once(scopes)) {
+    if let (true, Some(members)) = (can_be_asked_for_at_once(scopes), document.as_object_mut()) {
         members.insert("scopes_supported".to_owned(), json!(scopes));
     }
     document

@@ -82,7 +82,7 @@ pub enum Refusal {
     #[error("subject token: {0}")]
     SubjectProvenance(&'static str),
     /// The token of a trusted issuer is not addressed as the issuer's entry says: its `audience`.
-    #[error("refused: the subject token is not addressed to {0}, or to others too")]
+    #[error("refused: the aud of the subject token is not {0}, or has other values too")]
     SubjectAudience(String),
     /// The actor token is not acceptable.
     #[error("actor token refused: {0}")]

@@ -307,8 +307,8 @@ pub(crate) struct Terms {
     pub(crate) contexts: Vec<Context>,
 }
 
-/// SHA-256 of facts as bytes. The bytes themselves would be a kilobyte for each permit that is remembered, and comparing them would
-/// cost more than to digest what was just written.
+/// SHA-256 of facts as bytes. Keeping the bytes would take a kilobyte for each remembered permit, and comparing them would cost
+/// more than hashing what was just written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Fingerprint([u8; 32]);
 

@@ -335,7 +335,7 @@ fn touches<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>> {
     }
 }
 
-/// Whom a change of an entry affects besides: a client's agents, the agent and the client of a resource.
+/// Who else is affected by a change of an entry: the agents of a client, the agent and the client of a resource.
 fn touches_beside<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>> {
     let agents: &[_] = match entry {
         Entry::Client(x) => x.agents.as_slice(),
@@ -350,7 +350,7 @@ fn touches_beside<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch<'a>
     all
 }
 
-/// The same for a revocation.
+/// The names by which a revocation is found later.
 fn touches_of_cut<'a>(target: &'a CutTarget, registry: &'a Registry) -> Vec<Touch<'a>> {
     match target {
         CutTarget::Token(jti) => vec![Touch::Token(jti.as_str())],

@@ -12,6 +12,10 @@ use tokio::time::{Instant, Sleep, sleep};
 /// free, so it does not help a peer to read a byte from time to time.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Up to so many bytes, several buffers are copied into one: that costs less than giving the kernel a list. An answer has a head
+/// and a body.
+const JOINED: usize = 2048;
+
 /// A transport below TLS: TLS itself accepts writes although its peer reads nothing.
 pub(crate) struct TimelyIo<I> {
     io: I,
@@ -43,34 +47,6 @@ impl<I> TimelyIo<I> {
     }
 }
 
-/// Small buffers in one. To copy them costs less than to give the kernel a list; an answer has a head and a body.
-struct Joined {
-    bytes: [u8; Self::MOST],
-    len: usize,
-}
-
-impl Joined {
-    const MOST: usize = 2048;
-
-    /// `None` where there is only one, or they are large.
-    fn of(bufs: &[IoSlice<'_>]) -> Option<Self> {
-        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if bufs.len() < 2 || total > Self::MOST {
-            return None;
-        }
-        let (mut bytes, mut len) = ([0; Self::MOST], 0);
-        for buf in bufs {
-            bytes.get_mut(len..)?.get_mut(..buf.len())?.copy_from_slice(buf);
-            len += buf.len();
-        }
-        Some(Self { bytes, len })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
-
 impl<I: AsyncRead + Unpin> AsyncRead for TimelyIo<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
@@ -84,9 +60,16 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for TimelyIo<I> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = match Joined::of(bufs) {
-            Some(joined) => Pin::new(&mut self.io).poll_write(cx, joined.bytes()),
-            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let written = if bufs.len() > 1 && total <= JOINED {
+            let mut space = [0; JOINED];
+            let mut joined = ReadBuf::new(&mut space);
+            for buf in bufs {
+                joined.put_slice(buf);
+            }
+            Pin::new(&mut self.io).poll_write(cx, joined.filled())
+        } else {
+            Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
         };
         self.watch(cx, written)
     }

@@ -36,7 +36,7 @@ pub struct ReserveState {
     pub broken: Option<String>,
 }
 
-/// The place of a stop in the reserve.
+/// Where a stop is in the reserve, and whose it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     slot: Slot,
@@ -133,12 +133,12 @@ impl Desk {
     fn run(mut self, queue: &Receiver<Ask>) {
         while let Ok(first) = queue.recv() {
             self.take_in(first);
-            while self.works(queue) {}
+            while self.keep_next(queue) {}
         }
     }
 
-    /// Takes in what was asked, and keeps a batch of it. Whether there was any.
-    fn works(&mut self, queue: &Receiver<Ask>) -> bool {
+    /// Takes in what was asked since, and keeps the next batch. False if there was nothing to keep.
+    fn keep_next(&mut self, queue: &Receiver<Ask>) -> bool {
         for ask in queue.try_iter() {
             self.take_in(ask);
         }

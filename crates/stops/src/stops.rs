@@ -283,7 +283,7 @@ impl Stops {
         }
     }
 
-    /// A task of its own: it may take longer than is waited for, and must learn which place to give back later.
+    /// A task of its own: it may take longer than is waited for, and must learn which slot of the reserve to free later.
     fn begin_keeping(self: &Arc<Self>, place: Place, stop: Arc<Stop>, content: Vec<u8>, by: By) -> JoinHandle<()> {
         let engine = Arc::clone(self);
         tokio::spawn(async move { engine.keep(place, &stop, content, by).await })

@@ -140,8 +140,8 @@ impl KeySet {
         if let Some((_, key)) = clashing {
             return Err(KeySetError::AmbiguousKeyId(shortened(key.id.as_deref().unwrap_or_default())));
         }
-        if let Some(key) = set.keys.iter().find(|key| key.id.is_none() && !set.is_alone(key)) {
-            return Err(KeySetError::NeverChosen(place(json, key)));
+        if let Some(key) = set.keys.iter().find(|key| key.id.is_none() && !set.can_be_chosen_without_kid(key)) {
+            return Err(KeySetError::NeverChosen(index_in(json, key)));
         }
         if set.is_empty() { Err(KeySetError::NothingUsable(why_unusable(json, key_use))) } else { Ok(set) }
     }
@@ -185,8 +185,8 @@ impl KeySet {
         &self.fingerprint
     }
 
-    /// Whether a key of this set is the only one for some algorithm.
-    fn is_alone(&self, key: &Key) -> bool {
+    /// Whether this key is the only one of the set for some algorithm.
+    fn can_be_chosen_without_kid(&self, key: &Key) -> bool {
         let others = || self.keys.iter().filter(|other| other.thumbprint != key.thumbprint);
         Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && others().all(|other| !other.fits(*algorithm)))
     }
@@ -216,18 +216,24 @@ impl KeySet {
     }
 }
 
-/// Where `key` is in a document that [`KeySet::from_json`] has read.
-fn place(json: &[u8], key: &Key) -> usize {
-    let document = strict_json::object(json).map(|object| object.to_map()).unwrap_or_default();
-    let keys = document.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+/// The keys of a document that [`KeySet::from_json`] has read.
+fn keys_in(json: &[u8]) -> Vec<Value> {
+    let mut document = strict_json::object(json).map(|object| object.to_map()).unwrap_or_default();
+    match document.remove("keys") {
+        Some(Value::Array(keys)) => keys,
+        _ => Vec::new(),
+    }
+}
+
+/// The index of `key` among the keys of such a document.
+fn index_in(json: &[u8], key: &Key) -> usize {
     let is_it = |jwk: &Value| jwk.as_object().is_some_and(|jwk| Key::from_jwk(jwk).is_ok_and(|other| other.digest == key.digest));
-    keys.iter().position(is_it).unwrap_or_default()
+    keys_in(json).iter().position(is_it).unwrap_or_default()
 }
 
 /// Why each key of a set cannot be used for `key_use`, in one line. Only for sets that [`KeySet::from_json`] has read.
 fn why_unusable(json: &[u8], key_use: KeyUse) -> String {
-    let document = strict_json::object(json).map(|object| object.to_map()).unwrap_or_default();
-    let keys = document.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let keys = keys_in(json);
     if keys.is_empty() {
         return "there is none".to_owned();
     }

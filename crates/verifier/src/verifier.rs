@@ -140,8 +140,8 @@ impl Verifier {
     }
 
     /// Whether the issuer may have published the token's key after it was asked for `keys`. Nothing in the token is verified, so
-    /// `iat` decides only whether the refusal is final. A final one would be wrong for a good token of a new key. For a token of a
-    /// withdrawn key, any other would be: its holder would try again and again, and not get a new token.
+    /// its `iat` decides only between 401 and 503. A good token of a new key must not get 401. A token whose key was withdrawn
+    /// must not get 503: its holder would repeat the request and never get a new token.
     fn may_have_a_newer_key(&self, text: &str, keys: &Keys) -> bool {
         let Ok(decoded) = Decoded::of(text) else { return false };
         let Ok(token) = decoded.read() else { return false };

@@ -18,7 +18,7 @@ const UNFINISHED_MACROS: &[&str] = &[concat!("to", "do!"), concat!("unimple", "m
 /// The names of test doubles. They belong in the testkit, which no shipped crate depends on.
 const DOUBLES: &[&str] = &["Fake", "Mock", "Stub", "Dummy"];
 
-/// What makes or replaces a file by its path, and so follows links and asks for no owner.
+/// Calls that make or replace a file by its path: they follow links and do not check the owner.
 const WRITES: &[&str] = &["fs::write(", "File::create", "File::options(", "OpenOptions", "fs::copy("];
 
 /// Who may use that: the crate that makes files safely, programs of developers, and the verifier where that crate does not build.
@@ -113,7 +113,11 @@ fn writes(file: &File, findings: &mut Vec<Finding>) {
     }
     for (number, line) in shipped_lines(file) {
         if let Some(call) = WRITES.iter().find(|call| line.contains(*call)) {
-            findings.push(Finding::error(file, number, format!("{call} follows links and asks for no owner; write through mandate-files")));
+            findings.push(Finding::error(
+                file,
+                number,
+                format!("{call} follows links and does not check the owner; write through mandate-files"),
+            ));
         }
     }
 }

@@ -94,8 +94,8 @@ pub(super) struct Login<'a> {
 /// How many resources the login page lists.
 const MOST_RESOURCES: usize = 12;
 
-/// Host and port: on loopback the port says which program gets the answer. Unless it is https, also the scheme: with a scheme of
-/// its own, a program of this machine gets the answer, whatever the host says.
+/// Host and port: on loopback the port says which program gets the answer. The scheme too, unless it is https: an answer to a
+/// custom scheme goes to a program on this machine, whatever the host says.
 fn destination(redirect_uri: &str) -> String {
     let Some(url) = Url::parse(redirect_uri).ok().filter(Url::has_host) else { return redirect_uri.to_owned() };
     let scheme = if url.scheme() == "https" { String::new() } else { format!("{}://", url.scheme()) };
