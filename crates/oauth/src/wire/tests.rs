@@ -1,0 +1,211 @@
+use mandate_core::InvalidScope;
+use mandate_delegation::{RefusalReason, ScopeBounds};
+use mandate_token::TokenError;
+
+use crate::foreign::FetchError;
+use crate::form::FormError;
+use crate::pkce::PkceError;
+use crate::refusal::Refusal;
+use crate::wire::Fault;
+
+/// Compiles only while it names every variant.
+fn listed(refusal: &Refusal) {
+    use Refusal as R;
+    match refusal {
+        R::Form(_)
+        | R::InQuery(_)
+        | R::InLoginForm(_)
+        | R::AuthorizationHeader(_)
+        | R::Missing(_)
+        | R::Unacceptable(_)
+        | R::Misplaced(_)
+        | R::GrantType
+        | R::ClientMethods
+        | R::ClientMissing
+        | R::ClientMethodUnsupported
+        | R::ClientMethodOther(_)
+        | R::ClientFailed(_)
+        | R::ClientAssertion(_)
+        | R::ClientAssertionAudience(_)
+        | R::ClientAssertionReplayed
+        | R::ClientIdMismatch
+        | R::ClientNotAllowed(_)
+        | R::Subject(_)
+        | R::SubjectElsewhere(_)
+        | R::SubjectProvenance(_)
+        | R::SubjectAudience(_)
+        | R::Actor(_)
+        | R::ActorAudience(_)
+        | R::ResourceMissing
+        | R::ResourceMalformed(_)
+        | R::ResourceRepeated
+        | R::AudienceDiffers
+        | R::AudienceUnknown(_)
+        | R::ResourceUnknown(_)
+        | R::ResourceNotAuthorized
+        | R::ScopeMalformed(_)
+        | R::Pkce(_)
+        | R::Redirect
+        | R::ResponseType
+        | R::RequestObject(_)
+        | R::Declined
+        | R::CodeUnknown
+        | R::CodeReused
+        | R::CodeOtherClient
+        | R::CodeRedirect
+        | R::LoginFailed(_)
+        | R::LoginPaused
+        | R::NotYourToken
+        | R::Exchange(_)
+        | R::ExchangeScopes(..)
+        | R::Authorization(_)
+        | R::AuditUnavailable
+        | R::Busy
+        | R::TooManyRevocations
+        | R::IssuerUnavailable { .. }
+        | R::IssuerKeyUnknown { .. }
+        | R::Internal(_) => {}
+    }
+}
+
+/// One of each variant; [`listed`] makes a new one a compile error here.
+fn every() -> Vec<Refusal> {
+    use Refusal as R;
+    let mut all = vec![
+        R::Form(FormError::Repeated("scope".into())),
+        R::InQuery("scope"),
+        R::InLoginForm("scope"),
+        R::AuthorizationHeader("x"),
+        R::Missing("code"),
+        R::Unacceptable("scope"),
+        R::Misplaced("actor_token"),
+        R::GrantType,
+        R::ClientMethods,
+        R::ClientMissing,
+        R::ClientMethodUnsupported,
+        R::ClientMethodOther("client_secret_post"),
+        R::ClientAssertionAudience("https://m.example".into()),
+        R::ActorAudience("https://m.example".into()),
+        R::ClientFailed("secret"),
+        R::ClientAssertion(TokenError::Expired),
+        R::ClientAssertionReplayed,
+        R::ClientIdMismatch,
+        R::ClientNotAllowed("Not this one."),
+        R::Subject(TokenError::Signature),
+        R::SubjectElsewhere(TokenError::Issuer),
+        R::SubjectProvenance("Not ours."),
+        R::SubjectAudience("say \"caf\u{e9}\" \\".into()),
+        R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
+        R::ResourceMissing,
+        R::ResourceRepeated,
+        R::AudienceDiffers,
+        R::AudienceUnknown(None),
+        R::ResourceUnknown(None),
+        R::ResourceUnknown("https://crm.example/api?x=1".parse().ok()),
+        R::ResourceNotAuthorized,
+        R::Redirect,
+        R::ResponseType,
+        R::RequestObject("request_not_supported"),
+        R::Declined,
+        R::CodeUnknown,
+        R::CodeReused,
+        R::CodeOtherClient,
+        R::CodeRedirect,
+        R::LoginFailed("x"),
+        R::LoginPaused,
+        R::NotYourToken,
+        R::AuditUnavailable,
+        R::Busy,
+        R::TooManyRevocations,
+        R::IssuerUnavailable { error: FetchError::Timeout("https://login.example".into()), retry_after: 10 },
+        R::IssuerKeyUnknown { retry_after: 30 },
+        R::Internal("secret detail".into()),
+    ];
+    let pkce = [
+        PkceError::ChallengeMissing,
+        PkceError::Method,
+        PkceError::ChallengeForm,
+        PkceError::VerifierMissing,
+        PkceError::VerifierForm,
+        PkceError::Mismatch,
+    ];
+    all.extend(pkce.map(R::Pkce));
+    let uris = ["", "\"", "urn:x", "https:", "https://x#", "https://u@x", "https://x/%41", "https://X", "https://x/.."];
+    all.extend(uris.map(|uri| R::ResourceMalformed(uri.parse::<mandate_core::ResourceUri>().unwrap_err())));
+    all.push(R::ResourceMalformed(mandate_core::InvalidUri::TooLong));
+    let scopes = [InvalidScope::Empty, InvalidScope::Character, InvalidScope::TooLong, InvalidScope::TooMany];
+    all.extend(scopes.map(R::ScopeMalformed));
+    let bounds = ScopeBounds { asked: "read:a".parse().unwrap(), person: Some("!#[]~".parse().unwrap()), ..ScopeBounds::default() };
+    all.extend(RefusalReason::ALL.iter().map(|reason| R::ExchangeScopes(*reason, Box::new(bounds.clone()))));
+    all.extend(RefusalReason::ALL.iter().map(|reason| R::Exchange(*reason)));
+    all.extend(RefusalReason::ALL.iter().map(|reason| R::Authorization(*reason)));
+    all.iter().for_each(listed);
+    all
+}
+
+#[test]
+fn every_refusal_is_a_well_formed_error_of_a_registered_code() {
+    const CODES: [&str; 12] = [
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+        "access_denied",
+        "unsupported_response_type",
+        "temporarily_unavailable",
+        "request_not_supported",
+        "request_uri_not_supported",
+    ];
+    for refusal in every() {
+        let error = refusal.to_error();
+        assert!(CODES.contains(&error.error), "{refusal:?}");
+        assert!(matches!(error.status, 400 | 401 | 503), "never a 500: {refusal:?}");
+        assert_eq!(error.status == 401, error.error == "invalid_client", "{refusal:?}");
+        assert_eq!(error.www_authenticate.is_some(), error.status == 401, "{refusal:?}");
+        // RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E.
+        assert!(error.description.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\'), "{}", error.description);
+        let (token, sentence) = error.description.split_once(": ").unwrap();
+        assert!(token.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{token}");
+        assert!(sentence.ends_with(['.', '?']), "{sentence}");
+        assert_eq!(refusal.code(), token);
+    }
+}
+
+#[test]
+fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
+    for refusal in every() {
+        let error = refusal.to_error();
+        let expected = match refusal {
+            Refusal::Busy => Fault::Crowd,
+            Refusal::TooManyRevocations => Fault::Caller,
+            _ if error.status < 500 => Fault::Caller,
+            _ => Fault::Server,
+        };
+        assert_eq!(error.fault, expected, "{refusal:?}");
+    }
+}
+
+#[test]
+fn bad_subject_and_actor_inputs_are_invalid_request() {
+    for refusal in [
+        Refusal::Subject(TokenError::Expired),
+        Refusal::Actor(TokenError::Signature),
+        Refusal::Exchange(RefusalReason::MayActMismatch),
+        Refusal::Exchange(RefusalReason::ActorRequired),
+        Refusal::Exchange(RefusalReason::ChainTooDeep),
+        Refusal::Exchange(RefusalReason::SubjectRevoked),
+    ] {
+        assert_eq!(refusal.to_error().error, "invalid_request", "RFC 8693 section 2.2.2: {refusal:?}");
+    }
+}
+
+#[test]
+fn private_detail_stays_private() {
+    let error = Refusal::Internal("secret detail".into()).to_error();
+    assert!(!error.to_json().contains("secret detail") && error.private.contains("secret detail"));
+    let (unknown, wrong) = (Refusal::ClientFailed("unknown client"), Refusal::ClientFailed("wrong secret"));
+    assert_eq!(unknown.to_error().to_json(), wrong.to_error().to_json(), "which of both is nobody's business");
+}
