@@ -351,13 +351,7 @@ impl Stops {
         }
         let (outside, failed) = {
             let mut waiting = self.waiting();
-            let outside =
-                waiting.iter_mut().filter(|(_, waiting)| waiting.kept.is_none() && !waiting.keeping && waiting.state == State::Failed);
-            let begun = outside.take(BELATED).map(|(place, waiting)| {
-                waiting.keeping = true;
-                (place, Arc::clone(&waiting.stop), waiting.by)
-            });
-            let outside: Vec<_> = begun.collect();
+            let outside: Vec<_> = waiting.begin_keeping(BELATED).collect();
             let failed = waiting.iter().filter(|(_, waiting)| waiting.state == State::Failed && !waiting.stop.changes_entries());
             (outside, failed.map(|(place, waiting)| (place, Arc::clone(&waiting.stop))).collect::<VecDeque<_>>())
         };

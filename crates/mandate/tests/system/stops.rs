@@ -176,6 +176,33 @@ async fn where_nothing_can_be_written_a_stop_is_in_force_and_the_command_says_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_stop_goes_into_the_reserve_once_that_can_be_written_though_the_log_still_cannot() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("server");
+    let mut server = Server::start(&dir);
+    server.tell_the_story().await;
+    let held = HeldDatabase::in_dir(&server.dir);
+    limit_files(&server, 0);
+    for agent in ["support-agent", "ops-agent"] {
+        let ran = mandate(&server, &["agent", "suspend", agent]);
+        assert_eq!(ran.code, Some(6), "{agent}: {}{}", ran.out, ran.err);
+    }
+    lift(&server);
+    let begun = Instant::now();
+    while problems(&server).await.contains(&problem_code::UNRECORDED_STOPS.to_owned()) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "one is not in the reserve");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    server.role.kill();
+    held.let_go();
+    let server = Server::start(&dir);
+    for agent in ["support-agent", "ops-agent"] {
+        let state = server.admin.entry(Kind::Agent, agent).await.unwrap();
+        assert!(format!("{state:?}").contains("Suspended"), "{state:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn that_a_stop_is_not_recorded_is_told_also_where_standard_output_cannot_be_written() {
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));

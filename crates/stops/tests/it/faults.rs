@@ -145,6 +145,37 @@ async fn a_try_that_is_given_up_leaves_no_place_in_the_reserve_behind() {
     wait_until(|| world.stops.standing().reserve.used == 0).await;
 }
 
+#[tokio::test]
+async fn an_operators_stop_goes_into_the_reserve_later_before_those_of_clients() {
+    let world = World::story();
+    world.faults.break_down(Point::Begin);
+    while world.stops.standing().reserve.used + 80_000 < SIZE {
+        assert_eq!(take(&world, cut_token(&world, 30_000)).await.recorded, Recorded::Reserve);
+    }
+    filled_with_small_ones(&world).await;
+    for _ in 0..200 {
+        assert_eq!(world.stops.take(cut_token(&world, 10), By::Client).await.unwrap().recorded, Recorded::NotYet);
+    }
+    let stop = cut_token(&world, 10);
+    let id = stop.record().id.to_string();
+    assert_eq!(take(&world, stop).await.recorded, Recorded::NotYet);
+    // The log takes one, which gives back its place: room for some of them.
+    world.faults.mend();
+    world.faults.fail(Point::Begin, 1, Fault::Lost);
+    world.stops.retry().await;
+    assert_eq!(recorded(&world).len(), 1);
+    world.faults.break_down(Point::Begin);
+    let is_kept = || {
+        let frames = reserve::frames(&crate::world::reserve(&world));
+        frames.iter().any(|frame| String::from_utf8_lossy(&frame.content).contains(&id))
+    };
+    for _ in 0..5 {
+        world.stops.retry().await;
+    }
+    wait_until(is_kept).await;
+    assert!(world.stops.standing().unrecorded > 64, "more clients wait than are tried at a time");
+}
+
 async fn filled_with_small_ones(world: &World) -> usize {
     for taken in 0.. {
         if take(world, cut_token(world, 10)).await.recorded == Recorded::NotYet {
