@@ -133,7 +133,7 @@ impl Verifier {
             Err(error) => error,
         };
         let asked_for_this_token = matches!(outcome, Refreshed::Fetched);
-        if error.may_be_stale_keys() && !asked_for_this_token && self.may_have_a_newer_key(text, &newest) {
+        if error.may_be_stale_keys() && !asked_for_this_token && self.may_have_a_newer_key(text, &newest, now) {
             return Err(Reason::KeyUnknown);
         }
         Err(Reason::InvalidToken(error.public_code()))
@@ -142,11 +142,12 @@ impl Verifier {
     /// Whether the issuer may have published the token's key after it was asked for `keys`. Nothing in the token is verified, so
     /// its `iat` decides only between 401 and 503. A good token of a new key must not get 401. A token whose key was withdrawn
     /// must not get 503: its holder would repeat the request and never get a new token.
-    fn may_have_a_newer_key(&self, text: &str, keys: &Keys) -> bool {
+    fn may_have_a_newer_key(&self, text: &str, keys: &Keys, now: Timestamp) -> bool {
         let Ok(decoded) = Decoded::of(text) else { return false };
         let Ok(token) = decoded.read() else { return false };
         let ours = token.issuer().is_ok_and(|issuer| issuer == self.issuer().as_str());
-        ours && token.issued().is_ok_and(|issued| issued.plus(CLOCK_DIFFERENCE) >= keys.fetched)
+        let may_be_new = |issued: Timestamp| issued.plus(CLOCK_DIFFERENCE) >= keys.fetched && issued <= now.plus(CLOCK_DIFFERENCE);
+        ours && token.issued().is_ok_and(may_be_new)
     }
 
     fn verify_with(&self, keys: &Keys, text: &str, now: Timestamp) -> Result<AccessToken, TokenError> {

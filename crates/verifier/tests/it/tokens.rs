@@ -311,7 +311,7 @@ async fn a_token_from_before_the_last_fetch_whose_key_is_gone_is_refused_for_goo
     let served = world.issuer.jwks_served();
     assert_eq!(world.outcome(&old).await, "unknown_key");
     let refusal = world.verify(&old, "read:cases").await.unwrap_err();
-    assert_eq!((refusal.status(), refusal.retry_after()), (401, None), "whoever has it must get a new one");
+    assert_eq!((refusal.status(), refusal.retry_after()), (401, None), "its holder must get a new one");
     assert_eq!(world.issuer.jwks_served(), served, "and that is known without a fetch");
     // What nobody signed says nothing about when it was issued to anybody but itself.
     let stranger = TestKey::generate();
@@ -320,6 +320,8 @@ async fn a_token_from_before_the_last_fetch_whose_key_is_gone_is_refused_for_goo
         ("iat", json!(recent.secs()), "issuer_key_unknown"),
         ("iat", json!(recent.secs() - 60), "issuer_key_unknown"),
         ("iat", json!(recent.secs() - 61), "unknown_key"),
+        ("iat", json!(recent.secs() + 60), "issuer_key_unknown"),
+        ("iat", json!(recent.secs() + 62), "unknown_key"),
         ("iat", json!("now"), "unknown_key"),
         ("iss", json!("https://login.attacker.example"), "unknown_key"),
     ] {
