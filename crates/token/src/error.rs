@@ -36,6 +36,10 @@ pub enum TokenError {
     /// The signature does not verify.
     #[error("the signature does not verify")]
     Signature,
+    /// The signature does not verify with the only key that fits. The header does not name that key, so a fresher key set may
+    /// have another.
+    #[error("the signature does not verify with the only key that fits, and the header does not name that key")]
+    SignatureOfUnnamedKey,
     /// A required claim is missing.
     #[error("the claim {0:?} is missing")]
     MissingClaim(&'static str),
@@ -83,7 +87,7 @@ impl TokenError {
             Self::Type(_) => "typ",
             Self::UnknownKey(_) => "unknown_key",
             Self::AmbiguousKey(_) => "ambiguous_key",
-            Self::Signature => "signature",
+            Self::Signature | Self::SignatureOfUnnamedKey => "signature",
             Self::MissingClaim(_) => "claim_missing",
             Self::Claim { .. } => "claim_invalid",
             Self::Issuer => "issuer",
@@ -116,6 +120,7 @@ impl TokenError {
             | Self::DuplicateMember
             | Self::TooDeep
             | Self::Signature
+            | Self::SignatureOfUnnamedKey
             | Self::Issuer
             | Self::Audience
             | Self::Expired
@@ -129,7 +134,7 @@ impl TokenError {
 
     /// Whether a fresher key set could change the answer: the signer may have rotated its keys.
     pub const fn may_be_stale_keys(&self) -> bool {
-        matches!(self, Self::UnknownKey(_))
+        matches!(self, Self::UnknownKey(_) | Self::SignatureOfUnnamedKey)
     }
 }
 

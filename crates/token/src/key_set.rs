@@ -206,11 +206,11 @@ impl KeySet {
         };
         let choice = fitting.any(|other| other.thumbprint != key.thumbprint);
         match (named, choice) {
-            (true, false) => Ok(VerificationKey { key, algorithm }),
+            (true, false) => Ok(VerificationKey { key, algorithm, is_named: true }),
             (true, true) => Err(TokenError::AmbiguousKey(key_id.map(shortened).unwrap_or_default())),
             // `kid` is a hint (RFC 7515 §4.1.4), where there is nothing to choose from and the key has no other name. Trying every
             // key until one fits would let an attacker choose.
-            (false, false) if key_id.is_none() || key.id.is_none() => Ok(VerificationKey { key, algorithm }),
+            (false, false) if key_id.is_none() || key.id.is_none() => Ok(VerificationKey { key, algorithm, is_named: false }),
             (false, _) => Err(unknown()),
         }
     }
@@ -268,11 +268,18 @@ impl Eq for KeySet {}
 pub(crate) struct VerificationKey<'a> {
     key: &'a Key,
     algorithm: Algorithm,
+    /// Whether the header names it by its `kid`.
+    is_named: bool,
 }
 
 impl VerificationKey<'_> {
-    /// Checks the signature.
+    /// Checks the signature. A key that the header does not name may be an earlier one than the signer's.
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), TokenError> {
+        let fits = self.verify_signature(message, signature);
+        fits.map_err(|error| if self.is_named { error } else { TokenError::SignatureOfUnnamedKey })
+    }
+
+    fn verify_signature(&self, message: &[u8], signature: &[u8]) -> Result<(), TokenError> {
         if self.algorithm.signature_len().is_some_and(|len| len != signature.len()) {
             return Err(TokenError::Signature);
         }

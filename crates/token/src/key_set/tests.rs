@@ -204,6 +204,19 @@ fn keys_without_a_kid_are_told_apart_by_the_algorithm_and_never_tried_one_by_one
     assert_eq!(select(&named, Some("a"), Algorithm::Rs256, KeyUse::Signature), other, "nor does the name of one key mean another");
 }
 
+#[test]
+fn a_signature_that_fits_no_unnamed_key_may_be_of_a_newer_one() {
+    let (bare, named) = (parse(&json!([jwk(&json!({"kid": null}))])).unwrap(), parse(&json!([jwk(&json!({"kid": "a"}))])).unwrap());
+    let verify = |set: &KeySet, kid: Option<&str>| {
+        set.select(kid, Algorithm::Es256, KeyUse::Signature).and_then(|key| key.verify(b"message", &[1; 64]))
+    };
+    assert_eq!(verify(&bare, Some("n")), Err(TokenError::SignatureOfUnnamedKey), "the issuer may have replaced it");
+    assert_eq!(verify(&bare, None), Err(TokenError::SignatureOfUnnamedKey));
+    assert_eq!(verify(&named, None), Err(TokenError::SignatureOfUnnamedKey));
+    assert_eq!(verify(&named, Some("a")), Err(TokenError::Signature));
+    assert!(TokenError::SignatureOfUnnamedKey.may_be_stale_keys() && !TokenError::Signature.may_be_stale_keys());
+}
+
 fn select(set: &KeySet, kid: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<(), TokenError> {
     set.select(kid, algorithm, key_use).map(|_| ())
 }
