@@ -78,18 +78,20 @@ impl IssuerClient {
     /// and their order are those by which the server finds other issuers' keys.
     pub(crate) async fn metadata(&self, has_what_is_needed: impl Fn(&Metadata) -> bool) -> Result<Metadata, Failure> {
         let no_issuer = || Failure::usage(format!("{} is no issuer", self.issuer));
+        // What is said if no address helps: that another issuer answers says most, that the server does not answer says least.
+        let says = |failure: &Failure| match failure.fault() {
+            Fault::Refused => 2,
+            Fault::Unreachable => 0,
+            _ => 1,
+        };
         let (mut incomplete, mut failed) = (None, None::<Failure>);
         for address in metadata_urls(&self.issuer) {
             let url = Url::parse(&address).map_err(|_| no_issuer())?;
             match self.metadata_at(&url).await {
                 Ok(metadata) if has_what_is_needed(&metadata) => return Ok(metadata),
                 Ok(metadata) => incomplete = incomplete.or(Some(metadata)),
-                // The server would ask the next address. Here a person waits, and the others are likely to fail in the same way.
-                Err(failure) if failure.fault() == Fault::Unreachable => return Err(failure),
                 Err(failure) => {
-                    // That another issuer answers says more than that a page is missing.
-                    let says_more = |first: &Failure| first.fault() != Fault::Refused && failure.fault() == Fault::Refused;
-                    if failed.as_ref().is_none_or(says_more) {
+                    if failed.as_ref().is_none_or(|first| says(first) < says(&failure)) {
                         failed = Some(failure);
                     }
                 }
