@@ -53,7 +53,14 @@ impl Waiting {
     fn comes_to(&mut self, what: &str, holds: impl Fn(i32) -> bool) {
         let pid = rustix::process::Pid::from_child(&self.0).as_raw_nonzero().get();
         let begun = Instant::now();
-        while !holds(pid) {
+        // Twice: it must stay so, and not be a moment between two steps of the start.
+        let holds = || {
+            holds(pid) && {
+                std::thread::sleep(Duration::from_millis(50));
+                holds(pid)
+            }
+        };
+        while !holds() {
             assert!(self.0.try_wait().unwrap().is_none(), "{what}: it has ended");
             assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
             std::thread::sleep(Duration::from_millis(5));
