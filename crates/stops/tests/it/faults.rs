@@ -161,7 +161,9 @@ async fn an_operators_stop_goes_into_the_reserve_later_before_those_of_clients()
     assert_eq!(take(&world, stop).await.recorded, Recorded::NotYet);
     // The log takes one, which gives back its place: room for some of them.
     world.faults.mend();
-    world.faults.fail(Point::Begin, 1, Fault::Lost);
+    for later in 1..1_000 {
+        world.faults.fail(Point::Begin, later, Fault::Lost);
+    }
     world.stops.retry().await;
     assert_eq!(recorded(&world).len(), 1);
     world.faults.break_down(Point::Begin);
