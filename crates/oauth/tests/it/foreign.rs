@@ -405,7 +405,7 @@ async fn another_issuer_cannot_name_an_actor_of_its_own_as_our_agents_are_named(
     for sub in [story::spiffe_id("research-agent"), story::spiffe_id("nobody"), story::spiffe_id("research-agent").to_uppercase()] {
         let theirs = json!({"sub": sub, "iss": issuer});
         let error = abroad.error(&abroad.raw(|c| c["act"] = theirs.clone())).await;
-        assert_eq!(shown(&error), "400 invalid_request chain_not_theirs", "whoever reads act.act.sub alone would see our agent: {sub}");
+        assert_eq!(shown(&error), "400 invalid_request chain_not_theirs", "a reader of act.act.sub alone would see our agent: {sub}");
         assert!(error.description.contains("SPIFFE ID of this trust domain"), "{error}");
         let nested = json!({"sub": "portal", "iss": issuer, "act": theirs});
         assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = nested)).await, "400 invalid_request chain_not_theirs", "{sub}");
