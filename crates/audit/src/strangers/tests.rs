@@ -59,16 +59,23 @@ fn a_clock_that_goes_back_gives_nothing() {
 #[test]
 fn a_source_that_has_used_its_quota_up_is_not_forgotten_for_made_up_ones() {
     let strangers = Strangers::default();
-    let mut now = at(0);
-    flood(&strangers, host(0), 500, now);
-    for n in 1..3 * u32::try_from(MAX_SOURCES).unwrap() {
-        strangers.admit(host(n), 500, now);
-        if n % 512 == 0 {
-            now = now.plus(Duration::from_secs(1));
-        }
+    let many = u32::try_from(MAX_SOURCES).unwrap();
+    flood(&strangers, host(0), 500, at(0));
+    for n in 1..many {
+        // As short as can be: the quota of all must have room for as many sources as are distinguished.
+        assert!(strangers.admit(host(n), 0, at(0)), "{n}");
     }
-    assert!(strangers.lock().sources.len() <= MAX_SOURCES);
-    assert!(flood(&strangers, host(0), 500, now) < SOURCE_BYTES / 100);
+    assert!(flood(&strangers, host(many), 500, at(0)) > SOURCE_BYTES - 1000);
+    assert_eq!(flood(&strangers, host(many + 1), 500, at(0)), 0, "all further sources share one quota");
+    assert!(strangers.admit(host(1), 500, at(0)), "there is room in the quota of all");
+    assert_eq!(strangers.lock().sources.len(), MAX_SOURCES);
+    assert_eq!(flood(&strangers, host(0), 500, at(0)), 0, "its quota is used up still");
+
+    // Ten minutes later, the made-up ones have all of their quota again, and are forgotten for a new one.
+    assert!(strangers.admit(host(2 * many), 500, at(600)));
+    assert_eq!(strangers.lock().sources.len(), 2, "the new one, and the one that has used its quota up");
+    let again = flood(&strangers, host(0), 500, at(600));
+    assert!(again > 0 && again < SOURCE_BYTES / 5, "a sixth of its quota, and no more: {again}");
 }
 
 #[test]
@@ -149,6 +156,25 @@ fn the_longest_sum_is_as_long_as_the_bound_of_a_day_takes_it_to_be() {
     assert!(record.to_leaf().unwrap().len() as u64 <= MAX_SUM_LEAF);
 }
 
+/// The worst flood: the quota of all is used up at each look, by sources that are new, and each look records the most sums.
+#[test]
+fn the_worst_flood_comes_to_the_bound_of_a_day_and_not_beyond_it() {
+    let strangers = Strangers::default();
+    let most = u32::try_from(MAX_SUMS).unwrap();
+    let (mut written, mut next) = (0, 0);
+    for look in 0..=DAY.as_secs() / SUM_INTERVAL.as_secs() {
+        let now = at(look * SUM_INTERVAL.as_secs());
+        for n in next..next + most {
+            written += flood(&strangers, host(n), 500, now);
+            strangers.count(host(n), Kind::Token, "parameter_missing", now);
+        }
+        next += most;
+        written += strangers.take().len() as u64 * (MAX_SUM_LEAF + OVERHEAD);
+    }
+    assert!(written <= MAX_BYTES_A_DAY, "{written}");
+    assert!(written > MAX_BYTES_A_DAY - 1000, "the bound says no more than what can be: {written}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -167,6 +193,7 @@ proptest! {
                 strangers.count(host(n), Kind::Token, "parameter_missing", at(secs));
             }
         }
+        prop_assert!(written <= 25 * ALL_BYTES, "{written}");
         let looks = DAY.as_secs() / SUM_INTERVAL.as_secs() + 1;
         for _ in 0..looks {
             written += strangers.take().len() as u64 * (MAX_SUM_LEAF + OVERHEAD);
