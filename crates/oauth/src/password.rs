@@ -405,11 +405,26 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_clients_that_do_not_exist_is_one_crowd() {
         let text = hash(&Secret::new("s"), &SystemEntropy).unwrap();
-        let (checker, turn) = flooded(|checker| &checker.clients, |_| Whose::Client { id: None, source: RequestSource::Other }).await;
-        assert_eq!(guess(&checker, Whose::Client { id: None, source: RequestSource::Other }).await.unwrap(), Err(PasswordError::Busy));
-        let now = Timestamp::from_secs(1_000);
+        let checker = Arc::new(Checker::new(&SystemEntropy).unwrap());
+        let turn = checker.clients.turn(Lane::default()).await.unwrap_or_else(|Full| unreachable!());
+        let asks = |id: String, stored: Option<Secret>| {
+            let checker = Arc::clone(&checker);
+            async move { checker.check_remembered(&id, RequestSource::Other, Secret::new("s"), stored, Timestamp::from_secs(1_000)).await }
+        };
+        for n in 0..WAITING {
+            tokio::spawn(asks(format!("nobody-{n}"), None));
+        }
+        while checker.clients.load() != (AT_ONCE, WAITING) {
+            tokio::task::yield_now().await;
+        }
+        let another = begun(pin!(asks("nobody".to_owned(), None)));
+        assert_eq!(another, Poll::Ready(Err(PasswordError::Busy)), "another name is no other party");
+        let client = tokio::spawn(asks("b".to_owned(), Some(Secret::new(text))));
+        tokio::task::yield_now().await;
         drop(turn);
-        assert_eq!(checker.check_remembered("b", RequestSource::Other, Secret::new("s"), Some(Secret::new(text)), now).await, Ok(true));
+        assert_eq!(client.await.unwrap(), Ok(true), "it has a place, although none was free");
+        let (_, waiting) = checker.clients.load();
+        assert!(waiting > WAITING / 2, "its turn came before those of the crowd, of which {waiting} wait");
     }
 
     #[tokio::test]
