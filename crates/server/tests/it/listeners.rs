@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, PASSWORD, authorization, form};
+use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, Form, PASSWORD, authorization, form};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -180,6 +180,16 @@ async fn the_issuers_own_address_says_what_it_is_and_what_is_nowhere_says_that()
     server.stop().await;
 }
 
+/// The token in the form that a browser with this cookie is shown at `server`.
+async fn form_token(server: &Server, query: &Form, cookie: &str) -> String {
+    let url = url::Url::parse_with_params(&server.url("/authorize"), query).unwrap();
+    let answer = server.app.http.get(url).header("cookie", cookie).send().await.unwrap();
+    let again = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(again, cookie, "forms in several tabs are one browser's");
+    let text = answer.text().await.unwrap();
+    text.split_once("name=\"csrf\" value=\"").unwrap().1.split_once('"').unwrap().0.to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
     let (server, other) = (Server::story().await, Server::story().await);
@@ -191,19 +201,15 @@ async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
     };
     let cookie = page.cookie.split_once('=').unwrap().1.to_owned();
     assert_eq!(submit(cookie).await, 403, "what is in the cookie is no proof");
-    let elsewhere = other.app.open(&authorization(None, None)).await;
-    assert_eq!(submit(elsewhere.csrf).await, 403, "another server's token");
+    // The same browser and request: only the server is another.
+    assert_eq!(submit(form_token(&other, &authorization(None, None), &page.cookie).await).await, 403, "another server's token");
+    let elsewhere = server.app.open(&authorization(None, None)).await;
+    assert_eq!(submit(elsewhere.csrf).await, 403, "another browser's token");
 
     // The same browser, another request.
     let mut query = authorization(None, Some("read:cases"));
     query.retain(|(name, _)| name != "state");
-    let url = url::Url::parse_with_params(&server.url("/authorize"), &query).unwrap();
-    let answer = server.app.http.get(url).header("cookie", &page.cookie).send().await.unwrap();
-    let again = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    assert_eq!(again, page.cookie, "forms in several tabs are one browser's");
-    let text = answer.text().await.unwrap();
-    let csrf = text.split_once("name=\"csrf\" value=\"").unwrap().1.split_once('"').unwrap().0;
-    assert_eq!(submit(csrf.to_owned()).await, 403, "another request's token");
+    assert_eq!(submit(form_token(&server, &query, &page.cookie).await).await, 403, "another request's token");
 
     for (site, expected) in [("cross-site", 403), ("same-site", 403), ("same-origin", 303)] {
         let post = server.app.http.post(&page.url).header("cookie", &page.cookie).header("sec-fetch-site", site).form(&fields(&page.csrf));
