@@ -99,9 +99,14 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for LibraryAnswers<I> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::LibraryAnswers;
+
+    /// So long that it does not matter.
+    const LONG: Duration = Duration::from_secs(20);
 
     #[tokio::test]
     async fn answers_that_the_library_makes_by_itself_get_the_headers_that_all_have() {
@@ -128,7 +133,9 @@ mod tests {
                 assert_eq!(count.unwrap(), sent.len());
                 io.flush().await.unwrap();
                 let mut buffer = vec![0; received.len()];
-                peer.read_exact(&mut buffer).await.unwrap();
+                let read = tokio::time::timeout(LONG, peer.read_exact(&mut buffer)).await;
+                let read = read.unwrap_or_else(|_| panic!("less than {received:?}: {:?}", String::from_utf8_lossy(&buffer)));
+                read.unwrap();
                 assert_eq!(String::from_utf8(buffer).unwrap(), received);
             }
         }

@@ -3,13 +3,14 @@
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use mandate_api::admin::ClientSecretRequest;
 use mandate_testkit::app::{CLIENT_SECRET, form};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::processes::{Server, run};
+use crate::processes::{MANDATE, Server, ran, run};
 
 /// How many files the server may have open: what shells usually allow.
 const FILES: usize = 1024;
@@ -108,9 +109,9 @@ async fn an_operators_own_forgotten_connections_do_not_keep_the_operator_out() {
 fn a_server_that_may_have_too_few_files_does_not_start_and_says_how_many_it_needs() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
-    let program = format!("ulimit -n 200; exec {} serve --dir {}", env!("CARGO_BIN_EXE_mandate"), dir.display());
-    let output = std::process::Command::new("sh").args(["-c", &program]).env_remove("MANDATE_DIR").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("384") && text.contains("ulimit -n"), "{text}");
+    let program = format!("ulimit -n 200; exec {MANDATE} serve --dir {}", dir.display());
+    let ran = ran(Command::new("sh").args(["-c", &program]).env_remove("MANDATE_DIR"));
+    assert!(ran.code.is_some_and(|code| code != 0), "it started: {}", ran.err);
+    assert!(ran.err.contains("384") && ran.err.contains("ulimit -n"), "{}", ran.err);
     assert!(!dir.exists(), "nothing was made");
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{
     AUTHORITY, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Head, LARGEST_LIST, MOST_FIELDS, MOST_FRAMES, PADDED, PREFACE, PRIORITY,
     PUSH_PROMISE, Rewriter, Rewritten,
@@ -7,6 +9,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 const DATA: u8 = 0x0;
+const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
@@ -248,14 +251,18 @@ fn server() -> (tokio::task::JoinHandle<Vec<String>>, DuplexStream) {
 async fn h2_accepts_every_request_whatever_the_client_calls_the_socket() {
     let (server, mut client) = server();
     client.write_all(&requests(&NAMES)).await.unwrap();
-    let mut answered = 0;
-    while answered < NAMES.len() {
-        let mut head = [0; 9];
-        client.read_exact(&mut head).await.unwrap();
-        let head = Head::parse(head);
-        client.read_exact(&mut vec![0; head.length]).await.unwrap();
-        answered += usize::from(head.kind == HEADERS);
-    }
+    let answers = async {
+        let mut answered = 0;
+        while answered < NAMES.len() {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.unwrap();
+            let head = Head::parse(head);
+            client.read_exact(&mut vec![0; head.length]).await.unwrap();
+            assert!(![RST_STREAM, GOAWAY].contains(&head.kind), "a request was refused: frame {}", head.kind);
+            answered += usize::from(head.kind == HEADERS);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), answers).await.expect("not every request was answered");
     drop(client);
     let expected = "http://localhost/SpiffeWorkloadAPI/FetchJWTSVID";
     assert_eq!(server.await.unwrap(), vec![expected; NAMES.len()]);

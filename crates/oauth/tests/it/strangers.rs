@@ -26,6 +26,17 @@ async fn stranger(world: &World, source: RequestSource) -> u16 {
     world.engine.token(request).await.unwrap_err().status
 }
 
+/// Strangers ask until that many refusals of theirs are beyond the quota.
+async fn until_summed(world: &World, source: RequestSource, count: u64) {
+    for sent in 0.. {
+        if world.log.strangers().summed() >= count {
+            return;
+        }
+        assert!(sent < 1000, "there is no quota");
+        stranger(world, source).await;
+    }
+}
+
 fn refusals(world: &World) -> Vec<Record> {
     world.records(&Query { outcome: Some(Outcome::Refused), ..Query::default() })
 }
@@ -55,9 +66,7 @@ async fn a_flood_of_one_stranger_is_recorded_within_a_quota_and_then_in_one_sum(
 #[tokio::test]
 async fn beyond_the_quota_a_stranger_is_refused_without_the_disk() {
     let world = World::story();
-    while world.log.strangers().summed() == 0 {
-        stranger(&world, host(1)).await;
-    }
+    until_summed(&world, host(1), 1).await;
     world.faults.fail(Point::Commit, 0, Fault::Lost);
     assert_eq!(stranger(&world, host(1)).await, 401, "nothing is written, so nothing can fail");
     assert_eq!(stranger(&world, host(2)).await, 503, "within the quota a refusal is a record first");
@@ -66,9 +75,7 @@ async fn beyond_the_quota_a_stranger_is_refused_without_the_disk() {
 #[tokio::test]
 async fn sums_that_cannot_be_recorded_are_recorded_later_and_count_on() {
     let world = World::story();
-    while world.log.strangers().summed() < 3 {
-        stranger(&world, host(1)).await;
-    }
+    until_summed(&world, host(1), 3).await;
     world.faults.fail(Point::Commit, 0, Fault::Lost);
     assert!(world.log.record_sums(world.hybrid.now(), &SystemEntropy).await.is_err());
     stranger(&world, host(1)).await;
@@ -79,9 +86,7 @@ async fn sums_that_cannot_be_recorded_are_recorded_later_and_count_on() {
 #[tokio::test]
 async fn every_refusal_of_a_client_that_proved_who_it_is_is_a_record() {
     let world = World::story();
-    while world.log.strangers().summed() == 0 {
-        stranger(&world, RequestSource::Other).await;
-    }
+    until_summed(&world, RequestSource::Other, 1).await;
     let before = refusals(&world).len();
     for _ in 0..50 {
         let form = pairs(&[("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"), ("resource", CRM)]);
