@@ -1,6 +1,7 @@
 //! What nodes that nobody knows can have written into the log: a quota by source, and sums beyond it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_audit::strangers::{ALL_BYTES, SOURCE_BYTES};
 use mandate_audit::{Kind, Outcome, Query, Record};
@@ -16,7 +17,7 @@ fn host(n: u8) -> RequestSource {
 
 /// The refusals of nodes, with what the quota of strangers takes their hashes and rows to be.
 fn refused(office: &Office) -> (Vec<Record>, u64) {
-    let records = office.world.records(&Query { kind: Some(Kind::Node), outcome: Some(Outcome::Refused), ..Query::default() });
+    let records = office.world.records(&Query { outcome: Some(Outcome::Refused), ..Query::default() });
     let bytes = records.iter().map(|record| record.to_leaf().unwrap().len() as u64 + 128).sum();
     (records, bytes)
 }
@@ -89,4 +90,33 @@ async fn every_refusal_of_a_node_that_has_joined_is_a_record_although_strangers_
     assert_eq!(office.last_refusal().source, None);
     assert_eq!(office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await.err(), Some(E::NotEntitled));
     assert_eq!(office.last_refusal().kind, Kind::Identity);
+}
+
+#[tokio::test]
+async fn a_flood_of_a_node_that_is_banned_or_whose_certificate_has_expired_is_recorded_within_the_quota_of_strangers() {
+    for (banned, renews) in [(true, true), (true, false), (false, true), (false, false)] {
+        let office = Office::open();
+        let node = office.node().await;
+        let error = if banned {
+            office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
+            E::NodeBanned
+        } else {
+            office.world.clock.advance(Duration::from_mins(61));
+            E::NodeExpired
+        };
+        for sent in 0.. {
+            if office.world.log.strangers().summed() > 0 {
+                break;
+            }
+            assert!(sent < 1000, "there is no quota: banned {banned}, renews {renews}");
+            let answer = if renews {
+                office.identity.renew(&shown(&node), b"no request").await.map(drop)
+            } else {
+                office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await.map(drop)
+            };
+            assert_eq!(answer, Err(error.clone()), "renews {renews}");
+        }
+        let (single, bytes) = refused(&office);
+        assert!(!single.is_empty() && bytes <= SOURCE_BYTES, "{bytes}: banned {banned}, renews {renews}");
+    }
 }
