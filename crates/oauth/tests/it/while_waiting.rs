@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use mandate_audit::Outcome;
 use mandate_core::registry::{Agent, AgentState, ClientAuthentication, Entry, Grant, Kind, SubjectScope, TrustedIssuer};
-use mandate_core::{Clock as _, CutTarget, Person, Secret};
+use mandate_core::{Clock as _, CutTarget, Person, RequestSource, Secret};
 use mandate_delegation::revocation::cut;
-use mandate_oauth::password;
+use mandate_oauth::{LoginRefusal, password};
 use mandate_store::{cuts, secrets};
 use mandate_testkit::hostile_issuer::{HostileIssuer, TestKey};
-use mandate_testkit::story::{self, CLIENT_SECRET, CRM, ISSUER};
-use mandate_testkit::world::{JWT, Pairs, World, basic, pairs, payload, with};
+use mandate_testkit::story::{self, CLIENT_SECRET, CRM, ISSUER, PASSWORD};
+use mandate_testkit::world::{JWT, Pairs, World, basic, encode, pairs, payload, with};
 use mandate_token::Signer as _;
 use serde_json::json;
 
@@ -87,6 +87,18 @@ fn set_secret(world: &World, id: &str, secret: &str) {
         cuts::insert(tx, &made).map(drop)
     };
     world.store.transact("secret", write).unwrap();
+    world.cut(target);
+}
+
+fn set_password(world: &World, name: &str, password: &str) {
+    let phc = password::hash(&Secret::new(password), &mandate_core::SystemEntropy).unwrap();
+    let target = CutTarget::Person(Person { iss: ISSUER.parse().unwrap(), sub: name.to_owned() });
+    let made = cut(target.clone(), world.clock.now());
+    let write = |tx: &mandate_store::Tx<'_>| {
+        secrets::set_password(tx, &name.parse().unwrap(), &phc)?;
+        cuts::insert(tx, &made).map(drop)
+    };
+    world.store.transact("password", write).unwrap();
     world.cut(target);
 }
 
@@ -353,4 +365,36 @@ async fn the_clients_secret_is_replaced_while_the_old_one_is_checked() {
     let change = async { set_secret(&world, "desk-app", "another client secret 0123456789") };
     let (revoked, ()) = tokio::join!(world.revoke(&form, Some(&old)), change);
     assert_eq!(shown(&revoked.unwrap_err()), failed);
+}
+
+/// Nobody who knows only the old password gets a code, also if it was right when its check began.
+#[tokio::test]
+async fn the_persons_password_is_replaced_while_the_old_one_is_checked() {
+    let world = World::story();
+    let query = encode(&world.authorization("support-app", Some(CRM), None));
+    let request = world.engine.authorize(query.as_bytes(), RequestSource::Other).await.unwrap();
+    let change = async { set_password(&world, "riley", "another password of riley") };
+    let (login, ()) = tokio::join!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)), change);
+    let Err(LoginRefusal::Redirect { error, .. }) = login else { panic!("{login:?}") };
+    assert!(error.description.starts_with("subject_revoked: "), "{error}");
+    assert_eq!(world.last_record().reason, "subject_revoked");
+    assert!(world.engine.log_in(&request, "riley", Secret::new("another password of riley")).await.is_ok(), "the new one opens");
+}
+
+/// An assertion waits for the database to remember it: long enough for its client to be revoked.
+#[tokio::test]
+async fn the_client_is_revoked_while_its_assertion_waits_to_be_remembered() {
+    for revokes in [false, true] {
+        let world = World::story();
+        let mut form = pairs(&[("token", &world.mandate().await)]);
+        form.extend(world.assertion_pairs(&world.assertion(&world.assertion_claims())));
+        let held = world.hold_database();
+        let asked = async { if revokes { world.revoke(&form, None).await } else { world.introspect(&form, None).await.map(drop) } };
+        let change = async {
+            world.cut(CutTarget::Client("batch-app".parse().unwrap()));
+            held.let_go();
+        };
+        let (answer, ()) = tokio::join!(asked, change);
+        assert_eq!(shown(&answer.unwrap_err()), "401 invalid_client client_authentication_failed", "revokes: {revokes}");
+    }
 }
