@@ -266,6 +266,14 @@ mod tests {
     }
 
     #[test]
+    fn an_actor_of_another_issuer_that_has_the_same_name_does_not_act_again() {
+        let theirs = Actor { iss: "https://other.example".parse().unwrap(), ..actor("b") };
+        let chain = ActorChain::new(vec![theirs.clone()]).unwrap();
+        assert_eq!(chain.extended(actor("b"), 3).unwrap().iter().collect::<Vec<_>>(), [&actor("b"), &theirs]);
+        assert_eq!(chain.extended(actor("b"), 1), Err(InvalidActorChain::TooDeep));
+    }
+
+    #[test]
     fn refuses_depth_bombs_and_foreign_members() {
         let mut json = serde_json::json!({"sub": "x0", "iss": "https://m.example"});
         for n in 1..40 {

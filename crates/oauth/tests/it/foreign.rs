@@ -416,6 +416,16 @@ async fn another_issuer_cannot_name_an_actor_of_its_own_as_our_agents_are_named(
 }
 
 #[tokio::test]
+async fn a_token_lives_whose_history_has_an_actor_that_only_another_issuer_knows() {
+    let abroad = Abroad::new(SubjectScope::Token).await;
+    let theirs = json!({"sub": "portal", "iss": abroad.idp.issuer()});
+    let token = abroad.raw(|c| c["act"] = theirs.clone());
+    let mandate = exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap());
+    assert_eq!(payload(&mandate)["act"]["act"], theirs);
+    assert!(abroad.world.engine.living_token(&mandate).is_some(), "our registry does not say which actors of theirs are active");
+}
+
+#[tokio::test]
 async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_tokens() {
     let idp = HostileIssuer::start();
     let mut namesake = story::person("riley-abroad", vec![story::permission("crm", "read:cases")]);
