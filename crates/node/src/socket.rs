@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_socket_that_another_user_left_behind_is_left_alone() {
+        if !rustix::process::geteuid().is_root() {
+            return mandate_testkit::skipped("only root can make the socket of another user");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        std::os::unix::fs::chown(&path, Some(4711), None).unwrap();
+        assert!(matches!(Socket::bind(&path, &SystemEntropy), Err(NodeError::Occupied { .. })));
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(&path).unwrap()), 4711, "it is still theirs");
+    }
+
+    #[tokio::test]
     async fn files_directories_and_links_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (file, folder, link) = (dir.path().join("file"), dir.path().join("folder"), dir.path().join("link"));
