@@ -58,6 +58,31 @@ async fn a_feeds_reader_that_takes_nothing_is_told_of_and_one_that_hangs_up_is_n
     assert_eq!(told(false, false).await, "", "others miss no revocation");
 }
 
+/// Also where it refuses, and where the library answers by itself.
+#[tokio::test]
+async fn over_tls_every_answer_tells_browsers_to_stay_with_it() {
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nhost: m.example\r\nconnection: close\r\n\r\n", "200"),
+        ("GET / HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", "421"),
+        ("GET / HTTP/1.1\r\nconnection: close\r\n\r\n", "400"),
+        ("no HTTP at all\r\n\r\n", "400"),
+    ] {
+        let (guest, ended) = Places::new(1, 1, 1).admit(RequestSource::User(0)).await.unwrap();
+        let plain = site(Router::new().route("/", get(|| async { "x" })));
+        let site = Site { hosts: Hosts::of("https://m.example", &[]), defaults: Defaults { over_tls: true }, ..plain };
+        let (io, mut peer) = tokio::io::duplex(4096);
+        peer.write_all(request.as_bytes()).await.unwrap();
+        let (_stop, shutdown) = watch::channel(false);
+        let connected = Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended };
+        let served = tokio::time::timeout(Duration::from_secs(20), serve_connection(connected, site, shutdown)).await;
+        served.unwrap_or_else(|_| panic!("it goes on: {request}"));
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert_eq!(answer.matches("strict-transport-security: max-age=63072000").count(), 1, "{request}: {answer}");
+    }
+}
+
 /// A connection that brings one request, takes all of the answer, and notes at which addresses that was.
 struct Noting {
     request: &'static [u8],
