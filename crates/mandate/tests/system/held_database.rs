@@ -49,6 +49,9 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
         ("code_verifier", CODE_VERIFIER),
     ]);
     let login = server.app.open(&authorization(None, None)).await;
+    let issuer = |audience: &str| json!({"issuer": [{"url": "https://login.acme.example", "audience": audience}]});
+    let entries = serde_json::from_value(issuer("https://mandate.acme.example")).unwrap();
+    server.admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
 
     let held = HeldDatabase::in_dir(&server.dir);
     for (what, parameters) in [("an exchange", &exchange), ("a code", &redemption)] {
@@ -66,8 +69,9 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
     says_when_to_try_again("a login", &page, begun);
 
     let base = server.role.text("admin_url");
-    let acts: [(&str, Value); 5] = [
+    let acts: [(&str, Value); 6] = [
         ("/v1/apply", json!({"entries": {"resource": [{"name": "wiki", "uri": "https://wiki.acme.example", "scopes": ["read:pages"]}]}})),
+        ("/v1/apply", json!({"entries": issuer("https://other.acme.example")})),
         ("/v1/people/riley/password", json!({"password": "another password"})),
         ("/v1/clients/desk-app/secret", json!({"secret": "another secret of a client"})),
         ("/v1/join-tokens", json!({})),

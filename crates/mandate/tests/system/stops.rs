@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mandate_api::admin::{ApplyRequest, AuditQuery, NodeState, problem_code};
+use mandate_api::admin::{ApplyRequest, AuditQuery, ClientSecretRequest, NodeState, problem_code};
 use mandate_core::registry::Kind;
-use mandate_testkit::app::{CRM, Form, fetch_svid, registry};
+use mandate_testkit::app::{Answer, CLIENT_SECRET, CRM, Form, fetch_svid, form, registry};
 use mandate_testkit::held_database::HeldDatabase;
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::disk::SmallDisk;
 use crate::processes::{Ran, Role, Server, run, run_into, unwritable};
+use crate::strangers::percent;
 
 /// The story, and an exchange of `support-agent` that succeeds.
 async fn story(server: &Server, root: &Path) -> Form {
@@ -20,6 +21,23 @@ async fn story(server: &Server, root: &Path) -> Form {
     let form = server.an_exchange(&root.join("node")).await;
     assert_eq!(server.app.token(&form).await.status, 200);
     form
+}
+
+/// From now on `desk-app` is told of tokens for the CRM. That needs no record, so it shows what is in force.
+async fn let_the_crm_ask(server: &Server) {
+    let crm = format!(
+        "[[resource]]\nname = \"crm\"\nuri = \"{CRM}\"\nscopes = [\"read:cases\", \"write:case_comments\", \"send:mail\"]\nclient = \"desk-app\"\n"
+    );
+    let entries = mandate_api::registry_file::parse(&crm).unwrap();
+    server.admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
+    server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() }).await.unwrap();
+}
+
+/// What the CRM is told of a token.
+async fn is_active(server: &Server, token: &str) -> bool {
+    let asked = server.app.http.post(format!("{}/introspect", server.app.issuer)).basic_auth("desk-app", Some(percent(CLIENT_SECRET)));
+    let answer = Answer::of(asked.form(&form(&[("token", token)])).send().await.unwrap()).await;
+    answer.json()["active"].as_bool().unwrap_or_else(|| panic!("{answer:?}"))
 }
 
 fn mandate(server: &Server, arguments: &[&str]) -> Ran {
@@ -90,6 +108,10 @@ async fn while_the_disk_is_full_an_agent_is_stopped_at_once_and_its_record_waits
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));
     let form = story(&server, root.path()).await;
+    let_the_crm_ask(&server).await;
+    let agents = server.app.token(&form).await.member("access_token");
+    let rileys = server.app.person_token("riley", Some(CRM), Some("read:cases")).await;
+    assert!(is_active(&server, &agents).await && is_active(&server, &rileys).await);
     let wal = fs::metadata(server.dir.join("mandate.db-wal")).unwrap().len();
     limit_files(&server, wal + 64 * 1024);
     until_nothing_fits(&server, &form).await;
@@ -100,11 +122,14 @@ async fn while_the_disk_is_full_an_agent_is_stopped_at_once_and_its_record_waits
     assert!(ran.err.contains("reserve") && ran.err.contains("next: mandate status"), "{}", ran.err);
     assert!(problems(&server).await.contains(&problem_code::DISK_RESERVE.to_owned()));
     assert!(!is_recorded(&server, SUSPENDED).await);
+    assert!(!is_active(&server, &agents).await, "it is in force although nothing can be recorded");
+    assert!(is_active(&server, &rileys).await, "the person is not stopped");
     // Not one more token, though the log cannot say why.
     assert_eq!(server.app.token(&form).await.status, 503);
     let ran = mandate(&server, &["revoke", "person", "riley", "--json"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.out.contains("\"recorded\": \"reserve\"") || ran.out.contains("\"recorded\":\"reserve\""), "{}", ran.out);
+    assert!(!is_active(&server, &rileys).await, "the person is stopped at once, too");
     let ran = mandate(&server, &["person", "disable", "riley"]);
     assert!(ran.code == Some(0) && ran.out.contains("riley is now disabled"), "{}{}", ran.out, ran.err);
     // What gives authority does not go this way.
@@ -153,12 +178,16 @@ async fn where_nothing_can_be_written_a_stop_is_in_force_and_the_command_says_th
     let dir = root.path().join("server");
     let server = Server::start(&dir);
     let form = story(&server, root.path()).await;
+    let_the_crm_ask(&server).await;
+    let agents = server.app.token(&form).await.member("access_token");
+    assert!(is_active(&server, &agents).await);
     // Not even the reserve, whose space is there, may be written.
     limit_files(&server, 0);
     let ran = mandate(&server, &["agent", "suspend", "support-agent"]);
     assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("now suspended"), "{}", ran.out);
     assert!(ran.err.contains("in force, and not yet recorded") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    assert!(!is_active(&server, &agents).await, "it is in force as the command says");
     let ran = mandate(&server, &["revoke", "agent", "support-agent", "--json"]);
     assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
     assert!(ran.err.contains("\"unrecorded\"") && ran.out.contains("not_yet"), "{}{}", ran.out, ran.err);

@@ -50,7 +50,7 @@ async fn a_known_client_gets_in(server: &Server, what: &str) {
     assert_eq!(status, 200, "{what}");
 }
 
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
@@ -114,4 +114,21 @@ fn a_server_that_may_have_too_few_files_does_not_start_and_says_how_many_it_need
     assert!(ran.code.is_some_and(|code| code != 0), "it started: {}", ran.err);
     assert!(ran.err.contains("384") && ran.err.contains("ulimit -n"), "{}", ran.err);
     assert!(!dir.exists(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_have_as_many_files_open_as_its_machine_lets_it() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let (node, _socket) = server
+        .node_as(&root.path().join("node"), |arguments| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh", MANDATE]).args(arguments).env_remove("MANDATE_DIR");
+            command
+        })
+        .await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.pid().as_raw_nonzero())).unwrap();
+    let of_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let [soft, hard, ..] = of_files.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{of_files}") };
+    assert!(soft == hard && soft != "256", "{of_files}");
 }
