@@ -15,10 +15,10 @@ use futures_util::stream;
 use mandate_core::{Clock, RequestSource};
 use mandate_testkit::clock::SteppedClock;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use super::{Connected, Defaults, SEND_BUFFER, Site, bound_send_buffer, serve_connection, serve_tcp};
+use super::{Connected, Defaults, SEND_BUFFER, Site, WRITE_TIMEOUT, bound_send_buffer, serve_connection, serve_tcp, serve_unix};
 use crate::health::Health;
 use crate::health::crowd::Crowd;
 use crate::host::Hosts;
@@ -58,29 +58,38 @@ async fn a_feeds_reader_that_takes_nothing_is_told_of_and_one_that_hangs_up_is_n
     assert_eq!(told(false, false).await, "", "others miss no revocation");
 }
 
-/// Also where it refuses, and where the library answers by itself.
+/// The answer to a request that comes over TLS to the server of `m.example`.
+async fn answered_over_tls(request: &str) -> String {
+    let (guest, ended) = Places::new(1, 1, 1).admit(RequestSource::User(0)).await.unwrap();
+    let plain = site(Router::new().route("/", get(|| async { "x" })));
+    let site = Site { hosts: Hosts::of("https://m.example", &[]), defaults: Defaults { over_tls: true }, ..plain };
+    let (io, mut peer) = tokio::io::duplex(4096);
+    peer.write_all(request.as_bytes()).await.unwrap();
+    let (_stop, shutdown) = watch::channel(false);
+    let connected = Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended };
+    let served = tokio::time::timeout(Duration::from_secs(20), serve_connection(connected, site, shutdown)).await;
+    served.unwrap_or_else(|_| panic!("it goes on: {request}"));
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+const STAY: &str = "strict-transport-security: max-age=63072000\r\n";
+
 #[tokio::test]
-async fn over_tls_every_answer_tells_browsers_to_stay_with_it() {
-    for (request, status) in [
-        ("GET / HTTP/1.1\r\nhost: m.example\r\nconnection: close\r\n\r\n", "200"),
-        ("GET / HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", "421"),
-        ("GET / HTTP/1.1\r\nconnection: close\r\n\r\n", "400"),
-        ("no HTTP at all\r\n\r\n", "400"),
-    ] {
-        let (guest, ended) = Places::new(1, 1, 1).admit(RequestSource::User(0)).await.unwrap();
-        let plain = site(Router::new().route("/", get(|| async { "x" })));
-        let site = Site { hosts: Hosts::of("https://m.example", &[]), defaults: Defaults { over_tls: true }, ..plain };
-        let (io, mut peer) = tokio::io::duplex(4096);
-        peer.write_all(request.as_bytes()).await.unwrap();
-        let (_stop, shutdown) = watch::channel(false);
-        let connected = Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended };
-        let served = tokio::time::timeout(Duration::from_secs(20), serve_connection(connected, site, shutdown)).await;
-        served.unwrap_or_else(|_| panic!("it goes on: {request}"));
-        let mut answer = String::new();
-        peer.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
-        assert_eq!(answer.matches("strict-transport-security: max-age=63072000").count(), 1, "{request}: {answer}");
+async fn over_tls_refusals_too_tell_browsers_to_stay_with_it() {
+    for (host, status) in [("host: m.example\r\n", "200"), ("host: evil.example\r\n", "421"), ("", "400")] {
+        let answer = answered_over_tls(&format!("GET / HTTP/1.1\r\n{host}connection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+        assert_eq!(answer.matches(STAY).count(), 1, "{host}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn over_tls_what_the_library_answers_by_itself_tells_browsers_to_stay_with_it() {
+    let answer = answered_over_tls("no HTTP at all\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(answer.matches(STAY).count(), 1, "{answer}");
 }
 
 /// A connection that brings one request, takes all of the answer, and notes at which addresses that was.
@@ -214,6 +223,26 @@ async fn the_kernel_keeps_little_for_a_peer_that_reads_nothing_over_tcp() {
     assert!(endless.at_last().await > given);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_of_the_unix_socket_that_reads_nothing_is_given_up() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("socket");
+    let (endless, listener) = (Endless::new(), UnixListener::bind(&path).unwrap());
+    let (_stop, shutdown) = watch::channel(false);
+    tokio::spawn(serve_unix(listener, Places::new(1, 1, 1), endless.site(), shutdown));
+    let mut peer = UnixStream::connect(&path).await.unwrap();
+    peer.write_all(GET).await.unwrap();
+    endless.at_last().await;
+    // Once the server has closed its end, nothing can be written to it.
+    let is_closed = |written: io::Result<usize>| written.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+    let ended = async {
+        while !is_closed(peer.try_write(b"x")) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(WRITE_TIMEOUT * 3, ended).await.expect("it holds the connection");
+}
+
 #[tokio::test]
 async fn the_send_buffers_of_both_kinds_of_sockets_are_bounded() {
     use rustix::net::sockopt::socket_send_buffer_size;
@@ -224,7 +253,7 @@ async fn the_send_buffers_of_both_kinds_of_sockets_are_bounded() {
         assert!(size <= 2 * SEND_BUFFER, "{size}");
         size
     };
-    let (one, _other) = tokio::net::UnixStream::pair().unwrap();
+    let (one, _other) = UnixStream::pair().unwrap();
     rustix::net::sockopt::set_socket_send_buffer_size(&one, 4 * SEND_BUFFER).unwrap();
     assert!(socket_send_buffer_size(&one).unwrap() > 2 * SEND_BUFFER);
     let unix = within(one.as_fd());

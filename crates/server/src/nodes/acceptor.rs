@@ -243,9 +243,17 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use mandate_core::{Entropy, SystemClock, SystemEntropy};
+    use mandate_store::Store;
+    use rustls::ClientConfig;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::sync::watch;
+    use tokio_rustls::TlsConnector;
 
-    use super::{NodePeer, NodeStream, Presented, RequestSource, Timestamp, UnixTime, of};
+    use super::{
+        Authority, Bounds, CertificateDer, NodePeer, NodeStream, Presented, RequestSource, RootCertStore, TcpListener, TcpStream,
+        Timestamp, UnixTime, WRITE_TIMEOUT, accept, mpsc, of, provider,
+    };
     use crate::places::Places;
 
     /// So long that it does not matter.
@@ -313,5 +321,39 @@ mod tests {
         tokio::time::sleep(short * 2).await;
         peer.write_u8(7).await.unwrap();
         assert_eq!(node.read_u8().await.unwrap(), 7);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_peer_that_reads_nothing_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let store = Store::open(&dir.path().join("state"), Arc::clone(&entropy)).unwrap();
+        let (domain, issuer) = ("acme.example".parse().unwrap(), "https://m.example".parse().unwrap());
+        let authority = Arc::new(Authority::open(store, domain, issuer, Arc::new(SystemClock), entropy).unwrap());
+        let mut roots = RootCertStore::empty();
+        for ca in authority.ca_certificates_der() {
+            roots.add(CertificateDer::from(ca)).unwrap();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (out, mut accepted) = mpsc::channel(1);
+        let (_stop, shutdown) = watch::channel(false);
+        let bounds = Bounds { places: Places::for_nodes(2, 1, 1), rejoin_grace: Duration::ZERO };
+        tokio::spawn(accept(listener, address, authority, bounds, out, shutdown));
+
+        let config = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let peer = TcpStream::connect(address).await.unwrap();
+        let _peer = TlsConnector::from(Arc::new(config)).connect(address.ip().into(), peer).await.unwrap();
+        let mut stream = accepted.recv().await.unwrap().unwrap();
+        let stuck = async {
+            loop {
+                if let Err(error) = stream.write_all(&[0; 4096]).await {
+                    return error.kind();
+                }
+            }
+        };
+        let ended = tokio::time::timeout(WRITE_TIMEOUT * 3, stuck).await.expect("it holds the connection");
+        assert_eq!(ended, io::ErrorKind::TimedOut);
     }
 }
