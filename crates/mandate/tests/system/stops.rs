@@ -289,6 +289,9 @@ async fn a_locked_database_stops_no_stop() {
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));
     let form = story(&server, root.path()).await;
+    let_the_crm_ask(&server).await;
+    let agents = server.app.token(&form).await.member("access_token");
+    assert!(is_active(&server, &agents).await);
     let mut other = Connection::open(server.dir.join("mandate.db")).unwrap();
     let lock = other.transaction_with_behavior(TransactionBehavior::Exclusive).unwrap();
     let begun = Instant::now();
@@ -296,6 +299,7 @@ async fn a_locked_database_stops_no_stop() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.err.contains("reserve"), "{}", ran.err);
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(!is_active(&server, &agents).await, "it is in force although nothing can be recorded");
     assert_ne!(server.app.token(&form).await.status, 200);
     drop(lock);
     // What gives comes behind it in the log, also where the server has not tried again yet.
@@ -415,13 +419,18 @@ async fn on_a_full_disk_a_stop_outlasts_the_server_and_the_server_starts() {
     let dir = disk.0.join("server");
     let mut server = Server::start(&dir);
     let form = story(&server, root.path()).await;
+    let_the_crm_ask(&server).await;
+    let agents = server.app.token(&form).await.member("access_token");
+    assert!(is_active(&server, &agents).await);
     let ballast = disk.fill();
     until_nothing_fits(&server, &form).await;
     let ran = mandate(&server, &["agent", "suspend", "support-agent"]);
     assert_eq!(ran.code, Some(0), "{}{}", ran.err, server.role.log());
     assert!(ran.err.contains("reserve"), "{}", ran.err);
+    assert!(!is_active(&server, &agents).await, "it is in force although nothing can be recorded");
     server.role.kill();
     let server = Server::start(&dir);
+    assert!(!is_active(&server, &agents).await, "and from the start on");
     assert_ne!(server.app.token(&form).await.status, 200);
     assert!(problems(&server).await.contains(&problem_code::DISK_RESERVE.to_owned()));
     fs::remove_file(ballast).unwrap();
