@@ -1,11 +1,11 @@
-//! What is left of a password in the server's memory once it has been checked.
+//! What is left of a password in the server's memory once it has been checked, and of a client's secret once it is set.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::{Duration, Instant};
 
-use mandate_api::admin::PasswordRequest;
-use mandate_testkit::app::authorization;
+use mandate_api::admin::{ClientSecretRequest, PasswordRequest};
+use mandate_testkit::app::{Answer, PASSWORD, authorization};
 
 use crate::processes::Server;
 
@@ -72,12 +72,35 @@ async fn a_password_is_gone_from_memory_once_it_has_been_checked() {
         assert_eq!(answer.status, if wrong { 401 } else { 303 });
         assert_eq!(answer.header("connection"), "close");
     }
-    // The answer is on its way before the connection's buffers are given back.
-    let mut left = found(pid, password().as_bytes()).unwrap();
+    comes_to_be_gone(pid, &password()).await;
+}
+
+/// The answer is on its way before the connection's buffers are given back.
+async fn comes_to_be_gone(pid: i32, secret: &str) {
+    let mut left = found(pid, secret.as_bytes()).unwrap();
     let begun = Instant::now();
     while !left.is_empty() && begun.elapsed() < Duration::from_secs(10) {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        left = found(pid, password().as_bytes()).unwrap();
+        left = found(pid, secret.as_bytes()).unwrap();
     }
     assert!(left.is_empty(), "{left:#?}");
+}
+
+#[tokio::test]
+async fn a_clients_secret_is_gone_from_memory_once_it_is_set() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    server.tell_the_story().await;
+    let pid = server.role.pid().as_raw_nonzero().get();
+    if found(pid, b"mandate").is_none() {
+        return mandate_testkit::skipped("this user may not read the memory of its own child");
+    }
+    server.admin.set_password("olga", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
+    let token = server.app.person_token("olga", Some(&server.app.issuer), Some("mandate:admin")).await;
+    // By a client that would keep the connection.
+    let url = format!("{}/v1/clients/desk-app/secret", server.role.text("admin_url"));
+    let asked = server.app.http.post(url).bearer_auth(token).json(&ClientSecretRequest { secret: password() });
+    let answer = Answer::of(asked.send().await.unwrap()).await;
+    assert_eq!((answer.status, answer.header("connection")), (204, "close"), "{answer:?}");
+    comes_to_be_gone(pid, &password()).await;
 }
