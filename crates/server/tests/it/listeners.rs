@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use mandate_core::{Clock as _, SystemClock};
 use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, Form, PASSWORD, authorization, form};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -192,7 +193,9 @@ async fn form_token(server: &Server, query: &Form, cookie: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
-    let (server, other) = (Server::story().await, Server::story().await);
+    // A form from the future would be refused for that.
+    let now = SystemClock.now();
+    let (server, other) = (Server::story_at(now).await, Server::story_at(now).await);
     let page = server.app.open(&authorization(None, None)).await;
     let fields = |csrf: &str| form(&[("csrf", csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
     let submit = |csrf: String| {
