@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use mandate_core::{Clock as _, SystemClock};
 use mandate_testkit::app::{Answer, App, CRM, Form, PASSWORD, claims, form};
-use mandate_testkit::hostile_issuer::HostileIssuer;
+use mandate_testkit::hostile_issuer::{HostileIssuer, Trouble};
 use serde_json::{Value, json};
 
 use crate::processes::{Environment, MANDATE, Ran, Server, run, run_into, unwritable};
@@ -185,9 +185,23 @@ fn nobody_is_sent_to_a_login_page_that_is_reached_in_clear() {
     }
 }
 
+const FIRST: &str = "/.well-known/oauth-authorization-server";
+const SECOND: &str = "/.well-known/openid-configuration";
+
+/// Metadata with everything that a login and the verification of a token need.
+fn complete(issuer: &HostileIssuer) -> String {
+    let name = issuer.issuer();
+    let metadata = json!({
+        "issuer": name.as_str(),
+        "jwks_uri": format!("{name}/jwks"),
+        "authorization_endpoint": format!("{name}/login"),
+        "token_endpoint": format!("{name}/token"),
+    });
+    metadata.to_string()
+}
+
 #[test]
 fn an_issuer_whose_metadata_is_elsewhere_is_found_as_the_server_finds_it() {
-    const FIRST: &str = "/.well-known/oauth-authorization-server";
     let here = tempfile::tempdir().unwrap();
     let token = here.path().join("token");
     let token_path = token.to_str().unwrap().to_owned();
@@ -201,13 +215,7 @@ fn an_issuer_whose_metadata_is_elsewhere_is_found_as_the_server_finds_it() {
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     assert!(ran.err.contains("is the issuer https://other.example; give that one"), "{}", ran.err);
 
-    let complete = json!({
-        "issuer": name.as_str(),
-        "jwks_uri": format!("{name}/jwks"),
-        "authorization_endpoint": format!("{name}/login"),
-        "token_endpoint": format!("{name}/token"),
-    });
-    issuer.serve_at("/.well-known/openid-configuration", "application/json", &complete.to_string());
+    issuer.serve_at(SECOND, "application/json", &complete(&issuer));
     for (content_type, first) in [
         ("text/html", "<!doctype html><title>Sign in</title>".to_owned()),
         ("application/json", json!({ "issuer": "https://other.example", "jwks_uri": "https://other.example/jwks" }).to_string()),
@@ -221,6 +229,26 @@ fn an_issuer_whose_metadata_is_elsewhere_is_found_as_the_server_finds_it() {
         login.child.kill().unwrap();
         login.child.wait().unwrap();
         assert_eq!((login.url.path(), login.url.port()), ("/login", url::Url::parse(name.as_str()).unwrap().port()), "{first}");
+    }
+}
+
+#[test]
+fn a_metadata_address_that_does_not_answer_is_passed_over() {
+    for trouble in [Trouble::Break, Trouble::Status(503)] {
+        let here = tempfile::tempdir().unwrap();
+        let token = here.path().join("token");
+        let issuer = HostileIssuer::start();
+        let name = issuer.issuer();
+        std::fs::write(&token, issuer.token(CRM, "read:cases", SystemClock.now())).unwrap();
+        issuer.fail_at(FIRST, trouble);
+        issuer.serve_at(SECOND, "application/json", &complete(&issuer));
+        let ran = run(&["token", "show", token.to_str().unwrap(), "--issuer", name.as_str(), "--json"]);
+        assert_eq!(ran.code, Some(0), "{trouble:?}: {}", ran.err);
+        assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["verified"], true, "{trouble:?}: {}", ran.out);
+        let mut login = Login::start(&App::new(name.as_str()), &[]);
+        login.child.kill().unwrap();
+        login.child.wait().unwrap();
+        assert_eq!(login.url.path(), "/login", "{trouble:?}");
     }
 }
 
