@@ -203,6 +203,14 @@ fn bad_subject_and_actor_inputs_are_invalid_request() {
 }
 
 #[test]
+fn an_actor_of_another_trust_domain_is_told_what_an_actor_token_is() {
+    assert_eq!(
+        Refusal::Actor(TokenError::TrustDomain).to_error().description,
+        "actor_token_refused: The actor token is refused: trust_domain. An actor token is a JWT-SVID of this trust domain."
+    );
+}
+
+#[test]
 fn private_detail_stays_private() {
     let error = Refusal::Internal("secret detail".into()).to_error();
     assert!(!error.to_json().contains("secret detail") && error.private.contains("secret detail"));

@@ -102,6 +102,16 @@ async fn what_can_be_refused_is_refused_before_the_login() {
 }
 
 #[tokio::test]
+async fn that_no_scope_exists_is_said_of_all_that_were_asked_for() {
+    let world = World::story();
+    let query = world.authorization("support-app", Some(CRM), Some("openid profile"));
+    let refused = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await;
+    let Err(AuthorizeRefusal::Redirect { location, error }) = refused else { panic!("not a redirect: {refused:?}") };
+    let said = "scope_unknown: None of the scopes asked for exists here.";
+    assert_eq!((error.description.as_str(), parameter(&location, "error_description").as_deref()), (said, Some(said)));
+}
+
+#[tokio::test]
 async fn a_code_is_bound_to_verifier_redirect_uri_and_resource() {
     let world = World::story();
     let query = world.authorization("support-app", Some(CRM), None);

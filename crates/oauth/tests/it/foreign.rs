@@ -158,13 +158,20 @@ async fn what_is_no_access_token_for_us_is_refused() {
     );
     let key = abroad.idp.key();
     let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
-    for header in [
-        json!({"alg": "ES256", "typ": "JWT", "kid": key.key_id()}),
-        json!({"alg": "none", "typ": "at+jwt"}),
-        json!({"alg": "HS256", "typ": "at+jwt", "kid": key.key_id()}),
-        json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id(), "crit": ["x"], "x": 1}),
+    let unfit = "is not allowed for this kind of token or does not fit its key.";
+    for (header, says) in [
+        (
+            json!({"alg": "ES256", "typ": "JWT", "kid": key.key_id()}),
+            "typ: the header says JWT. An access token says typ at+jwt (RFC 9068).",
+        ),
+        (json!({"alg": "ES256", "kid": key.key_id()}), "typ: the header has no typ. An access token says typ at+jwt (RFC 9068)."),
+        (json!({"alg": "none", "typ": "at+jwt"}), &format!("alg: none {unfit}")),
+        (json!({"alg": "HS256", "typ": "at+jwt", "kid": key.key_id()}), &format!("alg: HS256 {unfit}")),
+        (json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id(), "crit": ["x"], "x": 1}), "header: the header has crit."),
     ] {
-        assert_eq!(abroad.ask(&key.sign_raw(&header.to_string(), &claims)).await, refused_token, "{header}");
+        let error = abroad.error(&key.sign_raw(&header.to_string(), &claims)).await;
+        assert_eq!(shown(&error), refused_token, "{header}");
+        assert_eq!(error.description, format!("subject_token_refused: The subject token is refused: {says}"), "{header}");
     }
     let ours = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
     let error = abroad.world.token(&ours, None).await.unwrap_err();
