@@ -6,7 +6,7 @@ use mandate_backup::{BackupError, Keys};
 use mandate_core::Secret;
 use serde_json::Value;
 
-use crate::world::{Opens, World, archive, members, names};
+use crate::world::{Opens, SERVE, World, archive, members, names};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -145,14 +145,38 @@ fn a_manifest_that_lies_is_refused() {
     assert!(matches!(&newer, BackupError::Format(format) if format == "mandate-backup/2"), "{newer:?}");
 }
 
+/// As the manifest has it.
+fn digest(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+#[test]
+fn a_serve_json_of_another_server_is_refused_although_its_digest_is_right() {
+    let (world, bytes) = sealed();
+    let right = members(&bytes);
+    let with = |serve: &str| {
+        let mut members = right.clone();
+        let mut manifest: Value = serde_json::from_slice(&members[0].1).unwrap();
+        assert_eq!((members[1].0.as_str(), &manifest["members"][0]["name"]), ("serve.json", &"serve.json".into()));
+        manifest["members"][0]["size"] = serve.len().into();
+        manifest["members"][0]["sha256"] = digest(serve.as_bytes()).into();
+        members[0].1 = serde_json::to_vec(&manifest).unwrap();
+        members[1].1 = serve.as_bytes().to_vec();
+        archive(&members)
+    };
+    for (from, to) in [("https://mandate.acme.example", "https://other.example"), ("\"acme.example\"", "\"other.example\""), (SERVE, "{}")]
+    {
+        let error = refuse(&world, &with(&SERVE.replace(from, to)), to);
+        assert!(matches!(&error, BackupError::Damaged(why) if why.contains("serve.json")), "{to}: {error:?}");
+    }
+    world.restore(&with(SERVE), "r", &Opens::Passphrase(PASSPHRASE)).unwrap();
+}
+
 #[test]
 fn a_database_of_a_newer_program_is_refused_with_both_versions() {
     let (world, bytes) = sealed();
     let mut right = members(&bytes);
-    let digest = |bytes: &[u8]| -> String {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-        digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-    };
     let before = digest(&right[3].1);
     // `PRAGMA user_version`, at its place in the header.
     right[3].1[60..64].copy_from_slice(&99u32.to_be_bytes());

@@ -136,6 +136,18 @@ fn what_is_not_whole_is_not_backed_up() {
     assert_eq!(world.names(), before, "nothing is left behind");
 }
 
+#[test]
+fn a_byte_order_mark_hides_nothing_of_whose_directory_it_is() {
+    let world = World::new(2);
+    let serve = world.dir.join("serve.json");
+    fs::write(&serve, format!("\u{feff}{}", crate::world::SERVE.replace("acme", "other"))).unwrap();
+    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherServer(_))));
+    fs::write(&serve, format!("\u{feff}{}", crate::world::SERVE)).unwrap();
+    let created = world.backup("b", Keys::Apart).unwrap();
+    let restored = world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
+    assert_eq!(restored.manifest.issuer.as_str(), "https://mandate.acme.example");
+}
+
 /// A file that is read until here, when somebody asks to stop.
 struct Asks<'a> {
     bytes: &'a [u8],

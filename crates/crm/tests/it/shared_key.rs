@@ -103,6 +103,8 @@ fn the_key_comes_from_a_file() {
     let file = directory.path().join("key");
     std::fs::write(&file, format!("{KEY}\n")).unwrap();
     assert!(SharedKey::from_file(&file).is_ok());
+    std::fs::write(&file, format!("\u{feff}{KEY}\r\n")).unwrap();
+    assert!(SharedKey::from_file(&file).is_ok(), "as an editor of another system writes it");
     std::fs::write(&file, "short\n").unwrap();
     assert!(SharedKey::from_file(&file).is_err());
     assert!(SharedKey::from_file(&directory.path().join("absent")).is_err());

@@ -4,6 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
+use mandate_audit::offline::BundleWriter;
+use mandate_audit::tree::{Frontier, leaf_hash};
+use mandate_audit::{CheckpointSigner, Kind, Outcome, Record};
+use mandate_core::{SystemEntropy, Timestamp};
+use serde_json::Value;
+
 use crate::admin_socket::answering;
 use crate::mandate;
 
@@ -309,6 +315,53 @@ fn a_bundle_a_key_and_a_checkpoint_come_from_standard_input_too() {
     assert!(ran.code == 2 && ran.err.contains("standard input holds no checkpoint"), "{}", ran.err);
     let ran = mandate(dir.path(), &["audit", "verify", "--offline", "-", "--since", "-"], &text);
     assert!(ran.code == 2 && ran.err.contains("only once"), "{}", ran.err);
+}
+
+/// A bundle of three records, the key of its log, and the log's checkpoint of the first two.
+fn small_bundle() -> (String, String, String) {
+    let (signer, _) = CheckpointSigner::generate("log.example", &SystemEntropy).unwrap();
+    let (mut tree, mut rows, mut notes) = (Frontier::new(), Vec::new(), Vec::new());
+    for n in 0..3 {
+        let record = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
+        let leaf = record.to_leaf().unwrap();
+        rows.push((n, tree.append(leaf_hash(&leaf)).unwrap(), leaf));
+        notes.push(signer.sign(n + 1, tree.root().unwrap()).unwrap());
+    }
+    let mut out = BundleWriter::begin(Vec::new(), signer.verifier().vkey(), &notes[2], 3).unwrap();
+    for (n, hashes, leaf) in &rows {
+        out.record(*n, leaf, hashes).unwrap();
+    }
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(out.finish().unwrap()), signer.verifier().vkey().to_owned(), text(notes.swap_remove(1)))
+}
+
+#[test]
+fn a_bundle_from_standard_input_verifies_with_a_key_and_a_checkpoint_as_any_editor_saves_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bundle, key, kept) = small_bundle();
+    let verified = |arguments: &[&str]| -> Value {
+        let ran = mandate(dir.path(), &[&["audit", "verify", "--json", "--offline", "-"], arguments].concat(), &bundle);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+        let said: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((&said["verified"], &said["size"], &said["key"]), (&true.into(), &3.into(), &key.as_str().into()), "{said}");
+        said
+    };
+    assert_eq!(verified(&[])["key_given"], false);
+    let file = dir.path().join("file");
+    let path = file.to_str().unwrap();
+    let saved = |text: &str| {
+        let windows = text.replace('\n', "\r\n");
+        [format!("\u{feff}{text}"), format!("\u{feff}{windows}"), windows]
+    };
+    for text in saved(&format!("{key}\n")).into_iter().chain(saved(&format!("Audit key:  {key}\nAudit log:  3 records\n"))) {
+        fs::write(&file, &text).unwrap();
+        assert_eq!(verified(&["--key-file", path])["key_given"], true, "{text:?}");
+    }
+    let printed = format!("{}\n", serde_json::json!({ "checkpoint": kept }));
+    for text in saved(&kept).into_iter().chain(saved(&printed)) {
+        fs::write(&file, &text).unwrap();
+        assert_eq!(verified(&["--since", path])["since_given"], true, "{text:?}");
+    }
 }
 
 #[test]
