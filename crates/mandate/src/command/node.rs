@@ -103,6 +103,13 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
             trust_domain: ready.trust_domain.as_str(),
             socket: socket.display().to_string(),
         };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            spiffe_id = started.spiffe_id,
+            trust_domain = started.trust_domain,
+            socket = started.socket,
+            "the node has started"
+        );
         let text = || {
             let (id, socket) = (started.spiffe_id, &started.socket);
             format!(

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
+
 use crate::processes::{Server, run};
 
 #[test]
@@ -108,4 +110,22 @@ async fn the_nodes_log_says_what_it_saw_of_a_process_that_is_no_agent_and_what_a
     for part in seen.iter().map(String::as_str).chain(["/agent/other also wants unix:path:/opt/other/agent", "the `mandate` command"]) {
         assert!(log.contains(part), "{part}: {log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_log_says_when_it_starts_and_when_it_stops() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    let (node, _) = server.node(&root.path().join("node")).await;
+    let (id, socket, file) = (node.text("spiffe_id"), node.text("socket"), node.log.clone());
+    let line = |says: &str| -> Value {
+        let log = fs::read_to_string(&file).unwrap();
+        let line = log.lines().find(|line| line.contains(says)).unwrap_or_else(|| panic!("{says}: {log}"));
+        serde_json::from_str(line).unwrap()
+    };
+    let started = line("the node has started");
+    assert_eq!((&started["level"], &started["spiffe_id"]), (&"INFO".into(), &id.into()), "{started}");
+    assert_eq!((&started["socket"], &started["version"]), (&socket.into(), &env!("CARGO_PKG_VERSION").into()), "{started}");
+    assert_eq!(node.terminate(), Some(0));
+    assert_eq!(line("the node has stopped")["level"], "INFO");
 }
