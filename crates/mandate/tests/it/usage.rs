@@ -254,6 +254,21 @@ fn fetching_an_identity_needs_a_node() {
 }
 
 #[test]
+fn a_socket_whose_path_is_too_long_is_told_with_its_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("d".repeat(120));
+    std::fs::create_dir(&deep).unwrap();
+    let (workload, admin) = (deep.join("workload.sock"), deep.join("admin.sock"));
+    let fetch = mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", workload.to_str().unwrap()], "");
+    let status = mandate(&deep, &["status"], "");
+    for (ran, code, socket) in [(fetch, 2, workload), (status, 4, admin)] {
+        assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{}", ran.err);
+        let says = format!("has {} bytes, and that of a unix socket has at most", socket.as_os_str().len());
+        assert!(ran.err.contains(&says), "{says}: {}", ran.err);
+    }
+}
+
+#[test]
 fn a_socket_of_something_else_is_no_workload_api() {
     let dir = tempfile::tempdir().unwrap();
     let _server = answering(dir.path(), &[("400 Bad Request", "")]);

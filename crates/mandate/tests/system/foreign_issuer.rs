@@ -7,6 +7,7 @@ use mandate_core::{ActorChain, Clock as _, Issuer, Lineage, SystemClock};
 use mandate_testkit::app::{Answer, CRM, Form, registry};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::tls_front::PrivateCa;
+use serde_json::Value;
 
 use crate::processes::{Server, run};
 
@@ -107,4 +108,26 @@ async fn the_file_of_an_issuers_authority_may_begin_with_a_byte_order_mark() {
     other.declare(&server, root.path());
     let answer = other.exchange(&server, &exchange).await;
     assert_eq!((answer.status, other.keys_served()), (503, 0), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_an_issuer_that_cannot_be_reached_its_address_and_what_is_wrong_with_its_certificate() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    server.tell_the_story().await;
+    let exchange = server.an_exchange(&root.path().join("node")).await;
+    let company = Company::with_tls(&PrivateCa::generate(), "other.pem").await;
+    fs::write(root.path().join("other.pem"), PrivateCa::generate().pem()).unwrap();
+    company.declare(&server, root.path());
+    let answer = company.exchange(&server, &exchange).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let log = server.role.log();
+    let line = log.lines().find(|line| line.contains("the keys of a trusted issuer cannot be fetched")).unwrap_or_else(|| panic!("{log}"));
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["level"], &line["issuer"]), (&"WARN".into(), &company.name.as_str().into()), "{line}");
+    let error = line["error"].as_str().unwrap();
+    for part in [format!("no connection to {}/.well-known/", company.name), "invalid peer certificate".to_owned()] {
+        assert!(error.contains(&part), "{part}: {error}");
+        assert!(!answer.text.contains(&part), "it is for the operator alone: {}", answer.text);
+    }
 }

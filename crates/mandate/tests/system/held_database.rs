@@ -10,7 +10,7 @@ use mandate_api::admin::{
 use mandate_api::registry_file::AgentItem;
 use mandate_api::{ClientError, RegistryFile};
 use mandate_core::registry::{AgentState, Kind};
-use mandate_testkit::app::{Answer, CALLBACK, CODE_VERIFIER, PASSWORD, authorization, form};
+use mandate_testkit::app::{Answer, CALLBACK, CODE_VERIFIER, CRM, PASSWORD, authorization, fetch_svid, form};
 use mandate_testkit::held_database::HeldDatabase;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -105,6 +105,25 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
     server.admin.join_token(&JoinTokenRequest::default()).await.unwrap();
     assert_eq!(database().await, None);
     assert!(server.role.is_running());
+    server.verify_the_log();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_hears_in_time_that_its_identity_is_not_issued_while_the_database_is_held() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(&root.path().join("server"));
+    server.tell_the_story().await;
+    let (_node, socket) = server.node(&root.path().join("node")).await;
+    let id = "spiffe://acme.example/agent/support-agent";
+    let held = HeldDatabase::in_dir(&server.dir);
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let refused = fetch_svid(&socket, id, CRM).await.unwrap_err();
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        assert_eq!((refused.code(), refused.message()), (tonic::Code::Unavailable, "the server did not issue the SVID; try again"));
+    }
+    held.let_go();
+    fetch_svid(&socket, id, CRM).await.unwrap();
     server.verify_the_log();
 }
 

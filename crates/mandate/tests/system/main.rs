@@ -24,6 +24,7 @@ mod rollback;
 mod start;
 mod stops;
 mod strangers;
+mod svid;
 mod terminal;
 mod tls;
 mod tour;
