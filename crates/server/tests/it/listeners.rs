@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use mandate_core::{Clock as _, SystemClock};
+use mandate_server::Transport;
 use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, Form, PASSWORD, authorization, form};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -192,6 +193,35 @@ async fn form_token(server: &Server, query: &Form, cookie: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_metadata_of_an_issuer_with_a_path_is_at_each_address_where_clients_look_for_it() {
+    let server = Server::empty_with(|config| {
+        config.transport = Transport::DangerousBehindTlsProxy;
+        config.issuer = Some("https://mandate.acme.example/tenant/1".parse().unwrap());
+    })
+    .await;
+    let ask = async |path: &str| ask(server.ready.public, &get(path, "mandate.acme.example")).await;
+    for path in [
+        // RFC 8414 §3, OpenID Connect Discovery, and clients that leave the path out.
+        "/.well-known/oauth-authorization-server/tenant/1",
+        "/tenant/1/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server",
+    ] {
+        let answer = ask(path).await;
+        assert_eq!(status(&answer), "200", "{path}: {answer}");
+        for member in
+            [r#""issuer":"https://mandate.acme.example/tenant/1""#, r#""token_endpoint":"https://mandate.acme.example/tenant/1/token""#]
+        {
+            assert!(answer.contains(member), "{path}: {member}: {answer}");
+        }
+    }
+    assert_eq!(status(&ask("/tenant/1/jwks.json").await), "200");
+    for nowhere in ["/tenant/2/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/tenant", "/jwks.json"] {
+        assert_eq!(status(&ask(nowhere).await), "404", "{nowhere}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
     // A form from the future would be refused for that.
     let now = SystemClock.now();
@@ -237,5 +267,20 @@ async fn a_person_sees_what_is_given_to_whom_and_where_the_answer_goes() {
     assert!(everything.contains(&format!("127.0.0.1:{port}")), "the port says which program of this machine gets the answer");
     let some = server.app.open(&authorization(None, Some("read:cases"))).await.answer.text;
     assert!(some.contains("read:cases") && !some.contains("send:mail"), "{some}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_page_lists_twelve_resources_and_counts_the_others() {
+    let server = Server::story().await;
+    // Beside the one of the story. The client may ask for this scope, wherever it is.
+    let resource = |n: u32| format!("[[resource]]\nname = \"r{n}\"\nuri = \"https://r{n}.acme.example\"\nscopes = [\"read:cases\"]\n");
+    let page = async || server.app.open(&authorization(None, None)).await.answer.text;
+    server.apply(&(10..21).map(resource).collect::<String>()).await;
+    let twelve = page().await;
+    assert!(twelve.contains("<li>crm: ") && twelve.contains("<li>r20: ") && !twelve.contains("more resources"), "{twelve}");
+    server.apply(&(21..24).map(resource).collect::<String>()).await;
+    let more = page().await;
+    assert!(more.contains("<li>r20: ") && !more.contains("<li>r21: ") && more.contains("<li>and at 3 more resources</li>"), "{more}");
     server.stop().await;
 }

@@ -61,8 +61,20 @@ impl Server {
         }
     }
 
+    /// An empty one with other options than those of [`Server::config`].
+    pub(crate) async fn empty_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Self::config(&dir);
+        change(&mut config);
+        let clock = Arc::new(SteppedClock::at(SystemClock.now()));
+        Self::start_as(config, dir, clock).await.map_err(|(_, error)| error).unwrap()
+    }
+
     async fn start(dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
-        let config = Self::config(&dir);
+        Self::start_as(Self::config(&dir), dir, clock).await
+    }
+
+    async fn start_as(config: Config, dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
         let (is_ready, ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = mandate_server::run(

@@ -301,6 +301,27 @@ async fn a_key_that_may_have_been_published_since_the_last_fetch_is_no_reason_to
 }
 
 #[tokio::test]
+async fn a_key_that_is_published_while_the_issuer_answers_may_be_newer_than_its_answer() {
+    let world = World::new().await;
+    let before = world.issuer.key().jwks();
+    world.issuer.serve_jwks(Some(&before));
+    world.clock.advance(Duration::from_secs(6));
+    let stranger = world.issuer.claims(RESOURCE, "read:cases", world.clock.now()).signed_by(&TestKey::generate());
+    let (verifier, asked) = (world.verifier.clone(), world.issuer.jwks_served() + 1);
+    world.issuer.hold();
+    let asks = tokio::spawn(async move { code(&verify(&verifier, &stranger, &Route::requires("read:cases").unwrap()).await) });
+    soon(world.issuer.asked_for_keys(asked)).await;
+    world.clock.advance(Duration::from_secs(50));
+    world.issuer.rotate();
+    let new = world.token("read:cases");
+    world.clock.advance(Duration::from_secs(70));
+    world.issuer.let_go();
+    assert_eq!(soon(asks).await.unwrap(), "unknown_key", "fetched for this very token, and not there");
+    assert_eq!(world.outcome(&new).await, "issuer_key_unknown", "it is newer than the question, though older than the answer");
+    assert_eq!(world.issuer.jwks_served(), asked, "the keys are too recent to be fetched again");
+}
+
+#[tokio::test]
 async fn a_token_from_before_the_last_fetch_whose_key_is_gone_is_refused_for_good() {
     let world = World::new().await;
     let (old, recent) = (world.token("read:cases"), world.clock.now().plus(Duration::from_secs(61)));
