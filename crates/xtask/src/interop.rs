@@ -74,22 +74,107 @@ fn python_clients(root: &Path) -> Outcome {
 mod tests {
     use std::fs;
 
+    /// What tries each program of the page.
+    const TRIED_BY: &[(&str, &[&str])] = &[
+        (
+            "oauth4webapi",
+            &[
+                "strict_clients.rs::metadata_is_accepted_and_names_this_issuer_alone",
+                "strict_clients.rs::a_public_client_redeems_a_code_once_with_its_own_verifier",
+                "strict_clients.rs::denial_wrong_password_and_unknown_resource_are_errors_to_a_client",
+                "strict_clients.rs::access_tokens_are_valid_to_resource_servers_and_forgeries_are_not",
+                "strict_clients.rs::a_client_with_a_secret_introspects_and_revokes_what_concerns_it",
+                "strict_clients.rs::a_client_with_a_key_introspects_and_revokes_and_never_by_a_used_assertion",
+                "strict_clients.rs::an_agents_mandate_is_a_valid_access_token",
+            ],
+        ),
+        ("openid-client", &["default_clients.rs::openid_client_sends_its_secret_in_the_body_and_gets_and_revokes_a_token"]),
+        (
+            "Authlib",
+            &[
+                "default_clients.rs::authlib_authenticates_by_a_secret_in_the_header_or_in_the_body",
+                "default_clients.rs::authlib_signs_assertions_for_the_token_endpoint_which_a_client_must_be_registered_for",
+                "default_clients.rs::authlib_as_a_public_client_revokes_its_own_token",
+            ],
+        ),
+        ("@modelcontextprotocol/client", &["mcp_clients.rs::the_typescript_sdk_finds_its_way_from_a_refusal_to_the_api"]),
+        ("mcp", &["mcp_clients.rs::the_python_sdk_finds_its_way_from_a_refusal_to_the_api"]),
+        (
+            "libfaketime",
+            &[
+                "clock.rs::what_is_stopped_stays_dead_however_the_clock_is_set_around_it",
+                "clock.rs::a_clock_that_is_set_back_while_the_server_is_down_brings_nothing_back",
+            ],
+        ),
+        ("jose", &["examples.rs::the_examples_in_javascript_work_as_they_are_printed"]),
+        (
+            "PyJWT",
+            &[
+                "python_clients.rs::pyjwt_accepts_an_access_token_where_it_is_addressed_and_nowhere_else",
+                "examples.rs::the_examples_in_python_work_as_they_are_printed",
+            ],
+        ),
+        (
+            "oidc-provider",
+            &[
+                "foreign_issuer.rs::an_agent_acts_for_a_person_whom_the_companys_provider_names",
+                "foreign_issuer.rs::a_trusted_providers_other_tokens_and_other_people_are_refused",
+                "foreign_issuer.rs::a_provider_that_is_not_registered_is_refused",
+            ],
+        ),
+        (
+            "Chromium",
+            &[
+                "browser.rs::a_person_logs_in_and_lands_at_the_app_with_a_code_that_works",
+                "browser.rs::a_wrong_password_is_said_on_the_page_and_the_next_attempt_works",
+                "browser.rs::deny_goes_back_without_a_code",
+            ],
+        ),
+    ];
+
+    /// Whether `text` has a test of that name which runs.
+    fn has_test(text: &str, name: &str) -> bool {
+        let lines: Vec<&str> = text.lines().collect();
+        lines.windows(2).any(|pair| {
+            let is_test = pair[0] == "#[test]" || pair[0].starts_with("#[tokio::test");
+            let function = pair[1].strip_prefix("async ").unwrap_or(pair[1]);
+            is_test && function.strip_prefix("fn ").is_some_and(|rest| rest.starts_with(&format!("{name}()")))
+        })
+    }
+
+    #[test]
+    fn a_test_that_is_gone_or_does_not_run_is_no_test() {
+        assert!(has_test("#[test]\nfn a() {\n", "a") && has_test("x\n#[tokio::test(flavor = \"y\")]\nasync fn a() {\n", "a"));
+        for text in ["", "fn a() {\n", "#[test]\nfn ab() {\n", "#[test]\n#[ignore]\nfn a() {\n", "// #[test]\n// fn a() {\n"] {
+            assert!(!has_test(text, "a"), "{text}");
+        }
+    }
+
     /// A row of the page claims that a version was tried by tests: both must be there.
     #[test]
     fn every_program_that_the_book_names_is_pinned_and_has_a_test() {
         let read = |path: &str| fs::read_to_string(crate::root().join(path)).unwrap();
         let page = read("docs/src/tried-with.md");
         let pinned = ["crates/testkit/node-clients/package.json", "crates/testkit/python-clients/requirements.txt"].map(read).concat();
+        let examples = read("examples/javascript/package.json");
         let rows: Vec<Vec<&str>> = page.lines().filter(|line| line.starts_with('|')).skip(2).map(|row| row.split('|').collect()).collect();
-        assert!(rows.len() > 3);
+        let programs: Vec<&str> = rows.iter().map(|row| row[1].trim().trim_matches('`')).collect();
+        assert_eq!(programs, TRIED_BY.iter().map(|(program, _)| *program).collect::<Vec<_>>(), "of each row it is known what tries it");
         for row in rows {
             let (program, version, tests) = (row[1].trim().trim_matches('`'), row[2].trim(), row[4]);
             let forms = [format!("\"{program}\": \"{version}\""), format!("{program}=={version}"), format!("{program}[crypto]=={version}")];
             assert!(version == "Debian's" || forms.iter().any(|form| pinned.contains(form)), "{program} {version} is pinned nowhere");
-            for file in tests.split(',').map(|name| name.trim().trim_matches('`')) {
-                let text = read(&format!("crates/mandate/tests/interop/{file}"));
-                assert!(text.contains("#[test]") || text.contains("#[tokio::test"), "{file} has no test");
+            let other = examples.contains(&format!("\"{program}\":")) && !examples.contains(&forms[0]);
+            assert!(!other, "the examples use another version of {program} than {version}");
+            let (_, tried_by) = TRIED_BY.iter().find(|(tried, _)| *tried == program).unwrap();
+            let mut files = Vec::new();
+            for (file, name) in tried_by.iter().map(|test| test.split_once("::").unwrap()) {
+                assert!(has_test(&read(&format!("crates/mandate/tests/interop/{file}")), name), "{program}: {file} has no test {name}");
+                files.push(file);
             }
+            files.dedup();
+            let named: Vec<&str> = tests.split(',').map(|name| name.trim().trim_matches('`')).collect();
+            assert_eq!(named, files, "{program}");
         }
     }
 }

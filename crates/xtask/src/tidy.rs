@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::dependencies::{self, DependencyError};
 use crate::tree::{self, File};
-use crate::{documents, sources, versions};
+use crate::versions::{self, Pinned};
+use crate::{documents, sources};
 
 /// Whether a finding fails the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,15 +77,20 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
     let pinned = versions::pinned(root)?;
     let mut findings = Vec::new();
     for file in &files {
-        sources::check(file, &mut findings);
-        documents::check(file, &mut findings);
-        versions::check(&pinned, file, &mut findings);
-        manifest(root, file, &mut findings);
+        check(root, &pinned, file, &mut findings);
     }
     for message in dependencies::check(root)? {
         findings.push(Finding { weight: Weight::Error, place: dependencies::FILE.to_owned(), message });
     }
     Ok(Report { findings, dangerous: sources::dangerous(&files) })
+}
+
+/// Applies every rule about single files to one file.
+fn check(root: &Path, pinned: &[Pinned], file: &File, findings: &mut Vec<Finding>) {
+    sources::check(file, findings);
+    documents::check(file, findings);
+    versions::check(pinned, file, findings);
+    manifest(root, file, findings);
 }
 
 /// Every crate must use the workspace's lints, because otherwise they do not apply to it. Its first source file must begin
@@ -104,6 +110,26 @@ fn manifest(root: &Path, file: &File, findings: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
+    use super::check;
+    use crate::tree::File;
+    use crate::versions;
+
+    #[test]
+    fn each_rule_is_applied_to_each_file() {
+        let pinned = versions::pinned(crate::root()).unwrap();
+        for (path, text, says) in [
+            ("crates/a/src/utils.rs", "", "does not say what it does"),
+            ("docs/src/node.md", "This mends ticket 12.\n", "means nothing to a reader"),
+            ("docs/src/node.md", "| tested client | |\n|---|---|\n| Rust: `spiffe` 0.0 | |\n", "is not tried"),
+            ("crates/a/Cargo.toml", "[package]\n", "does not take the workspace's lints"),
+        ] {
+            let mut findings = Vec::new();
+            check(crate::root(), &pinned, &File { path: path.to_owned(), text: text.to_owned() }, &mut findings);
+            let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            assert!(findings.iter().any(|finding| finding.starts_with("error: ") && finding.contains(says)), "{says}: {findings:?}");
+        }
+    }
+
     #[test]
     fn the_project_is_tidy() {
         let report = super::report(crate::root()).unwrap();

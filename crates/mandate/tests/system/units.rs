@@ -33,14 +33,15 @@ fn systemd_finds_nothing_wrong_with_the_unit_files() {
 
 #[test]
 fn every_option_in_a_unit_file_is_one_of_the_command() {
-    for (name, command) in UNITS.iter().zip([&["serve", "--help"][..], &["node", "run", "--help"]]) {
+    for (name, command) in UNITS.iter().zip(["serve", "node run"]) {
         let text = fs::read_to_string(unit(name)).unwrap();
         let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/mandate ")).unwrap();
-        assert!(start.starts_with(&command[..command.len() - 1].join(" ")), "{start}");
-        let help = run(command).out;
-        for option in start.split_whitespace().filter(|word| word.starts_with("--")) {
-            assert!(help.contains(&format!("{option} ")), "{name}: {option}");
-        }
+        assert!(start.starts_with(command), "{start}");
+        // The variable holds the options of the machine. The parser gives the help only if it understands all that is before it.
+        let words = start.split_whitespace().filter(|word| !word.starts_with('$')).chain(["--help"]);
+        let ran = run(&words.collect::<Vec<_>>());
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.err);
+        assert!(ran.out.contains(&format!("Usage: mandate {command} ")), "{name}: {}", ran.out);
     }
 }
 
