@@ -2,6 +2,8 @@
 
 mod audit;
 mod demo;
+#[cfg(test)]
+mod hints;
 mod installation;
 mod login;
 mod node;
