@@ -137,12 +137,16 @@ fn what_is_not_whole_is_not_backed_up() {
 }
 
 #[test]
-fn a_byte_order_mark_hides_nothing_of_whose_directory_it_is() {
+fn a_byte_order_mark_does_not_hide_that_a_file_is_another_servers() {
     let world = World::new(2);
-    let serve = world.dir.join("serve.json");
-    fs::write(&serve, format!("\u{feff}{}", crate::world::SERVE.replace("acme", "other"))).unwrap();
+    fs::write(world.dir.join("serve.json"), format!("\u{feff}{}", crate::world::SERVE.replace("acme", "other"))).unwrap();
     assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherServer(_))));
-    fs::write(&serve, format!("\u{feff}{}", crate::world::SERVE)).unwrap();
+}
+
+#[test]
+fn a_serve_json_with_a_byte_order_mark_is_backed_up_and_restored() {
+    let world = World::new(2);
+    fs::write(world.dir.join("serve.json"), format!("\u{feff}{}", crate::world::SERVE)).unwrap();
     let created = world.backup("b", Keys::Apart).unwrap();
     let restored = world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
     assert_eq!(restored.manifest.issuer.as_str(), "https://mandate.acme.example");

@@ -336,32 +336,46 @@ fn small_bundle() -> (String, String, String) {
 }
 
 #[test]
-fn a_bundle_from_standard_input_verifies_with_a_key_and_a_checkpoint_as_any_editor_saves_them() {
+fn a_bundle_from_standard_input_verifies() {
     let dir = tempfile::tempdir().unwrap();
-    let (bundle, key, kept) = small_bundle();
-    let verified = |arguments: &[&str]| -> Value {
-        let ran = mandate(dir.path(), &[&["audit", "verify", "--json", "--offline", "-"], arguments].concat(), &bundle);
-        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
-        let said: Value = serde_json::from_str(&ran.out).unwrap();
-        assert_eq!((&said["verified"], &said["size"], &said["key"]), (&true.into(), &3.into(), &key.as_str().into()), "{said}");
-        said
-    };
-    assert_eq!(verified(&[])["key_given"], false);
-    let file = dir.path().join("file");
-    let path = file.to_str().unwrap();
-    let saved = |text: &str| {
-        let windows = text.replace('\n', "\r\n");
-        [format!("\u{feff}{text}"), format!("\u{feff}{windows}"), windows]
-    };
-    for text in saved(&format!("{key}\n")).into_iter().chain(saved(&format!("Audit key:  {key}\nAudit log:  3 records\n"))) {
+    let (bundle, key, _) = small_bundle();
+    let ran = mandate(dir.path(), &["audit", "verify", "--offline", "-", "--json"], &bundle);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let said: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&said["verified"], &said["size"], &said["key"]), (&true.into(), &3.into(), &key.into()), "{said}");
+}
+
+/// A text as editors of other systems save it.
+fn saved(text: &str) -> [String; 3] {
+    let windows = text.replace('\n', "\r\n");
+    [format!("\u{feff}{text}"), format!("\u{feff}{windows}"), windows]
+}
+
+/// Verifies a bundle with what `option` names, which is a file with each of these texts.
+fn verifies_with(option: &str, bundle: &str, texts: impl IntoIterator<Item = String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (bundle_file, file) = (dir.path().join("bundle"), dir.path().join("file"));
+    fs::write(&bundle_file, bundle).unwrap();
+    for text in texts {
         fs::write(&file, &text).unwrap();
-        assert_eq!(verified(&["--key-file", path])["key_given"], true, "{text:?}");
+        let arguments = ["audit", "verify", "--offline", bundle_file.to_str().unwrap(), option, file.to_str().unwrap()];
+        let ran = mandate(dir.path(), &arguments, "");
+        assert!(ran.code == 0 && ran.out.starts_with("The bundle verifies: 3 records"), "{text:?}: {}", ran.err);
     }
-    let printed = format!("{}\n", serde_json::json!({ "checkpoint": kept }));
-    for text in saved(&kept).into_iter().chain(saved(&printed)) {
-        fs::write(&file, &text).unwrap();
-        assert_eq!(verified(&["--since", path])["since_given"], true, "{text:?}");
-    }
+}
+
+#[test]
+fn a_key_file_is_read_as_any_editor_saves_it() {
+    let (bundle, key, _) = small_bundle();
+    let status = format!("Audit key:  {key}\nAudit log:  3 records\n");
+    verifies_with("--key-file", &bundle, saved(&format!("{key}\n")).into_iter().chain(saved(&status)));
+}
+
+#[test]
+fn a_kept_checkpoint_is_read_as_any_editor_saves_it() {
+    let (bundle, _, kept) = small_bundle();
+    let json = format!("{}\n", serde_json::json!({ "checkpoint": kept }));
+    verifies_with("--since", &bundle, saved(&kept).into_iter().chain(saved(&json)));
 }
 
 #[test]
