@@ -113,6 +113,10 @@ fn is_the_version(version: &str, said: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
     use super::{Pinned, check, claims, pinned};
     use crate::tree::File;
 
@@ -146,6 +150,30 @@ mod tests {
             assert_eq!(table(wrong).len(), 1, "{wrong}");
         }
         assert_eq!(found("| measured | |\n|---|---|\n| `spiffe` | 1.83 |\n"), [""; 0], "another table");
+    }
+
+    #[derive(Deserialize)]
+    struct Newest {
+        looked_up: String,
+        npm: BTreeMap<String, String>,
+        pypi: BTreeMap<String, String>,
+    }
+
+    /// What is the newest today is not known here. That nobody changes a pin without looking is.
+    #[test]
+    fn what_is_pinned_was_the_newest_on_the_day_that_the_book_names() {
+        let read = |path: &str| std::fs::read_to_string(crate::root().join(path)).unwrap();
+        let newest: Newest = toml::from_str(&read("crates/testkit/newest-versions.toml")).unwrap();
+        let package: serde_json::Value = serde_json::from_str(&read("crates/testkit/node-clients/package.json")).unwrap();
+        let npm: BTreeMap<String, String> = serde_json::from_value(package["dependencies"].clone()).unwrap();
+        assert_eq!(npm, newest.npm);
+        let python = read("crates/testkit/python-clients/requirements.txt");
+        let pins = python.lines().filter_map(|line| line.trim().split_once("=="));
+        let pypi: BTreeMap<String, String> =
+            pins.map(|(name, version)| (name.split('[').next().unwrap_or(name).to_owned(), version.to_owned())).collect();
+        assert_eq!(pypi, newest.pypi);
+        let said = format!("On {} the versions in this table were the newest", newest.looked_up);
+        assert!(read("docs/src/tried-with.md").contains(&said), "{said}");
     }
 
     #[test]
