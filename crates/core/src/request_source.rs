@@ -13,6 +13,8 @@ pub enum RequestSource {
     Network(IpAddr),
     /// A local process of this user, by a unix socket.
     User(u32),
+    /// A person who has proven who they are, and is not permitted what they ask. All of these are one source.
+    Known,
     /// Not known, or one of more sources than are distinguished.
     Other,
 }
@@ -39,7 +41,7 @@ impl RequestSource {
                 let [a, b, c, ..] = network.segments();
                 Self::Network(IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
             }
-            Self::Network(IpAddr::V4(_)) | Self::User(_) | Self::Other => self,
+            Self::Network(IpAddr::V4(_)) | Self::User(_) | Self::Known | Self::Other => self,
         }
     }
 }
@@ -50,6 +52,7 @@ impl fmt::Display for RequestSource {
             Self::Network(IpAddr::V4(address)) => write!(f, "{address}"),
             Self::Network(IpAddr::V6(network)) => write!(f, "{network}/64"),
             Self::User(uid) => write!(f, "uid:{uid}"),
+            Self::Known => f.write_str("known"),
             Self::Other => f.write_str("other"),
         }
     }

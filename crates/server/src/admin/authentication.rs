@@ -38,7 +38,7 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
             request.extensions_mut().insert(operator);
             next.run(request).await
         }
-        Err((refused, who)) => match control.record_refused(who, stranger(refused, peer), refused.code(), what).await {
+        Err((refused, who)) => match control.record_refused(who, Some(source(refused, peer)), refused.code(), what).await {
             Ok(()) => problem::unauthorized(refused),
             Err(error) => problem::response(&error),
         },
@@ -47,12 +47,13 @@ pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: 
 
 type Refused = (Unauthorized, Option<String>);
 
-/// Where a refused request came from, unless the sender is known and only lacks the right.
-fn stranger(refused: Unauthorized, peer: Option<Peer>) -> Option<RequestSource> {
+/// Whose quota of records a refused request counts in. People who are known and lack the right have one of their own, so that
+/// strangers cannot hide what they tried.
+fn source(refused: Unauthorized, peer: Option<Peer>) -> RequestSource {
     match refused {
-        Unauthorized::NoAdminScope => None,
+        Unauthorized::NoAdminScope => RequestSource::Known,
         Unauthorized::NoCredentials | Unauthorized::BadToken | Unauthorized::Elsewhere | Unauthorized::Uid | Unauthorized::NoRow => {
-            Some(peer.map_or(RequestSource::Other, Peer::source))
+            peer.map_or(RequestSource::Other, Peer::source)
         }
     }
 }

@@ -83,7 +83,7 @@ fn admin_address(server: &Server) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_at_the_admin_listener_is_recorded_within_a_quota_and_then_in_sums_and_an_operators_refusals_all_are() {
+async fn a_flood_at_the_admin_listener_is_recorded_within_a_quota_and_then_in_sums_and_hides_nobody_who_is_known() {
     let server = Server::story().await;
     let riley = server.app.person_token("riley", None, None).await;
     let mut stream = connect(host(1), admin_address(&server)).await;
@@ -102,12 +102,22 @@ async fn a_flood_at_the_admin_listener_is_recorded_within_a_quota_and_then_in_su
     }
     let all = refusals(&server, "admin").await;
     assert_eq!(all.len(), single.len() + 30);
-    assert!(all.iter().take(30).all(|record| record.source.is_none() && record.by.as_ref().is_some_and(|by| by.contains("riley"))));
+    let of_riley = |record: &AuditRecord| record.by.as_ref().is_some_and(|by| by.contains("riley"));
+    assert!(all.iter().take(30).all(|record| record.source.as_deref() == Some("known") && of_riley(record)));
+
+    // And within a quota, too.
+    for n in 0..1000 {
+        assert_eq!(ask(&mut stream, "GET /v1/status", &bearer, n).await, 403);
+    }
+    let all: Vec<_> = refusals(&server, "admin").await.into_iter().filter(of_riley).collect();
+    assert!(bytes(&all) <= SOURCE_BYTES, "{} records, {} bytes", all.len(), bytes(&all));
+    let of_known = all.len() as u64;
 
     let (server, all) = later(server, "admin").await;
     let of = |reason: &str| single.iter().filter(|record| record.reason == reason).count() as u64;
     let mut expected: Vec<_> =
         ["invalid_token", "no_credentials"].map(|reason| ("127.0.1.1".to_owned(), reason.to_owned(), 1000 - of(reason))).into();
+    expected.push(("known".to_owned(), "insufficient_scope".to_owned(), 1030 - of_known));
     let mut found = sums(&all);
     found.sort();
     expected.sort();
