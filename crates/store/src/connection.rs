@@ -57,7 +57,7 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
          PRAGMA foreign_keys = ON;
          PRAGMA trusted_schema = OFF;
          PRAGMA temp_store = MEMORY;
-         PRAGMA wal_autocheckpoint = 2000;
+         PRAGMA wal_autocheckpoint = 500;
          PRAGMA journal_size_limit = 67108864;",
     )?;
     conn.execute_batch(&format!("PRAGMA cache_size = -{};", what_for.cache()))?;
