@@ -11,6 +11,7 @@
 
 mod activity;
 mod alert;
+mod arrivals;
 mod authority;
 mod backoff;
 mod caller;

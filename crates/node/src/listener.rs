@@ -17,6 +17,7 @@ use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
 use crate::activity::{Activity, Answer, Asked, Patience, Watch};
+use crate::arrivals::Arrivals;
 use crate::authority::Rewritten;
 use crate::caller::Caller;
 use crate::places::{Limits, Place, Places};
@@ -47,6 +48,7 @@ pub(crate) struct Connection<I = UnixStream> {
 /// Lets connections in.
 struct Door {
     places: Places,
+    arrivals: Arrivals,
     crowded: Throttle<u32, ()>,
     unattested: Throttle<(), Gone>,
 }
@@ -54,8 +56,8 @@ struct Door {
 /// The stream of arriving connections. It never ends.
 pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
     let places = Places::new(limits, mandate_files::own_user());
-    let door = Door { places, crowded: Throttle::default(), unattested: Throttle::default() };
-    stream::unfold((listener, door), |(listener, door)| async move {
+    let door = Door { places, arrivals: Arrivals::default(), crowded: Throttle::default(), unattested: Throttle::default() };
+    stream::unfold((listener, door), |(listener, mut door)| async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -73,7 +75,15 @@ pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream
 }
 
 impl Door {
-    fn admit(&self, stream: UnixStream) -> Option<Connection> {
+    fn admit(&mut self, stream: UnixStream) -> Option<Connection> {
+        // First, because it costs little: to inspect a process costs many times as much as to connect.
+        let uid = stream.peer_cred().ok()?.uid();
+        if !self.places.is_operator(uid) && !self.arrivals.admits(uid, Instant::now()) {
+            if let Some(left_out) = self.crowded.admits(uid, (), Instant::now()) {
+                tracing::warn!(uid, left_out, "a user connects to the Workload API too often");
+            }
+            return None;
+        }
         let caller = match Caller::of(&stream) {
             Ok(caller) => Arc::new(caller),
             Err(gone) => {

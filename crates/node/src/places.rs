@@ -78,7 +78,8 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_operator(&self, uid: u32) -> bool {
+    /// Whether it is root or the node's own user.
+    pub(crate) fn is_operator(&self, uid: u32) -> bool {
         uid == 0 || self.own == Some(uid)
     }
 

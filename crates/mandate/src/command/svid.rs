@@ -1,6 +1,6 @@
 //! `mandate svid fetch`: a client of the SPIFFE Workload API.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -25,6 +25,9 @@ use crate::screen::Screen;
 
 /// How long a node may take for its answer. It waits for its server for half of that at most.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// When it is tried again to connect.
+const FULL: Duration = Duration::from_millis(10);
 
 #[derive(Serialize)]
 struct Fetched {
@@ -150,8 +153,18 @@ async fn ask_all(path: PathBuf, request: JwtsvidRequest, silence: Duration) -> R
     })
 }
 
+/// Connects, as soon as there is room among those who wait for the node (connect(2), `EAGAIN`).
+async fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::time::sleep(FULL).await,
+            connected => return connected,
+        }
+    }
+}
+
 async fn call(path: PathBuf, shown: &str, request: JwtsvidRequest) -> Result<Vec<Jwtsvid>, Failure> {
-    let stream = UnixStream::connect(&path).await.map_err(|error| {
+    let stream = connect(&path).await.map_err(|error| {
         let fault = if error.kind() == std::io::ErrorKind::PermissionDenied { Fault::Refused } else { Fault::Unreachable };
         Failure::caused(fault, &format!("cannot reach a node at {shown}"), &error)
             .next(format!("mandate node run --server HOST:PORT --join-token-file FILE --socket {shown}"))
@@ -245,13 +258,33 @@ fn expiry(svid: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Wanted, ask_all, expiry, explained, refused, socket_path};
+    use super::{Wanted, ask_all, connect, expiry, explained, refused, socket_path};
     use crate::failure::Fault;
     use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
     use std::path::Path;
     use std::time::Duration;
-    use tokio::net::UnixListener;
+    use tokio::net::{UnixListener, UnixStream};
     use tonic::{Code, Status};
+
+    #[tokio::test]
+    async fn where_too_many_wait_for_the_node_it_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match UnixStream::connect(&path).await {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+        let mut connected = std::pin::pin!(connect(&path));
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut connected).await.is_err());
+        listener.accept().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), connected).await.expect("it is not tried again").unwrap();
+    }
 
     #[tokio::test]
     async fn a_node_that_was_stopped_is_not_waited_for_without_end() {
