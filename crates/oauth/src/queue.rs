@@ -6,7 +6,7 @@
 //! one place, a newcomer whose party has none takes the place of the one that had the most turns lately: those who come
 //! again and again cannot keep out those who come seldom.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -14,11 +14,14 @@ use tokio::sync::oneshot;
 /// How many parties a request belongs to, each within the one before it.
 const LEVELS: usize = 3;
 
+/// The time between two requests of one party, in the time of the parties beside it.
+const ROUND: u64 = 1 << 20;
+
 /// How many past turns are remembered for each place.
 const TURNS_A_PLACE: usize = 4;
 
 /// A lane of the queue: digests of the parties that a request belongs to, the widest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Lane(pub(crate) [u64; LEVELS]);
 
 impl Lane {
@@ -31,6 +34,13 @@ impl Lane {
     fn shares(self, other: Self, levels: usize) -> bool {
         self.0.iter().zip(&other.0).take(levels).all(|(own, other)| own == other)
     }
+
+    /// Names the party at the last of the first levels.
+    fn above(self, levels: usize) -> (usize, Self) {
+        let mut above = self;
+        above.0.iter_mut().skip(levels).for_each(|party| *party = 0);
+        (levels, above)
+    }
 }
 
 /// There is no place.
@@ -39,7 +49,7 @@ pub(crate) struct Full;
 
 struct Waiter {
     at: Lane,
-    /// For each level, the round of its party in which it is served.
+    /// For each level, when it is served, in the time of the parties beside its own.
     rounds: [u64; LEVELS],
     /// Increasing; the older of two goes first.
     number: u64,
@@ -67,6 +77,9 @@ struct State {
     running: usize,
     next_number: u64,
     waiting: Vec<Waiter>,
+    /// For each party with parties that wait: the time among these. It passes by a round while each of them is served once, as in
+    /// weighted fair queueing. So whoever comes later, and however many, a second request of a party has its turn.
+    times: HashMap<(usize, Lane), u64>,
     /// Who had a turn, the latest last.
     turns: VecDeque<Lane>,
 }
@@ -148,15 +161,9 @@ impl Drop for Turn {
     }
 }
 
-/// The round for a newcomer: after its own earlier requests, of which `own_last` is the last, and not before the present
-/// round.
-fn round(own_last: Option<u64>, now: Option<u64>) -> u64 {
-    own_last.map_or(now.unwrap_or_default(), |last| last.saturating_add(1))
-}
-
 impl State {
     fn new() -> Self {
-        Self { running: 0, next_number: 0, waiting: Vec::new(), turns: VecDeque::new() }
+        Self { running: 0, next_number: 0, waiting: Vec::new(), times: HashMap::new(), turns: VecDeque::new() }
     }
 
     fn wait(&mut self, at: Lane, places: usize) -> Result<oneshot::Receiver<Turn>, Full> {
@@ -167,8 +174,9 @@ impl State {
         }
         let mut rounds = [0; LEVELS];
         for (level, its_round) in rounds.iter_mut().enumerate() {
-            let of = |levels| self.waiting.iter().filter(move |waiter| waiter.at.shares(at, levels)).map(move |waiter| waiter.round(level));
-            *its_round = round(of(level + 1).max(), of(level).min());
+            let now = self.times.get(&at.above(level)).copied().unwrap_or_default();
+            let own = self.waiting.iter().filter(|waiter| waiter.at.shares(at, level + 1)).map(|waiter| waiter.round(level));
+            *its_round = own.max().map_or(now, |last| last.saturating_add(ROUND).max(now));
         }
         let (go, turn) = oneshot::channel();
         self.waiting.push(Waiter { at, rounds, number: self.next_number, go });
@@ -207,15 +215,23 @@ impl State {
         victim
     }
 
+    /// Those who wait, of the parties that share the first levels with `at`.
+    fn beside(&self, at: Lane, levels: usize) -> impl Iterator<Item = &Waiter> {
+        self.waiting.iter().filter(move |waiter| waiter.at.shares(at, levels))
+    }
+
     fn take_next(&mut self, remembered: usize) -> Option<Waiter> {
         let mut next = self.waiting.first()?;
         let mut used = [0; LEVELS];
         for (level, its_round) in used.iter_mut().enumerate() {
-            let beside = self.waiting.iter().filter(|waiter| waiter.at.shares(next.at, level));
-            next = beside.min_by_key(|waiter| (waiter.round(level), waiter.number))?;
+            next = self.beside(next.at, level).min_by_key(|waiter| (waiter.round(level), waiter.number))?;
             *its_round = next.round(level);
         }
-        let number = next.number;
+        let (number, at) = (next.number, next.at);
+        for level in 0..LEVELS {
+            let parties: HashSet<u64> = self.beside(at, level).map(|waiter| waiter.at.party(level)).collect();
+            *self.times.entry(at.above(level)).or_default() += ROUND / u64::try_from(parties.len()).unwrap_or(ROUND).max(1);
+        }
         let place = self.waiting.iter().position(|waiter| waiter.number == number)?;
         let next = self.waiting.swap_remove(place);
         // The round that a party has used up is gone; another request of it has the round of the one that was served.
@@ -226,6 +242,8 @@ impl State {
                 *other = own;
             }
         }
+        let waiting = &self.waiting;
+        self.times.retain(|(levels, party), _| waiting.iter().any(|waiter| waiter.at.shares(*party, *levels)));
         if !next.go.is_closed() {
             self.remember(next.at, remembered);
         }
@@ -312,6 +330,38 @@ mod tests {
         waiting.push(("other lane", wait(&queue, 1, 2)));
         let order = served(turn, waiting);
         assert!(order.iter().position(|name| *name == "other lane").unwrap() <= 3, "{order:?}");
+    }
+
+    /// How many of a flood are served before the second of two requests of one party: there are always `beside` of the flood, and
+    /// each comes from a party of its own.
+    fn served_before_the_second(beside: u64, flood: impl Fn(u64) -> Lane, party: Lane) -> usize {
+        let mut state = State::new();
+        let mut turns: Vec<_> = (0..beside).map(|n| state.wait(flood(n), 100).unwrap()).collect();
+        turns.push(state.wait(party, 100).unwrap());
+        turns.push(state.wait(party, 100).unwrap());
+        let second = state.next_number - 1;
+        for n in 0..1000 {
+            if state.take_next(1).unwrap().number == second {
+                return usize::try_from(n).unwrap();
+            }
+            turns.push(state.wait(flood(beside + n), 100).unwrap());
+        }
+        usize::MAX
+    }
+
+    #[test]
+    fn a_party_with_two_requests_has_its_turn_though_new_parties_never_stop_coming() {
+        let party = Lane([1_000_000, 1_000_000, 1_000_000]);
+        for (name, flood) in [
+            ("sites", (|n| Lane([n, n, n])) as fn(u64) -> Lane),
+            ("networks of its site", |n| Lane([1_000_000, n, n])),
+            ("names in its network", |n| Lane([1_000_000, 1_000_000, n])),
+        ] {
+            for beside in [1, 3, 20] {
+                let before = served_before_the_second(beside, flood, party);
+                assert!(before <= usize::try_from(3 * beside).unwrap() + 3, "{name}: {before} of {beside} at a time");
+            }
+        }
     }
 
     #[tokio::test]
