@@ -19,6 +19,9 @@ use crate::health::crowd::Crowd;
 /// How many connections may be ending at the same time. While there are more, no other connection is accepted.
 const MOST_LEAVING: usize = 64;
 
+/// How many connections a node may have. It needs one, and one more while it connects again.
+const MOST_OF_A_NODE: usize = 4;
+
 /// How long a new connection is spared, if another one can end: its request may have arrived already, and not be read yet.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -91,6 +94,8 @@ struct Seat {
 
 struct Room {
     capacity: usize,
+    /// How many places one holder may have. One more takes the place of the one of its own that has been idle or slow longest.
+    most_of_one: usize,
     rule: Rule,
     holders: HashMap<Holder, Vec<Seat>>,
     taken: usize,
@@ -98,7 +103,7 @@ struct Room {
 
 impl Room {
     fn new(capacity: usize, rule: Rule) -> Self {
-        Self { capacity, rule, holders: HashMap::new(), taken: 0 }
+        Self { capacity, most_of_one: usize::MAX, rule, holders: HashMap::new(), taken: 0 }
     }
 
     fn held_by(&self, holder: &Holder) -> usize {
@@ -151,6 +156,10 @@ impl Room {
 
     /// Makes room for one more of `newcomer`. Returns how many were told to end, or nothing if there is no room.
     fn make_room(&mut self, newcomer: &Holder) -> Option<usize> {
+        if let Some(seats) = self.holders.get(newcomer).filter(|seats| seats.len() >= self.most_of_one) {
+            let number = seats.iter().min_by_key(|seat| seat.activity.since.load(Ordering::Relaxed))?.number;
+            return self.remove(newcomer, number).map(|_| 1);
+        }
         if self.taken < self.capacity {
             return Some(0);
         }
@@ -208,18 +217,19 @@ pub(crate) type Ended = oneshot::Receiver<()>;
 impl Places {
     /// This many places for strangers, for known holders, and for feeds.
     pub(crate) fn new(strangers: usize, known: usize, feeds: usize) -> Arc<Self> {
-        Self::with(strangers, known, Room::new(feeds, Rule::NewestIfFair))
+        Self::with(strangers, Room::new(known, Rule::LongestIdleIfFair), Room::new(feeds, Rule::NewestIfFair))
     }
 
     /// This many places for strangers before the handshake is done, for nodes, and for strangers after the handshake.
     pub(crate) fn for_nodes(handshakes: usize, nodes: usize, strangers: usize) -> Arc<Self> {
+        let nodes = Room { most_of_one: MOST_OF_A_NODE, ..Room::new(nodes, Rule::LongestIdleIfFair) };
         Self::with(handshakes, nodes, Room::new(strangers, Rule::LongestIdle))
     }
 
-    fn with(strangers: usize, known: usize, staying: Room) -> Arc<Self> {
+    fn with(strangers: usize, known: Room, staying: Room) -> Arc<Self> {
         let inner = Inner {
             strangers: Room::new(strangers, Rule::LongestIdle),
-            known: Room::new(known, Rule::LongestIdleIfFair),
+            known,
             staying,
             next_number: 0,
             leaving: 0,
@@ -347,6 +357,15 @@ impl Guest {
         let stays = self.has_known_place() || self.move_to(Kind::Staying, Holder::Network(self.network));
         self.staying.store(stays, Ordering::Relaxed);
         stays
+    }
+
+    /// Its connection must end.
+    pub(crate) fn must_end(&self) {
+        let (kind, holder) = &*self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.places.lock();
+        if inner.room(*kind).remove(holder, self.number).is_some() {
+            inner.leaving += 1;
+        }
     }
 
     /// It did not read what was sent, and is disconnected. If it is a feed's reader, that is reported: it misses stops.

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -37,6 +37,9 @@ use crate::tls::provider;
 /// How long a connection without a client certificate may stay: a node that joins makes one call.
 const STRANGERS_STAY: Duration = Duration::from_mins(1);
 
+/// How many `Watch` calls a connection may have open. A node needs one, and one more while the first ends.
+const MOST_WATCHES: usize = 2;
+
 /// The listener's certificate lives an hour and is replaced long before.
 const REPLACE: Duration = Duration::from_mins(20);
 
@@ -51,15 +54,39 @@ pub(crate) enum NodePeer {
     Late(Presented),
 }
 
+/// A connection, as calls see it.
+#[derive(Clone)]
+pub(crate) struct NodeConnection {
+    pub(crate) peer: NodePeer,
+    /// For calls that stay open.
+    pub(crate) watches: Arc<Semaphore>,
+    guest: Weak<Guest>,
+}
+
+impl NodeConnection {
+    /// One without a place, for tests of calls.
+    #[cfg(test)]
+    pub(crate) fn of(peer: NodePeer) -> Self {
+        Self { peer, watches: Arc::new(Semaphore::new(MOST_WATCHES)), guest: Weak::new() }
+    }
+
+    /// Ends it.
+    pub(crate) fn must_end(&self) {
+        if let Some(guest) = self.guest.upgrade() {
+            guest.must_end();
+        }
+    }
+}
+
 /// One connection, over TLS except in tests. It holds its place among the connections until it is dropped.
 pub(crate) struct NodeStream<I = TlsStream<TimelyIo<TcpStream>>> {
     io: I,
-    peer: NodePeer,
+    connection: NodeConnection,
     /// When a stranger must be disconnected.
     until: Option<Pin<Box<Sleep>>>,
     /// Completes when another connection takes its place.
     ended: Ended,
-    _guest: Guest,
+    _guest: Arc<Guest>,
 }
 
 impl<I> NodeStream<I> {
@@ -74,15 +101,17 @@ impl<I> NodeStream<I> {
                 None
             }
         };
-        Some(Self { io, peer, until, ended, _guest: guest })
+        let guest = Arc::new(guest);
+        let connection = NodeConnection { peer, watches: Arc::new(Semaphore::new(MOST_WATCHES)), guest: Arc::downgrade(&guest) };
+        Some(Self { io, connection, until, ended, _guest: guest })
     }
 }
 
 impl Connected for NodeStream {
-    type ConnectInfo = NodePeer;
+    type ConnectInfo = NodeConnection;
 
-    fn connect_info(&self) -> NodePeer {
-        self.peer.clone()
+    fn connect_info(&self) -> NodeConnection {
+        self.connection.clone()
     }
 }
 

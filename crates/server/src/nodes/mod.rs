@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 
 use crate::listener::Shutdown;
 use crate::places::Places;
-use acceptor::NodePeer;
+use acceptor::{NodeConnection, NodePeer};
 
 /// The largest message a node may send: a certificate request and a full set of selectors fit many times.
 const MAX_MESSAGE: usize = 512 * 1024;
@@ -43,15 +43,22 @@ const MAX_HEADERS: u32 = 16 * 1024;
 /// How often a silent connection is pinged, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// How long a node may leave its last state unread while there is a newer one.
+const STALLED: Duration = Duration::from_mins(1);
+
 struct Service {
     identity: Arc<Identity>,
     authority: Arc<Authority>,
     shutdown: Shutdown,
 }
 
+fn peer<T>(request: &Request<T>) -> Option<&NodePeer> {
+    request.extensions().get::<NodeConnection>().map(|connection| &connection.peer)
+}
+
 /// The certificate that the client has proven to hold. Every call except `Join` needs one.
 fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
-    match request.extensions().get::<NodePeer>() {
+    match peer(request) {
         Some(NodePeer::Holder(shown)) => Ok(shown.clone()),
         Some(NodePeer::Late(_)) => Err(status::of(&IdentityError::NodeExpired)),
         Some(NodePeer::Stranger(_)) | None => Err(Status::unauthenticated("this call needs the node's client certificate: join first")),
@@ -60,7 +67,7 @@ fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
 
 /// The same for `Renew`, which a node may call with a certificate that has expired: `identity` decides whether it counts.
 fn renewing_node<T>(request: &Request<T>) -> Result<Presented, Status> {
-    match request.extensions().get::<NodePeer>() {
+    match peer(request) {
         Some(NodePeer::Late(shown)) => Ok(shown.clone()),
         _ => node(request),
     }
@@ -69,7 +76,7 @@ fn renewing_node<T>(request: &Request<T>) -> Result<Presented, Status> {
 #[tonic::async_trait]
 impl Node for Service {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        let source = match request.extensions().get::<NodePeer>() {
+        let source = match peer(&request) {
             Some(NodePeer::Stranger(address)) => RequestSource::of(*address),
             Some(NodePeer::Holder(_) | NodePeer::Late(_)) | None => RequestSource::Other,
         };
@@ -94,10 +101,15 @@ impl Node for Service {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let node = node(&request)?;
+        let Some(connection) = request.extensions().get::<NodeConnection>().cloned() else { return Err(Status::internal("no connection")) };
+        let Ok(watching) = Arc::clone(&connection.watches).try_acquire_owned() else {
+            return Err(Status::resource_exhausted("this connection has as many Watch calls as it may have"));
+        };
         let mut changes = self.identity.subscribe();
         let (out, states) = mpsc::channel(1);
         let (identity, authority, mut shutdown) = (Arc::clone(&self.identity), Arc::clone(&self.authority), self.shutdown.clone());
         tokio::spawn(async move {
+            let _watching = watching;
             loop {
                 let generation = changes.seen();
                 let state = match identity.entries_for_node(&node) {
@@ -117,8 +129,11 @@ impl Node for Service {
                     Err(error) => Err(status::of(&error)),
                 };
                 let over = state.is_err();
-                if out.send(state).await.is_err() || over {
-                    return;
+                match tokio::time::timeout(STALLED, out.send(state)).await {
+                    Ok(Ok(())) if !over => {}
+                    Ok(Ok(()) | Err(_)) => return,
+                    // A node that takes nothing learns nothing, not even that it is banned.
+                    Err(_) => return connection.must_end(),
                 }
                 tokio::select! {
                     more = changes.changed() => if !more { return },
@@ -187,11 +202,11 @@ mod tests {
     use mandate_identity::Presented;
     use tonic::{Code, Request};
 
-    use super::{NodePeer, node, renewing_node};
+    use super::{NodeConnection, NodePeer, node, renewing_node};
 
     fn from(peer: NodePeer) -> Request<()> {
         let mut request = Request::new(());
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(NodeConnection::of(peer));
         request
     }
 

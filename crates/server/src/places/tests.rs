@@ -4,7 +4,7 @@ use std::time::Duration;
 use mandate_core::Clock;
 use mandate_testkit::clock::SteppedClock;
 
-use super::{Ended, Guest, MOST_LEAVING, Places, RequestSource};
+use super::{Ended, Guest, MOST_LEAVING, MOST_OF_A_NODE, Places, RequestSource};
 use crate::health::Health;
 use crate::health::crowd::Crowd;
 
@@ -112,6 +112,38 @@ async fn a_known_client_with_many_places_gives_way_to_one_with_few() {
     few.is_known(&"few".into());
     assert!(few.has_known_place());
     assert_eq!(many.iter_mut().filter_map(|(_, ended)| has_ended(ended).then_some(())).count(), 1);
+}
+
+#[tokio::test]
+async fn a_node_has_few_connections_and_the_newest_of_them() {
+    let mut places = Places::for_nodes(16, 16, 1);
+    Arc::get_mut(&mut places).unwrap().grace = Duration::ZERO;
+    let mut own = Vec::new();
+    for n in 0..MOST_OF_A_NODE + 2 {
+        let (guest, ended) = admit(&places, LARGE).await;
+        guest.was_served();
+        guest.is_known(&"node".into());
+        assert!(guest.has_known_place(), "{n}");
+        own.push((guest, ended));
+    }
+    let ended: Vec<bool> = own.iter_mut().map(|(_, ended)| has_ended(ended)).collect();
+    assert_eq!(ended, [true, true, false, false, false, false]);
+    let (other, _other_ended) = admit(&places, LARGE).await;
+    other.is_known(&"other".into());
+    assert!(other.has_known_place());
+    assert_eq!(places.taken(), (0, MOST_OF_A_NODE + 1, 0));
+}
+
+#[tokio::test]
+async fn a_connection_that_must_end_leaves_its_place_once() {
+    let places = places_for(2, 1, 1);
+    let (guest, mut ended) = admit(&places, LARGE).await;
+    guest.must_end();
+    guest.must_end();
+    assert!(has_ended(&mut ended));
+    assert_eq!((places.taken().0, places.lock().leaving), (0, 1));
+    drop(guest);
+    assert_eq!(places.lock().leaving, 0);
 }
 
 #[tokio::test]
