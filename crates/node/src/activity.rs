@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// How long the node waits for clients.
@@ -59,6 +60,8 @@ pub(crate) enum Use {
 pub(crate) struct Activity {
     state: Mutex<State>,
     waker: AtomicWaker,
+    /// Held by the call whose request is being read.
+    reading: Arc<Semaphore>,
 }
 
 /// A call, until the last part of it is dropped. It is open from when its request has arrived as a whole: a client that sends
@@ -73,7 +76,7 @@ impl Activity {
     pub(crate) fn new() -> Self {
         let now = Instant::now();
         let state = State { calls: HashMap::new(), next: 0, connected: now, since: now, ended: false };
-        Self { state: Mutex::new(state), waker: AtomicWaker::new() }
+        Self { state: Mutex::new(state), waker: AtomicWaker::new(), reading: Arc::new(Semaphore::new(1)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,6 +90,11 @@ impl Activity {
         let id = state.next;
         state.next += 1;
         Arc::new(Call { activity: Arc::clone(self), id })
+    }
+
+    /// Waits until no other request of the connection is being read. `None` cannot happen: the semaphore is never closed.
+    pub(crate) async fn reads(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.reading).acquire_owned().await.ok()
     }
 
     /// How it is used, and since when: one that works, since it was connected.
@@ -185,15 +193,23 @@ impl Watch {
 pub(crate) struct Asked<B> {
     body: B,
     call: Arc<Call>,
+    /// Until the whole of it has arrived.
+    reading: Option<OwnedSemaphorePermit>,
 }
 
 impl<B: Body> Asked<B> {
-    /// Arrives from now on.
-    pub(crate) fn new(body: B, call: Arc<Call>) -> Self {
-        if body.is_end_stream() {
-            call.open();
+    /// Arrives from now on. No other request of the connection is read while it holds `reading`.
+    pub(crate) fn new(body: B, call: Arc<Call>, reading: Option<OwnedSemaphorePermit>) -> Self {
+        let mut asked = Self { body, call, reading };
+        asked.check_end();
+        asked
+    }
+
+    fn check_end(&mut self) {
+        if self.body.is_end_stream() {
+            self.call.open();
+            self.reading = None;
         }
-        Self { body, call }
     }
 }
 
@@ -203,9 +219,11 @@ impl<B: Body + Unpin> Body for Asked<B> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+        if matches!(frame, Poll::Ready(None)) {
             self.call.open();
+            self.reading = None;
         }
+        self.check_end();
         frame
     }
 
@@ -327,7 +345,7 @@ mod tests {
         let over = async {
             let mut before = None;
             while !ends(&mut watch, true, BRIEF / 8).await {
-                let mut half = Asked::new(Frames(1), activity.call());
+                let mut half = Asked::new(Frames(1), activity.call(), None);
                 let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll_frame(cx).is_ready())).await;
                 // The one before is given up only now.
                 before = Some(half);
@@ -342,7 +360,7 @@ mod tests {
     async fn a_call_is_open_from_the_end_of_its_request_to_the_end_of_its_answer() {
         let activity = Arc::new(Activity::new());
         let call = activity.call();
-        let mut asked = Asked::new("x".to_owned(), Arc::clone(&call));
+        let mut asked = Asked::new("x".to_owned(), Arc::clone(&call), None);
         assert_eq!(activity.used().0, Use::Rests);
         let _ = poll_fn(|cx| Pin::new(&mut asked).poll_frame(cx)).await;
         assert_eq!(activity.used().0, Use::Works);
@@ -354,7 +372,7 @@ mod tests {
         assert_eq!(activity.used().0, Use::Works, "all that there is has been taken");
         drop(answer);
         assert_eq!(activity.used().0, Use::Rests);
-        let _without_a_body = Asked::new(String::new(), activity.call());
+        let _without_a_body = Asked::new(String::new(), activity.call(), None);
         assert_eq!(activity.used().0, Use::Works);
     }
 

@@ -24,7 +24,7 @@ pub(crate) const AUTHORITY: &[u8] = b"localhost";
 
 /// The largest header list that is passed on, measured as in RFC 9113 §6.5.2. A larger one is cut just beyond this limit, so
 /// that `h2`, which has the same limit, answers it with 431.
-pub(crate) const LARGEST_LIST: u32 = 16 << 10;
+pub(crate) const LARGEST_LIST: u32 = 4 << 10;
 
 /// The most fields of one list. Each field costs work, however small it is.
 const MOST_FIELDS: usize = 256;

@@ -70,10 +70,14 @@ use view::{Link, View};
 use workload_api::WorkloadApi;
 
 /// The largest request that is accepted: a token of 16 KiB and an audience, with some reserve.
-const LARGEST_REQUEST: usize = 64 << 10;
+const LARGEST_REQUEST: usize = 24 << 10;
 
-/// How many calls one connection may have open.
+/// How many calls one connection may have open. Of these one request is read at a time, so connections cannot fill the memory with
+/// requests that never end.
 const MOST_CALLS: u32 = 64;
+
+/// How many bytes of a call, and of all calls of a connection, wait to be read.
+const WINDOW: u32 = 64 << 10;
 
 /// How long a call may take until its answer begins.
 const CALL: Duration = Duration::from_secs(30);
@@ -160,6 +164,8 @@ async fn serve(
     let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(LARGEST_REQUEST);
     Server::builder()
         .max_concurrent_streams(MOST_CALLS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .http2_max_header_list_size(authority::LARGEST_LIST)
         .http2_keepalive_interval(Some(KEEP_ALIVE.0))
         .http2_keepalive_timeout(Some(KEEP_ALIVE.1))

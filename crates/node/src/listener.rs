@@ -175,7 +175,7 @@ pub(crate) struct Counting<S>(S);
 
 impl<S, B> Service<http::Request<Body>> for Counting<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<B>>,
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = bytes::Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -189,13 +189,20 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let call = request.extensions().get::<Peer>().map(|peer| peer.activity.call());
-        let answer = self.0.call(match &call {
-            Some(call) => request.map(|body| Body::new(Asked::new(body, Arc::clone(call)))),
-            None => request,
-        });
+        let peer = request.extensions().get::<Peer>().cloned();
+        let call = peer.as_ref().map(|peer| peer.activity.call());
+        // The one that is ready is called.
+        let another = self.0.clone();
+        let mut ready = std::mem::replace(&mut self.0, another);
         async move {
-            let answer = answer.await?;
+            let request = match (&peer, &call) {
+                (Some(peer), Some(call)) => {
+                    let reading = peer.activity.reads().await;
+                    request.map(|body| Body::new(Asked::new(body, Arc::clone(call), reading)))
+                }
+                _ => request,
+            };
+            let answer = ready.call(request).await?;
             Ok(answer.map(|body| match call {
                 Some(call) => Body::new(Answer::new(body, call)),
                 None => Body::new(body),
@@ -214,8 +221,10 @@ mod tests {
     use std::convert::Infallible;
     use std::future::poll_fn;
     use std::pin::Pin;
-    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll};
+    use std::time::Duration;
     use tokio::net::UnixStream;
     use tokio::sync::{mpsc, oneshot};
     use tonic::body::Body;
@@ -250,8 +259,8 @@ mod tests {
         let (has_read, mut is_read) = oneshot::channel();
         let mut request = http::Request::new(Body::new(Sent(parts)));
         request.extensions_mut().insert(peer);
-        let mut has_read = Some(has_read);
-        let mut service = CountCalls.layer(tower::service_fn(move |request| read(request, has_read.take().unwrap())));
+        let has_read = Arc::new(Mutex::new(Some(has_read)));
+        let mut service = CountCalls.layer(tower::service_fn(move |request| read(request, has_read.lock().unwrap().take().unwrap())));
         let answer = tokio::spawn(service.call(request));
         send.send(bytes::Bytes::from_static(b"half")).unwrap();
         for _ in 0..8 {
@@ -265,5 +274,34 @@ mod tests {
         assert_eq!(activity.used().0, Use::Stalls);
         drop(answer);
         assert_eq!(activity.used().0, Use::Rests);
+    }
+
+    #[tokio::test]
+    async fn one_request_of_a_connection_is_read_at_a_time() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let peer = Peer { caller: Arc::new(Caller::of(&ours).unwrap()), activity: Arc::new(Activity::new()) };
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&begun);
+        let mut service = CountCalls.layer(tower::service_fn(move |request| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            read(request, oneshot::channel().0)
+        }));
+        let mut ask = || {
+            let (send, parts) = mpsc::unbounded_channel();
+            let mut request = http::Request::new(Body::new(Sent(parts)));
+            request.extensions_mut().insert(peer.clone());
+            (send, tokio::spawn(service.call(request)))
+        };
+        let (half, first) = ask();
+        half.send(bytes::Bytes::from_static(b"half")).unwrap();
+        let others: Vec<_> = (0..8).map(|_| ask()).map(|(whole, answer)| (drop(whole), answer).1).collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 1, "what waits is not read into memory");
+        // A client that gives up lets the next go on.
+        first.abort();
+        for answer in others {
+            tokio::time::timeout(Duration::from_secs(20), answer).await.expect("it waits for ever").unwrap().unwrap();
+        }
+        drop(half);
     }
 }

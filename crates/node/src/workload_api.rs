@@ -55,6 +55,7 @@ pub(crate) struct WorkloadApi {
     clock: Arc<dyn Clock>,
     mismatches: Arc<Mismatches>,
     refused: Arc<Throttle<u32, (&'static str, String)>>,
+    served: Arc<Throttle<u32, (u32, SpiffeId, String)>>,
 }
 
 /// A caller, what it has shown, and to which of the asked identities it is entitled.
@@ -66,7 +67,15 @@ struct Entitled {
 impl WorkloadApi {
     /// Serves from `views` and `svids`.
     pub(crate) fn new(views: watch::Receiver<View>, svids: Arc<Svids>, clock: Arc<dyn Clock>) -> Self {
-        Self { views, svids, digests: Digests::default(), clock, mismatches: Arc::default(), refused: Arc::default() }
+        Self {
+            views,
+            svids,
+            digests: Digests::default(),
+            clock,
+            mismatches: Arc::default(),
+            refused: Arc::default(),
+            served: Arc::default(),
+        }
     }
 
     async fn look(&self, caller: &Caller, snapshot: &Snapshot, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
@@ -143,7 +152,10 @@ impl WorkloadApi {
             return Err(Refusal::NoIdentity);
         }
         for svid in &svids {
-            tracing::info!(pid = caller.pid(), uid = caller.uid(), spiffe_id = %svid.spiffe_id, audience = request.audience.join(" "), "JWT-SVID");
+            let (audience, now) = (request.audience.join(" "), Instant::now());
+            if let Some(left_out) = self.served.admits(caller.uid(), (caller.pid(), svid.spiffe_id.clone(), audience.clone()), now) {
+                tracing::info!(pid = caller.pid(), uid = caller.uid(), spiffe_id = %svid.spiffe_id, audience, left_out, "JWT-SVID");
+            }
         }
         let answer = |svid: &Arc<crate::svid_cache::Svid>| Jwtsvid {
             spiffe_id: svid.spiffe_id.to_string(),
