@@ -227,13 +227,7 @@ impl Places {
     }
 
     fn with(strangers: usize, known: Room, staying: Room) -> Arc<Self> {
-        let inner = Inner {
-            strangers: Room::new(strangers, Rule::LongestIdle),
-            known,
-            staying,
-            next_number: 0,
-            leaving: 0,
-        };
+        let inner = Inner { strangers: Room::new(strangers, Rule::LongestIdle), known, staying, next_number: 0, leaving: 0 };
         let (next_event, somebody_left, crowd) = (AtomicU64::new(0), Notify::new(), OnceLock::new());
         Arc::new(Self { inner: Mutex::new(inner), next_event, grace: GRACE, somebody_left, crowd })
     }
