@@ -79,8 +79,8 @@ pub fn hash(secret: &Secret, entropy: &dyn Entropy) -> Result<String, PasswordEr
     }
     let mut salt = [0u8; 16];
     entropy.fill(&mut salt);
-    let hash: Result<PasswordHash, _> = hasher()?.hash_password_with_salt(bytes, &salt);
-    overwrite_stack();
+    let hasher = hasher()?;
+    let hash: Result<PasswordHash, _> = without_traces(|| hasher.hash_password_with_salt(bytes, &salt));
     Ok(hash.map_err(|error| PasswordError::Hash(error.to_string()))?.to_string())
 }
 
@@ -202,13 +202,23 @@ impl Checker {
 
 /// Whether they match. Nothing of the secret is left on the stack.
 fn checked(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {
-    let matched = matches(secret, phc);
-    overwrite_stack();
-    matched
+    without_traces(|| matches(secret, phc))
 }
 
-/// Overwrites the stack below the caller, where the hash function has left the beginning of its input, because the thread
-/// continues to run. It must be called from the same place as the hash function.
+/// Does `work`, and overwrites the stack that it used, because the thread continues to run: a hash function can leave the beginning
+/// of its input there.
+fn without_traces<T>(work: impl FnOnce() -> T) -> T {
+    let done = below(work);
+    overwrite_stack();
+    done
+}
+
+/// Has a frame of its own where that of `overwrite_stack` will be, whatever is inlined into it.
+#[inline(never)]
+fn below<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 #[inline(never)]
 fn overwrite_stack() {
     #[expect(clippy::large_stack_arrays, reason = "it is the stack that is to be overwritten")]
@@ -247,7 +257,7 @@ mod tests {
 
     use mandate_core::{RequestSource, Secret, SystemEntropy, Timestamp};
 
-    use super::{AT_ONCE, Checker, Full, Lane, MAX_SECRET, PasswordError, Queue, REMEMBERED, WAITING, Whose, hash};
+    use super::{AT_ONCE, Checker, Full, Lane, MAX_SECRET, PasswordError, Queue, REMEMBERED, WAITING, Whose, hash, without_traces};
     use crate::queue::Turn;
 
     const PERSON: Whose<'static> = Whose::Person { source: RequestSource::Other, name: "riley" };
@@ -273,6 +283,31 @@ mod tests {
     /// On a thread with a stack of its own, so that nothing else writes there.
     fn with_a_stack(act: impl FnOnce() + Send + 'static) {
         std::thread::Builder::new().stack_size(1 << 20).spawn(act).unwrap().join().unwrap();
+    }
+
+    /// Leaves copies of the bytes on the stack below the caller.
+    #[inline(never)]
+    fn leave(bytes: &[u8]) {
+        let mut room = [0u8; 12 * 1024];
+        for place in room.chunks_exact_mut(bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        std::hint::black_box(&room);
+    }
+
+    #[test]
+    fn what_work_leaves_on_the_stack_is_overwritten() {
+        let text = || ["left", "on", "a", "stack", "5531"].join("-");
+        with_a_stack(move || {
+            let text = text();
+            leave(text.as_bytes());
+            assert!(on_the_stack(text.as_bytes()) > 0);
+        });
+        with_a_stack(move || {
+            let text = text();
+            without_traces(|| leave(text.as_bytes()));
+            assert_eq!(on_the_stack(text.as_bytes()), 0);
+        });
     }
 
     #[test]
