@@ -86,6 +86,8 @@ pub(crate) struct NodeStream<I = TlsStream<TimelyIo<TcpStream>>> {
     until: Option<Pin<Box<Sleep>>>,
     /// Completes when another connection takes its place.
     ended: Ended,
+    /// Whether it has.
+    is_over: bool,
     _guest: Arc<Guest>,
 }
 
@@ -103,7 +105,19 @@ impl<I> NodeStream<I> {
         };
         let guest = Arc::new(guest);
         let connection = NodeConnection { peer, watches: Arc::new(Semaphore::new(MOST_WATCHES)), guest: Arc::downgrade(&guest) };
-        Some(Self { io, connection, until, ended, _guest: guest })
+        Some(Self { io, connection, until, ended, is_over: false, _guest: guest })
+    }
+
+    /// Whether it may stay. HTTP/2 does not read while it cannot write, so this is asked at both.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.is_over = self.is_over || Pin::new(&mut self.ended).poll(cx).is_ready();
+        if self.is_over {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if self.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
     }
 }
 
@@ -117,23 +131,19 @@ impl Connected for NodeStream {
 
 impl<I: AsyncRead + Unpin> AsyncRead for NodeStream<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // HTTP/2 reads all the time, so this is checked no matter what the peer does.
-        if Pin::new(&mut self.ended).poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        if self.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
+        self.check(cx)?;
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for NodeStream<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -142,6 +152,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for NodeStream<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
@@ -318,6 +329,26 @@ mod tests {
         let (newest, other_end) = strangers.last_mut().unwrap();
         other_end.write_u8(8).await.unwrap();
         assert_eq!(newest.read_u8().await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_cannot_write_ends_too_when_it_must() {
+        let places = Places::for_nodes(2, 1, 1);
+        let (mut node, _peer) = connect(&places, holder(), LONG).await.unwrap();
+        let connection = node.connection.clone();
+        let writing = tokio::spawn(async move {
+            loop {
+                if let Err(error) = node.write_all(&[0; 64]).await {
+                    return error.kind();
+                }
+            }
+        });
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        connection.must_end();
+        let ended = tokio::time::timeout(LONG, writing).await.expect("it waits for the peer").unwrap();
+        assert_eq!(ended, io::ErrorKind::ConnectionAborted);
     }
 
     #[test]

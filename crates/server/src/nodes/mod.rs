@@ -129,11 +129,11 @@ impl Node for Service {
                     Err(error) => Err(status::of(&error)),
                 };
                 let over = state.is_err();
-                match tokio::time::timeout(STALLED, out.send(state)).await {
-                    Ok(Ok(())) if !over => {}
-                    Ok(Ok(()) | Err(_)) => return,
+                match tell(&out, state, STALLED).await {
+                    Heard::Yes if !over => {}
+                    Heard::Yes | Heard::Gone => return,
                     // A node that takes nothing learns nothing, not even that it is banned.
-                    Err(_) => return connection.must_end(),
+                    Heard::No => return connection.must_end(),
                 }
                 tokio::select! {
                     more = changes.changed() => if !more { return },
@@ -152,6 +152,25 @@ impl Node for Service {
         let issued = self.identity.issue_jwt_svid(&node, &id, &selectors, audience).await.map_err(|error| status::of(&error))?;
         let expires_at = i64::try_from(issued.expires.secs()).unwrap_or(i64::MAX);
         Ok(Response::new(IssueJwtSvidResponse { svid: issued.svid, expires_at }))
+    }
+}
+
+/// Whether a node has room for news.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    /// It has not taken what was sent before.
+    No,
+    /// It has ended the call.
+    Gone,
+}
+
+/// Waits for so long until the node has taken what was sent before.
+async fn tell<T>(out: &mpsc::Sender<T>, news: T, patience: Duration) -> Heard {
+    match tokio::time::timeout(patience, out.send(news)).await {
+        Ok(Ok(())) => Heard::Yes,
+        Ok(Err(_)) => Heard::Gone,
+        Err(_) => Heard::No,
     }
 }
 
@@ -202,12 +221,26 @@ mod tests {
     use mandate_identity::Presented;
     use tonic::{Code, Request};
 
-    use super::{NodeConnection, NodePeer, node, renewing_node};
+    use std::time::Duration;
+
+    use super::{Heard, NodeConnection, NodePeer, mpsc, node, renewing_node, tell};
 
     fn from(peer: NodePeer) -> Request<()> {
         let mut request = Request::new(());
         request.extensions_mut().insert(NodeConnection::of(peer));
         request
+    }
+
+    #[tokio::test]
+    async fn a_node_that_takes_nothing_is_not_waited_for_without_end() {
+        let (out, mut states) = mpsc::channel(1);
+        let soon = Duration::from_millis(20);
+        assert_eq!(tell(&out, 1, soon).await, Heard::Yes);
+        assert_eq!(tell(&out, 2, soon).await, Heard::No);
+        states.recv().await;
+        assert_eq!(tell(&out, 3, soon).await, Heard::Yes);
+        drop(states);
+        assert_eq!(tell(&out, 4, soon).await, Heard::Gone);
     }
 
     #[test]

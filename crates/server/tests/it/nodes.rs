@@ -132,6 +132,24 @@ async fn a_kept_connection_is_worth_nothing_after_the_certificate_that_opened_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_a_node_has_few_watch_calls_and_a_new_one_when_one_has_ended() {
+    let server = Server::story().await;
+    server.node().await.stop().await;
+    let mut link = NodeLink::open(&server, "node").await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut states = link.client.watch(WatchRequest {}).await.unwrap().into_inner();
+        states.message().await.unwrap().unwrap();
+        open.push(states);
+    }
+    assert_eq!(link.client.watch(WatchRequest {}).await.unwrap_err().code(), Code::ResourceExhausted);
+    drop(open.pop());
+    let client = link.client.clone();
+    soon(async || client.clone().watch(WatchRequest {}).await.is_ok()).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_banned_node_is_told_and_issued_nothing_more_from_that_moment_on() {
     let server = Server::story().await;
     let node = server.node().await;
