@@ -167,10 +167,10 @@ impl State {
     }
 
     fn wait(&mut self, at: Lane, places: usize) -> Result<oneshot::Receiver<Turn>, Full> {
-        self.waiting.retain(|waiter| !waiter.go.is_closed());
+        self.those_who_are_gone_leave();
         if self.waiting.len() >= places {
             let victim = self.who_gives_way(at).ok_or(Full)?;
-            self.waiting.retain(|waiter| waiter.number != victim);
+            self.leave(victim);
         }
         let mut rounds = [0; LEVELS];
         for (level, its_round) in rounds.iter_mut().enumerate() {
@@ -182,6 +182,28 @@ impl State {
         self.waiting.push(Waiter { at, rounds, number: self.next_number, go });
         self.next_number += 1;
         Ok(turn)
+    }
+
+    /// Takes out a request that has had no turn. With it goes the last round of its party, and not the one that it had: else a party
+    /// whose requests come and go would have its next turn later and later.
+    fn leave(&mut self, number: u64) {
+        let Some(place) = self.waiting.iter().position(|waiter| waiter.number == number) else { return };
+        let gone = self.waiting.swap_remove(place);
+        for (level, mut free) in gone.rounds.into_iter().enumerate() {
+            let of_party = self.waiting.iter_mut().filter(|waiter| waiter.at.shares(gone.at, level + 1));
+            let mut later: Vec<_> = of_party.filter_map(|waiter| waiter.rounds.get_mut(level)).filter(|round| **round > free).collect();
+            later.sort_unstable();
+            for round in later {
+                free = std::mem::replace(round, free);
+            }
+        }
+    }
+
+    /// Takes out those whose callers have disconnected.
+    fn those_who_are_gone_leave(&mut self) {
+        while let Some(number) = self.waiting.iter().find(|waiter| waiter.go.is_closed()).map(|waiter| waiter.number) {
+            self.leave(number);
+        }
     }
 
     /// What each party at a level has, of those that share the parties above it with `within`.
@@ -221,6 +243,7 @@ impl State {
     }
 
     fn take_next(&mut self, remembered: usize) -> Option<Waiter> {
+        self.those_who_are_gone_leave();
         let mut next = self.waiting.first()?;
         let mut used = [0; LEVELS];
         for (level, its_round) in used.iter_mut().enumerate() {
@@ -347,6 +370,32 @@ mod tests {
             turns.push(state.wait(flood(beside + n), 100).unwrap());
         }
         usize::MAX
+    }
+
+    #[test]
+    fn requests_that_come_and_go_do_not_put_off_their_partys_next_turn() {
+        let (party, other) = (Lane([1, 1, 1]), Lane([2, 2, 2]));
+        let mut state = State::new();
+        let mut turns = Vec::from([state.wait(other, 100).unwrap()]);
+        let mut last = state.wait(party, 100).unwrap();
+        for _ in 0..100 {
+            let mut burst: Vec<_> = (0..50).map(|_| state.wait(party, 100).unwrap()).collect();
+            // All others of the party disconnect.
+            last = burst.pop().unwrap();
+        }
+        turns.push(state.wait(party, 100).unwrap());
+        let number = state.next_number - 1;
+        for before in 0..1000 {
+            let served = state.take_next(1).unwrap();
+            if served.number == number {
+                assert!(before <= 4, "{before} were served before it");
+                return drop(last);
+            }
+            if served.at == other {
+                turns.push(state.wait(other, 100).unwrap());
+            }
+        }
+        unreachable!("it had no turn");
     }
 
     #[test]
