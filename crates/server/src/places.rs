@@ -7,6 +7,7 @@
 //! fewer places.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ struct Activity {
     spared_until: Instant,
     /// Whether it has made a request.
     asked: AtomicBool,
+    /// Whether it stays: to lose it does more harm than to lose one that is kept for the next request.
+    staying: AtomicBool,
 }
 
 impl Activity {
@@ -98,12 +101,14 @@ struct Room {
     most_of_one: usize,
     rule: Rule,
     holders: HashMap<Holder, Vec<Seat>>,
+    /// How many places each site has.
+    sites: HashMap<Holder, usize>,
     taken: usize,
 }
 
 impl Room {
     fn new(capacity: usize, rule: Rule) -> Self {
-        Self { capacity, most_of_one: usize::MAX, rule, holders: HashMap::new(), taken: 0 }
+        Self { capacity, most_of_one: usize::MAX, rule, holders: HashMap::new(), sites: HashMap::new(), taken: 0 }
     }
 
     fn held_by(&self, holder: &Holder) -> usize {
@@ -111,6 +116,7 @@ impl Room {
     }
 
     fn insert(&mut self, holder: Holder, seat: Seat) {
+        *self.sites.entry(holder.site()).or_default() += 1;
         self.holders.entry(holder).or_default().push(seat);
         self.taken += 1;
     }
@@ -122,6 +128,12 @@ impl Room {
         if seats.is_empty() {
             self.holders.remove(holder);
         }
+        if let Entry::Occupied(mut site) = self.sites.entry(holder.site()) {
+            *site.get_mut() -= 1;
+            if *site.get() == 0 {
+                site.remove();
+            }
+        }
         self.taken -= 1;
         Some(seat)
     }
@@ -129,11 +141,7 @@ impl Room {
     /// The connection that ends for one more of `newcomer`, if there is one.
     fn who_gives_way(&self, newcomer: &Holder) -> Option<(Holder, u64)> {
         let now = Instant::now();
-        let mut of_sites: HashMap<Holder, usize> = HashMap::new();
-        for (holder, seats) in &self.holders {
-            *of_sites.entry(holder.site()).or_default() += seats.len();
-        }
-        let of_site = |site: &Holder| of_sites.get(site).copied().unwrap_or(0);
+        let of_site = |site: &Holder| self.sites.get(site).copied().unwrap_or(0);
         let (site, own) = (newcomer.site(), self.held_by(newcomer));
         let held = self.holders.iter().map(|(holder, seats)| {
             let its_site = holder.site();
@@ -147,7 +155,8 @@ impl Room {
             Rule::LongestIdle | Rule::LongestIdleIfFair => {
                 seats.filter(|(_, _, seat)| !seat.activity.served.load(Ordering::Relaxed)).max_by_key(|(_, held, seat)| {
                     let idle_longest = u64::MAX - seat.activity.since.load(Ordering::Relaxed);
-                    (*held, !seat.activity.is_spared(now), idle_longest, u64::MAX - seat.number)
+                    let stays = seat.activity.staying.load(Ordering::Relaxed);
+                    (*held, !stays, !seat.activity.is_spared(now), idle_longest, u64::MAX - seat.number)
                 })
             }
         };
@@ -207,8 +216,6 @@ pub(crate) struct Guest {
     at: Mutex<(Kind, Holder)>,
     /// Whether it is known; a copy, so that no lock is needed.
     known: AtomicBool,
-    /// Whether it stays.
-    staying: AtomicBool,
 }
 
 /// Completes when a connection must end, because another one takes its place.
@@ -277,6 +284,7 @@ impl Places {
             served: AtomicBool::new(false),
             spared_until: Instant::now() + self.grace,
             asked: AtomicBool::new(false),
+            staying: AtomicBool::new(false),
         });
         let (stay, ended) = oneshot::channel();
         let mut inner = self.lock();
@@ -292,7 +300,7 @@ impl Places {
         drop(inner);
         self.turned_away(told_to_go);
         let (places, at) = (Arc::clone(self), Mutex::new((Kind::Stranger, holder)));
-        Some((Guest { places, number, network, activity, at, known: AtomicBool::new(false), staying: AtomicBool::new(false) }, ended))
+        Some((Guest { places, number, network, activity, at, known: AtomicBool::new(false) }, ended))
     }
 
     /// Ends the stranger that has been idle or slow longest: the process has no file left for a new connection.
@@ -349,7 +357,7 @@ impl Guest {
     /// none.
     pub(crate) fn stays(&self) -> bool {
         let stays = self.has_known_place() || self.move_to(Kind::Staying, Holder::Network(self.network));
-        self.staying.store(stays, Ordering::Relaxed);
+        self.activity.staying.store(stays, Ordering::Relaxed);
         stays
     }
 
@@ -364,7 +372,7 @@ impl Guest {
 
     /// It did not read what was sent, and is disconnected. If it is a feed's reader, that is reported: it misses stops.
     pub(crate) fn is_cut_off(&self) {
-        if self.staying.load(Ordering::Relaxed)
+        if self.activity.staying.load(Ordering::Relaxed)
             && let Some(crowd) = self.places.crowd.get()
         {
             crowd.cut_off_a_reader();

@@ -199,6 +199,21 @@ async fn of_strangers_the_site_with_the_most_places_gives_way_first() {
 }
 
 #[tokio::test]
+async fn a_known_holders_feed_is_the_last_of_its_connections_to_give_way() {
+    let places = places_for(8, 2, 1);
+    let (feed, mut feed_ended) = admit(&places, LARGE).await;
+    feed.is_known(&"many".into());
+    assert!(feed.stays());
+    feed.was_served();
+    let (idle, mut idle_ended) = admit(&places, LARGE).await;
+    idle.is_known(&"many".into());
+    idle.was_served();
+    let (few, _few_ended) = admit(&places, LARGE).await;
+    few.is_known(&"few".into());
+    assert!(few.has_known_place() && has_ended(&mut idle_ended) && !has_ended(&mut feed_ended));
+}
+
+#[tokio::test]
 async fn a_known_holder_reads_a_feed_in_a_place_of_the_known() {
     let health = Health::default();
     let clock: Arc<dyn Clock> = Arc::new(SteppedClock::default());

@@ -69,7 +69,7 @@ impl Posted {
         let Some(guest) = self.guest.as_ref().filter(|guest| !guest.has_known_place()) else { return };
         match self.proven.get() {
             Some(client) => guest.is_known(client),
-            None if was_given_a_token => guest.is_known(&format!("network {}", guest.network()).into()),
+            None if was_given_a_token => guest.is_known(&format!("network {}", guest.network().site()).into()),
             None => {}
         }
     }
