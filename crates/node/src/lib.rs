@@ -76,8 +76,10 @@ const LARGEST_REQUEST: usize = 24 << 10;
 /// requests that never end.
 const MOST_CALLS: u32 = 64;
 
-/// How many bytes of a call, and of all calls of a connection, wait to be read.
-const WINDOW: u32 = 64 << 10;
+/// How many bytes of all calls of a connection, and of a call, wait to be read. Requests that wait for their turn must not use up
+/// what the one that is being read needs.
+const CONNECTION_WINDOW: u32 = 64 << 10;
+const STREAM_WINDOW: u32 = CONNECTION_WINDOW / MOST_CALLS;
 
 /// How long a call may take until its answer begins.
 const CALL: Duration = Duration::from_secs(30);
@@ -164,8 +166,8 @@ async fn serve(
     let service = SpiffeWorkloadApiServer::new(api).max_decoding_message_size(LARGEST_REQUEST);
     Server::builder()
         .max_concurrent_streams(MOST_CALLS)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(authority::LARGEST_LIST)
         .http2_keepalive_interval(Some(KEEP_ALIVE.0))
         .http2_keepalive_timeout(Some(KEEP_ALIVE.1))

@@ -45,11 +45,18 @@ pub(crate) struct Connection<I = UnixStream> {
     _place: Place,
 }
 
+/// Why a user's connection is not let in.
+#[derive(PartialEq, Eq, Hash)]
+enum Crowded {
+    TooOften,
+    TooMany,
+}
+
 /// Lets connections in.
 struct Door {
     places: Places,
     arrivals: Arrivals,
-    crowded: Throttle<u32, ()>,
+    crowded: Throttle<u32, Crowded>,
     unattested: Throttle<(), Gone>,
 }
 
@@ -79,7 +86,7 @@ impl Door {
         // First, because it costs little: to inspect a process costs many times as much as to connect.
         let uid = stream.peer_cred().ok()?.uid();
         if !self.places.is_operator(uid) && !self.arrivals.admits(uid, Instant::now()) {
-            if let Some(left_out) = self.crowded.admits(uid, (), Instant::now()) {
+            if let Some(left_out) = self.crowded.admits(uid, Crowded::TooOften, Instant::now()) {
                 tracing::warn!(uid, left_out, "a user connects to the Workload API too often");
             }
             return None;
@@ -99,7 +106,7 @@ impl Door {
         };
         let activity = Arc::new(Activity::new());
         let Some(place) = self.places.take(caller.uid(), &activity) else {
-            if let Some(left_out) = self.crowded.admits(caller.uid(), (), Instant::now()) {
+            if let Some(left_out) = self.crowded.admits(caller.uid(), Crowded::TooMany, Instant::now()) {
                 tracing::warn!(uid = caller.uid(), pid = caller.pid(), left_out, "too many connections to the Workload API");
             }
             return None;

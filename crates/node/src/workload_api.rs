@@ -55,7 +55,7 @@ pub(crate) struct WorkloadApi {
     clock: Arc<dyn Clock>,
     mismatches: Arc<Mismatches>,
     refused: Arc<Throttle<u32, (&'static str, String)>>,
-    served: Arc<Throttle<u32, (u32, SpiffeId, String)>>,
+    served: Arc<Throttle<u32, (SpiffeId, String)>>,
 }
 
 /// A caller, what it has shown, and to which of the asked identities it is entitled.
@@ -153,7 +153,7 @@ impl WorkloadApi {
         }
         for svid in &svids {
             let (audience, now) = (request.audience.join(" "), Instant::now());
-            if let Some(left_out) = self.served.admits(caller.uid(), (caller.pid(), svid.spiffe_id.clone(), audience.clone()), now) {
+            if let Some(left_out) = self.served.admits(caller.uid(), (svid.spiffe_id.clone(), audience.clone()), now) {
                 tracing::info!(pid = caller.pid(), uid = caller.uid(), spiffe_id = %svid.spiffe_id, audience, left_out, "JWT-SVID");
             }
         }

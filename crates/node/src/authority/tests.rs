@@ -178,8 +178,8 @@ fn a_list_that_is_too_large_is_cut_just_beyond_the_limit() {
     let mut encoder = Encoder::new();
     let large = (b"x".to_vec(), vec![b'v'; 3000]);
     let mut sent = [PREFACE.to_vec(), frame(HEADERS, END_HEADERS, 1, &encode(&mut encoder, &vec![large.clone()]))].concat();
-    // A hundred references of a byte each to what is in the table.
-    sent.extend(frame(HEADERS, END_HEADERS, 3, &encode(&mut encoder, &vec![large; 100])));
+    // References of a byte each to what is in the table.
+    sent.extend(frame(HEADERS, END_HEADERS, 3, &encode(&mut encoder, &vec![large; MOST_FIELDS])));
     let (out, over) = whole(&sent);
     assert!(!over, "HTTP/2 answers a list that is too large");
     let found = lists(&out);

@@ -1,5 +1,6 @@
 //! How clients reach the socket: with any name for it, and with any number of clients.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// `FetchJWTSVID`, as a client sends it that writes `authority` into `:authority`.
-fn call(encoder: &mut Encoder<'_>, stream: u32, authority: &str) -> Vec<u8> {
+/// The head of `FetchJWTSVID`, as a client sends it that writes `authority` into `:authority`.
+fn head(encoder: &mut Encoder<'_>, stream: u32, authority: &str) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -29,9 +30,18 @@ fn call(encoder: &mut Encoder<'_>, stream: u32, authority: &str) -> Vec<u8> {
         ("workload.spiffe.io", "true"),
     ];
     let block = encoder.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-    let request = JwtsvidRequest { audience: vec!["x".to_owned()], spiffe_id: String::new() }.encode_to_vec();
-    let message = [&[0][..], &u32::try_from(request.len()).unwrap().to_be_bytes(), &request].concat();
-    [frame(1, 4, stream, &block), frame(0, 1, stream, &message)].concat()
+    frame(1, 4, stream, &block)
+}
+
+/// A request for this audience.
+fn message(audience: &str) -> Vec<u8> {
+    let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() }.encode_to_vec();
+    [&[0][..], &u32::try_from(request.len()).unwrap().to_be_bytes(), &request].concat()
+}
+
+/// The whole call.
+fn call(encoder: &mut Encoder<'_>, stream: u32, authority: &str) -> Vec<u8> {
+    [head(encoder, stream, authority), frame(0, 1, stream, &message("x"))].concat()
 }
 
 /// The next frame: kind, stream and payload.
@@ -99,5 +109,58 @@ async fn a_connection_in_which_nothing_is_ever_said_is_ended() {
     let mut silent = UnixStream::connect(world.place.socket()).await.unwrap();
     let mut rest = Vec::new();
     tokio::time::timeout(Duration::from_secs(30), silent.read_to_end(&mut rest)).await.expect("it is ended").unwrap();
+    world.node.stop().await;
+}
+
+/// The window of a new stream in the settings of the node (RFC 9113 §6.5.2).
+fn initial_window(settings: &[u8]) -> Option<usize> {
+    settings.chunks_exact(6).find_map(|setting| match setting {
+        [0, 4, value @ ..] => usize::try_from(u32::from_be_bytes(value.try_into().ok()?)).ok(),
+        _ => None,
+    })
+}
+
+#[tokio::test]
+async fn requests_that_wait_to_be_read_leave_room_for_the_one_that_is_being_read() {
+    let world = World::new(&[("support", &[&my_uid()])]).await;
+    let mut io = connect(&world.place.socket()).await;
+    let (kind, _, settings) = next(&mut io).await;
+    assert_eq!(kind, 4);
+    io.write_all(&frame(4, 1, 0, &[])).await.unwrap();
+    let body = message(&"x".repeat(20_000));
+    // A client that gives whatever room it has to its later calls first.
+    let streams: Vec<u32> = (0..9).rev().map(|n| 2 * n + 1).collect();
+    let mut left: HashMap<u32, (usize, &[u8])> =
+        streams.iter().map(|stream| (*stream, (initial_window(&settings).unwrap(), &body[..]))).collect();
+    let (mut encoder, mut room, mut answered) = (Encoder::new(), 65_535, Vec::new());
+    for stream in streams.iter().rev() {
+        io.write_all(&head(&mut encoder, *stream, "localhost")).await.unwrap();
+    }
+    // The first call begins, so it is the one that is read.
+    io.write_all(&frame(0, 0, 1, &body[..512])).await.unwrap();
+    let (window, rest) = left[&1];
+    left.insert(1, (window - 512, &rest[512..]));
+    room -= 512;
+    while answered.len() < streams.len() {
+        for stream in &streams {
+            let (window, rest) = left.get_mut(stream).unwrap();
+            let length = rest.len().min(*window).min(room).min(16_384);
+            if length > 0 {
+                let last = u8::from(length == rest.len());
+                io.write_all(&frame(0, last, *stream, &rest[..length])).await.unwrap();
+                (*window, room, *rest) = (*window - length, room - length, &rest[length..]);
+            }
+        }
+        let (kind, stream, payload) = tokio::time::timeout(Duration::from_secs(20), next(&mut io)).await.expect("no call goes on");
+        match kind {
+            8 => {
+                let more = usize::try_from(u32::from_be_bytes(payload[..].try_into().unwrap())).unwrap();
+                *left.get_mut(&stream).map_or(&mut room, |(window, _)| window) += more;
+            }
+            1 => answered.push(stream),
+            3 | 7 => panic!("reset or gone: {payload:?}"),
+            _ => {}
+        }
+    }
     world.node.stop().await;
 }
