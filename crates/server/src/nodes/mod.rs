@@ -43,7 +43,7 @@ const MAX_HEADERS: u32 = 16 * 1024;
 /// How often a silent connection is pinged, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// How long a node may leave its last state unread while there is a newer one.
+/// How long a node may leave its last state unread while there is a newer one, or the word that it gets nothing more.
 const STALLED: Duration = Duration::from_mins(1);
 
 struct Service {
@@ -131,6 +131,7 @@ impl Node for Service {
                 let over = state.is_err();
                 match tell(&out, state, STALLED).await {
                     Heard::Yes if !over => {}
+                    Heard::Yes if tokio::time::timeout(STALLED, out.closed()).await.is_err() => return connection.must_end(),
                     Heard::Yes | Heard::Gone => return,
                     // A node that takes nothing learns nothing, not even that it is banned.
                     Heard::No => return connection.must_end(),
