@@ -78,7 +78,7 @@ struct State {
     next_number: u64,
     waiting: Vec<Waiter>,
     /// For each party with parties that wait: the time among these. It passes by a round while each of them is served once, as in
-    /// weighted fair queueing. So whoever comes later, and however many, a second request of a party has its turn.
+    /// weighted fair queueing. So the second request of a party has its turn, however many requests of other parties come later.
     times: HashMap<(usize, Lane), u64>,
     /// Who had a turn, the latest last.
     turns: VecDeque<Lane>,
