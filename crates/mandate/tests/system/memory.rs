@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ClientSecretRequest, PasswordRequest};
@@ -54,15 +55,20 @@ fn found(pid: i32, wanted: &[u8]) -> Option<Vec<String>> {
     Some(places)
 }
 
+/// A server and its process, unless this user may not read its memory.
+async fn server_with_readable_memory(root: &Path) -> Option<(Server, i32)> {
+    let server = Server::start(&root.join("server"));
+    server.tell_the_story().await;
+    let pid = server.role.pid().as_raw_nonzero().get();
+    found(pid, b"mandate").is_some().then_some((server, pid))
+}
+
 #[tokio::test]
 async fn a_password_is_gone_from_memory_once_it_has_been_checked() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(&root.path().join("server"));
-    server.tell_the_story().await;
-    let pid = server.role.pid().as_raw_nonzero().get();
-    if found(pid, b"mandate").is_none() {
+    let Some((server, pid)) = server_with_readable_memory(root.path()).await else {
         return mandate_testkit::skipped("this user may not read the memory of its own child");
-    }
+    };
     assert!(!found(pid, server.app.issuer.as_bytes()).unwrap().is_empty(), "what is in memory is found");
     server.admin.set_password("riley", &PasswordRequest { password: password() }).await.unwrap();
     for wrong in [false, true] {
@@ -89,12 +95,9 @@ async fn comes_to_be_gone(pid: i32, secret: &str) {
 #[tokio::test]
 async fn a_clients_secret_is_gone_from_memory_once_it_is_set() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(&root.path().join("server"));
-    server.tell_the_story().await;
-    let pid = server.role.pid().as_raw_nonzero().get();
-    if found(pid, b"mandate").is_none() {
+    let Some((server, pid)) = server_with_readable_memory(root.path()).await else {
         return mandate_testkit::skipped("this user may not read the memory of its own child");
-    }
+    };
     server.admin.set_password("olga", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
     let token = server.app.person_token("olga", Some(&server.app.issuer), Some("mandate:admin")).await;
     // By a client that would keep the connection.
