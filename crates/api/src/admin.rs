@@ -445,6 +445,9 @@ pub struct AuditRecord {
     /// The policies that decided.
     #[serde(default)]
     pub policies: Vec<String>,
+    /// Which changes were written together with the record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<String>,
     /// Its place in the log: how many records came before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,

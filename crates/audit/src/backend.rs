@@ -1,6 +1,7 @@
 //! What the sequencer asks of a database.
 
 use std::error::Error;
+use std::fmt;
 
 use crate::record::Record;
 use crate::tree::Hash;
@@ -29,23 +30,32 @@ pub struct Leaf<'a> {
     pub hashes: &'a [Hash],
 }
 
+/// A change that is written in the transaction of its record, or not at all. It is data: a backend makes it, possibly twice.
+pub trait Effect: Send + 'static {
+    /// Why it was not made.
+    type Refusal: Clone + fmt::Debug + fmt::Display + PartialEq + Send + Sync + 'static;
+
+    /// What a record calls it: a machine token.
+    fn name(&self) -> &'static str;
+}
+
 /// Whether an entry is in the open transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Staged {
+pub enum Staged<R> {
     /// Record and effects are in.
     Kept,
     /// An effect refused. Neither the record nor any effect of this entry is in the transaction; the transaction continues.
-    Refused(
-        /// The refusal's machine token.
-        String,
-    ),
+    Refused(R),
 }
+
+/// What [`Backend::stage`] returns.
+pub type StagedBy<B> = Result<Staged<<<B as Backend>::Effect as Effect>::Refusal>, <B as Backend>::Error>;
 
 /// A database that can hold the log. The sequencer owns it and calls it from one thread, in this order:
 /// `begin`, any number of `stage`, then `commit`; or `roll_back` after any error, then `load`.
-pub trait Backend: Send + 'static {
+pub trait Backend: Sized + Send + 'static {
     /// What happens in the same transaction as a record.
-    type Effect: Send + 'static;
+    type Effect: Effect;
     /// Why the database failed. Its text is private detail for operators.
     type Error: Error + Send + Sync + 'static;
 
@@ -56,7 +66,7 @@ pub trait Backend: Send + 'static {
     fn begin(&mut self) -> Result<(), Self::Error>;
 
     /// Puts one record and its effects into the transaction: all of them or none.
-    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> Result<Staged, Self::Error>;
+    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> StagedBy<Self>;
 
     /// Replaces the checkpoint and makes the transaction durable. Returns once it is on disk.
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), Self::Error>;

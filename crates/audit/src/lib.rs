@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod checkpoint;
+mod effect_names;
 pub mod inclusion;
 pub mod offline;
 mod pace;
@@ -17,12 +18,13 @@ pub mod touched;
 pub mod tree;
 pub mod verification;
 
-pub use backend::{Backend, Leaf, Loaded, Staged};
+pub use backend::{Backend, Effect, Leaf, Loaded, Staged, StagedBy};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier};
+pub use effect_names::EffectNames;
 pub use inclusion::InclusionProof;
 pub use query::Query;
 pub use record::{Asked, Kind, LeafKeys, Outcome, Record, Sum};
-pub use sequencer::{AppendError, Log, Receipt, StartError};
+pub use sequencer::{AppendError, Guard, Log, Receipt, StartError};
 pub use strangers::Strangers;
 pub use touched::{Touch, Touched};
 pub use tree::Hash;

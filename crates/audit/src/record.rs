@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mandate_core::{Act, ActRef, ActorChain, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, ScopeText, Timestamp, TokenId};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::effect_names::EffectNames;
 use crate::touched::Touched;
 
 /// The most bytes one record may have as a leaf.
@@ -210,6 +211,8 @@ pub struct Record {
     pub sum: Option<Sum>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
+    /// The effects that were written with the record. The log fills them in.
+    pub effects: EffectNames,
 }
 
 /// A record cannot become a leaf.
@@ -247,6 +250,7 @@ impl Record {
             source: None,
             sum: None,
             policies: Arc::default(),
+            effects: EffectNames::default(),
         }
     }
 
@@ -358,6 +362,7 @@ impl Serialize for Record {
             source: self.source.as_deref(),
             sum: self.sum,
             policies: &self.policies,
+            effects: &self.effects,
         }
         .serialize(serializer)
     }
@@ -398,6 +403,8 @@ struct BorrowedWire<'a> {
     sum: Option<Sum>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     policies: &'a [String],
+    #[serde(skip_serializing_if = "EffectNames::is_empty")]
+    effects: &'a EffectNames,
 }
 
 #[derive(Deserialize)]
@@ -439,6 +446,8 @@ struct OwnedWire {
     sum: Option<Sum>,
     #[serde(default)]
     policies: Vec<String>,
+    #[serde(default)]
+    effects: EffectNames,
 }
 
 impl TryFrom<OwnedWire> for Record {
@@ -473,6 +482,7 @@ impl TryFrom<OwnedWire> for Record {
             source: wire.source,
             sum: wire.sum,
             policies: wire.policies.into(),
+            effects: wire.effects,
         })
     }
 }

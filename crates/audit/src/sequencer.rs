@@ -10,8 +10,9 @@ use std::time::Instant;
 use mandate_core::{Entropy, RecordId, RequestSource, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::backend::{Backend, Leaf, Staged};
+use crate::backend::{Backend, Effect, Leaf, Staged};
 use crate::checkpoint::CheckpointSigner;
+use crate::effect_names::EffectNames;
 use crate::pace::Pacer;
 use crate::record::{LeafError, Outcome, Record};
 use crate::strangers::{self, Strangers};
@@ -46,7 +47,7 @@ impl Receipt {
 /// Why a record was not made durable. Then none of its effects happened, unless the database answered with an error although
 /// it kept the record. So the log never contains less than its receipts say. At worst it contains more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
+pub enum AppendError<R> {
     /// The log cannot be written now: the disk is full or failing, too many wait, or it is closed. The next append
     /// tries again by itself.
     #[error("the audit log cannot be written: {0}")]
@@ -56,10 +57,10 @@ pub enum AppendError {
     ),
     /// An effect refused; nothing of this entry was written.
     #[error("an effect refused: {0}")]
-    EffectRefused(
-        /// The refusal's machine token.
-        String,
-    ),
+    EffectRefused(R),
+    /// The guard of the entry no longer held; nothing of this entry was written.
+    #[error("what the record depends on changed while it waited")]
+    GuardFailed,
     /// The record cannot be written at all.
     #[error("the record cannot be written: {0}")]
     Invalid(
@@ -68,7 +69,7 @@ pub enum AppendError {
     ),
 }
 
-impl From<LeafError> for AppendError {
+impl<R> From<LeafError> for AppendError<R> {
     fn from(error: LeafError) -> Self {
         Self::Invalid(error.to_string())
     }
@@ -88,15 +89,19 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
-type Answer = Result<Receipt, AppendError>;
+/// Whether a record may still be written: asked in the moment in which it becomes durable. It must be quick, and must not
+/// wait for the log.
+pub type Guard = Box<dyn Fn() -> bool + Send>;
 
-enum Waiter {
-    Async(oneshot::Sender<Answer>),
-    Blocking(SyncSender<Answer>),
+type Answer<E> = Result<Receipt, AppendError<<E as Effect>::Refusal>>;
+
+enum Waiter<E: Effect> {
+    Async(oneshot::Sender<Answer<E>>),
+    Blocking(SyncSender<Answer<E>>),
 }
 
-impl Waiter {
-    fn answer(self, answer: Answer) {
+impl<E: Effect> Waiter<E> {
+    fn answer(self, answer: Answer<E>) {
         // A waiter that went away needs no answer; the record stands.
         match self {
             Self::Async(waiter) => drop(waiter.send(answer)),
@@ -105,38 +110,39 @@ impl Waiter {
     }
 }
 
-struct Job<E> {
+struct Job<E: Effect> {
     record: Record,
     leaf: Vec<u8>,
     hash: Hash,
     effects: Vec<E>,
-    waiter: Waiter,
+    guard: Option<Guard>,
+    waiter: Waiter<E>,
 }
 
 /// The handle by which everyone appends. Clones share one sequencer; it ends when the last handle is dropped.
-pub struct Log<E> {
+pub struct Log<E: Effect> {
     jobs: Sender<Job<E>>,
     waiting: Arc<AtomicUsize>,
     strangers: Arc<Strangers>,
 }
 
-impl<E> Clone for Log<E> {
+impl<E: Effect> Clone for Log<E> {
     fn clone(&self) -> Self {
         Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting), strangers: Arc::clone(&self.strangers) }
     }
 }
 
-impl<E> fmt::Debug for Log<E> {
+impl<E: Effect> fmt::Debug for Log<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("waiting", &self.waiting.load(Ordering::Relaxed)).finish_non_exhaustive()
     }
 }
 
-fn closed() -> AppendError {
+fn closed<R>() -> AppendError<R> {
     AppendError::Unavailable("the sequencer has stopped".to_owned())
 }
 
-impl<E: Send + 'static> Log<E> {
+impl<E: Effect> Log<E> {
     /// Opens the log: reads the tree's right edge, checks it against the last checkpoint, and starts the thread.
     ///
     /// The log's origin is the signer's. The code that made the signer's key has also signed the empty log
@@ -157,14 +163,15 @@ impl<E: Send + 'static> Log<E> {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn enqueue(&self, record: Record, effects: Vec<E>, waiter: Waiter) -> Result<(), AppendError> {
+    fn enqueue(&self, mut record: Record, effects: Vec<E>, guard: Option<Guard>, waiter: Waiter<E>) -> Result<(), AppendError<E::Refusal>> {
+        record.effects = EffectNames::of(effects.iter().map(Effect::name));
         let leaf = record.to_leaf()?;
         let hash = leaf_hash(&leaf);
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(AppendError::Unavailable("too many records wait to be written".to_owned()));
         }
-        self.jobs.send(Job { record, leaf, hash, effects, waiter }).map_err(|_| {
+        self.jobs.send(Job { record, leaf, hash, effects, guard, waiter }).map_err(|_| {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             closed()
         })
@@ -173,15 +180,25 @@ impl<E: Send + 'static> Log<E> {
     /// Makes a record and its effects durable, all or nothing.
     ///
     /// Cancel-safe: if the future is dropped, the record is written nevertheless.
-    pub async fn append(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError> {
+    pub async fn append(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError<E::Refusal>> {
+        self.append_guarded(record, effects, None).await
+    }
+
+    /// As [`Log::append`], if the guard holds in the moment in which the record becomes durable: to wait for the disk can take
+    /// long.
+    pub async fn append_while(&self, record: Record, effects: Vec<E>, guard: Guard) -> Result<Receipt, AppendError<E::Refusal>> {
+        self.append_guarded(record, effects, Some(guard)).await
+    }
+
+    async fn append_guarded(&self, record: Record, effects: Vec<E>, guard: Option<Guard>) -> Result<Receipt, AppendError<E::Refusal>> {
         let (waiter, answer) = oneshot::channel();
-        self.enqueue(record, effects, Waiter::Async(waiter))?;
+        self.enqueue(record, effects, guard, Waiter::Async(waiter))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Makes a refusal durable. The refusal of a stranger from the source `stranger` is recorded within the quota of that
     /// source. Beyond the quota, the refusal is counted, and nothing is written now.
-    pub async fn append_refusal(&self, mut record: Record, stranger: Option<RequestSource>) -> Result<(), AppendError> {
+    pub async fn append_refusal(&self, mut record: Record, stranger: Option<RequestSource>) -> Result<(), AppendError<E::Refusal>> {
         let Some(source) = stranger else { return self.append(record, Vec::new()).await.map(drop) };
         strangers::shorten(&mut record, source);
         let (kind, now) = (record.kind, record.time);
@@ -195,7 +212,7 @@ impl<E: Send + 'static> Log<E> {
     /// Records the counts of strangers' refusals. The caller does this every [`strangers::SUM_INTERVAL`], and at the end.
     ///
     /// Counts that cannot be recorded are kept.
-    pub async fn record_sums(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<(), AppendError> {
+    pub async fn record_sums(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<(), AppendError<E::Refusal>> {
         let mut failed = Ok(());
         for refusals in self.strangers.take() {
             if failed.is_err() {
@@ -217,9 +234,9 @@ impl<E: Send + 'static> Log<E> {
     }
 
     /// As [`Log::append`], blocking the calling thread.
-    pub fn append_blocking(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError> {
+    pub fn append_blocking(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError<E::Refusal>> {
         let (waiter, answer) = mpsc::sync_channel(1);
-        self.enqueue(record, effects, Waiter::Blocking(waiter))?;
+        self.enqueue(record, effects, None, Waiter::Blocking(waiter))?;
         answer.recv().unwrap_or_else(|_| Err(closed()))
     }
 }
@@ -258,7 +275,8 @@ impl<B: Backend> Sequencer<B> {
                 for (job, verdict) in batch.drain(..).zip(verdicts) {
                     job.waiter.answer(match verdict {
                         Verdict::Kept(index) => Ok(Receipt { record: job.record, index }),
-                        Verdict::Refused(code) => Err(AppendError::EffectRefused(code)),
+                        Verdict::Refused(refusal) => Err(AppendError::EffectRefused(refusal)),
+                        Verdict::GuardFailed => Err(AppendError::GuardFailed),
                     });
                 }
             }
@@ -273,7 +291,7 @@ impl<B: Backend> Sequencer<B> {
         }
     }
 
-    fn transaction(&mut self, batch: &[Job<B::Effect>]) -> Result<(Frontier, Vec<Verdict>), String> {
+    fn transaction(&mut self, batch: &[Job<B::Effect>]) -> Result<(Frontier, VerdictsOf<B>), String> {
         let mut tree = match &self.tree {
             Some(tree) => tree.clone(),
             None => open_tree(&mut self.backend, &self.signer).map_err(|e| chain(&e))?,
@@ -282,6 +300,10 @@ impl<B: Backend> Sequencer<B> {
         let before = tree.size();
         let mut verdicts = Vec::with_capacity(batch.len());
         for job in batch {
+            if job.guard.as_ref().is_some_and(|holds| !holds()) {
+                verdicts.push(Verdict::GuardFailed);
+                continue;
+            }
             let index = tree.size();
             let hashes = tree.hashes_of_next(job.hash).map_err(|e| chain(&e))?;
             let leaf = Leaf { index, record: &job.record, bytes: &job.leaf, hashes: &hashes };
@@ -290,7 +312,7 @@ impl<B: Backend> Sequencer<B> {
                     tree.extend(&hashes).map_err(|e| chain(&e))?;
                     Verdict::Kept(index)
                 }
-                Staged::Refused(code) => Verdict::Refused(code),
+                Staged::Refused(refusal) => Verdict::Refused(refusal),
             });
         }
         if tree.size() == before {
@@ -305,10 +327,13 @@ impl<B: Backend> Sequencer<B> {
     }
 }
 
-enum Verdict {
+enum Verdict<R> {
     Kept(u64),
-    Refused(String),
+    Refused(R),
+    GuardFailed,
 }
+
+type VerdictsOf<B> = Vec<Verdict<<<B as Backend>::Effect as Effect>::Refusal>>;
 
 /// Reads the right edge and checks it against the last checkpoint: cheap, however long the log is.
 fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, StartError> {

@@ -112,12 +112,6 @@ impl MandateView {
     /// The audit record that must be durable before the token is minted. It says everything the token will say.
     pub fn record(&self, id: RecordId, kind: Kind, asked: Asked) -> Record {
         Record {
-            id,
-            time: self.issued,
-            kind,
-            outcome: Outcome::Permitted,
-            reason: "ok".to_owned(),
-            detail: None,
             sub: Some(self.subject.clone()),
             act: self.chain.clone(),
             aud: Some(self.resource.clone()),
@@ -126,12 +120,9 @@ impl MandateView {
             exp: Some(self.expires),
             client: Some(self.client.shared()),
             lineage: self.lineage.clone(),
-            by: None,
-            touched: None,
             asked,
-            source: None,
-            sum: None,
             policies: Arc::clone(&self.policies),
+            ..Record::new(id, self.issued, kind, Outcome::Permitted, "ok")
         }
     }
 }

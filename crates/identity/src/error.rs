@@ -1,5 +1,7 @@
 //! Why no identity is given, grouped by the party at fault. The gRPC wire maps it exhaustively.
 
+use mandate_store::EffectRefusal;
+
 use crate::entitlement::NotIssuable;
 
 /// A refusal or failure. `Display` is private detail, for the audit log and the server's own.
@@ -8,7 +10,7 @@ pub enum IdentityError {
     // The node's request.
     /// The join token is unknown, used, or expired; the text is the store's code.
     #[error("the join token is refused: {0}")]
-    JoinToken(String),
+    JoinToken(EffectRefusal),
     /// A join token cannot be valid for so long, or for so short a time.
     #[error("a join token lives for more than 0s and at most 24h")]
     JoinTokenLifetime,

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_audit::{AppendError, Kind, Outcome};
+use mandate_audit::{Kind, Outcome};
 use mandate_authority::{NodeGrant, ProvenKey};
 use mandate_core::{Clock as _, RequestSource, Secret, SpiffeId, Timestamp};
 use mandate_stops::{By, Recorded, Stop};
-use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState, TokenUse};
-use mandate_store::{Effect, StoreError};
+use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState};
+use mandate_store::{AppendError, Effect, EffectRefusal, StoreError};
 use sha2::{Digest, Sha256};
 
 use crate::error::IdentityError;
@@ -113,9 +113,8 @@ impl Identity {
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
         record.by = Some(by.to_owned());
         record.detail = Some(format!("made a join token that can be used until {expires}"));
-        let (digest, by) = (hash(&text), by.to_owned());
-        let insert: Effect = Box::new(move |tx| nodes::insert_join_token(tx, &digest, &by, expires));
-        self.append(record, vec![insert]).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        let keep = Effect::KeepJoinToken { hash: hash(&text), by: by.to_owned(), expires };
+        self.append(record, vec![keep]).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
         Ok(JoinToken { text, expires })
     }
 
@@ -148,23 +147,13 @@ impl Identity {
             renewed: now,
             expires: grant.expires(),
         };
-        let spend: Effect = Box::new(move |tx| {
-            let how = nodes::consume_join_token(tx, &digest, &node.id, now)?;
-            match (how, nodes::get(tx, &node.id)?) {
-                (TokenUse::First, None) => nodes::put(tx, &node),
-                (TokenUse::Again, Some(before)) if before.state == NodeState::Joined => {
-                    nodes::put(tx, &Node { joined: before.joined, ..node.clone() })
-                }
-                (TokenUse::Again, Some(_)) => Err(StoreError::Refused("node_banned")),
-                (TokenUse::First, Some(_)) | (TokenUse::Again, None) => Err(StoreError::Refused("node_name_taken")),
-            }
-        });
+        let spend = Effect::JoinNode { token: digest, node };
         let receipt = match self.append(record, vec![spend]).await {
             Ok(receipt) => receipt,
-            Err(AppendError::EffectRefused(code)) => {
+            Err(AppendError::EffectRefused(why)) => {
                 let refused = self.record(Kind::Node, Outcome::Refused, "", now);
-                let detail = format!("a node tried to join: {code}");
-                return self.refuse(refused, Some(source), detail, IdentityError::JoinToken(code)).await;
+                let detail = format!("a node tried to join: {why}");
+                return self.refuse(refused, Some(source), detail, IdentityError::JoinToken(why)).await;
             }
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
@@ -193,23 +182,13 @@ impl Identity {
         grant.describe(self.authority.issuer(), &mut record);
         record.detail = Some(done);
         (node.renewed, node.expires) = (now, grant.expires());
-        let put: Effect = Box::new(move |tx| {
-            // Banned between the look above and now: the ban stands.
-            match nodes::get(tx, &node.id)? {
-                Some(current) if current.state != NodeState::Joined => Err(StoreError::Refused("node_banned")),
-                // Another has joined again with the same certificate meanwhile.
-                Some(current) if newest.is_some_and(|newest| newest != current.expires) => {
-                    Err(StoreError::Refused("node_certificate_expired"))
-                }
-                Some(_) => nodes::put(tx, &node),
-                None => Err(StoreError::Refused("node_banned")),
-            }
-        });
+        let put = Effect::RenewNode { node, newest };
         let receipt = match self.append(record, vec![put]).await {
             Ok(receipt) => receipt,
-            Err(AppendError::EffectRefused(code)) => {
+            Err(AppendError::EffectRefused(why)) => {
                 let refused = self.record(Kind::Node, Outcome::Refused, "", now);
-                let why = if code == IdentityError::NodeExpired.code() { IdentityError::NodeExpired } else { IdentityError::NodeBanned };
+                let newer = why == EffectRefusal::NodeCertificateExpired;
+                let why = if newer { IdentityError::NodeExpired } else { IdentityError::NodeBanned };
                 return self.refuse(refused, None, what, why).await;
             }
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),

@@ -15,12 +15,12 @@ mod validity;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record};
+use mandate_audit::{Kind, Outcome, Receipt, Record};
 use mandate_authority::Authority;
 use mandate_core::{Entropy, HybridClock, RecordId, RequestSource, SpiffeId, Timestamp};
 use mandate_delegation::Live;
 use mandate_stops::{Looks, Stops};
-use mandate_store::{Effect, Store};
+use mandate_store::{AppendError, Effect, Log, Store};
 
 pub use changes::Changes;
 pub use entitlement::{MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, TooManySelectors};
@@ -38,7 +38,7 @@ pub struct Parts {
     /// Who signs.
     pub authority: Arc<Authority>,
     /// Where everything is recorded.
-    pub log: Log<Effect>,
+    pub log: Log,
     /// Bans nodes.
     pub stops: Arc<Stops>,
     /// The live registry.
@@ -54,7 +54,7 @@ pub struct Parts {
 /// The identity engine of one server.
 pub struct Identity {
     authority: Arc<Authority>,
-    log: Log<Effect>,
+    log: Log,
     stops: Arc<Stops>,
     live: Arc<Live>,
     store: Store,

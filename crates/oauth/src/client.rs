@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Registry};
 use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
-use mandate_store::{StoreError, replay, secrets};
+use mandate_store::{replay, secrets};
 use mandate_token::{KeySet, TokenError, client_assertion, jwt_svid};
 
 use crate::engine::{Engine, Request};
@@ -226,8 +226,8 @@ impl Engine {
         let remember = move || store.transact("client_assertion", |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
         let remembered = tokio::task::spawn_blocking(remember).await.map_err(|error| Refusal::Internal(error.to_string()))?;
         match remembered {
-            Ok(()) => Ok(()),
-            Err(StoreError::Refused(_)) => Err(Refusal::ClientAssertionReplayed),
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::ClientAssertionReplayed),
             // What keeps the assertion from being remembered keeps records from being written.
             Err(error) if error.is_environment() => {
                 tracing::error!(%error, "a client assertion could not be remembered and is refused");

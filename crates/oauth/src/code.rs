@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::time::Duration;
 
-use mandate_audit::{AppendError, Kind};
+use mandate_audit::Kind;
 use mandate_core::uri::same;
 use mandate_core::{ClientId, CutTarget, Issuer, Person, PersonName, RequestSource, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_delegation::revocation::{cut, cut_token};
@@ -59,7 +59,7 @@ fn hash(code: &str) -> CodeHash {
 pub(crate) fn insert(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, Refusal> {
     let payload = serde_json::to_vec(payload).map_err(|error| Refusal::Internal(error.to_string()))?;
     let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
-    Ok(Box::new(move |tx| codes::insert(tx, &hash, &payload, expires, forget)))
+    Ok(Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget })
 }
 
 fn opened(payload: &Secret) -> Result<CodePayload, Refusal> {
@@ -76,8 +76,8 @@ impl Engine {
         };
         // Used up in the transaction of the record: of two at once, one is refused there.
         let jti = mandate.view().jti.clone();
-        let consume: Effect = Box::new(move |tx| codes::consume_or_refuse(tx, &hash, &jti, now));
-        match self.conclude(trail, mandate, vec![consume]).await {
+        let redeem = Effect::RedeemCode { hash, token: jti, at: now };
+        match self.conclude(trail, mandate, vec![redeem]).await {
             Ok(response) => Ok(response),
             Err((trail, Refusal::CodeReused)) => {
                 let refusal = self.cut_first_use(&hash, now).await;
@@ -210,14 +210,4 @@ fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), 
         return Err(Refusal::ResourceNotAuthorized);
     }
     Ok(())
-}
-
-/// What an effect's refusal means for a redemption.
-pub(crate) fn effect_refusal(error: &AppendError) -> Option<Refusal> {
-    let AppendError::EffectRefused(code) = error else { return None };
-    match code.as_str() {
-        "code_used" => Some(Refusal::CodeReused),
-        "code_expired" | "code_unknown" => Some(Refusal::CodeUnknown),
-        _ => None,
-    }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::uri::same;
 use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RequestSource, ScopeSet, Timestamp, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
 use mandate_stops::Stops;
-use mandate_store::{Effect, Store};
+use mandate_store::{Log, Store};
 use mandate_token::SignatureMemo;
 
 use crate::attempts::Attempts;
@@ -70,7 +69,7 @@ pub struct Parts {
     /// Who signs.
     pub authority: Arc<Authority>,
     /// Where every outcome is recorded.
-    pub log: Log<Effect>,
+    pub log: Log,
     /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
     /// Codes, secrets, replay memory.
@@ -86,7 +85,7 @@ pub struct Engine {
     pub(crate) live: Arc<Live>,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) log: Log<Effect>,
+    pub(crate) log: Log,
     pub(crate) stops: Arc<Stops>,
     pub(crate) store: Store,
     pub(crate) clock: Arc<HybridClock>,

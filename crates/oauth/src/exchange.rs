@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{AppendError, Asked, Kind};
+use mandate_audit::{Asked, Kind};
 use mandate_core::registry::{Registry, TrustedIssuer};
 use mandate_core::{Actor, GrantId, Issuer, ResourceUri, ScopeSet, SubjectProfile, Timestamp, TokenId};
 use mandate_delegation::{AuthenticatedClient, Exchange, RefusalReason, Snapshot, VerifiedActor, VerifiedSubject, decide};
-use mandate_store::{Effect, registry};
+use mandate_store::Effect;
 use mandate_token::access_token::{self, Decoded, Expect, Profile, Unverified};
 use mandate_token::{KeySet, TokenError};
 
@@ -249,18 +249,7 @@ fn proven_actor<'a>(client: &'a AuthenticatedClient, actor: Option<&'a VerifiedA
 
 /// Counts a use of a limited grant, in the transaction of the record: two exchanges cannot both take the last use.
 fn use_up((grant, max): &(GrantId, Option<u64>)) -> Option<Effect> {
-    let (grant, max) = (grant.clone(), (*max)?);
-    Some(Box::new(move |tx| registry::use_grant(tx, &grant, Some(max))))
-}
-
-/// Whether the store refused a use of the grant as one too many.
-pub(crate) fn is_exhausted(error: &AppendError) -> bool {
-    matches!(error, AppendError::EffectRefused(code) if code == registry::GRANT_EXHAUSTED)
-}
-
-/// What an effect's refusal means for an exchange.
-pub(crate) fn effect_refusal(error: &AppendError) -> Option<Refusal> {
-    is_exhausted(error).then_some(Refusal::Exchange(RefusalReason::GrantExhausted))
+    Some(Effect::UseGrant { grant: grant.clone(), max: (*max)? })
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_audit::{AppendError, Kind};
+use mandate_audit::Kind;
 use mandate_authority::AccessTokenString;
 use mandate_core::{RequestSource, ScopeSet, ScopeText};
-use mandate_delegation::{Mandate, MandateView};
-use mandate_store::Effect;
+use mandate_delegation::{Mandate, MandateView, RefusalReason};
+use mandate_store::{AppendError, Effect, EffectRefusal};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Request};
@@ -101,7 +101,8 @@ impl Engine {
         let receipt = match self.record_mandate(trail, view, effects).await {
             Ok(receipt) => receipt,
             Err(error) => {
-                if let (Some((grant, Some(max))), true) = (&view.grant, exchange::is_exhausted(&error)) {
+                let is_exhausted = matches!(error, AppendError::EffectRefused(EffectRefusal::GrantExhausted));
+                if let (Some((grant, Some(max))), true) = (&view.grant, is_exhausted) {
                     self.live.used_up(grant, *max);
                 }
                 let trail = Trail { asked, note, ..refused_after_all(again, view) };
@@ -131,8 +132,22 @@ fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
 
 /// The refusal if the record of a mandate was not written.
 fn effect_refusal(error: &AppendError) -> Refusal {
-    let known = code::effect_refusal(error).or_else(|| exchange::effect_refusal(error));
-    known.unwrap_or_else(|| unrecorded(error))
+    use EffectRefusal as E;
+    let AppendError::EffectRefused(refusal) = error else { return unrecorded(error) };
+    match refusal {
+        E::GrantExhausted => Refusal::Exchange(RefusalReason::GrantExhausted),
+        E::CodeUsed => Refusal::CodeReused,
+        E::CodeExpired | E::CodeUnknown => Refusal::CodeUnknown,
+        // No effect of a mandate.
+        E::JoinTokenUnknown
+        | E::JoinTokenUsed
+        | E::JoinTokenExpired
+        | E::NodeNameTaken
+        | E::NodeBanned
+        | E::NodeCertificateExpired
+        | E::StopRecorded
+        | E::Internal => unrecorded(error),
+    }
 }
 
 /// The `sub` that a JWT claims, unverified: for records of refusals, never for decisions.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{AppendError, Asked, Kind, Outcome, Receipt, Record};
+use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
 use mandate_core::{ActorChain, Person, RecordId, RequestSource, Timestamp};
 use mandate_delegation::MandateView;
-use mandate_store::Effect;
+use mandate_store::{AppendError, Effect};
 
 use crate::engine::Engine;
 use crate::form::Form;
@@ -115,6 +115,6 @@ pub(crate) fn unrecorded(error: &AppendError) -> Refusal {
     tracing::error!(%error, "an outcome could not be recorded and is refused");
     match error {
         AppendError::Unavailable(_) => Refusal::AuditUnavailable,
-        AppendError::EffectRefused(_) | AppendError::Invalid(_) => Refusal::Internal(error.to_string()),
+        AppendError::EffectRefused(_) | AppendError::GuardFailed | AppendError::Invalid(_) => Refusal::Internal(error.to_string()),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::admin::{JoinTokenResponse, Recorded, RevocationResponse, RevocationTarget};
-use mandate_audit::{AppendError, Kind, Log, Outcome, Receipt, Record, Touch, Touched};
+use mandate_audit::{Kind, Outcome, Receipt, Record, Touch, Touched};
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind, Registry, Resource};
 use mandate_core::uri::same;
@@ -17,7 +17,7 @@ use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::{Policies, PolicyError};
 use mandate_stops::{By, Looks, Pending, Stop, Stops};
-use mandate_store::{Effect, Store, StoreError, Tx, cuts, secrets};
+use mandate_store::{AppendError, Effect, Log, Store, StoreError, Tx, secrets};
 use tokio::sync::Mutex;
 
 use crate::admin::authentication;
@@ -28,14 +28,14 @@ use crate::operator::Operator;
 /// The name of the resource of our own administration.
 pub(crate) const ADMINISTRATION: &str = "mandate";
 
-/// What an act is refused with in the transaction of its record, if the operator may no longer make it.
+/// What an act is refused with if the operator may no longer make it when its record is written.
 const OPERATOR_REVOKED: &str = "operator_revoked";
 
 /// The parts that operators act on.
 pub(crate) struct Control {
     pub(crate) live: Arc<Live>,
     pub(crate) store: Store,
-    pub(crate) log: Log<Effect>,
+    pub(crate) log: Log,
     pub(crate) stops: Arc<Stops>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) identity: Arc<Identity>,
@@ -100,20 +100,14 @@ impl Control {
 
     /// Records an act that gives authority, after all earlier stops, and only if the operator may still make it in the moment
     /// in which it becomes durable: to wait for the disk can take long.
-    async fn append(&self, by: &Operator, act: &str, record: Record, mut effects: Vec<Effect>) -> Result<Receipt, ControlError> {
+    async fn append(&self, by: &Operator, act: &str, record: Record, effects: Vec<Effect>) -> Result<Receipt, ControlError> {
         self.stops.record_changes().await.map_err(|error| ControlError::AuditUnavailable(error.to_string()))?;
         let (operator, live, clock) = (by.clone(), Arc::clone(&self.live), Arc::clone(&self.clock));
-        effects.insert(
-            0,
-            Box::new(move |_| {
-                let permitted = authentication::still_permitted(&operator, &live, clock.now());
-                permitted.map_err(|_| StoreError::Refused(OPERATOR_REVOKED))
-            }),
-        );
-        match self.log.append(record, effects).await {
-            Err(AppendError::EffectRefused(code)) if code == OPERATOR_REVOKED => {
+        let permitted = Box::new(move || authentication::still_permitted(&operator, &live, clock.now()).is_ok());
+        match self.log.append_while(record, effects, permitted).await {
+            Err(AppendError::GuardFailed) => {
                 self.confirm(by, act).await?;
-                Err(ControlError::Conflict(code))
+                Err(ControlError::Conflict(OPERATOR_REVOKED.to_owned()))
             }
             appended => appended.map_err(unrecorded),
         }
@@ -216,9 +210,8 @@ impl Control {
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, by, format!("set the password of {name}"));
         record.sub = Some(person.id.clone());
-        let name = person.name.clone();
-        let set: Effect = Box::new(move |tx| secrets::set_password(tx, &name, &phc));
-        self.append(by, "set a password", record, vec![set, cut_effect(cuts.clone())]).await?;
+        let set = Effect::SetPassword { person: person.name.clone(), phc };
+        self.append(by, "set a password", record, with_cuts([set], &cuts)).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
     }
@@ -243,9 +236,8 @@ impl Control {
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
-        let id = client.id.clone();
-        let set: Effect = Box::new(move |tx| secrets::set_client_secret(tx, &id, &phc));
-        self.append(by, "set a client's secret", record, vec![set, cut_effect(cuts.clone())]).await?;
+        let set = Effect::SetClientSecret { client: client.id.clone(), phc };
+        self.append(by, "set a client's secret", record, with_cuts([set], &cuts)).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
     }
@@ -262,10 +254,11 @@ impl Control {
     }
 
     /// argon2id takes tens of milliseconds, so it must not run on the threads that serve requests.
-    async fn hash(&self, secret: Secret) -> Result<String, ControlError> {
+    async fn hash(&self, secret: Secret) -> Result<Secret, ControlError> {
         let entropy = Arc::clone(&self.entropy);
         let hashed = tokio::task::spawn_blocking(move || mandate_oauth::password::hash(&secret, entropy.as_ref())).await;
-        hashed.map_err(|error| ControlError::Internal(error.to_string()))?.map_err(|error| ControlError::Internal(error.to_string()))
+        let hashed = hashed.map_err(|error| ControlError::Internal(error.to_string()))?;
+        hashed.map(Secret::new).map_err(|error| ControlError::Internal(error.to_string()))
     }
 
     /// Makes a join token for one node.
@@ -294,7 +287,8 @@ impl Control {
 
 fn unrecorded(error: AppendError) -> ControlError {
     match error {
-        AppendError::EffectRefused(code) => ControlError::Conflict(code),
+        AppendError::EffectRefused(refusal) => ControlError::Conflict(refusal.code().to_owned()),
+        AppendError::GuardFailed => ControlError::Conflict(OPERATOR_REVOKED.to_owned()),
         AppendError::Unavailable(why) | AppendError::Invalid(why) => ControlError::AuditUnavailable(why),
     }
 }
@@ -308,8 +302,8 @@ fn check_secret(secret: &Secret, least: usize, what: &'static str) -> Result<(),
     }
 }
 
-fn cut_effect(list: Vec<Cut>) -> Effect {
-    Box::new(move |tx| list.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop)))
+fn with_cuts(effects: impl IntoIterator<Item = Effect>, cuts: &[Cut]) -> Vec<Effect> {
+    effects.into_iter().chain(cuts.iter().cloned().map(Effect::Cut)).collect()
 }
 
 fn touched<'a>(all: impl IntoIterator<Item = Touch<'a>>) -> Option<Box<Touched>> {

@@ -13,11 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mandate_api::admin::{DiskSpace, NodeCounts, Severity, StatusProblem, problem_code};
-use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::{Clock, HybridClock, Timestamp};
 use mandate_identity::{Moment, has_expired};
-use mandate_store::Effect;
+use mandate_store::Log;
 use mandate_store::nodes::{Node, NodeState};
 
 type Check = Box<dyn Fn(Timestamp) -> Vec<StatusProblem> + Send + Sync>;
@@ -212,7 +211,7 @@ fn strangers_refused(summed: u64) -> Option<StatusProblem> {
 }
 
 /// The checks of the server's own parts. Others register theirs.
-pub(crate) fn of_own_parts(disk: Disk, authority: Arc<Authority>, log: Log<Effect>, clock: Arc<HybridClock>) -> Arc<Health> {
+pub(crate) fn of_own_parts(disk: Disk, authority: Arc<Authority>, log: Log, clock: Arc<HybridClock>) -> Arc<Health> {
     let health = Health::default();
     health.watch(move |_| disk.space().and_then(low_space));
     health.watch(move |now| keys_due(&authority, now));

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mandate_audit::{Log, strangers};
+use mandate_audit::strangers;
 use mandate_authority::Authority;
 use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock, Timestamp};
 use mandate_delegation::Live;
 use mandate_stops::{Standing, Stops};
-use mandate_store::{Effect, Store};
+use mandate_store::{Log, Store};
 
 use crate::listener::{Shutdown, stopped};
 use crate::sweep::Steady;
@@ -27,7 +27,7 @@ pub(crate) struct Housekeeping {
     store: Store,
     authority: Arc<Authority>,
     live: Arc<Live>,
-    log: Log<Effect>,
+    log: Log,
     stops: Arc<Stops>,
     clock: Arc<HybridClock>,
     entropy: Arc<dyn Entropy>,

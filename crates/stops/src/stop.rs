@@ -4,8 +4,7 @@ use mandate_audit::Record;
 use mandate_core::Cut;
 use mandate_core::registry::{Entry, Halt, Kind, Registry};
 use mandate_delegation::revocation::{only_stops, only_takes};
-use mandate_store::nodes::{self, Node, NodeState};
-use mandate_store::{Effect, cuts, registry, stops};
+use mandate_store::Effect;
 use serde::{Deserialize, Serialize};
 
 /// One act that takes authority away: its record, and everything that it changes.
@@ -94,12 +93,12 @@ impl Stop {
     pub(crate) fn change(&self, registry: &mut Registry) {
         for (kind, key, halt) in &self.halted {
             if let Some(entry) = registry.get(*kind, key) {
-                registry.put(halted(&entry, Some(*halt)));
+                registry.put(entry.stopped(Some(*halt)));
             }
         }
         for entry in &self.put {
             let halt = registry.get(entry.kind(), entry.key()).and_then(|now| now.halt());
-            registry.put(halted(entry, halt));
+            registry.put(entry.clone().stopped(halt));
         }
         for (kind, key) in &self.removed {
             registry.remove(*kind, key);
@@ -108,35 +107,14 @@ impl Stop {
 
     /// Everything that it changes, for the transaction of its record.
     pub(crate) fn effects(&self) -> Vec<Effect> {
-        let stop = self.clone();
-        vec![Box::new(move |tx| {
-            stops::insert(tx, &stop.record.id)?;
-            for (kind, key, halt) in &stop.halted {
-                // An entry that has been removed is stopped.
-                if let Some(entry) = registry::get(tx, *kind, key)? {
-                    registry::put(tx, &halted(&entry, Some(*halt)))?;
-                }
-            }
-            for entry in &stop.put {
-                let now = registry::get(tx, entry.kind(), entry.key())?;
-                registry::put(tx, &halted(entry, now.and_then(|now| now.halt())))?;
-            }
-            stop.removed.iter().try_for_each(|(kind, key)| registry::remove(tx, *kind, key))?;
-            stop.cuts.iter().try_for_each(|cut| cuts::insert(tx, cut).map(drop))?;
-            let Some(name) = &stop.banned_node else { return Ok(()) };
-            // A node that no longer exists needs no ban.
-            nodes::get(tx, name)?.map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node }))
-        })]
+        let halted = self.halted.iter().map(|(kind, key, halt)| Effect::HaltEntry { kind: *kind, key: key.clone(), halt: *halt });
+        let put = self.put.iter().map(|entry| Effect::NarrowEntry(Box::new(entry.clone())));
+        let removed = self.removed.iter().map(|(kind, key)| Effect::RemoveEntry { kind: *kind, key: key.clone() });
+        let cuts = self.cuts.iter().cloned().map(Effect::Cut);
+        let banned = self.banned_node.iter().cloned().map(Effect::BanNode);
+        let recorded = Effect::RecordStop(self.record.id.clone());
+        std::iter::once(recorded).chain(halted).chain(put).chain(removed).chain(cuts).chain(banned).collect()
     }
-}
-
-/// The entry, stopped at least this far.
-fn halted(entry: &Entry, halt: Option<Halt>) -> Entry {
-    let mut entry = entry.clone();
-    if let Some(halt) = halt {
-        entry.stop(halt);
-    }
-    entry
 }
 
 fn has_policies(registry: &Registry) -> bool {

@@ -5,13 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use mandate_audit::{AppendError, Log};
 use mandate_core::{Cut, HybridClock, RecordId, Timestamp};
 use mandate_delegation::Live;
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::{Dir, Exposure};
-use mandate_store::stops::{self, STOP_RECORDED};
-use mandate_store::{Effect, Store, StoreError};
+use mandate_store::{AppendError, EffectRefusal, Log, Store, StoreError, stops};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -52,7 +50,7 @@ pub struct Parts {
     /// What decisions read.
     pub live: Arc<Live>,
     /// Where every stop is recorded in the end.
-    pub log: Log<Effect>,
+    pub log: Log,
     /// The database of the log.
     pub store: Store,
     /// The time, which never goes back.
@@ -153,7 +151,7 @@ fn is_not_ahead(stop: &Stop, known: Timestamp, path: &Path) -> Result<(), Reserv
 /// The engine: everything that takes authority away goes through it.
 pub struct Stops {
     live: Arc<Live>,
-    log: Log<Effect>,
+    log: Log,
     clock: Arc<HybridClock>,
     origin: Arc<str>,
     keeper: Keeper,
@@ -309,8 +307,7 @@ impl Stops {
     /// Appends one stop. A stop that the log has already counts as appended: an answer may have been lost.
     async fn append(&self, place: Place, stop: &Stop) -> Result<(), AppendError> {
         match self.log.append(stop.record().clone(), stop.effects()).await {
-            Ok(_) => {}
-            Err(AppendError::EffectRefused(code)) if code == STOP_RECORDED => {}
+            Ok(_) | Err(AppendError::EffectRefused(EffectRefusal::StopRecorded)) => {}
             Err(error) => {
                 if let Some(waiting) = self.waiting().get_mut(place) {
                     waiting.state = State::Failed;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 
-use mandate_audit::{Backend, Leaf, Loaded, Staged};
+use mandate_audit::{Backend, Leaf, Loaded, Staged, StagedBy};
 use mandate_core::Timestamp;
 use rusqlite::Connection;
 
+use crate::effect::{Effect, EffectRefusal};
 use crate::error::StoreError;
 use crate::gate::{Gate, Turn};
 use crate::records;
@@ -15,16 +16,7 @@ use crate::seal::Sealer;
 use crate::search::Signal;
 use crate::tx::Tx;
 
-/// A write that happens in the same transaction as its audit record, or not at all.
-///
-/// It may run twice, and must not begin a transaction of its own. Refusing with [`StoreError::Refused`] undoes its
-/// own entry alone.
-pub type Effect = Box<dyn Fn(&Tx<'_>) -> Result<(), StoreError> + Send>;
-
 const EPOCH: Timestamp = Timestamp::from_millis(0);
-
-/// What an entry is refused with when its effect failed for a reason that is neither a refusal nor the environment.
-pub(crate) const INTERNAL: &str = "internal";
 
 /// The database as the audit log's sequencer sees it: a connection of its own, one transaction per batch.
 pub struct AuditBackend {
@@ -61,7 +53,7 @@ impl AuditBackend {
     fn keep(&self, leaf: Leaf<'_>, effects: &[Effect]) -> Result<(), StoreError> {
         let tx = Tx::new(&self.conn, &self.sealer);
         // Effects first: what refuses most often costs least.
-        effects.iter().try_for_each(|effect| effect(&tx))?;
+        effects.iter().try_for_each(|effect| effect.apply(&tx))?;
         records::insert(&tx, leaf)
     }
 }
@@ -90,7 +82,7 @@ impl Backend for AuditBackend {
         Ok(())
     }
 
-    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Effect]) -> Result<Staged, StoreError> {
+    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Effect]) -> StagedBy<Self> {
         // Without effects an entry is one statement, which SQLite undoes by itself when it fails.
         let several = !effects.is_empty();
         if several {
@@ -112,12 +104,12 @@ impl Backend for AuditBackend {
             self.run("ROLLBACK TO entry")?;
             self.run("RELEASE entry")?;
         }
-        if let Some(code) = error.refusal() {
-            return Ok(Staged::Refused(code.to_owned()));
+        if let Some(refusal) = error.refusal() {
+            return Ok(Staged::Refused(refusal));
         }
         // One entry's fault must not refuse its neighbours.
         tracing::error!(record = %leaf.record.id, %error, cause = ?std::error::Error::source(&error), "an effect failed");
-        Ok(Staged::Refused(INTERNAL.to_owned()))
+        Ok(Staged::Refused(EffectRefusal::Internal))
     }
 
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), StoreError> {

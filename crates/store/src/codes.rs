@@ -70,16 +70,6 @@ pub fn consume(tx: &Tx<'_>, hash: &CodeHash, token: &TokenId, now: Timestamp) ->
     Ok(redemption)
 }
 
-/// [`consume`] as an effect: refuses with `code_used`, `code_expired` or `code_unknown` unless it is the first use.
-pub fn consume_or_refuse(tx: &Tx<'_>, hash: &CodeHash, token: &TokenId, now: Timestamp) -> Result<(), StoreError> {
-    match consume(tx, hash, token, now)? {
-        Redemption::First { .. } => Ok(()),
-        Redemption::Again { .. } => Err(StoreError::Refused("code_used")),
-        Redemption::Expired => Err(StoreError::Refused("code_expired")),
-        Redemption::Unknown => Err(StoreError::Refused("code_unknown")),
-    }
-}
-
 /// Forgets codes whose second use need no longer be noticed. Returns how many.
 pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
     tx.execute("DELETE FROM codes WHERE forget <= ?", [time(now)])

@@ -4,7 +4,7 @@ use mandate_core::{Cut, Timestamp};
 use rusqlite::params;
 
 use crate::error::StoreError;
-use crate::tx::{Tx, from_sql, time, to_sql};
+use crate::tx::{Tx, from_sql, time};
 
 /// A cut and its place in the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +25,7 @@ pub fn insert(tx: &Tx<'_>, cut: &Cut) -> Result<u64, StoreError> {
 /// The cuts that have not been forgotten, in the order in which they were made. No clock is read: with a clock that is wrong
 /// at a start, revoked tokens would become valid again.
 pub fn load(tx: &Tx<'_>) -> Result<Vec<NumberedCut>, StoreError> {
-    load_after(tx, 0)
-}
-
-/// As [`load`], those with a number above `seq`.
-pub fn load_after(tx: &Tx<'_>, seq: u64) -> Result<Vec<NumberedCut>, StoreError> {
-    let sql = "SELECT seq, body FROM cuts WHERE seq > ? ORDER BY seq";
-    let rows = tx.all(sql, [to_sql(seq)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let rows = tx.all("SELECT seq, body FROM cuts ORDER BY seq", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     rows.into_iter()
         .map(|(seq, body)| {
             let cut = serde_json::from_str(&body).map_err(|e| StoreError::Corrupt(format!("cut {seq}: {e}")))?;

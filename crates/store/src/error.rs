@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
+use crate::effect::EffectRefusal;
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The request is not possible in the current state: used up, seen before, unknown. Only its own entry is rolled back.
+    /// An effect is not possible in the current state: used up, seen before, unknown. Only its own entry is rolled back.
     #[error("refused: {0}")]
-    Refused(
-        /// A machine token.
-        &'static str,
-    ),
+    Refused(#[from] EffectRefusal),
     /// The disk is full. Work continues by itself once there is room.
     #[error("the disk is full")]
     Full(#[source] Cause),
@@ -81,9 +80,9 @@ impl StoreError {
         matches!(self, Self::Io(_) | Self::Corrupt(_) | Self::Foreign | Self::Sql(_))
     }
 
-    /// The machine token of a refusal.
-    pub fn refusal(&self) -> Option<&'static str> {
-        if let Self::Refused(code) = self { Some(code) } else { None }
+    /// The refusal of an effect.
+    pub fn refusal(&self) -> Option<EffectRefusal> {
+        if let Self::Refused(refusal) = self { Some(*refusal) } else { None }
     }
 }
 

@@ -92,7 +92,7 @@ pub fn set_state(tx: &Tx<'_>, purpose: &str, kid: &str, state: KeyState, until: 
         "UPDATE keys SET state = ?, until = ? WHERE purpose = ? AND kid = ?",
         params![state.as_str(), until.map(time), purpose, kid],
     )?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::Refused("key_unknown")) }
+    if changed == 1 { Ok(()) } else { Err(StoreError::Corrupt(format!("there is no key {kid} for {purpose}"))) }
 }
 
 /// Removes a key.

@@ -9,6 +9,7 @@ pub mod codes;
 mod connection;
 pub mod cuts;
 mod directory;
+mod effect;
 mod error;
 mod gate;
 mod inspection;
@@ -28,11 +29,18 @@ pub mod stops;
 mod store;
 mod tx;
 
-pub use audit_backend::{AuditBackend, Effect};
+pub use audit_backend::AuditBackend;
 pub use directory::Holder;
+pub use effect::{Effect, EffectRefusal};
 pub use error::StoreError;
 pub use gate::WriteTrouble;
 pub use inspection::Inspection;
 pub use installation::Installation;
 pub use store::Store;
 pub use tx::Tx;
+
+/// The audit log, whose effects this store makes.
+pub type Log = mandate_audit::Log<Effect>;
+
+/// Why a record and its effects were not made durable.
+pub type AppendError = mandate_audit::AppendError<EffectRefusal>;

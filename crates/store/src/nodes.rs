@@ -3,6 +3,7 @@
 use mandate_core::{SpiffeId, Timestamp};
 use rusqlite::{Row, params};
 
+use crate::effect::EffectRefusal;
 use crate::error::StoreError;
 use crate::tx::{Tx, parsed, time, timestamp};
 
@@ -51,15 +52,15 @@ pub enum TokenUse {
 }
 
 /// Uses up a join token for a node. The same node may use it again until it expires, because an answer can be lost after it
-/// was made durable. No other node may. Refuses with `join_token_unknown`, `join_token_used` or `join_token_expired`.
+/// was made durable. No other node may.
 pub fn consume_join_token(tx: &Tx<'_>, hash: &JoinTokenHash, node: &str, now: Timestamp) -> Result<TokenUse, StoreError> {
     let row = tx.first("SELECT expires, used, node FROM join_tokens WHERE hash = ?", [hash], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?))
     })?;
     match row {
-        None => Err(StoreError::Refused("join_token_unknown")),
-        Some((_, Some(_), by)) if by.as_deref() != Some(node) => Err(StoreError::Refused("join_token_used")),
-        Some((expires, ..)) if now >= timestamp(expires) => Err(StoreError::Refused("join_token_expired")),
+        None => Err(EffectRefusal::JoinTokenUnknown.into()),
+        Some((_, Some(_), by)) if by.as_deref() != Some(node) => Err(EffectRefusal::JoinTokenUsed.into()),
+        Some((expires, ..)) if now >= timestamp(expires) => Err(EffectRefusal::JoinTokenExpired.into()),
         Some((_, Some(_), _)) => Ok(TokenUse::Again),
         Some((_, None, _)) => {
             tx.execute("UPDATE join_tokens SET used = ?, node = ? WHERE hash = ? AND used IS NULL", params![time(now), node, hash])?;

@@ -6,12 +6,10 @@ use mandate_core::GrantId;
 use mandate_core::registry::{Entry, Kind};
 use rusqlite::params;
 
+use crate::effect::EffectRefusal;
 use crate::error::StoreError;
 use crate::secrets;
 use crate::tx::{Tx, from_sql, parsed, to_sql};
-
-/// What [`use_grant`] refuses with once a grant has no uses left.
-pub const GRANT_EXHAUSTED: &str = "grant_exhausted";
 
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
@@ -80,14 +78,14 @@ pub fn load_uses(tx: &Tx<'_>) -> Result<HashMap<GrantId, u64>, StoreError> {
     rows.into_iter().map(|(id, uses)| Ok((parsed("grant id", &id)?, from_sql(uses)))).collect()
 }
 
-/// Counts one use of a grant; [`GRANT_EXHAUSTED`] if `max` uses have been made.
-pub fn use_grant(tx: &Tx<'_>, grant: &GrantId, max: Option<u64>) -> Result<(), StoreError> {
-    let max = max.map_or(i64::MAX, to_sql);
+/// Counts one use of a grant, of which `max` may be made.
+pub fn use_grant(tx: &Tx<'_>, grant: &GrantId, max: u64) -> Result<(), StoreError> {
+    let max = to_sql(max);
     // One statement: the count is read and raised under the same lock.
     let changed = tx.execute(
         "INSERT INTO grant_uses (grant_id, uses) SELECT ?1, 1 WHERE ?2 > 0
          ON CONFLICT (grant_id) DO UPDATE SET uses = uses + 1 WHERE uses < ?2",
         params![grant.as_str(), max],
     )?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::Refused(GRANT_EXHAUSTED)) }
+    if changed == 1 { Ok(()) } else { Err(EffectRefusal::GrantExhausted.into()) }
 }

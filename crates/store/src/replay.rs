@@ -6,19 +6,16 @@ use rusqlite::params;
 use crate::error::StoreError;
 use crate::tx::{Tx, time};
 
-/// What [`remember`] refuses with for an assertion that was seen before.
-pub const REPLAYED: &str = "replayed";
-
-/// Remembers an assertion of a client until it expires; [`REPLAYED`] if it was seen.
+/// Remembers an assertion of a client until it expires. False if it was seen before.
 ///
 /// An assertion that was forgotten after its expiry is remembered again; the caller refuses it because it has expired.
-pub fn remember(tx: &Tx<'_>, client: &str, jti: &str, exp: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+pub fn remember(tx: &Tx<'_>, client: &str, jti: &str, exp: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
     let changed = tx.execute(
         "INSERT INTO replay (client, jti, exp) VALUES (?1, ?2, ?3)
          ON CONFLICT (client, jti) DO UPDATE SET exp = excluded.exp WHERE exp < ?4",
         params![client, jti, time(exp), time(now)],
     )?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::Refused(REPLAYED)) }
+    Ok(changed == 1)
 }
 
 /// Forgets assertions that have expired. Returns how many.

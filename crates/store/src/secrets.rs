@@ -10,9 +10,9 @@ use crate::tx::Tx;
 const PASSWORD: &str = "password";
 const CLIENT_SECRET: &str = "client_secret";
 
-fn put(tx: &Tx<'_>, kind: &str, name: &str, phc: &str) -> Result<(), StoreError> {
+fn put(tx: &Tx<'_>, kind: &str, name: &str, phc: &Secret) -> Result<(), StoreError> {
     let place = Place { table: "secrets", row: &[kind.as_bytes(), name.as_bytes()], column: "sealed" };
-    let sealed = tx.seal(place, phc.as_bytes())?;
+    let sealed = tx.seal(place, phc.expose_secret())?;
     tx.execute(
         "INSERT INTO secrets (kind, name, sealed) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET sealed = excluded.sealed",
         params![kind, name, sealed],
@@ -32,7 +32,7 @@ fn forget(tx: &Tx<'_>, kind: &str, name: &str) -> Result<(), StoreError> {
 }
 
 /// Sets the hash of a person's password, as PHC text.
-pub fn set_password(tx: &Tx<'_>, person: &PersonName, phc: &str) -> Result<(), StoreError> {
+pub fn set_password(tx: &Tx<'_>, person: &PersonName, phc: &Secret) -> Result<(), StoreError> {
     put(tx, PASSWORD, person.as_str(), phc)
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn forget_password(tx: &Tx<'_>, person: &str) -> Result<(), StoreErro
 }
 
 /// Sets the hash of a client's secret, as PHC text.
-pub fn set_client_secret(tx: &Tx<'_>, client: &ClientId, phc: &str) -> Result<(), StoreError> {
+pub fn set_client_secret(tx: &Tx<'_>, client: &ClientId, phc: &Secret) -> Result<(), StoreError> {
     put(tx, CLIENT_SECRET, client.as_str(), phc)
 }
 

@@ -2,16 +2,14 @@
 
 use mandate_core::RecordId;
 
+use crate::effect::EffectRefusal;
 use crate::error::StoreError;
 use crate::tx::Tx;
 
-/// What [`insert`] refuses with for a stop that is in the log already.
-pub const STOP_RECORDED: &str = "stop_recorded";
-
 /// Notes that the stop with this record is in the log. The caller does this in the record's own transaction.
-pub fn insert(tx: &Tx<'_>, id: &RecordId) -> Result<(), StoreError> {
+pub(crate) fn insert(tx: &Tx<'_>, id: &RecordId) -> Result<(), StoreError> {
     let inserted = tx.execute("INSERT INTO stops (id) VALUES (?) ON CONFLICT DO NOTHING", [id.as_str()])?;
-    if inserted == 1 { Ok(()) } else { Err(StoreError::Refused(STOP_RECORDED)) }
+    if inserted == 1 { Ok(()) } else { Err(EffectRefusal::StopRecorded.into()) }
 }
 
 /// Whether the stop with this record is in the log.

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use mandate_audit::{Backend, Leaf, Loaded, Staged};
+use mandate_audit::{Backend, Leaf, Loaded, StagedBy};
 
 /// Where a backend can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,7 +178,7 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         self.faults.run(Point::Begin, || self.inner.begin())
     }
 
-    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> Result<Staged, Self::Error> {
+    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> StagedBy<Self> {
         self.faults.run(Point::Stage, || self.inner.stage(leaf, effects))
     }
 

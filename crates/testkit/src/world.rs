@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use mandate_audit::{Kind, Log, Outcome, Query, Record};
+use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
 use mandate_core::{
@@ -23,7 +23,7 @@ use mandate_files::Dir;
 use mandate_oauth::{Engine, OAuthError, Parts, Request, TokenResponse, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
-use mandate_store::{Effect, Store, cuts, records, registry, secrets};
+use mandate_store::{Effect, Log, Store, records, registry, secrets};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ pub struct World {
     /// Who signs.
     pub authority: Arc<Authority>,
     /// The audit log.
-    pub log: Log<Effect>,
+    pub log: Log,
     /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
     /// The database.
@@ -185,12 +185,8 @@ impl World {
         let old = old.entries().into_iter().find(|old| (old.kind(), old.key()) == (entry.kind(), entry.key()));
         let cut_off: Vec<Cut> = old.map(|old| cuts_for_change(&old, Some(&entry), now)).unwrap_or_default();
         let record = Record::new(RecordId::generate(now, &SystemEntropy), now, Kind::Registry, Outcome::Permitted, "ok");
-        let (put, durable) = (entry, cut_off.clone());
-        let effect: Effect = Box::new(move |tx| {
-            registry::put(tx, &put)?;
-            durable.iter().try_for_each(|cut| cuts::insert(tx, cut).map(|_| ()))
-        });
-        self.log.append(record, vec![effect]).await.expect("a record");
+        let effects = std::iter::once(Effect::AddEntry(Box::new(entry))).chain(cut_off.iter().cloned().map(Effect::Cut)).collect();
+        self.log.append(record, effects).await.expect("a record");
         let (registry, policies) = loaded(&self.store);
         self.live.change_registry(Some(policies), |current| *current = registry);
         self.live.cut(cut_off, &self.hybrid);
@@ -439,8 +435,8 @@ fn loaded(store: &Store) -> (Registry, Policies) {
 
 fn set_secrets(store: &Store, entropy: &dyn Entropy) {
     // Slow on purpose, so once for all worlds of a test run.
-    static HASHES: OnceLock<(String, String)> = OnceLock::new();
-    let hash = |text: &str| password::hash(&Secret::new(text), entropy).expect("a hash");
+    static HASHES: OnceLock<(Secret, Secret)> = OnceLock::new();
+    let hash = |text: &str| Secret::new(password::hash(&Secret::new(text), entropy).expect("a hash"));
     let (of_people, of_clients) = HASHES.get_or_init(|| (hash(PASSWORD), hash(CLIENT_SECRET)));
     let write = |tx: &mandate_store::Tx<'_>| {
         for name in ["riley", "casey"] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use mandate_audit::{Asked, Kind, Log, Outcome, Receipt, Record};
+use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
 use mandate_authority::{Authority, JwtSvidGrant, NodeGrant};
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource};
@@ -13,7 +13,7 @@ use mandate_delegation::{
     VerifiedSubject, decide,
 };
 use mandate_policy::Policies;
-use mandate_store::{Effect, Store};
+use mandate_store::{Log, Store};
 use mandate_testkit::clock::{SeededEntropy, SteppedClock};
 use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 use mandate_token::jwt_svid;
@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<SteppedClock>,
     pub(crate) entropy: Arc<SeededEntropy>,
     pub(crate) authority: Authority,
-    pub(crate) log: Log<Effect>,
+    pub(crate) log: Log,
     thread: JoinHandle<()>,
     registry: Registry,
     policies: Policies,

@@ -40,17 +40,21 @@ impl Entry {
         }
     }
 
-    /// This entry as the new value of an entry that was planned to be `then`, and that is `now` by now: if it was stopped
-    /// meanwhile, it stays stopped.
+    /// The same, stopped at least this far.
     #[must_use]
-    pub fn keeping_a_stop(mut self, then: &Self, now: Option<&Self>) -> Self {
-        let (before, current) = (then.halt(), now.and_then(Self::halt));
-        if let Some(halt) = current
-            && before < current
-        {
+    pub fn stopped(mut self, halt: Option<Halt>) -> Self {
+        if let Some(halt) = halt {
             self.stop(halt);
         }
         self
+    }
+
+    /// This entry as the new value of an entry that was stopped as far as `then` when the change was planned, and that is `now`
+    /// by now: if it was stopped meanwhile, it stays stopped.
+    #[must_use]
+    pub fn keeping_a_stop(self, then: Option<Halt>, now: Option<&Self>) -> Self {
+        let current = now.and_then(Self::halt);
+        if then < current { self.stopped(current) } else { self }
     }
 }
 
@@ -98,14 +102,14 @@ mod tests {
             for now in STATES {
                 for after in STATES {
                     let kept = if now > then { after.max(now) } else { after };
-                    let changed = agent(after).keeping_a_stop(&agent(then), Some(&agent(now)));
+                    let changed = agent(after).keeping_a_stop(agent(then).halt(), Some(&agent(now)));
                     assert_eq!(changed, agent(kept), "{then:?} {now:?} {after:?}");
                 }
             }
         }
-        assert_eq!(person(false).keeping_a_stop(&person(false), Some(&person(true))), person(true));
-        assert_eq!(person(false).keeping_a_stop(&person(true), Some(&person(true))), person(false));
-        assert_eq!(person(false).keeping_a_stop(&person(true), None), person(false));
+        assert_eq!(person(false).keeping_a_stop(person(false).halt(), Some(&person(true))), person(true));
+        assert_eq!(person(false).keeping_a_stop(person(true).halt(), Some(&person(true))), person(false));
+        assert_eq!(person(false).keeping_a_stop(person(true).halt(), None), person(false));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use mandate_audit::{Kind, Outcome};
 use mandate_core::{Clock as _, RequestSource, Secret, Timestamp};
 use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME, Presented};
 use mandate_stops::Recorded;
+use mandate_store::EffectRefusal;
 use mandate_testkit::clock::START;
 use mandate_testkit::faulty_backend::Point;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -40,7 +41,7 @@ async fn the_second_use_of_a_join_token_is_refused_and_on_record() {
     let token = office.join_token().await;
     office.identity.join(token.text(), &request(""), RequestSource::Other).await.unwrap();
     let second = office.identity.join(token.text(), &request(""), RequestSource::Other).await;
-    assert_eq!(second, Err(E::JoinToken("join_token_used".into())));
+    assert_eq!(second, Err(E::JoinToken(EffectRefusal::JoinTokenUsed)));
     let record = office.last_refusal();
     assert_eq!((record.kind, record.reason.as_str()), (Kind::Node, "join_token_refused"));
     assert!(record.detail.unwrap().contains("join_token_used"));
@@ -53,11 +54,11 @@ async fn expired_unknown_and_altered_join_tokens_are_refused() {
     let text = token.text().expose_secret_str().unwrap().to_owned();
     for wrong in [String::new(), "x".to_owned(), format!("{text} "), format!("A{text}"), text.replace('.', "")] {
         let refused = office.identity.join(&Secret::new(wrong), &request(""), RequestSource::Other).await;
-        assert_eq!(refused, Err(E::JoinToken("join_token_unknown".into())));
+        assert_eq!(refused, Err(E::JoinToken(EffectRefusal::JoinTokenUnknown)));
     }
     office.world.clock.advance(JOIN_TOKEN_LIFETIME);
     let late = office.identity.join(token.text(), &request(""), RequestSource::Other).await;
-    assert_eq!(late, Err(E::JoinToken("join_token_expired".into())));
+    assert_eq!(late, Err(E::JoinToken(EffectRefusal::JoinTokenExpired)));
 }
 
 #[tokio::test]
@@ -119,7 +120,7 @@ async fn a_node_is_banned_while_nothing_can_be_recorded_and_gets_nothing_before_
     assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::NodeBanned));
     office.world.stops.retry().await;
     assert_eq!(office.world.stops.standing().reserved, 0);
-    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken("node_banned".into())));
+    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken(EffectRefusal::NodeBanned)));
 }
 
 #[tokio::test]
@@ -143,12 +144,15 @@ async fn the_same_key_may_show_a_spent_token_again_while_it_lives_and_no_other_k
     let first = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
     let again = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
     assert_eq!(again.spiffe_id, first.spiffe_id, "one node, told twice");
-    assert_eq!(office.identity.join(token.text(), &request(""), RequestSource::Other).await, Err(E::JoinToken("join_token_used".into())));
+    assert_eq!(
+        office.identity.join(token.text(), &request(""), RequestSource::Other).await,
+        Err(E::JoinToken(EffectRefusal::JoinTokenUsed))
+    );
     // A key that has joined does not turn another token into the same node.
     let other = office.join_token().await;
     assert_ne!(office.identity.join(other.text(), &ours, RequestSource::Other).await.unwrap().spiffe_id, first.spiffe_id);
     office.world.clock.advance(JOIN_TOKEN_LIFETIME);
-    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken("join_token_expired".into())));
+    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken(EffectRefusal::JoinTokenExpired)));
 }
 
 #[tokio::test]
@@ -158,7 +162,7 @@ async fn a_banned_node_is_not_joined_again_by_the_token_it_joined_with() {
     let ours = request("");
     let node = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
     office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
-    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken("node_banned".into())));
+    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken(EffectRefusal::NodeBanned)));
     assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
 }
 

@@ -7,6 +7,7 @@ use mandate_audit::strangers::{ALL_BYTES, SOURCE_BYTES};
 use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
 use mandate_identity::IdentityError as E;
+use mandate_store::EffectRefusal;
 use tokio::task::JoinSet;
 
 use crate::world::{Office, agent, request, shown};
@@ -28,7 +29,7 @@ async fn a_flood_of_bad_join_tokens_is_recorded_within_a_quota_and_then_in_one_s
     let request = request("");
     let joins = async |n: u8| {
         let token = Secret::new(format!("{n}\"\\\u{1}\u{2028}").repeat(500));
-        assert_eq!(office.identity.join(&token, &request, host(n)).await, Err(E::JoinToken("join_token_unknown".into())));
+        assert_eq!(office.identity.join(&token, &request, host(n)).await, Err(E::JoinToken(EffectRefusal::JoinTokenUnknown)));
     };
     for _ in 0..2000 {
         joins(1).await;

@@ -217,6 +217,7 @@ pub(crate) fn show(arguments: &AuditShow, screen: &Screen) -> Result<(), Failure
                 ("Asked", json(&record.asked)),
                 ("Changed", json(&record.touched)),
                 ("Policies", record.policies.join(" ")),
+                ("Effects", record.effects.join(" ")),
             ],
         )
     })

@@ -40,7 +40,7 @@ async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
     foreign.id.iss = "https://login.example".parse().unwrap();
     world.apply(Entry::Person(foreign)).await;
     // Even with a password in the store, from when they were of the directory.
-    let phc = mandate_oauth::password::hash(&Secret::new(PASSWORD), &mandate_core::SystemEntropy).unwrap();
+    let phc = Secret::new(mandate_oauth::password::hash(&Secret::new(PASSWORD), &mandate_core::SystemEntropy).unwrap());
     let set = |tx: &mandate_store::Tx<'_>| {
         ["gone", "foreign"].iter().try_for_each(|name| mandate_store::secrets::set_password(tx, &name.parse().unwrap(), &phc))
     };

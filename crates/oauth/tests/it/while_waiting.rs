@@ -79,7 +79,7 @@ const OUTDATED: &str = "401 invalid_client proof_outdated";
 
 /// As the admin API sets it: durable, with a cut.
 fn set_secret(world: &World, id: &str, secret: &str) {
-    let phc = password::hash(&Secret::new(secret), &mandate_core::SystemEntropy).unwrap();
+    let phc = Secret::new(password::hash(&Secret::new(secret), &mandate_core::SystemEntropy).unwrap());
     let target = CutTarget::Client(id.parse().unwrap());
     let made = cut(target.clone(), world.clock.now());
     let write = |tx: &mandate_store::Tx<'_>| {
@@ -91,7 +91,7 @@ fn set_secret(world: &World, id: &str, secret: &str) {
 }
 
 fn set_password(world: &World, name: &str, password: &str) {
-    let phc = password::hash(&Secret::new(password), &mandate_core::SystemEntropy).unwrap();
+    let phc = Secret::new(password::hash(&Secret::new(password), &mandate_core::SystemEntropy).unwrap());
     let target = CutTarget::Person(Person { iss: ISSUER.parse().unwrap(), sub: name.to_owned() });
     let made = cut(target.clone(), world.clock.now());
     let write = |tx: &mandate_store::Tx<'_>| {

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
@@ -18,11 +17,9 @@ use mandate_delegation::Snapshot;
 use mandate_delegation::revocation::{cuts_for_change, only_stops};
 use mandate_policy::{Policies, PolicyError};
 use mandate_stops::Stop;
-use mandate_store::{Effect, StoreError, Tx, registry};
+use mandate_store::Effect;
 
-use super::{
-    ADMINISTRATION, Control, compile, cut_effect, is_administration, recorded, refused_policies, touched, touches, touches_beside,
-};
+use super::{ADMINISTRATION, Control, compile, is_administration, recorded, refused_policies, touched, touches, touches_beside, with_cuts};
 use crate::error::ControlError;
 use crate::operator::Operator;
 use crate::usable;
@@ -114,9 +111,9 @@ impl Control {
         }
         let cuts = cuts_of(&planned.plan, now);
         let record = self.record_of_changes(by, &planned);
-        let changes: Arc<[PlannedChange]> = planned.plan.changes.into();
-        self.append(by, "change the registry", record, vec![change_effect(Arc::clone(&changes)), cut_effect(cuts.clone())]).await?;
-        self.live.change_registry(planned.policies, |registry| make(&changes, registry));
+        let effects = planned.plan.changes.iter().filter_map(effect_of);
+        self.append(by, "change the registry", record, with_cuts(effects, &cuts)).await?;
+        self.live.change_registry(planned.policies, |registry| make(&planned.plan.changes, registry));
         self.live.cut(cuts, self.clock.as_ref());
         Ok(planned.response)
     }
@@ -191,7 +188,7 @@ fn make(changes: &[PlannedChange], registry: &mut Registry) {
         match (&change.before, &change.after) {
             (Some(before), Some(after)) => {
                 let now = registry.get(before.kind(), before.key());
-                registry.put(after.clone().keeping_a_stop(before, now.as_ref()));
+                registry.put(after.clone().keeping_a_stop(before.halt(), now.as_ref()));
             }
             (None, Some(after)) => registry.put(after.clone()),
             (Some(before), None) => registry.remove(before.kind(), before.key()),
@@ -200,21 +197,14 @@ fn make(changes: &[PlannedChange], registry: &mut Registry) {
     }
 }
 
-/// Makes the changes in the database.
-fn change_effect(changes: Arc<[PlannedChange]>) -> Effect {
-    Box::new(move |tx| changes.iter().try_for_each(|change| write_change(tx, change)))
-}
-
-fn write_change(tx: &Tx<'_>, change: &PlannedChange) -> Result<(), StoreError> {
-    match (&change.before, &change.after) {
-        (Some(before), Some(after)) => {
-            let now = registry::get(tx, before.kind(), before.key())?;
-            registry::put(tx, &after.clone().keeping_a_stop(before, now.as_ref()))
-        }
-        (None, Some(after)) => registry::put(tx, after),
-        (Some(before), None) => registry::remove(tx, before.kind(), before.key()),
-        (None, None) => Ok(()),
-    }
+/// The change in the database.
+fn effect_of(change: &PlannedChange) -> Option<Effect> {
+    Some(match (&change.before, &change.after) {
+        (Some(before), Some(after)) => Effect::ChangeEntry { entry: Box::new(after.clone()), planned_from: before.halt() },
+        (None, Some(after)) => Effect::AddEntry(Box::new(after.clone())),
+        (Some(before), None) => Effect::RemoveEntry { kind: before.kind(), key: before.key().to_owned() },
+        (None, None) => return None,
+    })
 }
 
 /// `created agent support-agent; changed grant … (expires, scopes)`
@@ -246,14 +236,14 @@ fn summary(changes: &[PlannedChange], own: &Issuer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use mandate_api::registry_file::PlannedChange;
-    use mandate_core::SystemEntropy;
+    use mandate_audit::{Kind as RecordKind, Outcome, Record};
     use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, Registry};
-    use mandate_store::{Store, registry};
+    use mandate_core::{Clock as _, RecordId, SystemEntropy};
+    use mandate_store::{Effect, registry};
+    use mandate_testkit::world::World;
 
-    use super::{make, write_change};
+    use super::{effect_of, make};
 
     fn agent(state: AgentState, purpose: &str) -> Entry {
         Entry::Agent(Agent {
@@ -268,33 +258,36 @@ mod tests {
         })
     }
 
-    #[test]
-    fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_and_in_the_database() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("state"), Arc::new(SystemEntropy)).unwrap();
+    async fn write(world: &World, effect: Effect) {
+        let now = world.clock.now();
+        let record = Record::new(RecordId::generate(now, &SystemEntropy), now, RecordKind::Registry, Outcome::Permitted, "ok");
+        world.log.append(record, vec![effect]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_and_in_the_database() {
+        let world = World::story();
         let (before, after) = (agent(AgentState::Active, "one"), agent(AgentState::Active, "two"));
         let change = PlannedChange { before: Some(before.clone()), after: Some(after) };
         let halt = Halt::Agent(AgentState::Suspended);
+        let stop = || Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt };
         for stop_first in [true, false] {
             let mut memory = Registry::from_entries([before.clone()]);
-            store.transact("begin", |tx| registry::put(tx, &before)).unwrap();
-            let stop = |memory: &mut Registry| {
-                let mut entry = memory.get(Kind::Agent, "a").unwrap();
-                entry.stop(halt);
-                memory.put(entry.clone());
-                store.transact("stop", |tx| registry::put(tx, &entry)).unwrap();
-            };
+            write(&world, Effect::AddEntry(Box::new(before.clone()))).await;
+            let stopped = |memory: &mut Registry| memory.put(memory.get(Kind::Agent, "a").unwrap().stopped(Some(halt)));
             if stop_first {
-                stop(&mut memory);
+                stopped(&mut memory);
+                write(&world, stop()).await;
             }
             make(std::slice::from_ref(&change), &mut memory);
-            store.transact("change", |tx| write_change(tx, &change)).unwrap();
+            write(&world, effect_of(&change).unwrap()).await;
             if !stop_first {
-                stop(&mut memory);
+                stopped(&mut memory);
+                write(&world, stop()).await;
             }
             let expected = Some(agent(AgentState::Suspended, "two"));
             assert_eq!(memory.get(Kind::Agent, "a"), expected, "{stop_first}");
-            assert_eq!(store.read("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(), expected, "{stop_first}");
+            assert_eq!(world.store.read("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(), expected, "{stop_first}");
         }
     }
 }

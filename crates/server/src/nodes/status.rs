@@ -38,13 +38,14 @@ pub(super) fn of(error: &IdentityError) -> Status {
 #[cfg(test)]
 mod tests {
     use mandate_identity::{IdentityError as E, NotIssuable as N};
+    use mandate_store::EffectRefusal;
     use tonic::Code;
 
     #[test]
     fn every_error_has_its_status_and_says_nothing_private() {
         let secret = "private detail";
         for (error, code) in [
-            (E::JoinToken(secret.into()), Code::PermissionDenied),
+            (E::JoinToken(EffectRefusal::JoinTokenUsed), Code::PermissionDenied),
             (E::CertificateRequest(secret.into()), Code::InvalidArgument),
             (E::Audience, Code::InvalidArgument),
             (E::Selectors, Code::InvalidArgument),

@@ -3,16 +3,51 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_audit::{AppendError, Backend as _, CheckpointSigner, Kind, Leaf, Log, Outcome, Record};
-use mandate_core::Timestamp;
+use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Loaded, Log, Outcome, Record, StagedBy};
+use mandate_core::{Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 
-use super::Effect;
-use crate::{Store, meta, records};
+use super::AuditBackend;
+use crate::{AppendError, Effect, Store, StoreError, records, secrets};
 
 fn record(n: u64) -> Record {
     let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
     Record { detail: Some("x".repeat(3000)), ..head }
+}
+
+/// A database on a disk that is full from time to time.
+struct Filling {
+    inner: AuditBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl Backend for Filling {
+    type Effect = Effect;
+    type Error = StoreError;
+
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.inner.load()
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        // The setting belongs to the connection, not to the transaction.
+        let used: u32 = self.inner.conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let most = if self.full.load(Ordering::SeqCst) { used } else { u32::MAX - 1 };
+        self.inner.conn.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
+        self.inner.begin()
+    }
+
+    fn stage(&mut self, leaf: Leaf<'_>, effects: &[Effect]) -> StagedBy<Self> {
+        self.inner.stage(leaf, effects)
+    }
+
+    fn commit(&mut self, checkpoint: &[u8]) -> Result<(), StoreError> {
+        self.inner.commit(checkpoint)
+    }
+
+    fn roll_back(&mut self) {
+        self.inner.roll_back();
+    }
 }
 
 #[test]
@@ -21,18 +56,10 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let (signer, _) = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap();
     store.transact("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
-    let (log, _thread) = Log::start(store.audit_backend().unwrap(), signer.clone()).unwrap();
     let full = Arc::new(AtomicBool::new(false));
-    let effect = || -> Vec<Effect> {
-        let full = Arc::clone(&full);
-        vec![Box::new(move |tx| {
-            // The setting belongs to the connection, not to the transaction.
-            let used: u32 = tx.connection().query_row("PRAGMA page_count", [], |row| row.get(0))?;
-            let most = if full.load(Ordering::SeqCst) { used } else { u32::MAX - 1 };
-            tx.connection().query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
-            meta::put(tx, "effect", "happened")
-        })]
-    };
+    let backend = Filling { inner: store.audit_backend().unwrap(), full: Arc::clone(&full) };
+    let (log, _thread) = Log::start(backend, signer.clone()).unwrap();
+    let effect = || vec![Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash") }];
     for n in 0..10 {
         log.append_blocking(record(n), Vec::new()).unwrap();
     }
@@ -59,7 +86,7 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     assert_eq!(receipt.index(), written, "no restart was needed");
     let verified = records::verify(&store, signer.verifier(), None, |_, _| {}).unwrap();
     assert_eq!(verified.summary.size, written + 1);
-    assert_eq!(store.read("meta", |tx| meta::get(tx, "effect")).unwrap().as_deref(), Some("happened"));
+    assert!(store.read("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some());
 }
 
 /// `SQLite` itself rolls back a whole transaction, for example when memory runs out. A trigger simulates that.

@@ -1,7 +1,8 @@
 //! Every write point fails, twice: once so that nothing was done, once so that it was done and only the answer is lost.
 
-use mandate_audit::{AppendError, StartError};
-use mandate_store::{Effect, meta};
+use mandate_audit::StartError;
+use mandate_core::Secret;
+use mandate_store::{AppendError, Effect, secrets};
 use mandate_testkit::faulty_backend::{Fault, FaultyBackend, Point};
 
 use crate::world::{World, open, record, start};
@@ -19,14 +20,14 @@ fn check(point: Point, fault: Fault, at: u64) {
     for n in 0..at {
         world.append(n).unwrap();
     }
-    let effect: Effect = Box::new(|tx| meta::put(tx, "effect", "happened"));
+    let effect = Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash") };
     world.faults.fail(point, 0, fault);
     unavailable(world.log.append_blocking(record(at), vec![effect]), point);
     let kept = point == Point::Commit && fault == Fault::Kept;
     let durable = at + u64::from(kept);
     let whole = |world: &World, size: u64| {
         assert_eq!(world.verify().unwrap().size, size, "{point:?} {fault:?} at {at}");
-        let happened = world.store.read("meta", |tx| meta::get(tx, "effect")).unwrap().is_some();
+        let happened = world.store.read("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some();
         assert_eq!(happened, kept, "{point:?} {fault:?} at {at}: record and effect stand or fall together");
     };
     whole(&world, durable);

@@ -4,20 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use mandate_audit::AppendError;
 use mandate_audit::sequencer::MAX_BATCH;
-use mandate_core::Timestamp;
-use mandate_store::{Effect, StoreError, codes, meta, records, registry, replay};
+use mandate_core::registry::{AgentState, Halt, Kind};
+use mandate_core::{Secret, Timestamp};
+use mandate_store::{AppendError, Effect, EffectRefusal, StoreError, codes, meta, records, registry, replay, secrets};
 use mandate_testkit::faulty_backend::Point;
+use rusqlite::Connection;
 
 use crate::world::{World, record};
 
-fn refuse(code: &'static str) -> Effect {
-    Box::new(move |_| Err(StoreError::Refused(code)))
+/// An effect that refuses.
+fn refuse() -> Effect {
+    Effect::UseGrant { grant: "used-up".parse().unwrap(), max: 0 }
 }
 
-fn write(name: &'static str, value: &'static str) -> Effect {
-    Box::new(move |tx| meta::put(tx, name, value))
+/// An effect that can be seen.
+fn write(person: &str) -> Effect {
+    Effect::SetPassword { person: person.parse().unwrap(), phc: Secret::new("a hash") }
+}
+
+fn is_written(world: &World, person: &str) -> bool {
+    world.store.read("password", |tx| secrets::password(tx, &person.parse().unwrap())).unwrap().is_some()
 }
 
 #[test]
@@ -66,19 +73,14 @@ fn a_batch_has_an_end_and_what_is_beyond_it_is_the_next() {
 #[test]
 fn an_effect_that_refuses_undoes_its_own_entry_alone_in_a_shared_batch() {
     let world = World::new();
-    let mut answers = world.in_one_batch(vec![
-        (1, vec![write("one", "kept")]),
-        (2, vec![write("two", "undone"), refuse("grant_exhausted")]),
-        (3, vec![write("three", "kept")]),
-    ]);
+    let mut answers = world.in_one_batch(vec![(1, vec![write("one")]), (2, vec![write("two"), refuse()]), (3, vec![write("three")])]);
     let refused = answers.remove(1);
-    assert_eq!(refused.unwrap_err(), AppendError::EffectRefused("grant_exhausted".into()));
+    assert_eq!(refused.unwrap_err(), AppendError::EffectRefused(EffectRefusal::GrantExhausted));
     let mut places: Vec<u64> = answers.into_iter().map(|answer| answer.unwrap().index()).collect();
     places.sort_unstable();
     assert_eq!(places, [1, 2], "no place is left empty");
     assert_eq!(world.faults.calls(Point::Commit), 2, "the three were one batch");
-    let value = |name: &'static str| world.store.read("meta", |tx| meta::get(tx, name)).unwrap();
-    assert_eq!((value("one").as_deref(), value("two"), value("three").as_deref()), (Some("kept"), None, Some("kept")));
+    assert_eq!(["one", "two", "three"].map(|person| is_written(&world, person)), [true, false, true]);
     assert_eq!(world.verify().unwrap().size, 3);
 }
 
@@ -86,8 +88,8 @@ fn an_effect_that_refuses_undoes_its_own_entry_alone_in_a_shared_batch() {
 fn a_batch_in_which_all_is_refused_writes_nothing_and_the_log_goes_on() {
     let world = World::new();
     for n in 0..3 {
-        let refused = world.log.append_blocking(record(n), vec![write("x", "y"), refuse("no")]);
-        assert_eq!(refused.unwrap_err(), AppendError::EffectRefused("no".into()));
+        let refused = world.log.append_blocking(record(n), vec![write("x"), refuse()]);
+        assert_eq!(refused.unwrap_err(), AppendError::EffectRefused(EffectRefusal::GrantExhausted));
     }
     assert_eq!(world.faults.calls(Point::Commit), 0);
     assert_eq!(world.append(0).unwrap().index(), 0);
@@ -98,9 +100,11 @@ fn a_batch_in_which_all_is_refused_writes_nothing_and_the_log_goes_on() {
 fn a_fault_of_one_entry_is_its_own_and_its_detail_stays_private() {
     let world = World::new();
     world.append(0).unwrap();
-    let broken: Effect = Box::new(|_| Err(StoreError::Corrupt("the content of a row".into())));
+    let row = "INSERT INTO registry (kind, key, body) VALUES ('agent', 'a', 'the content of a row')";
+    Connection::open(world.dir.path().join("mandate.db")).unwrap().execute(row, []).unwrap();
+    let broken = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
     let answer = world.log.append_blocking(record(1), vec![broken]).unwrap_err();
-    assert_eq!(answer, AppendError::EffectRefused("internal".into()));
+    assert_eq!(answer, AppendError::EffectRefused(EffectRefusal::Internal));
     assert_eq!(world.append(1).unwrap().index(), 1);
     assert_eq!(world.verify().unwrap().size, 2);
 }
@@ -124,10 +128,10 @@ fn a_grant_yields_no_more_than_its_uses_however_many_ask_at_once() {
             let (log, kept) = (world.log.clone(), &kept);
             scope.spawn(move || {
                 for n in 0..10 {
-                    let effect: Effect = Box::new(|tx| registry::use_grant(tx, &"g1".parse().unwrap(), Some(MAX)));
+                    let effect = Effect::UseGrant { grant: "g1".parse().unwrap(), max: MAX };
                     match log.append_blocking(record(worker * 100 + n), vec![effect]) {
                         Ok(_) => drop(kept.fetch_add(1, Ordering::Relaxed)),
-                        Err(e) => assert_eq!(e, AppendError::EffectRefused(registry::GRANT_EXHAUSTED.into())),
+                        Err(e) => assert_eq!(e, AppendError::EffectRefused(EffectRefusal::GrantExhausted)),
                     }
                 }
             });
@@ -150,7 +154,7 @@ fn a_code_is_redeemed_once_however_many_try_at_once() {
             .map(|n| {
                 let log = world.log.clone();
                 let token: mandate_core::TokenId = format!("t{n}").parse().unwrap();
-                let effect: Effect = Box::new(move |tx| codes::consume_or_refuse(tx, &hash, &token, now));
+                let effect = Effect::RedeemCode { hash, token, at: now };
                 scope.spawn(move || log.append_blocking(record(n), vec![effect]))
             })
             .collect();
@@ -170,15 +174,51 @@ fn an_assertion_is_accepted_once_however_many_present_it_at_once() {
     let (now, exp) = (Timestamp::from_secs(10), Timestamp::from_secs(70));
     let won = thread::scope(|scope| {
         let tries: Vec<_> = (0..16)
-            .map(|n| {
-                let log = world.log.clone();
-                let effect: Effect = Box::new(move |tx| replay::remember(tx, "app", "assertion-1", exp, now));
-                scope.spawn(move || log.append_blocking(record(n), vec![effect]))
+            .map(|_| {
+                let store = world.store.clone();
+                scope.spawn(move || store.transact("remember", |tx| replay::remember(tx, "app", "assertion-1", exp, now)).unwrap())
             })
             .collect();
-        tries.into_iter().filter_map(|t| t.join().unwrap().ok()).count()
+        tries.into_iter().map(|t| t.join().unwrap()).filter(|first| *first).count()
     });
     assert_eq!(won, 1);
+}
+
+#[test]
+fn a_record_says_which_effects_it_carried() {
+    let world = World::new();
+    let effects = vec![write("one"), write("two"), Effect::UseGrant { grant: "g1".parse().unwrap(), max: 1 }];
+    let receipt = world.log.append_blocking(record(0), effects).unwrap();
+    let names: Vec<&str> = receipt.record().effects.iter().collect();
+    assert_eq!(names, ["set_password", "use_grant"], "each once");
+    let id = record(0).id;
+    let found = world.restart().store.search("get", |tx| records::get(tx, &id)).unwrap().unwrap();
+    assert_eq!(&found.record, receipt.record());
+}
+
+#[tokio::test]
+async fn a_record_whose_guard_no_longer_holds_is_not_written_and_its_neighbours_are() {
+    let world = World::new();
+    let held = Arc::new(AtomicU64::new(1));
+    let guard = |held: &Arc<AtomicU64>| -> mandate_audit::Guard {
+        let held = Arc::clone(held);
+        Box::new(move || held.load(Ordering::SeqCst) == 1)
+    };
+    world.log.append_while(record(0), vec![write("one")], guard(&held)).await.unwrap();
+    world.faults.hold();
+    let (log, late) = (world.log.clone(), guard(&held));
+    let waiting = tokio::spawn(async move { log.append_while(record(1), vec![write("two")], late).await });
+    let log = world.log.clone();
+    let neighbour = tokio::spawn(async move { log.append(record(2), vec![write("three")]).await });
+    while world.log.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    held.store(0, Ordering::SeqCst);
+    world.faults.release();
+    assert_eq!(waiting.await.unwrap().unwrap_err(), AppendError::GuardFailed);
+    neighbour.await.unwrap().unwrap();
+    assert_eq!(["one", "two", "three"].map(|person| is_written(&world, person)), [true, false, true]);
+    assert_eq!(world.verify().unwrap().size, 2);
 }
 
 #[test]
@@ -191,7 +231,7 @@ fn bookkeeping_and_decisions_take_turns_without_deadlock() {
             scope.spawn(move || {
                 let mut n = 0;
                 while stop.load(Ordering::Relaxed) == 0 {
-                    log.append_blocking(record(worker * 1_000_000 + n), vec![write("decision", "x")]).unwrap();
+                    log.append_blocking(record(worker * 1_000_000 + n), vec![write("decision")]).unwrap();
                     n += 1;
                 }
             });
@@ -205,11 +245,8 @@ fn bookkeeping_and_decisions_take_turns_without_deadlock() {
 }
 
 #[test]
-fn a_transaction_inside_an_effect_or_another_is_an_error_not_a_deadlock() {
+fn a_transaction_inside_another_is_an_error_not_a_deadlock() {
     let world = World::new();
-    let store = world.store.clone();
-    let nested: Effect = Box::new(move |_| store.transact("nested", |tx| meta::put(tx, "x", "y")));
-    assert!(matches!(world.log.append_blocking(record(0), vec![nested]), Err(AppendError::Unavailable(_))));
     let inner = world.store.clone();
     let result = world.store.transact("outer", |_| inner.transact("inner", |tx| meta::put(tx, "x", "y")));
     assert!(matches!(result, Err(StoreError::Nested)));

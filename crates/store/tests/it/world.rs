@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mandate_audit::{AppendError, Backend, CheckpointSigner, CheckpointVerifier, Kind, Log, Outcome, Receipt, Record, StartError, Summary};
+use mandate_audit::{Backend, CheckpointSigner, CheckpointVerifier, Kind, Outcome, Receipt, Record, StartError, Summary};
 use mandate_core::{Actor, ActorChain, Person, Timestamp};
 use mandate_store::records::LogError;
-use mandate_store::{Effect, Store, StoreError, records};
+use mandate_store::{AppendError, Effect, Log, Store, StoreError, records};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::faulty_backend::{Faults, FaultyBackend};
 use tempfile::TempDir;
@@ -53,10 +53,10 @@ pub(crate) fn found(store: &Store) {
 /// A running log over a store in a directory of its own.
 pub(crate) struct World {
     pub(crate) store: Store,
-    pub(crate) log: Log<Effect>,
+    pub(crate) log: Log,
     pub(crate) faults: Faults,
     thread: JoinHandle<()>,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
@@ -123,7 +123,7 @@ impl World {
     }
 }
 
-pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log<Effect>, JoinHandle<()>), StartError> {
+pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log, JoinHandle<()>), StartError> {
     Log::start(backend, signer())
 }
 

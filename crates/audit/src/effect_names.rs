@@ -1,0 +1,33 @@
+//! The names of the effects that a record carries.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// The names of the effects that were written with a record, each once, in the order in which they were made. Only the log
+/// fills it: what a caller wrote beforehand cannot claim an effect that did not happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EffectNames(Vec<Cow<'static, str>>);
+
+impl EffectNames {
+    pub(crate) fn of(names: impl Iterator<Item = &'static str>) -> Self {
+        let mut kept: Vec<Cow<'static, str>> = Vec::new();
+        for name in names {
+            if !kept.iter().any(|other| other == name) {
+                kept.push(Cow::Borrowed(name));
+            }
+        }
+        Self(kept)
+    }
+
+    /// Whether the record carried no effect.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(Cow::as_ref)
+    }
+}

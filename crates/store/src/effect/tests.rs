@@ -1,0 +1,181 @@
+//! What each effect makes, and what it refuses with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind};
+use mandate_core::{CutTarget, Secret, Timestamp};
+use mandate_testkit::clock::SeededEntropy;
+use tempfile::TempDir;
+
+use super::{Effect, EffectRefusal as Refusal};
+use crate::nodes::{Node, NodeState};
+use crate::{Store, StoreError, cuts, nodes, registry, secrets};
+
+const NOW: Timestamp = Timestamp::from_secs(1000);
+const LATER: Timestamp = Timestamp::from_secs(1060);
+
+struct World {
+    store: Store,
+    _dir: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { store: Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap(), _dir: dir }
+    }
+
+    fn makes(&self, effect: &Effect) {
+        self.store.transact("effect", |tx| effect.apply(tx)).unwrap();
+    }
+
+    fn refuses(&self, effect: &Effect, with: Refusal) {
+        let refused = self.store.transact("effect", |tx| effect.apply(tx));
+        assert!(matches!(refused, Err(StoreError::Refused(refusal)) if refusal == with), "{effect:?}: {refused:?}");
+    }
+
+    fn entry(&self, kind: Kind, key: &str) -> Option<Entry> {
+        self.store.read("entry", |tx| registry::get(tx, kind, key)).unwrap()
+    }
+
+    fn node(&self, id: &str) -> Option<Node> {
+        self.store.read("node", |tx| nodes::get(tx, id)).unwrap()
+    }
+}
+
+fn agent(state: AgentState, purpose: &str) -> Entry {
+    Entry::Agent(Agent {
+        name: "a".parse().unwrap(),
+        owner: "olga".parse().unwrap(),
+        purpose: purpose.to_owned(),
+        spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
+        selectors: Vec::new(),
+        ceiling: Vec::new(),
+        chain_depth: 1,
+        state,
+    })
+}
+
+fn node(id: &str, joined: Timestamp) -> Node {
+    Node {
+        id: id.to_owned(),
+        spiffe_id: format!("spiffe://acme.example/node/{id}").parse().unwrap(),
+        state: NodeState::Joined,
+        joined,
+        renewed: joined,
+        expires: joined.plus(Duration::from_hours(1)),
+    }
+}
+
+#[test]
+fn a_grant_is_used_no_more_often_than_it_may() {
+    let world = World::new();
+    let use_it = |max| Effect::UseGrant { grant: "g1".parse().unwrap(), max };
+    world.refuses(&use_it(0), Refusal::GrantExhausted);
+    world.makes(&use_it(1));
+    world.refuses(&use_it(1), Refusal::GrantExhausted);
+    world.makes(&use_it(2));
+}
+
+#[test]
+fn a_code_is_redeemed_once_and_in_time() {
+    let world = World::new();
+    let keep = |hash| Effect::KeepCode { hash, payload: Secret::new("who and what"), expires: LATER, forget: Timestamp::from_secs(2000) };
+    let redeem = |hash, at| Effect::RedeemCode { hash, token: "t1".parse().unwrap(), at };
+    world.refuses(&redeem([1; 32], NOW), Refusal::CodeUnknown);
+    world.makes(&keep([1; 32]));
+    world.refuses(&redeem([1; 32], LATER), Refusal::CodeExpired);
+    world.makes(&redeem([1; 32], NOW));
+    world.refuses(&redeem([1; 32], NOW), Refusal::CodeUsed);
+}
+
+#[test]
+fn a_node_joins_by_its_own_token_and_a_banned_one_does_not_come_back() {
+    let world = World::new();
+    let keep = |hash| Effect::KeepJoinToken { hash, by: "uid:0".to_owned(), expires: LATER };
+    let join = |token, id: &str, at| Effect::JoinNode { token, node: node(id, at) };
+    world.refuses(&join([1; 32], "n1", NOW), Refusal::JoinTokenUnknown);
+    for hash in [[1; 32], [2; 32], [3; 32]] {
+        world.makes(&keep(hash));
+    }
+    world.refuses(&join([1; 32], "n1", LATER), Refusal::JoinTokenExpired);
+    world.makes(&join([1; 32], "n1", NOW));
+    world.refuses(&join([1; 32], "n2", NOW), Refusal::JoinTokenUsed);
+    world.refuses(&join([2; 32], "n1", NOW), Refusal::NodeNameTaken);
+    let again = NOW.plus(Duration::from_secs(5));
+    world.makes(&join([1; 32], "n1", again));
+    let joined = world.node("n1").unwrap();
+    assert_eq!((joined.joined, joined.renewed), (NOW, again), "its first answer was lost");
+    world.makes(&Effect::BanNode("n1".to_owned()));
+    world.refuses(&join([1; 32], "n1", again), Refusal::NodeBanned);
+    world.makes(&Effect::BanNode("nobody".to_owned()));
+    assert_eq!(world.node("nobody"), None);
+    // A node that is not there although its token was used by it.
+    world.makes(&join([3; 32], "n3", NOW));
+    world.store.transact("lose", |tx| tx.execute("DELETE FROM nodes WHERE id = 'n3'", []).map(drop)).unwrap();
+    world.refuses(&join([3; 32], "n3", NOW), Refusal::NodeNameTaken);
+}
+
+#[test]
+fn a_node_that_is_banned_or_has_a_newer_certificate_is_not_renewed() {
+    let world = World::new();
+    let renewed = Node { renewed: LATER, expires: LATER.plus(Duration::from_hours(1)), ..node("n1", NOW) };
+    let renew = |newest| Effect::RenewNode { node: renewed.clone(), newest };
+    world.refuses(&renew(None), Refusal::NodeBanned);
+    world.store.transact("put", |tx| nodes::put(tx, &node("n1", NOW))).unwrap();
+    world.makes(&renew(Some(node("n1", NOW).expires)));
+    assert_eq!(world.node("n1").unwrap(), renewed);
+    world.refuses(&renew(Some(node("n1", NOW).expires)), Refusal::NodeCertificateExpired);
+    world.makes(&renew(None));
+    world.makes(&Effect::BanNode("n1".to_owned()));
+    world.refuses(&renew(None), Refusal::NodeBanned);
+}
+
+#[test]
+fn a_change_keeps_a_stop_that_came_after_its_plan_and_a_narrowed_entry_stays_stopped() {
+    let world = World::new();
+    let change = |state, planned_from| Effect::ChangeEntry {
+        entry: Box::new(agent(state, "changed")),
+        planned_from: Some(Halt::Agent(planned_from)),
+    };
+    let halt = |state| Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(state) };
+    world.makes(&halt(AgentState::Suspended));
+    assert_eq!(world.entry(Kind::Agent, "a"), None, "an entry that was removed is stopped");
+    world.makes(&Effect::AddEntry(Box::new(agent(AgentState::Active, "new"))));
+    world.makes(&change(AgentState::Active, AgentState::Active));
+    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Active, "changed")));
+    world.makes(&halt(AgentState::Suspended));
+    world.makes(&change(AgentState::Active, AgentState::Active));
+    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Suspended, "changed")));
+    world.makes(&Effect::NarrowEntry(Box::new(agent(AgentState::Active, "narrowed"))));
+    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Suspended, "narrowed")));
+    world.makes(&change(AgentState::Active, AgentState::Suspended));
+    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Active, "changed")), "it was planned to be active again");
+}
+
+#[test]
+fn a_person_that_is_removed_takes_the_password_along() {
+    let world = World::new();
+    let olga = "olga".parse().unwrap();
+    let has_password = || world.store.read("password", |tx| secrets::password(tx, &olga)).unwrap().is_some();
+    world.makes(&Effect::SetPassword { person: olga.clone(), phc: Secret::new("a hash") });
+    assert!(has_password());
+    world.makes(&Effect::RemoveEntry { kind: Kind::Person, key: "olga".to_owned() });
+    assert!(!has_password());
+    world.makes(&Effect::SetClientSecret { client: "app".parse().unwrap(), phc: Secret::new("a hash") });
+    let secret = world.store.read("secret", |tx| secrets::client_secret(tx, &"app".parse().unwrap())).unwrap();
+    assert_eq!(secret, Some(Secret::new("a hash")));
+}
+
+#[test]
+fn a_stop_is_recorded_once_and_a_cut_is_kept() {
+    let world = World::new();
+    let stop = Effect::RecordStop("r1".parse().unwrap());
+    world.makes(&stop);
+    world.refuses(&stop, Refusal::StopRecorded);
+    let cut = mandate_core::Cut { target: CutTarget::Token("t1".parse().unwrap()), at: NOW, forget: LATER };
+    world.makes(&Effect::Cut(cut.clone()));
+    let kept: Vec<_> = world.store.read("cuts", cuts::load).unwrap().into_iter().map(|numbered| numbered.cut).collect();
+    assert_eq!(kept, [cut]);
+}
