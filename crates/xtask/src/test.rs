@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::steps::{Outcome, Steps, answers, cargo, run};
-use crate::{licenses, setup, tidy};
+use crate::{fuzz_seeds, licenses, setup, tidy};
 
 /// The arguments of `cargo xtask test`.
 #[derive(clap::Args, Debug)]
@@ -102,7 +102,10 @@ fn fuzz(root: &Path, seconds: u32, targets: &[String], steps: &mut Steps) {
     let why = "there is no C++ compiler, which libFuzzer's runtime needs";
     let possible = answers(Command::new(cpp).arg("--version"));
     let step = |arguments: &[&str]| if possible { run(root, &script, arguments) } else { Outcome::Skipped(why.to_owned()) };
-    steps.take("build the fuzzers", || step(&["0"]));
+    steps.take("build the fuzzers", || match fuzz_seeds::write(root) {
+        Ok(_) => step(&["0"]),
+        Err(error) => Outcome::Failed(format!("the vectors cannot be written as first inputs: {error}")),
+    });
     let seconds = seconds.to_string();
     let arguments: Vec<&str> = std::iter::once(seconds.as_str()).chain(targets.iter().map(String::as_str)).collect();
     steps.take(&format!("fuzz {} parsers", targets.len()), || step(&arguments));

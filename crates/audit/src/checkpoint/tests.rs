@@ -87,3 +87,47 @@ fn the_private_key_does_not_print() {
     let skey = secret.expose_secret_str().unwrap().lines().next().unwrap().rsplit('+').next().unwrap().to_owned();
     assert!(!format!("{signer:?} {secret:?}").contains(&skey));
 }
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vectors {
+    verifier_key: String,
+    checkpoints: Vec<Vector>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vector {
+    name: String,
+    note: String,
+    size: Option<u64>,
+    root: Option<String>,
+    refusal: Option<String>,
+}
+
+fn code(error: &CheckpointError) -> &'static str {
+    match error {
+        CheckpointError::Origin(_) => "origin",
+        CheckpointError::SigningKey => "signing_key",
+        CheckpointError::VerifierKey => "verifier_key",
+        CheckpointError::Malformed => "malformed",
+        CheckpointError::Signature(_) => "signature",
+        CheckpointError::OtherLog { .. } => "other_log",
+    }
+}
+
+/// `vectors/checkpoints.json` was signed by another implementation.
+#[test]
+fn every_vector_is_opened_or_refused_as_it_says() {
+    let vectors: Vectors = serde_json::from_str(include_str!("../../../../vectors/checkpoints.json")).unwrap();
+    let verifier = CheckpointVerifier::new(&vectors.verifier_key).unwrap();
+    for vector in &vectors.checkpoints {
+        let opened = verifier.open(vector.note.as_bytes()).map_err(|error| code(&error));
+        let opened = opened.map(|checkpoint| (checkpoint.size, checkpoint.root.to_string()));
+        match (vector.size, &vector.root, vector.refusal.as_deref()) {
+            (Some(size), Some(root), None) => assert_eq!(opened, Ok((size, root.clone())), "{}", vector.name),
+            (None, None, Some(refusal)) => assert_eq!(opened, Err(refusal), "{}", vector.name),
+            _ => panic!("{}: either size and root or a refusal", vector.name),
+        }
+    }
+}

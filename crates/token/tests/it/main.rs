@@ -4,3 +4,5 @@
 mod algorithms;
 #[cfg(test)]
 mod stranger;
+#[cfg(test)]
+mod vectors;

@@ -9,4 +9,5 @@ mod outage;
 mod revocation;
 mod tls;
 mod tokens;
+mod vectors;
 mod world;
