@@ -9,6 +9,8 @@ pub mod faulty_backend;
 pub mod held_database;
 #[cfg(feature = "hostile-issuer")]
 pub mod hostile_issuer;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod proxy;
 mod skip;
 #[cfg(feature = "world")]

@@ -1,0 +1,228 @@
+//! PostgreSQL for tests: a server of Debian's package in a folder of its own, which ends with the test program.
+
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "helpers of tests end the test")]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// Where Debian puts the server's programs: they are not in `PATH`.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+/// The user who owns every database of the cluster.
+const USER: &str = "mandate";
+
+/// The number of the socket's file. No TCP port is open unless a test asks for it.
+const PORT: u16 = 5432;
+
+/// The user under whom the server runs if the test runs as root: PostgreSQL refuses root.
+const SYSTEM_USER: &str = "postgres";
+
+/// A running PostgreSQL server with a Unix socket in a folder that only this test has.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: TempDir,
+    programs: PathBuf,
+    settings: Vec<String>,
+    server: Option<Server>,
+    databases: AtomicU32,
+}
+
+/// The server's first process, and the thread that waits for its end. The kernel ends the process when that thread ends, which
+/// it therefore does not do before.
+#[derive(Debug)]
+struct Server {
+    pid: u32,
+    ended: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts it.
+    fn spawn(mut command: Command) -> Self {
+        let (started, pid) = mpsc::sync_channel(1);
+        let ended = thread::spawn(move || {
+            let mut child = command.spawn().expect("postgres runs");
+            started.send(child.id()).expect("the caller waits");
+            child.wait().expect("the server ends");
+        });
+        Self { pid: pid.recv().expect("postgres runs"), ended }
+    }
+
+    /// Ends it at once (`SIGQUIT`), as a crash would: it writes nothing more.
+    fn end(self) {
+        let _ = Command::new("kill").args(["-QUIT", &self.pid.to_string()]).status();
+        self.ended.join().expect("the server ended");
+    }
+}
+
+impl Cluster {
+    /// Starts a server with these settings (`name=value`, as in `postgresql.conf`). None if PostgreSQL is not installed.
+    ///
+    /// `fsync` is off unless a setting says otherwise: tests kill the server, not the machine.
+    #[must_use]
+    pub fn start(settings: &[&str]) -> Option<Self> {
+        let programs = programs()?;
+        let dir = tempfile::Builder::new().prefix("mandate-postgres-").tempdir().expect("a folder");
+        let data = dir.path().join("data");
+        fs::create_dir(&data).expect("a folder");
+        if is_root() {
+            // The server's own user must reach the folder, and own it.
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+            let owned = Command::new("chown").arg("--recursive").arg(format!("{SYSTEM_USER}:")).arg(dir.path()).status();
+            assert!(owned.expect("chown").success(), "the user {SYSTEM_USER} of Debian's package owns the folder");
+        }
+        let init = as_server_user(&programs.join("initdb"))
+            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username", USER, "--pgdata"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .output()
+            .expect("initdb runs");
+        assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
+        let settings = ["fsync=off", "listen_addresses="].iter().chain(settings).map(ToString::to_string).collect();
+        let mut cluster = Self { dir, programs, settings, server: None, databases: AtomicU32::new(0) };
+        cluster.run();
+        Some(cluster)
+    }
+
+    /// The folder of the socket.
+    #[must_use]
+    pub fn socket_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The folder of the data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Makes an empty database and returns its name.
+    #[must_use]
+    pub fn create_database(&self) -> String {
+        let name = format!("mandate_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        name
+    }
+
+    /// The address of a database, for `--store`.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        let host = self.dir.path().to_str().expect("a path in UTF-8").replace('%', "%25").replace('/', "%2F");
+        format!("postgres://{USER}@{host}:{PORT}/{database}")
+    }
+
+    /// Runs a statement by `psql` and returns what it prints: one line for each row, columns separated by `|`.
+    ///
+    /// # Panics
+    /// The server refuses it.
+    #[expect(clippy::must_use_candidate, reason = "most statements are run for their effect")]
+    pub fn sql(&self, database: &str, statement: &str) -> String {
+        let done = self.psql(database, statement);
+        assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("UTF-8").trim_end().to_owned()
+    }
+
+    fn psql(&self, database: &str, statement: &str) -> std::process::Output {
+        Command::new(self.programs.join("psql"))
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--username", USER])
+            .args(["--host"])
+            .arg(self.dir.path())
+            .args(["--port", &PORT.to_string(), "--dbname", database, "--command", statement])
+            .output()
+            .expect("psql runs")
+    }
+
+    /// Ends the server at once, as a crash would. Committed transactions stay.
+    pub fn kill(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.end();
+        }
+    }
+
+    /// Starts the server again after [`Cluster::kill`].
+    pub fn restart(&mut self) {
+        self.kill();
+        self.run();
+    }
+
+    /// Changes a setting, and starts the server again.
+    pub fn restart_with(&mut self, setting: &str) {
+        self.settings.push(setting.to_owned());
+        self.restart();
+    }
+
+    fn run(&mut self) {
+        let mut command = as_server_user(&self.programs.join("postgres"));
+        command.arg("-D").arg(self.data_dir()).arg("-k").arg(self.dir.path()).args(["-p", &PORT.to_string()]);
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
+        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("server.log")).expect("a log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.server = Some(Server::spawn(command));
+        for _ in 0..600 {
+            if self.psql("postgres", "SELECT 1").status.success() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let log = fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
+        std::io::stderr().write_all(log.as_bytes()).expect("standard error");
+        panic!("PostgreSQL did not start");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The folder of the newest server that is installed.
+fn programs() -> Option<PathBuf> {
+    let versions = fs::read_dir(DEBIAN).ok()?.flatten();
+    let newest = versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path()))).max()?;
+    Some(newest.1.join("bin")).filter(|programs| programs.join("postgres").exists() && programs.join("initdb").exists())
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// The program, as a user who is not root, and such that it ends when this program ends in any way. `SIGQUIT` ends the
+/// processes of a PostgreSQL server at once.
+fn as_server_user(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid", SYSTEM_USER, "--regid", SYSTEM_USER, "--init-groups"]);
+    }
+    command.args(["--pdeathsig", "QUIT"]).arg(program);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cluster;
+    use crate::skipped;
+
+    #[test]
+    fn a_server_starts_keeps_what_was_committed_when_it_is_killed_and_has_databases_of_its_own() {
+        let Some(mut cluster) = Cluster::start(&["max_connections=10"]) else { return skipped("PostgreSQL is not installed") };
+        let (one, other) = (cluster.create_database(), cluster.create_database());
+        assert_ne!(one, other);
+        cluster.sql(&one, "CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (7)");
+        cluster.restart();
+        assert_eq!(cluster.sql(&one, "SELECT n FROM t"), "7");
+        assert_eq!(cluster.sql(&other, "SELECT count(*) FROM pg_tables WHERE tablename = 't'"), "0");
+        assert_eq!(cluster.sql(&one, "SHOW max_connections"), "10");
+        assert!(cluster.url(&one).starts_with("postgres://mandate@%2F"));
+    }
+}
