@@ -5,10 +5,10 @@
 //! refusals are counted by source, kind and reason, and the counts are recorded later, a bounded number in a bounded time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mandate_core::{RequestSource, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::record::{Kind, Record, Sum};
 
@@ -113,7 +113,7 @@ pub struct Strangers(Mutex<State>);
 impl Strangers {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Counts, each whole after each statement.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whether a refusal of `leaf` bytes may have its own record. If so, its bytes are spent.

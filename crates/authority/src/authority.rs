@@ -1,7 +1,7 @@
 //! The authority: opened once, and shared by all code that needs signatures.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use mandate_audit::{CheckpointSigner, Receipt};
@@ -9,6 +9,7 @@ use mandate_core::{Clock, Entropy, Issuer, SpiffeId, Timestamp, TrustDomain};
 use mandate_delegation::Mandate;
 use mandate_store::Store;
 use mandate_token::{KeySet, jwt_svid};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::certificate_request::ProvenKey;
@@ -183,7 +184,7 @@ impl Authority {
     /// The waiting key of a purpose signs from now on. The previous key is published until everything that it signed has
     /// expired. A new key is made and published, and waits.
     pub fn rotate(&self, purpose: Purpose, now: Timestamp) -> Result<(), RotateError> {
-        let _one_at_a_time = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.rotation.lock();
         let current = self.keys.load_full();
         let next = key_store::rotate(&self.store, &current, purpose, &self.trust_domain, now, self.entropy.as_ref())?;
         self.publish(next);
@@ -212,7 +213,7 @@ impl Authority {
                 self.rotate(*purpose, now)?;
                 changed = true;
             } else if current.has_expired(*purpose, now) {
-                let _one_at_a_time = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
+                let _one_at_a_time = self.rotation.lock();
                 let next = key_store::prune(&self.store, &self.keys.load_full(), *purpose, now)?;
                 self.publish(next);
                 changed = true;

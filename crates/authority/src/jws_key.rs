@@ -4,6 +4,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use mandate_core::Secret;
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer};
+use parking_lot::Mutex;
 
 use crate::error::OpenError;
 
@@ -42,7 +43,7 @@ impl JwsKey {
 
     /// A signer that checks what it signs.
     pub(crate) fn linted<L: Fn(&[u8], &str) -> Result<(), E> + Send + Sync, E: Send>(&self, lint: L) -> Linted<'_, L, E> {
-        Linted { key: self, lint, broken: std::sync::Mutex::new(None) }
+        Linted { key: self, lint, broken: Mutex::new(None) }
     }
 }
 
@@ -51,13 +52,13 @@ pub(crate) struct Linted<'a, L, E> {
     key: &'a JwsKey,
     lint: L,
     // `SignError` has no room for ours.
-    broken: std::sync::Mutex<Option<E>>,
+    broken: Mutex<Option<E>>,
 }
 
 impl<L, E> Linted<'_, L, E> {
     /// Why the lint refused, if it did.
     pub(crate) fn into_broken(self) -> Option<E> {
-        self.broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.broken.into_inner()
     }
 }
 
@@ -72,7 +73,7 @@ impl<L: Fn(&[u8], &str) -> Result<(), E> + Send + Sync, E: Send> Signer for Lint
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         if let Err(broken) = (self.lint)(message, self.key_id()) {
-            *self.broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(broken);
+            *self.broken.lock() = Some(broken);
             return Err(SignError::Claims("the lint refused"));
         }
         let signature = self.key.pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Key("ECDSA failed".to_owned()))?;

@@ -4,13 +4,13 @@
 //! that does not conform to its profile.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use mandate_core::{Entropy, Secret, SpiffeId, Timestamp, TrustDomain};
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey, date_time_ymd,
@@ -240,7 +240,7 @@ impl<'a> LintedKey<'a> {
     }
 
     fn outcome<T>(&self, signed: Result<T, rcgen::Error>) -> Result<T, CertificateError> {
-        let broken = self.broken.lock().ok().and_then(|mut slot| slot.take());
+        let broken = self.broken.lock().take();
         match (signed, broken) {
             (_, Some(lint)) => Err(CertificateError::Lint(lint)),
             (Ok(certificate), None) => Ok(certificate),
@@ -262,9 +262,7 @@ impl PublicKeyData for LintedKey<'_> {
 impl SigningKey for LintedKey<'_> {
     fn sign(&self, tbs: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         if let Err(lint) = check(tbs, &self.profile) {
-            if let Ok(mut slot) = self.broken.lock() {
-                *slot = Some(lint);
-            }
+            *self.broken.lock() = Some(lint);
             return Err(rcgen::Error::RemoteKeyError);
         }
         let signature = self.key.sign(&SystemRandom::new(), tbs).map_err(|_| rcgen::Error::RemoteKeyError)?;

@@ -1,8 +1,10 @@
 //! One clock orders everything that a server records, issues and cuts: a hybrid logical clock.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::time::{Clock, Timestamp};
 
@@ -58,7 +60,7 @@ impl HybridClock {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Whole after each statement: a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Moves on: everything after this is later than everything before.

@@ -1,8 +1,9 @@
 //! The database: one `SQLite` file, one connection.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::error::RequestError;
@@ -41,7 +42,7 @@ impl Database {
     {
         let connection = Arc::clone(&self.0);
         let task = tokio::task::spawn_blocking(move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connection = connection.lock();
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let out = work(&transaction)?;
             transaction.commit()?;

@@ -4,13 +4,14 @@
 //! that takes authority away is swapped in at once. Both wake the subscribers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mandate_core::registry::Registry;
 use mandate_core::{Clock as _, Cut, CutTarget, GrantId, HybridClock, Issuer, RevocationSet, Timestamp};
 use mandate_policy::Policies;
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
 use crate::decide::Facts;
@@ -90,12 +91,12 @@ impl Live {
 
     /// How often a grant has been used.
     pub fn uses(&self, grant: &GrantId) -> u64 {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner).get(grant).copied().unwrap_or(0)
+        self.uses.lock().get(grant).copied().unwrap_or(0)
     }
 
     /// Counts one use of `max`. Call it after the use is durable; the store itself refuses one use too many.
     pub fn count_use(&self, grant: &GrantId, max: u64) {
-        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uses = self.uses.lock();
         let counted = uses.entry(grant.clone()).or_default();
         // A caller that was refused in the same moment may have corrected the count already.
         *counted = (*counted + 1).min(max);
@@ -104,7 +105,7 @@ impl Live {
     /// Corrects a count that is behind the store: a use that was recorded for a caller that had disconnected is not counted
     /// here. Call it when the store refuses a use as one too many.
     pub fn used_up(&self, grant: &GrantId, max: u64) {
-        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uses = self.uses.lock();
         let counted = uses.entry(grant.clone()).or_default();
         *counted = (*counted).max(max);
     }
@@ -114,7 +115,7 @@ impl Live {
     /// A change that gives authority is made here after it is durable, and one that only takes authority away before. So a
     /// change that gives finds the stops that came after it was planned, and must not lift them.
     pub fn change_registry(&self, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
-        let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _last_cut = self.writer.lock();
         let current = self.snapshot.load_full();
         let mut registry = Registry::clone(&current.registry);
         change(&mut registry);
@@ -132,7 +133,7 @@ impl Live {
         if cuts.is_empty() {
             return cuts;
         }
-        let mut last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.writer.lock();
         // Twice: a decision reads its time before its snapshot. After the first round, no decision gets the previous
         // snapshot any longer, and the time that is then read is not earlier than that of any decision on it.
         for _ in 0..2 {
@@ -167,7 +168,7 @@ impl Live {
     /// Forgets the cuts that no valid token is below, by a clock that can be trusted: if the clock jumped ahead for a moment,
     /// revoked tokens would become valid again.
     pub fn forget(&self, now: Timestamp) {
-        let _last_cut = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _last_cut = self.writer.lock();
         if self.snapshot.load().revocations.iter().any(|cut| cut.forget <= now) {
             self.change(|revocations| revocations.forget_before(now));
         }
@@ -184,7 +185,7 @@ impl Live {
     /// The cuts in force with the number of the last one, and a subscription that continues from there without a gap.
     /// Two subscriptions with the same number have the same cuts, except for cuts that no valid token is below.
     pub fn subscribe_cuts(&self) -> (u64, Arc<RevocationSet>, broadcast::Receiver<NumberedCut>) {
-        let last = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.writer.lock();
         let receiver = self.cuts.subscribe();
         (*last, Arc::clone(&self.snapshot.load().revocations), receiver)
     }

@@ -2,9 +2,9 @@
 //! like, for example while no record can be written, and the log is often on the disk that is full.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -51,7 +51,7 @@ impl Bucket {
 impl Repeats {
     fn admit(&self, place: Identifier, now: Instant) -> Option<u64> {
         // There are as many places as the program has lines that log.
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.0.lock();
         buckets.entry(place).or_insert_with(|| Bucket::new(now)).admit(now)
     }
 }
@@ -77,9 +77,9 @@ impl<S: Subscriber> Layer<S> for Repeats {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
+    use parking_lot::Mutex;
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -103,7 +103,7 @@ mod tests {
 
     impl Write for Lines {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            LOGGED.lock().unwrap().write(line)
+            LOGGED.lock().write(line)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -123,7 +123,7 @@ mod tests {
         tracing::error!("something else failed");
         std::thread::sleep(PAUSE + Duration::from_millis(100));
         fails(1_000);
-        let logged = String::from_utf8(LOGGED.lock().unwrap().clone()).unwrap();
+        let logged = String::from_utf8(LOGGED.lock().clone()).unwrap();
         let count = |what: &str| logged.lines().filter(|line| line.contains(what)).count() as u64;
         let left_out: u64 = logged.lines().filter_map(|line| line.rsplit_once("left_out=")).map(|(_, n)| n.parse::<u64>().unwrap()).sum();
         assert_eq!(count("a request failed") + left_out, 1_001, "{logged}");

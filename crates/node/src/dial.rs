@@ -1,11 +1,12 @@
 //! One connection to the server: TCP, TLS to the server alone, HTTP/2.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use mandate_core::{Clock, SpiffeId};
+use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
@@ -102,7 +103,7 @@ impl Dialer {
         let alert = Alert::default();
         let only = Mutex::new(Some(TokioIo::new(Heard::new(tls, alert.clone()))));
         let once = tower::service_fn(move |_: Uri| {
-            let taken = only.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let taken = only.lock().take();
             std::future::ready(taken.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset)))
         });
         let (interval, patience) = KEEP_ALIVE;

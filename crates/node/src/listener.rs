@@ -225,11 +225,12 @@ mod tests {
     use crate::activity::{Activity, Use};
     use crate::caller::Caller;
     use http_body::Frame;
+    use parking_lot::Mutex;
     use std::convert::Infallible;
     use std::future::poll_fn;
     use std::pin::Pin;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll};
     use std::time::Duration;
     use tokio::net::UnixStream;
@@ -267,7 +268,7 @@ mod tests {
         let mut request = http::Request::new(Body::new(Sent(parts)));
         request.extensions_mut().insert(peer);
         let has_read = Arc::new(Mutex::new(Some(has_read)));
-        let mut service = CountCalls.layer(tower::service_fn(move |request| read(request, has_read.lock().unwrap().take().unwrap())));
+        let mut service = CountCalls.layer(tower::service_fn(move |request| read(request, has_read.lock().take().unwrap())));
         let answer = tokio::spawn(service.call(request));
         send.send(bytes::Bytes::from_static(b"half")).unwrap();
         for _ in 0..8 {

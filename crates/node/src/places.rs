@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::activity::{Activity, Use};
 
@@ -75,7 +77,7 @@ impl Places {
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         // Every change is complete when the lock is let go, also by a panic.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 
     /// Whether it is root or the node's own user.

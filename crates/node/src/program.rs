@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::hex;
@@ -105,7 +106,7 @@ impl Default for Digests {
 impl Digests {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is complete when the lock is let go, also by a panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The SHA-256 of the file that process `pid` runs, if it still is `file` and can be read.

@@ -1,13 +1,14 @@
 //! Getting JWT-SVIDs: from the cache while they are fresh, from the server otherwise, one request at a time for each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use futures_util::stream::{self, StreamExt};
 use mandate_api::proto::node::IssueJwtSvidRequest;
 use mandate_core::{Clock, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
@@ -54,7 +55,7 @@ impl Svids {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is complete when the lock is let go, also by a panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The SVID for `holder`, which is entitled to it.

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// For how long the same message is not logged again.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -44,7 +45,7 @@ impl<O: Copy + Debug + Eq + Hash, K: Eq + Hash> Throttle<O, K> {
     /// Whether the message `key` about `owner` must be logged now: with the number of times that it was left out since it was last
     /// logged. Messages that are left out because there are too many are counted, and their number is logged.
     pub(crate) fn admits(&self, owner: O, key: K, now: Instant) -> Option<u64> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).judge(owner, key, now) {
+        match self.0.lock().judge(owner, key, now) {
             Judged::Say(left_out) => Some(left_out),
             Judged::Leave => None,
             Judged::NoRoom(left_out) => {
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn messages_of_many_users_are_bounded_and_those_without_room_are_counted() {
         let (throttle, start) = (Throttle::default(), Instant::now());
-        let judge = |owner, now| throttle.0.lock().unwrap().judge(owner, (), now);
+        let judge = |owner, now| throttle.0.lock().judge(owner, (), now);
         let judged: Vec<_> = (0..MOST + 5).map(|owner| judge(owner, start)).collect();
         assert!(judged[..MOST].iter().all(|judged| *judged == Judged::Say(0)));
         assert_eq!(judged[MOST], Judged::NoRoom(1), "which is said at once");
@@ -130,6 +131,6 @@ mod tests {
         assert!(busy.iter().all(|judged| *judged == Judged::Say(0)));
         assert_eq!(judge(MOST, start + PAUSE), Judged::NoRoom(5), "and once a minute from then on");
         assert_eq!(judge(MOST, start + PAUSE * 2), Judged::Say(0));
-        assert_eq!(throttle.0.lock().unwrap().messages.len(), 1, "what is old is forgotten");
+        assert_eq!(throttle.0.lock().messages.len(), 1, "what is old is forgotten");
     }
 }

@@ -1,10 +1,10 @@
 //! Limits on guessing: by name or by known browser, with a growing pause, in bounded memory.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mandate_core::{Entropy, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::password::digest;
 
@@ -160,7 +160,7 @@ impl Attempts {
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         // A panic elsewhere leaves plain counters behind, which are still valid.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 
     fn key(&self, source: Source<'_>) -> Key {

@@ -6,12 +6,13 @@
 mod fetch;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::TrustedIssuer;
 use mandate_core::{Issuer, Timestamp};
 use mandate_token::KeySet;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use fetch::{FetchError, check_ca, check_proxy};
@@ -68,6 +69,7 @@ struct State {
     flight: Option<watch::Receiver<Option<Outcome>>>,
 }
 
+// Nothing is left half done under its lock, also by a panic.
 type Slot = Arc<Mutex<State>>;
 
 /// The cache.
@@ -75,11 +77,6 @@ type Slot = Arc<Mutex<State>>;
 pub struct ForeignKeys {
     clients: Clients,
     slots: Mutex<HashMap<Issuer, Slot>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half done under these locks, so a panic elsewhere is no reason to refuse.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Which key set is accepted.
@@ -105,7 +102,7 @@ impl ForeignKeys {
     async fn obtain(&self, issuer: &TrustedIssuer, wanted: Wanted, now: Timestamp) -> Result<Found, Unavailable> {
         let (slot, way) = (self.slot(&issuer.url), Way::of(issuer));
         let mut flight = {
-            let mut state = lock(&slot);
+            let mut state = slot.lock();
             if state.way != way {
                 *state = State { way: way.clone(), ..State::default() };
             }
@@ -139,7 +136,7 @@ impl ForeignKeys {
     }
 
     fn slot(&self, issuer: &Issuer) -> Slot {
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         if !slots.contains_key(issuer) && slots.len() >= MAX_ISSUERS {
             // Only issuers of the registry come here. More than this have been registered over time: start over.
             slots.clear();
@@ -172,7 +169,7 @@ fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found
 /// Puts the outcome of a fetch into the cache, unless the issuer is reached in another way now. After a failure, a set that
 /// is not too old stays in use.
 fn land(slot: &Slot, way: &Way, outcome: &Outcome, now: Timestamp) {
-    let mut state = lock(slot);
+    let mut state = slot.lock();
     if state.way != *way {
         return;
     }
@@ -188,13 +185,14 @@ fn land(slot: &Slot, way: &Way, outcome: &Outcome, now: Timestamp) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::time::Duration;
 
     use mandate_core::Timestamp;
     use mandate_token::KeySet;
+    use parking_lot::Mutex;
 
-    use super::{FAILURE_TTL, FetchError, REFETCH_PAUSE, State, TTL, Wanted, Way, land, lock, settled};
+    use super::{FAILURE_TTL, FetchError, REFETCH_PAUSE, State, TTL, Wanted, Way, land, settled};
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -229,8 +227,8 @@ mod tests {
         let way = Way { ca: Some("new".into()), proxy: None };
         let slot = Arc::new(Mutex::new(State { way: way.clone(), ..State::default() }));
         land(&slot, &Way::default(), &Ok(keys()), at(1));
-        assert!(lock(&slot).keys.is_none());
+        assert!(slot.lock().keys.is_none());
         land(&slot, &way, &Ok(keys()), at(1));
-        assert!(lock(&slot).keys.is_some());
+        assert!(slot.lock().keys.is_some());
     }
 }

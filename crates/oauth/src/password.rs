@@ -1,13 +1,13 @@
 //! Passwords and client secrets: argon2id (RFC 9106), a fixed amount of work whether or not the name exists.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use mandate_core::{Entropy, RequestSource, Secret, Timestamp};
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
@@ -139,7 +139,7 @@ impl Checker {
         let (lifetime, capacity) = REMEMBERED;
         let until = now.plus(lifetime);
         {
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut recent = self.recent.lock();
             if let Some((known, good)) = recent.get_mut(id)
                 && *good > now
                 && bool::from(known.as_slice().ct_eq(&mark))
@@ -150,7 +150,7 @@ impl Checker {
         }
         let matched = self.check(Whose::Client { id: Some(id), source }, secret, Some(phc)).await?;
         if matched {
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut recent = self.recent.lock();
             if recent.len() >= capacity && !recent.contains_key(id) {
                 // The one that has not come for the longest gives way.
                 let longest = recent.iter().min_by_key(|(_, (_, until))| *until).map(|(id, _)| id.clone());

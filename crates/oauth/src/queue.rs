@@ -7,8 +7,9 @@
 //! again and again cannot keep out those who come seldom.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// How many parties a request belongs to, each within the one before it.
@@ -104,7 +105,7 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves whole entries behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn remembered(&self) -> usize {

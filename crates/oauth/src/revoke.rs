@@ -6,7 +6,7 @@
 //! codes twice are within the same bound ([`crate::code`]). An operator's cuts are not counted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_audit::Kind;
@@ -14,6 +14,7 @@ use mandate_core::{Cut, PersonName, Timestamp, TokenId};
 use mandate_delegation::revocation::cut_token;
 use mandate_stops::{By, Recorded, Stop, StopError, Taken};
 use mandate_token::access_token::Profile;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::client::Caller;
 use crate::engine::{Engine, Request};
@@ -85,9 +86,9 @@ impl Held {
 }
 
 impl Revokers {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         // Counts, whole after each statement but for `total`, which is counted again from time to time.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Counts one more cut, unless the maximum is reached. The same token counts once.

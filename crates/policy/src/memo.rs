@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::evaluate::Permit;
 use crate::facts::Fingerprint;
@@ -34,7 +36,7 @@ impl Generations {
 impl Memo {
     /// What was permitted for exactly these facts.
     pub(crate) fn get(&self, facts: &Fingerprint) -> Option<Arc<Permit>> {
-        let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut both = self.0.lock();
         if let Some(permit) = both.young.get(facts) {
             return Some(Arc::clone(permit));
         }
@@ -44,12 +46,12 @@ impl Memo {
     }
 
     pub(crate) fn insert(&self, facts: Fingerprint, permit: Arc<Permit>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(facts, permit);
+        self.0.lock().put(facts, permit);
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        let both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let both = self.0.lock();
         both.young.len() + both.old.len()
     }
 }

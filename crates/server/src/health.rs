@@ -9,7 +9,7 @@ pub(crate) mod database;
 pub(crate) mod stops;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::admin::{DiskSpace, NodeCounts, Severity, StatusProblem, problem_code};
@@ -18,6 +18,7 @@ use mandate_core::{Clock, HybridClock, Timestamp};
 use mandate_identity::{Moment, has_expired};
 use mandate_store::Log;
 use mandate_store::nodes::{Node, NodeState};
+use parking_lot::Mutex;
 
 type Check = Box<dyn Fn(Timestamp) -> Vec<StatusProblem> + Send + Sync>;
 
@@ -35,7 +36,7 @@ impl Health {
         P: IntoIterator<Item = StatusProblem>,
     {
         let check: Check = Box::new(move |now| check(now).into_iter().collect());
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner).push(check);
+        self.checks.lock().push(check);
     }
 
     /// Registers a check on the number of events of a kind in the last hour. The counter counts them.
@@ -48,7 +49,7 @@ impl Health {
 
     /// What is wrong now, the most severe first. Blocks.
     pub(crate) fn problems(&self, now: Timestamp) -> Vec<StatusProblem> {
-        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = self.checks.lock();
         let mut found: Vec<StatusProblem> = checks.iter().flat_map(|check| check(now)).collect();
         // Stable: within a severity, in the order in which the checks were registered.
         found.sort_by_key(|problem| problem.severity);
@@ -85,7 +86,7 @@ impl Tally {
     /// Counts `events` at `now`.
     pub(crate) fn add(&self, now: Timestamp, events: u64) {
         let minute = now.secs() / 60;
-        let mut minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minutes = self.minutes.lock();
         let place = usize::try_from(minute).unwrap_or_default() % TALLY_MINUTES;
         if let Some(slot) = minutes.get_mut(place) {
             let before = if slot.0 == minute { slot.1 } else { 0 };
@@ -96,7 +97,7 @@ impl Tally {
     /// How many events the hour before `now` had.
     pub(crate) fn last_hour(&self, now: Timestamp) -> u64 {
         let minute = now.secs() / 60;
-        let minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
+        let minutes = self.minutes.lock();
         // A minute in the future was counted by a clock that has since been set back.
         minutes.iter().filter(|(at, _)| at.abs_diff(minute) < TALLY_MINUTES as u64).map(|(_, events)| events).sum()
     }

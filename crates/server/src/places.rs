@@ -9,10 +9,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mandate_core::RequestSource;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
 use crate::health::crowd::Crowd;
@@ -257,7 +258,7 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing that can panic runs under this lock.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     fn event(&self) -> u64 {
@@ -363,7 +364,7 @@ impl Guest {
 
     /// Its connection must end.
     pub(crate) fn must_end(&self) {
-        let (kind, holder) = &*self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kind, holder) = &*self.at.lock();
         let mut inner = self.places.lock();
         if inner.room(*kind).remove(holder, self.number).is_some() {
             inner.leaving += 1;
@@ -380,7 +381,7 @@ impl Guest {
     }
 
     fn move_to(&self, kind: Kind, holder: Holder) -> bool {
-        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at = self.at.lock();
         if at.0 == kind {
             return true;
         }
@@ -411,7 +412,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let (kind, holder) = &*self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kind, holder) = &*self.at.lock();
         let mut inner = self.places.lock();
         if inner.room(*kind).remove(holder, self.number).is_none() {
             inner.leaving = inner.leaving.saturating_sub(1);

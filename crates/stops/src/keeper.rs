@@ -1,11 +1,12 @@
 //! One thread that writes the reserve: stops that arrive together share one sync, and those of operators go first.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use mandate_files::Dir;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -117,7 +118,7 @@ impl Keeper {
     }
 
     pub(crate) fn state(&self) -> ReserveState {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut state = self.state.lock().clone();
         if self.thread.is_finished() {
             state.broken = Some("its thread has ended; restart the server once every stop is recorded".to_owned());
         }
@@ -232,7 +233,7 @@ impl Desk {
     /// Publishes the state of the reserve. The caller of a failed write sees the failure; the next write may succeed.
     fn note(&mut self) {
         let opened = self.opened().map(|reserve| reserve.used());
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         match opened {
             Ok(used) => *state = ReserveState { used, broken: None },
             Err(error) => state.broken = Some(error.to_string()),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::{Cut, HybridClock, RecordId, Timestamp};
@@ -10,6 +10,7 @@ use mandate_delegation::Live;
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::{Dir, Exposure};
 use mandate_store::{AppendError, EffectRefusal, Log, Store, StoreError, stops};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -227,7 +228,7 @@ impl Stops {
 
     fn waiting(&self) -> MutexGuard<'_, Queue> {
         // A queue, whole after each statement.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Takes authority away: in force on return. Its record is on its way, whether or not the caller waits for it.
@@ -263,7 +264,7 @@ impl Stops {
 
     fn put_in_force(&self, stop: &Stop) -> Vec<Cut> {
         if let Some(node) = stop.banned_node() {
-            self.banned.write().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned());
+            self.banned.write().insert(node.to_owned());
             self.bans.send_modify(|bans| *bans += 1);
         }
         if stop.changes_entries() {
@@ -404,7 +405,7 @@ impl Stops {
 
     /// Whether a node was banned since the start, even if the database does not say so.
     pub fn has_banned(&self, node: &str) -> bool {
-        self.banned.read().unwrap_or_else(PoisonError::into_inner).contains(node)
+        self.banned.read().contains(node)
     }
 
     /// Changes with every ban.

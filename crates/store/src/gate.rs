@@ -3,9 +3,11 @@
 //! In `SQLite` waiting writers poll, with sleeps that become longer. Beside a sequencer that writes without pause, another
 //! writer would starve. With turns inside the process, `SQLite`'s lock is free whenever a writer of ours asks for it.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::StoreError;
 
@@ -53,7 +55,7 @@ pub(crate) struct Turn(Arc<Gate>);
 impl Gate {
     // The state is two counters, whole after each statement: a panic elsewhere does not spoil it.
     fn lock(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turns.lock()
     }
 
     /// Waits for a turn. A thread that already has the turn would wait for itself: that is an error.
@@ -66,7 +68,7 @@ impl Gate {
         let mine = turns.next;
         turns.next += 1;
         while turns.serving != mine {
-            turns = self.changed.wait(turns).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut turns);
         }
         turns.holder = Some(me);
         turns.since = Some(Instant::now());

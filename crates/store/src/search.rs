@@ -9,11 +9,12 @@ mod postings;
 
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use mandate_audit::LeafKeys;
 use mandate_files::Dir;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::connection::{self, Use};
@@ -172,7 +173,7 @@ pub(crate) struct Signal {
 impl Signal {
     // Plain values, whole after each statement.
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 
     /// The log has so many durable records.
@@ -210,7 +211,7 @@ impl Signal {
         let mut pending = self.lock();
         pending.wanted = wanted;
         while pending.size < wanted && !pending.rebuild && !pending.stop {
-            pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut pending);
         }
         !pending.stop
     }

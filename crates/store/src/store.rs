@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::Entropy;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::audit_backend::AuditBackend;
@@ -43,7 +44,7 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let writer = self.writer.get_mut();
         // Another process that reads keeps the write-ahead log for as long as it does, which does no harm.
         let ended = writer.busy_timeout(Duration::ZERO).map_err(StoreError::from).and_then(|()| journal::end(writer));
         if let Err(error) = ended {
@@ -166,7 +167,7 @@ impl Store {
     /// `name` says in logs what was written.
     pub fn transact<T>(&self, name: &'static str, f: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let turn = self.shared.gate.enter()?;
-        let mut conn = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut conn = self.shared.writer.lock();
         let result = (|| -> Result<T, StoreError> {
             conn.busy_timeout(turn.patience())?;
             let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from);
@@ -199,9 +200,9 @@ impl Store {
         connection::open(&self.shared.database, Use::Read)
     }
 
-    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
         // The list is whole at any moment; a panic in a reader does not spoil it.
-        self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.readers.lock()
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use mandate_audit::{Backend, Leaf, Loaded, StagedBy};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Where a backend can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +52,7 @@ pub struct Faults {
 
 impl Faults {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.0.lock()
     }
 
     /// Fails the call to `point` that comes after `skip` more.
@@ -85,7 +86,7 @@ impl Faults {
     pub fn wait_until_held(&self) {
         let mut state = self.state();
         while !state.standing {
-            state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.shared.1.wait(&mut state);
         }
     }
 
@@ -100,7 +101,7 @@ impl Faults {
         while state.held {
             state.standing = true;
             self.shared.1.notify_all();
-            state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.shared.1.wait(&mut state);
         }
         state.standing = false;
     }

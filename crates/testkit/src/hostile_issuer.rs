@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -22,6 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::{Actor, ActorChain, ClientId, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Timestamp, TokenId};
 use mandate_token::access_token::{self, MayAct};
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json};
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -108,10 +109,6 @@ struct Desk {
 
 type Shared = Arc<Mutex<Desk>>;
 
-fn lock(desk: &Shared) -> MutexGuard<'_, Desk> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Desk {
     fn event(&mut self, cut: &Cut) -> String {
         self.next_id += 1;
@@ -179,7 +176,7 @@ impl HostileIssuer {
             // A runtime may not be shut down from within another one.
             std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().expect("a shutdown");
         }
-        lock(&self.desk).feeds.clear();
+        self.desk.lock().feeds.clear();
     }
 
     /// Serves again at the same address.
@@ -194,68 +191,68 @@ impl HostileIssuer {
 
     /// The key it signs with now.
     pub fn key(&self) -> Arc<TestKey> {
-        Arc::clone(&lock(&self.desk).key)
+        Arc::clone(&self.desk.lock().key)
     }
 
     /// From now on signs with a new key and publishes that one alone.
     pub fn rotate(&self) {
-        lock(&self.desk).key = Arc::new(TestKey::generate());
+        self.desk.lock().key = Arc::new(TestKey::generate());
     }
 
     /// Claims to be another issuer in its metadata.
     pub fn lie_about_issuer(&self, name: &str) {
-        name.clone_into(&mut lock(&self.desk).issuer);
+        name.clone_into(&mut self.desk.lock().issuer);
     }
 
     /// Serves this text as its metadata; `None` is the honest document again.
     pub fn serve_metadata(&self, text: Option<&str>) {
-        lock(&self.desk).metadata = text.map(str::to_owned);
+        self.desk.lock().metadata = text.map(str::to_owned);
     }
 
     /// Serves this text as its JWK Set; `None` is the honest one again.
     pub fn serve_jwks(&self, text: Option<&str>) {
-        lock(&self.desk).jwks = text.map(str::to_owned);
+        self.desk.lock().jwks = text.map(str::to_owned);
     }
 
     /// Answers 200 with this content at a path, also if it usually has other content there.
     pub fn serve_at(&self, path: &str, content_type: &str, body: &str) {
-        lock(&self.desk).pages.insert(path.to_owned(), (content_type.to_owned(), body.to_owned()));
+        self.desk.lock().pages.insert(path.to_owned(), (content_type.to_owned(), body.to_owned()));
     }
 
     /// Answers a request for metadata at a path in this way only, also if it usually has content there.
     pub fn fail_at(&self, path: &str, trouble: Trouble) {
-        lock(&self.desk).troubles.insert(path.to_owned(), trouble);
+        self.desk.lock().troubles.insert(path.to_owned(), trouble);
     }
 
     /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
     pub fn hold(&self) {
-        lock(&self.desk).held.send_replace(true);
+        self.desk.lock().held.send_replace(true);
     }
 
     /// Answers the requests that wait for the JWK Set.
     pub fn let_go(&self) {
-        lock(&self.desk).held.send_replace(false);
+        self.desk.lock().held.send_replace(false);
     }
 
     /// Waits until the JWK Set has been requested this many times.
     pub async fn asked_for_keys(&self, times: usize) {
-        let mut asked = lock(&self.desk).asked.subscribe();
+        let mut asked = self.desk.lock().asked.subscribe();
         asked.wait_for(|asked| *asked >= times).await.expect("the issuer");
     }
 
     /// How often the JWK Set was served.
     pub fn jwks_served(&self) -> usize {
-        lock(&self.desk).jwks_served
+        self.desk.lock().jwks_served
     }
 
     /// How often the feed was opened.
     pub fn feeds_opened(&self) -> usize {
-        lock(&self.desk).feeds_opened
+        self.desk.lock().feeds_opened
     }
 
     /// Publishes a cut, now and to clients that connect later.
     pub fn cut(&self, target: CutTarget, at: Timestamp) {
-        let mut desk = lock(&self.desk);
+        let mut desk = self.desk.lock();
         let cut = Cut { target, at, forget: at.plus(Duration::from_mins(15)) };
         let event = desk.event(&cut);
         desk.cuts.push(cut);
@@ -264,22 +261,22 @@ impl HostileIssuer {
 
     /// Sends a heartbeat.
     pub fn beat(&self) {
-        lock(&self.desk).send(": beat\n\n");
+        self.desk.lock().send(": beat\n\n");
     }
 
     /// Sends any text on every open feed.
     pub fn send_raw(&self, text: &str) {
-        lock(&self.desk).send(text);
+        self.desk.lock().send(text);
     }
 
     /// Begins every feed that is opened from now on with this text.
     pub fn begin_feeds_with(&self, text: &str) {
-        text.clone_into(&mut lock(&self.desk).feed_prefix);
+        text.clone_into(&mut self.desk.lock().feed_prefix);
     }
 
     /// Claims of a proper token: Riley, by the support agent, for `audience`, issued at `now` for five minutes.
     pub fn claims(&self, audience: &str, scope: &str, now: Timestamp) -> Claims {
-        let mut desk = lock(&self.desk);
+        let mut desk = self.desk.lock();
         desk.jti += 1;
         let iss = self.issuer();
         Claims {
@@ -386,7 +383,7 @@ fn json(text: String) -> Response {
 }
 
 async fn troubled(desk: &Shared, path: &str) -> Option<Response> {
-    let trouble = lock(desk).troubles.get(path).copied()?;
+    let trouble = desk.lock().troubles.get(path).copied()?;
     Some(match trouble {
         Trouble::Silence => std::future::pending::<Response>().await,
         Trouble::Break => {
@@ -401,7 +398,7 @@ async fn metadata(State(desk): State<Shared>, uri: Uri) -> Response {
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }
-    let desk = lock(&desk);
+    let desk = desk.lock();
     if let Some((content_type, body)) = desk.pages.get(uri.path()) {
         return ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response();
     }
@@ -413,7 +410,7 @@ async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }
-    match lock(&desk).pages.get(uri.path()) {
+    match desk.lock().pages.get(uri.path()) {
         Some((content_type, body)) => ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
@@ -421,20 +418,20 @@ async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
 
 async fn jwks(State(desk): State<Shared>) -> Response {
     let mut held = {
-        let mut desk = lock(&desk);
+        let mut desk = desk.lock();
         desk.jwks_served += 1;
         desk.asked.send_replace(desk.jwks_served);
         desk.held.subscribe()
     };
     // The sender lives as long as the desk.
     let _ = held.wait_for(|held| !held).await;
-    let desk = lock(&desk);
+    let desk = desk.lock();
     json(desk.jwks.clone().unwrap_or_else(|| desk.key.jwks()))
 }
 
 async fn feed(State(desk): State<Shared>) -> Response {
     let (sender, receiver) = unbounded_channel();
-    let mut desk = lock(&desk);
+    let mut desk = desk.lock();
     let cuts = desk.cuts.clone();
     let mut hello = desk.feed_prefix.clone();
     for cut in &cuts {

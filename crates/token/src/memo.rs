@@ -1,10 +1,10 @@
 //! Remembering which signatures have verified.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest;
 use mandate_core::Timestamp;
+use parking_lot::Mutex;
 
 const SHARDS: usize = 16;
 
@@ -55,7 +55,7 @@ impl SignatureMemo {
         self.shards
             .iter()
             .map(|shard| {
-                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                let shard = shard.lock();
                 shard.young.len() + shard.old.len()
             })
             .sum()
@@ -73,7 +73,7 @@ impl SignatureMemo {
 
     pub(crate) fn contains(&self, mark: &Mark, now: Timestamp) -> bool {
         let Some(shard) = self.shard(mark) else { return false };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.lock();
         if let Some(until) = shard.young.get(mark) {
             return now < *until;
         }
@@ -87,7 +87,7 @@ impl SignatureMemo {
 
     pub(crate) fn insert(&self, mark: Mark, until: Timestamp) {
         if let Some(shard) = self.shard(&mark) {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).put(mark, until, self.per_generation);
+            shard.lock().put(mark, until, self.per_generation);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The known cuts, and the last time at which they were known to be complete.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use mandate_core::{Cut, RevocationSet, Timestamp, TokenFacts};
+use parking_lot::RwLock;
 
 /// The most cuts that are kept. A cut is forgotten when no valid token can be below it, so real use needs far fewer.
 pub(crate) const MAX_CUTS: usize = 100_000;
@@ -36,7 +36,7 @@ impl Revocations {
 
     /// Adds a cut, in force at once; returns how many there are. A cut is never taken back: it ends by itself.
     pub(crate) fn insert(&self, cut: Cut, now: Timestamp) -> Result<usize, TooManyCuts> {
-        let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
+        let mut set = self.set.write();
         // What is known already needs no room, and what is over gives its room back first.
         if set.len() >= MAX_CUTS && !set.contains(&cut.target) {
             self.latest.fetch_max(now.millis(), Ordering::AcqRel);
@@ -51,7 +51,7 @@ impl Revocations {
 
     /// Forgets cuts that no valid token can be below; returns how many are left.
     pub(crate) fn forget_before(&self, now: Timestamp) -> usize {
-        let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
+        let mut set = self.set.write();
         self.latest.fetch_max(now.millis(), Ordering::AcqRel);
         set.forget_before(now);
         set.len()
@@ -94,12 +94,12 @@ impl Revocations {
 
     /// Whether the token is below a cut.
     pub(crate) fn cuts(&self, token: &TokenFacts<'_>) -> bool {
-        self.set.read().unwrap_or_else(PoisonError::into_inner).find(token).is_some()
+        self.set.read().find(token).is_some()
     }
 
     /// All cuts, for the cache file.
     pub(crate) fn all(&self) -> Vec<Cut> {
-        self.set.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.set.read().iter().cloned().collect()
     }
 }
 

@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let read = Route::requires("read:notes")?.dangerous_accept_stale();
     let write = Route::requires("write:notes")?.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) });
 
-    let notes = Arc::new(std::sync::Mutex::new(Vec::<Value>::new()));
+    let notes = Arc::new(parking_lot::Mutex::new(Vec::<Value>::new()));
     let app = Router::new()
         .route("/notes", get(list).route_layer(verifier.layer(read)))
         .route("/notes/new", post(add).route_layer(verifier.layer(write)))
@@ -46,10 +46,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-type Notes = Arc<std::sync::Mutex<Vec<Value>>>;
+type Notes = Arc<parking_lot::Mutex<Vec<Value>>>;
 
 async fn list(Extension(notes): Extension<Notes>) -> Json<Value> {
-    Json(json!(*notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    Json(json!(*notes.lock()))
 }
 
 async fn add(Extension(notes): Extension<Notes>, Extension(verified): Extension<Verified>, body: String) -> Json<Value> {
@@ -60,6 +60,6 @@ async fn add(Extension(notes): Extension<Notes>, Extension(verified): Extension<
         "by": verified.actor().map(|actor| &actor.sub),
         "token": verified.jti(),
     });
-    notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(note.clone());
+    notes.lock().push(note.clone());
     Json(note)
 }

@@ -1,9 +1,9 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use mandate_core::{SpiffeId, Timestamp, TrustDomain};
 use mandate_testkit::clock::{START, SeededEntropy};
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
@@ -52,7 +52,7 @@ impl PublicKeyData for Capture {
 
 impl SigningKey for Capture {
     fn sign(&self, tbs: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        *self.1.lock().unwrap() = tbs.to_vec();
+        *self.1.lock() = tbs.to_vec();
         self.0.sign(tbs)
     }
 }
@@ -61,7 +61,7 @@ fn tbs_of(params: &CertificateParams) -> Vec<u8> {
     let issuer_params = named(CertificateParams::default(), &domain());
     let issuer = Issuer::from_params(&issuer_params, Capture(KeyPair::generate().unwrap(), Mutex::default()));
     params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
-    issuer.key().1.lock().unwrap().clone()
+    issuer.key().1.lock().clone()
 }
 
 fn leaf() -> CertificateParams {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,7 @@ use mandate_api::proto::node::{
 };
 use mandate_core::{Clock, SystemEntropy, Timestamp, TokenId};
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json, jwt_svid};
+use parking_lot::{Mutex, MutexGuard};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -144,7 +145,7 @@ impl Inner {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap()
+        self.book.lock()
     }
 
     fn hangs_up(&self) -> bool {
@@ -154,7 +155,7 @@ impl Inner {
     }
 
     fn grace(&self) -> Duration {
-        *self.grace.lock().unwrap()
+        *self.grace.lock()
     }
 }
 
@@ -270,7 +271,7 @@ impl Server {
 
     /// Accepts expired certificates of nodes for this time, from its next start on.
     pub(crate) fn accept_expired(&self, grace: Duration) {
-        *self.inner.grace.lock().unwrap() = grace;
+        *self.inner.grace.lock() = grace;
     }
 
     /// A new join token, pinned to this server's CA.
@@ -303,7 +304,7 @@ impl Server {
     pub(crate) fn rotate(&self) {
         let key = Arc::new(JwtKey::generate());
         let bundle = jwks_json(&[key.jwk()]).into_bytes();
-        *self.inner.key.lock().unwrap() = key;
+        *self.inner.key.lock() = key;
         self.inner.states.send_modify(|state| {
             state.generation += 1;
             state.jwt_bundle = bundle;
@@ -351,7 +352,7 @@ impl Inner {
             exp,
             jti: TokenId::generate(iat, &SystemEntropy),
         };
-        let key = Arc::clone(&self.key.lock().unwrap());
+        let key = Arc::clone(&self.key.lock());
         (jwt_svid::build(&claims, key.as_ref()).unwrap(), exp)
     }
 }

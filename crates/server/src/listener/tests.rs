@@ -3,8 +3,8 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use axum::routing::get;
 use futures_util::stream;
 use mandate_core::{Clock, RequestSource};
 use mandate_testkit::clock::SteppedClock;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -101,7 +102,7 @@ struct Noting {
 impl Noting {
     fn note(&self, bytes: &[u8]) -> usize {
         let Range { start, end } = bytes.as_ptr_range();
-        self.taken.lock().unwrap().push(start.addr()..end.addr());
+        self.taken.lock().push(start.addr()..end.addr());
         bytes.len()
     }
 }
@@ -154,7 +155,7 @@ async fn bytes_that_answers_share_are_sent_from_where_they_are_and_no_copy_is_ma
     serve_connection(connected, site(Router::new().route("/", get(answer))), shutdown).await;
     for piece in &shared {
         let (start, end) = (piece.as_ptr_range().start.addr(), piece.as_ptr_range().end.addr());
-        let taken = taken.lock().unwrap();
+        let taken = taken.lock();
         let of_it: usize = taken.iter().filter(|range| start <= range.start && range.end <= end).map(ExactSizeIterator::len).sum();
         assert_eq!(of_it, piece.len(), "the whole piece, from where it is");
     }

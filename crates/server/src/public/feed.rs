@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
 use mandate_core::{Cut, RevocationSet};
 use mandate_delegation::Live;
+use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -86,7 +87,7 @@ impl Feeds {
 
     /// The events of `cuts`, which are the cuts in force at number `last`, and possibly of later ones.
     fn written(&self, last: u64, cuts: Arc<RevocationSet>) -> Option<Arc<[Bytes]>> {
-        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_force = self.in_force.lock();
         in_force.follow(last, cuts)?;
         Some(Arc::clone(&in_force.pieces))
     }

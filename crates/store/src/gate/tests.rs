@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::{Gate, PATIENCE, STUCK, WriteTrouble};
 use crate::StoreError;
 
@@ -28,14 +30,14 @@ fn one_at_a_time_and_free_again_afterwards() {
 #[test]
 fn the_first_to_ask_is_the_first_to_enter() {
     let gate = Arc::new(Gate::default());
-    let order = std::sync::Mutex::new(Vec::new());
+    let order = Mutex::new(Vec::new());
     let turn = gate.enter().unwrap();
     thread::scope(|scope| {
         for n in 1..=5u64 {
             let (gate, order) = (&gate, &order);
             scope.spawn(move || {
                 let _turn = gate.enter().unwrap();
-                order.lock().unwrap().push(n);
+                order.lock().push(n);
             });
             while gate.lock().next < n + 1 {
                 thread::yield_now();
@@ -43,7 +45,7 @@ fn the_first_to_ask_is_the_first_to_enter() {
         }
         drop(turn);
     });
-    assert_eq!(order.into_inner().unwrap(), [1, 2, 3, 4, 5]);
+    assert_eq!(order.into_inner(), [1, 2, 3, 4, 5]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! One structured line per decision, with nothing in it that was not verified and nothing secret.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use mandate_verifier::{DECISION_TARGET, Route};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -14,7 +15,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -44,19 +45,19 @@ async fn every_decision_is_one_line() {
         // Tests in other threads use the same event without a subscriber, and while one of them registers it with
         // `tracing`, it may be taken for one that nobody wants.
         for _ in 0..1000 {
-            if !lines.0.lock().unwrap().is_empty() {
+            if !lines.0.lock().is_empty() {
                 break;
             }
             tracing::callsite::rebuild_interest_cache();
             world.verifier.verify(None, &route).await.unwrap_err();
         }
-        lines.0.lock().unwrap().clear();
+        lines.0.lock().clear();
         verify(&world.verifier, &good, &route).await.unwrap();
         verify(&world.verifier, &good, &Route::requires("send:mail").unwrap()).await.unwrap_err();
         verify(&world.verifier, &unsigned, &route).await.unwrap_err();
         world.verifier.verify(None, &route).await.unwrap_err();
     }
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
     assert!(!text.contains(&good), "no token in the log");
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let decisions: Vec<&Value> = events.iter().filter(|event| event["target"] == DECISION_TARGET).collect();
