@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use mandate_core::digest::sha256;
 use mandate_core::{Entropy, Secret, SpiffeId, Timestamp, TrustDomain};
 use parking_lot::Mutex;
 use rcgen::{
@@ -83,7 +83,7 @@ impl SigningAuthority {
 
     fn new(key: EcdsaKeyPair, certificate: Vec<u8>) -> Self {
         let spki = PublicPoint(key.public_key().as_ref()).subject_public_key_info();
-        let pin = hex(digest(&SHA256, &spki).as_ref());
+        let pin = base16ct::lower::encode_string(&sha256(&spki));
         Self { key, certificate, pin }
     }
 
@@ -272,15 +272,6 @@ impl SigningKey for LintedKey<'_> {
 
 fn parse(pkcs8: &[u8]) -> Result<EcdsaKeyPair, OpenError> {
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8).map_err(|_| OpenError::KeyUnreadable)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

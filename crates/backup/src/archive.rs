@@ -1,11 +1,10 @@
 //! The archive: how members are written, and how an untrusted file is read.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::sync::atomic::AtomicBool;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use mandate_core::Timestamp;
+use mandate_core::digest::Sha256;
 
 use crate::error::BackupError;
 use crate::manifest::{Manifest, MemberEntry};
@@ -22,21 +21,16 @@ pub(crate) type Source<'a> = (MemberEntry, &'a mut dyn Read);
 struct Measured<R> {
     inner: R,
     size: u64,
-    digest: Context,
+    digest: Sha256,
 }
 
 impl<R> Measured<R> {
     fn new(inner: R) -> Self {
-        Self { inner, size: 0, digest: Context::new(&SHA256) }
+        Self { inner, size: 0, digest: Sha256::default() }
     }
 
     fn entry(self, name: &str) -> MemberEntry {
-        let mut sha256 = String::new();
-        for byte in self.digest.finish().as_ref() {
-            // Writing to a String cannot fail.
-            let _ = write!(sha256, "{byte:02x}");
-        }
-        MemberEntry { name: name.to_owned(), size: self.size, sha256 }
+        MemberEntry { name: name.to_owned(), size: self.size, sha256: base16ct::lower::encode_string(&self.digest.finish()) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! system implementations are in [`system`]; only composition roots construct them.
 
 pub mod constraint;
+pub mod digest;
 pub mod hybrid_clock;
 pub mod id;
 pub mod lineage;

@@ -7,11 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{NodeGrant, ProvenKey};
+use mandate_core::digest::sha256;
 use mandate_core::{Clock as _, RequestSource, Secret, SpiffeId, Timestamp};
 use mandate_stops::{By, Recorded, Stop};
 use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState};
 use mandate_store::{AppendError, Effect, EffectRefusal, StoreError};
-use sha2::{Digest, Sha256};
 
 use crate::error::IdentityError;
 use crate::rejoin::Renewable;
@@ -77,7 +77,7 @@ pub struct Presented {
 }
 
 fn hash(token: &Secret) -> JoinTokenHash {
-    Sha256::digest(token.expose_secret()).into()
+    sha256(token.expose_secret())
 }
 
 /// The name of the node that joins with this token and this key: 80 bits of a digest of both.
@@ -85,13 +85,9 @@ fn hash(token: &Secret) -> JoinTokenHash {
 /// The same pair always gives the same name, so that a node whose first answer was lost is recognized. A name that is in use
 /// is never given to another node, so that security does not depend on the length of the digest.
 fn name(token: &JoinTokenHash, key: &ProvenKey) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::new().chain_update(token).chain_update(key.point()).finalize();
-    digest.iter().take(10).fold(String::with_capacity(20), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digest = sha256(&[token.as_slice(), key.point()].concat());
+    let (name, _) = digest.split_at(10);
+    base16ct::lower::encode_string(name)
 }
 
 impl Identity {

@@ -181,7 +181,7 @@ mod tests {
         let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
         let zeros = format!("unix:sha256:{}", "0".repeat(64));
         let found = caller.attest(&wanting(&zeros), &Digests::default()).await.unwrap().texts();
-        let digest = Selector::Sha256(Box::new(crate::hex::sha256(&fs::read(&path).unwrap()))).to_string();
+        let digest = Selector::Sha256(Box::new(mandate_core::digest::sha256(&fs::read(&path).unwrap()))).to_string();
         assert_eq!(
             found,
             [format!("unix:uid:{}", me().0), format!("unix:gid:{}", me().1), format!("unix:path:{}", path.display()), digest]

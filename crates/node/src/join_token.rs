@@ -3,8 +3,7 @@
 use std::str::FromStr;
 
 use mandate_core::Secret;
-
-use crate::hex;
+use mandate_core::digest::{sha256, sha256_from_hex};
 
 /// The SHA-256 of a certificate's `SubjectPublicKeyInfo` in DER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub(crate) struct SpkiPin([u8; 32]);
 impl SpkiPin {
     /// The pin of these `SubjectPublicKeyInfo` bytes.
     pub(crate) fn of(spki_der: &[u8]) -> Self {
-        Self(hex::sha256(spki_der))
+        Self(sha256(spki_der))
     }
 }
 
@@ -56,7 +55,7 @@ impl FromStr for SpkiPin {
     type Err = InvalidJoinToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidJoinToken> {
-        hex::decode_sha256(text).map(Self).ok_or(InvalidJoinToken)
+        sha256_from_hex(text).map(Self).ok_or(InvalidJoinToken)
     }
 }
 

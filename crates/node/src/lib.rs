@@ -21,7 +21,6 @@ mod credentials;
 mod dial;
 mod entitlement;
 mod error;
-mod hex;
 mod join_token;
 mod listener;
 mod mismatch;

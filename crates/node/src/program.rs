@@ -6,12 +6,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use mandate_core::digest::Sha256;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::hex;
 
 /// How many digests are remembered.
 const REMEMBERED: usize = 256;
@@ -205,19 +203,19 @@ fn digest(pid: u32, expected: FileId) -> io::Result<[u8; 32]> {
     if FileId::of(&file.metadata()?) != expected {
         return Err(changed());
     }
-    let mut context = Context::new(&SHA256);
+    let mut digest = Sha256::default();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = file.read(&mut buffer)?;
         match buffer.get(..read) {
             Some([]) | None => break,
-            Some(bytes) => context.update(bytes),
+            Some(bytes) => digest.update(bytes),
         }
     }
     if FileId::of(&file.metadata()?) != expected {
         return Err(changed());
     }
-    Ok(hex::from_digest(&context.finish()))
+    Ok(digest.finish())
 }
 
 #[cfg(test)]
@@ -263,7 +261,7 @@ mod tests {
         let file = file_of(child.0.id()).unwrap();
         assert_eq!(path_of(child.0.id(), &file).as_deref(), fs::canonicalize(&program).unwrap().to_str());
         let digest = Digests::default().of(child.0.id(), file).await;
-        assert_eq!(digest, Some(crate::hex::sha256(&fs::read(&program).unwrap())));
+        assert_eq!(digest, Some(mandate_core::digest::sha256(&fs::read(&program).unwrap())));
     }
 
     #[tokio::test]
@@ -276,7 +274,7 @@ mod tests {
         fs::write(&program, "#!/bin/sh\n").unwrap();
         let file = file_of(child.0.id()).unwrap();
         assert_eq!(path_of(child.0.id(), &file), None, "the file at that path is another one");
-        assert_eq!(Digests::default().of(child.0.id(), file).await, Some(crate::hex::sha256(&before)));
+        assert_eq!(Digests::default().of(child.0.id(), file).await, Some(mandate_core::digest::sha256(&before)));
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::hex;
+use base16ct::HexDisplay;
+use mandate_core::digest::sha256_from_hex;
 
 /// One attested property of a process. The text form is canonical, because the server compares it bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +39,7 @@ impl FromStr for Selector {
             "uid" => number(value).map(Self::Uid),
             "gid" => number(value).map(Self::Gid),
             "path" if value.starts_with('/') => Ok(Self::Path(value.into())),
-            "sha256" => hex::decode_sha256(value).map(|digest| Self::Sha256(Box::new(digest))).ok_or(UnknownSelector),
+            "sha256" => sha256_from_hex(value).map(|digest| Self::Sha256(Box::new(digest))).ok_or(UnknownSelector),
             _ => Err(UnknownSelector),
         }
     }
@@ -50,10 +51,7 @@ impl fmt::Display for Selector {
             Self::Uid(uid) => write!(f, "unix:uid:{uid}"),
             Self::Gid(gid) => write!(f, "unix:gid:{gid}"),
             Self::Path(path) => write!(f, "unix:path:{path}"),
-            Self::Sha256(digest) => {
-                f.write_str("unix:sha256:")?;
-                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
+            Self::Sha256(digest) => write!(f, "unix:sha256:{:x}", HexDisplay(digest.as_slice())),
         }
     }
 }

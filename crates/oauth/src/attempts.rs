@@ -6,7 +6,7 @@ use std::time::Duration;
 use mandate_core::{Entropy, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::password::digest;
+use mandate_core::digest::sha256_of_list;
 
 /// How many attempts have no pause.
 const FREE: u32 = 5;
@@ -165,8 +165,8 @@ impl Attempts {
 
     fn key(&self, source: Source<'_>) -> Key {
         let digest = match source {
-            Source::Name(name) => digest([self.key.as_slice(), b"name", name.as_bytes()]),
-            Source::Browser { name, id } => digest([self.key.as_slice(), b"browser", name.as_bytes(), id.as_bytes()]),
+            Source::Name(name) => sha256_of_list([self.key.as_slice(), b"name", name.as_bytes()]),
+            Source::Browser { name, id } => sha256_of_list([self.key.as_slice(), b"browser", name.as_bytes(), id.as_bytes()]),
         };
         let mut key = Key::default();
         key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);

@@ -9,11 +9,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::{PersonName, Secret};
 use subtle::ConstantTimeEq as _;
 
-use crate::password::digest;
+use mandate_core::digest::sha256_of_list;
 
 fn mark(id: &str, name: &PersonName, phc: &Secret) -> String {
     let parts = [b"mandate browser".as_slice(), phc.expose_secret(), name.as_str().as_bytes(), id.as_bytes()];
-    URL_SAFE_NO_PAD.encode(digest(parts))
+    URL_SAFE_NO_PAD.encode(sha256_of_list(parts))
 }
 
 /// The cookie for the browser `id`, which has just logged `name` in.

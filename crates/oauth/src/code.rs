@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::time::Duration;
 
 use mandate_audit::Kind;
+use mandate_core::digest::sha256;
 use mandate_core::uri::same;
 use mandate_core::{ClientId, CutTarget, Issuer, Person, PersonName, RequestSource, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_delegation::revocation::{cut, cut_token};
@@ -12,7 +13,6 @@ use mandate_delegation::{Authorization, LoggedInPerson, Mandate, PERSON_TOKEN_LI
 use mandate_store::Effect;
 use mandate_store::codes::{self, CodeHash, Redemption};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::client::Caller;
 use crate::engine::{Engine, Request};
@@ -52,7 +52,7 @@ pub(crate) fn generate(engine: &Engine) -> (Secret, CodeHash) {
 }
 
 fn hash(code: &str) -> CodeHash {
-    Sha256::digest(code.as_bytes()).into()
+    sha256(code.as_bytes())
 }
 
 /// Stores a code, in the transaction of its record.

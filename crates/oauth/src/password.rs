@@ -6,9 +6,9 @@ use std::time::Duration;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
+use mandate_core::digest::sha256_of_list;
 use mandate_core::{Entropy, RequestSource, Secret, Timestamp};
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
@@ -165,13 +165,13 @@ impl Checker {
     fn lane(&self, parties: [&[u8]; 3]) -> Lane {
         // Keyed, so that nobody can choose a name whose lane is another's.
         Lane(parties.map(|party| {
-            let digest = digest([self.mark_key.as_slice(), b"lane", party]);
+            let digest = sha256_of_list([self.mark_key.as_slice(), b"lane", party]);
             digest.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
         }))
     }
 
     fn mark(&self, name: &str, secret: &Secret, phc: &Secret) -> [u8; 32] {
-        digest([self.mark_key.as_slice(), name.as_bytes(), phc.expose_secret(), secret.expose_secret()])
+        sha256_of_list([self.mark_key.as_slice(), name.as_bytes(), phc.expose_secret(), secret.expose_secret()])
     }
 
     /// Whether `secret` belongs to `stored`; with nothing stored the same work is done and the answer is no.
@@ -225,16 +225,6 @@ fn overwrite_stack() {
     let mut room = [0u8; 64 * 1024];
     room.zeroize();
     std::hint::black_box(&room);
-}
-
-/// A digest of these parts in this order. Each part follows its length, so that no two lists give the same bytes.
-pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
 }
 
 fn matches(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {

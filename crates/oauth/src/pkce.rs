@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 /// Why a challenge or verifier is refused.
@@ -51,8 +51,7 @@ impl Challenge {
         if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
             return Err(PkceError::VerifierForm);
         }
-        let hashed = Sha256::digest(verifier.as_bytes());
-        if bool::from(hashed.as_slice().ct_eq(&self.0)) { Ok(()) } else { Err(PkceError::Mismatch) }
+        if bool::from(sha256(verifier.as_bytes()).ct_eq(&self.0)) { Ok(()) } else { Err(PkceError::Mismatch) }
     }
 }
 

@@ -6,10 +6,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use mandate_core::digest::sha256;
 use mandate_core::registry::{Agent, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ResourceName, Scope, ScopeSet, Timestamp};
 use serde_json::{Map, Value as Json};
-use sha2::{Digest as _, Sha256};
 
 /// What is asked: whether these scopes on this resource are permitted to the person and to the agent.
 #[derive(Clone, Copy, Debug)]
@@ -267,7 +267,7 @@ impl<'a> Facts<'a> {
         for (scope, attributes) in &self.scopes {
             bytes.entity(scope.as_str(), attributes);
         }
-        Fingerprint(Sha256::digest(&bytes.0).into())
+        Fingerprint(sha256(&bytes.0))
     }
 
     /// The facts in Cedar's terms.

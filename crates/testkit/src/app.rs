@@ -9,9 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper_util::rt::TokioIo;
 use mandate_api::proto::workload::JwtsvidRequest;
 use mandate_api::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use mandate_core::digest::sha256;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status};
@@ -129,7 +129,7 @@ pub fn form(list: &[(&str, &str)]) -> Form {
 
 /// The query of an authorization request of `support-app`, with S256 and a state.
 pub fn authorization(resource: Option<&str>, scope: Option<&str>) -> Form {
-    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(CODE_VERIFIER));
+    let challenge = URL_SAFE_NO_PAD.encode(sha256(CODE_VERIFIER.as_bytes()));
     let mut query = form(&[
         ("response_type", "code"),
         ("client_id", "support-app"),

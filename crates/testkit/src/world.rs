@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_authority::{Authority, JwtSvidGrant};
+use mandate_core::digest::sha256;
 use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
 use mandate_core::{
     Clock, Cut, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, SystemEntropy, TokenId,
@@ -25,7 +26,6 @@ use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Effect, Log, Store, records, registry, secrets};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::clock::SteppedClock;
@@ -231,7 +231,7 @@ impl World {
 
     /// The query of an authorization request for a client of the story, with S256 and a state.
     pub fn authorization(&self, client: &str, resource: Option<&str>, scope: Option<&str>) -> Pairs {
-        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(CODE_VERIFIER));
+        let challenge = URL_SAFE_NO_PAD.encode(sha256(CODE_VERIFIER.as_bytes()));
         let mut query = pairs(&[
             ("response_type", "code"),
             ("client_id", client),

@@ -9,9 +9,9 @@ mod subject;
 
 use std::borrow::Cow;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::MAX_SUBJECT_LEN;
@@ -144,7 +144,7 @@ impl AccessToken {
 /// The id under which a foreign token is known here: `f.` and the base64url SHA-256 of `<issuer>#<jti>`.
 pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenError> {
     let mut text = [issuer.as_str(), "#", jti].concat();
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let digest = sha256(text.as_bytes());
     text.clear();
     text.push_str("f.");
     URL_SAFE_NO_PAD.encode_string(digest, &mut text);

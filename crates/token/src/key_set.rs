@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
@@ -12,6 +11,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256_of_list;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
@@ -150,7 +150,7 @@ impl KeySet {
         // In sorted order: the same keys in another order are the same set.
         let mut digests: Vec<[u8; 32]> = keys.iter().map(|key| key.digest).collect();
         digests.sort_unstable();
-        let fingerprint = sha256(&[b"key set", digests.concat().as_slice()]);
+        let fingerprint = sha256_of_list([b"key set", digests.concat().as_slice()]);
         Self { keys, fingerprint }
     }
 
@@ -340,7 +340,7 @@ impl Key {
         };
         let algorithm_name = algorithm.map_or("", Algorithm::name);
         let id_text = id.as_deref().unwrap_or_default();
-        let digest = sha256(&[
+        let digest = sha256_of_list([
             purpose.name().as_bytes(),
             id_text.as_bytes(),
             algorithm_name.as_bytes(),
@@ -348,7 +348,7 @@ impl Key {
             &[u8::from(id.is_some())],
             &raw,
         ]);
-        let thumbprint = sha256(&[kind.as_bytes(), &raw]);
+        let thumbprint = sha256_of_list([kind.as_bytes(), &raw]);
         let key = Self { id, purpose, algorithm, material, thumbprint, digest };
         if key.algorithm.is_none_or(|declared| key.material_fits(declared)) {
             Ok(key)
@@ -434,20 +434,6 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
 
 fn trimmed(number: Vec<u8>) -> Vec<u8> {
     number.into_iter().skip_while(|byte| *byte == 0).collect()
-}
-
-/// SHA-256 over the parts, each preceded by its length.
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::digest;
 use mandate_core::Timestamp;
+use mandate_core::digest::Sha256;
 use parking_lot::Mutex;
 
 const SHARDS: usize = 16;
@@ -33,14 +33,10 @@ pub(crate) struct Mark([u8; 32]);
 
 impl Mark {
     pub(crate) fn of(fingerprint: &[u8; 32], token: &str) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(fingerprint);
-        context.update(token.as_bytes());
-        let mut mark = [0; 32];
-        for (to, from) in mark.iter_mut().zip(context.finish().as_ref()) {
-            *to = *from;
-        }
-        Self(mark)
+        let mut digest = Sha256::default();
+        digest.update(fingerprint);
+        digest.update(token.as_bytes());
+        Self(digest.finish())
     }
 }
 

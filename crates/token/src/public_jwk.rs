@@ -1,9 +1,9 @@
 //! Building the JWK Sets that we publish.
 
-use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
 use serde::Serialize;
 
 use crate::algorithm::Algorithm;
@@ -61,7 +61,7 @@ fn thumbprint_of(x: &str, y: &str) -> String {
 }
 
 fn digest_of(members: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()))
+    URL_SAFE_NO_PAD.encode(sha256(members.as_bytes()))
 }
 
 #[cfg(test)]

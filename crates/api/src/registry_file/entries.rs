@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use mandate_core::constraint::Constraints;
+use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Policy, Registry, Resource,
     Tool, TrustedIssuer,
 };
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonId};
 use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain};
-use sha2::{Digest, Sha256};
 
 use super::mending::{self, Made, every_finding};
 use super::selectors;
@@ -39,18 +39,10 @@ pub struct Defaults {
 /// The id of a grant for which none is given: a digest of its parties, so that the grant is found when it is applied again.
 #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "34 characters of g, - and hex digits are an id by construction")]
 pub fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName, name: Option<&str>) -> GrantId {
-    let mut digest = Sha256::new();
-    for part in [person.as_str(), agent.as_str(), resource.as_str(), name.unwrap_or_default()] {
-        // The length in front keeps ("a", "bc") apart from ("ab", "c").
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part.as_bytes());
-    }
-    let mut text = String::from("g-");
-    for byte in digest.finalize().iter().take(16) {
-        use std::fmt::Write as _;
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
+    let parts = [person.as_str(), agent.as_str(), resource.as_str(), name.unwrap_or_default()];
+    let digest = sha256_of_list(parts.map(str::as_bytes));
+    let (half, _) = digest.split_at(16);
+    let text = format!("g-{}", base16ct::lower::encode_string(half));
     text.parse().expect("hexadecimal digits form an id")
 }
 

@@ -147,8 +147,7 @@ fn a_manifest_that_lies_is_refused() {
 
 /// As the manifest has it.
 fn digest(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    base16ct::lower::encode_string(&mandate_core::digest::sha256(bytes))
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_api::admin::ADMIN_SCOPE;
+use mandate_core::digest::sha256;
 use mandate_core::{Clock as _, Entropy as _, SystemClock, SystemEntropy, Timestamp};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -88,7 +88,7 @@ impl Request {
         let redirect_uri = receiver.as_ref().map_or_else(|| arguments.redirect_uri.clone(), |receiver| receiver.redirect_uri().clone());
         // RFC 7636 §4.1 and §4.2: 32 random bytes, and their SHA-256 as the challenge.
         let (verifier, state) = (random(), random());
-        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
+        let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
         let (resource, scope) = if arguments.admin {
             (Some(arguments.issuer.as_str()), Some(ADMIN_SCOPE))
         } else {

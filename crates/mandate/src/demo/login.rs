@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
 use mandate_core::{Entropy, Secret};
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::error::DemoError;
@@ -38,7 +38,7 @@ pub(super) async fn log_in(
     let http = Http::new()?;
     let verifier = random(entropy);
     let state = random(entropy);
-    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+    let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
     let mut url = Url::parse(&format!("{issuer}/authorize")).map_err(|error| unexpected("the issuer", error))?;
     url.query_pairs_mut()
         .append_pair("response_type", "code")

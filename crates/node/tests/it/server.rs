@@ -15,6 +15,7 @@ use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
     Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest, RenewResponse, WatchRequest,
 };
+use mandate_core::digest::sha256;
 use mandate_core::{Clock, SystemEntropy, Timestamp, TokenId};
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json, jwt_svid};
 use parking_lot::{Mutex, MutexGuard};
@@ -283,8 +284,7 @@ impl Server {
 
     /// The SHA-256 of the CA's `SubjectPublicKeyInfo`.
     pub(crate) fn pin(&self) -> String {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.inner.ca.key().subject_public_key_info());
-        hex(digest.as_ref())
+        base16ct::lower::encode_string(&sha256(&self.inner.ca.key().subject_public_key_info()))
     }
 
     /// Pushes these entries: pairs of an agent's name and its selectors.
@@ -329,11 +329,6 @@ fn bound(address: SocketAddr) -> OwnedFd {
     sockopt::set_socket_reuseaddr(&socket, true).unwrap();
     bind(&socket, &address).unwrap();
     socket
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// The SPIFFE ID of an agent.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use mandate_api::proto::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509BundlesRequest, X509svidRequest};
+use mandate_core::digest::sha256;
 use prost_types::value::Kind;
 use spiffe::{JwtSvid, TrustDomain, WorkloadApiError};
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 
-use crate::server::{SVID_LIFE, TRUST_DOMAIN, agent, hex};
+use crate::server::{SVID_LIFE, TRUST_DOMAIN, agent};
 use crate::world::{World, code, my_path, my_uid, soon, with_header};
 
 fn ask(audiences: &[&str], spiffe_id: &str) -> JwtsvidRequest {
@@ -43,8 +44,7 @@ async fn an_independent_client_fetches_and_verifies_an_svid() {
 
 #[tokio::test]
 async fn the_digest_of_the_program_is_a_selector() {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read("/proc/self/exe").unwrap());
-    let hex = hex(digest.as_ref());
+    let hex = base16ct::lower::encode_string(&sha256(&std::fs::read("/proc/self/exe").unwrap()));
     let world =
         World::new(&[("support", &[&format!("unix:sha256:{hex}")]), ("other", &[&format!("unix:sha256:{}", "0".repeat(64))])]).await;
     let svids = world.client().await.fetch_all_jwt_svids(["x"], None).await.unwrap();

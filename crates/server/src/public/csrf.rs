@@ -5,32 +5,29 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac as _};
 use mandate_core::{Secret, Timestamp};
-use sha2::Sha256;
 
 /// How long a form may stay open.
 pub(super) const LIFETIME: Duration = Duration::from_mins(15);
 
-/// The MAC (RFC 2104) of the token's expiry, the browser's id and the request. `None`: the key cannot be used, which does not
-/// happen with any key length.
-fn mac(key: &Secret, expires: u64, browser: &str, request: &str) -> Option<Hmac<Sha256>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret()).ok()?;
-    mac.update(b"mandate login form");
-    mac.update(&expires.to_be_bytes());
-    // Behind its length, so that no part of the one can be taken for the other's.
-    mac.update(&u64::try_from(browser.len()).ok()?.to_be_bytes());
-    mac.update(browser.as_bytes());
-    mac.update(request.as_bytes());
-    Some(mac)
+/// What the MAC (RFC 2104) is computed over: the token's expiry, the browser's id and the request.
+fn message(expires: u64, browser: &str, request: &str) -> Vec<u8> {
+    // The browser's id is behind its length, so that no part of the one can be taken for the other's.
+    let browser_length = (browser.len() as u64).to_be_bytes();
+    [b"mandate login form", expires.to_be_bytes().as_slice(), &browser_length, browser.as_bytes(), request.as_bytes()].concat()
+}
+
+fn mac_key(key: &Secret) -> hmac::Key {
+    hmac::Key::new(HMAC_SHA256, key.expose_secret())
 }
 
 /// A token for the form that `browser` is shown for `request`, the query of the authorization request.
 pub(super) fn token(key: &Secret, browser: &str, request: &str, now: Timestamp) -> String {
     let expires = now.plus(LIFETIME).secs();
-    let tag = mac(key, expires, browser, request).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
+    let tag = hmac::sign(&mac_key(key), &message(expires, browser, request));
     format!("{expires}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
@@ -40,7 +37,7 @@ pub(super) fn is_genuine(key: &Secret, browser: &str, request: &str, token: &str
     let (Ok(expires), Ok(tag)) = (expires.parse::<u64>(), URL_SAFE_NO_PAD.decode(tag)) else { return false };
     // One that expires later than any could was made before the clock was set back.
     let in_time = now.secs() < expires && expires <= now.plus(LIFETIME).secs();
-    in_time && !browser.is_empty() && mac(key, expires, browser, request).is_some_and(|mac| mac.verify_slice(&tag).is_ok())
+    in_time && !browser.is_empty() && hmac::verify(&mac_key(key), &message(expires, browser, request), &tag).is_ok()
 }
 
 #[cfg(test)]

@@ -27,8 +27,7 @@ ul{margin:.2rem 0;padding-left:1.1rem}dd li{margin:.3rem 0}
 /// SHA-256 of [`STYLE`] for the content security policy, so that no other style, and no script at all, runs.
 fn style_hash() -> String {
     use base64::Engine as _;
-    use sha2::Digest as _;
-    base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(STYLE.as_bytes()))
+    base64::engine::general_purpose::STANDARD.encode(mandate_core::digest::sha256(STYLE.as_bytes()))
 }
 
 fn layout(title: &str, body: &Markup) -> Markup {

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
 use mandate_core::{Issuer, Person};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub fn subject_claim<'p>(person: &'p Person, ours: &Issuer) -> Cow<'p, str> {
     if readable.len() <= MAX_QUALIFIED_LEN {
         return Cow::Owned(readable);
     }
-    let digest = digest::digest(&digest::SHA256, format!("{}#{}", person.iss, person.sub).as_bytes());
+    let digest = sha256(format!("{}#{}", person.iss, person.sub).as_bytes());
     Cow::Owned(format!("ni:///sha-256;{}", URL_SAFE_NO_PAD.encode(digest)))
 }
 
