@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
 use zeroize::Zeroize as _;
 
 /// The largest request body or query, in bytes: three tokens of the largest size that is parsed, and room.
@@ -184,12 +185,13 @@ pub fn is_form(content_type: Option<&str>) -> bool {
 /// Decodes one name or value: `+` is a space, `%XX` a byte, the whole strict UTF-8 without control characters. `text`
 /// itself has none.
 fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
-    if !any_byte(text, is_encoded) {
+    let next = |rest: &[u8]| memchr2(b'%', b'+', rest);
+    let mut rest = text.as_bytes();
+    if next(rest).is_none() {
         return Ok(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|b| is_encoded(*b)) {
+    while let Some(at) = next(rest) {
         let (plain, encoded) = rest.split_at(at);
         out.extend_from_slice(plain);
         rest = match encoded {
@@ -198,8 +200,8 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
                 rest
             }
             [_, high, low, rest @ ..] => {
-                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(FormError::Percent);
-                out.push(digit(*high)? << 4 | digit(*low)?);
+                let mut byte = [0];
+                out.extend_from_slice(base16ct::mixed::decode([*high, *low], &mut byte).map_err(|_| FormError::Percent)?);
                 rest
             }
             _ => return Err(FormError::Percent),
@@ -213,26 +215,16 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
     if has_control(&decoded) { Err(FormError::Control) } else { Ok(Cow::Owned(decoded)) }
 }
 
-#[expect(clippy::needless_bitwise_bool, reason = "without a branch, many bytes are checked at a time")]
-fn is_encoded(byte: u8) -> bool {
-    (byte == b'%') | (byte == b'+')
-}
-
 /// Decodes a name or value that is not part of a form but is encoded like one (RFC 6749 §2.3.1).
 pub(crate) fn decode_alone(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
     let text = std::str::from_utf8(text).map_err(|_| FormError::Utf8)?;
     if has_control(text) { Err(FormError::Control) } else { decode(text) }
 }
 
+/// Blocks are checked without an early exit, so that many bytes are checked at a time: tokens are long.
 fn has_control(text: &str) -> bool {
-    any_byte(text, |b| b.is_ascii_control())
-}
-
-/// Whether `is` is true for any byte. Blocks are checked without an early exit, so that many bytes are checked at a time:
-/// tokens are long.
-fn any_byte(text: &str, is: impl Fn(u8) -> bool) -> bool {
     let (blocks, rest) = text.as_bytes().as_chunks::<64>();
-    let any = |bytes: &[u8]| bytes.iter().fold(false, |found, b| found | is(*b));
+    let any = |bytes: &[u8]| bytes.iter().fold(false, |found, b| found | b.is_ascii_control());
     blocks.iter().any(|block| any(block)) || any(rest)
 }
 
