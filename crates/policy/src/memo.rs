@@ -1,58 +1,48 @@
 //! Remembering what was permitted: the same facts under the same policies have the same answer.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::RandomState;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, UnitWeighter};
 
 use crate::evaluate::Permit;
 use crate::facts::Fingerprint;
 
-/// How many permits each of the two generations holds, some hundred bytes each.
-const PER_GENERATION: usize = 2048;
+/// How many permits are remembered, some hundred bytes each.
+const CAPACITY: usize = 4096;
 
-/// A bounded memo of permits, of one compiled set of policies. Denials are not remembered: they are rare, and a caller
-/// that asks for what is denied must not push out what is permitted.
-#[derive(Default)]
-pub(crate) struct Memo(Mutex<Generations>);
+/// How many locks the memo has. By default it would ask the machine for the number of its processors.
+const SHARDS: usize = 16;
 
-/// A lookup moves an entry that is in use into the young generation. When that is full, the old one is dropped as a whole.
-#[derive(Default)]
-struct Generations {
-    young: HashMap<Fingerprint, Arc<Permit>>,
-    old: HashMap<Fingerprint, Arc<Permit>>,
-}
+/// A bounded memo of permits, of one compiled set of policies; those in use are kept. Denials are not remembered: they are
+/// rare, and a caller that asks for what is denied must not push out what is permitted.
+pub(crate) struct Memo(Cache<Fingerprint, Arc<Permit>, UnitWeighter, RandomState>);
 
-impl Generations {
-    fn put(&mut self, facts: Fingerprint, permit: Arc<Permit>) {
-        if self.young.len() >= PER_GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(facts, permit);
+impl Default for Memo {
+    #[expect(clippy::expect_used, reason = "options with both capacities are complete")]
+    fn default() -> Self {
+        let mut options = OptionsBuilder::new();
+        options.shards(SHARDS).estimated_items_capacity(CAPACITY).weight_capacity(CAPACITY as u64);
+        let options = options.build().expect("both capacities");
+        Self(Cache::with_options(options, UnitWeighter, RandomState::new(), DefaultLifecycle::default()))
     }
 }
 
 impl Memo {
     /// What was permitted for exactly these facts.
     pub(crate) fn get(&self, facts: &Fingerprint) -> Option<Arc<Permit>> {
-        let mut both = self.0.lock();
-        if let Some(permit) = both.young.get(facts) {
-            return Some(Arc::clone(permit));
-        }
-        let (facts, permit) = both.old.remove_entry(facts)?;
-        both.put(facts, Arc::clone(&permit));
-        Some(permit)
+        self.0.get(facts)
     }
 
     pub(crate) fn insert(&self, facts: Fingerprint, permit: Arc<Permit>) {
-        self.0.lock().put(facts, permit);
+        self.0.insert(facts, permit);
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        let both = self.0.lock();
-        both.young.len() + both.old.len()
+        self.0.len()
     }
 }
 
@@ -69,7 +59,7 @@ mod tests {
     use mandate_core::registry::{Person, Resource};
     use mandate_core::{ScopeSet, subject};
 
-    use super::PER_GENERATION;
+    use super::CAPACITY;
     use crate::{Policies, Question};
 
     #[test]
@@ -103,12 +93,12 @@ mod tests {
             policies.evaluate(&question).unwrap()
         };
         let first = ask("riley");
-        for at in 0..3 * PER_GENERATION {
+        for at in 0..2 * CAPACITY {
             ask(&format!("person-{at}"));
             if at % 1000 == 0 {
                 assert!(std::sync::Arc::ptr_eq(&first, &ask("riley")), "in use");
             }
         }
-        assert!(policies.memo.len() <= 2 * PER_GENERATION);
+        assert!(policies.memo.len() <= CAPACITY);
     }
 }

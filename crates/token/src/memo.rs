@@ -1,11 +1,13 @@
 //! Remembering which signatures have verified.
 
-use std::collections::HashMap;
+use std::hash::RandomState;
 
 use mandate_core::Timestamp;
 use mandate_core::digest::Sha256;
-use parking_lot::Mutex;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, UnitWeighter};
 
+/// How many locks the memo has. By default it would ask the machine for the number of its processors.
 const SHARDS: usize = 16;
 
 /// A bounded memo of verified signatures, safe to share between threads.
@@ -14,18 +16,7 @@ const SHARDS: usize = 16;
 /// signature: header rules, choice of the key, and every claim are checked each time. Any change of the key set changes its
 /// fingerprint, so that no earlier entry matches. Only tokens that verified are stored, so nobody can push entries out with
 /// invalid tokens.
-pub struct SignatureMemo {
-    shards: [Mutex<Shard>; SHARDS],
-    per_generation: usize,
-}
-
-/// Two generations: a lookup moves an entry that is in use into the young one. When the young one is full, the old one is
-/// dropped as a whole. That approximates "least recently used" without a list, in constant time.
-#[derive(Default)]
-struct Shard {
-    young: HashMap<Mark, Timestamp>,
-    old: HashMap<Mark, Timestamp>,
-}
+pub struct SignatureMemo(Cache<Mark, Timestamp, UnitWeighter, RandomState>);
 
 /// What is remembered of a token under a key set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,59 +32,31 @@ impl Mark {
 }
 
 impl SignatureMemo {
-    /// A memo of at most about `capacity` signatures (48 bytes each).
+    /// A memo of at most about `capacity` signatures (about 120 bytes each), of which those in use are kept.
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "options with both capacities are complete")]
     pub fn new(capacity: usize) -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), per_generation: capacity.div_ceil(2 * SHARDS).max(1) }
+        let mut options = OptionsBuilder::new();
+        options.shards(SHARDS).estimated_items_capacity(capacity).weight_capacity(capacity as u64);
+        let options = options.build().expect("both capacities");
+        Self(Cache::with_options(options, UnitWeighter, RandomState::new(), DefaultLifecycle::default()))
     }
 
     /// How many signatures it remembers, expired ones included.
     pub fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| {
-                let shard = shard.lock();
-                shard.young.len() + shard.old.len()
-            })
-            .sum()
+        self.0.len()
     }
 
     /// Whether it remembers nothing.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn shard(&self, mark: &Mark) -> Option<&Mutex<Shard>> {
-        let [first, ..] = mark.0;
-        self.shards.get(usize::from(first) % SHARDS)
+        self.0.is_empty()
     }
 
     pub(crate) fn contains(&self, mark: &Mark, now: Timestamp) -> bool {
-        let Some(shard) = self.shard(mark) else { return false };
-        let mut shard = shard.lock();
-        if let Some(until) = shard.young.get(mark) {
-            return now < *until;
-        }
-        let Some(until) = shard.old.remove(mark) else { return false };
-        if now >= until {
-            return false;
-        }
-        shard.put(*mark, until, self.per_generation);
-        true
+        self.0.get(mark).is_some_and(|until| now < until)
     }
 
     pub(crate) fn insert(&self, mark: Mark, until: Timestamp) {
-        if let Some(shard) = self.shard(&mark) {
-            shard.lock().put(mark, until, self.per_generation);
-        }
-    }
-}
-
-impl Shard {
-    fn put(&mut self, mark: Mark, until: Timestamp, per_generation: usize) {
-        if self.young.len() >= per_generation {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(mark, until);
+        self.0.insert(mark, until);
     }
 }
 

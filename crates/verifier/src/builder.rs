@@ -143,7 +143,7 @@ impl Builder {
         self
     }
 
-    /// How many verified signatures are remembered (48 bytes each); 0 remembers none. Default: 10,000. Only the
+    /// How many verified signatures are remembered (about 120 bytes each); 0 remembers none. Default: 10,000. Only the
     /// signature's arithmetic is saved; every claim and every cut is checked each time.
     pub fn remembered_signatures(mut self, capacity: usize) -> Self {
         self.memo = (capacity > 0).then_some(capacity);
