@@ -6,7 +6,7 @@ use crate::foreign::FetchError;
 use crate::form::FormError;
 use crate::pkce::PkceError;
 use crate::refusal::Refusal;
-use crate::wire::Fault;
+use crate::wire::{Fault, OAuthError};
 
 /// Compiles only while it names every variant.
 fn listed(refusal: &Refusal) {
@@ -216,4 +216,24 @@ fn private_detail_stays_private() {
     assert!(!error.to_json().contains("secret detail") && error.private.contains("secret detail"));
     let (unknown, wrong) = (Refusal::ClientFailed("unknown client"), Refusal::ClientFailed("wrong secret"));
     assert_eq!(unknown.to_error().to_json(), wrong.to_error().to_json(), "which of both is nobody's business");
+}
+
+#[test]
+fn every_refusal_is_in_the_documentation_with_its_status_and_error() {
+    const DOCUMENTED: &str = include_str!("../../../../docs/src/errors.md");
+    let rows: Vec<&str> = DOCUMENTED.lines().filter(|line| line.starts_with("| `")).collect();
+    for refusal in every() {
+        let OAuthError { status, error, .. } = refusal.to_error();
+        let code = refusal.code();
+        let start = format!("| `{code}` | {status} | ");
+        let found = rows
+            .iter()
+            .filter_map(|row| row.strip_prefix(&start))
+            .any(|rest| rest.split('|').next().is_some_and(|cell| cell.contains(&format!("`{error}`"))));
+        // What is said below the tables: a decision on a person's own token is an invalid_grant.
+        let of_person = error == "invalid_grant"
+            && matches!(refusal, Refusal::Authorization(_))
+            && rows.iter().any(|row| row.starts_with(&format!("| `{code}` |")));
+        assert!(found || of_person, "{code} {status} {error}");
+    }
 }

@@ -18,5 +18,6 @@ mod rotation;
 mod strangers;
 mod token_endpoint;
 mod touched;
+mod transcript;
 mod unusable;
 mod world;

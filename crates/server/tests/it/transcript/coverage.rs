@@ -1,0 +1,206 @@
+//! What the transcripts must contain. Read from the committed files, which the other tests here compare with the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mandate_delegation::RefusalReason as R;
+use mandate_oauth::Refusal;
+use serde_json::Value;
+
+use super::{are_written, committed};
+use crate::world::Server;
+
+/// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
+const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
+
+const TOKEN: [&str; 9] = [
+    "token_form",
+    "token_client",
+    "token_code",
+    "exchange_parameters",
+    "exchange_parties",
+    "exchange_rights",
+    "exchange_size",
+    "exchange_foreign",
+    "exchange_foreign_keys",
+];
+const OTHERS: [&str; 4] = ["introspection", "revocation", "authorize_refused", "authorize_login"];
+const ADMINISTRATION: [&str; 5] = ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
+
+/// Codes that no transcript has, and why.
+const OUT_OF_REACH: [(&str, &str); 7] = [
+    ("audit_unavailable", "the disk must fail; `oauth/tests/it/audit_trail.rs` makes it fail"),
+    ("busy", "more secrets must be checked at once than a machine can; it depends on its speed"),
+    ("internal", "a fault of the program or of the database's content"),
+    ("too_many_revocations", "an agent must revoke 2,000 tokens; `oauth/src/revoke.rs` tests the bound"),
+    ("login_failed", "only a reason of records: the person sees the form again, with a sentence"),
+    ("login_paused", "the same"),
+    ("chain_actor_not_active", "whatever stops an agent also cuts its tokens, and the cut is found first"),
+];
+
+/// Reasons that only exchanges have: a code has no subject token, no actor and no grant, and a person's token lives a second or
+/// longer.
+const OF_EXCHANGES: [R; 23] = [
+    R::SubjectExpired,
+    R::SubjectNotForPresenter,
+    R::SubjectKeyNotProven,
+    R::ActorRequired,
+    R::ActorNotClient,
+    R::ClientMayNotPresent,
+    R::ActorUnknown,
+    R::AgentNotActive,
+    R::ChainActorNotActive,
+    R::ChainNotTheirs,
+    R::MayActMismatch,
+    R::ChainTooDeep,
+    R::ChainLoop,
+    R::LineageTooLong,
+    R::ResourceNotDelegable,
+    R::NoGrant,
+    R::GrantRevoked,
+    R::GrantExpired,
+    R::GrantExhausted,
+    R::ScopeBeyondCeiling,
+    R::ScopeBeyondGrant,
+    R::PolicyDeniesAgent,
+    R::NoLifetime,
+];
+
+/// Statuses that the document names and no answer has. The list may only shrink.
+const NEVER_GIVEN: [(&str, u16); 1] = [("GET /v1/registry/{kind}", 404)];
+
+/// One request with its answer: the heading, the text of the request, the status, and the rest of the answer.
+struct Said {
+    heading: String,
+    request: String,
+    status: u16,
+    answer: String,
+}
+
+fn said(names: &[&str]) -> Vec<Said> {
+    let mut all = Vec::new();
+    for name in names {
+        let text = committed(name);
+        assert!(text.starts_with("# "), "{name} is not recorded");
+        for part in text.split("\n## ").skip(1) {
+            let (request, answer) = part.split_once("\n=> ").unwrap_or_else(|| panic!("{name}: no answer to {part}"));
+            let (heading, request) = request.split_once("\n\n").unwrap();
+            let (status, answer) = answer.split_once('\n').unwrap();
+            all.push(Said {
+                heading: heading.to_owned(),
+                request: request.to_owned(),
+                status: status.parse().unwrap(),
+                answer: answer.to_owned(),
+            });
+        }
+    }
+    all
+}
+
+/// The pairs of `error` and code of the refusals in JSON.
+fn errors(all: &[Said]) -> BTreeSet<(String, String)> {
+    let member = |said: &Said, name: &str| {
+        let line = said.answer.lines().find_map(|line| line.strip_prefix(&format!("  \"{name}\": \"")))?;
+        Some(line.trim_end_matches(',').trim_end_matches('"').to_owned())
+    };
+    let pair = |said: &Said| Some((member(said, "error")?, member(said, "error_description")?.split(':').next()?.to_owned()));
+    all.iter().filter_map(pair).collect()
+}
+
+/// The codes in redirects and pages.
+fn shown(all: &[Said], code: &str) -> bool {
+    all.iter().any(|said| said.answer.contains(&format!("error_description={code}: ")) || said.answer.contains(&format!(": {code}: ")))
+}
+
+/// The codes in the first columns of the tables of the documentation.
+fn documented() -> BTreeSet<&'static str> {
+    let tables =
+        DOCUMENTED.split("## ").filter(|part| part.starts_with("Requests, clients") || part.starts_with("Decisions on an exchange"));
+    let codes = tables.flat_map(str::lines).filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    codes.collect()
+}
+
+#[test]
+fn every_code_of_the_oauth_endpoints_occurs() {
+    if are_written() {
+        return;
+    }
+    let (token, others) = (said(&TOKEN), said(&OTHERS));
+    let documented = documented();
+    assert!(documented.len() > 80, "{documented:?}");
+    let seen: BTreeSet<String> = errors(&token).into_iter().chain(errors(&others)).map(|(_, code)| code).collect();
+    for code in &documented {
+        let occurs = seen.contains(*code) || shown(&others, code);
+        let excused = OUT_OF_REACH.iter().any(|(name, _)| name == code);
+        assert!(occurs != excused, "{code}: in a transcript: {occurs}, said to be out of reach: {excused}");
+    }
+    let unknown: Vec<_> = seen.iter().filter(|code| !documented.contains(code.as_str()) && *code != "body_unreadable").collect();
+    assert!(unknown.is_empty(), "not in docs/src/errors.md: {unknown:?}");
+}
+
+#[test]
+fn every_decision_occurs_at_the_token_endpoint_with_its_error() {
+    if are_written() {
+        return;
+    }
+    let token = said(&TOKEN);
+    assert!(token.iter().all(|said| said.request.contains("<issuer>/token")), "only the token endpoint");
+    let seen = errors(&token);
+    for reason in R::ALL {
+        let of_exchange = Refusal::Exchange(*reason);
+        let of_code = (!OF_EXCHANGES.contains(reason)).then_some(Refusal::Authorization(*reason));
+        for refusal in [Some(of_exchange), of_code].into_iter().flatten() {
+            let pair = (refusal.to_error().error.to_owned(), refusal.code().to_owned());
+            let excused = OUT_OF_REACH.iter().any(|(code, _)| *code == pair.1);
+            assert!(seen.contains(&pair) != excused, "{refusal:?} is {pair:?}");
+        }
+    }
+}
+
+#[test]
+fn every_way_to_a_token_occurs() {
+    if are_written() {
+        return;
+    }
+    let token = said(&TOKEN);
+    for grant in ["authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"] {
+        let given = token.iter().filter(|said| said.status == 200 && said.request.contains(&format!("grant_type={grant}\n")));
+        assert!(given.count() >= 3, "{grant}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_of_the_authorization_table_occurs_with_every_status_that_its_document_names() {
+    if are_written() {
+        return;
+    }
+    // A test of the server proves that the document has exactly the rows of the table, and the document itself.
+    let server = Server::empty().await;
+    let document = server.app.get(&format!("{}/openapi.json", server.ready.admin_url)).await.json();
+    server.stop().await;
+    let mut seen: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+    for said in said(&ADMINISTRATION) {
+        let row = said.heading.split(": ").next().unwrap().to_owned();
+        seen.entry(row).or_default().insert(said.status);
+    }
+    assert!(seen["GET /openapi.json"].contains(&200));
+    let mut rows = 1;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(_, operation)| operation.get("responses").is_some()) {
+            let row = format!("{} {path}", method.to_uppercase());
+            let seen = seen.get(&row).unwrap_or_else(|| panic!("{row} does not occur"));
+            let named = operation["responses"].as_object().unwrap().keys().map(|status| status.parse().unwrap());
+            // 500 and 503 need a log that was tampered with, or a disk that fails.
+            for status in named.filter(|status| *status < 500) {
+                let never = NEVER_GIVEN.contains(&(row.as_str(), status));
+                assert!(seen.contains(&status) != never, "{row}: {status}, said never to be given: {never}; {seen:?} occur");
+            }
+            for status in [401, 403] {
+                assert!(seen.contains(&status), "{row}: {status}");
+            }
+            assert!(seen.iter().any(|status| (200..300).contains(status)), "{row} never succeeds");
+            rows += 1;
+        }
+    }
+    assert_eq!(seen.keys().filter(|row| row.contains(" /")).count(), rows, "a row that does not exist: {:?}", seen.keys());
+    assert!(document["paths"]["/v1/status"]["get"]["responses"].get("401").is_some_and(Value::is_object));
+}
