@@ -1,6 +1,6 @@
 //! Rules about the project's texts: they name nothing of one machine, and no ticket that a reader cannot open.
 
-use crate::tidy::Finding;
+use crate::finding::Finding;
 use crate::tree::File;
 
 /// Paths that exist on one machine only. Written in halves so that this file passes its own rule.

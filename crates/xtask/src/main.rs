@@ -5,6 +5,7 @@
 mod bench;
 mod dependencies;
 mod documents;
+mod finding;
 mod fuzz_seeds;
 mod interop;
 mod licenses;

@@ -1,6 +1,6 @@
 //! Rules about source text that no lint checks.
 
-use crate::tidy::Finding;
+use crate::finding::Finding;
 use crate::tree::File;
 
 /// A file of more lines is reported.
@@ -161,7 +161,7 @@ pub(crate) fn dangerous(files: &[File]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{HARD_LINES, SOFT_LINES, check, dangerous};
-    use crate::tidy::{Finding, Weight};
+    use crate::finding::{Finding, Weight};
     use crate::tree::File;
 
     fn file(path: &str, text: &str) -> File {

@@ -1,49 +1,14 @@
 //! `cargo xtask tidy`: the rules that neither the compiler nor clippy can check.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use crate::dependencies::{self, DependencyError};
+use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
 use crate::versions::{self, Pinned};
 use crate::{documents, sources};
-
-/// Whether a finding fails the check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weight {
-    Warning,
-    Error,
-}
-
-/// One broken rule.
-#[derive(Debug)]
-pub(crate) struct Finding {
-    pub(crate) weight: Weight,
-    place: String,
-    message: String,
-}
-
-impl Finding {
-    pub(crate) fn error(file: &File, line: usize, message: String) -> Self {
-        Self { weight: Weight::Error, place: format!("{}:{line}", file.path), message }
-    }
-
-    pub(crate) fn warning(file: &File, line: usize, message: String) -> Self {
-        Self { weight: Weight::Warning, place: format!("{}:{line}", file.path), message }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weight = match self.weight {
-            Weight::Warning => "warning",
-            Weight::Error => "error",
-        };
-        write!(f, "{weight}: {}: {}", self.place, self.message)
-    }
-}
 
 /// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +45,7 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
         check(root, &pinned, file, &mut findings);
     }
     for message in dependencies::check(root)? {
-        findings.push(Finding { weight: Weight::Error, place: dependencies::FILE.to_owned(), message });
+        findings.push(Finding::of_rules(dependencies::FILE, message));
     }
     Ok(Report { findings, dangerous: sources::dangerous(&files) })
 }

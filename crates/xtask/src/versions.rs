@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::tidy::Finding;
+use crate::finding::Finding;
 use crate::tree::File;
 
 /// The titles of columns that make a table one about programs of other authors.
