@@ -1,41 +1,23 @@
 //! The direction of dependencies: `cargo metadata` against `architecture.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
 
-/// The committed rules.
-pub(crate) const FILE: &str = "architecture.toml";
+use crate::architecture::Rules;
 
 /// Why the dependencies could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DependencyError {
-    #[error("{FILE} could not be read: {0}")]
-    Read(#[from] io::Error),
-    #[error("{FILE}: {0}")]
-    Rules(#[from] toml::de::Error),
+    #[error("cargo metadata could not be run: {0}")]
+    Run(#[from] io::Error),
     #[error("cargo metadata failed: {0}")]
     Cargo(String),
     #[error("cargo metadata is not understood: {0}")]
     Metadata(#[from] serde_json::Error),
-}
-
-/// `architecture.toml`. Crates are named as their folders in `crates/`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rules {
-    /// For each crate, the workspace crates that it may depend on.
-    crates: BTreeMap<String, BTreeSet<String>>,
-    /// For each crate, the workspace crates that it may not reach, not even through others.
-    never: BTreeMap<String, BTreeSet<String>>,
-    /// For each outside crate named here, the only workspace crates that may depend on it.
-    only: BTreeMap<String, BTreeSet<String>>,
-    /// Workspace crates that may only be dev-dependencies.
-    dev_only: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,20 +45,26 @@ struct Uses {
     outside: BTreeSet<String>,
 }
 
-/// Every dependency that the rules do not allow, as a sentence.
-pub(crate) fn check(root: &Path) -> Result<Vec<String>, DependencyError> {
-    let rules = toml::from_str(&fs::read_to_string(root.join(FILE))?)?;
+/// Every dependency that `rules` do not allow, and every rule that allows what nobody needs, as a sentence.
+pub(crate) fn check(rules: &Rules, root: &Path) -> Result<Vec<String>, DependencyError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo).args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root).output()?;
     if !output.status.success() {
         return Err(DependencyError::Cargo(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
-    Ok(compare(&rules, &uses(&metadata)))
+    Ok([named_alike(&metadata), compare(rules, &uses(&metadata))].concat())
 }
 
 fn folder(path: &str) -> String {
     path.trim_end_matches("/Cargo.toml").rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+/// Crates are named as their folders: of two with the same name, only one would be compared.
+fn named_alike(metadata: &Metadata) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    let all = metadata.packages.iter().map(|package| folder(&package.manifest_path));
+    all.filter(|name| !names.insert(name.clone())).map(|name| format!("two crates have folders named {name}")).collect()
 }
 
 fn uses(metadata: &Metadata) -> BTreeMap<String, Uses> {
@@ -105,6 +93,9 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
         for used in uses.inside.difference(allowed) {
             broken.push(format!("{name} depends on {used}, which [crates] does not allow it"));
         }
+        for unused in allowed.difference(&uses.inside) {
+            broken.push(format!("{name} does not depend on {unused}: take it out of [crates]"));
+        }
         for used in uses.inside.intersection(&rules.dev_only) {
             broken.push(format!("{name} depends on {used}, which may only be a dev-dependency"));
         }
@@ -114,6 +105,12 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
             }
         }
     }
+    for (outside, allowed) in &rules.only {
+        for name in allowed.iter().filter(|name| actual.get(*name).is_some_and(|uses| !uses.outside.contains(outside))) {
+            broken.push(format!("{name} does not depend on {outside}: take it out of [only]"));
+        }
+    }
+    broken.extend(upward(rules));
     for (name, forbidden) in &rules.never {
         for reached in reachable(name, actual).intersection(forbidden) {
             broken.push(format!("{name} reaches {reached}, which [never] rules out"));
@@ -127,6 +124,14 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
         broken.push(format!("there is no crate {name}"));
     }
     broken
+}
+
+/// Permissions that lead up, or into a circle of crates: a crate depends only on what stands above it in the file.
+fn upward(rules: &Rules) -> Vec<String> {
+    let place = |name: &String| rules.order.iter().position(|other| other == name);
+    let all = rules.crates.iter().flat_map(|(name, allowed)| allowed.iter().map(move |used| (name, used)));
+    let upward = all.filter(|(name, used)| place(used).zip(place(name)).is_none_or(|(used, name)| used >= name));
+    upward.map(|(name, used)| format!("{name} may depend on {used}, which is not above it in [crates]")).collect()
 }
 
 fn reachable(from: &str, actual: &BTreeMap<String, Uses>) -> BTreeSet<String> {
@@ -146,51 +151,59 @@ fn reachable(from: &str, actual: &BTreeMap<String, Uses>) -> BTreeSet<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Metadata, Rules, Uses, check, compare, uses};
+    use super::{Metadata, Uses, check, compare, named_alike, uses};
+    use crate::architecture::Rules;
 
     #[test]
     fn the_workspace_keeps_to_its_architecture() {
-        let broken = check(crate::root()).unwrap();
+        let broken = check(&Rules::read(crate::root()).unwrap(), crate::root()).unwrap();
         assert!(broken.is_empty(), "\n{}", broken.join("\n"));
     }
 
+    const RULES: &str = "
+dev_only = [\"kit\"]
+[crates]
+core = []
+store = [\"core\"]
+middle = [\"core\"]
+node = [\"core\", \"middle\"]
+kit = [\"core\"]
+[never]
+node = [\"store\"]
+[only]
+sql = [\"store\"]
+anything = []
+";
+
     fn rules() -> Rules {
-        toml::from_str(
-            "dev_only = [\"kit\"]
-             [crates]
-             core = []
-             store = [\"core\"]
-             node = [\"core\", \"middle\"]
-             middle = [\"core\", \"store\"]
-             kit = [\"core\"]
-             [never]
-             node = [\"store\"]
-             [only]
-             sql = [\"store\"]",
-        )
-        .unwrap()
+        Rules::parse(RULES).unwrap()
     }
 
-    fn workspace(edges: &[(&str, &[&str], &[&str])]) -> BTreeMap<String, Uses> {
+    /// A workspace that uses all that the rules allow, except for these crates.
+    fn workspace(others: &[(&str, &[&str], &[&str])]) -> BTreeMap<String, Uses> {
         let set = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect();
-        let mut all: BTreeMap<String, Uses> =
-            ["core", "store", "node", "middle", "kit"].into_iter().map(|name| (name.to_owned(), Uses::default())).collect();
-        all.extend(edges.iter().map(|(name, inside, outside)| ((*name).to_owned(), Uses { inside: set(inside), outside: set(outside) })));
-        all
+        let all: [(&str, &[&str], &[&str]); 5] = [
+            ("core", &[], &[]),
+            ("store", &["core"], &["sql", "serde"]),
+            ("middle", &["core"], &[]),
+            ("node", &["core", "middle"], &[]),
+            ("kit", &["core"], &[]),
+        ];
+        let all = all.iter().chain(others);
+        all.map(|(name, inside, outside)| ((*name).to_owned(), Uses { inside: set(inside), outside: set(outside) })).collect()
     }
 
     #[test]
     fn what_is_allowed_passes() {
-        let actual = workspace(&[("store", &["core"], &["sql", "serde"]), ("middle", &["core", "store"], &[])]);
-        assert_eq!(compare(&rules(), &actual), Vec::<String>::new());
+        assert_eq!(compare(&rules(), &workspace(&[])), Vec::<String>::new());
     }
 
     #[test]
     fn each_kind_of_wrong_dependency_is_named() {
         for (edges, expected) in [
             (("core", &["store"][..], &[][..]), "core depends on store"),
-            (("node", &["core"], &["sql"]), "node depends on sql"),
-            (("store", &["core", "kit"], &[]), "may only be a dev-dependency"),
+            (("node", &["core", "middle"], &["sql"]), "node depends on sql"),
+            (("store", &["core", "kit"], &["sql"]), "may only be a dev-dependency"),
             (("stranger", &[], &[]), "crate stranger is not listed"),
         ] {
             let broken = compare(&rules(), &workspace(&[edges]));
@@ -199,9 +212,33 @@ mod tests {
     }
 
     #[test]
+    fn a_permission_that_is_not_used_is_named() {
+        let actual = workspace(&[("node", &["core"], &[])]);
+        assert_eq!(compare(&rules(), &actual), ["node does not depend on middle: take it out of [crates]"]);
+        let actual = workspace(&[("store", &["core"], &["serde"])]);
+        assert_eq!(compare(&rules(), &actual), ["store does not depend on sql: take it out of [only]"]);
+    }
+
+    #[test]
+    fn a_permission_that_leads_up_is_named() {
+        let rules = Rules::parse(&RULES.replace("middle = [\"core\"]", "middle = [\"core\", \"node\"]")).unwrap();
+        let actual = workspace(&[("middle", &["core", "node"], &[])]);
+        assert_eq!(compare(&rules, &actual), ["middle may depend on node, which is not above it in [crates]"]);
+    }
+
+    #[test]
     fn a_crate_is_not_reached_through_another_either() {
-        let actual = workspace(&[("node", &["middle"], &[]), ("middle", &["store"], &[])]);
-        assert_eq!(compare(&rules(), &actual), ["node reaches store, which [never] rules out"]);
+        let rules = Rules::parse(&RULES.replace("middle = [\"core\"]", "middle = [\"core\", \"store\"]")).unwrap();
+        let actual = workspace(&[("middle", &["core", "store"], &[])]);
+        assert_eq!(compare(&rules, &actual), ["node reaches store, which [never] rules out"]);
+    }
+
+    #[test]
+    fn two_crates_with_one_name_are_reported() {
+        let package = |path: &str| serde_json::json!({"manifest_path": path, "dependencies": []});
+        let packages = ["/p/crates/core/Cargo.toml", "/p/examples/core/Cargo.toml", "/p/crates/kit/Cargo.toml"].map(package);
+        let metadata: Metadata = serde_json::from_value(serde_json::json!({"packages": packages})).unwrap();
+        assert_eq!(named_alike(&metadata), ["two crates have folders named core"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
 
+mod architecture;
 mod bench;
 mod dependencies;
 mod documents;

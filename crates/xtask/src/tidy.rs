@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::architecture::{self, ArchitectureError, Rules};
 use crate::dependencies::{self, DependencyError};
 use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
@@ -15,6 +16,8 @@ use crate::{documents, sources};
 pub(crate) enum TidyError {
     #[error("the tree could not be read: {0}")]
     Read(#[from] io::Error),
+    #[error(transparent)]
+    Architecture(#[from] ArchitectureError),
     #[error(transparent)]
     Dependencies(#[from] DependencyError),
     #[error("{0} rules are broken")]
@@ -44,9 +47,9 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
     for file in &files {
         check(root, &pinned, file, &mut findings);
     }
-    for message in dependencies::check(root)? {
-        findings.push(Finding::of_rules(dependencies::FILE, message));
-    }
+    let rules = Rules::read(root)?;
+    let broken = dependencies::check(&rules, root)?;
+    findings.extend(broken.into_iter().map(|message| Finding::of_rules(architecture::FILE, message)));
     Ok(Report { findings, dangerous: sources::dangerous(&files) })
 }
 
