@@ -1,4 +1,4 @@
-//! `architecture.toml`: the rules about crates that are committed.
+//! `architecture.toml`: the rules about crates and modules that are committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,6 +34,8 @@ pub(crate) struct Rules {
     pub(crate) only: BTreeMap<String, BTreeSet<String>>,
     /// Workspace crates that may only be dev-dependencies.
     pub(crate) dev_only: BTreeSet<String>,
+    /// The circles of imports that there are. Each is named by one of its files, with the number of its files.
+    pub(crate) circles: BTreeMap<String, usize>,
 }
 
 impl Rules {

@@ -173,6 +173,7 @@ node = [\"store\"]
 [only]
 sql = [\"store\"]
 anything = []
+[circles]
 ";
 
     fn rules() -> Rules {

@@ -4,17 +4,20 @@
 
 mod architecture;
 mod bench;
+mod circles;
 mod dependencies;
 mod documents;
 mod finding;
 mod fuzz_seeds;
 mod interop;
 mod licenses;
+mod modules;
 mod setup;
 mod sources;
 mod steps;
 mod test;
 mod tidy;
+mod tokens;
 mod tree;
 mod versions;
 

@@ -25,6 +25,11 @@ const WRITES: &[&str] = &["fs::write(", "File::create", "File::options(", "OpenO
 const MAY_WRITE: &[&str] =
     &["crates/files/", "crates/testkit/", "crates/bench/", "crates/codegen/", "crates/xtask/", "crates/verifier/src/cache_file.rs"];
 
+/// What takes in code of a file with any name.
+const INCLUDES: &[&str] = &["#[path =", "include!("];
+/// The only such code: it is generated, and imports nothing of the crate.
+const GENERATED: &str = "\"generated/";
+
 /// Applies every rule to one file.
 pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
     if !file.hand_written() {
@@ -37,6 +42,7 @@ pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
         reasons(file, findings);
         doubles(file, findings);
         writes(file, findings);
+        taken_in(file, findings);
     }
 }
 
@@ -118,6 +124,16 @@ fn writes(file: &File, findings: &mut Vec<Finding>) {
                 number,
                 format!("{call} follows links and does not check the owner; write through mandate-files"),
             ));
+        }
+    }
+}
+
+/// A module is in the file that has its name: otherwise one crate takes in code of another, or code whose imports are not checked.
+fn taken_in(file: &File, findings: &mut Vec<Finding>) {
+    for (number, line) in shipped_lines(file) {
+        let from = INCLUDES.iter().find_map(|start| line.trim_start().strip_prefix(*start));
+        if from.is_some_and(|from| !from.starts_with(GENERATED)) {
+            findings.push(Finding::error(file, number, "a module is in the file that has its name".to_owned()));
         }
     }
 }
@@ -228,6 +244,15 @@ mod tests {
             assert!(!refused("crates/a/src/b.rs", &format!("#[cfg(test)]\nmod tests {{\n    {call}\n}}")), "{call}");
         }
         assert!(!refused("crates/a/src/b.rs", "dir.replace(name, 0o600, content, entropy)?;"));
+    }
+
+    #[test]
+    fn code_of_a_file_with_another_name_is_refused() {
+        for line in ["#[path = \"../../b/src/c.rs\"]", "    include!(\"../../b/src/c.rs\");"] {
+            assert!(refused("crates/a/src/b.rs", line), "{line}");
+        }
+        assert!(!refused("crates/a/src/b.rs", "    include!(\"generated/c.rs\");"));
+        assert!(!refused("crates/a/src/b.rs", "    let text = include_str!(\"c.sql\");"));
     }
 
     #[test]

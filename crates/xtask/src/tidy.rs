@@ -9,7 +9,7 @@ use crate::dependencies::{self, DependencyError};
 use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
 use crate::versions::{self, Pinned};
-use crate::{documents, sources};
+use crate::{circles, documents, sources};
 
 /// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
         check(root, &pinned, file, &mut findings);
     }
     let rules = Rules::read(root)?;
-    let broken = dependencies::check(&rules, root)?;
+    let broken = [dependencies::check(&rules, root)?, circles::check(&rules.circles, &files)].concat();
     findings.extend(broken.into_iter().map(|message| Finding::of_rules(architecture::FILE, message)));
     Ok(Report { findings, dangerous: sources::dangerous(&files) })
 }
