@@ -216,7 +216,7 @@ mod tests {
     use super::{InvalidUri, Issuer, ResourceUri, same};
 
     #[test]
-    fn refuses_each_trick_of_a12() {
+    fn refuses_every_other_spelling_of_a_resource() {
         use InvalidUri as E;
         for (text, why) in [
             ("", E::NotAbsolute),

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_token_in_the_query_also_when_disguised_a30() {
+    fn refuses_a_token_in_the_query_also_when_disguised() {
         for query in ["access_token=x", "a=1&access_token=", "access%5Ftoken=x", "%61ccess_token"] {
             assert!(bearer(&[], Some(query)).is_err(), "{query}");
             assert!(bearer(&["Bearer a"], Some(query)).is_err(), "{query}");

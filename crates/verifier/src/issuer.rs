@@ -197,7 +197,7 @@ mod tests {
     use super::same_origin;
 
     #[test]
-    fn keys_from_elsewhere_are_refused_a22() {
+    fn keys_from_elsewhere_are_refused() {
         let issuer = "https://login.example/tenant";
         assert!(same_origin("https://login.example/jwks.json", issuer));
         for elsewhere in [

@@ -112,7 +112,7 @@ async fn a_stranger_finds_out_where_to_get_a_token() {
 }
 
 #[tokio::test]
-async fn a_token_for_another_resource_opens_nothing_a20() {
+async fn a_token_for_another_resource_opens_nothing() {
     let (issuer, mut crm) = world(SCOPE).await;
     crm.credential = issuer.token("http://127.0.0.1:1", SCOPE, mandate_core::SystemClock.now());
     assert_eq!(crm.get("/cases").await.status, 401);

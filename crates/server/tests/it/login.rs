@@ -128,8 +128,8 @@ async fn what_cannot_be_had_is_refused_before_anybody_types_a_password() {
         ("a resource with a path more", authorization(Some("https://crm.acme.example/api"), None), "invalid_target"),
         ("scopes of another resource only", authorization(Some(CRM), Some("mandate:admin")), "invalid_scope"),
         ("an unknown scope", authorization(Some(CRM), Some("delete:everything")), "invalid_scope"),
-        ("a17: no PKCE", with(authorization(None, None), "code_challenge", ""), "invalid_request"),
-        ("a17: plain PKCE", with(authorization(None, None), "code_challenge_method", "plain"), "invalid_request"),
+        ("no PKCE", with(authorization(None, None), "code_challenge", ""), "invalid_request"),
+        ("plain PKCE", with(authorization(None, None), "code_challenge_method", "plain"), "invalid_request"),
         ("another response type", with(authorization(None, None), "response_type", "token"), "unsupported_response_type"),
         ("a request object", with(authorization(None, None), "request", "e30.e30."), "request_not_supported"),
     ] {
