@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
 
 mod architecture;
+mod attacks;
 mod bench;
 mod circles;
 mod dependencies;

@@ -9,7 +9,7 @@ use crate::dependencies::{self, DependencyError};
 use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
 use crate::versions::{self, Pinned};
-use crate::{circles, documents, sources};
+use crate::{attacks, circles, documents, sources};
 
 /// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,7 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
     for file in &files {
         check(root, &pinned, file, &mut findings);
     }
+    attacks::check(&files, &mut findings);
     let rules = Rules::read(root)?;
     let broken = [dependencies::check(&rules, root)?, circles::check(&rules.circles, &files)].concat();
     findings.extend(broken.into_iter().map(|message| Finding::of_rules(architecture::FILE, message)));
