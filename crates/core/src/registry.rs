@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::constraint::Constraints;
 use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
 use crate::scope::{Scope, ScopeSet};
+use crate::selector::Selector;
 use crate::spiffe::SpiffeId;
 use crate::subject::Person as PersonId;
 use crate::time::{Lifetime, Timestamp};
@@ -106,9 +107,8 @@ pub struct Agent {
     pub purpose: String,
     /// Its identity.
     pub spiffe_id: SpiffeId,
-    /// What a process must show, all of them, to be issued the identity: `unix:uid:1000`, `unix:gid:…`,
-    /// `unix:path:…`, `unix:sha256:…`.
-    pub selectors: Vec<String>,
+    /// What a process must show, all of them, to be issued the identity. None: no process is.
+    pub selectors: Vec<Selector>,
     /// The most it may ever be given. Nothing listed is nothing.
     pub ceiling: Vec<Permission>,
     /// The deepest chain in which it may be the outermost actor.

@@ -1,15 +1,12 @@
 //! Which attested process may have which identity.
 
-use std::collections::HashSet;
-
 use mandate_authority::is_reserved;
+use mandate_core::Selector;
 use mandate_core::registry::{Agent, AgentState};
+use mandate_core::selector::MAX_SELECTOR_LEN;
 
 /// The most selectors that a node may send for one process.
 pub const MAX_SELECTORS: usize = 64;
-
-/// The longest selector, in bytes.
-pub const MAX_SELECTOR_LEN: usize = 4096;
 
 /// Why an agent is given no identity, no matter which process asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -34,7 +31,7 @@ pub(crate) fn issuable(agent: &Agent) -> Result<(), NotIssuable> {
         return Err(NotIssuable::NotActive);
     }
     // No selector would be matched by every process.
-    if agent.selectors.is_empty() || agent.selectors.iter().any(|selector| selector.trim().is_empty()) {
+    if agent.selectors.is_empty() {
         return Err(NotIssuable::NoSelectors);
     }
     if agent.purpose.trim().is_empty() {
@@ -46,33 +43,24 @@ pub(crate) fn issuable(agent: &Agent) -> Result<(), NotIssuable> {
     Ok(())
 }
 
-/// What a node attested of one process.
-#[derive(Clone, Debug)]
-pub(crate) struct Attested<'a>(HashSet<&'a str>);
-
 /// More or longer selectors than a node may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {MAX_SELECTORS} selectors, or one longer than {MAX_SELECTOR_LEN} bytes")]
 pub struct TooManySelectors;
 
-impl<'a> Attested<'a> {
-    /// Takes the selectors, within bounds.
-    pub(crate) fn new(selectors: &'a [String]) -> Result<Self, TooManySelectors> {
-        let fits = selectors.len() <= MAX_SELECTORS && selectors.iter().all(|selector| selector.len() <= MAX_SELECTOR_LEN);
-        if fits { Ok(Self(selectors.iter().map(String::as_str).collect())) } else { Err(TooManySelectors) }
-    }
-
-    /// Whether every selector of the agent was attested. Compared bytewise; an agent without selectors matches nothing.
-    pub(crate) fn covers(&self, agent: &Agent) -> bool {
-        !agent.selectors.is_empty() && agent.selectors.iter().all(|selector| self.0.contains(selector.as_str()))
-    }
+/// The selectors that a node says a process shows. A text that is none is left out: no agent can require it.
+pub(crate) fn shown(texts: &[String]) -> Result<Vec<Selector>, TooManySelectors> {
+    let fits = texts.len() <= MAX_SELECTORS && texts.iter().all(|text| text.len() <= MAX_SELECTOR_LEN);
+    if fits { Ok(texts.iter().filter_map(|text| text.parse().ok()).collect()) } else { Err(TooManySelectors) }
 }
 
 #[cfg(test)]
 mod tests {
     use mandate_core::registry::{Agent, AgentState};
 
-    use super::{Attested, MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, issuable};
+    use mandate_core::selector::shows_all;
+
+    use super::{MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, issuable, shown};
 
     fn agent(selectors: &[&str]) -> Agent {
         Agent {
@@ -80,16 +68,16 @@ mod tests {
             owner: "riley".parse().unwrap(),
             purpose: "Works on cases".to_owned(),
             spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
-            selectors: selectors.iter().map(|&s| s.to_owned()).collect(),
+            selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
             ceiling: Vec::new(),
             chain_depth: 3,
             state: AgentState::Active,
         }
     }
 
-    fn covers(attested: &[&str], required: &[&str]) -> bool {
-        let attested: Vec<String> = attested.iter().map(|&s| s.to_owned()).collect();
-        Attested::new(&attested).unwrap().covers(&agent(required))
+    fn covers(sent: &[&str], required: &[&str]) -> bool {
+        let sent: Vec<String> = sent.iter().map(|&text| text.to_owned()).collect();
+        shows_all(&shown(&sent).unwrap(), &agent(required).selectors)
     }
 
     #[test]
@@ -102,11 +90,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_sends_that_is_no_selector_or_of_an_attestor_unknown_here_takes_nothing_away() {
+        assert!(covers(&["", "nonsense", "unix:user:riley", "k8s:ns:prod", "unix:uid:1000"], &["unix:uid:1000"]));
+        assert!(covers(&["k8s:ns:prod", "unix:uid:1000"], &["k8s:ns:prod"]), "a kind needs nothing here to be required and shown");
+        assert!(!covers(&["k8s:ns:production"], &["k8s:ns:prod"]));
+    }
+
+    #[test]
     fn an_agent_without_selectors_matches_no_process() {
         assert!(!covers(&["unix:uid:1000"], &[]));
         assert!(!covers(&[], &[]));
         assert_eq!(issuable(&agent(&[])), Err(NotIssuable::NoSelectors));
-        assert_eq!(issuable(&agent(&[" "])), Err(NotIssuable::NoSelectors));
     }
 
     #[test]
@@ -126,7 +120,8 @@ mod tests {
 
     #[test]
     fn bounds_what_a_node_may_send() {
-        assert!(Attested::new(&vec!["x".to_owned(); MAX_SELECTORS + 1]).is_err());
-        assert!(Attested::new(&["x".repeat(MAX_SELECTOR_LEN + 1)]).is_err());
+        assert!(shown(&vec!["unix:uid:1".to_owned(); MAX_SELECTORS]).is_ok());
+        assert!(shown(&vec!["unix:uid:1".to_owned(); MAX_SELECTORS + 1]).is_err());
+        assert!(shown(&["x".repeat(MAX_SELECTOR_LEN + 1)]).is_err());
     }
 }

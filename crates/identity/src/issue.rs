@@ -2,11 +2,12 @@
 
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{ClaimsLint, JwtSvidGrant};
-use mandate_core::{AgentName, Clock as _, RequestSource, SpiffeId, Timestamp, TokenId};
+use mandate_core::selector::shows_all;
+use mandate_core::{AgentName, Clock as _, RequestSource, Selector, SpiffeId, Timestamp, TokenId};
 
 use crate::Identity;
 use crate::changes::Changes;
-use crate::entitlement::{Attested, issuable};
+use crate::entitlement::{issuable, shown};
 use crate::error::IdentityError;
 use crate::join::Presented;
 
@@ -16,7 +17,7 @@ pub struct NodeEntry {
     /// The identity.
     pub spiffe_id: SpiffeId,
     /// All of them must be shown.
-    pub selectors: Vec<String>,
+    pub selectors: Vec<Selector>,
     /// The agent's name.
     pub name: AgentName,
 }
@@ -95,10 +96,10 @@ impl Identity {
     }
 
     fn entitled(&self, agent: &SpiffeId, selectors: &[String]) -> Result<(), IdentityError> {
-        let attested = Attested::new(selectors).map_err(|_| IdentityError::Selectors)?;
+        let shown = shown(selectors).map_err(|_| IdentityError::Selectors)?;
         let snapshot = self.live.snapshot();
         let agent = snapshot.registry.agent_by_id(agent).ok_or(IdentityError::AgentUnknown)?;
         issuable(agent).map_err(IdentityError::NotIssuable)?;
-        if attested.covers(agent) { Ok(()) } else { Err(IdentityError::NotEntitled) }
+        if shows_all(&shown, &agent.selectors) { Ok(()) } else { Err(IdentityError::NotEntitled) }
     }
 }

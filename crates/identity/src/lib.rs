@@ -23,7 +23,7 @@ use mandate_stops::{Looks, Stops};
 use mandate_store::{AppendError, Effect, Log, Store};
 
 pub use changes::Changes;
-pub use entitlement::{MAX_SELECTOR_LEN, MAX_SELECTORS, NotIssuable, TooManySelectors};
+pub use entitlement::{MAX_SELECTORS, NotIssuable, TooManySelectors};
 pub use error::IdentityError;
 pub use issue::{IssuedSvid, NodeEntry};
 pub use join::{JOIN_TOKEN_LIFETIME, JoinToken, MAX_JOIN_TOKEN_LIFETIME, NodeCertificate, Presented};

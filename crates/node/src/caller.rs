@@ -1,12 +1,12 @@
 //! The process at the other end of a connection: what the kernel says about it, never what the caller says.
 
+use mandate_core::{Selector, UnixSelector};
 use tokio::net::UnixStream;
 
 use crate::entitlement::Entitlements;
 use crate::namespace::Overflow;
 use crate::process::{self, Born, Gone, Process};
 use crate::program::{self, Digests, FileId};
-use crate::selector::Selector;
 
 /// The process that opened a connection.
 #[derive(Debug)]
@@ -80,12 +80,15 @@ impl Caller {
     pub(crate) async fn attest(&self, entitlements: &Entitlements, digests: &Digests) -> Result<Attested, Gone> {
         self.process.check()?;
         let program = self.program_now()?;
-        let selectors = std::iter::once(Selector::Uid(self.uid)).chain(self.gid.map(Selector::Gid)).collect();
+        let ids = std::iter::once(UnixSelector::Uid(self.uid)).chain(self.gid.map(UnixSelector::Gid));
+        let selectors = ids.map(Selector::from).collect();
         let mut attested = Attested { selectors, pid: self.pid(), born: self.process.born(), program };
         if let Some(file) = program {
-            attested.selectors.extend(program::path_of(self.pid(), &file).map(Selector::Path));
+            let path = program::path_of(self.pid(), &file).and_then(|path| path.parse().ok());
+            attested.selectors.extend(path.map(|path| UnixSelector::Path(path).into()));
             if entitlements.depend_on_digest(&attested.selectors) {
-                attested.selectors.extend(digests.of(self.pid(), file).await.map(|digest| Selector::Sha256(Box::new(digest))));
+                let digest = digests.of(self.pid(), file).await;
+                attested.selectors.extend(digest.map(|digest| UnixSelector::Sha256(Box::new(digest)).into()));
             }
         }
         // What was read belongs to this process only if it was the same one all along.
@@ -117,7 +120,7 @@ impl Attested {
     /// The process `pid`, for tests of what is kept along with an attestation.
     #[cfg(test)]
     pub(crate) fn of(pid: u32) -> Self {
-        Self { selectors: vec![Selector::Uid(1000)], pid, born: process::born(pid).unwrap(), program: program::file_of(pid) }
+        Self { selectors: vec![UnixSelector::Uid(1000).into()], pid, born: process::born(pid).unwrap(), program: program::file_of(pid) }
     }
 
     /// The selectors in their text form.
@@ -133,8 +136,8 @@ mod tests {
     use crate::namespace::Overflow;
     use crate::process::Gone;
     use crate::program::Digests;
-    use crate::selector::Selector;
     use mandate_api::proto::node::Entry;
+    use mandate_core::{Selector, UnixSelector};
     use std::fs;
     use std::io::{BufRead, BufReader, Write};
     use std::process::{Child, Command, Stdio};
@@ -181,7 +184,7 @@ mod tests {
         let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
         let zeros = format!("unix:sha256:{}", "0".repeat(64));
         let found = caller.attest(&wanting(&zeros), &Digests::default()).await.unwrap().texts();
-        let digest = Selector::Sha256(Box::new(mandate_core::digest::sha256(&fs::read(&path).unwrap()))).to_string();
+        let digest = Selector::from(UnixSelector::Sha256(Box::new(mandate_core::digest::sha256(&fs::read(&path).unwrap())))).to_string();
         assert_eq!(
             found,
             [format!("unix:uid:{}", me().0), format!("unix:gid:{}", me().1), format!("unix:path:{}", path.display()), digest]

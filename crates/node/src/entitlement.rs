@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use mandate_api::proto::node as wire;
-use mandate_core::{SpiffeId, TrustDomain};
-
-use crate::selector::Selector;
+use mandate_core::selector::shows_all;
+use mandate_core::{Selector, SpiffeId, TrustDomain, UnixSelector};
 
 /// An identity and the selectors that a process must show for it: at least one, and first the one by which the entry is
 /// found.
@@ -37,21 +36,27 @@ pub(crate) struct Entitlements {
     digest_only: bool,
 }
 
-/// The rarest kind of selector gives the shortest list; a digest is only known after the file has been read.
+/// The rarest kind of selector gives the shortest list. A digest is only known after the file has been read, and what other
+/// attestors show is only known after that.
 fn rank(selector: &Selector) -> u8 {
     match selector {
-        Selector::Path(_) => 0,
-        Selector::Uid(_) => 1,
-        Selector::Gid(_) => 2,
-        Selector::Sha256(_) => 3,
+        Selector::Unix(UnixSelector::Path(_)) => 0,
+        Selector::Unix(UnixSelector::Uid(_)) => 1,
+        Selector::Unix(UnixSelector::Gid(_)) => 2,
+        Selector::Unix(UnixSelector::Sha256(_)) => 3,
+        Selector::Other(_) => 4,
     }
+}
+
+fn is_digest(selector: &Selector) -> bool {
+    matches!(selector, Selector::Unix(UnixSelector::Sha256(_)))
 }
 
 impl Entitlements {
     /// Takes the entries of a pushed state.
     ///
-    /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector that it
-    /// cannot attest, or no selector at all, which would entitle every process on the machine.
+    /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector that none
+    /// of its attestors shows, or no selector at all, which would entitle every process on the machine.
     pub(crate) fn new(pushed: Vec<wire::Entry>, trust_domain: &TrustDomain) -> Self {
         let mut entries = Vec::with_capacity(pushed.len());
         for entry in pushed {
@@ -59,7 +64,10 @@ impl Entitlements {
             let selectors: Result<Vec<Selector>, _> = entry.selectors.iter().map(|text| text.parse()).collect();
             match (id, selectors) {
                 (Ok(spiffe_id), Ok(mut selectors))
-                    if spiffe_id.is_member_of(trust_domain) && !spiffe_id.path().is_empty() && !selectors.is_empty() =>
+                    if spiffe_id.is_member_of(trust_domain)
+                        && !spiffe_id.path().is_empty()
+                        && !selectors.is_empty()
+                        && selectors.iter().all(Selector::is_attestable) =>
                 {
                     selectors.sort_unstable_by_key(rank);
                     entries.push(Entry { spiffe_id, selectors: selectors.into(), name: entry.name.into() });
@@ -69,7 +77,7 @@ impl Entitlements {
                 }
             }
         }
-        let digest_only = entries.iter().any(|entry| matches!(entry.found_by(), Some(Selector::Sha256(_))));
+        let digest_only = entries.iter().any(|entry| entry.found_by().is_some_and(is_digest));
         let positions: Vec<u32> = (0..).zip(&entries).map(|(at, _)| at).collect();
         let mut all = Self { entries, by_selector: positions.clone(), by_id: positions, digest_only };
         let entries = &all.entries;
@@ -89,23 +97,19 @@ impl Entitlements {
 
     /// Every identity to which a process with the selectors `has` is entitled, each once, in the order they were pushed.
     pub(crate) fn of<'a>(&'a self, has: &[Selector]) -> Vec<&'a SpiffeId> {
-        let mut found: Vec<(u32, &SpiffeId)> = self
-            .candidates(has)
-            .filter(|(_, entry)| entry.selectors.iter().all(|needed| has.contains(needed)))
-            .map(|(at, entry)| (at, &entry.spiffe_id))
-            .collect();
+        let mut found: Vec<(u32, &SpiffeId)> =
+            self.candidates(has).filter(|(_, entry)| shows_all(has, &entry.selectors)).map(|(at, entry)| (at, &entry.spiffe_id)).collect();
         found.sort_unstable_by_key(|(at, _)| *at);
         let mut seen = HashSet::new();
         found.into_iter().filter(|(_, id)| seen.insert(*id)).map(|(_, id)| id).collect()
     }
 
-    /// Whether the program's digest could entitle such a process to more. If nothing depends on the digest, a large file is not
-    /// read for every process.
+    /// Whether the program's digest could entitle a process with these other `unix` selectors to more. If nothing depends on the
+    /// digest, a large file is not read for every process.
     pub(crate) fn depend_on_digest(&self, has: &[Selector]) -> bool {
-        let waits = |entry: &Entry| {
-            let (digests, others): (Vec<_>, Vec<_>) = entry.selectors.iter().partition(|selector| matches!(selector, Selector::Sha256(_)));
-            !digests.is_empty() && others.iter().all(|needed| has.contains(needed))
-        };
+        // What other attestors will show is not known yet.
+        let may_show = |needed: &Selector| is_digest(needed) || has.contains(needed) || matches!(needed, Selector::Other(_));
+        let waits = |entry: &Entry| entry.selectors.iter().any(is_digest) && entry.selectors.iter().all(may_show);
         self.digest_only || self.candidates(has).any(|(_, entry)| waits(entry))
     }
 
@@ -151,9 +155,8 @@ fn at_position(entries: &[Entry], at: u32) -> Option<&Entry> {
 #[cfg(test)]
 mod tests {
     use super::Entitlements;
-    use crate::selector::Selector;
     use mandate_api::proto::node::Entry;
-    use mandate_core::SpiffeId;
+    use mandate_core::{Selector, SpiffeId};
 
     const DIGEST: &str = "unix:sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -222,8 +225,11 @@ mod tests {
 
     #[test]
     fn an_entry_with_a_selector_that_cannot_be_attested_entitles_nobody() {
-        let all = entitlements(vec![entry("spiffe://acme.example/agent/a", &["unix:uid:1000", "k8s:ns:prod"])]);
-        assert!(ids(&all, &["unix:uid:1000"]).is_empty());
+        for selector in ["k8s:ns:prod", "unix:user:riley", "nonsense"] {
+            let all = entitlements(vec![entry("spiffe://acme.example/agent/a", &["unix:uid:1000", selector])]);
+            assert_eq!(all.len(), 0, "{selector}");
+            assert!(ids(&all, &["unix:uid:1000"]).is_empty());
+        }
     }
 
     #[test]

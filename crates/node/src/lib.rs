@@ -29,7 +29,6 @@ mod places;
 mod process;
 mod program;
 mod refusal;
-mod selector;
 mod session;
 mod socket;
 mod storage;

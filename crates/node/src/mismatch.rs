@@ -6,11 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mandate_core::SpiffeId;
+use mandate_core::{Selector, SpiffeId, UnixSelector};
 
 use crate::caller::{Attested, Caller};
 use crate::entitlement::{Entitlements, Near};
-use crate::selector::Selector;
 use crate::throttle::Throttle;
 
 /// How many entries are named.
@@ -48,7 +47,7 @@ impl Mismatches {
 }
 
 fn path(selector: &Selector) -> Option<&str> {
-    if let Selector::Path(path) = selector { Some(path) } else { None }
+    if let Selector::Unix(UnixSelector::Path(path)) = selector { Some(path.as_str()) } else { None }
 }
 
 fn own_program() -> Option<PathBuf> {
@@ -93,9 +92,8 @@ mod tests {
     use super::{Mismatches, hint, wanted};
     use crate::caller::{Attested, Caller};
     use crate::entitlement::{Entitlements, Near};
-    use crate::selector::Selector;
     use mandate_api::proto::node::Entry;
-    use mandate_core::SpiffeId;
+    use mandate_core::{Selector, SpiffeId};
     use std::path::Path;
     use std::time::Instant;
     use tokio::net::UnixStream;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use futures_util::stream::{self, StreamExt};
 use mandate_api::proto::node::IssueJwtSvidRequest;
-use mandate_core::{Clock, Timestamp};
+use mandate_core::{Clock, Selector, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -15,7 +15,6 @@ use tonic::{Code, Status};
 
 use crate::caller::Attested;
 use crate::refusal::{Refusal, Waiting};
-use crate::selector::Selector;
 use crate::svid_cache::{Svid, SvidCache, Wanted};
 use crate::view::{Link, Remote, Snapshot, View, settled};
 

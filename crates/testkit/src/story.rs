@@ -72,7 +72,7 @@ pub fn agent(name: &str, ceiling: Vec<Permission>) -> Agent {
         owner: "riley".parse().expect("a name"),
         purpose: format!("{name} of the story"),
         spiffe_id: spiffe_id(name).parse().expect("a SPIFFE ID"),
-        selectors: vec!["unix:uid:1000".to_owned()],
+        selectors: vec!["unix:uid:1000".parse().expect("a selector")],
         ceiling,
         chain_depth: DEFAULT_CHAIN_DEPTH,
         state: AgentState::Active,

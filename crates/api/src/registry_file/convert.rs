@@ -6,7 +6,7 @@ use mandate_core::{Scope, ScopeSet};
 
 use super::{
     AgentItem, AuthenticationItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem, PersonItem, PolicyItem, RegistryFile,
-    ResourceItem, ToolItem, entries,
+    ResourceItem, ToolItem, selectors,
 };
 use crate::admin::RegistryItem;
 
@@ -55,8 +55,8 @@ impl RegistryItem {
                 owner: x.owner.clone(),
                 purpose: x.purpose.clone(),
                 spiffe_id: Some(x.spiffe_id.clone()),
-                selectors: x.selectors.clone(),
-                dangerous_any_user: entries::is_for_any_user(&x.selectors),
+                selectors: x.selectors.iter().map(ToString::to_string).collect(),
+                dangerous_any_user: selectors::is_for_any_user(&x.selectors),
                 ceiling: permissions(&x.ceiling),
                 chain_depth: Some(x.chain_depth),
                 state: Some(x.state),

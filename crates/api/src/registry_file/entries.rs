@@ -103,7 +103,7 @@ impl RegistryFile {
         for (at, item) in self.agent.iter().enumerate() {
             keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
             notes.extend(selectors::notes(item));
-            if is_for_any_user(&item.selectors) {
+            if selectors::is_for_any_user(&selectors::readable(&item.selectors)) {
                 notes.push(format!("agent `{}` has no unix:uid or unix:gid selector: every local user can act as it", item.name));
             } else if item.dangerous_any_user {
                 notes.push(format!(
@@ -240,17 +240,16 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
             format!("`{spiffe_id}` cannot be an agent's: the trust domain's own ID and IDs below /node and /mandate belong to the server");
         return Err(Finding::new("/spiffe_id", detail));
     }
-    selectors::check(&item.selectors).map_err(|(at, why)| Finding::new(format!("/selectors/{at}"), why))?;
-    if is_for_any_user(&item.selectors) && !item.dangerous_any_user {
+    let mut required = selectors::check(&item.selectors).map_err(|(at, why)| Finding::new(format!("/selectors/{at}"), why))?;
+    if selectors::is_for_any_user(&required) && !item.dangerous_any_user {
         let detail = format!(
             "the selectors of agent `{}` name no user: every local user can start the program with a library of their own and act as this agent; add unix:uid:<number> or unix:gid:<number>, or accept it with dangerous_any_user = true",
             item.name
         );
         return Err(Finding::new("/selectors", detail));
     }
-    let mut selectors = item.selectors.clone();
-    selectors.sort();
-    selectors.dedup();
+    required.sort_by_cached_key(ToString::to_string);
+    required.dedup();
     let chain_depth = item.chain_depth.unwrap_or(DEFAULT_CHAIN_DEPTH);
     if chain_depth == 0 || usize::from(chain_depth) > MAX_PARSED_DEPTH {
         return Err(Finding::new("/chain_depth", format!("a chain has 1 to {MAX_PARSED_DEPTH} actors")));
@@ -272,17 +271,11 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         owner: item.owner.clone(),
         purpose: item.purpose.clone(),
         spiffe_id,
-        selectors,
+        selectors: required,
         ceiling: permissions(&item.ceiling, "/ceiling")?,
         chain_depth,
         state,
     }))
-}
-
-/// Whether processes of every local user can show the selectors. A program's path and digest do not prove who runs it: the
-/// user who starts a program decides which libraries it loads (`LD_PRELOAD`).
-pub(super) fn is_for_any_user(selectors: &[String]) -> bool {
-    !selectors.is_empty() && !selectors.iter().any(|selector| selector.starts_with("unix:uid:") || selector.starts_with("unix:gid:"))
 }
 
 fn client(item: &ClientItem) -> Result<Entry, Finding> {

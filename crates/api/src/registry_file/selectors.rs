@@ -6,65 +6,62 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mandate_core::AgentName;
 use mandate_core::registry::{AgentState, Registry};
+use mandate_core::selector::{FORMS, InvalidSelector, shows_all};
+use mandate_core::{AgentName, Selector, UnixSelector};
 
 use super::AgentItem;
 
-const FORMS: &str = "use unix:uid:<number>, unix:gid:<number>, unix:path:<absolute path> or unix:sha256:<64 hex digits in lower case>";
-
 /// The number by which the kernel shows users and groups of other user namespaces, unless a machine is set up otherwise.
-const OVERFLOW: &str = "65534";
+const OVERFLOW: u32 = 65_534;
 
 /// Names under which interpreters are mostly symbolic links.
 const LINKS: [&str; 6] = ["python", "python3", "java", "sh", "awk", "editor"];
 
-/// Refuses selectors of one agent that no process can show, with the place in the list.
-pub(super) fn check(selectors: &[String]) -> Result<(), (usize, String)> {
-    for (at, selector) in selectors.iter().enumerate() {
-        check_one(selector).map_err(|why| (at, format!("selector {selector:?}: {why}")))?;
-        let earlier = |other: &&String| kind(other) == kind(selector) && *other != selector;
-        if let Some(other) = selectors.get(..at).unwrap_or_default().iter().find(earlier) {
-            let what = match kind(selector) {
-                "uid" => "user",
-                "gid" => "group (the effective one; supplementary groups do not count)",
-                _ => "program",
-            };
-            let why = "a process must show all of an agent's selectors, and it has one";
-            return Err((at, format!("selectors {other:?} and {selector:?}: {why} {what}; make two agents of them")));
+/// The selectors of one agent, in the order of the list. Refuses those that no process can show, with the place in the list.
+pub(super) fn check(selectors: &[String]) -> Result<Vec<Selector>, (usize, String)> {
+    let mut all: Vec<Selector> = Vec::with_capacity(selectors.len());
+    for (at, text) in selectors.iter().enumerate() {
+        let selector = check_one(text).map_err(|why| (at, format!("selector {text:?}: {why}")))?;
+        if let Some((other, what)) = all.iter().find_map(|other| Some((other, only_one(other, &selector)?))) {
+            let (other, why) = (other.to_string(), "a process must show all of an agent's selectors, and it has one");
+            return Err((at, format!("selectors {other:?} and {text:?}: {why} {what}; make two agents of them")));
         }
+        all.push(selector);
     }
-    Ok(())
+    Ok(all)
 }
 
-fn parts(selector: &str) -> Option<(&str, &str)> {
-    selector.strip_prefix("unix:")?.split_once(':')
+/// Those of the texts that are selectors.
+pub(super) fn readable(selectors: &[String]) -> Vec<Selector> {
+    selectors.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-fn kind(selector: &str) -> &str {
-    parts(selector).map_or("", |(kind, _)| kind)
+/// Whether processes of every local user can show the selectors. A program's path and digest do not prove who runs it: the
+/// user who starts a program decides which libraries it loads (`LD_PRELOAD`).
+pub(super) fn is_for_any_user(selectors: &[Selector]) -> bool {
+    let names_user = |selector: &Selector| matches!(selector, Selector::Unix(UnixSelector::Uid(_) | UnixSelector::Gid(_)));
+    !selectors.is_empty() && !selectors.iter().any(names_user)
 }
 
-fn check_one(selector: &str) -> Result<(), &'static str> {
-    let (kind, value) = parts(selector).ok_or(FORMS)?;
+fn check_one(text: &str) -> Result<Selector, String> {
+    let selector: Selector = text.parse().map_err(|error: InvalidSelector| error.to_string())?;
     // `(uid_t) -1` is no user or group (credentials(7)).
-    let number = || value.parse::<u32>().is_ok_and(|n| n.to_string() == value && n != u32::MAX);
-    let fine = match kind {
-        "uid" | "gid" => number(),
-        "path" => value.starts_with('/') && value.len() <= 4096 && !value.chars().any(char::is_control),
-        "sha256" => value.len() == 64 && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
-        _ => false,
+    let names_nobody = matches!(selector, Selector::Unix(UnixSelector::Uid(u32::MAX) | UnixSelector::Gid(u32::MAX)));
+    if selector.is_attestable() && !names_nobody { Ok(selector) } else { Err(FORMS.to_owned()) }
+}
+
+/// What a process has only one of, if both name a different one.
+fn only_one(one: &Selector, other: &Selector) -> Option<&'static str> {
+    use UnixSelector::{Gid, Path, Sha256, Uid};
+    let (Selector::Unix(a), Selector::Unix(b)) = (one, other) else { return None };
+    let what = match (a, b) {
+        (Uid(_), Uid(_)) => "user",
+        (Gid(_), Gid(_)) => "group (the effective one; supplementary groups do not count)",
+        (Path(_), Path(_)) | (Sha256(_), Sha256(_)) => "program",
+        (Uid(_) | Gid(_) | Path(_) | Sha256(_), _) => return None,
     };
-    if !fine {
-        return Err(FORMS);
-    }
-    let is_canonical = |path: &str| path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
-    if kind == "path" && !is_canonical(value) {
-        return Err(
-            "the kernel reports a program's path without `.`, `..`, doubled slashes or a slash at the end; write it as `readlink -f PATH` prints it",
-        );
-    }
-    Ok(())
+    (a != b).then_some(what)
 }
 
 /// What to say about the selectors of one agent.
@@ -72,21 +69,21 @@ pub(super) fn notes(item: &AgentItem) -> Vec<String> {
     if item.selectors.is_empty() {
         return vec![format!("agent `{}` has no selectors, so no process will be issued its identity", item.name)];
     }
-    let of = |selector: &String| {
-        let (kind, value) = parts(selector)?;
-        let why = match kind {
-            "uid" if value == OVERFLOW => {
+    let of = |selector: &Selector| {
+        let Selector::Unix(unix) = selector else { return None };
+        let why = match unix {
+            UnixSelector::Uid(OVERFLOW) => {
                 "that is the kernel's placeholder for users of other namespaces (nobody), which nodes refuse; give the agent a user of its own"
             }
-            "gid" if value == OVERFLOW => {
+            UnixSelector::Gid(OVERFLOW) => {
                 "that is the kernel's placeholder for groups of other namespaces (nogroup), which nodes do not attest; leave it out, or give the agent a group of its own"
             }
-            "path" => path_note(value)?,
-            _ => return None,
+            UnixSelector::Path(path) => path_note(path.as_str())?,
+            UnixSelector::Uid(_) | UnixSelector::Gid(_) | UnixSelector::Sha256(_) => return None,
         };
         Some(format!("agent `{}`, selector `{selector}`: {why}", item.name))
     };
-    item.selectors.iter().filter_map(of).collect()
+    readable(&item.selectors).iter().filter_map(of).collect()
 }
 
 fn path_note(path: &str) -> Option<&'static str> {
@@ -103,9 +100,10 @@ pub(super) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     let declared: HashSet<&AgentName> = items.iter().map(|item| &item.name).collect();
     let lives = |state: AgentState| state != AgentState::Retired;
     let staying = current.agents().filter(|agent| !declared.contains(&agent.name) && lives(agent.state));
-    let mut agents: Vec<(&AgentName, &[String])> = staying.map(|agent| (&agent.name, agent.selectors.as_slice())).collect();
     let living = items.iter().filter(|item| item.state.is_none_or(lives));
-    agents.extend(living.map(|item| (&item.name, item.selectors.as_slice())));
+    let living: Vec<(&AgentName, Vec<Selector>)> = living.map(|item| (&item.name, readable(&item.selectors))).collect();
+    let mut agents: Vec<(&AgentName, &[Selector])> = staying.map(|agent| (&agent.name, agent.selectors.as_slice())).collect();
+    agents.extend(living.iter().map(|(name, selectors)| (*name, selectors.as_slice())));
     agents.retain(|(_, selectors)| !selectors.is_empty());
     let mut known = BySelector::new(&agents);
     let mut notes = Vec::new();
@@ -114,7 +112,7 @@ pub(super) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
         if declared.contains(name)
             && let Some((other, theirs)) = known.first_overlap(selectors).and_then(|other| agents.get(other))
         {
-            let what = match (covers(selectors, theirs), covers(theirs, selectors)) {
+            let what = match (shows_all(theirs, selectors), shows_all(selectors, theirs)) {
                 (true, true) => format!("agents `{other}` and `{name}` have the same selectors, so each process is both"),
                 (true, false) => format!("every process of agent `{other}` is agent `{name}`, too"),
                 _ => format!("every process of agent `{name}` is agent `{other}`, too"),
@@ -126,36 +124,31 @@ pub(super) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     notes
 }
 
-/// Whether each process that has `many` has `few`.
-fn covers(few: &[String], many: &[String]) -> bool {
-    few.iter().all(|selector| many.contains(selector))
-}
-
 /// Agents by their selectors. To compare each agent with each other takes minutes where there are a hundred thousand.
 struct BySelector<'a> {
-    agents: &'a [(&'a AgentName, &'a [String])],
+    agents: &'a [(&'a AgentName, &'a [Selector])],
     /// How many agents have a selector.
-    frequency: HashMap<&'a str, usize>,
-    having: HashMap<&'a str, Vec<usize>>,
+    frequency: HashMap<&'a Selector, usize>,
+    having: HashMap<&'a Selector, Vec<usize>>,
     /// Those whose rarest selector it is.
-    rarest: HashMap<&'a str, Vec<usize>>,
+    rarest: HashMap<&'a Selector, Vec<usize>>,
 }
 
 impl<'a> BySelector<'a> {
     /// None of them is added yet.
-    fn new(agents: &'a [(&'a AgentName, &'a [String])]) -> Self {
+    fn new(agents: &'a [(&'a AgentName, &'a [Selector])]) -> Self {
         let mut frequency = HashMap::new();
         for selector in agents.iter().flat_map(|(_, selectors)| selectors.iter()) {
-            *frequency.entry(selector.as_str()).or_default() += 1;
+            *frequency.entry(selector).or_default() += 1;
         }
         Self { agents, frequency, having: HashMap::new(), rarest: HashMap::new() }
     }
 
-    fn rarest_of<'b>(&self, selectors: &'b [String]) -> Option<&'b str> {
-        selectors.iter().map(String::as_str).min_by_key(|selector| self.frequency.get(selector))
+    fn rarest_of<'b>(&self, selectors: &'b [Selector]) -> Option<&'b Selector> {
+        selectors.iter().min_by_key(|selector| self.frequency.get(selector))
     }
 
-    fn add(&mut self, at: usize, selectors: &'a [String]) {
+    fn add(&mut self, at: usize, selectors: &'a [Selector]) {
         for selector in selectors {
             self.having.entry(selector).or_default().push(at);
         }
@@ -165,21 +158,22 @@ impl<'a> BySelector<'a> {
     }
 
     /// The first agent whose processes all have these selectors, or which has all processes that have them.
-    fn first_overlap(&self, selectors: &[String]) -> Option<usize> {
+    fn first_overlap(&self, selectors: &[Selector]) -> Option<usize> {
         let theirs = |at: &usize| self.agents.get(*at).map_or(&[][..], |(_, selectors)| selectors);
         let within = self.rarest_of(selectors).and_then(|selector| self.having.get(selector));
-        let within = within.and_then(|list| list.iter().find(|at| covers(selectors, theirs(at))));
-        let around = selectors.iter().filter_map(|selector| self.rarest.get(selector.as_str()));
-        let around = around.filter_map(|list| list.iter().find(|at| covers(theirs(at), selectors))).min();
+        let within = within.and_then(|list| list.iter().find(|at| shows_all(theirs(at), selectors)));
+        let around = selectors.iter().filter_map(|selector| self.rarest.get(selector));
+        let around = around.filter_map(|list| list.iter().find(|at| shows_all(selectors, theirs(at)))).min();
         within.into_iter().chain(around).min().copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mandate_core::AgentName;
+    use mandate_core::selector::shows_all;
+    use mandate_core::{AgentName, Selector, UnixSelector};
 
-    use super::{BySelector, check, covers, path_note};
+    use super::{BySelector, check, path_note};
 
     fn refused(selectors: &[&str]) -> Option<(usize, String)> {
         check(&selectors.iter().map(|&text| text.to_owned()).collect::<Vec<_>>()).err()
@@ -188,17 +182,17 @@ mod tests {
     /// Every set of four selectors, twice, in several orders.
     #[test]
     fn the_index_finds_the_overlap_that_comparing_each_with_each_finds() {
-        let sets: Vec<Vec<String>> = (1..32u32)
-            .map(|bits| (0..4).filter(|n| (bits % 16) >> n & 1 == 1).map(|n| format!("unix:uid:{n}")).collect())
-            .filter(|set: &Vec<String>| !set.is_empty())
+        let sets: Vec<Vec<Selector>> = (1..32u32)
+            .map(|bits| (0..4).filter(|n| (bits % 16) >> n & 1 == 1).map(|n| UnixSelector::Uid(n).into()).collect())
+            .filter(|set: &Vec<Selector>| !set.is_empty())
             .collect();
         for step in [1, 7, 11, 13, 29] {
             let order: Vec<usize> = (0..sets.len()).map(|n| n * step % sets.len()).collect();
             let names: Vec<AgentName> = order.iter().map(|n| format!("agent-{n}").parse().unwrap()).collect();
-            let agents: Vec<(&AgentName, &[String])> = names.iter().zip(&order).map(|(name, n)| (name, sets[*n].as_slice())).collect();
+            let agents: Vec<(&AgentName, &[Selector])> = names.iter().zip(&order).map(|(name, n)| (name, sets[*n].as_slice())).collect();
             let mut index = BySelector::new(&agents);
             for (at, (_, selectors)) in agents.iter().enumerate() {
-                let compared = agents[..at].iter().position(|(_, theirs)| covers(selectors, theirs) || covers(theirs, selectors));
+                let compared = agents[..at].iter().position(|(_, theirs)| shows_all(theirs, selectors) || shows_all(selectors, theirs));
                 assert_eq!(index.first_overlap(selectors), compared, "{step}: {at}");
                 index.add(at, selectors);
             }
@@ -207,12 +201,16 @@ mod tests {
 
     #[test]
     fn a_path_that_the_kernel_never_reports_is_refused() {
-        for path in ["/a/../b", "/a/./b", "/a/", "/", "//a", "/a//b", "/.", "/..", "/a/.."] {
-            let (at, why) = refused(&["unix:uid:1", &format!("unix:path:{path}")]).unwrap_or_else(|| panic!("{path}"));
-            assert!(at == 1 && why.contains("readlink -f"), "{why}");
-        }
-        for path in ["/a", "/a/b", "/a/...", "/a/.b", "/a/b..", "/opt/my agent/a (deleted)"] {
-            assert_eq!(refused(&["unix:uid:1", &format!("unix:path:{path}")]), None, "{path}");
+        let (at, why) = refused(&["unix:uid:1", "unix:path:/a/../b"]).unwrap();
+        assert!(at == 1 && why.contains("readlink -f"), "{why}");
+        assert_eq!(refused(&["unix:uid:1", "unix:path:/opt/my agent/a (deleted)"]), None);
+    }
+
+    #[test]
+    fn what_no_attestor_of_this_build_can_show_is_refused_with_the_forms_that_can_be_shown() {
+        for text in ["k8s:ns:prod", "docker:image:x", "uid:1", "unix:user:riley", "nonsense"] {
+            let (at, why) = refused(&["unix:uid:1", text]).unwrap();
+            assert!(at == 1 && why.contains(&format!("{text:?}: use unix:uid:<number>, ")), "{why}");
         }
     }
 

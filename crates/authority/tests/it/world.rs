@@ -71,7 +71,7 @@ fn registry() -> Registry {
             owner: "riley".parse().unwrap(),
             purpose: "Works on support cases".to_owned(),
             spiffe_id: AGENT.parse().unwrap(),
-            selectors: vec!["unix:uid:1000".to_owned()],
+            selectors: vec!["unix:uid:1000".parse().unwrap()],
             ceiling: allow("read:cases write:cases"),
             chain_depth: 3,
             state: AgentState::Active,

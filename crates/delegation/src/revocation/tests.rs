@@ -27,7 +27,7 @@ fn agent() -> Agent {
         owner: "riley".parse().unwrap(),
         purpose: "Helps".into(),
         spiffe_id: "spiffe://acme.example/agent/helper".parse().unwrap(),
-        selectors: vec!["unix:uid:1".into()],
+        selectors: vec!["unix:uid:1".parse().unwrap()],
         ceiling: vec![permission("crm", "read write"), permission("mail", "send")],
         chain_depth: 3,
         state: AgentState::Active,
@@ -272,7 +272,7 @@ fn what_leaves_less_of_an_agent_only_takes_and_its_opposite_does_not() {
         |a| a.ceiling.push(permission("wiki", "read")),
         |a| a.ceiling = vec![permission("crm", "read send")],
         |a| a.ceiling[0].constraints = within(1),
-        |a| a.selectors.push("unix:gid:1".into()),
+        |a| a.selectors.push("unix:gid:1".parse().unwrap()),
         |a| a.spiffe_id = "spiffe://acme.example/agent/other".parse().unwrap(),
         |a| a.owner = "casey".parse().unwrap(),
         |a| {

@@ -47,7 +47,7 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
 async fn a_process_that_does_not_show_every_selector_gets_nothing() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
-    change(&office, |a| a.selectors = selectors(&["unix:uid:1000", "unix:path:/usr/bin/agent"])).await;
+    change(&office, |a| a.selectors = vec!["unix:uid:1000".parse().unwrap(), "unix:path:/usr/bin/agent".parse().unwrap()]).await;
     for shown in [&["unix:uid:1000"][..], &["unix:path:/usr/bin/agent"], &["unix:uid:1001", "unix:path:/usr/bin/agent"], &[]] {
         let refused = office.identity.issue_jwt_svid(&node, &agent(), &selectors(shown), vec![AUDIENCE.into()]).await;
         assert_eq!(refused.unwrap_err(), E::NotEntitled, "{shown:?}");
@@ -77,7 +77,7 @@ async fn a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_ar
     .await;
     assert_eq!(ask().await.unwrap_err(), E::NotIssuable(NotIssuable::NoSelectors));
     change(&office, |a| {
-        a.selectors = selectors(&["unix:uid:1000"]);
+        a.selectors = vec!["unix:uid:1000".parse().unwrap()];
         a.purpose = " ".into();
     })
     .await;

@@ -195,7 +195,7 @@ async fn without_a_server_the_old_one_serves_until_it_expires() {
 async fn processes_that_show_different_things_do_not_share_a_request() {
     let world = World::new(LIFE, 0).await;
     let mut other = Attested::of_this_process();
-    other.selectors = vec![crate::selector::Selector::Uid(1001)];
+    other.selectors = vec![mandate_core::UnixSelector::Uid(1001).into()];
     let both = async {
         let first = Attested::of_this_process();
         tokio::join!(world.svids.get(world.wanted.clone(), &first), world.svids.get(world.wanted.clone(), &other))

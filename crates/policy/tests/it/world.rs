@@ -45,7 +45,7 @@ impl World {
                 owner: "riley".parse().unwrap(),
                 purpose: "Works on support cases".to_owned(),
                 spiffe_id: "spiffe://mandate.example/agent/support-agent".parse().unwrap(),
-                selectors: vec!["unix:uid:1000".to_owned()],
+                selectors: vec!["unix:uid:1000".parse().unwrap()],
                 ceiling: vec![permission("crm", ceiling)],
                 chain_depth: 3,
                 state: AgentState::Active,

@@ -119,7 +119,7 @@ impl Node for Service {
                             .into_iter()
                             .map(|entry| Entry {
                                 spiffe_id: entry.spiffe_id.to_string(),
-                                selectors: entry.selectors,
+                                selectors: entry.selectors.iter().map(ToString::to_string).collect(),
                                 name: entry.name.to_string(),
                             })
                             .collect(),

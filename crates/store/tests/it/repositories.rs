@@ -46,7 +46,7 @@ fn agent(name: &str) -> Entry {
         owner: "riley".parse().unwrap(),
         purpose: "Works".into(),
         spiffe_id: format!("spiffe://td/agent/{name}").parse().unwrap(),
-        selectors: vec!["unix:uid:1000".into()],
+        selectors: vec!["unix:uid:1000".parse().unwrap()],
         ceiling: vec![],
         chain_depth: 3,
         state: AgentState::Suspended,
