@@ -1,12 +1,11 @@
 //! The process at the other end of a connection: what the kernel says about it, never what the caller says.
 
-use mandate_core::{Selector, UnixSelector};
+use mandate_core::Selector;
 use tokio::net::UnixStream;
 
-use crate::entitlement::Entitlements;
 use crate::namespace::Overflow;
-use crate::process::{self, Born, Gone, Process};
-use crate::program::{self, Digests, FileId};
+use crate::process::{self, Born, NotAttested, Process};
+use crate::program::{self, FileId};
 
 /// The process that opened a connection.
 #[derive(Debug)]
@@ -18,11 +17,18 @@ pub(crate) struct Caller {
     program: Option<FileId>,
 }
 
-/// What was found about a caller, and enough to find out later whether it is still the same process.
+/// A caller that attestors look at. It was alive, the same, and running the program with which it connected when this was made.
+/// What they find counts only if [`Inspection::finish`] sees that all of this still holds.
+pub(crate) struct Inspection<'a> {
+    caller: &'a Caller,
+    program: Option<FileId>,
+}
+
+/// A process and what it has shown, with enough to find out later whether it is still the same process. Only
+/// [`Inspection::finish`] makes one.
 #[derive(Clone, Debug)]
-pub(crate) struct Attested {
-    /// Its selectors, each once.
-    pub(crate) selectors: Vec<Selector>,
+pub(crate) struct AttestedProcess {
+    selectors: Vec<Selector>,
     pid: u32,
     born: Born,
     program: Option<FileId>,
@@ -30,22 +36,22 @@ pub(crate) struct Attested {
 
 impl Caller {
     /// Takes the credentials that the kernel recorded when the connection was made (`SO_PEERCRED`, unix(7)).
-    pub(crate) fn of(stream: &UnixStream) -> Result<Self, Gone> {
-        let credentials = stream.peer_cred().map_err(|_| Gone::Invisible)?;
-        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0).ok_or(Gone::Invisible)?;
+    pub(crate) fn of(stream: &UnixStream) -> Result<Self, NotAttested> {
+        let credentials = stream.peer_cred().map_err(|_| NotAttested::Invisible)?;
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0).ok_or(NotAttested::Invisible)?;
         Self::new(pid, credentials.uid(), credentials.gid(), Overflow::read())
     }
 
     /// Refuses a process that runs as another user or group than the one that connected: it has executed a set-user-ID program
     /// meanwhile, or it is another process with the same number. Refuses a user who has no number here. A group without a number
     /// is only not attested, because many system users have `nogroup`.
-    fn new(pid: u32, uid: u32, gid: u32, overflow: Overflow) -> Result<Self, Gone> {
+    pub(crate) fn new(pid: u32, uid: u32, gid: u32, overflow: Overflow) -> Result<Self, NotAttested> {
         if !overflow.names_user(uid) {
-            return Err(Gone::Unmapped);
+            return Err(NotAttested::Unmapped);
         }
         let process = Process::open(pid)?;
         if process::effective_ids(pid)? != (uid, gid) {
-            return Err(process.check().err().unwrap_or(Gone::OtherUser));
+            return Err(process.check().err().unwrap_or(NotAttested::OtherUser));
         }
         let gid = overflow.names_group(gid).then_some(gid);
         Ok(Self { process, uid, gid, program: program::file_of(pid) })
@@ -65,35 +71,28 @@ impl Caller {
     ///
     /// The last check matters because a connection outlives `execve`: a process could connect, leave the connection to a child,
     /// and then execute a program that is entitled to more.
-    pub(crate) fn check(&self) -> Result<(), Gone> {
+    pub(crate) fn check(&self) -> Result<(), NotAttested> {
         self.process.check()?;
         self.program_now().map(drop)
     }
 
-    fn program_now(&self) -> Result<Option<FileId>, Gone> {
+    fn program_now(&self) -> Result<Option<FileId>, NotAttested> {
         let now = program::file_of(self.pid());
         // A process that has just exited has no program either.
-        if is_same(now, self.program) { Ok(now) } else { self.process.check().and(Err(Gone::Replaced)) }
+        if is_same(now, self.program) { Ok(now) } else { self.process.check().and(Err(NotAttested::Replaced)) }
     }
 
-    /// Inspects the process: which of the selectors in `entitlements` it shows now.
-    pub(crate) async fn attest(&self, entitlements: &Entitlements, digests: &Digests) -> Result<Attested, Gone> {
+    /// Begins to look at the process, if [`Caller::check`] does not refuse it.
+    pub(crate) fn inspect(&self) -> Result<Inspection<'_>, NotAttested> {
         self.process.check()?;
-        let program = self.program_now()?;
-        let ids = std::iter::once(UnixSelector::Uid(self.uid)).chain(self.gid.map(UnixSelector::Gid));
-        let selectors = ids.map(Selector::from).collect();
-        let mut attested = Attested { selectors, pid: self.pid(), born: self.process.born(), program };
-        if let Some(file) = program {
-            let path = program::path_of(self.pid(), &file).and_then(|path| path.parse().ok());
-            attested.selectors.extend(path.map(|path| UnixSelector::Path(path).into()));
-            if entitlements.depend_on_digest(&attested.selectors) {
-                let digest = digests.of(self.pid(), file).await;
-                attested.selectors.extend(digest.map(|digest| UnixSelector::Sha256(Box::new(digest)).into()));
-            }
-        }
-        // What was read belongs to this process only if it was the same one all along.
-        self.check()?;
-        Ok(attested)
+        Ok(Inspection { caller: self, program: self.program_now()? })
+    }
+
+    /// A child of this process, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_child(child: &std::process::Child) -> Result<Self, NotAttested> {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Self::new(child.id(), uid, gid, Overflow::read())
     }
 }
 
@@ -104,56 +103,75 @@ fn is_same(now: Option<FileId>, then: Option<FileId>) -> bool {
     }
 }
 
-impl Attested {
-    /// Refuses unless the process that was attested still runs the same program.
-    pub(crate) fn check(&self) -> Result<(), Gone> {
-        process::check(self.pid, self.born)?;
-        if is_same(program::file_of(self.pid), self.program) { Ok(()) } else { Err(Gone::Replaced) }
+impl Inspection<'_> {
+    /// Its process number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.caller.pid()
     }
 
-    /// This process itself, for tests of what is kept along with an attestation.
-    #[cfg(test)]
-    pub(crate) fn of_this_process() -> Self {
-        Self::of(std::process::id())
+    /// Its effective user when it connected.
+    pub(crate) fn uid(&self) -> u32 {
+        self.caller.uid
     }
 
-    /// The process `pid`, for tests of what is kept along with an attestation.
-    #[cfg(test)]
-    pub(crate) fn of(pid: u32) -> Self {
-        Self { selectors: vec![UnixSelector::Uid(1000).into()], pid, born: process::born(pid).unwrap(), program: program::file_of(pid) }
+    /// Its effective group when it connected. `None`: it has none in this node's user namespace.
+    pub(crate) fn gid(&self) -> Option<u32> {
+        self.caller.gid
     }
 
-    /// The selectors in their text form.
+    /// The file that it runs. `None`: this node may not inspect it.
+    pub(crate) fn program(&self) -> Option<FileId> {
+        self.program
+    }
+
+    /// The process with what was found of it. That belongs to this process only if it was the same one all along.
+    pub(crate) fn finish(self, selectors: Vec<Selector>) -> Result<AttestedProcess, NotAttested> {
+        self.caller.check()?;
+        Ok(AttestedProcess { selectors, pid: self.pid(), born: self.caller.process.born(), program: self.program })
+    }
+}
+
+impl AttestedProcess {
+    /// What it has shown, each selector once.
+    pub(crate) fn selectors(&self) -> &[Selector] {
+        &self.selectors
+    }
+
+    /// The same in text form.
     pub(crate) fn texts(&self) -> Vec<String> {
         self.selectors.iter().map(Selector::to_string).collect()
+    }
+
+    /// Refuses unless the process that was attested still runs the same program.
+    pub(crate) fn check(&self) -> Result<(), NotAttested> {
+        process::check(self.pid, self.born)?;
+        if is_same(program::file_of(self.pid), self.program) { Ok(()) } else { Err(NotAttested::Replaced) }
+    }
+
+    /// This process as one that shows this user, for tests of what is kept along with an attestation.
+    #[cfg(test)]
+    pub(crate) fn of_this_process(uid: u32) -> Self {
+        Self::of(std::process::id(), uid)
+    }
+
+    /// The process `pid` as one that shows this user, for tests of what is kept along with an attestation.
+    #[cfg(test)]
+    pub(crate) fn of(pid: u32, uid: u32) -> Self {
+        let selectors = vec![mandate_core::UnixSelector::Uid(uid).into()];
+        Self { selectors, pid, born: process::born(pid).unwrap(), program: program::file_of(pid) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Caller;
-    use crate::entitlement::Entitlements;
     use crate::namespace::Overflow;
-    use crate::process::Gone;
-    use crate::program::Digests;
-    use mandate_api::proto::node::Entry;
-    use mandate_core::{Selector, UnixSelector};
-    use std::fs;
+    use crate::process::NotAttested;
     use std::io::{BufRead, BufReader, Write};
     use std::process::{Child, Command, Stdio};
-    use tokio::net::{UnixListener, UnixStream};
-
-    fn wanting(selector: &str) -> Entitlements {
-        let entry = Entry { spiffe_id: "spiffe://acme.example/agent/a".into(), selectors: vec![selector.into()], name: "a".into() };
-        Entitlements::new(vec![entry], &"acme.example".parse().unwrap())
-    }
 
     fn me() -> (u32, u32) {
         (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
-    }
-
-    fn caller(child: &Child) -> Result<Caller, Gone> {
-        Caller::new(child.id(), me().0, me().1, Overflow::read())
     }
 
     fn ends(mut child: Child) {
@@ -161,47 +179,18 @@ mod tests {
         child.wait().unwrap();
     }
 
-    #[tokio::test]
-    async fn the_kernel_says_who_connected() {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
-        let (_client, accepted) = tokio::join!(UnixStream::connect(dir.path().join("s")), listener.accept());
-        let caller = Caller::of(&accepted.unwrap().0).unwrap();
-        let me = rustix::process::getuid().as_raw();
-        assert_eq!((caller.pid(), caller.uid()), (std::process::id(), me));
-        let found = caller.attest(&wanting("unix:uid:1"), &Digests::default()).await.unwrap().texts();
-        let exe = fs::read_link("/proc/self/exe").unwrap();
-        assert_eq!(
-            found,
-            [format!("unix:uid:{me}"), format!("unix:gid:{}", rustix::process::getgid().as_raw()), format!("unix:path:{}", exe.display())]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_child_shows_user_group_path_and_digest() {
+    #[test]
+    fn a_caller_that_has_exited_is_refused_before_and_after() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let caller = caller(&child).unwrap();
-        let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-        let zeros = format!("unix:sha256:{}", "0".repeat(64));
-        let found = caller.attest(&wanting(&zeros), &Digests::default()).await.unwrap().texts();
-        let digest = Selector::from(UnixSelector::Sha256(Box::new(mandate_core::digest::sha256(&fs::read(&path).unwrap())))).to_string();
-        assert_eq!(
-            found,
-            [format!("unix:uid:{}", me().0), format!("unix:gid:{}", me().1), format!("unix:path:{}", path.display()), digest]
-        );
-        ends(child);
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_has_exited_is_refused_before_and_after() {
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let caller = caller(&child).unwrap();
-        let attested = caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap();
+        let caller = Caller::of_child(&child).unwrap();
+        let attested = caller.inspect().unwrap().finish(Vec::new()).unwrap();
         assert_eq!(attested.check(), Ok(()));
+        let begun = caller.inspect().unwrap();
         ends(child);
-        assert_eq!(caller.check(), Err(Gone::Exited));
-        assert_eq!(attested.check(), Err(Gone::Exited));
-        assert_eq!(caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap_err(), Gone::Exited);
+        assert_eq!(caller.check(), Err(NotAttested::Exited));
+        assert_eq!(attested.check(), Err(NotAttested::Exited));
+        assert_eq!(caller.inspect().err(), Some(NotAttested::Exited));
+        assert_eq!(begun.finish(Vec::new()).unwrap_err(), NotAttested::Exited);
     }
 
     #[test]
@@ -209,27 +198,24 @@ mod tests {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let (uid, gid) = me();
         for (uid, gid) in [(uid + 1, gid), (uid, gid + 1)] {
-            assert_eq!(Caller::new(child.id(), uid, gid, Overflow::read()).unwrap_err(), Gone::OtherUser);
+            assert_eq!(Caller::new(child.id(), uid, gid, Overflow::read()).unwrap_err(), NotAttested::OtherUser);
         }
-        assert!(caller(&child).is_ok());
+        assert!(Caller::of_child(&child).is_ok());
         ends(child);
     }
 
-    #[tokio::test]
-    async fn a_user_without_a_number_here_is_refused_and_such_a_group_is_not_attested() {
+    #[test]
+    fn a_user_without_a_number_here_is_refused() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let (uid, gid) = me();
-        let new = |overflow| Caller::new(child.id(), uid, gid, overflow);
-        assert_eq!(new(Overflow::of(uid, gid)).unwrap_err(), Gone::Unmapped);
-        assert_eq!(new(Overflow::of(uid, 65_534)).unwrap_err(), Gone::Unmapped);
-        let found = new(Overflow::of(65_534, gid)).unwrap().attest(&wanting("unix:uid:1"), &Digests::default()).await.unwrap().texts();
-        assert_eq!(found[0], format!("unix:uid:{uid}"));
-        assert!(!found.iter().any(|selector| selector.starts_with("unix:gid:")), "{found:?}");
+        for overflow in [Overflow::of(uid, gid), Overflow::of(uid, 65_534)] {
+            assert_eq!(Caller::new(child.id(), uid, gid, overflow).unwrap_err(), NotAttested::Unmapped);
+        }
         ends(child);
     }
 
-    #[tokio::test]
-    async fn a_caller_that_becomes_another_program_is_refused() {
+    #[test]
+    fn a_caller_that_becomes_another_program_is_refused() {
         // A shell that waits for a line and then turns itself into `sleep`: same process, same start time.
         let mut child = Command::new("sh")
             .args(["-c", "echo ready; read line; exec sleep 60"])
@@ -239,14 +225,16 @@ mod tests {
             .unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let caller = caller(&child).unwrap();
-        let attested = caller.attest(&wanting("unix:uid:12"), &Digests::default()).await.unwrap();
+        let caller = Caller::of_child(&child).unwrap();
+        let attested = caller.inspect().unwrap().finish(Vec::new()).unwrap();
+        let begun = caller.inspect().unwrap();
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
         while caller.check().is_ok() {
             std::thread::yield_now();
         }
-        assert_eq!(caller.check(), Err(Gone::Replaced));
-        assert_eq!(attested.check(), Err(Gone::Replaced));
+        assert_eq!(caller.check(), Err(NotAttested::Replaced));
+        assert_eq!(attested.check(), Err(NotAttested::Replaced));
+        assert_eq!(begun.finish(Vec::new()).unwrap_err(), NotAttested::Replaced, "although it is the same process");
         ends(child);
     }
 }

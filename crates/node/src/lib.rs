@@ -12,6 +12,7 @@
 mod activity;
 mod alert;
 mod arrivals;
+mod attestors;
 mod authority;
 mod backoff;
 mod caller;

@@ -21,7 +21,7 @@ use crate::arrivals::Arrivals;
 use crate::authority::Rewritten;
 use crate::caller::Caller;
 use crate::places::{Limits, Place, Places};
-use crate::process::Gone;
+use crate::process::NotAttested;
 use crate::throttle::Throttle;
 
 /// How long the listener pauses after accepting failed, which mostly means that there are no file descriptors left.
@@ -57,7 +57,7 @@ struct Door {
     places: Places,
     arrivals: Arrivals,
     crowded: Throttle<u32, Crowded>,
-    unattested: Throttle<(), Gone>,
+    unattested: Throttle<(), NotAttested>,
 }
 
 /// The stream of arriving connections. It never ends.
@@ -93,13 +93,13 @@ impl Door {
         }
         let caller = match Caller::of(&stream) {
             Ok(caller) => Arc::new(caller),
-            Err(gone) => {
+            Err(why) => {
                 // A fault of this machine's set-up, which an operator has to see once, not at each connection.
-                if gone == Gone::Hidden && !HIDDEN_SAID.swap(true, Ordering::Relaxed) {
+                if why == NotAttested::Hidden && !HIDDEN_SAID.swap(true, Ordering::Relaxed) {
                     tracing::warn!("processes of other users are hidden from this node (hidepid, ProtectProc), so they are served nothing");
                 }
-                if let Some(left_out) = self.unattested.admits((), gone, Instant::now()) {
-                    tracing::info!(%gone, left_out, "a caller of the Workload API cannot be attested");
+                if let Some(left_out) = self.unattested.admits((), why, Instant::now()) {
+                    tracing::info!(%why, left_out, "a caller of the Workload API cannot be attested");
                 }
                 return None;
             }

@@ -8,30 +8,30 @@ use std::time::Instant;
 
 use mandate_core::{Selector, SpiffeId, UnixSelector};
 
-use crate::caller::{Attested, Caller};
+use crate::caller::{AttestedProcess, Caller};
 use crate::entitlement::{Entitlements, Near};
 use crate::throttle::Throttle;
 
 /// How many entries are named.
 const MOST: usize = 3;
 
-/// One kind of process that asks without success: its program, and the registered identity that it asks for. A process can invent
-/// any number of identities, so those that are not registered are one kind.
-type Kind = (Option<Box<str>>, Option<SpiffeId>);
+/// Those who ask alike without success: by their program, and the registered identity that they ask for. A process can invent any
+/// number of identities, so all who ask for one that is not registered count as one.
+type Askers = (Option<Box<str>>, Option<SpiffeId>);
 
 /// What has been told.
 #[derive(Default)]
 pub(crate) struct Mismatches {
-    said: Throttle<u32, Kind>,
+    said: Throttle<u32, Askers>,
 }
 
 impl Mismatches {
     /// Tells that nothing matches this caller, once a minute for each user, program and identity.
-    pub(crate) fn tell(&self, caller: &Caller, attested: &Attested, entitlements: &Entitlements, asked: Option<&SpiffeId>) {
-        let program = attested.selectors.iter().find_map(path);
-        let kind = (program.map(Into::into), asked.filter(|asked| entitlements.names(asked)).cloned());
-        let Some(left_out) = self.said.admits(caller.uid(), kind, Instant::now()) else { return };
-        let nearest = entitlements.nearest(&attested.selectors, asked, MOST);
+    pub(crate) fn tell(&self, caller: &Caller, attested: &AttestedProcess, entitlements: &Entitlements, asked: Option<&SpiffeId>) {
+        let program = attested.selectors().iter().find_map(path);
+        let askers = (program.map(Into::into), asked.filter(|asked| entitlements.names(asked)).cloned());
+        let Some(left_out) = self.said.admits(caller.uid(), askers, Instant::now()) else { return };
+        let nearest = entitlements.nearest(attested.selectors(), asked, MOST);
         tracing::warn!(
             pid = caller.pid(),
             uid = caller.uid(),
@@ -90,7 +90,7 @@ fn hint(program: Option<&str>, own: Option<&Path>, nearest: &[Near<'_>]) -> Stri
 #[cfg(test)]
 mod tests {
     use super::{Mismatches, hint, wanted};
-    use crate::caller::{Attested, Caller};
+    use crate::caller::{AttestedProcess, Caller};
     use crate::entitlement::{Entitlements, Near};
     use mandate_api::proto::node::Entry;
     use mandate_core::{Selector, SpiffeId};
@@ -141,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_invents_identities_hides_the_help_for_no_agent() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let (caller, attested) = (Caller::of(&ours).unwrap(), Attested::of_this_process());
+        let (caller, attested) = (Caller::of(&ours).unwrap(), AttestedProcess::of_this_process(1000));
         let registered = "spiffe://acme.example/agent/a";
         let entry = Entry { spiffe_id: registered.into(), selectors: vec!["unix:path:/opt/a".into()], name: "a".into() };
         let entitlements = Entitlements::new(vec![entry], &"acme.example".parse().unwrap());
@@ -151,8 +151,8 @@ mod tests {
             mismatches.tell(&caller, &attested, &entitlements, Some(&invented));
         }
         let now = Instant::now();
-        let kind = (None, Some(registered.parse().unwrap()));
-        assert_eq!(mismatches.said.admits(caller.uid(), kind, now), Some(0), "of the same user and program");
+        let askers = (None, Some(registered.parse().unwrap()));
+        assert_eq!(mismatches.said.admits(caller.uid(), askers, now), Some(0), "of the same user and program");
         assert_eq!(mismatches.said.admits(caller.uid() + 1, (None, None), now), Some(0));
         assert_eq!(mismatches.said.admits(caller.uid(), (None, None), now), None, "what was invented was told as one thing");
     }

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 /// Why a process cannot be attested. All of these are refusals: a process that no longer exists is entitled to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub(crate) enum Gone {
+pub(crate) enum NotAttested {
     /// The kernel gave no process number, or 0: the caller is outside this node's process namespace.
     #[error("the calling process is not visible to this node: it runs outside the node's process namespace")]
     Invisible,
@@ -39,24 +39,24 @@ pub(crate) enum Gone {
 pub(crate) struct Born(u64);
 
 /// The start time of a running process. A zombie counts as exited: it cannot use an answer.
-pub(crate) fn born(pid: u32) -> Result<Born, Gone> {
+pub(crate) fn born(pid: u32) -> Result<Born, NotAttested> {
     let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|_| unreadable(pid))?;
-    parse_stat(&stat).ok_or(Gone::Exited)
+    parse_stat(&stat).ok_or(NotAttested::Exited)
 }
 
 /// Why nothing is found about a process in `/proc`. Hidden processes look like exited ones, but their numbers can be checked.
-fn unreadable(pid: u32) -> Gone {
+fn unreadable(pid: u32) -> NotAttested {
     let alive = i32::try_from(pid).ok().and_then(Pid::from_raw).map(test_kill_process);
     match alive {
-        Some(Ok(()) | Err(rustix::io::Errno::PERM)) => Gone::Hidden,
-        _ => Gone::Exited,
+        Some(Ok(()) | Err(rustix::io::Errno::PERM)) => NotAttested::Hidden,
+        _ => NotAttested::Exited,
     }
 }
 
 /// The effective user and group of a process as it is now.
-pub(crate) fn effective_ids(pid: u32) -> Result<(u32, u32), Gone> {
+pub(crate) fn effective_ids(pid: u32) -> Result<(u32, u32), NotAttested> {
     let status = fs::read(format!("/proc/{pid}/status")).map_err(|_| unreadable(pid))?;
-    parse_status(&status).ok_or(Gone::Exited)
+    parse_status(&status).ok_or(NotAttested::Exited)
 }
 
 fn parse_status(status: &[u8]) -> Option<(u32, u32)> {
@@ -92,12 +92,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// The live process with this number.
-    pub(crate) fn open(pid: u32) -> Result<Self, Gone> {
+    pub(crate) fn open(pid: u32) -> Result<Self, NotAttested> {
         let born = born(pid)?;
-        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Gone::Invisible)?;
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(NotAttested::Invisible)?;
         let descriptor = match pidfd_open(raw, PidfdFlags::empty()) {
             Ok(descriptor) => Some(descriptor),
-            Err(rustix::io::Errno::SRCH) => return Err(Gone::Exited),
+            Err(rustix::io::Errno::SRCH) => return Err(NotAttested::Exited),
             // Kernels before 5.3 and some sandboxes have none; the start time is checked in any case.
             Err(_) => None,
         };
@@ -117,17 +117,17 @@ impl Process {
     }
 
     /// Refuses unless it is still alive and still the same.
-    pub(crate) fn check(&self) -> Result<(), Gone> {
+    pub(crate) fn check(&self) -> Result<(), NotAttested> {
         if self.descriptor.as_ref().is_some_and(exited) {
-            return Err(Gone::Exited);
+            return Err(NotAttested::Exited);
         }
         check(self.pid, self.born)
     }
 }
 
 /// Refuses unless process `pid` is alive and was started at `born`.
-pub(crate) fn check(pid: u32, expected: Born) -> Result<(), Gone> {
-    if born(pid)? == expected { Ok(()) } else { Err(Gone::Reused) }
+pub(crate) fn check(pid: u32, expected: Born) -> Result<(), NotAttested> {
+    if born(pid)? == expected { Ok(()) } else { Err(NotAttested::Reused) }
 }
 
 /// A process descriptor becomes readable when its process exits (`pidfd_open(2)`).
@@ -151,7 +151,7 @@ pub(crate) fn raise_descriptor_limit() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Born, Gone, Process, born, check, effective_ids, parse_stat, parse_status, unreadable};
+    use super::{Born, NotAttested, Process, born, check, effective_ids, parse_stat, parse_status, unreadable};
     use std::process::Command;
 
     #[test]
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!(process.check(), Ok(()));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(process.check(), Err(Gone::Exited));
-        assert_eq!(Process::open(child.id()).unwrap_err(), Gone::Exited);
+        assert_eq!(process.check(), Err(NotAttested::Exited));
+        assert_eq!(Process::open(child.id()).unwrap_err(), NotAttested::Exited);
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         while process.check().is_ok() {
             std::thread::yield_now();
         }
-        assert_eq!(process.check(), Err(Gone::Exited));
+        assert_eq!(process.check(), Err(NotAttested::Exited));
         child.wait().unwrap();
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let Born(ticks) = born(child.id()).unwrap();
         assert_eq!(check(child.id(), Born(ticks)), Ok(()));
-        assert_eq!(check(child.id(), Born(ticks - 1)), Err(Gone::Reused));
+        assert_eq!(check(child.id(), Born(ticks - 1)), Err(NotAttested::Reused));
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -203,10 +203,10 @@ mod tests {
     #[test]
     fn a_process_that_cannot_be_looked_at_is_not_called_gone() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        assert_eq!(unreadable(child.id()), Gone::Hidden);
+        assert_eq!(unreadable(child.id()), NotAttested::Hidden);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(unreadable(child.id()), Gone::Exited);
+        assert_eq!(unreadable(child.id()), NotAttested::Exited);
     }
 
     #[test]

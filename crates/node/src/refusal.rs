@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use crate::process::Gone;
+use crate::process::NotAttested;
 
 /// Why this node cannot give a final answer at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub(crate) enum Refusal {
     NoIdentity,
     /// The caller is entitled to more identities than one answer can hold.
     TooMany,
-    /// The caller has exited or has changed.
-    Gone(Gone),
+    /// The caller cannot be attested.
+    NotAttested(NotAttested),
     /// The answer depends on the server, and this node does not have it now.
     NotReady(Waiting),
     /// The server issued nothing, and the caller is not at fault.
@@ -46,9 +46,9 @@ pub(crate) enum Refusal {
     Profile(&'static str),
 }
 
-impl From<Gone> for Refusal {
-    fn from(gone: Gone) -> Self {
-        Self::Gone(gone)
+impl From<NotAttested> for Refusal {
+    fn from(why: NotAttested) -> Self {
+        Self::NotAttested(why)
     }
 }
 
@@ -64,7 +64,7 @@ impl From<Refusal> for Status {
             Refusal::TooMany => {
                 Self::failed_precondition("this process is entitled to more than 100 identities; ask for one by its SPIFFE ID")
             }
-            Refusal::Gone(gone) => Self::permission_denied(gone.to_string()),
+            Refusal::NotAttested(why) => Self::permission_denied(why.to_string()),
             Refusal::NotReady(Waiting::Joining) => Self::unavailable("this node has not joined its server yet; try again"),
             Refusal::NotReady(Waiting::Connecting) => Self::unavailable("this node has not heard from its server yet; try again"),
             Refusal::NotReady(Waiting::Lost) => {
@@ -84,7 +84,7 @@ impl From<Refusal> for Status {
 #[cfg(test)]
 mod tests {
     use super::{Refusal, Waiting};
-    use crate::process::Gone;
+    use crate::process::NotAttested;
     use tonic::{Code, Status};
 
     #[test]
@@ -98,13 +98,13 @@ mod tests {
             (Refusal::UnknownTrustDomain, Code::InvalidArgument),
             (Refusal::NoIdentity, Code::PermissionDenied),
             (Refusal::TooMany, Code::FailedPrecondition),
-            (Refusal::Gone(Gone::Invisible), Code::PermissionDenied),
-            (Refusal::Gone(Gone::Hidden), Code::PermissionDenied),
-            (Refusal::Gone(Gone::Unmapped), Code::PermissionDenied),
-            (Refusal::Gone(Gone::OtherUser), Code::PermissionDenied),
-            (Refusal::Gone(Gone::Exited), Code::PermissionDenied),
-            (Refusal::Gone(Gone::Reused), Code::PermissionDenied),
-            (Refusal::Gone(Gone::Replaced), Code::PermissionDenied),
+            (Refusal::NotAttested(NotAttested::Invisible), Code::PermissionDenied),
+            (Refusal::NotAttested(NotAttested::Hidden), Code::PermissionDenied),
+            (Refusal::NotAttested(NotAttested::Unmapped), Code::PermissionDenied),
+            (Refusal::NotAttested(NotAttested::OtherUser), Code::PermissionDenied),
+            (Refusal::NotAttested(NotAttested::Exited), Code::PermissionDenied),
+            (Refusal::NotAttested(NotAttested::Reused), Code::PermissionDenied),
+            (Refusal::NotAttested(NotAttested::Replaced), Code::PermissionDenied),
             (Refusal::NotReady(Waiting::Joining), Code::Unavailable),
             (Refusal::NotReady(Waiting::Connecting), Code::Unavailable),
             (Refusal::NotReady(Waiting::Lost), Code::Unavailable),
@@ -124,6 +124,6 @@ mod tests {
     #[test]
     fn only_a_missing_entitlement_reads_no_identity_issued() {
         assert!(Status::from(Refusal::NoIdentity).message().starts_with("no identity issued: the node's log"));
-        assert!(!Status::from(Refusal::Gone(Gone::Replaced)).message().contains("no identity issued"));
+        assert!(!Status::from(Refusal::NotAttested(NotAttested::Replaced)).message().contains("no identity issued"));
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::{SpiffeId, Timestamp};
 
-use crate::caller::Attested;
+use crate::caller::AttestedProcess;
 
 /// How many SVIDs are held in all.
 const CAPACITY: usize = 1024;
@@ -97,7 +97,7 @@ struct Slot {
     svid: Arc<Svid>,
     last_used: u64,
     used_since_issued: bool,
-    holder: Attested,
+    holder: AttestedProcess,
 }
 
 /// The SVIDs.
@@ -110,7 +110,7 @@ pub(crate) struct SvidCache {
 impl SvidCache {
     /// The SVID for `wanted`, fresh or not. `holder` is the process that will get it; this process is checked again before the
     /// SVID is renewed.
-    pub(crate) fn get(&mut self, wanted: &Wanted, holder: &Attested, now: Timestamp) -> Option<Arc<Svid>> {
+    pub(crate) fn get(&mut self, wanted: &Wanted, holder: &AttestedProcess, now: Timestamp) -> Option<Arc<Svid>> {
         let slot = self.slots.get_mut(wanted).filter(|slot| slot.svid.is_good(now))?;
         self.uses += 1;
         slot.last_used = self.uses;
@@ -120,7 +120,7 @@ impl SvidCache {
     }
 
     /// Keeps a new SVID.
-    pub(crate) fn put(&mut self, wanted: Wanted, svid: Arc<Svid>, holder: Attested, now: Timestamp) {
+    pub(crate) fn put(&mut self, wanted: Wanted, svid: Arc<Svid>, holder: AttestedProcess, now: Timestamp) {
         if !self.slots.contains_key(&wanted) {
             self.slots.retain(|_, slot| slot.svid.is_good(now));
             let of_identity = self.slots.keys().filter(|other| other.spiffe_id == wanted.spiffe_id).count();
@@ -155,7 +155,7 @@ impl SvidCache {
 
     /// The SVIDs that should be renewed now: they are past half of their lifetime and were used since they were issued. Unused
     /// SVIDs simply expire.
-    pub(crate) fn due(&self, now: Timestamp) -> Vec<(Wanted, Attested)> {
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<(Wanted, AttestedProcess)> {
         let due = self.slots.iter().filter(|(_, slot)| slot.used_since_issued && slot.svid.is_good(now) && !slot.svid.is_fresh(now));
         due.map(|(wanted, slot)| (wanted.clone(), slot.holder.clone())).collect()
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
-use crate::caller::Attested;
+use crate::caller::AttestedProcess;
 use crate::refusal::{Refusal, Waiting};
 use crate::svid_cache::{Svid, SvidCache, Wanted};
 use crate::view::{Link, Remote, Snapshot, View, settled};
@@ -61,7 +61,7 @@ impl Svids {
     ///
     /// In the second half of its lifetime a cached SVID is replaced. If the server cannot issue a new one, the cached one is used
     /// until it expires.
-    pub(crate) async fn get(self: &Arc<Self>, wanted: Wanted, holder: &Attested) -> Result<Arc<Svid>, Refusal> {
+    pub(crate) async fn get(self: &Arc<Self>, wanted: Wanted, holder: &AttestedProcess) -> Result<Arc<Svid>, Refusal> {
         let now = self.clock.now();
         let held = self.state().cache.get(&wanted, holder, now);
         let view = match held {
@@ -81,9 +81,9 @@ impl Svids {
 
     /// Joins the pending request of such a process for `wanted`, or starts one. The request runs to its end even if callers
     /// stop waiting.
-    fn flight(self: &Arc<Self>, wanted: Wanted, holder: &Attested, remote: Remote) -> Flight {
+    fn flight(self: &Arc<Self>, wanted: Wanted, holder: &AttestedProcess, remote: Remote) -> Flight {
         let mut state = self.state();
-        let asked = (wanted, holder.selectors.clone());
+        let asked = (wanted, holder.selectors().to_vec());
         if let Some(flight) = state.flights.get(&asked) {
             return flight.clone();
         }
@@ -97,9 +97,9 @@ impl Svids {
         flight
     }
 
-    fn land(&self, wanted: Wanted, holder: Attested, issued: Result<Arc<Svid>, Refusal>) -> Result<Arc<Svid>, Refusal> {
+    fn land(&self, wanted: Wanted, holder: AttestedProcess, issued: Result<Arc<Svid>, Refusal>) -> Result<Arc<Svid>, Refusal> {
         let mut state = self.state();
-        let asked = (wanted, holder.selectors.clone());
+        let asked = (wanted, holder.selectors().to_vec());
         state.flights.remove(&asked);
         let (wanted, _) = asked;
         // A state that withdraws the identity may have been pushed meanwhile. It is published before the cache is
@@ -112,7 +112,7 @@ impl Svids {
         issued
     }
 
-    async fn ask(&self, mut remote: Remote, wanted: &Wanted, holder: &Attested) -> Result<Arc<Svid>, Refusal> {
+    async fn ask(&self, mut remote: Remote, wanted: &Wanted, holder: &AttestedProcess) -> Result<Arc<Svid>, Refusal> {
         let request = IssueJwtSvidRequest {
             spiffe_id: wanted.spiffe_id.to_string(),
             audience: wanted.audiences().to_vec(),

@@ -19,11 +19,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::caller::{Attested, Caller};
+use crate::attestors::Attestors;
+use crate::caller::{AttestedProcess, Caller};
 use crate::claims;
 use crate::listener::Peer;
 use crate::mismatch::Mismatches;
-use crate::program::Digests;
 use crate::refusal::{Refusal, Waiting};
 use crate::svid_cache::Wanted;
 use crate::svids::Svids;
@@ -51,7 +51,7 @@ pub(crate) fn require_header(request: Request<()>) -> Result<Request<()>, Status
 pub(crate) struct WorkloadApi {
     views: watch::Receiver<View>,
     svids: Arc<Svids>,
-    digests: Digests,
+    attestors: Attestors,
     clock: Arc<dyn Clock>,
     mismatches: Arc<Mismatches>,
     refused: Arc<Throttle<u32, (&'static str, String)>>,
@@ -60,7 +60,7 @@ pub(crate) struct WorkloadApi {
 
 /// A caller, what it has shown, and to which of the asked identities it is entitled.
 struct Entitled {
-    attested: Attested,
+    attested: AttestedProcess,
     ids: Vec<SpiffeId>,
 }
 
@@ -70,7 +70,7 @@ impl WorkloadApi {
         Self {
             views,
             svids,
-            digests: Digests::default(),
+            attestors: Attestors::of_this_build(),
             clock,
             mismatches: Arc::default(),
             refused: Arc::default(),
@@ -79,10 +79,10 @@ impl WorkloadApi {
     }
 
     async fn look(&self, caller: &Caller, snapshot: &Snapshot, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
-        let attested = caller.attest(&snapshot.entitlements, &self.digests).await?;
+        let attested = self.attestors.attest(caller, &snapshot.entitlements).await?;
         let ids = snapshot
             .entitlements
-            .of(&attested.selectors)
+            .of(attested.selectors())
             .into_iter()
             .filter(|id| asked.is_none_or(|asked| asked == *id))
             .cloned()
@@ -146,7 +146,7 @@ impl WorkloadApi {
         caller.check()?;
         let view = self.views.borrow().clone();
         let entitlements = &view.last_known()?.entitlements;
-        let still = entitlements.of(&attested.selectors);
+        let still = entitlements.of(attested.selectors());
         svids.retain(|svid| still.contains(&&svid.spiffe_id));
         if svids.is_empty() {
             return Err(Refusal::NoIdentity);

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Timestamp;
 
 use super::{CAPACITY, PER_IDENTITY, Svid, SvidCache, Wanted, key_id};
-use crate::caller::Attested;
+use crate::caller::AttestedProcess;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -28,8 +28,8 @@ fn svid(wanted: &Wanted) -> Arc<Svid> {
     Arc::new(Svid::new(wanted.spiffe_id.clone(), token("k1"), NOW, at(300)))
 }
 
-fn holder() -> Attested {
-    Attested::of_this_process()
+fn holder() -> AttestedProcess {
+    AttestedProcess::of_this_process(1000)
 }
 
 fn put(cache: &mut SvidCache, name: &str, audiences: &[&str]) {

@@ -16,7 +16,7 @@ use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status};
 
 use super::Svids;
-use crate::caller::Attested;
+use crate::caller::AttestedProcess;
 use crate::refusal::{Refusal, Waiting};
 use crate::svid_cache::Wanted;
 use crate::view::{Link, Remote, Snapshot, View};
@@ -94,7 +94,7 @@ impl World {
     }
 
     async fn get(&self) -> Result<String, Refusal> {
-        self.svids.get(self.wanted.clone(), &Attested::of_this_process()).await.map(|svid| svid.expose_token().to_owned())
+        self.svids.get(self.wanted.clone(), &AttestedProcess::of_this_process(1000)).await.map(|svid| svid.expose_token().to_owned())
     }
 
     fn issued(&self) -> usize {
@@ -128,7 +128,7 @@ async fn an_svid_that_nobody_uses_is_not_renewed() {
 async fn nothing_is_renewed_for_a_process_that_is_gone() {
     let world = World::new(LIFE, 9).await;
     let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    let holder = Attested::of(child.id());
+    let holder = AttestedProcess::of(child.id(), 1000);
     for _ in 0..2 {
         world.svids.get(world.wanted.clone(), &holder).await.unwrap();
     }
@@ -144,7 +144,7 @@ async fn many_that_ask_at_once_make_one_request_and_the_first_may_give_up() {
     let world = World::new(LIFE, 0).await;
     let first = tokio::spawn({
         let (svids, wanted) = (world.svids.clone(), world.wanted.clone());
-        async move { svids.get(wanted, &Attested::of_this_process()).await.map(drop) }
+        async move { svids.get(wanted, &AttestedProcess::of_this_process(1000)).await.map(drop) }
     });
     while world.issued() == 0 {
         tokio::task::yield_now().await;
@@ -194,10 +194,9 @@ async fn without_a_server_the_old_one_serves_until_it_expires() {
 #[tokio::test]
 async fn processes_that_show_different_things_do_not_share_a_request() {
     let world = World::new(LIFE, 0).await;
-    let mut other = Attested::of_this_process();
-    other.selectors = vec![mandate_core::UnixSelector::Uid(1001).into()];
+    let other = AttestedProcess::of_this_process(1001);
     let both = async {
-        let first = Attested::of_this_process();
+        let first = AttestedProcess::of_this_process(1000);
         tokio::join!(world.svids.get(world.wanted.clone(), &first), world.svids.get(world.wanted.clone(), &other))
     };
     let answers = async {
