@@ -145,7 +145,7 @@ where
 
     let session = Session { dialer, storage, clock, entropy, views: views.clone(), svids, rejoin };
     let outcome = tokio::select! {
-        error = session.keep(start, ready) => Err(error),
+        Err(error) = session.keep(start, ready) => Err(error),
         () = shutdown => Ok(()),
         ended = served.join_next() => Err(NodeError::Listener(format!("{ended:?}"))),
     };

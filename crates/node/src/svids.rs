@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use crate::caller::AttestedProcess;
 use crate::refusal::{Refusal, Waiting};
 use crate::svid_cache::{Svid, SvidCache, Wanted};
-use crate::view::{Link, Remote, Snapshot, View, settled};
+use crate::view::{Link, PushedState, Remote, View, settled};
 
 /// The longest that the server may take to issue.
 const ISSUE: Duration = Duration::from_secs(5);
@@ -137,8 +137,8 @@ impl Svids {
     }
 
     /// Drops what a newly published state no longer covers.
-    pub(crate) fn purge(&self, snapshot: &Snapshot) {
-        self.state().cache.retain(|id| snapshot.entitlements.names(id), |key_id| snapshot.keys.contains(key_id));
+    pub(crate) fn purge(&self, state: &PushedState) {
+        self.state().cache.retain(|id| state.entitlements.names(id), |key_id| state.keys.contains(key_id));
     }
 
     /// Drops everything.

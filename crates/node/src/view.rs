@@ -22,7 +22,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) type Remote = NodeClient<Channel>;
 
 /// One state as the server pushed it.
-pub(crate) struct Snapshot {
+pub(crate) struct PushedState {
     /// Increases with every change.
     pub(crate) generation: u64,
     /// The trust domain of this node.
@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
     pub(crate) keys: KeySet,
 }
 
-impl Snapshot {
+impl PushedState {
     /// Takes a pushed state.
     pub(crate) fn new(state: NodeState, trust_domain: TrustDomain) -> Result<Self, KeySetError> {
         let keys = KeySet::from_json(&state.jwt_bundle)?.for_use(KeyUse::JwtSvid);
@@ -59,26 +59,26 @@ pub(crate) struct View {
     /// How this node stands with its server.
     pub(crate) link: Link,
     /// The last state, if there was one.
-    pub(crate) snapshot: Option<Arc<Snapshot>>,
+    pub(crate) state: Option<Arc<PushedState>>,
 }
 
 impl View {
     /// A node that has just started.
     pub(crate) fn starting() -> Self {
-        Self { link: Link::Down(Waiting::Joining), snapshot: None }
+        Self { link: Link::Down(Waiting::Joining), state: None }
     }
 
     /// The state, if it is known to be the current one.
-    pub(crate) fn current(&self) -> Option<&Arc<Snapshot>> {
+    pub(crate) fn current(&self) -> Option<&Arc<PushedState>> {
         match self.link {
-            Link::Up(_) => self.snapshot.as_ref(),
+            Link::Up(_) => self.state.as_ref(),
             Link::Down(_) => None,
         }
     }
 
     /// The last known state, current or not.
-    pub(crate) fn last_known(&self) -> Result<&Arc<Snapshot>, Refusal> {
-        self.snapshot.as_ref().ok_or(Refusal::NotReady(self.waiting()))
+    pub(crate) fn last_known(&self) -> Result<&Arc<PushedState>, Refusal> {
+        self.state.as_ref().ok_or(Refusal::NotReady(self.waiting()))
     }
 
     /// Why this node cannot give a final answer.
@@ -91,7 +91,7 @@ impl View {
 
     /// Whether the last known state entitles any process to this identity.
     pub(crate) fn names(&self, id: &SpiffeId) -> bool {
-        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.entitlements.names(id))
+        self.state.as_ref().is_some_and(|state| state.entitlements.names(id))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::refusal::{Refusal, Waiting};
 use crate::svid_cache::Wanted;
 use crate::svids::Svids;
 use crate::throttle::Throttle;
-use crate::view::{Link, Snapshot, View, settled};
+use crate::view::{Link, PushedState, View, settled};
 
 /// How many identities one answer holds. Clients accept no more.
 const MOST_IDENTITIES: usize = 100;
@@ -78,15 +78,10 @@ impl WorkloadApi {
         }
     }
 
-    async fn look(&self, caller: &Caller, snapshot: &Snapshot, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
-        let attested = self.attestors.attest(caller, &snapshot.entitlements).await?;
-        let ids = snapshot
-            .entitlements
-            .of(attested.selectors())
-            .into_iter()
-            .filter(|id| asked.is_none_or(|asked| asked == *id))
-            .cloned()
-            .collect();
+    async fn look(&self, caller: &Caller, state: &PushedState, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
+        let attested = self.attestors.attest(caller, &state.entitlements).await?;
+        let ids =
+            state.entitlements.of(attested.selectors()).into_iter().filter(|id| asked.is_none_or(|asked| asked == *id)).cloned().collect();
         Ok(Entitled { attested, ids })
     }
 
@@ -94,7 +89,7 @@ impl WorkloadApi {
     ///
     /// Only a node that knows the current state answers "no". A node that does not know it waits briefly, then answers "not now".
     async fn entitled(&self, caller: &Caller, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
-        let view = settled(&self.views, |view| view.snapshot.is_some()).await;
+        let view = settled(&self.views, |view| view.state.is_some()).await;
         let found = self.look(caller, view.last_known()?, asked).await?;
         if !found.ids.is_empty() {
             return Ok(found);
@@ -103,10 +98,10 @@ impl WorkloadApi {
             Some(_) => view,
             None => settled(&self.views, |view| view.current().is_some()).await,
         };
-        let snapshot = current.current().ok_or_else(|| Refusal::NotReady(current.waiting()))?;
-        let found = self.look(caller, snapshot, asked).await?;
+        let state = current.current().ok_or_else(|| Refusal::NotReady(current.waiting()))?;
+        let found = self.look(caller, state, asked).await?;
         if found.ids.is_empty() {
-            self.mismatches.tell(caller, &found.attested, &snapshot.entitlements, asked);
+            self.mismatches.tell(caller, &found.attested, &state.entitlements, asked);
             return Err(Refusal::NoIdentity);
         }
         Ok(found)
@@ -173,10 +168,10 @@ impl WorkloadApi {
         loop {
             views.mark_unchanged();
             self.entitled(caller, None).await?;
-            let snapshot = Arc::clone(self.views.borrow().last_known()?);
-            if sent.as_ref() != Some(&snapshot.bundle) {
-                let bundles = HashMap::from([(snapshot.trust_domain.id().to_string(), snapshot.bundle.to_vec())]);
-                sent = Some(Arc::clone(&snapshot.bundle));
+            let state = Arc::clone(self.views.borrow().last_known()?);
+            if sent.as_ref() != Some(&state.bundle) {
+                let bundles = HashMap::from([(state.trust_domain.id().to_string(), state.bundle.to_vec())]);
+                sent = Some(Arc::clone(&state.bundle));
                 if to.send(Ok(JwtBundlesResponse { bundles })).await.is_err() {
                     return Ok(());
                 }
@@ -198,16 +193,16 @@ impl WorkloadApi {
         let invalid = |error: &TokenError| Refusal::InvalidSvid(error.public_code());
         // Workload API §6.3: the bundle is that of the trust domain in `sub`, no matter which key the token names.
         let claimed = jwt_svid::peek_trust_domain(&request.svid).map_err(|error| invalid(&error))?;
-        let view = settled(&self.views, |view| view.snapshot.is_some()).await;
-        let snapshot = view.last_known()?;
-        if claimed != snapshot.trust_domain {
+        let view = settled(&self.views, |view| view.state.is_some()).await;
+        let state = view.last_known()?;
+        if claimed != state.trust_domain {
             return Err(Refusal::UnknownTrustDomain);
         }
-        let check = |snapshot: &Snapshot| {
-            let (keys, trust_domain) = (&snapshot.keys, &snapshot.trust_domain);
+        let check = |state: &PushedState| {
+            let (keys, trust_domain) = (&state.keys, &state.trust_domain);
             jwt_svid::verify_containing(&request.svid, keys, trust_domain, &request.audience, self.clock.now(), None)
         };
-        let mut checked = check(snapshot);
+        let mut checked = check(state);
         if checked.as_ref().is_err_and(TokenError::may_be_stale_keys) {
             // As for entitlements: only a node that knows the current keys answers "no".
             let view = settled(&self.views, |view| view.current().is_some()).await;

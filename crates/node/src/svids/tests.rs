@@ -19,7 +19,7 @@ use super::Svids;
 use crate::caller::AttestedProcess;
 use crate::refusal::{Refusal, Waiting};
 use crate::svid_cache::Wanted;
-use crate::view::{Link, Remote, Snapshot, View};
+use crate::view::{Link, PushedState, Remote, View};
 
 /// The server's issuing, and nothing else of it: numbered tokens that live for 300 s.
 struct Issuer {
@@ -62,7 +62,7 @@ struct World {
     wanted: Wanted,
 }
 
-fn snapshot(names: &[&str]) -> Snapshot {
+fn pushed(names: &[&str]) -> PushedState {
     let entries = names
         .iter()
         .map(|name| Entry {
@@ -72,7 +72,7 @@ fn snapshot(names: &[&str]) -> Snapshot {
         })
         .collect();
     let state = NodeState { generation: 1, entries, jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca: vec![] };
-    Snapshot::new(state, "acme.example".parse().unwrap()).unwrap()
+    PushedState::new(state, "acme.example".parse().unwrap()).unwrap()
 }
 
 impl World {
@@ -87,7 +87,7 @@ impl World {
             std::future::ready(near.take().ok_or(std::io::ErrorKind::ConnectionReset).map_err(std::io::Error::from))
         });
         let remote = Remote::new(Endpoint::from_static("http://server").connect_with_connector(connect).await.unwrap());
-        let (views, seen) = watch::channel(View { link: Link::Up(remote), snapshot: Some(Arc::new(snapshot(&["a"]))) });
+        let (views, seen) = watch::channel(View { link: Link::Up(remote), state: Some(Arc::new(pushed(&["a"]))) });
         let svids = Arc::new(Svids::new(seen, clock.clone()));
         let wanted = Wanted::new("spiffe://acme.example/agent/a".parse().unwrap(), &["x".to_owned()]);
         Self { clock, issuer, views, svids, wanted }
@@ -163,8 +163,8 @@ async fn what_is_withdrawn_while_it_is_issued_is_not_kept() {
         while world.issued() == 0 {
             tokio::task::yield_now().await;
         }
-        let without = Arc::new(snapshot(&["b"]));
-        world.views.send_modify(|view| view.snapshot = Some(without.clone()));
+        let without = Arc::new(pushed(&["b"]));
+        world.views.send_modify(|view| view.state = Some(without.clone()));
         world.svids.purge(&without);
         world.issuer.answers.add_permits(9);
     });
