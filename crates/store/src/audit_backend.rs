@@ -10,10 +10,10 @@ use rusqlite::Connection;
 
 use crate::effect::{Effect, EffectRefusal};
 use crate::error::StoreError;
-use crate::gate::{Gate, Turn};
 use crate::records;
 use crate::seal::Sealer;
-use crate::search::Signal;
+use crate::sqlite::gate::{Gate, Turn};
+use crate::sqlite::search::Signal;
 use crate::tx::Tx;
 
 const EPOCH: Timestamp = Timestamp::from_millis(0);

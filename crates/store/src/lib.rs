@@ -6,36 +6,30 @@
 
 mod audit_backend;
 pub mod codes;
-mod connection;
 pub mod cuts;
-mod directory;
 mod effect;
 mod error;
-mod gate;
-mod inspection;
 pub mod installation;
-mod journal;
 pub mod keys;
 pub mod meta;
-mod migration;
 pub mod nodes;
 pub mod records;
 pub mod registry;
 pub mod replay;
 mod seal;
-mod search;
 pub mod secrets;
+mod sqlite;
 pub mod stops;
 mod store;
 mod tx;
 
 pub use audit_backend::AuditBackend;
-pub use directory::Holder;
 pub use effect::{Effect, EffectRefusal};
 pub use error::StoreError;
-pub use gate::WriteTrouble;
-pub use inspection::Inspection;
 pub use installation::Installation;
+pub use sqlite::directory::Holder;
+pub use sqlite::gate::WriteTrouble;
+pub use sqlite::inspection::Inspection;
 pub use store::Store;
 pub use tx::Tx;
 

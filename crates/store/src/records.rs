@@ -13,7 +13,7 @@ use rusqlite::params;
 
 use crate::error::StoreError;
 use crate::meta;
-use crate::search::{self, CHUNK, Chunk, Wanted, nothing_foreign};
+use crate::sqlite::search::{self, CHUNK, Chunk, Wanted, nothing_foreign};
 use crate::store::Store;
 use crate::tx::{Tx, from_sql, to_sql};
 

@@ -10,15 +10,15 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::audit_backend::AuditBackend;
-use crate::connection::{self, Use};
-use crate::directory;
 use crate::error::StoreError;
-use crate::gate::{Gate, WriteTrouble};
-use crate::journal;
 use crate::meta;
-use crate::migration;
 use crate::seal::Sealer;
-use crate::search::{self, Indexer};
+use crate::sqlite::connection::{self, Use};
+use crate::sqlite::directory;
+use crate::sqlite::gate::{Gate, WriteTrouble};
+use crate::sqlite::journal;
+use crate::sqlite::migration;
+use crate::sqlite::search::{self, Indexer};
 use crate::tx::Tx;
 
 /// How many idle read connections are kept.

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::StoreError;
 
 /// How long a connection waits for another process at the start, when no caller waits for an answer yet. Later only the
-/// writer at the gate waits, for [`crate::gate::PATIENCE`]: with a write-ahead log, readers never wait.
+/// writer at the gate waits, for [`crate::sqlite::gate::PATIENCE`]: with a write-ahead log, readers never wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a connection is for.

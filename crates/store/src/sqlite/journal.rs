@@ -12,8 +12,8 @@ use std::io::Read as _;
 use mandate_files::{Dir, Exposure};
 use rusqlite::Connection;
 
-use crate::directory::DATABASE;
 use crate::error::StoreError;
+use crate::sqlite::directory::DATABASE;
 
 /// The name in `meta`.
 const IN_USE: &str = "in-use";

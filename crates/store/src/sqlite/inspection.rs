@@ -9,14 +9,14 @@ use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::Dir;
 use rusqlite::Connection;
 
-use crate::connection::{self, Company};
-use crate::directory::{self, Holder};
 use crate::error::StoreError;
 use crate::installation::{self, Installation};
 use crate::meta;
-use crate::migration;
 use crate::records::{self, LogError, PIECE, Verified};
 use crate::seal::Sealer;
+use crate::sqlite::connection::{self, Company};
+use crate::sqlite::directory::{self, Holder};
+use crate::sqlite::migration;
 use crate::tx::Tx;
 
 /// How many faults of the file are reported.

@@ -9,7 +9,7 @@ const APPLICATION_ID: i32 = 0x4d64_7431;
 
 /// All migrations in order; the first is number 1.
 pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/sqlite/0001_initial.sql"), include_str!("../migrations/sqlite/0002_stops.sql")];
+    &[include_str!("../../migrations/sqlite/0001_initial.sql"), include_str!("../../migrations/sqlite/0002_stops.sql")];
 
 /// Brings a database up to date. Refuses a database that a newer program or another program wrote.
 pub(crate) fn run(conn: &mut Connection) -> Result<(), StoreError> {

@@ -10,11 +10,11 @@ use mandate_files::{Dir, Exposure, FileError, Making};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use crate::connection::{self, Company};
 use crate::error::StoreError;
-use crate::journal::{self, JOURNAL};
-use crate::migration;
 use crate::seal::KEY_LEN;
+use crate::sqlite::connection::{self, Company};
+use crate::sqlite::journal::{self, JOURNAL};
+use crate::sqlite::migration;
 
 pub(crate) const DATABASE: &str = "mandate.db";
 const SEARCH: &str = "search.db";

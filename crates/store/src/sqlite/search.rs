@@ -17,8 +17,8 @@ use mandate_files::Dir;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::connection::{self, Use};
 use crate::error::StoreError;
+use crate::sqlite::connection::{self, Use};
 use crate::tx::{Tx, from_sql, to_sql};
 
 pub(crate) use postings::{Chunk, Wanted, nothing_foreign};

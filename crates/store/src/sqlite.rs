@@ -1,0 +1,9 @@
+//! The embedded database: one `SQLite` file in a directory, its locks, its journal and its search index.
+
+pub(crate) mod connection;
+pub(crate) mod directory;
+pub(crate) mod gate;
+pub(crate) mod inspection;
+pub(crate) mod journal;
+pub(crate) mod migration;
+pub(crate) mod search;
