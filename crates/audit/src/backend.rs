@@ -68,7 +68,8 @@ pub trait Backend: Sized + Send + 'static {
     /// Puts one record and its effects into the transaction: all of them or none.
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> StagedBy<Self>;
 
-    /// Replaces the checkpoint and makes the transaction durable. Returns once it is on disk.
+    /// Replaces the checkpoint that was loaded or committed last and makes the transaction durable. Fails if there is another
+    /// one: then another writer was there. Returns once it is on disk.
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), Self::Error>;
 
     /// Drops the open transaction, if there is one. Never fails: a failed roll-back shows at the next `load`.

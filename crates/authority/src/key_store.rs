@@ -127,11 +127,11 @@ pub(crate) fn open(
 
 fn open_ring<K: Material>(store: &Store, maker: &Maker<'_>) -> Result<Ring<K>, OpenError> {
     let name = maker.purpose.as_str();
-    let mut stored = store.read("authority.keys", |tx| keys::list(tx, name))?;
+    let mut stored = store.read_blocking("authority.keys", |tx| keys::list(tx, name))?;
     if stored.is_empty() {
         let (mut first, second) = (make::<K>(maker)?.1, make::<K>(maker)?.1);
         first.state = keys::KeyState::Active;
-        store.transact("authority.first_keys", |tx| {
+        store.transact_blocking("authority.first_keys", |tx| {
             // If there are keys now, another caller made them first.
             if keys::list(tx, name)?.is_empty() {
                 keys::put(tx, &first)?;
@@ -139,7 +139,7 @@ fn open_ring<K: Material>(store: &Store, maker: &Maker<'_>) -> Result<Ring<K>, O
             }
             Ok(())
         })?;
-        stored = store.read("authority.keys", |tx| keys::list(tx, name))?;
+        stored = store.read_blocking("authority.keys", |tx| keys::list(tx, name))?;
     }
     let mut slots = Vec::with_capacity(stored.len());
     for row in stored {
@@ -160,7 +160,7 @@ fn open_checkpoint(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<CheckpointSigner, OpenError> {
-    let list = || store.read("authority.checkpoint_key", |tx| keys::list(tx, CHECKPOINT));
+    let list = || store.read_blocking("authority.checkpoint_key", |tx| keys::list(tx, CHECKPOINT));
     let mut stored = list()?;
     if stored.is_empty() {
         // Each log has an origin of its own, so that two logs of one trust domain are never taken for one.
@@ -178,7 +178,7 @@ fn open_checkpoint(
             public: signer.verifier().vkey().as_bytes().to_vec(),
             private,
         };
-        store.transact("authority.first_checkpoint_key", |tx| {
+        store.transact_blocking("authority.first_checkpoint_key", |tx| {
             if keys::list(tx, CHECKPOINT)?.is_empty() {
                 keys::put(tx, &row)?;
                 // With the key, so that a log without a checkpoint is never a new one.
@@ -242,7 +242,7 @@ pub(crate) fn prune(store: &Store, current: &Published, purpose: Purpose, now: T
 
 fn write<K>(store: &Store, purpose: Purpose, rotation: &Rotation<K>, new: Option<&StoredKey>) -> Result<(), StoreError> {
     let name = purpose.as_str();
-    store.transact("authority.rotate", |tx| {
+    store.transact_blocking("authority.rotate", |tx| {
         for (kid, state) in &rotation.changed {
             let (state, until) = to_stored(*state);
             keys::set_state(tx, name, kid, state, until)?;

@@ -46,8 +46,8 @@ impl Identity {
     /// Every identity that some process of this node could be entitled to, by SPIFFE ID.
     ///
     /// Selectors name local facts (a user, a program) and no node, so every node is told of every agent that has some.
-    pub fn entries_for_node(&self, node: &Presented) -> Result<Vec<NodeEntry>, IdentityError> {
-        self.joined_node(node)?;
+    pub async fn entries_for_node(&self, node: &Presented) -> Result<Vec<NodeEntry>, IdentityError> {
+        self.joined_node(node).await?;
         let snapshot = self.live.snapshot();
         let own = self.authority.trust_domain();
         let mut entries: Vec<NodeEntry> = snapshot
@@ -73,7 +73,7 @@ impl Identity {
         let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
         record.client = Some(node.spiffe_id.shared());
         let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
-        if let Err(error) = self.joined_node(node) {
+        if let Err(error) = self.joined_node(node).await {
             // A certificate that counts for nothing makes its holder a stranger.
             return self.refuse(record, Some(RequestSource::Other), what, error).await;
         }

@@ -165,7 +165,7 @@ impl Identity {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
         let what = format!("{} asked for a new certificate", shown.spiffe_id);
-        let Renewable { mut node, what: done, newest } = match self.renewable(shown) {
+        let Renewable { mut node, what: done, newest } = match self.renewable(shown).await {
             Ok(renewable) => renewable,
             Err(error) => return self.refuse(record, Some(RequestSource::Other), what, error).await,
         };
@@ -199,7 +199,7 @@ impl Identity {
     /// recorded.
     pub async fn ban_node(&self, by: &str, name: &str) -> Result<Recorded, IdentityError> {
         let (store, id) = (self.store.clone(), name.to_owned());
-        self.ban_unless_unknown(by, name, move || store.read("read a node", |tx| nodes::get(tx, &id))).await
+        self.ban_unless_unknown(by, name, move || store.read_blocking("read a node", |tx| nodes::get(tx, &id))).await
     }
 
     /// Bans a node, unless `find` says in time that there is none of this name. A database that cannot be read, or does not answer,
@@ -223,23 +223,24 @@ impl Identity {
 
     /// The node that a verified certificate names, if the certificate has not expired since it was verified. One that has by the
     /// server's own clock counts only as the newest of its node, whose time of issue is known.
-    pub(crate) fn joined_node(&self, shown: &Presented) -> Result<Node, IdentityError> {
+    pub(crate) async fn joined_node(&self, shown: &Presented) -> Result<Node, IdentityError> {
         let at = Moment::of(&self.clock);
         if at.wall >= shown.expires {
             return Err(IdentityError::NodeExpired);
         }
-        let node = self.known_node(&shown.spiffe_id)?;
+        let node = self.known_node(&shown.spiffe_id).await?;
         let counts = at.now < shown.expires || (shown.expires == node.expires && !has_expired(&node, at));
         if counts { Ok(node) } else { Err(IdentityError::NodeExpired) }
     }
 
     /// The node of this name, if it has joined and is not banned.
-    pub(crate) fn known_node(&self, id: &SpiffeId) -> Result<Node, IdentityError> {
+    pub(crate) async fn known_node(&self, id: &SpiffeId) -> Result<Node, IdentityError> {
         let name = node_name(id).filter(|_| id.is_member_of(self.authority.trust_domain())).ok_or(IdentityError::NodeUnknown)?;
         if self.stops.has_banned(name) {
             return Err(IdentityError::NodeBanned);
         }
-        let node = self.store.read("read a node", |tx| nodes::get(tx, name))?.ok_or(IdentityError::NodeUnknown)?;
+        let id = name.to_owned();
+        let node = self.store.read("read a node", move |tx| nodes::get(tx, &id)).await?.ok_or(IdentityError::NodeUnknown)?;
         match node.state {
             NodeState::Joined => Ok(node),
             NodeState::Banned => Err(IdentityError::NodeBanned),

@@ -35,8 +35,8 @@ impl Identity {
     ///
     /// An expired certificate counts only if it is the newest that was issued to the node. An older one is a copy from a backup
     /// or of a thief. After a node has joined again, its certificate from before is an older one too.
-    pub(crate) fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
-        match self.joined_node(shown) {
+    pub(crate) async fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
+        match self.joined_node(shown).await {
             Ok(node) => {
                 let what = format!("node {} renewed its certificate", node.id);
                 return Ok(Renewable { node, what, newest: None });
@@ -44,7 +44,7 @@ impl Identity {
             Err(IdentityError::NodeExpired) if !self.rejoin_grace.is_zero() => {}
             Err(error) => return Err(error),
         }
-        let node = self.known_node(&shown.spiffe_id)?;
+        let node = self.known_node(&shown.spiffe_id).await?;
         let Moment { now, wall } = Moment::of(&self.clock);
         // By the clock that says that more time has passed.
         if node.expires != shown.expires || wall.since(node.expires).max(now.since(ends(&node))) > self.rejoin_grace {

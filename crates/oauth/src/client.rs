@@ -222,10 +222,8 @@ impl Engine {
 
     /// Remembers an assertion durably, before it counts: a crash must not make it usable again.
     async fn first_use(&self, client: ClientId, jti: String, exp: Timestamp, now: Timestamp) -> Result<(), Refusal> {
-        let store = self.store.clone();
-        let remember = move || store.transact("client_assertion", |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
-        let remembered = tokio::task::spawn_blocking(remember).await.map_err(|error| Refusal::Internal(error.to_string()))?;
-        match remembered {
+        let remembered = self.store.transact("client_assertion", move |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
+        match remembered.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Refusal::ClientAssertionReplayed),
             // What keeps the assertion from being remembered keeps records from being written.
@@ -250,10 +248,11 @@ impl Engine {
         let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id));
         let client = client.filter(|client| client.authentication.has_secret());
         let stored = match client {
-            Some(client) => self
-                .store
-                .read("client_secret", |tx| secrets::client_secret(tx, &client.id))
-                .map_err(|error| Refusal::Internal(error.to_string()))?,
+            Some(client) => {
+                let owner = client.id.clone();
+                let stored = self.store.read("client_secret", move |tx| secrets::client_secret(tx, &owner)).await;
+                stored.map_err(|error| Refusal::Internal(error.to_string()))?
+            }
             None => None,
         };
         let matched = self.checker.check_remembered(id, source, secret.clone(), stored, now).await?;

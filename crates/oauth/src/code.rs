@@ -133,10 +133,15 @@ impl Engine {
         Ok((mandate, hash))
     }
 
+    /// What is known of a code.
+    async fn peek(&self, hash: CodeHash, now: Timestamp) -> Result<Redemption, Refusal> {
+        let found = self.store.read("code", move |tx| codes::peek(tx, &hash, now)).await;
+        found.map_err(|error| Refusal::Internal(error.to_string()))
+    }
+
     /// The content of the code, if the code belongs to this client and is unused.
     async fn presented(&self, hash: &CodeHash, client: &ClientId, now: Timestamp) -> Result<CodePayload, Refusal> {
-        let found = self.store.read("code", |tx| codes::peek(tx, hash, now)).map_err(|error| Refusal::Internal(error.to_string()))?;
-        let (payload, again) = match found {
+        let (payload, again) = match self.peek(*hash, now).await? {
             Redemption::First { payload } => (opened(&payload)?, false),
             Redemption::Again { payload, .. } => (opened(&payload)?, true),
             Redemption::Expired | Redemption::Unknown => return Err(Refusal::CodeUnknown),
@@ -154,9 +159,9 @@ impl Engine {
     /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the person replaces
     /// one cut for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
-        let found = match self.store.read("code", |tx| codes::peek(tx, hash, now)) {
+        let found = match self.peek(*hash, now).await {
             Ok(found) => found,
-            Err(error) => return Refusal::Internal(error.to_string()),
+            Err(refusal) => return refusal,
         };
         let Redemption::Again { payload, token: Some(token) } = found else { return Refusal::CodeReused };
         let CodePayload { person, client, .. } = match opened(&payload) {

@@ -164,10 +164,11 @@ impl Engine {
         let person = person.filter(|person| person.id.iss == *self.issuer() && !person.disabled);
         // Looked up for every name that could exist, so that the database takes its time for all of them.
         let stored = match &name {
-            Some(name) => self
-                .store
-                .read("password", |tx| secrets::password(tx, name))
-                .map_err(|error| (Refusal::Internal(error.to_string()), None))?,
+            Some(name) => {
+                let whose = name.clone();
+                let stored = self.store.read("password", move |tx| secrets::password(tx, &whose)).await;
+                stored.map_err(|error| (Refusal::Internal(error.to_string()), None))?
+            }
             None => None,
         };
         let known =

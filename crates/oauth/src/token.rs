@@ -145,6 +145,7 @@ fn effect_refusal(error: &AppendError) -> Refusal {
         | E::NodeNameTaken
         | E::NodeBanned
         | E::NodeCertificateExpired
+        | E::RegistryChanged
         | E::StopRecorded
         | E::Internal => unrecorded(error),
     }

@@ -17,7 +17,7 @@ use mandate_delegation::{Live, Snapshot};
 use mandate_identity::{Identity, IdentityError};
 use mandate_policy::{Policies, PolicyError};
 use mandate_stops::{By, Looks, Pending, Stop, Stops};
-use mandate_store::{AppendError, Effect, Log, Store, StoreError, Tx, secrets};
+use mandate_store::{AppendError, Effect, Log, Store, secrets};
 use tokio::sync::Mutex;
 
 use crate::admin::authentication;
@@ -205,7 +205,7 @@ impl Control {
             return Err(ControlError::BadRequest(format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss)));
         }
         let owner = person.name.clone();
-        let had_one = self.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
+        let had_one = self.store.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
         // The first password opened nothing before it.
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, by, format!("set the password of {name}"));
@@ -232,7 +232,7 @@ impl Control {
             )));
         }
         let owner = client.id.clone();
-        let had_one = self.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
+        let had_one = self.store.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, by, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
@@ -240,17 +240,6 @@ impl Control {
         self.append(by, "set a client's secret", record, with_cuts([set], &cuts)).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
-    }
-
-    /// Reads from the database on a thread that may block: a disk that hangs must not stop the threads that serve operators.
-    async fn read<T: Send + 'static>(
-        &self,
-        name: &'static str,
-        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, ControlError> {
-        let store = self.store.clone();
-        let read = tokio::task::spawn_blocking(move || store.read(name, f)).await;
-        Ok(read.map_err(|error| ControlError::Internal(error.to_string()))??)
     }
 
     /// argon2id takes tens of milliseconds, so it must not run on the threads that serve requests.

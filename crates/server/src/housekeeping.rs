@@ -131,7 +131,7 @@ impl Housekeeping {
 }
 
 fn forget(store: &Store, now: Timestamp) -> Result<usize, mandate_store::StoreError> {
-    store.transact("sweep", |tx| {
+    store.transact_blocking("sweep", |tx| {
         mandate_store::codes::forget(tx, now)?;
         mandate_store::cuts::forget(tx, now)?;
         mandate_store::replay::forget(tx, now)?;

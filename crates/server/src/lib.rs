@@ -37,6 +37,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use mandate_audit::Log;
@@ -48,7 +49,7 @@ use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
 use mandate_stops::{Looks, Stops};
-use mandate_store::{Store, StoreError, cuts, installation, records, registry};
+use mandate_store::{Effect, Installation, Store, cuts, installation, records, registry};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -136,11 +137,48 @@ fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
     Ok(listener)
 }
 
+/// The parts of a server that read the database when it starts.
+struct Opened {
+    authority: Arc<Authority>,
+    clock: Arc<HybridClock>,
+    live: Arc<Live>,
+    log: Log<Effect>,
+    sequencer: thread::JoinHandle<()>,
+    stops: Arc<Stops>,
+}
+
+impl Opened {
+    /// Blocks.
+    fn of(
+        dir: &Path,
+        store: &Store,
+        installation: &Installation,
+        wall: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Self, ServerError> {
+        // On a full disk, what is written there already need not be written again.
+        if store.read_blocking("whose data is it", installation::load)?.as_ref() != Some(installation) {
+            store.transact_blocking("say whose data it is", |tx| installation::put(tx, installation))?;
+        }
+        let Installation { issuer, trust_domain, .. } = installation;
+        let authority = Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(wall), Arc::clone(entropy))?;
+        let found = Stops::look(Dir::open(dir).map_err(ConfigError::from)?, authority.checkpoint_vkey())?;
+        let newest = store.read_blocking("read the newest time", records::newest)?;
+        let newest = newest.max(found.newest(newest.max(wall.now()))?);
+        let clock = Arc::new(HybridClock::new(Arc::clone(wall), newest));
+        let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
+        let live = Arc::new(load_live(store, issuer, &clock)?);
+        let parts = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&clock) };
+        let stops = Arc::new(Stops::start(parts, found)?);
+        Ok(Self { authority: Arc::new(authority), clock, live, log, sequencer, stops })
+    }
+}
+
 /// Reads everything decisions need from the store.
 fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live, ServerError> {
     let now = clock.now();
     let (entries, uses, cuts) =
-        store.read("load the registry", |tx| Ok::<_, StoreError>((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx)?)))?;
+        store.read_blocking("load the registry", |tx| Ok((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx)?)))?;
     let mut registry = Registry::from_entries(entries);
     if let Some(own) = control::administration(issuer) {
         registry.put(Entry::Resource(own));
@@ -179,9 +217,9 @@ fn remember(
 }
 
 /// The installation of the directory, from `serve.json` and from the database.
-fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Result<Option<Remembered>, ServerError> {
-    let (database, of_the_log) =
-        store.read("read whose data it is", |tx| Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?)))?;
+async fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Result<Option<Remembered>, ServerError> {
+    let said = store.read("read whose data it is", |tx| Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?)));
+    let (database, of_the_log) = said.await?;
     let known = Remembered::known(file, database, &config.dir)?;
     // Of a database of an older version, the name of its log says the trust domain.
     let Some(found) = of_the_log else { return Ok(known) };
@@ -239,32 +277,21 @@ pub async fn run(
     Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
     has_its_database(&config.dir, file.as_ref())?;
     // The store before the listeners: its lock says that no other server uses this directory.
-    let store = Store::open(&config.dir, Arc::clone(&entropy))?;
-    let known = whose(&store, file, &config)?;
+    let store = Store::open(&config.dir, Arc::clone(&entropy)).await?;
+    let known = whose(&store, file, &config).await?;
     let before = known.as_ref();
     config.check(before)?;
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
     let now = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
-    // On a full disk, what is written there already need not be written again.
-    let own = now.installation();
-    if store.read("whose data is it", installation::load)?.as_ref() != Some(&own) {
-        store.transact("say whose data it is", |tx| installation::put(tx, &own))?;
-    }
-    let Remembered { issuer, trust_domain, .. } = now;
-
-    let authority =
-        Arc::new(Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&wall), Arc::clone(&entropy))?);
-    let found = Stops::look(Dir::open(&config.dir).map_err(ConfigError::from)?, authority.checkpoint_vkey())?;
-    let newest = store.read("read the newest time", records::newest)?;
-    let newest = newest.max(found.newest(newest.max(wall.now()))?);
-    let clock = Arc::new(HybridClock::new(Arc::clone(&wall), newest));
-    let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
+    let (dir, of, its) = (config.dir.clone(), store.clone(), now.installation());
+    let (at, random) = (Arc::clone(&wall), Arc::clone(&entropy));
+    let opened = tokio::task::spawn_blocking(move || Opened::of(&dir, &of, &its, &at, &random)).await;
+    let opened = opened.map_err(|error| ServerError::SetUp { what: "the database", why: error.to_string() })?;
+    let Opened { authority, clock, live, log, sequencer, stops } = opened?;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
-    let live = Arc::new(load_live(&store, &issuer, &clock)?);
-    let stops = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&clock) };
-    let stops = Arc::new(Stops::start(stops, found)?);
+    let Remembered { issuer, trust_domain, .. } = now;
     stops.retry().await;
     let parts = mandate_identity::Parts {
         authority: Arc::clone(&authority),
@@ -420,10 +447,10 @@ mod tests {
         spawn_blocking(|| thread::spawn(run).join())
     }
 
-    #[test]
-    fn a_database_that_does_not_say_whose_it_is_is_known_by_its_log() {
+    #[tokio::test]
+    async fn a_database_that_does_not_say_whose_it_is_is_known_by_its_log() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Arc::new(SystemEntropy)).unwrap();
+        let store = Store::open_blocking(dir.path(), Arc::new(SystemEntropy)).unwrap();
         let of_the_log = StoredKey {
             purpose: "checkpoint".to_owned(),
             kid: "acme.example/audit/00c0ffee".to_owned(),
@@ -445,11 +472,11 @@ mod tests {
             node_rejoin_grace: Duration::ZERO,
             allowed_hosts: Vec::new(),
         };
-        assert_eq!(whose(&store, None, &config(None)).unwrap(), None, "a new directory");
-        store.transact("key", |tx| keys::put(tx, &of_the_log)).unwrap();
-        assert_eq!(whose(&store, None, &config(Some("acme.example"))).unwrap(), None);
+        assert_eq!(whose(&store, None, &config(None)).await.unwrap(), None, "a new directory");
+        store.transact_blocking("key", |tx| keys::put(tx, &of_the_log)).unwrap();
+        assert_eq!(whose(&store, None, &config(Some("acme.example"))).await.unwrap(), None);
         for other in [None, Some("other.example")] {
-            let refused = whose(&store, None, &config(other)).unwrap_err();
+            let refused = whose(&store, None, &config(other)).await.unwrap_err();
             assert!(refused.to_string().contains("--trust-domain acme.example"), "{refused}");
         }
         let file = |trust_domain: &str| Remembered {
@@ -459,8 +486,8 @@ mod tests {
             node_port: 2,
             admin_port: 3,
         };
-        assert!(whose(&store, Some(file("acme.example")), &config(None)).unwrap().is_some());
-        let refused = whose(&store, Some(file("other.example")), &config(None)).unwrap_err();
+        assert!(whose(&store, Some(file("acme.example")), &config(None)).await.unwrap().is_some());
+        let refused = whose(&store, Some(file("other.example")), &config(None)).await.unwrap_err();
         assert!(matches!(refused, ServerError::Config(ConfigError::OtherDatabase { what: "trust domain", .. })), "{refused}");
     }
 

@@ -107,13 +107,14 @@ impl Stop {
 
     /// Everything that it changes, for the transaction of its record.
     pub(crate) fn effects(&self) -> Vec<Effect> {
+        let advanced = (!self.put.is_empty() || !self.removed.is_empty()).then_some(Effect::AdvanceRegistry { planned_from: None });
         let halted = self.halted.iter().map(|(kind, key, halt)| Effect::HaltEntry { kind: *kind, key: key.clone(), halt: *halt });
         let put = self.put.iter().map(|entry| Effect::NarrowEntry(Box::new(entry.clone())));
         let removed = self.removed.iter().map(|(kind, key)| Effect::RemoveEntry { kind: *kind, key: key.clone() });
         let cuts = self.cuts.iter().cloned().map(Effect::Cut);
         let banned = self.banned_node.iter().cloned().map(Effect::BanNode);
         let recorded = Effect::RecordStop(self.record.id.clone());
-        std::iter::once(recorded).chain(halted).chain(put).chain(removed).chain(cuts).chain(banned).collect()
+        std::iter::once(recorded).chain(advanced).chain(halted).chain(put).chain(removed).chain(cuts).chain(banned).collect()
     }
 }
 

@@ -195,7 +195,8 @@ impl Stops {
     pub fn start(parts: Parts, found: Found) -> Result<Self, StartError> {
         let Parts { live, log, store, clock } = parts;
         let ids: Vec<RecordId> = found.stops.iter().map(|(stop, ..)| stop.record().id.clone()).collect();
-        let recorded: Vec<bool> = store.read("which stops are recorded", |tx| ids.iter().map(|id| stops::is_recorded(tx, id)).collect())?;
+        let recorded: Vec<bool> =
+            store.read_blocking("which stops are recorded", |tx| ids.iter().map(|id| stops::is_recorded(tx, id)).collect())?;
         let keeper = Keeper::start(found.dir, found.reserve, found.broken).map_err(StartError::Thread)?;
         let engine = Self {
             live,

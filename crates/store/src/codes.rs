@@ -1,11 +1,11 @@
 //! Authorization codes: kept by hash, sealed, usable once.
 
 use mandate_core::{Secret, Timestamp, TokenId};
-use rusqlite::params;
 
 use crate::error::StoreError;
 use crate::seal::Place;
-use crate::tx::{Tx, parsed, time, timestamp};
+use crate::tx::{Tx, parsed};
+use crate::value::values;
 
 /// SHA-256 of a code. The code itself is never stored.
 pub type CodeHash = [u8; 32];
@@ -40,37 +40,38 @@ fn place<'a>(row: &'a [&'a [u8]]) -> Place<'a> {
 pub fn insert(tx: &Tx<'_>, hash: &CodeHash, payload: &[u8], expires: Timestamp, forget: Timestamp) -> Result<(), StoreError> {
     let sealed = tx.seal(place(&[hash]), payload)?;
     tx.execute(
-        "INSERT INTO codes (hash, expires, forget, sealed) VALUES (?, ?, ?, ?)",
-        params![hash, time(expires), time(forget.max(expires)), sealed],
+        "INSERT INTO codes (hash, expires, forget, sealed) VALUES ($1, $2, $3, $4)",
+        values![hash, expires, forget.max(expires), &sealed],
     )?;
     Ok(())
 }
 
 /// What the result of presenting the code now would be. This changes nothing; only [`consume`] decides.
 pub fn peek(tx: &Tx<'_>, hash: &CodeHash, now: Timestamp) -> Result<Redemption, StoreError> {
-    let row = tx.first("SELECT expires, used, jti, sealed FROM codes WHERE hash = ?", [hash], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Vec<u8>>(3)?))
+    let sql = "SELECT expires, used, jti, sealed FROM codes WHERE hash = $1";
+    let found = tx.first(sql, values![hash], |row| {
+        let payload = tx.open(place(&[hash]), row.get(3)?)?;
+        if row.get::<Option<Timestamp>>(1)?.is_some() {
+            let token = row.get::<Option<&str>>(2)?.map(|jti| parsed("token id", jti)).transpose()?;
+            return Ok(Redemption::Again { payload, token });
+        }
+        // Also a code that expired was issued by us: only an unused one is merely late.
+        Ok(if now >= row.get(0)? { Redemption::Expired } else { Redemption::First { payload } })
     })?;
-    let Some((expires, used, jti, sealed)) = row else { return Ok(Redemption::Unknown) };
-    let payload = tx.open(place(&[hash]), &sealed)?;
-    if used.is_some() {
-        let token = jti.map(|jti| parsed("token id", &jti)).transpose()?;
-        return Ok(Redemption::Again { payload, token });
-    }
-    // Also a code that expired was issued by us: only an unused one is merely late.
-    if now >= timestamp(expires) { Ok(Redemption::Expired) } else { Ok(Redemption::First { payload }) }
+    Ok(found.unwrap_or(Redemption::Unknown))
 }
 
 /// Presents a code: uses it up if this is its first use and it has not expired. `token` is the token that will be issued for it.
 pub fn consume(tx: &Tx<'_>, hash: &CodeHash, token: &TokenId, now: Timestamp) -> Result<Redemption, StoreError> {
     let redemption = peek(tx, hash, now)?;
     if matches!(redemption, Redemption::First { .. }) {
-        tx.execute("UPDATE codes SET used = ?, jti = ? WHERE hash = ? AND used IS NULL", params![time(now), token.as_str(), hash])?;
+        let sql = "UPDATE codes SET used = $1, jti = $2 WHERE hash = $3 AND used IS NULL";
+        tx.execute(sql, values![now, token.as_str(), hash])?;
     }
     Ok(redemption)
 }
 
 /// Forgets codes whose second use need no longer be noticed. Returns how many.
 pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    tx.execute("DELETE FROM codes WHERE forget <= ?", [time(now)])
+    tx.execute("DELETE FROM codes WHERE forget <= $1", values![now])
 }

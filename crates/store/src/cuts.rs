@@ -1,10 +1,10 @@
 //! Revocations, numbered for the feed.
 
 use mandate_core::{Cut, Timestamp};
-use rusqlite::params;
 
 use crate::error::StoreError;
-use crate::tx::{Tx, from_sql, time};
+use crate::tx::Tx;
+use crate::value::values;
 
 /// A cut and its place in the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,23 +18,21 @@ pub struct NumberedCut {
 /// Adds a cut and returns its number.
 pub fn insert(tx: &Tx<'_>, cut: &Cut) -> Result<u64, StoreError> {
     let body = serde_json::to_string(cut).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-    tx.execute("INSERT INTO cuts (forget, body) VALUES (?, ?)", params![time(cut.forget), body])?;
-    Ok(tx.last_row_id())
+    let sql = "INSERT INTO cuts (forget, body) VALUES ($1, $2) RETURNING seq";
+    tx.first(sql, values![cut.forget, &body], |row| row.get(0))?.ok_or_else(|| StoreError::Corrupt("a cut got no number".to_owned()))
 }
 
 /// The cuts that have not been forgotten, in the order in which they were made. No clock is read: with a clock that is wrong
 /// at a start, revoked tokens would become valid again.
 pub fn load(tx: &Tx<'_>) -> Result<Vec<NumberedCut>, StoreError> {
-    let rows = tx.all("SELECT seq, body FROM cuts ORDER BY seq", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
-    rows.into_iter()
-        .map(|(seq, body)| {
-            let cut = serde_json::from_str(&body).map_err(|e| StoreError::Corrupt(format!("cut {seq}: {e}")))?;
-            Ok(NumberedCut { seq: from_sql(seq), cut })
-        })
-        .collect()
+    tx.all("SELECT seq, body FROM cuts ORDER BY seq", &[], |row| {
+        let seq = row.get(0)?;
+        let cut = serde_json::from_str(row.get(1)?).map_err(|e| StoreError::Corrupt(format!("cut {seq}: {e}")))?;
+        Ok(NumberedCut { seq, cut })
+    })
 }
 
 /// Forgets cuts that can no longer match a valid token. Returns how many.
 pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    tx.execute("DELETE FROM cuts WHERE forget <= ?", [time(now)])
+    tx.execute("DELETE FROM cuts WHERE forget <= $1", values![now])
 }

@@ -1,13 +1,13 @@
 //! Every change that is written with its audit record, in the record's transaction, or not at all.
 
-use std::fmt;
-
 use mandate_core::registry::{Entry, Halt, Kind};
 use mandate_core::{ClientId, Cut, GrantId, PersonName, RecordId, Secret, Timestamp, TokenId};
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
 use crate::nodes::{self, JoinTokenHash, Node, NodeState, TokenUse};
+use crate::refusal::EffectRefusal;
+use crate::registry::RegistryVersion;
 use crate::tx::Tx;
 use crate::{cuts, registry, secrets, stops};
 
@@ -69,6 +69,13 @@ pub enum Effect {
         /// Its id.
         String,
     ),
+    /// The registry gets its next version. Belongs beside every effect that changes entries, except beside those that only halt
+    /// them: a change that was planned before keeps a halt.
+    AdvanceRegistry {
+        /// The version that the change was planned from: it is refused if there is a newer one. A stop is made whatever came
+        /// between, and has none.
+        planned_from: Option<RegistryVersion>,
+    },
     /// An entry is added to the registry.
     AddEntry(Box<Entry>),
     /// An entry of the registry is changed. If it was stopped since the change was planned, it stays stopped.
@@ -119,63 +126,6 @@ pub enum Effect {
     ),
 }
 
-/// Why an effect was not made. Its record was not written either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EffectRefusal {
-    /// The grant has no uses left.
-    GrantExhausted,
-    /// The authorization code was used before.
-    CodeUsed,
-    /// The authorization code has expired.
-    CodeExpired,
-    /// There is no such authorization code.
-    CodeUnknown,
-    /// There is no such join token.
-    JoinTokenUnknown,
-    /// Another node has used the join token.
-    JoinTokenUsed,
-    /// The join token has expired.
-    JoinTokenExpired,
-    /// Another node has this name.
-    NodeNameTaken,
-    /// The node is banned, or was never there.
-    NodeBanned,
-    /// The node has a newer certificate than the one that it showed.
-    NodeCertificateExpired,
-    /// The stop is in the log already.
-    StopRecorded,
-    /// The effect failed for a reason that is neither a refusal nor the environment. The server's own log has it.
-    Internal,
-}
-
-impl EffectRefusal {
-    /// The machine token.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::GrantExhausted => "grant_exhausted",
-            Self::CodeUsed => "code_used",
-            Self::CodeExpired => "code_expired",
-            Self::CodeUnknown => "code_unknown",
-            Self::JoinTokenUnknown => "join_token_unknown",
-            Self::JoinTokenUsed => "join_token_used",
-            Self::JoinTokenExpired => "join_token_expired",
-            Self::NodeNameTaken => "node_name_taken",
-            Self::NodeBanned => "node_banned",
-            Self::NodeCertificateExpired => "node_certificate_expired",
-            Self::StopRecorded => "stop_recorded",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-impl std::error::Error for EffectRefusal {}
-
-impl fmt::Display for EffectRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
 impl mandate_audit::Effect for Effect {
     type Refusal = EffectRefusal;
 
@@ -188,6 +138,7 @@ impl mandate_audit::Effect for Effect {
             Self::JoinNode { .. } => "join_node",
             Self::RenewNode { .. } => "renew_node",
             Self::BanNode(_) => "ban_node",
+            Self::AdvanceRegistry { .. } => "advance_registry",
             Self::AddEntry(_) => "add_entry",
             Self::ChangeEntry { .. } => "change_entry",
             Self::NarrowEntry(_) => "narrow_entry",
@@ -225,6 +176,7 @@ impl Effect {
                 Some(_) => nodes::put(tx, node),
             },
             Self::BanNode(id) => nodes::get(tx, id)?.map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node })),
+            Self::AdvanceRegistry { planned_from } => registry::advance(tx, *planned_from),
             Self::AddEntry(entry) => registry::put(tx, entry),
             Self::ChangeEntry { entry, planned_from } => {
                 let now = registry::get(tx, entry.kind(), entry.key())?;

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
+use mandate_audit::Tampered;
+use mandate_audit::inclusion::InclusionError;
+use mandate_audit::offline::BundleError;
 
-use crate::effect::EffectRefusal;
+use crate::refusal::EffectRefusal;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,6 +31,12 @@ pub enum StoreError {
     /// A write inside a write. A fault of the program.
     #[error("a transaction was begun inside another on the same thread")]
     Nested,
+    /// The log was written by somebody else since it was read.
+    #[error("another writer has appended to the audit log")]
+    OtherWriter,
+    /// The program ends, and nothing new is begun.
+    #[error("the program ends")]
+    Ending,
     /// The statement failed otherwise. A fault of the program.
     #[error("the database refused a statement")]
     Sql(#[source] Cause),
@@ -72,7 +80,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the environment is at fault, so that every other attempt would fail now too.
     pub fn is_environment(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Nested)
+        matches!(self, Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Nested | Self::OtherWriter | Self::Ending)
     }
 
     /// Whether a damaged file is at fault.
@@ -86,17 +94,19 @@ impl StoreError {
     }
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full(Box::new(error)),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                Self::Io(Box::new(error))
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(Box::new(error)),
-            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt(error.to_string()),
-            Some(ErrorCode::NotADatabase) => Self::Foreign,
-            _ => Self::Sql(Box::new(error)),
-        }
-    }
+/// Why a log cannot be verified or exported.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The database cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log is not what was written.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The record cannot be proven.
+    #[error(transparent)]
+    Inclusion(#[from] InclusionError),
 }

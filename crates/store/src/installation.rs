@@ -42,7 +42,7 @@ pub fn put(tx: &Tx<'_>, installation: &Installation) -> Result<(), StoreError> {
 
 /// The trust domain in the name of the audit log, which every database has once its keys are made.
 pub fn trust_domain_of_the_log(tx: &Tx<'_>) -> Result<Option<TrustDomain>, StoreError> {
-    let origin: Option<String> = tx.first("SELECT kid FROM keys WHERE purpose = 'checkpoint'", [], |row| row.get(0))?;
+    let origin: Option<String> = tx.first("SELECT kid FROM keys WHERE purpose = 'checkpoint'", &[], |row| row.get(0))?;
     Ok(origin.as_deref().and_then(|origin| origin.split_once("/audit/")).and_then(|(name, _)| name.parse().ok()))
 }
 
@@ -58,17 +58,17 @@ mod tests {
     #[test]
     fn what_was_said_is_read_back_and_an_older_database_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
-        assert_eq!(store.read("load", load).unwrap(), None);
-        assert_eq!(store.read("load", trust_domain_of_the_log).unwrap(), None);
+        let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+        assert_eq!(store.read_blocking("load", load).unwrap(), None);
+        assert_eq!(store.read_blocking("load", trust_domain_of_the_log).unwrap(), None);
         let said = Installation {
             issuer: "https://mandate.acme.example".parse().unwrap(),
             trust_domain: "acme.example".parse().unwrap(),
             ports: [8420, 8421, 8422],
         };
-        store.transact("put", |tx| put(tx, &said)).unwrap();
-        assert_eq!(store.read("load", load).unwrap(), Some(said.clone()));
-        store.transact("spoil", |tx| crate::meta::put(tx, "ports", "x 1")).unwrap();
-        assert_eq!(store.read("load", load).unwrap(), Some(Installation { ports: [0, 1, 0], ..said }));
+        store.transact_blocking("put", |tx| put(tx, &said)).unwrap();
+        assert_eq!(store.read_blocking("load", load).unwrap(), Some(said.clone()));
+        store.transact_blocking("spoil", |tx| crate::meta::put(tx, "ports", "x 1")).unwrap();
+        assert_eq!(store.read_blocking("load", load).unwrap(), Some(Installation { ports: [0, 1, 0], ..said }));
     }
 }

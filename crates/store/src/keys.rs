@@ -1,11 +1,11 @@
 //! Private keys, sealed.
 
 use mandate_core::{Secret, Timestamp};
-use rusqlite::params;
 
 use crate::error::StoreError;
 use crate::seal::Place;
-use crate::tx::{Tx, time, timestamp};
+use crate::tx::Tx;
+use crate::value::values;
 
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,39 +64,34 @@ fn place<'a>(row: &'a [&'a [u8]]) -> Place<'a> {
 pub fn put(tx: &Tx<'_>, key: &StoredKey) -> Result<(), StoreError> {
     let sealed = tx.seal(place(&[key.purpose.as_bytes(), key.kid.as_bytes()]), key.private.expose_secret())?;
     tx.execute(
-        "INSERT OR REPLACE INTO keys (purpose, kid, state, created, until, public, sealed) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        params![key.purpose, key.kid, key.state.as_str(), time(key.created), key.until.map(time), key.public, sealed],
+        "INSERT INTO keys (purpose, kid, state, created, until, public, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (purpose, kid) DO UPDATE SET state = excluded.state, created = excluded.created, until = excluded.until,
+         public = excluded.public, sealed = excluded.sealed",
+        values![&key.purpose, &key.kid, key.state.as_str(), key.created, key.until, &key.public, &sealed],
     )?;
     Ok(())
 }
 
 /// All keys of a purpose, oldest first.
 pub fn list(tx: &Tx<'_>, purpose: &str) -> Result<Vec<StoredKey>, StoreError> {
-    let sql = "SELECT kid, state, created, until, public, sealed FROM keys WHERE purpose = ? ORDER BY created, kid";
-    let rows = tx.all(sql, [purpose], |row| {
-        let head = (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, Option<i64>>(3)?);
-        Ok((head, row.get::<_, Vec<u8>>(4)?, row.get::<_, Vec<u8>>(5)?))
-    })?;
-    rows.into_iter()
-        .map(|((kid, state, created, until), public, sealed)| {
-            let private = tx.open(place(&[purpose.as_bytes(), kid.as_bytes()]), &sealed)?;
-            let (state, created, until) = (KeyState::parse(&state)?, timestamp(created), until.map(timestamp));
-            Ok(StoredKey { purpose: purpose.to_owned(), kid, state, created, until, public, private })
-        })
-        .collect()
+    let sql = "SELECT kid, state, created, until, public, sealed FROM keys WHERE purpose = $1 ORDER BY created, kid";
+    tx.all(sql, values![purpose], |row| {
+        let kid: String = row.get(0)?;
+        let private = tx.open(place(&[purpose.as_bytes(), kid.as_bytes()]), row.get(5)?)?;
+        let (state, created, until) = (KeyState::parse(row.get(1)?)?, row.get(2)?, row.get(3)?);
+        Ok(StoredKey { purpose: purpose.to_owned(), kid, state, created, until, public: row.get(4)?, private })
+    })
 }
 
 /// Moves a key on in its life.
 pub fn set_state(tx: &Tx<'_>, purpose: &str, kid: &str, state: KeyState, until: Option<Timestamp>) -> Result<(), StoreError> {
-    let changed = tx.execute(
-        "UPDATE keys SET state = ?, until = ? WHERE purpose = ? AND kid = ?",
-        params![state.as_str(), until.map(time), purpose, kid],
-    )?;
+    let changed =
+        tx.execute("UPDATE keys SET state = $1, until = $2 WHERE purpose = $3 AND kid = $4", values![state.as_str(), until, purpose, kid])?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Corrupt(format!("there is no key {kid} for {purpose}"))) }
 }
 
 /// Removes a key.
 pub fn remove(tx: &Tx<'_>, purpose: &str, kid: &str) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM keys WHERE purpose = ? AND kid = ?", [purpose, kid])?;
+    tx.execute("DELETE FROM keys WHERE purpose = $1 AND kid = $2", values![purpose, kid])?;
     Ok(())
 }

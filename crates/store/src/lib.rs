@@ -1,6 +1,7 @@
 //! The database: one transaction handle, numbered migrations, sealed columns, repositories by aggregate.
 //!
-//! The only crate that uses SQL. Writes that are decisions go through the audit log as [`Effect`]s, in the same transaction
+//! The only crate that uses SQL. Repositories are written once, in the SQL that databases share, over [`Tx`]; what only
+//! `SQLite` has is in `sqlite`. Writes that are decisions go through the audit log as [`Effect`]s, in the same transaction
 //! as their record; [`Store::transact`] is for bookkeeping that is not a decision. Both wait for their turn at one gate, so
 //! that neither starves nor deadlocks the other.
 
@@ -12,8 +13,11 @@ mod error;
 pub mod installation;
 pub mod keys;
 pub mod meta;
+mod migrations;
 pub mod nodes;
+mod record_search;
 pub mod records;
+mod refusal;
 pub mod registry;
 pub mod replay;
 mod seal;
@@ -22,11 +26,13 @@ mod sqlite;
 pub mod stops;
 mod store;
 mod tx;
+mod value;
 
 pub use audit_backend::AuditBackend;
-pub use effect::{Effect, EffectRefusal};
+pub use effect::Effect;
 pub use error::StoreError;
 pub use installation::Installation;
+pub use refusal::EffectRefusal;
 pub use sqlite::directory::Holder;
 pub use sqlite::gate::WriteTrouble;
 pub use sqlite::inspection::Inspection;

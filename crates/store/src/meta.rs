@@ -1,25 +1,27 @@
 //! Named values of the database: its installation, whether it is in use, and a value to check its sealing key.
 
-use rusqlite::params;
-
 use crate::error::StoreError;
 use crate::seal::Place;
 use crate::tx::Tx;
+use crate::value::values;
 
 const SEAL_CHECK: &str = "seal-check";
 const SEAL_CHECK_ROW: &[u8] = SEAL_CHECK.as_bytes();
 
 /// The value of that name.
 pub fn get(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
-    let value: Option<Vec<u8>> = tx.first("SELECT value FROM meta WHERE name = ?", [name], |row| row.get(0))?;
-    value.map(|bytes| String::from_utf8(bytes).map_err(|_| StoreError::Corrupt(format!("meta {name:?}")))).transpose()
+    value(tx, name)?.map(|bytes| String::from_utf8(bytes).map_err(|_| StoreError::Corrupt(format!("meta {name:?}")))).transpose()
+}
+
+fn value(tx: &Tx<'_>, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    tx.first("SELECT value FROM meta WHERE name = $1", values![name], |row| row.get(0))
 }
 
 /// Sets the value of that name.
 pub fn put(tx: &Tx<'_>, name: &str, value: &str) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        params![name, value.as_bytes()],
+        "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        values![name, value.as_bytes()],
     )?;
     Ok(())
 }
@@ -30,8 +32,7 @@ fn seal_check() -> Place<'static> {
 
 /// Whether the transaction's sealing key is the database's.
 pub(crate) fn opens_seal(tx: &Tx<'_>) -> Result<bool, StoreError> {
-    let stored: Option<Vec<u8>> = tx.first("SELECT value FROM meta WHERE name = ?", [SEAL_CHECK], |row| row.get(0))?;
-    match stored.map(|sealed| tx.open(seal_check(), &sealed)) {
+    match value(tx, SEAL_CHECK)?.map(|sealed| tx.open(seal_check(), &sealed)) {
         Some(Err(StoreError::Corrupt(_))) => Ok(false),
         Some(opened) => opened.map(|_| true),
         // The check is made again at a start; a key that was made for nothing opens nothing.
@@ -42,11 +43,10 @@ pub(crate) fn opens_seal(tx: &Tx<'_>) -> Result<bool, StoreError> {
 /// Detects a wrong sealing key at once, not only at the first sealed value.
 pub(crate) fn check_seal(tx: &Tx<'_>) -> Result<(), StoreError> {
     let place = seal_check();
-    let stored: Option<Vec<u8>> = tx.first("SELECT value FROM meta WHERE name = ?", [SEAL_CHECK], |row| row.get(0))?;
-    if let Some(sealed) = stored {
+    if let Some(sealed) = value(tx, SEAL_CHECK)? {
         return tx.open(place, &sealed).map(drop);
     }
     let sealed = tx.seal(place, b"mandate")?;
-    tx.execute("INSERT INTO meta (name, value) VALUES (?, ?)", params![SEAL_CHECK, sealed])?;
+    tx.execute("INSERT INTO meta (name, value) VALUES ($1, $2)", values![SEAL_CHECK, &sealed])?;
     Ok(())
 }

@@ -1,21 +1,21 @@
 //! The audit log: finding, proving, verifying and exporting records. Only the sequencer writes them.
 
 use std::io::Write;
-use std::mem;
 
-use mandate_audit::offline::{BundleError, BundleWriter};
+use mandate_audit::offline::BundleWriter;
 use mandate_audit::tree::{frontier_indexes, location_of};
 use mandate_audit::{
     Checkpoint, CheckpointVerifier, Hash, InclusionProof, Leaf, LeafKeys, Loaded, Query, Record, Summary, Tampered, TreeVerification,
 };
 use mandate_core::{RecordId, Timestamp};
-use rusqlite::params;
 
+pub use crate::error::LogError;
 use crate::error::StoreError;
 use crate::meta;
-use crate::sqlite::search::{self, CHUNK, Chunk, Wanted, nothing_foreign};
+use crate::record_search::{self, Wanted};
 use crate::store::Store;
-use crate::tx::{Tx, from_sql, to_sql};
+use crate::tx::{Row, Tx};
+use crate::value::values;
 
 const HASH_LEN: usize = 32;
 
@@ -50,41 +50,20 @@ pub struct Verified {
     pub checkpoint: Vec<u8>,
 }
 
-/// Why a log cannot be verified or exported.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The database cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The log is not what was written.
-    #[error(transparent)]
-    Tampered(#[from] Tampered),
-    /// The bundle cannot be written.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The record cannot be proven.
-    #[error(transparent)]
-    Inclusion(#[from] mandate_audit::inclusion::InclusionError),
-}
-
-impl From<rusqlite::Error> for LogError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 pub(crate) fn insert(tx: &Tx<'_>, leaf: Leaf<'_>) -> Result<(), StoreError> {
     let mut hashes = Vec::with_capacity(leaf.hashes.len() * HASH_LEN);
     for hash in leaf.hashes {
         hashes.extend_from_slice(&hash.0);
     }
-    tx.execute("INSERT INTO records (idx, hashes, leaf) VALUES (?,?,?)", params![to_sql(leaf.index), hashes, leaf.bytes])?;
-    Ok(())
+    let sql = "INSERT INTO records (idx, hashes, leaf) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let inserted = tx.execute(sql, values![leaf.index, &hashes, leaf.bytes])?;
+    if inserted == 1 { Ok(()) } else { Err(StoreError::OtherWriter) }
 }
 
-pub(crate) fn put_checkpoint(tx: &Tx<'_>, note: &[u8]) -> Result<(), StoreError> {
-    tx.execute("INSERT INTO checkpoint (one, note) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET note = excluded.note", [note])?;
-    Ok(())
+/// Replaces the checkpoint that the writer read or wrote last. If there is another one, another writer was there.
+pub(crate) fn swap_checkpoint(tx: &Tx<'_>, last: &[u8], next: &[u8]) -> Result<(), StoreError> {
+    let swapped = tx.execute("UPDATE checkpoint SET note = $1 WHERE one = 1 AND note = $2", values![next, last])?;
+    if swapped == 1 { Ok(()) } else { Err(StoreError::OtherWriter) }
 }
 
 /// Remembers the latest time that a record has, in the transaction of that record.
@@ -100,12 +79,10 @@ pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
     }
     // A log of an older version: every record is looked at, once.
     let mut newest = Timestamp::from_millis(0);
-    let mut statement = tx.prepare("SELECT leaf FROM main.records")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let leaf = row.get_ref(0)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        newest = newest.max(LeafKeys::of(leaf).map_err(|e| corrupt(&e.to_string()))?.time);
-    }
+    tx.each("SELECT leaf FROM records", &[], |row| {
+        newest = newest.max(LeafKeys::of(row.get(0)?).map_err(|e| corrupt(&e.to_string()))?.time);
+        Ok::<_, StoreError>(true)
+    })?;
     Ok(newest)
 }
 
@@ -114,7 +91,10 @@ pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
 /// If there are records or a checkpoint already, they belong to a key that is lost: they are left as they are, and
 /// [`mandate_audit::Log::start`] refuses them.
 pub fn found(tx: &Tx<'_>, note: &[u8]) -> Result<(), StoreError> {
-    if size(tx)? == 0 && checkpoint(tx)?.is_none() { put_checkpoint(tx, note) } else { Ok(()) }
+    if size(tx)? == 0 {
+        tx.execute("INSERT INTO checkpoint (one, note) VALUES (1, $1) ON CONFLICT DO NOTHING", values![note])?;
+    }
+    Ok(())
 }
 
 pub(crate) fn load(tx: &Tx<'_>) -> Result<Loaded, StoreError> {
@@ -125,9 +105,9 @@ pub(crate) fn load(tx: &Tx<'_>) -> Result<Loaded, StoreError> {
 
 fn stored_hash(tx: &Tx<'_>, stored_index: u64) -> Result<Hash, StoreError> {
     let (idx, place) = location_of(stored_index);
-    let hashes: Option<Vec<u8>> = tx.first("SELECT hashes FROM records WHERE idx = ?", [to_sql(idx)], |row| row.get(0))?;
-    let found = hashes.as_deref().and_then(|bytes| split_hashes(bytes)?.get(place).copied());
-    found.ok_or_else(|| StoreError::Corrupt(format!("audit record {idx} or its tree hashes are missing")))
+    let at = |row: &Row<'_>| Ok(split_hashes(row.get(0)?).and_then(|hashes| hashes.get(place).copied()));
+    let found = tx.first("SELECT hashes FROM records WHERE idx = $1", values![idx], at)?;
+    found.flatten().ok_or_else(|| StoreError::Corrupt(format!("audit record {idx} or its tree hashes are missing")))
 }
 
 fn split_hashes(bytes: &[u8]) -> Option<Vec<Hash>> {
@@ -137,55 +117,25 @@ fn split_hashes(bytes: &[u8]) -> Option<Vec<Hash>> {
 
 /// How many records the log has: one more than the highest index.
 pub fn size(tx: &Tx<'_>) -> Result<u64, StoreError> {
-    let highest: Option<i64> = tx.first("SELECT max(idx) FROM records", [], |row| row.get(0))?.flatten();
-    Ok(highest.map_or(0, |idx| from_sql(idx) + 1))
+    let highest: Option<u64> = tx.first("SELECT max(idx) FROM records", &[], |row| row.get(0))?.flatten();
+    Ok(highest.map_or(0, |idx| idx + 1))
 }
 
 /// The latest checkpoint, a signed note. None before the log has a key, or if it was removed.
 pub fn checkpoint(tx: &Tx<'_>) -> Result<Option<Vec<u8>>, StoreError> {
-    tx.first("SELECT note FROM checkpoint WHERE one = 1", [], |row| row.get(0))
+    tx.first("SELECT note FROM checkpoint WHERE one = 1", &[], |row| row.get(0))
 }
 
 fn record(leaf: &[u8]) -> Result<Record, StoreError> {
     Record::from_leaf(leaf).map_err(|e| StoreError::Corrupt(format!("an audit record: {e}")))
 }
 
-/// Calls `each` with the leaves that the search index does not have yet, newest first, until it returns false. With
-/// `before`, only with those that came before it.
-fn each_unindexed(
-    tx: &Tx<'_>,
-    upto: u64,
-    before: Option<u64>,
-    mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
-) -> Result<(), StoreError> {
-    let mut statement = tx.prepare("SELECT idx, leaf FROM main.records WHERE idx >= ? AND idx < ? ORDER BY idx DESC")?;
-    let mut rows = statement.query([to_sql(upto), to_sql(before.unwrap_or(u64::MAX))])?;
-    while let Some(row) = rows.next()? {
-        let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        if !each(from_sql(row.get(0)?), leaf)? {
-            break;
-        }
-    }
-    Ok(())
-}
-
 /// Index and bytes of the record with that id.
 fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-    let upto = search::upto(tx)?;
-    // A leaf begins with its id.
+    // A leaf begins with its id. A search that was changed may name any record; only the record says which it is.
     let head = format!("{{\"id\":\"{id}\",");
     let mut found = None;
-    each_unindexed(tx, upto, None, |index, leaf| {
-        if leaf.starts_with(head.as_bytes()) {
-            found = Some((index, leaf.to_vec()));
-        }
-        Ok(found.is_none())
-    })?;
-    if found.is_some() || upto == 0 {
-        return Ok(found);
-    }
-    // An index that was changed may point at any record; only the record says which it is.
-    Wanted::record(id.as_str()).each(tx, upto, |index, leaf| {
+    record_search::candidates(tx, Wanted::Record(id), u64::MAX, &mut |index, leaf| {
         if leaf.starts_with(head.as_bytes()) {
             found = Some((index, leaf.to_vec()));
         }
@@ -206,27 +156,18 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Found>, StoreError> {
     if limit == 0 {
         return Ok(found);
     }
-    let upto = search::upto(tx)?;
     let needles = needles(query);
-    let mut look = |index, leaf: &[u8]| {
+    record_search::candidates(tx, Wanted::Query(query), query.before.unwrap_or(u64::MAX), &mut |index, leaf| {
         if !contains_all(leaf, &needles) {
             return Ok(true);
         }
         let record = record(leaf)?;
-        // An index that was changed may hide a record, but never shows one that does not match.
+        // A search that was changed may hide a record, but never shows one that does not match.
         if query.matches(&record) {
             found.push(Found { index, record });
         }
         Ok(found.len() < limit)
-    };
-    let mut more = true;
-    each_unindexed(tx, upto, query.before, |index, leaf| {
-        more = look(index, leaf)?;
-        Ok(more)
     })?;
-    if more && upto > 0 {
-        Wanted::query(query).each(tx, query.before.map_or(upto, |before| before.min(upto)), look)?;
-    }
     Ok(found)
 }
 
@@ -249,21 +190,18 @@ fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
     std::str::from_utf8(leaf).map_or(true, |leaf| needles.iter().all(|needle| leaf.contains(needle.as_str())))
 }
 
-/// A row of the log: index, leaf bytes and stored hashes.
-pub(crate) type Row = (u64, Vec<u8>, Vec<Hash>);
+/// One place of the log: index, leaf bytes and stored hashes.
+pub(crate) type Stored = (u64, Vec<u8>, Vec<Hash>);
 
 /// The next rows from `from` on and before `end`, in order; fewer than [`PIECE`] only at the end.
-pub(crate) fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Row>, LogError> {
-    let mut statement = tx.prepare("SELECT idx, leaf, hashes FROM main.records WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?")?;
-    let mut rows = statement.query([to_sql(from), to_sql(end), to_sql(PIECE as u64)])?;
-    let mut piece = Vec::with_capacity(PIECE);
-    while let Some(row) = rows.next()? {
-        let index = from_sql(row.get(0)?);
-        let leaf = row.get_ref(1)?.as_bytes().map_err(|_| Tampered::Changed { index })?;
-        let hashes = row.get_ref(2)?.as_bytes().ok().and_then(split_hashes);
-        piece.push((index, leaf.to_vec(), hashes.ok_or(Tampered::Tree { index })?));
-    }
-    Ok(piece)
+pub(crate) fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Stored>, LogError> {
+    let sql = "SELECT idx, leaf, hashes FROM records WHERE idx >= $1 AND idx < $2 ORDER BY idx LIMIT $3";
+    tx.all(sql, values![from, end, PIECE as u64], |row| {
+        let index = row.get(0)?;
+        let leaf = row.get::<Vec<u8>>(1).map_err(|_| Tampered::Changed { index })?;
+        let hashes = row.get(2).ok().and_then(split_hashes);
+        Ok((index, leaf, hashes.ok_or(Tampered::Tree { index })?))
+    })
 }
 
 /// What is read: a number of records, and the checkpoint over them. Records that are appended meanwhile are not included.
@@ -291,64 +229,54 @@ pub fn proof(tx: &Tx<'_>, id: &RecordId, verifier: &CheckpointVerifier) -> Resul
     Ok(Some(InclusionProof::build(index, &leaf, &note, verifier, &Hashes(tx))?))
 }
 
-/// Verifies the whole log: every record's bytes, what the search index says of it, the tree, the checkpoint and its
-/// signature.
+/// Verifies the whole log: every record's bytes, what is known to find it by, the tree, the checkpoint and its signature.
 ///
 /// With `earlier`, a checkpoint that was verified before, the log must also continue it. `progress` is told how many of
-/// how many records are done. The time depends on the length of the log; the transactions are short.
-pub fn verify(
+/// how many records are done. Blocks for a time that depends on the length of the log; the transactions are short.
+pub fn verify_blocking(
     store: &Store,
     verifier: &CheckpointVerifier,
     earlier: Option<Checkpoint>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Verified, LogError> {
     let mut reader = store.log_reader()?;
-    // The index first: of a log that was read after it, it names no record that is not there.
-    let (upto, head) = reader.read(|tx| Ok::<_, LogError>((search::upto(tx)?, head(tx)?)))?;
+    // What is known first: of a log that was read after it, it names no record that is not there.
+    let (head, mut comparison) = reader.read(|tx| {
+        let comparison = tx.search().map(|search| search.comparison(tx)).transpose()?;
+        Ok::<_, LogError>((head(tx)?, comparison))
+    })?;
     let mut tree = TreeVerification::new();
     if let Some(earlier) = earlier {
         tree = tree.continuing(earlier);
     }
-    let mut chunk = Chunk::new(0);
-    let mut names = 0;
     let mut more = true;
     while more {
         more = reader.read(|tx| {
             let rows = piece(tx, tree.next_index(), head.size)?;
             for (index, leaf, hashes) in &rows {
                 tree.push(*index, leaf, hashes)?;
-                if *index < upto {
-                    names += index_agrees(tx, *index, leaf, &mut chunk)?;
-                }
+                comparison.as_mut().map_or(Ok(()), |comparison| comparison.record(tx, *index, leaf))?;
             }
             Ok::<_, LogError>(rows.len() == PIECE)
         })?;
         progress(tree.next_index(), head.size);
     }
     let summary = tree.finish(Some(&head.checkpoint), verifier)?;
-    // The index grows by whole chunks of what the log has. One that claims more would hide what it does not hold.
-    if !upto.is_multiple_of(CHUNK) || upto > head.size {
-        return Err(Tampered::Index { index: upto, column: "idx" }.into());
-    }
-    if upto > 0 {
-        reader.read(|tx| Ok::<_, LogError>(nothing_foreign(tx, names, upto, search::upto(tx)?)??))?;
+    if let Some(comparison) = comparison {
+        reader.read(|tx| comparison.finish(tx, head.size))?;
     }
     Ok(Verified { summary, checkpoint: head.checkpoint })
 }
 
-/// The index only repeats the leaves; an index that differs from them would hide a record from queries. Adds the record to
-/// `chunk`; with the last record of a chunk, returns how many names the index has of the chunk.
-fn index_agrees(tx: &Tx<'_>, index: u64, leaf: &[u8], chunk: &mut Chunk) -> Result<u64, LogError> {
-    let keys = LeafKeys::of(leaf).map_err(|_| Tampered::Changed { index })?;
-    chunk.add(index, &keys);
-    let next = index + 1;
-    if next.is_multiple_of(CHUNK) { Ok(mem::replace(chunk, Chunk::new(next)).check(tx)??) } else { Ok(0) }
-}
-
 /// Writes the whole log as a bundle that anyone can verify offline.
 ///
-/// `out` may be slow: no lock is held while it is written to.
-pub fn export<W: Write>(store: &Store, verifier: &CheckpointVerifier, out: W, mut progress: impl FnMut(u64, u64)) -> Result<W, LogError> {
+/// Blocks until it is written. `out` may be slow: no lock is held while it is written to.
+pub fn export_blocking<W: Write>(
+    store: &Store,
+    verifier: &CheckpointVerifier,
+    out: W,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<W, LogError> {
     let mut reader = store.log_reader()?;
     let head = reader.read(head)?;
     let mut bundle = BundleWriter::begin(out, verifier.vkey(), &head.checkpoint, head.size)?;

@@ -4,12 +4,40 @@ use std::collections::HashMap;
 
 use mandate_core::GrantId;
 use mandate_core::registry::{Entry, Kind};
-use rusqlite::params;
 
-use crate::effect::EffectRefusal;
 use crate::error::StoreError;
+use crate::refusal::EffectRefusal;
 use crate::secrets;
-use crate::tx::{Tx, from_sql, parsed, to_sql};
+use crate::tx::{Tx, parsed};
+use crate::value::values;
+
+/// How often the registry was changed. A change is planned from one version, and is refused if there is a newer one when it is
+/// written: it was checked against entries that may be others now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RegistryVersion(u64);
+
+impl RegistryVersion {
+    /// The version after one more change.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The version of the registry.
+pub fn version(tx: &Tx<'_>) -> Result<RegistryVersion, StoreError> {
+    let version = tx.first("SELECT version FROM registry_version", &[], |row| row.get(0))?;
+    version.map(RegistryVersion).ok_or_else(|| StoreError::Corrupt("the registry has no version".to_owned()))
+}
+
+/// Counts one change of the registry: that was planned from a version, if it was planned from one.
+pub(crate) fn advance(tx: &Tx<'_>, planned_from: Option<RegistryVersion>) -> Result<(), StoreError> {
+    let changed = match planned_from {
+        Some(RegistryVersion(from)) => tx.execute("UPDATE registry_version SET version = version + 1 WHERE version = $1", values![from])?,
+        None => tx.execute("UPDATE registry_version SET version = version + 1", &[])?,
+    };
+    if changed == 1 { Ok(()) } else { Err(EffectRefusal::RegistryChanged.into()) }
+}
 
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
@@ -25,16 +53,7 @@ fn kind_name(kind: Kind) -> &'static str {
 
 /// Every entry, in the order of kinds' names and then keys.
 pub fn load(tx: &Tx<'_>) -> Result<Vec<Entry>, StoreError> {
-    let mut statement = tx.prepare("SELECT kind, key, body FROM registry ORDER BY kind, key")?;
-    let mut rows = statement.query([])?;
-    let mut entries = Vec::new();
-    while let Some(row) = rows.next()? {
-        let broken = || StoreError::Corrupt("a registry entry".to_owned());
-        let (kind, key, body) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str(), row.get_ref(2)?.as_str());
-        let (Ok(kind), Ok(key), Ok(body)) = (kind, key, body) else { return Err(broken()) };
-        entries.push(understood(kind, key, body)?);
-    }
-    Ok(entries)
+    tx.all("SELECT kind, key, body FROM registry ORDER BY kind, key", &[], |row| understood(row.get(0)?, row.get(1)?, row.get(2)?))
 }
 
 fn understood(kind: &str, key: &str, body: &str) -> Result<Entry, StoreError> {
@@ -48,23 +67,23 @@ fn understood(kind: &str, key: &str, body: &str) -> Result<Entry, StoreError> {
 /// One entry.
 pub fn get(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<Option<Entry>, StoreError> {
     let kind = kind_name(kind);
-    let body: Option<String> = tx.first("SELECT body FROM registry WHERE kind = ? AND key = ?", [kind, key], |row| row.get(0))?;
-    body.map(|body| understood(kind, key, &body)).transpose()
+    let sql = "SELECT body FROM registry WHERE kind = $1 AND key = $2";
+    tx.first(sql, values![kind, key], |row| understood(kind, key, row.get(0)?))
 }
 
 /// Adds an entry, or replaces the one with the same key.
 pub fn put(tx: &Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
     let body = serde_json::to_string(entry).map_err(|e| StoreError::Corrupt(e.to_string()))?;
     tx.execute(
-        "INSERT INTO registry (kind, key, body) VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
-        params![kind_name(entry.kind()), entry.key(), body],
+        "INSERT INTO registry (kind, key, body) VALUES ($1, $2, $3) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
+        values![kind_name(entry.kind()), entry.key(), &body],
     )?;
     Ok(())
 }
 
 /// Removes an entry, and with a person or client their secret: a later person or client of that name must not get it.
 pub fn remove(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM registry WHERE kind = ? AND key = ?", [kind_name(kind), key])?;
+    tx.execute("DELETE FROM registry WHERE kind = $1 AND key = $2", values![kind_name(kind), key])?;
     match kind {
         Kind::Person => secrets::forget_password(tx, key),
         Kind::Client => secrets::forget_client_secret(tx, key),
@@ -74,18 +93,21 @@ pub fn remove(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<(), StoreError> {
 
 /// How many mandates were issued under each grant; grants without any are absent.
 pub fn load_uses(tx: &Tx<'_>) -> Result<HashMap<GrantId, u64>, StoreError> {
-    let rows = tx.all("SELECT grant_id, uses FROM grant_uses", [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-    rows.into_iter().map(|(id, uses)| Ok((parsed("grant id", &id)?, from_sql(uses)))).collect()
+    let mut all = HashMap::new();
+    tx.each("SELECT grant_id, uses FROM grant_uses", &[], |row| {
+        all.insert(parsed("grant id", row.get(0)?)?, row.get(1)?);
+        Ok::<_, StoreError>(true)
+    })?;
+    Ok(all)
 }
 
 /// Counts one use of a grant, of which `max` may be made.
 pub fn use_grant(tx: &Tx<'_>, grant: &GrantId, max: u64) -> Result<(), StoreError> {
-    let max = to_sql(max);
     // One statement: the count is read and raised under the same lock.
     let changed = tx.execute(
-        "INSERT INTO grant_uses (grant_id, uses) SELECT ?1, 1 WHERE ?2 > 0
-         ON CONFLICT (grant_id) DO UPDATE SET uses = uses + 1 WHERE uses < ?2",
-        params![grant.as_str(), max],
+        "INSERT INTO grant_uses (grant_id, uses) SELECT $1, 1 WHERE CAST($2 AS BIGINT) > 0
+         ON CONFLICT (grant_id) DO UPDATE SET uses = grant_uses.uses + 1 WHERE grant_uses.uses < $2",
+        values![grant.as_str(), max],
     )?;
     if changed == 1 { Ok(()) } else { Err(EffectRefusal::GrantExhausted.into()) }
 }

@@ -1,24 +1,24 @@
 //! Assertions that were seen: none is accepted twice.
 
 use mandate_core::Timestamp;
-use rusqlite::params;
 
 use crate::error::StoreError;
-use crate::tx::{Tx, time};
+use crate::tx::Tx;
+use crate::value::values;
 
 /// Remembers an assertion of a client until it expires. False if it was seen before.
 ///
 /// An assertion that was forgotten after its expiry is remembered again; the caller refuses it because it has expired.
 pub fn remember(tx: &Tx<'_>, client: &str, jti: &str, exp: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
     let changed = tx.execute(
-        "INSERT INTO replay (client, jti, exp) VALUES (?1, ?2, ?3)
-         ON CONFLICT (client, jti) DO UPDATE SET exp = excluded.exp WHERE exp < ?4",
-        params![client, jti, time(exp), time(now)],
+        "INSERT INTO replay (client, jti, exp) VALUES ($1, $2, $3)
+         ON CONFLICT (client, jti) DO UPDATE SET exp = excluded.exp WHERE replay.exp < $4",
+        values![client, jti, exp, now],
     )?;
     Ok(changed == 1)
 }
 
 /// Forgets assertions that have expired. Returns how many.
 pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    tx.execute("DELETE FROM replay WHERE exp < ?", [time(now)])
+    tx.execute("DELETE FROM replay WHERE exp < $1", values![now])
 }

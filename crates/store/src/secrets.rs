@@ -1,11 +1,11 @@
 //! Hashes of passwords and client secrets (argon2id, PHC text), sealed.
 
 use mandate_core::{ClientId, PersonName, Secret};
-use rusqlite::params;
 
 use crate::error::StoreError;
 use crate::seal::Place;
 use crate::tx::Tx;
+use crate::value::values;
 
 const PASSWORD: &str = "password";
 const CLIENT_SECRET: &str = "client_secret";
@@ -14,20 +14,20 @@ fn put(tx: &Tx<'_>, kind: &str, name: &str, phc: &Secret) -> Result<(), StoreErr
     let place = Place { table: "secrets", row: &[kind.as_bytes(), name.as_bytes()], column: "sealed" };
     let sealed = tx.seal(place, phc.expose_secret())?;
     tx.execute(
-        "INSERT INTO secrets (kind, name, sealed) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET sealed = excluded.sealed",
-        params![kind, name, sealed],
+        "INSERT INTO secrets (kind, name, sealed) VALUES ($1, $2, $3) ON CONFLICT (kind, name) DO UPDATE SET sealed = excluded.sealed",
+        values![kind, name, &sealed],
     )?;
     Ok(())
 }
 
 fn get(tx: &Tx<'_>, kind: &str, name: &str) -> Result<Option<Secret>, StoreError> {
     let place = Place { table: "secrets", row: &[kind.as_bytes(), name.as_bytes()], column: "sealed" };
-    let sealed: Option<Vec<u8>> = tx.first("SELECT sealed FROM secrets WHERE kind = ? AND name = ?", [kind, name], |row| row.get(0))?;
-    sealed.map(|sealed| tx.open(place, &sealed)).transpose()
+    let sql = "SELECT sealed FROM secrets WHERE kind = $1 AND name = $2";
+    tx.first(sql, values![kind, name], |row| tx.open(place, row.get(0)?))
 }
 
 fn forget(tx: &Tx<'_>, kind: &str, name: &str) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM secrets WHERE kind = ? AND name = ?", [kind, name])?;
+    tx.execute("DELETE FROM secrets WHERE kind = $1 AND name = $2", values![kind, name])?;
     Ok(())
 }
 

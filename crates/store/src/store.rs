@@ -1,162 +1,103 @@
 //! The store: where reads and writes begin.
+//!
+//! A transaction blocks its thread. [`Store::read`], [`Store::search`] and [`Store::transact`] are for async code: they run on
+//! a thread that may block. What is named `…_blocking` is for threads without async code: the start, the sequencer, tests.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mandate_core::Entropy;
-use parking_lot::{Mutex, MutexGuard};
-use rusqlite::{Connection, TransactionBehavior};
 
 use crate::audit_backend::AuditBackend;
 use crate::error::StoreError;
-use crate::meta;
-use crate::seal::Sealer;
-use crate::sqlite::connection::{self, Use};
+use crate::sqlite::database::{Database, LogReader};
 use crate::sqlite::directory;
-use crate::sqlite::gate::{Gate, WriteTrouble};
-use crate::sqlite::journal;
-use crate::sqlite::migration;
-use crate::sqlite::search::{self, Indexer};
+use crate::sqlite::gate::WriteTrouble;
 use crate::tx::Tx;
 
-/// How many idle read connections are kept.
-const IDLE_READERS: usize = 4;
-
-/// The embedded database in one directory. Clones share it.
+/// The database. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    database: PathBuf,
-    sealer: Sealer,
-    gate: Arc<Gate>,
-    writer: Mutex<Connection>,
-    readers: Mutex<Vec<Connection>>,
-    search: PathBuf,
-    indexer: Indexer,
-    lock: Arc<File>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let writer = self.writer.get_mut();
-        // Another process that reads keeps the write-ahead log for as long as it does, which does no harm.
-        let ended = writer.busy_timeout(Duration::ZERO).map_err(StoreError::from).and_then(|()| journal::end(writer));
-        if let Err(error) = ended {
-            tracing::warn!(%error, "the database keeps its write-ahead log: mandate.db and mandate.db-wal belong together");
-        }
-    }
+    database: Arc<Database>,
+    /// Whether each closure runs twice; see `Store::rehearsing`.
+    #[cfg(any(test, feature = "rehearsal"))]
+    rehearsing: bool,
 }
 
 impl Store {
-    /// Opens `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when absent, and brings the schema up
-    /// to date. Only one process at a time has a directory open.
-    pub fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        let opened = directory::open(dir, entropy.as_ref())?;
-        let refused = |why: &str| StoreError::SealKey { path: opened.seal_key_file.clone(), why: why.to_owned() };
-        let sealer = Sealer::new(&opened.seal_key, entropy).ok_or_else(|| refused("the sealing key is damaged"))?;
-        if opened.journal_missing {
-            return Err(StoreError::JournalMissing(opened.database.clone()));
-        }
-        let mut writer = connection::open(&opened.database, Use::Write)?;
-        // A sealing key has its name only beside a database with something in it.
-        if !opened.first_start && migration::is_empty(&writer)? {
-            return Err(StoreError::JournalMissing(opened.database.clone()));
-        }
-        migration::run(&mut writer)?;
-        match journal::begin(&writer) {
-            // On a full disk the server must start all the same: what was stopped has to be in force. After a crash the file says
-            // already that it is in use.
-            Err(error @ StoreError::Full(_)) => {
-                tracing::warn!(%error, "the disk is full: mandate.db may not say that it belongs together with mandate.db-wal");
-            }
-            begun => begun?,
-        }
-        let search = search::open(&opened.search, &writer)?;
-        let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search, opened.search.clone())?;
-        let shared = Shared {
-            database: opened.database.clone(),
-            search: opened.search.clone(),
-            indexer,
-            sealer,
-            gate: Arc::default(),
-            writer: Mutex::new(writer),
-            readers: Mutex::default(),
-            lock: Arc::clone(&opened.lock),
-        };
-        let store = Self { shared: Arc::new(shared) };
-        store.transact("check the sealing key", meta::check_seal).map_err(|e| match e {
-            StoreError::Corrupt(_) => refused("this is not the sealing key of this database; restore the right one from a backup"),
-            other => other,
-        })?;
-        opened.settle()?;
-        Ok(store)
+    /// Opens the embedded database in `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when absent, and
+    /// brings the schema up to date. Only one process at a time has a directory open.
+    pub async fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let dir = dir.to_owned();
+        may_block(move || Self::open_blocking(&dir, entropy)).await
+    }
+
+    /// As [`Store::open`], for threads without async code.
+    pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        Ok(Self {
+            database: Arc::new(Database::open(dir, entropy)?),
+            #[cfg(any(test, feature = "rehearsal"))]
+            rehearsing: false,
+        })
+    }
+
+    /// The same store, which runs each closure once in a transaction that is rolled back, before the one that counts. A
+    /// database that finds two transactions in conflict does the same.
+    #[cfg(any(test, feature = "rehearsal"))]
+    #[must_use]
+    pub fn rehearsing(self) -> Self {
+        Self { rehearsing: true, ..self }
     }
 
     /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor touches the disk.
     pub fn write_trouble(&self) -> Option<WriteTrouble> {
-        self.shared.gate.trouble()
+        self.database.write_trouble()
     }
 
-    /// Whether `dir` holds a database. If a database was there and is missing now, the operator must restore it.
+    /// Whether `dir` holds a database. If a database was there and is missing now, the operator must restore it. Blocks.
     pub fn is_there(dir: &Path) -> Result<bool, StoreError> {
         directory::is_there(dir)
     }
 
-    /// Reads from one consistent snapshot, beside any writer. Blocks for as long as the reads take.
+    /// Reads from one consistent snapshot, beside any writer.
     ///
     /// `name` says in logs what was read. The closure may run twice.
-    pub fn read<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut conn = self.reader()?;
-        let result = (|| {
-            let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
-            f(&Tx::new(&tx, &self.shared.sealer))
-        })();
-        if let Err(error) = &result
-            && error.refusal().is_none()
-        {
-            tracing::warn!(name, %error, "read failed");
-        }
-        let mut readers = self.readers();
-        if readers.len() < IDLE_READERS {
-            readers.push(conn);
-        }
-        result
+    pub async fn read<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        may_block(move || store.read_blocking(name, f)).await
     }
 
-    /// As [`Store::read`], with the search index attached. If the index cannot be used, that is reported, and every record is
-    /// read instead. If it is damaged, it is also built again.
-    pub fn search<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut reader = self.log_reader()?;
-        let result = match reader.read(&mut f) {
-            Err(error) if reader.searchable && error.is_damage() => {
-                reader.forgo_index(&error);
-                reader.read(&mut f)
-            }
-            result => result,
-        };
-        if let Err(error) = &result
-            && error.refusal().is_none()
-        {
-            tracing::warn!(name, %error, "search failed");
+    /// As [`Store::read`], for threads without async code.
+    pub fn read_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        #[cfg(any(test, feature = "rehearsal"))]
+        if self.rehearsing {
+            drop(self.database.read(&mut rolled_back(&mut f)));
         }
-        result
+        reported("a read failed", name, self.database.read(&mut f))
     }
 
-    /// A separate connection to the log and its index. Only queries of the log have one: decisions do not depend on the index.
-    pub(crate) fn log_reader(&self) -> Result<LogReader<'_>, StoreError> {
-        let conn = connection::open(&self.shared.database, Use::Read)?;
-        let mut reader = LogReader { conn, searchable: true, shared: &self.shared };
-        let usable = search::attach(&reader.conn, &self.shared.search).and_then(|()| reader.read(search::upto));
-        if let Err(error) = usable {
-            reader.forgo_index(&error);
+    /// As [`Store::read`], for queries of the audit log: records are found with what the database has for that, or else all are
+    /// read.
+    pub async fn search<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        may_block(move || store.search_blocking(name, f)).await
+    }
+
+    /// As [`Store::search`], for threads without async code.
+    pub fn search_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        #[cfg(any(test, feature = "rehearsal"))]
+        if self.rehearsing {
+            drop(self.database.search(&mut rolled_back(&mut f)));
         }
-        Ok(reader)
+        reported("a search failed", name, self.database.search(&mut f))
     }
 
     /// Writes data that is not a decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
@@ -164,71 +105,63 @@ impl Store {
     ///
     /// While another process holds the database, it fails with [`StoreError::Busy`] within a second.
     ///
-    /// `name` says in logs what was written.
-    pub fn transact<T>(&self, name: &'static str, f: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let turn = self.shared.gate.enter()?;
-        let mut conn = self.shared.writer.lock();
-        let result = (|| -> Result<T, StoreError> {
-            conn.busy_timeout(turn.patience())?;
-            let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from);
-            turn.begun(&begun);
-            let tx = begun?;
-            let value = f(&Tx::new(&tx, &self.shared.sealer))?;
-            tx.commit()?;
-            Ok(value)
-        })();
-        if let Err(error) = &result
-            && error.refusal().is_none()
-        {
-            tracing::warn!(name, %error, "write failed");
-        }
-        result
+    /// `name` says in logs what was written. The closure may run twice; what it did the first time is undone then. If the future
+    /// is dropped, the transaction is made nevertheless.
+    pub async fn transact<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        may_block(move || store.transact_blocking(name, f)).await
     }
 
-    /// The audit log's side of the store, with its own connection. Only one log at a time may use it.
+    /// As [`Store::transact`], for threads without async code.
+    pub fn transact_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        #[cfg(any(test, feature = "rehearsal"))]
+        if self.rehearsing {
+            drop(self.database.transact(&mut rolled_back(&mut f)));
+        }
+        reported("a write failed", name, self.database.transact(&mut f))
+    }
+
+    /// The audit log's side of the store, with its own connection. Only one log at a time may use it. Blocks.
     pub fn audit_backend(&self) -> Result<AuditBackend, StoreError> {
-        let conn = connection::open(&self.shared.database, Use::Log)?;
-        let (gate, lock) = (Arc::clone(&self.shared.gate), Arc::clone(&self.shared.lock));
-        Ok(AuditBackend::new(conn, self.shared.sealer.clone(), gate, self.shared.indexer.signal(), lock))
+        Ok(AuditBackend::new(self.database.log_connection()?, self.database.sealer().clone()))
     }
 
-    /// An idle read connection, or a new one.
-    fn reader(&self) -> Result<Connection, StoreError> {
-        if let Some(conn) = self.readers().pop() {
-            return Ok(conn);
-        }
-        connection::open(&self.shared.database, Use::Read)
-    }
-
-    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
-        // The list is whole at any moment; a panic in a reader does not spoil it.
-        self.shared.readers.lock()
+    pub(crate) fn log_reader(&self) -> Result<LogReader<'_>, StoreError> {
+        self.database.log_reader()
     }
 }
 
-/// Reads the log in many short transactions, so that none keeps the write-ahead log from being used again.
-#[derive(Debug)]
-pub(crate) struct LogReader<'s> {
-    conn: Connection,
-    searchable: bool,
-    shared: &'s Shared,
+/// The closure, as a transaction that conflicts with another runs it: nothing that it writes is kept.
+#[cfg(any(test, feature = "rehearsal"))]
+fn rolled_back<T>(f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> impl FnMut(&Tx<'_>) -> Result<(), StoreError> {
+    move |tx| {
+        drop(f(tx));
+        Err(StoreError::Ending)
+    }
 }
 
-impl LogReader<'_> {
-    /// Reads from one consistent snapshot. The read must be short.
-    pub(crate) fn read<T, E: From<StoreError>>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
-        let sealer = &self.shared.sealer;
-        f(&if self.searchable { Tx::searchable(&tx, sealer) } else { Tx::new(&tx, sealer) })
+/// Runs on a thread that may block. It runs to its end, whether or not somebody waits for it.
+async fn may_block<T: Send + 'static>(f: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(result) => result,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that ends does not begin what it is given.
+            Err(_) => Err(StoreError::Ending),
+        },
     }
+}
 
-    fn forgo_index(&mut self, error: &StoreError) {
-        self.searchable = false;
-        if search::is_spoiled(error, &self.shared.search) {
-            tracing::warn!(%error, "the search index cannot be used; it is built again, and queries look at every record until then");
-            self.shared.indexer.signal().rebuild();
-        } else {
-            tracing::warn!(%error, "the search index cannot be read for now; this query looks at every record");
-        }
+/// Says in the log what failed. A refusal is no failure.
+fn reported<T>(what: &'static str, name: &'static str, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    if let Err(error) = &result
+        && error.refusal().is_none()
+    {
+        tracing::warn!(name, %error, "{what}");
     }
+    result
 }

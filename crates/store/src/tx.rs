@@ -1,74 +1,136 @@
-//! One transaction, as repositories see it.
+//! One transaction, as repositories see it: SQL that every database of ours understands, and values of four types.
+//!
+//! Parameters are `$1`, `$2` and so on. A repository names no driver and uses nothing that only one database has.
 
-use mandate_core::{Secret, Timestamp};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
+use std::fmt;
+
+use mandate_core::Secret;
 
 use crate::error::StoreError;
+use crate::record_search::RecordSearch;
 use crate::seal::{Place, Sealer};
+use crate::value::{FromValue, Value};
+
+/// What a driver does for a transaction. It blocks.
+pub(crate) trait Statements {
+    /// Runs a statement; returns how many rows it changed.
+    fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError>;
+
+    /// Runs a statement and calls `each` with every row, until it returns false. The database is not asked for the rows after
+    /// that.
+    fn query(&self, sql: &str, values: &[Value<'_>], each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError>;
+}
+
+/// The columns of one row, as a driver has them.
+pub(crate) trait Columns {
+    /// The value of a column, the first being 0.
+    fn value(&self, column: usize) -> Result<Value<'_>, StoreError>;
+
+    /// The name of a column.
+    fn name(&self, column: usize) -> &str;
+}
+
+/// One row of an answer.
+pub(crate) struct Row<'r> {
+    sql: &'r str,
+    columns: &'r dyn Columns,
+}
+
+impl<'r> Row<'r> {
+    /// A column, the first being 0.
+    pub(crate) fn get<T: FromValue<'r>>(&self, column: usize) -> Result<T, StoreError> {
+        let value = self.columns.value(column)?;
+        T::from_value(value).ok_or_else(|| {
+            let (name, sql) = (self.columns.name(column), self.sql);
+            StoreError::Corrupt(format!("column `{name}` of `{sql}` must be {}, and is {}", T::TYPE, value.type_name()))
+        })
+    }
+}
 
 /// An open transaction. Repositories take it; only the store makes one.
-#[derive(Debug)]
 pub struct Tx<'c> {
-    conn: &'c Connection,
+    statements: &'c dyn Statements,
     sealer: Option<&'c Sealer>,
-    searchable: bool,
+    search: Option<&'c dyn RecordSearch>,
+}
+
+impl fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").finish_non_exhaustive()
+    }
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c Connection, sealer: &'c Sealer) -> Self {
-        Self { conn, sealer: Some(sealer), searchable: false }
+    pub(crate) fn new(statements: &'c dyn Statements, sealer: &'c Sealer) -> Self {
+        Self { statements, sealer: Some(sealer), search: None }
     }
 
     /// A transaction in which nothing sealed can be opened.
-    pub(crate) fn without_key(conn: &'c Connection) -> Self {
-        Self { conn, sealer: None, searchable: false }
+    pub(crate) fn without_key(statements: &'c dyn Statements) -> Self {
+        Self { statements, sealer: None, search: None }
     }
 
-    /// A transaction of a connection to which the search index is attached.
-    pub(crate) fn searchable(conn: &'c Connection, sealer: &'c Sealer) -> Self {
-        Self { conn, sealer: Some(sealer), searchable: true }
+    /// A transaction in which records are found with `search`.
+    pub(crate) fn searching(statements: &'c dyn Statements, sealer: &'c Sealer, search: &'c dyn RecordSearch) -> Self {
+        Self { statements, sealer: Some(sealer), search: Some(search) }
     }
 
-    /// Whether the search index is attached. If not, every record is read.
-    pub(crate) fn is_searchable(&self) -> bool {
-        self.searchable
-    }
-
-    /// A prepared statement, kept for the next time.
-    pub(crate) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
-        Ok(self.conn.prepare_cached(sql)?)
+    /// How records are found. None: every record is read.
+    pub(crate) fn search(&self) -> Option<&'c dyn RecordSearch> {
+        self.search
     }
 
     /// Runs a statement; returns how many rows it changed.
-    pub(crate) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
-        Ok(self.prepare(sql)?.execute(params)?)
+    pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+        self.statements.execute(sql, values)
+    }
+
+    /// Calls `each` with every row, until it returns false.
+    pub(crate) fn each<E: From<StoreError>>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        mut each: impl FnMut(&Row<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut failed = None;
+        self.statements.query(sql, values, &mut |columns| match each(&Row { sql, columns }) {
+            Ok(more) => more,
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
     }
 
     /// The first row, if there is one.
     pub(crate) fn first<T>(
         &self,
         sql: &str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+        values: &[Value<'_>],
+        mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        Ok(self.prepare(sql)?.query_row(params, read).optional()?)
+        let mut found = None;
+        self.each(sql, values, |row| {
+            found = Some(read(row)?);
+            Ok::<_, StoreError>(false)
+        })?;
+        Ok(found)
     }
 
     /// All rows.
-    pub(crate) fn all<T>(
+    pub(crate) fn all<T, E: From<StoreError>>(
         &self,
         sql: &str,
-        params: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut statement = self.prepare(sql)?;
-        let rows = statement.query_map(params, read)?;
-        Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
-    }
-
-    /// The row id that the last insert got.
-    pub(crate) fn last_row_id(&self) -> u64 {
-        u64::try_from(self.conn.last_insert_rowid()).unwrap_or(0)
+        values: &[Value<'_>],
+        mut read: impl FnMut(&Row<'_>) -> Result<T, E>,
+    ) -> Result<Vec<T>, E> {
+        let mut rows = Vec::new();
+        self.each(sql, values, |row| {
+            rows.push(read(row)?);
+            Ok::<_, E>(true)
+        })?;
+        Ok(rows)
     }
 
     pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -78,35 +140,10 @@ impl<'c> Tx<'c> {
     pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
         self.sealer.ok_or_else(without_key)?.open(place, sealed)
     }
-
-    #[cfg(test)]
-    pub(crate) fn connection(&self) -> &Connection {
-        self.conn
-    }
 }
 
 fn without_key() -> StoreError {
     StoreError::Corrupt("it is sealed, and was asked for without the sealing key".to_owned())
-}
-
-/// A count or time as the database holds it. Times past the year 292 million are all the same.
-pub(crate) fn to_sql(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// A count or time from the database, where none is negative.
-pub(crate) fn from_sql(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-/// A time as the database holds it.
-pub(crate) fn time(at: Timestamp) -> i64 {
-    to_sql(at.millis())
-}
-
-/// A time from the database.
-pub(crate) fn timestamp(value: i64) -> Timestamp {
-    Timestamp::from_millis(from_sql(value))
 }
 
 /// A stored text as the type it was written from.

@@ -130,17 +130,17 @@ impl World {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let issuer: Issuer = ISSUER.parse().expect("an issuer");
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a trust domain");
-        let store = Store::open(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store");
+        let store = Store::open_blocking(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store");
         let shared_clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let authority =
             Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&shared_clock), Arc::clone(&entropy));
         let authority = Arc::new(authority.expect("an authority"));
-        let newest = store.read("newest", records::newest).expect("a time");
+        let newest = store.read_blocking("newest", records::newest).expect("a time");
         let hybrid = Arc::new(HybridClock::new(shared_clock, newest));
         let (backend, faults) = FaultyBackend::new(store.audit_backend().expect("a backend"));
         let (log, _thread) = Log::start(backend, authority.checkpoint_signer()).expect("a log");
 
-        store.transact("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry))).expect("a registry");
+        store.transact_blocking("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry))).expect("a registry");
         set_secrets(&store, entropy.as_ref());
         let (registry, policies) = loaded(&store);
         let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(RevocationSet::new()) };
@@ -409,7 +409,7 @@ impl World {
 
     /// Audit records, newest first.
     pub fn records(&self, query: &Query) -> Vec<Record> {
-        let found = self.store.search("records", |tx| records::query(tx, query)).expect("records");
+        let found = self.store.search_blocking("records", |tx| records::query(tx, query)).expect("records");
         found.into_iter().map(|found| found.record).collect()
     }
 }
@@ -426,7 +426,7 @@ pub fn parameter(location: &str, name: &str) -> Option<String> {
 }
 
 fn loaded(store: &Store) -> (Registry, Policies) {
-    let entries = store.read("registry", registry::load).expect("a registry");
+    let entries = store.read_blocking("registry", registry::load).expect("a registry");
     let registry = Registry::from_entries(entries);
     let sources: Vec<_> = registry.policies().map(|policy| (policy.name.as_str().to_owned(), policy.source.clone())).collect();
     let policies = Policies::compile(sources.iter().map(|(name, source)| (name.as_str(), source.as_str()))).expect("policies");
@@ -447,5 +447,5 @@ fn set_secrets(store: &Store, entropy: &dyn Entropy) {
         }
         Ok(())
     };
-    store.transact("story secrets", write).expect("secrets");
+    store.transact_blocking("story secrets", write).expect("secrets");
 }

@@ -108,7 +108,7 @@ impl World {
     }
 
     pub(crate) fn in_dir(dir: TempDir, clock: Arc<SteppedClock>, entropy: Arc<SeededEntropy>) -> Self {
-        let store = Store::open(dir.path(), Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
+        let store = Store::open_blocking(dir.path(), Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
         let backend = store.audit_backend().unwrap();
         let clock_dyn = Arc::clone(&clock) as Arc<dyn Clock>;
         let authority = Authority::open(store, domain(), issuer(), clock_dyn, Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();

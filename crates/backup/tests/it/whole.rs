@@ -42,8 +42,8 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
             assert_eq!(fs::metadata(dir.join(file)).unwrap().mode() & 0o777, 0o600);
         }
         assert_eq!(Inspection::of_directory(&dir).unwrap().verify_log(|_, _| ()).unwrap().summary.size, 5);
-        let store = Store::open(&dir, Arc::new(SystemEntropy)).unwrap();
-        assert_eq!(store.read("keys", |tx| mandate_store::keys::list(tx, "checkpoint")).unwrap().len(), 1, "sealed columns open");
+        let store = Store::open_blocking(&dir, Arc::new(SystemEntropy)).unwrap();
+        assert_eq!(store.read_blocking("keys", |tx| mandate_store::keys::list(tx, "checkpoint")).unwrap().len(), 1, "sealed columns open");
     }
     assert_eq!(world.names(), ["a", "apart", "b", "empty", "sealed", "server"]);
 }
@@ -52,7 +52,7 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
 fn a_backup_of_a_store_that_is_written_to_is_of_one_moment() {
     let world = World::new(1);
     let store = world.open(0);
-    store.transact("first", |tx| meta::put(tx, "a", "0").and_then(|()| meta::put(tx, "b", "0"))).unwrap();
+    store.transact_blocking("first", |tx| meta::put(tx, "a", "0").and_then(|()| meta::put(tx, "b", "0"))).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let writer = {
         let (store, stop) = (store.clone(), Arc::clone(&stop));
@@ -61,7 +61,7 @@ fn a_backup_of_a_store_that_is_written_to_is_of_one_moment() {
             while !stop.load(Ordering::Relaxed) {
                 n += 1;
                 let text = n.to_string();
-                store.transact("both", |tx| meta::put(tx, "a", &text).and_then(|()| meta::put(tx, "b", &text))).unwrap();
+                store.transact_blocking("both", |tx| meta::put(tx, "a", &text).and_then(|()| meta::put(tx, "b", &text))).unwrap();
             }
             n
         })
@@ -70,8 +70,8 @@ fn a_backup_of_a_store_that_is_written_to_is_of_one_moment() {
         let created = world.backup("b", Keys::Apart).unwrap();
         let dir = format!("restored{round}");
         world.restore(&fs::read(world.path("b")).unwrap(), &dir, &Opens::Key(created.sealing_key)).unwrap();
-        let restored = Store::open(&world.path(&dir), Arc::new(SystemEntropy)).unwrap();
-        let read = |name| restored.read("read", |tx| meta::get(tx, name)).unwrap();
+        let restored = Store::open_blocking(&world.path(&dir), Arc::new(SystemEntropy)).unwrap();
+        let read = |name| restored.read_blocking("read", |tx| meta::get(tx, name)).unwrap();
         assert_eq!(read("a"), read("b"), "{round}");
     }
     stop.store(true, Ordering::Relaxed);

@@ -39,7 +39,7 @@ impl World {
 
     /// The store, with `count` records more.
     pub(crate) fn open(&self, count: u64) -> Store {
-        let store = Store::open(&self.dir, Arc::new(SystemEntropy)).unwrap();
+        let store = Store::open_blocking(&self.dir, Arc::new(SystemEntropy)).unwrap();
         let signer = signer(&store);
         mandate_files::Dir::open(&self.dir).unwrap().replace("serve.json", 0o600, SERVE.as_bytes(), &SystemEntropy).unwrap();
         let said = Installation {
@@ -47,7 +47,7 @@ impl World {
             trust_domain: "acme.example".parse().unwrap(),
             ports: [1, 2, 3],
         };
-        store.transact("say", |tx| installation::put(tx, &said)).unwrap();
+        store.transact_blocking("say", |tx| installation::put(tx, &said)).unwrap();
         let (log, sequencer) = Log::start(store.audit_backend().unwrap(), signer).unwrap();
         for n in 0..count {
             log.append_blocking(record(n), vec![]).unwrap();
@@ -119,7 +119,7 @@ fn record(n: u64) -> Record {
 }
 
 fn signer(store: &Store) -> CheckpointSigner {
-    if let [only] = store.read("keys", |tx| keys::list(tx, "checkpoint")).unwrap().as_slice() {
+    if let [only] = store.read_blocking("keys", |tx| keys::list(tx, "checkpoint")).unwrap().as_slice() {
         return CheckpointSigner::from_secret(&only.private).unwrap();
     }
     let (signer, private) = CheckpointSigner::generate("acme.example/audit/1", &SystemEntropy).unwrap();
@@ -134,7 +134,7 @@ fn signer(store: &Store) -> CheckpointSigner {
         private,
     };
     store
-        .transact("found", |tx| {
+        .transact_blocking("found", |tx| {
             keys::put(tx, &row)?;
             records::found(tx, &first)
         })

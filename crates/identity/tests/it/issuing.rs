@@ -63,12 +63,12 @@ async fn a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_ar
     let node = shown_by(&office.node().await);
     let wanted = agent();
     let ask = || office.identity.issue_jwt_svid(&node, &wanted, &[], vec![AUDIENCE.into()]);
-    let pushed = || office.identity.entries_for_node(&node).unwrap().iter().any(|entry| entry.spiffe_id == agent());
-    assert!(pushed());
+    let pushed = async || office.identity.entries_for_node(&node).await.unwrap().iter().any(|entry| entry.spiffe_id == agent());
+    assert!(pushed().await);
     for state in [AgentState::Suspended, AgentState::Contained, AgentState::Retired] {
         change(&office, |a| a.state = state).await;
         assert_eq!(ask().await.unwrap_err(), E::NotIssuable(NotIssuable::NotActive), "{state:?}");
-        assert!(!pushed());
+        assert!(!pushed().await);
     }
     change(&office, |a| {
         a.state = AgentState::Active;
@@ -82,7 +82,7 @@ async fn a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_ar
     })
     .await;
     assert_eq!(ask().await.unwrap_err(), E::NotIssuable(NotIssuable::NoPurpose));
-    assert!(!pushed());
+    assert!(!pushed().await);
 }
 
 #[tokio::test]

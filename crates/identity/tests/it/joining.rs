@@ -98,7 +98,7 @@ async fn a_node_renews_under_its_own_name_until_it_is_banned() {
     let name = node.spiffe_id.path().rsplit('/').next().unwrap();
     office.identity.ban_node("uid:0", name).await.unwrap();
     assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
-    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
+    assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeBanned));
     assert_eq!(office.identity.ban_node("uid:0", "nobody").await, Err(E::NodeUnknown));
 }
 
@@ -113,7 +113,7 @@ async fn a_node_is_banned_while_nothing_can_be_recorded_and_gets_nothing_before_
     assert_eq!(office.identity.ban_node("uid:0", name).await, Ok(Recorded::Reserve));
     office.world.faults.mend();
     // The database still calls it joined.
-    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
+    assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeBanned));
     assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
     let issued = office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await;
     assert_eq!(issued.err(), Some(E::NodeBanned));
@@ -163,7 +163,7 @@ async fn a_banned_node_is_not_joined_again_by_the_token_it_joined_with() {
     let node = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
     office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
     assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken(EffectRefusal::NodeBanned)));
-    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeBanned));
+    assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeBanned));
 }
 
 #[tokio::test]
@@ -172,9 +172,9 @@ async fn a_certificate_that_has_expired_since_the_handshake_counts_for_nothing()
     let node = office.node().await;
     let shown = shown(&node);
     office.world.clock.advance(Duration::from_mins(59));
-    assert!(office.identity.entries_for_node(&shown).is_ok());
+    assert!(office.identity.entries_for_node(&shown).await.is_ok());
     office.world.clock.advance(Duration::from_mins(1));
-    assert_eq!(office.identity.entries_for_node(&shown), Err(E::NodeExpired));
+    assert_eq!(office.identity.entries_for_node(&shown).await, Err(E::NodeExpired));
     assert_eq!(office.identity.renew(&shown, &request("")).await, Err(E::NodeExpired));
     assert_eq!(office.last_refusal().reason, "node_certificate_expired");
 }
@@ -184,20 +184,22 @@ async fn after_the_machines_clock_was_set_back_by_hours_nodes_join_and_renew_and
     let office = Office::open();
     let before = office.node().await;
     office.world.clock.set(START.minus(Duration::from_hours(3)));
-    assert!(office.identity.entries_for_node(&shown(&before)).is_ok(), "its hour has not passed by any clock");
+    assert!(office.identity.entries_for_node(&shown(&before)).await.is_ok(), "its hour has not passed by any clock");
     let mut renewed = [before, office.node().await];
     for _ in 0..3 {
         office.world.clock.advance(Duration::from_mins(20));
         for node in &mut renewed {
             *node = office.identity.renew(&shown(node), &request("")).await.unwrap();
-            assert!(office.identity.entries_for_node(&shown(node)).is_ok());
+            assert!(office.identity.entries_for_node(&shown(node)).await.is_ok());
         }
     }
     office.world.clock.advance(Duration::from_mins(59));
-    assert!(renewed.iter().all(|node| office.identity.entries_for_node(&shown(node)).is_ok()));
+    for node in &renewed {
+        assert!(office.identity.entries_for_node(&shown(node)).await.is_ok());
+    }
     office.world.clock.advance(Duration::from_mins(1));
     for node in &renewed {
-        assert_eq!(office.identity.entries_for_node(&shown(node)), Err(E::NodeExpired), "after an hour of the machine's time");
+        assert_eq!(office.identity.entries_for_node(&shown(node)).await, Err(E::NodeExpired), "after an hour of the machine's time");
         assert_eq!(office.identity.renew(&shown(node), &request("")).await, Err(E::NodeExpired));
     }
 }
@@ -209,23 +211,23 @@ async fn a_clock_that_is_set_back_revives_no_certificate() {
     office.world.clock.advance(Duration::from_mins(30));
     let new = office.identity.renew(&shown(&old), &request("")).await.unwrap();
     office.world.clock.advance(Duration::from_mins(31));
-    assert!(office.identity.entries_for_node(&shown(&new)).is_ok());
+    assert!(office.identity.entries_for_node(&shown(&new)).await.is_ok());
     for back in [Duration::from_mins(40), Duration::from_hours(5)] {
         office.world.clock.set(START.plus(Duration::from_mins(61)).minus(back));
         for expired in [&newest, &old] {
-            assert_eq!(office.identity.entries_for_node(&shown(expired)), Err(E::NodeExpired), "{back:?}");
+            assert_eq!(office.identity.entries_for_node(&shown(expired)).await, Err(E::NodeExpired), "{back:?}");
             assert_eq!(office.identity.renew(&shown(expired), &request("")).await, Err(E::NodeExpired), "{back:?}");
         }
     }
     // Nor does one that was issued since then count after an hour of the server's own time, however often it is set back.
     let set_back = office.identity.renew(&shown(&new), &request("")).await.unwrap();
-    assert!(office.identity.entries_for_node(&shown(&set_back)).is_ok());
+    assert!(office.identity.entries_for_node(&shown(&set_back)).await.is_ok());
     for _ in 0..4 {
         office.world.clock.advance(Duration::from_mins(31));
         office.world.hybrid.now();
         office.world.clock.set(START.minus(Duration::from_hours(4)));
     }
-    assert_eq!(office.identity.entries_for_node(&shown(&set_back)), Err(E::NodeExpired));
+    assert_eq!(office.identity.entries_for_node(&shown(&set_back)).await, Err(E::NodeExpired));
 }
 
 #[tokio::test]
@@ -259,13 +261,13 @@ async fn within_the_grace_a_node_joins_again_with_its_newest_certificate_once_an
     let office = forgiving();
     let node = office.node().await;
     office.world.clock.advance(Duration::from_hours(24));
-    assert_eq!(office.identity.entries_for_node(&shown(&node)), Err(E::NodeExpired), "it counts for nothing else");
+    assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeExpired), "it counts for nothing else");
     let again = office.identity.renew(&shown(&node), &request("")).await.unwrap();
     assert_eq!(again.spiffe_id, node.spiffe_id);
     let record = office.world.last_record();
     assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
     assert!(record.detail.unwrap().contains(&format!("joined again with its certificate, which expired at {}", node.expires)));
-    assert!(office.identity.entries_for_node(&shown(&again)).is_ok());
+    assert!(office.identity.entries_for_node(&shown(&again)).await.is_ok());
     assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeExpired), "it is no longer the newest");
 }
 

@@ -481,7 +481,7 @@ async fn a_use_that_was_recorded_for_a_caller_who_hung_up_is_found_out_and_anoth
     world.apply(Entry::Grant(narrower)).await;
     // The caller is gone between the record and the count: the store has the use, memory does not.
     let wider: GrantId = "riley-support-agent-crm".parse().unwrap();
-    world.store.transact("use", |tx| mandate_store::registry::use_grant(tx, &wider, 1)).unwrap();
+    world.store.transact_blocking("use", |tx| mandate_store::registry::use_grant(tx, &wider, 1)).unwrap();
     assert_eq!(world.live.uses(&wider), 0);
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
     assert_eq!(world.token(&form, None).await.unwrap().scopes().to_string(), "read:cases", "under the grant that is left");

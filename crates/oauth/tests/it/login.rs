@@ -44,7 +44,7 @@ async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
     let set = |tx: &mandate_store::Tx<'_>| {
         ["gone", "foreign"].iter().try_for_each(|name| mandate_store::secrets::set_password(tx, &name.parse().unwrap(), &phc))
     };
-    world.store.transact("passwords", set).unwrap();
+    world.store.transact_blocking("passwords", set).unwrap();
     let request = request(&world).await;
     let mut answers = Vec::new();
     for (name, password, exists) in [

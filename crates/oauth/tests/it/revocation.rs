@@ -32,7 +32,7 @@ async fn hop(world: &World, agent: &str, subject: &str, resource: &str) -> Strin
 }
 
 fn durable_cuts(world: &World) -> usize {
-    world.store.read("cuts", cuts::load).unwrap().len()
+    world.store.read_blocking("cuts", cuts::load).unwrap().len()
 }
 
 #[tokio::test]

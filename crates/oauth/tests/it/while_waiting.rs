@@ -86,7 +86,7 @@ fn set_secret(world: &World, id: &str, secret: &str) {
         secrets::set_client_secret(tx, &id.parse().unwrap(), &phc)?;
         cuts::insert(tx, &made).map(drop)
     };
-    world.store.transact("secret", write).unwrap();
+    world.store.transact_blocking("secret", write).unwrap();
     world.cut(target);
 }
 
@@ -98,7 +98,7 @@ fn set_password(world: &World, name: &str, password: &str) {
         secrets::set_password(tx, &name.parse().unwrap(), &phc)?;
         cuts::insert(tx, &made).map(drop)
     };
-    world.store.transact("password", write).unwrap();
+    world.store.transact_blocking("password", write).unwrap();
     world.cut(target);
 }
 

@@ -36,7 +36,7 @@ fn text(found: &Found) -> Result<AuditRecord, ControlError> {
     Ok(AuditRecord { index: Some(found.index), ..record })
 }
 
-/// Reading depends on the disk, so it must not run on the threads that serve requests.
+/// To read the whole log, or to write out thousands of records, must not keep the threads that serve requests.
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T, ControlError> + Send + 'static) -> Result<T, ControlError> {
     tokio::task::spawn_blocking(f).await.map_err(|error| ControlError::Internal(error.to_string()))?
 }
@@ -124,7 +124,7 @@ pub(super) async fn records(
     };
     let store = control.store.clone();
     blocking(move || {
-        let found = store.search("query the audit log", |tx| records::query(tx, &query))?;
+        let found = store.search_blocking("query the audit log", |tx| records::query(tx, &query))?;
         found.iter().map(text).collect::<Result<Vec<_>, _>>()
     })
     .await
@@ -137,8 +137,7 @@ pub(super) async fn records(
     responses((status = 200, body = AuditRecord), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn record(State(control): State<Arc<Control>>, Named(id): Named<String>) -> Result<Json<AuditRecord>, ControlError> {
     let id = id.parse().map_err(|_| ControlError::NoSuchRecord)?;
-    let store = control.store.clone();
-    let found = blocking(move || Ok(store.search("read an audit record", |tx| records::get(tx, &id))?)).await?;
+    let found = control.store.search("read an audit record", move |tx| records::get(tx, &id)).await?;
     text(&found.ok_or(ControlError::NoSuchRecord)?).map(Json)
 }
 
@@ -183,7 +182,7 @@ async fn verified(control: &Control, since: Option<&str>) -> Result<AuditVerific
     let store = control.store.clone();
     let key = control.authority.checkpoint_vkey().to_owned();
     blocking(move || {
-        let log = records::verify(&store, &verifier, earlier, |_, _| {}).map_err(broken)?;
+        let log = records::verify_blocking(&store, &verifier, earlier, |_, _| {}).map_err(broken)?;
         Ok(AuditVerification {
             verified: true,
             size: log.summary.size,
@@ -201,8 +200,7 @@ async fn verified(control: &Control, since: Option<&str>) -> Result<AuditVerific
     responses((status = 200, body = AuditCheckpoint), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
 pub(super) async fn checkpoint(State(control): State<Arc<Control>>) -> Result<Json<AuditCheckpoint>, ControlError> {
     let verifier = verifier(&control)?;
-    let store = control.store.clone();
-    let note = blocking(move || Ok(store.read("read the checkpoint", records::checkpoint)?)).await?;
+    let note = control.store.read("read the checkpoint", records::checkpoint).await?;
     let note = note.ok_or_else(|| ControlError::AuditBroken("there is no checkpoint".to_owned()))?;
     let head = verifier.open(&note).map_err(|error| ControlError::AuditBroken(error.to_string()))?;
     Ok(Json(AuditCheckpoint {
@@ -293,7 +291,7 @@ pub(super) async fn export(State(control): State<Arc<Control>>) -> Result<Respon
     let (out, pieces) = mpsc::channel(4);
     let pieces_out = Pieces::new(out, PIECE_DEADLINE);
     tokio::task::spawn_blocking(move || {
-        let exported = records::export(&store, &verifier, pieces_out, |_, _| {});
+        let exported = records::export_blocking(&store, &verifier, pieces_out, |_, _| {});
         if let Err(error) = exported.and_then(|out| Ok(out.send(Piece::End).map_err(BundleError::from)?)) {
             tracing::warn!(%error, cause = ?std::error::Error::source(&error), "exporting the audit log failed, or its reader went away");
         }

@@ -35,9 +35,7 @@ fn item(node: Node, control: &Control) -> NodeItem {
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes",
     responses((status = 200, body = Vec<NodeItem>), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Json<Vec<NodeItem>>, ControlError> {
-    let store = control.store.clone();
-    let found = tokio::task::spawn_blocking(move || store.read("list nodes", nodes::list)).await;
-    let found = found.map_err(|error| ControlError::Internal(error.to_string()))??;
+    let found = control.store.read("list nodes", nodes::list).await?;
     Ok(Json(found.into_iter().map(|node| item(node, &control)).collect()))
 }
 
@@ -57,7 +55,7 @@ pub(super) async fn ban(
         })?;
         // The ban is in force, and the answer does not wait for a disk that hangs.
         let store = control.store.clone();
-        let found = control.looks.look(PATIENCE, move || store.read("read a node", |tx| nodes::get(tx, &name))).await;
+        let found = control.looks.look(PATIENCE, move || store.read_blocking("read a node", |tx| nodes::get(tx, &name))).await;
         let node = found.and_then(Result::ok).flatten();
         Ok(BanResponse { node: node.map(|node| item(node, &control)), recorded: control::recorded(recorded) })
     });

@@ -33,7 +33,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
     let now = at.now;
     let (store, stops) = (control.store.clone(), Arc::clone(&control.stops));
     let stored = control.looks.look(PATIENCE, move || {
-        let (size, mut nodes) = store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
+        let (size, mut nodes) = store.read_blocking("read the status", |tx| Ok((records::size(tx)?, nodes::list(tx)?)))?;
         // A ban that is not in the database yet counts.
         for node in &mut nodes {
             if stops.has_banned(&node.id) {

@@ -287,7 +287,7 @@ mod tests {
             }
             let expected = Some(agent(AgentState::Suspended, "two"));
             assert_eq!(memory.get(Kind::Agent, "a"), expected, "{stop_first}");
-            assert_eq!(world.store.read("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(), expected, "{stop_first}");
+            assert_eq!(world.store.read_blocking("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(), expected, "{stop_first}");
         }
     }
 }

@@ -387,7 +387,7 @@ mod tests {
     async fn a_peer_that_reads_nothing_is_given_up() {
         let dir = tempfile::tempdir().unwrap();
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let store = Store::open(&dir.path().join("state"), Arc::clone(&entropy)).unwrap();
+        let store = Store::open_blocking(&dir.path().join("state"), Arc::clone(&entropy)).unwrap();
         let (domain, issuer) = ("acme.example".parse().unwrap(), "https://m.example".parse().unwrap());
         let authority = Arc::new(Authority::open(store, domain, issuer, Arc::new(SystemClock), entropy).unwrap());
         let mut roots = RootCertStore::empty();

@@ -112,7 +112,7 @@ impl Node for Service {
             let _watching = watching;
             loop {
                 let generation = changes.seen();
-                let state = match identity.entries_for_node(&node) {
+                let state = match identity.entries_for_node(&node).await {
                     Ok(entries) => Ok(NodeState {
                         generation,
                         entries: entries

@@ -23,24 +23,24 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { store: Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap(), _dir: dir }
+        Self { store: Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap(), _dir: dir }
     }
 
     fn makes(&self, effect: &Effect) {
-        self.store.transact("effect", |tx| effect.apply(tx)).unwrap();
+        self.store.transact_blocking("effect", |tx| effect.apply(tx)).unwrap();
     }
 
     fn refuses(&self, effect: &Effect, with: Refusal) {
-        let refused = self.store.transact("effect", |tx| effect.apply(tx));
+        let refused = self.store.transact_blocking("effect", |tx| effect.apply(tx));
         assert!(matches!(refused, Err(StoreError::Refused(refusal)) if refusal == with), "{effect:?}: {refused:?}");
     }
 
     fn entry(&self, kind: Kind, key: &str) -> Option<Entry> {
-        self.store.read("entry", |tx| registry::get(tx, kind, key)).unwrap()
+        self.store.read_blocking("entry", |tx| registry::get(tx, kind, key)).unwrap()
     }
 
     fn node(&self, id: &str) -> Option<Node> {
-        self.store.read("node", |tx| nodes::get(tx, id)).unwrap()
+        self.store.read_blocking("node", |tx| nodes::get(tx, id)).unwrap()
     }
 }
 
@@ -113,7 +113,7 @@ fn a_node_joins_by_its_own_token_and_a_banned_one_does_not_come_back() {
     assert_eq!(world.node("nobody"), None);
     // A node that is not there although its token was used by it.
     world.makes(&join([3; 32], "n3", NOW));
-    world.store.transact("lose", |tx| tx.execute("DELETE FROM nodes WHERE id = 'n3'", []).map(drop)).unwrap();
+    world.store.transact_blocking("lose", |tx| tx.execute("DELETE FROM nodes WHERE id = 'n3'", &[]).map(drop)).unwrap();
     world.refuses(&join([3; 32], "n3", NOW), Refusal::NodeNameTaken);
 }
 
@@ -123,7 +123,7 @@ fn a_node_that_is_banned_or_has_a_newer_certificate_is_not_renewed() {
     let renewed = Node { renewed: LATER, expires: LATER.plus(Duration::from_hours(1)), ..node("n1", NOW) };
     let renew = |newest| Effect::RenewNode { node: renewed.clone(), newest };
     world.refuses(&renew(None), Refusal::NodeBanned);
-    world.store.transact("put", |tx| nodes::put(tx, &node("n1", NOW))).unwrap();
+    world.store.transact_blocking("put", |tx| nodes::put(tx, &node("n1", NOW))).unwrap();
     world.makes(&renew(Some(node("n1", NOW).expires)));
     assert_eq!(world.node("n1").unwrap(), renewed);
     world.refuses(&renew(Some(node("n1", NOW).expires)), Refusal::NodeCertificateExpired);
@@ -155,16 +155,37 @@ fn a_change_keeps_a_stop_that_came_after_its_plan_and_a_narrowed_entry_stays_sto
 }
 
 #[test]
+fn of_two_changes_that_were_planned_from_one_version_the_second_is_refused_and_a_stop_is_not() {
+    let world = World::new();
+    let version = || world.store.read_blocking("version", registry::version).unwrap();
+    let first = version();
+    let advance = |planned_from| Effect::AdvanceRegistry { planned_from };
+    world.makes(&advance(Some(first)));
+    assert_eq!(version(), first.next());
+    world.refuses(&advance(Some(first)), Refusal::RegistryChanged);
+    world.refuses(&advance(Some(first.next().next())), Refusal::RegistryChanged);
+    assert_eq!(version(), first.next(), "what is refused changes nothing");
+    world.makes(&advance(Some(first.next())));
+    world.makes(&advance(None));
+    assert_eq!(version(), first.next().next().next());
+    world.refuses(&advance(Some(first.next().next())), Refusal::RegistryChanged);
+    let suspended = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
+    let before = version();
+    world.makes(&suspended);
+    assert_eq!(version(), before, "a change keeps a halt that came after its plan: they are not in conflict");
+}
+
+#[test]
 fn a_person_that_is_removed_takes_the_password_along() {
     let world = World::new();
     let olga = "olga".parse().unwrap();
-    let has_password = || world.store.read("password", |tx| secrets::password(tx, &olga)).unwrap().is_some();
+    let has_password = || world.store.read_blocking("password", |tx| secrets::password(tx, &olga)).unwrap().is_some();
     world.makes(&Effect::SetPassword { person: olga.clone(), phc: Secret::new("a hash") });
     assert!(has_password());
     world.makes(&Effect::RemoveEntry { kind: Kind::Person, key: "olga".to_owned() });
     assert!(!has_password());
     world.makes(&Effect::SetClientSecret { client: "app".parse().unwrap(), phc: Secret::new("a hash") });
-    let secret = world.store.read("secret", |tx| secrets::client_secret(tx, &"app".parse().unwrap())).unwrap();
+    let secret = world.store.read_blocking("secret", |tx| secrets::client_secret(tx, &"app".parse().unwrap())).unwrap();
     assert_eq!(secret, Some(Secret::new("a hash")));
 }
 
@@ -176,6 +197,6 @@ fn a_stop_is_recorded_once_and_a_cut_is_kept() {
     world.refuses(&stop, Refusal::StopRecorded);
     let cut = mandate_core::Cut { target: CutTarget::Token("t1".parse().unwrap()), at: NOW, forget: LATER };
     world.makes(&Effect::Cut(cut.clone()));
-    let kept: Vec<_> = world.store.read("cuts", cuts::load).unwrap().into_iter().map(|numbered| numbered.cut).collect();
+    let kept: Vec<_> = world.store.read_blocking("cuts", cuts::load).unwrap().into_iter().map(|numbered| numbered.cut).collect();
     assert_eq!(kept, [cut]);
 }

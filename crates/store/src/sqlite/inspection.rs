@@ -9,10 +9,10 @@ use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::Dir;
 use rusqlite::Connection;
 
-use crate::error::StoreError;
+use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
 use crate::meta;
-use crate::records::{self, LogError, PIECE, Verified};
+use crate::records::{self, PIECE, Verified};
 use crate::seal::Sealer;
 use crate::sqlite::connection::{self, Company};
 use crate::sqlite::directory::{self, Holder};
@@ -101,7 +101,7 @@ impl Inspection {
     /// The verifier key of its audit log. None before the keys are made.
     pub fn audit_key(&self) -> Result<Option<String>, StoreError> {
         let sql = "SELECT public FROM keys WHERE purpose = 'checkpoint'";
-        let key: Option<Vec<u8>> = Tx::without_key(&self.conn).first(sql, [], |row| row.get(0))?;
+        let key: Option<Vec<u8>> = Tx::without_key(&self.conn).first(sql, &[], |row| row.get(0))?;
         key.map(|bytes| String::from_utf8(bytes).map_err(|_| StoreError::Corrupt("the audit log's key".to_owned()))).transpose()
     }
 
@@ -112,7 +112,7 @@ impl Inspection {
         let verifier = CheckpointVerifier::new(&key).map_err(Tampered::from)?;
         let tx = Tx::without_key(&self.conn);
         let head = {
-            let _one_snapshot = self.conn.unchecked_transaction()?;
+            let _one_snapshot = self.conn.unchecked_transaction().map_err(StoreError::from)?;
             records::head(&tx)?
         };
         let mut tree = TreeVerification::new();

@@ -1,20 +1,17 @@
-//! Numbered migrations. One that was released never changes; a later one corrects it.
+//! Brings the schema of a file up to date. The file says which version it has.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::StoreError;
+use crate::migrations;
 
 /// "Mdt1": distinguishes our files from other `SQLite` databases (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x4d64_7431;
 
-/// All migrations in order; the first is number 1.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/sqlite/0001_initial.sql"), include_str!("../../migrations/sqlite/0002_stops.sql")];
-
 /// Brings a database up to date. Refuses a database that a newer program or another program wrote.
 pub(crate) fn run(conn: &mut Connection) -> Result<(), StoreError> {
     let found = if is_empty(conn)? { 0 } else { version(conn)? };
-    for (number, sql) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
+    for (number, sql) in (1u32..).zip(migrations::SQLITE).skip(found as usize) {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(sql)?;
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -33,7 +30,7 @@ pub(crate) fn is_empty(conn: &Connection) -> Result<bool, StoreError> {
 
 /// The version of its schema. Refuses a database that a newer program or another program wrote.
 pub(crate) fn version(conn: &Connection) -> Result<u32, StoreError> {
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let known = u32::try_from(migrations::SQLITE.len()).unwrap_or(u32::MAX);
     if pragma::<i32>(conn, "application_id")? != APPLICATION_ID {
         return Err(StoreError::Foreign);
     }

@@ -12,23 +12,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use mandate_audit::LeafKeys;
+use mandate_audit::{LeafKeys, Tampered};
 use mandate_files::Dir;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
-use crate::error::StoreError;
+use crate::error::{LogError, StoreError};
+use crate::record_search::{Comparison, Each, RecordSearch, Wanted, every};
 use crate::sqlite::connection::{self, Use};
-use crate::tx::{Tx, from_sql, to_sql};
+use crate::tx::Tx;
+use crate::value::values;
 
-pub(crate) use postings::{Chunk, Wanted, nothing_foreign};
+use postings::{Chunk, Filter, nothing_foreign};
 
 /// How many records are added to the index at once; at most this many are read one by one.
 #[cfg(not(test))]
-pub(crate) const CHUNK: u64 = 4096;
+const CHUNK: u64 = 4096;
 /// Small in tests, so that few records are partly in the index and partly not.
 #[cfg(test)]
-pub(crate) const CHUNK: u64 = 16;
+const CHUNK: u64 = 16;
 
 /// The version of the index's tables. Another version is not an error: the index is built again.
 const VERSION: u32 = 4;
@@ -81,14 +83,12 @@ fn fits(index: &Connection, log: &Connection) -> Result<bool, StoreError> {
     if upto == 0 || !upto.is_multiple_of(CHUNK) {
         return Ok(false);
     }
-    let hashes: Option<Vec<u8>> =
-        log.query_row("SELECT hashes FROM records WHERE idx = ?", [to_sql(upto) - 1], |row| row.get(0)).optional()?;
-    Ok(hashes == Some(last))
+    let sql = "SELECT hashes FROM records WHERE idx = $1";
+    Ok(Tx::without_key(log).first(sql, values![upto - 1], |row| Ok(row.get::<&[u8]>(0)? == last))? == Some(true))
 }
 
 fn state(index: &Connection) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-    let read = |row: &rusqlite::Row<'_>| Ok((from_sql(row.get(0)?), row.get(1)?));
-    Ok(index.query_row("SELECT upto, last FROM state", [], read).optional()?)
+    Tx::without_key(index).first("SELECT upto, last FROM state", &[], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Lets a read connection search.
@@ -108,13 +108,64 @@ pub(crate) fn is_spoiled(error: &StoreError, path: &Path) -> bool {
     }
 }
 
-/// How many records, from the first, are in the index.
+/// How many records, from the first, are in the index. None if it is not attached.
 pub(crate) fn upto(tx: &Tx<'_>) -> Result<u64, StoreError> {
-    if !tx.is_searchable() {
+    if tx.search().is_none() {
         return Ok(0);
     }
-    let upto: Option<i64> = tx.first("SELECT upto FROM search.state", [], |row| row.get(0))?;
-    Ok(upto.map_or(0, from_sql))
+    Ok(tx.first("SELECT upto FROM search.state", &[], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// The index, attached to the connection of a transaction.
+pub(crate) struct Attached;
+
+impl RecordSearch for Attached {
+    fn candidates(&self, tx: &Tx<'_>, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+        let upto = upto(tx)?;
+        let mut more = true;
+        // Those that are not in the index yet come first.
+        every(tx, upto, end, &mut |index, leaf| {
+            more = each(index, leaf)?;
+            Ok(more)
+        })?;
+        if more && upto > 0 { Filter::of(wanted).each(tx, end.min(upto), each) } else { Ok(()) }
+    }
+
+    fn comparison(&self, tx: &Tx<'_>) -> Result<Box<dyn Comparison>, StoreError> {
+        Ok(Box::new(Compared { upto: upto(tx)?, chunk: Chunk::new(0), names: 0 }))
+    }
+}
+
+/// The index as far as it was compared with the log.
+struct Compared {
+    upto: u64,
+    chunk: Chunk,
+    /// How many names the index has of the chunks before.
+    names: u64,
+}
+
+impl Comparison for Compared {
+    fn record(&mut self, tx: &Tx<'_>, index: u64, leaf: &[u8]) -> Result<(), LogError> {
+        if index >= self.upto {
+            return Ok(());
+        }
+        let keys = LeafKeys::of(leaf).map_err(|_| Tampered::Changed { index })?;
+        self.chunk.add(index, &keys);
+        let next = index + 1;
+        if next.is_multiple_of(CHUNK) {
+            self.names += mem::replace(&mut self.chunk, Chunk::new(next)).check(tx)??;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, tx: &Tx<'_>, size: u64) -> Result<(), LogError> {
+        let upto = self.upto;
+        // The index grows by whole chunks of what the log has. One that claims more would hide what it does not hold.
+        if !upto.is_multiple_of(CHUNK) || upto > size {
+            return Err(Tampered::Index { index: upto, column: "idx" }.into());
+        }
+        if upto == 0 { Ok(()) } else { Ok(nothing_foreign(tx, self.names, upto, self::upto(tx)?)??) }
+    }
 }
 
 enum Piece {
@@ -128,25 +179,25 @@ enum Piece {
 /// Adds the next piece of the log to the index, if there is a complete one.
 fn take_chunk(log: &Connection, index: &mut Connection) -> Result<Piece, StoreError> {
     let from = state(index)?.map_or(0, |(upto, _)| upto);
-    let size: Option<i64> = log.query_row("SELECT max(idx) + 1 FROM records", [], |row| row.get(0))?;
-    if size.map_or(0, from_sql) < from + CHUNK {
+    let log = Tx::without_key(log);
+    let size: Option<u64> = log.first("SELECT max(idx) + 1 FROM records", &[], |row| row.get(0))?.flatten();
+    if size.unwrap_or(0) < from + CHUNK {
         return Ok(Piece::NotYet { wanted: from + CHUNK });
     }
     let tx = index.transaction()?;
     let mut last: Vec<u8> = Vec::new();
-    {
-        let mut leaves = log.prepare_cached("SELECT idx, leaf, hashes FROM records WHERE idx >= ? AND idx < ? ORDER BY idx")?;
-        let mut rows = leaves.query([to_sql(from), to_sql(from + CHUNK)])?;
-        let mut chunk = Chunk::new(from);
-        while let Some(row) = rows.next()? {
-            let index = from_sql(row.get(0)?);
-            let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(format!("audit record {index}: {e}")))?;
-            last = row.get(2)?;
-            chunk.add(index, &LeafKeys::of(leaf).map_err(|e| StoreError::Corrupt(format!("audit record {index}: {e}")))?);
-        }
-        chunk.write(&tx)?;
-        tx.execute("INSERT OR REPLACE INTO state (one, upto, last) VALUES (1, ?, ?)", params![to_sql(from + CHUNK), last])?;
-    }
+    let mut chunk = Chunk::new(from);
+    let sql = "SELECT idx, leaf, hashes FROM records WHERE idx >= $1 AND idx < $2 ORDER BY idx";
+    log.each(sql, values![from, from + CHUNK], |row| {
+        let index = row.get(0)?;
+        last = row.get(2)?;
+        chunk.add(index, &LeafKeys::of(row.get(1)?).map_err(|e| StoreError::Corrupt(format!("audit record {index}: {e}")))?);
+        Ok::<_, StoreError>(true)
+    })?;
+    let written = Tx::without_key(&*tx);
+    chunk.write(&written)?;
+    let sql = "INSERT INTO state (one, upto, last) VALUES (1, $1, $2) ON CONFLICT (one) DO UPDATE SET upto = $1, last = $2";
+    written.execute(sql, values![from + CHUNK, &last])?;
     tx.commit()?;
     Ok(Piece::Taken)
 }

@@ -19,7 +19,7 @@ fn victim() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     let store = open(&dir);
     found(&store);
-    let first = store.read("size", mandate_store::records::size).unwrap();
+    let first = store.read_blocking("size", mandate_store::records::size).unwrap();
     let (log, _thread) = start(store.audit_backend().unwrap()).unwrap();
     thread::scope(|scope| {
         for worker in 0..4u64 {
@@ -66,7 +66,7 @@ fn after_kill_9_every_receipted_record_is_there_and_the_log_goes_on() {
         let size = verify(&store).unwrap().size;
         for id in &receipts {
             let id = id.parse().unwrap();
-            let found = store.search("get", |tx| mandate_store::records::get(tx, &id)).unwrap();
+            let found = store.search_blocking("get", |tx| mandate_store::records::get(tx, &id)).unwrap();
             assert!(found.is_some(), "{id} was receipted and is gone");
         }
         let (log, thread) = start(store.audit_backend().unwrap()).unwrap();
@@ -84,7 +84,7 @@ fn one_process_at_a_time_uses_a_directory() {
     world.append(0).unwrap();
     let dir = world.stop();
     let first = open(dir.path());
-    let second = mandate_store::Store::open(dir.path(), Arc::new(SeededEntropy::new(1)));
+    let second = mandate_store::Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1)));
     assert!(second.unwrap_err().to_string().contains("another process uses this directory"));
     drop(first);
     assert_eq!(verify(&open(dir.path())).unwrap().size, 1);

@@ -27,7 +27,7 @@ fn check(point: Point, fault: Fault, at: u64) {
     let durable = at + u64::from(kept);
     let whole = |world: &World, size: u64| {
         assert_eq!(world.verify().unwrap().size, size, "{point:?} {fault:?} at {at}");
-        let happened = world.store.read("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some();
+        let happened = world.store.read_blocking("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some();
         assert_eq!(happened, kept, "{point:?} {fault:?} at {at}: record and effect stand or fall together");
     };
     whole(&world, durable);

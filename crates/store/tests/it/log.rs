@@ -24,7 +24,7 @@ fn write(person: &str) -> Effect {
 }
 
 fn is_written(world: &World, person: &str) -> bool {
-    world.store.read("password", |tx| secrets::password(tx, &person.parse().unwrap())).unwrap().is_some()
+    world.store.read_blocking("password", |tx| secrets::password(tx, &person.parse().unwrap())).unwrap().is_some()
 }
 
 #[test]
@@ -38,14 +38,14 @@ fn a_receipt_is_for_a_record_that_a_restart_finds_and_that_is_proven() {
     assert_eq!(world.verify().unwrap().size, 5);
     assert_eq!(world.append(5).unwrap().index(), 5);
     let id = record(2).id;
-    let found = world.store.search("get", |tx| records::get(tx, &id)).unwrap().unwrap();
+    let found = world.store.search_blocking("get", |tx| records::get(tx, &id)).unwrap().unwrap();
     assert_eq!((found.index, found.record), (2, record(2)));
     let verifier = crate::world::verifier();
-    let proof = world.store.search("proof", |tx| Ok(records::proof(tx, &id, &verifier).unwrap())).unwrap().unwrap();
+    let proof = world.store.search_blocking("proof", |tx| Ok(records::proof(tx, &id, &verifier).unwrap())).unwrap().unwrap();
     assert_eq!(proof.verify(&verifier).unwrap(), record(2));
     let unknown = "nobody".parse().unwrap();
-    assert!(world.store.search("get", |tx| records::get(tx, &unknown)).unwrap().is_none());
-    assert!(world.store.search("proof", |tx| Ok(records::proof(tx, &unknown, &verifier).unwrap())).unwrap().is_none());
+    assert!(world.store.search_blocking("get", |tx| records::get(tx, &unknown)).unwrap().is_none());
+    assert!(world.store.search_blocking("proof", |tx| Ok(records::proof(tx, &unknown, &verifier).unwrap())).unwrap().is_none());
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_grant_yields_no_more_than_its_uses_however_many_ask_at_once() {
         }
     });
     assert_eq!(kept.into_inner(), MAX);
-    let uses = world.store.read("uses", registry::load_uses).unwrap();
+    let uses = world.store.read_blocking("uses", registry::load_uses).unwrap();
     assert_eq!(uses.get(&"g1".parse().unwrap()), Some(&MAX));
     assert_eq!(world.verify().unwrap().size, MAX);
 }
@@ -148,7 +148,10 @@ fn a_code_is_redeemed_once_however_many_try_at_once() {
     let world = World::new();
     let now = Timestamp::from_secs(10);
     let hash = [9; 32];
-    world.store.transact("code", |tx| codes::insert(tx, &hash, b"payload", now.plus(std::time::Duration::from_mins(1)), now)).unwrap();
+    world
+        .store
+        .transact_blocking("code", |tx| codes::insert(tx, &hash, b"payload", now.plus(std::time::Duration::from_mins(1)), now))
+        .unwrap();
     let won = thread::scope(|scope| {
         let tries: Vec<_> = (0..16)
             .map(|n| {
@@ -162,7 +165,7 @@ fn a_code_is_redeemed_once_however_many_try_at_once() {
     });
     assert_eq!(won.len(), 1);
     let token = won[0].record().jti.clone();
-    match world.store.read("peek", |tx| codes::peek(tx, &hash, now)).unwrap() {
+    match world.store.read_blocking("peek", |tx| codes::peek(tx, &hash, now)).unwrap() {
         codes::Redemption::Again { token: found, .. } => assert_eq!(found, token, "what to revoke on the second use"),
         other => panic!("{other:?}"),
     }
@@ -176,7 +179,7 @@ fn an_assertion_is_accepted_once_however_many_present_it_at_once() {
         let tries: Vec<_> = (0..16)
             .map(|_| {
                 let store = world.store.clone();
-                scope.spawn(move || store.transact("remember", |tx| replay::remember(tx, "app", "assertion-1", exp, now)).unwrap())
+                scope.spawn(move || store.transact_blocking("remember", |tx| replay::remember(tx, "app", "assertion-1", exp, now)).unwrap())
             })
             .collect();
         tries.into_iter().map(|t| t.join().unwrap()).filter(|first| *first).count()
@@ -192,7 +195,7 @@ fn a_record_says_which_effects_it_carried() {
     let names: Vec<&str> = receipt.record().effects.iter().collect();
     assert_eq!(names, ["set_password", "use_grant"], "each once");
     let id = record(0).id;
-    let found = world.restart().store.search("get", |tx| records::get(tx, &id)).unwrap().unwrap();
+    let found = world.restart().store.search_blocking("get", |tx| records::get(tx, &id)).unwrap().unwrap();
     assert_eq!(&found.record, receipt.record());
 }
 
@@ -237,7 +240,7 @@ fn bookkeeping_and_decisions_take_turns_without_deadlock() {
             });
         }
         for _ in 0..30 {
-            world.store.transact("bookkeeping", |tx| meta::put(tx, "bookkeeping", "x")).unwrap();
+            world.store.transact_blocking("bookkeeping", |tx| meta::put(tx, "bookkeeping", "x")).unwrap();
         }
         stop.store(1, Ordering::Relaxed);
     });
@@ -248,7 +251,7 @@ fn bookkeeping_and_decisions_take_turns_without_deadlock() {
 fn a_transaction_inside_another_is_an_error_not_a_deadlock() {
     let world = World::new();
     let inner = world.store.clone();
-    let result = world.store.transact("outer", |_| inner.transact("inner", |tx| meta::put(tx, "x", "y")));
+    let result = world.store.transact_blocking("outer", |_| inner.transact_blocking("inner", |tx| meta::put(tx, "x", "y")));
     assert!(matches!(result, Err(StoreError::Nested)));
     assert_eq!(world.append(0).unwrap().index(), 0);
 }

@@ -57,11 +57,11 @@ fn agent(name: &str) -> Entry {
 fn the_registry_comes_back_as_it_was_put_after_a_restart() {
     let (dir, store) = store();
     let entries = [agent("a"), agent("b"), client("App"), client("app"), policy("p", "permit;")];
-    store.transact("put", |tx| entries.iter().try_for_each(|e| registry::put(tx, e))).unwrap();
-    store.transact("replace", |tx| registry::put(tx, &policy("p", "forbid;"))).unwrap();
-    store.transact("remove", |tx| registry::remove(tx, Kind::Agent, "b")).unwrap();
+    store.transact_blocking("put", |tx| entries.iter().try_for_each(|e| registry::put(tx, e))).unwrap();
+    store.transact_blocking("replace", |tx| registry::put(tx, &policy("p", "forbid;"))).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Agent, "b")).unwrap();
     drop(store);
-    let found = open(dir.path()).read("load", registry::load).unwrap();
+    let found = open(dir.path()).read_blocking("load", registry::load).unwrap();
     assert_eq!(found, [agent("a"), client("App"), client("app"), policy("p", "forbid;")]);
 }
 
@@ -74,45 +74,45 @@ fn an_entry_that_was_moved_or_mangled_in_the_file_is_not_loaded() {
         "UPDATE registry SET body = replace(body, 'suspended', 'omnipotent')",
     ] {
         let (dir, store) = store();
-        store.transact("put", |tx| registry::put(tx, &agent("a"))).unwrap();
+        store.transact_blocking("put", |tx| registry::put(tx, &agent("a"))).unwrap();
         Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch(sql).unwrap();
-        assert!(matches!(store.read("load", registry::load), Err(StoreError::Corrupt(_))), "{sql}");
+        assert!(matches!(store.read_blocking("load", registry::load), Err(StoreError::Corrupt(_))), "{sql}");
     }
 }
 
 #[test]
 fn a_transaction_is_all_or_nothing() {
     let (_dir, store) = store();
-    let result: Result<(), _> = store.transact("half", |tx| {
+    let result: Result<(), _> = store.transact_blocking("half", |tx| {
         registry::put(tx, &agent("a"))?;
         Err(EffectRefusal::StopRecorded.into())
     });
     refused(result, EffectRefusal::StopRecorded);
-    assert!(store.read("load", registry::load).unwrap().is_empty());
+    assert!(store.read_blocking("load", registry::load).unwrap().is_empty());
 }
 
 #[test]
 fn what_reads_cannot_write() {
     let (_dir, store) = store();
-    assert!(store.read("write", |tx| registry::put(tx, &agent("a"))).is_err());
-    assert!(store.read("load", registry::load).unwrap().is_empty());
+    assert!(store.read_blocking("write", |tx| registry::put(tx, &agent("a"))).is_err());
+    assert!(store.read_blocking("load", registry::load).unwrap().is_empty());
 }
 
 #[test]
 fn a_grant_is_used_up_at_its_limit_and_keeps_its_count_when_added_anew() {
     let (_dir, store) = store();
     let grant = "g1".parse().unwrap();
-    let use_it = |max| store.transact("use", |tx| registry::use_grant(tx, &grant, max));
+    let use_it = |max| store.transact_blocking("use", |tx| registry::use_grant(tx, &grant, max));
     refused(use_it(0), EffectRefusal::GrantExhausted);
     use_it(2).unwrap();
     use_it(2).unwrap();
     refused(use_it(2), EffectRefusal::GrantExhausted);
-    store.transact("remove", |tx| registry::remove(tx, Kind::Grant, "g1")).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Grant, "g1")).unwrap();
     refused(use_it(2), EffectRefusal::GrantExhausted);
     refused(use_it(1), EffectRefusal::GrantExhausted);
     use_it(3).unwrap();
     use_it(u64::MAX).unwrap();
-    assert_eq!(store.read("uses", registry::load_uses).unwrap().get(&grant), Some(&4));
+    assert_eq!(store.read_blocking("uses", registry::load_uses).unwrap().get(&grant), Some(&4));
 }
 
 #[test]
@@ -122,19 +122,21 @@ fn secrets_are_sealed_and_leave_with_their_owner() {
     let set = |phc: &'static str| {
         let phc = Secret::new(phc);
         store
-            .transact("set", |tx| secrets::set_password(tx, &person, &phc).and_then(|()| secrets::set_client_secret(tx, &id, &phc)))
+            .transact_blocking("set", |tx| {
+                secrets::set_password(tx, &person, &phc).and_then(|()| secrets::set_client_secret(tx, &id, &phc))
+            })
             .unwrap();
     };
-    let password = || store.read("get", |tx| secrets::password(tx, &person)).unwrap();
+    let password = || store.read_blocking("get", |tx| secrets::password(tx, &person)).unwrap();
     assert_eq!(password(), None);
     set("$argon2id$first-phc");
     set("$argon2id$second-phc");
     assert_eq!(password(), Some(Secret::new("$argon2id$second-phc")));
-    store.transact("remove", |tx| registry::remove(tx, Kind::Person, "riley")).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Person, "riley")).unwrap();
     assert_eq!(password(), None, "the next riley starts without a password");
-    let secret = || store.read("get", |tx| secrets::client_secret(tx, &id)).unwrap();
+    let secret = || store.read_blocking("get", |tx| secrets::client_secret(tx, &id)).unwrap();
     assert!(secret().is_some());
-    store.transact("remove", |tx| registry::remove(tx, Kind::Client, "app")).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Client, "app")).unwrap();
     assert_eq!(secret(), None);
     set("$argon2id$third-phc");
     drop(store);
@@ -149,12 +151,12 @@ fn a_sealed_value_moved_to_another_row_does_not_open() {
     let (dir, store) = store();
     let (riley, mallory) = ("riley".parse().unwrap(), "mallory".parse().unwrap());
     for (person, phc) in [(&mallory, "$known"), (&riley, "$r")] {
-        store.transact("set", |tx| secrets::set_password(tx, person, &Secret::new(phc))).unwrap();
+        store.transact_blocking("set", |tx| secrets::set_password(tx, person, &Secret::new(phc))).unwrap();
     }
     let sql = "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE name = 'mallory') WHERE name = 'riley'";
     Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch(sql).unwrap();
-    assert!(matches!(store.read("get", |tx| secrets::password(tx, &riley)), Err(StoreError::Corrupt(_))));
-    assert!(store.read("get", |tx| secrets::password(tx, &mallory)).unwrap().is_some());
+    assert!(matches!(store.read_blocking("get", |tx| secrets::password(tx, &riley)), Err(StoreError::Corrupt(_))));
+    assert!(store.read_blocking("get", |tx| secrets::password(tx, &mallory)).unwrap().is_some());
 }
 
 fn key(purpose: &str, kid: &str, created: u64) -> StoredKey {
@@ -173,18 +175,18 @@ fn key(purpose: &str, kid: &str, created: u64) -> StoredKey {
 fn keys_are_sealed_listed_by_purpose_and_moved_through_their_life() {
     let (dir, store) = store();
     let all = [key("access", "k2", 20), key("access", "k1", 10), key("svid", "k1", 5)];
-    store.transact("put", |tx| all.iter().try_for_each(|k| keys::put(tx, k))).unwrap();
-    store.transact("retire", |tx| keys::set_state(tx, "access", "k1", KeyState::Retired, Some(at(99)))).unwrap();
-    let unknown = store.transact("retire", |tx| keys::set_state(tx, "access", "k9", KeyState::Active, None));
+    store.transact_blocking("put", |tx| all.iter().try_for_each(|k| keys::put(tx, k))).unwrap();
+    store.transact_blocking("retire", |tx| keys::set_state(tx, "access", "k1", KeyState::Retired, Some(at(99)))).unwrap();
+    let unknown = store.transact_blocking("retire", |tx| keys::set_state(tx, "access", "k9", KeyState::Active, None));
     assert!(matches!(unknown, Err(StoreError::Corrupt(why)) if why.contains("k9")));
     drop(store);
     let store = open(dir.path());
-    let found = store.read("list", |tx| keys::list(tx, "access")).unwrap();
+    let found = store.read_blocking("list", |tx| keys::list(tx, "access")).unwrap();
     let retired = StoredKey { state: KeyState::Retired, until: Some(at(99)), ..key("access", "k1", 10) };
     assert_eq!(found, [retired, key("access", "k2", 20)]);
     assert!(!format!("{found:?}").contains("private half"));
-    store.transact("remove", |tx| keys::remove(tx, "access", "k1")).unwrap();
-    assert_eq!(store.read("list", |tx| keys::list(tx, "access")).unwrap().len(), 1);
+    store.transact_blocking("remove", |tx| keys::remove(tx, "access", "k1")).unwrap();
+    assert_eq!(store.read_blocking("list", |tx| keys::list(tx, "access")).unwrap().len(), 1);
     drop(store);
     let bytes = std::fs::read(dir.path().join("mandate.db")).unwrap();
     assert!(!bytes.windows(12).any(|w| w == b"private half"));
@@ -192,21 +194,21 @@ fn keys_are_sealed_listed_by_purpose_and_moved_through_their_life() {
     let conn = Connection::open(dir.path().join("mandate.db")).unwrap();
     conn.execute_batch("UPDATE keys SET purpose = 'access' WHERE purpose = 'svid'").unwrap();
     drop(conn);
-    assert!(matches!(open(dir.path()).read("list", |tx| keys::list(tx, "access")), Err(StoreError::Corrupt(_))));
+    assert!(matches!(open(dir.path()).read_blocking("list", |tx| keys::list(tx, "access")), Err(StoreError::Corrupt(_))));
 }
 
 #[test]
 fn cuts_are_numbered_upwards_for_ever() {
     let (dir, store) = store();
     let cut = |id: &str, forget: u64| Cut { target: CutTarget::Token(id.parse().unwrap()), at: NOW, forget: at(forget) };
-    let insert = |store: &Store, c: &Cut| store.transact("cut", |tx| cuts::insert(tx, c)).unwrap();
+    let insert = |store: &Store, c: &Cut| store.transact_blocking("cut", |tx| cuts::insert(tx, c)).unwrap();
     let (first, second) = (insert(&store, &cut("t1", 2000)), insert(&store, &cut("t2", 3000)));
     assert!(first >= 1 && second > first);
-    let load = |store: &Store| store.read("load", cuts::load).unwrap();
+    let load = |store: &Store| store.read_blocking("load", cuts::load).unwrap();
     assert_eq!(load(&store).iter().map(|c| c.seq).collect::<Vec<_>>(), [first, second]);
-    assert_eq!(store.transact("forget", |tx| cuts::forget(tx, at(2000))).unwrap(), 1);
+    assert_eq!(store.transact_blocking("forget", |tx| cuts::forget(tx, at(2000))).unwrap(), 1);
     assert_eq!(load(&store).iter().map(|c| c.cut.clone()).collect::<Vec<_>>(), [cut("t2", 3000)]);
-    assert_eq!(store.transact("forget", |tx| cuts::forget(tx, at(9000))).unwrap(), 1);
+    assert_eq!(store.transact_blocking("forget", |tx| cuts::forget(tx, at(9000))).unwrap(), 1);
     drop(store);
     let store = open(dir.path());
     assert!(insert(&store, &cut("t3", 9999)) > second, "a number is not given again after the rows are gone");
@@ -216,9 +218,9 @@ fn cuts_are_numbered_upwards_for_ever() {
 fn a_code_is_used_once_in_time_and_its_second_use_names_the_token_of_the_first() {
     let (_dir, store) = store();
     let hash = [1; 32];
-    store.transact("insert", |tx| codes::insert(tx, &hash, b"who and what", at(1060), at(2000))).unwrap();
+    store.transact_blocking("insert", |tx| codes::insert(tx, &hash, b"who and what", at(1060), at(2000))).unwrap();
     let (first, second) = ("t1".parse().unwrap(), "t2".parse().unwrap());
-    let consume = |hash, token, now| store.transact("consume", |tx| codes::consume(tx, hash, token, at(now))).unwrap();
+    let consume = |hash, token, now| store.transact_blocking("consume", |tx| codes::consume(tx, hash, token, at(now))).unwrap();
     assert_eq!(consume(&[2; 32], &first, 1000), Redemption::Unknown);
     assert_eq!(consume(&hash, &first, 1060), Redemption::Expired);
     let payload = Secret::new("who and what");
@@ -227,30 +229,30 @@ fn a_code_is_used_once_in_time_and_its_second_use_names_the_token_of_the_first()
         let again = Redemption::Again { payload: payload.clone(), token: Some("t1".parse().unwrap()) };
         assert_eq!(consume(&hash, &second, late), again);
     }
-    assert_eq!(store.transact("forget", |tx| codes::forget(tx, at(2000))).unwrap(), 1);
+    assert_eq!(store.transact_blocking("forget", |tx| codes::forget(tx, at(2000))).unwrap(), 1);
     assert_eq!(consume(&hash, &first, 1000), Redemption::Unknown);
 }
 
 #[test]
 fn an_assertion_is_remembered_per_client_until_it_expires() {
     let (_dir, store) = store();
-    let remember = |client, jti, exp, now| store.transact("see", |tx| replay::remember(tx, client, jti, at(exp), at(now)));
+    let remember = |client, jti, exp, now| store.transact_blocking("see", |tx| replay::remember(tx, client, jti, at(exp), at(now)));
     assert!(remember("app", "j1", 1060, 1000).unwrap());
     assert!(!remember("app", "j1", 1060, 1000).unwrap());
     assert!(!remember("app", "j1", 9999, 1060).unwrap());
     assert!(remember("App", "j1", 1060, 1000).unwrap());
     assert!(remember("app", "J1", 1060, 1000).unwrap());
-    assert_eq!(store.transact("forget", |tx| replay::forget(tx, at(1060))).unwrap(), 0, "at its expiry it is still known");
-    assert_eq!(store.transact("forget", |tx| replay::forget(tx, at(1061))).unwrap(), 3);
+    assert_eq!(store.transact_blocking("forget", |tx| replay::forget(tx, at(1060))).unwrap(), 0, "at its expiry it is still known");
+    assert_eq!(store.transact_blocking("forget", |tx| replay::forget(tx, at(1061))).unwrap(), 3);
 }
 
 #[test]
 fn a_join_token_joins_one_node_in_time() {
     let (_dir, store) = store();
     let (one, two) = ([1; 32], [2; 32]);
-    store.transact("insert", |tx| nodes::insert_join_token(tx, &one, "uid 0", at(1060))).unwrap();
-    store.transact("insert", |tx| nodes::insert_join_token(tx, &two, "uid 0", at(1060))).unwrap();
-    let consume = |hash, node, now| store.transact("join", |tx| nodes::consume_join_token(tx, hash, node, at(now)));
+    store.transact_blocking("insert", |tx| nodes::insert_join_token(tx, &one, "uid 0", at(1060))).unwrap();
+    store.transact_blocking("insert", |tx| nodes::insert_join_token(tx, &two, "uid 0", at(1060))).unwrap();
+    let consume = |hash, node, now| store.transact_blocking("join", |tx| nodes::consume_join_token(tx, hash, node, at(now)));
     refused(consume(&[3; 32], "n1", 1000), EffectRefusal::JoinTokenUnknown);
     assert_eq!(consume(&one, "n1", 1058).unwrap(), nodes::TokenUse::First);
     refused(consume(&one, "n2", 1058), EffectRefusal::JoinTokenUsed);
@@ -259,7 +261,7 @@ fn a_join_token_joins_one_node_in_time() {
     refused(consume(&one, "n2", 1059), EffectRefusal::JoinTokenUsed);
     refused(consume(&one, "n1", 1060), EffectRefusal::JoinTokenExpired);
     refused(consume(&two, "n1", 1060), EffectRefusal::JoinTokenExpired);
-    store.transact("forget", |tx| nodes::forget_join_tokens(tx, at(1061))).unwrap();
+    store.transact_blocking("forget", |tx| nodes::forget_join_tokens(tx, at(1061))).unwrap();
     refused(consume(&one, "n1", 1059), EffectRefusal::JoinTokenUnknown);
 }
 
@@ -275,20 +277,24 @@ fn nodes_come_back_as_they_were_put() {
         expires: NOW.plus(Duration::from_hours(1)),
     };
     store
-        .transact("put", |tx| nodes::put(tx, &node("b", NodeState::Joined)).and_then(|()| nodes::put(tx, &node("a", NodeState::Joined))))
+        .transact_blocking("put", |tx| {
+            nodes::put(tx, &node("b", NodeState::Joined)).and_then(|()| nodes::put(tx, &node("a", NodeState::Joined)))
+        })
         .unwrap();
-    store.transact("ban", |tx| nodes::put(tx, &node("b", NodeState::Banned))).unwrap();
-    assert_eq!(store.read("list", nodes::list).unwrap(), [node("a", NodeState::Joined), node("b", NodeState::Banned)]);
-    assert_eq!(store.read("get", |tx| nodes::get(tx, "b")).unwrap(), Some(node("b", NodeState::Banned)));
-    assert_eq!(store.read("get", |tx| nodes::get(tx, "c")).unwrap(), None);
+    store.transact_blocking("ban", |tx| nodes::put(tx, &node("b", NodeState::Banned))).unwrap();
+    assert_eq!(store.read_blocking("list", nodes::list).unwrap(), [node("a", NodeState::Joined), node("b", NodeState::Banned)]);
+    assert_eq!(store.read_blocking("get", |tx| nodes::get(tx, "b")).unwrap(), Some(node("b", NodeState::Banned)));
+    assert_eq!(store.read_blocking("get", |tx| nodes::get(tx, "c")).unwrap(), None);
 }
 
 #[test]
 fn named_values_come_back() {
     let (_dir, store) = store();
     store
-        .transact("put", |tx| meta::put(tx, "issuer", "https://a.example").and_then(|()| meta::put(tx, "issuer", "https://b.example")))
+        .transact_blocking("put", |tx| {
+            meta::put(tx, "issuer", "https://a.example").and_then(|()| meta::put(tx, "issuer", "https://b.example"))
+        })
         .unwrap();
-    assert_eq!(store.read("get", |tx| meta::get(tx, "issuer")).unwrap().as_deref(), Some("https://b.example"));
-    assert_eq!(store.read("get", |tx| meta::get(tx, "Issuer")).unwrap(), None);
+    assert_eq!(store.read_blocking("get", |tx| meta::get(tx, "issuer")).unwrap().as_deref(), Some("https://b.example"));
+    assert_eq!(store.read_blocking("get", |tx| meta::get(tx, "Issuer")).unwrap(), None);
 }

@@ -98,7 +98,7 @@ fn a_log_that_was_emptied_does_not_pass_for_a_new_one() {
         let store = open(dir.path());
         assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
         assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
-        let exported = records::export(&store, &verifier(), Vec::new(), |_, _| {});
+        let exported = records::export_blocking(&store, &verifier(), Vec::new(), |_, _| {});
         assert!(matches!(exported, Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))), "and no bundle of it is made");
     }
 }
@@ -132,7 +132,7 @@ fn a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
     let kept = {
         let dir = log_of(4);
         let store = open(dir.path());
-        let note = store.read("checkpoint", records::checkpoint).unwrap().unwrap();
+        let note = store.read_blocking("checkpoint", records::checkpoint).unwrap().unwrap();
         verifier().open(&note).unwrap()
     };
     let world = World::new();
@@ -140,12 +140,12 @@ fn a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
         world.append(n).unwrap();
     }
     assert!(world.verify().is_ok(), "in itself it is whole");
-    let held = records::verify(&world.store, &verifier(), Some(kept), |_, _| {});
+    let held = records::verify_blocking(&world.store, &verifier(), Some(kept), |_, _| {});
     assert!(matches!(held, Err(LogError::Tampered(Tampered::History { size: 4 }))));
 }
 
 fn export(store: &Store) -> Vec<u8> {
-    records::export(store, &verifier(), Vec::new(), |_, _| {}).unwrap()
+    records::export_blocking(store, &verifier(), Vec::new(), |_, _| {}).unwrap()
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(crate) fn verifier() -> CheckpointVerifier {
 /// Other tests start processes. Until such a child executes its own program, it holds everything that its parent has open,
 /// including a released lock.
 pub(crate) fn try_open(dir: &Path) -> Result<Store, StoreError> {
-    let opened = || Store::open(dir, Arc::new(SeededEntropy::new(7)));
+    let opened = || Store::open_blocking(dir, Arc::new(SeededEntropy::new(7)));
     let is_held =
         |result: &Result<Store, StoreError>| matches!(result, Err(StoreError::Directory { why, .. }) if why.contains("another process"));
     let mut result = opened();
@@ -47,7 +47,7 @@ pub(crate) fn open(dir: &Path) -> Store {
 /// The first checkpoint, as the authority stores it with the log's key.
 pub(crate) fn found(store: &Store) {
     let note = signer().found().unwrap();
-    store.transact("found", |tx| records::found(tx, &note)).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, &note)).unwrap();
 }
 
 /// A running log over a store in a directory of its own.
@@ -128,7 +128,7 @@ pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log, Joi
 }
 
 pub(crate) fn verify(store: &Store) -> Result<Summary, LogError> {
-    records::verify(store, &verifier(), None, |_, _| {}).map(|verified| verified.summary)
+    records::verify_blocking(store, &verifier(), None, |_, _| {}).map(|verified| verified.summary)
 }
 
 /// A permitted exchange number `n`: person, agents and resource vary with it.

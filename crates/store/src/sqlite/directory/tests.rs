@@ -8,7 +8,7 @@ use mandate_testkit::clock::SeededEntropy;
 use crate::{Store, StoreError};
 
 fn open(dir: &Path) -> Result<Store, StoreError> {
-    Store::open(dir, Arc::new(SeededEntropy::new(1)))
+    Store::open_blocking(dir, Arc::new(SeededEntropy::new(1)))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -24,7 +24,7 @@ fn everything_it_creates_is_for_its_owner_alone() {
     let above = tempfile::tempdir().unwrap();
     let dir = above.path().join("deep/data");
     let store = open(&dir).unwrap();
-    store.transact("write", |tx| crate::meta::put(tx, "x", "y")).unwrap();
+    store.transact_blocking("write", |tx| crate::meta::put(tx, "x", "y")).unwrap();
     assert_eq!(mode(&dir), 0o700);
     for entry in fs::read_dir(&dir).unwrap() {
         let path = entry.unwrap().path();
@@ -137,11 +137,11 @@ fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
             private(&dir.path().join("mandate.db"), database);
         }
         let store = open(dir.path()).unwrap();
-        store.transact("write", |tx| crate::meta::put(tx, "x", "y")).unwrap();
+        store.transact_blocking("write", |tx| crate::meta::put(tx, "x", "y")).unwrap();
         drop(store);
         assert!(!dir.path().join("seal.key.new").exists());
         let store = open(dir.path()).unwrap();
-        assert_eq!(store.read("read", |tx| crate::meta::get(tx, "x")).unwrap().as_deref(), Some("y"));
+        assert_eq!(store.read_blocking("read", |tx| crate::meta::get(tx, "x")).unwrap().as_deref(), Some("y"));
     }
     // Without the key there is no first start to carry on.
     let dir = tempfile::tempdir().unwrap();

@@ -13,11 +13,11 @@ use super::Inspection;
 use crate::{Holder, Store, StoreError, meta};
 
 fn open(dir: &Path) -> Result<Store, StoreError> {
-    Store::open(dir, Arc::new(SeededEntropy::new(1)))
+    Store::open_blocking(dir, Arc::new(SeededEntropy::new(1)))
 }
 
 fn write(store: &Store, value: &str) {
-    store.transact("write", |tx| meta::put(tx, "x", value)).unwrap();
+    store.transact_blocking("write", |tx| meta::put(tx, "x", value)).unwrap();
 }
 
 /// Every file of a directory with its bytes.
@@ -105,7 +105,7 @@ fn a_copy_that_sqlite_made_of_a_database_in_use_is_whole() {
     fs::copy(dir.path().join("seal.key"), other.path().join("seal.key")).unwrap();
     let inspection = Inspection::of_file(&copy).unwrap();
     assert_eq!(x(&inspection).as_deref(), Some("newest"));
-    assert_eq!((inspection.schema().unwrap(), inspection.faults().unwrap()), (2, vec![]));
+    assert_eq!((inspection.schema().unwrap(), inspection.faults().unwrap()), (3, vec![]));
     open(other.path()).unwrap();
 }
 
@@ -155,7 +155,7 @@ fn damage_and_other_databases_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     for n in 0..2000 {
-        store.transact("write", |tx| meta::put(tx, &format!("{n}"), &"v".repeat(100))).unwrap();
+        store.transact_blocking("write", |tx| meta::put(tx, &format!("{n}"), &"v".repeat(100))).unwrap();
     }
     drop(store);
     let database = dir.path().join("mandate.db");
@@ -169,7 +169,7 @@ fn damage_and_other_databases_are_told() {
     let mut newer = right;
     newer[60..64].copy_from_slice(&99u32.to_be_bytes());
     fs::write(&database, &newer).unwrap();
-    assert!(matches!(Inspection::of_directory(dir.path()).unwrap().schema(), Err(StoreError::Newer { found: 99, known: 2 })));
+    assert!(matches!(Inspection::of_directory(dir.path()).unwrap().schema(), Err(StoreError::Newer { found: 99, known: 3 })));
     fs::write(&database, vec![b'x'; 8192]).unwrap();
     let found = Inspection::of_directory(dir.path()).and_then(|inspection| inspection.schema());
     assert!(matches!(found, Err(StoreError::Foreign)), "{found:?}");
@@ -179,7 +179,7 @@ fn damage_and_other_databases_are_told() {
 fn a_statement_ends_when_it_is_asked_to_and_only_then() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
-    store.transact("write", |tx| (0..2000).try_for_each(|n| meta::put(tx, &format!("{n}"), "v"))).unwrap();
+    store.transact_blocking("write", |tx| (0..2000).try_for_each(|n| meta::put(tx, &format!("{n}"), "v"))).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let inspection = Inspection::of_directory(dir.path()).unwrap().until(&stop).unwrap();
     assert_eq!(inspection.faults().unwrap(), Vec::<String>::new());

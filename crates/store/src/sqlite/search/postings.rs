@@ -5,16 +5,17 @@
 //! whether the chunk can contain an id.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
+use super::CHUNK;
+use crate::error::StoreError;
+use crate::record_search::{Each, Wanted, every};
+use crate::tx::Tx;
+use crate::value::{Value, values};
 use mandate_audit::query::operator_of;
 use mandate_audit::{LeafKeys, Outcome, Query, Tampered};
 use mandate_core::Timestamp;
 use mandate_core::id::made_at;
-use rusqlite::{Connection, ToSql, params};
-
-use super::CHUNK;
-use crate::error::StoreError;
-use crate::tx::{Tx, from_sql, time, timestamp, to_sql};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE chunks (
@@ -154,7 +155,7 @@ fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
 
 /// Everything that the index holds about one chunk.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+pub(super) struct Chunk {
     first: u64,
     span: Option<(Timestamp, Timestamp)>,
     names: BTreeMap<String, Vec<u16>>,
@@ -163,12 +164,12 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// The chunk that begins with record `first`, without a record yet.
-    pub(crate) fn new(first: u64) -> Self {
+    pub(super) fn new(first: u64) -> Self {
         Self { first, span: None, names: BTreeMap::new(), scratch: String::new() }
     }
 
     /// Adds record `index`, which comes after all records that were added.
-    pub(crate) fn add(&mut self, index: u64, keys: &LeafKeys<'_>) {
+    pub(super) fn add(&mut self, index: u64, keys: &LeafKeys<'_>) {
         let Ok(place) = u16::try_from(index - self.first) else { return };
         let (earliest, latest) = self.span.unwrap_or((keys.time, keys.time));
         self.span = Some((earliest.min(keys.time), latest.max(keys.time)));
@@ -187,27 +188,20 @@ impl Chunk {
     }
 
     /// Writes it into the index.
-    pub(super) fn write(&self, index: &Connection) -> Result<(), StoreError> {
+    pub(super) fn write(&self, index: &Tx<'_>) -> Result<(), StoreError> {
         let Some((earliest, latest)) = self.span else { return Ok(()) };
-        let first = to_sql(self.first);
-        index.prepare_cached("INSERT INTO chunks (first, earliest, latest) VALUES (?,?,?)")?.execute(params![
-            first,
-            time(earliest),
-            time(latest)
-        ])?;
-        let mut insert = index.prepare_cached("INSERT INTO postings (name, first, places) VALUES (?,?,?)")?;
+        index.execute("INSERT INTO chunks (first, earliest, latest) VALUES ($1, $2, $3)", values![self.first, earliest, latest])?;
         for (name, places) in &self.names {
-            insert.execute(params![name, first, to_bytes(places)])?;
+            let sql = "INSERT INTO postings (name, first, places) VALUES ($1, $2, $3)";
+            index.execute(sql, values![name, self.first, &to_bytes(places)])?;
         }
         Ok(())
     }
 
     /// Whether the index holds exactly this for the chunk, not counting other names. Returns how many names it has.
-    pub(crate) fn check(&self, tx: &Tx<'_>) -> Result<Result<u64, Tampered>, StoreError> {
-        let first = to_sql(self.first);
-        let found = tx.first("SELECT earliest, latest FROM search.chunks WHERE first = ?", [first], |row| {
-            Ok((timestamp(row.get(0)?), timestamp(row.get(1)?)))
-        })?;
+    pub(super) fn check(&self, tx: &Tx<'_>) -> Result<Result<u64, Tampered>, StoreError> {
+        let sql = "SELECT earliest, latest FROM search.chunks WHERE first = $1";
+        let found = tx.first(sql, values![self.first], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if found != self.span {
             let column = if found.is_none() { "idx" } else { "time" };
             return Ok(Err(Tampered::Index { index: self.first, column }));
@@ -227,34 +221,36 @@ impl Chunk {
 
 /// Whether the index holds nothing except the `names` names that were found in the chunks before `end`. Chunks that were
 /// added since are not checked, but must be before `now`.
-pub(crate) fn nothing_foreign(tx: &Tx<'_>, names: u64, end: u64, now: u64) -> Result<Result<(), Tampered>, StoreError> {
-    let count =
-        |sql: &str, end: u64| -> Result<u64, StoreError> { Ok(tx.first(sql, [to_sql(end)], |row| row.get(0))?.map_or(0, from_sql)) };
-    if count("SELECT count(*) FROM search.chunks WHERE first < ?", end)? != end / CHUNK
-        || count("SELECT count(*) FROM search.chunks WHERE first >= ?", now)? > 0
+pub(super) fn nothing_foreign(tx: &Tx<'_>, names: u64, end: u64, now: u64) -> Result<Result<(), Tampered>, StoreError> {
+    let count = |sql: &str, end: u64| -> Result<u64, StoreError> { Ok(tx.first(sql, values![end], |row| row.get(0))?.unwrap_or(0)) };
+    if count("SELECT count(*) FROM search.chunks WHERE first < $1", end)? != end / CHUNK
+        || count("SELECT count(*) FROM search.chunks WHERE first >= $1", now)? > 0
     {
         return Ok(Err(Tampered::Index { index: end, column: "idx" }));
     }
-    if count("SELECT count(*) FROM search.postings WHERE first < ?", end)? == names
-        && count("SELECT count(*) FROM search.postings WHERE first >= ?", now)? == 0
+    if count("SELECT count(*) FROM search.postings WHERE first < $1", end)? == names
+        && count("SELECT count(*) FROM search.postings WHERE first >= $1", now)? == 0
     {
         return Ok(Ok(()));
     }
-    let mut statement = tx.prepare("SELECT name, first, places FROM search.postings")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (name, first, places): (String, i64, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let index = from_sql(first) + u64::from(from_bytes(&places).and_then(|places| places.first().copied()).unwrap_or_default());
-        let leaf: Option<Vec<u8>> = tx.first("SELECT leaf FROM main.records WHERE idx = ?", [to_sql(index)], |row| row.get(0))?;
-        let mut has = false;
-        if let Some(keys) = leaf.as_deref().and_then(|leaf| LeafKeys::of(leaf).ok()) {
-            each_name(&keys, |part, text| has |= part.name(text) == name);
+    let mut foreign = Tampered::Index { index: end, column: "idx" };
+    tx.each("SELECT name, first, places FROM search.postings", &[], |row| {
+        let (name, first): (&str, u64) = (row.get(0)?, row.get(1)?);
+        let index = first + u64::from(from_bytes(row.get(2)?).and_then(|places| places.first().copied()).unwrap_or_default());
+        let has = |leaf: &[u8]| {
+            let mut has = false;
+            if let Ok(keys) = LeafKeys::of(leaf) {
+                each_name(&keys, |part, text| has |= part.name(text) == name);
+            }
+            has
+        };
+        let known = tx.first("SELECT leaf FROM records WHERE idx = $1", values![index], |row| Ok(has(row.get(0)?)))?;
+        if known != Some(true) {
+            foreign = Tampered::Index { index, column: member_of(name) };
         }
-        if !has {
-            return Ok(Err(Tampered::Index { index, column: member_of(&name) }));
-        }
-    }
-    Ok(Err(Tampered::Index { index: end, column: "idx" }))
+        Ok::<_, StoreError>(known == Some(true))
+    })?;
+    Ok(Err(foreign))
 }
 
 fn to_bytes(places: &[u16]) -> Vec<u8> {
@@ -268,14 +264,13 @@ fn from_bytes(bytes: &[u8]) -> Option<Vec<u16>> {
 
 /// At which places of the chunk a name occurs. Places that cannot be read count as none: only verification reports an error.
 fn stored(tx: &Tx<'_>, name: &str, first: u64) -> Result<Option<Vec<u16>>, StoreError> {
-    let sql = "SELECT places FROM search.postings WHERE name = ? AND first = ?";
-    let bytes: Option<Vec<u8>> = tx.first(sql, params![name, to_sql(first)], |row| row.get(0))?;
-    Ok(bytes.as_deref().and_then(from_bytes))
+    let sql = "SELECT places FROM search.postings WHERE name = $1 AND first = $2";
+    Ok(tx.first(sql, values![name, first], |row| Ok(from_bytes(row.get(0)?)))?.flatten())
 }
 
-/// What is looked for.
+/// What the index can say of what is wanted.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(super) struct Filter {
     /// All of these must occur.
     names: Vec<String>,
     /// An id, as the name it has in the index, and when it was made if it is one of ours.
@@ -284,14 +279,15 @@ pub(crate) struct Wanted {
     until: Option<Timestamp>,
 }
 
-impl Wanted {
-    /// The record with that id.
-    pub(crate) fn record(id: &str) -> Self {
-        Self { id: Some((Part::Id.name(id), made_at(id))), ..Self::default() }
+impl Filter {
+    pub(super) fn of(wanted: Wanted<'_>) -> Self {
+        match wanted {
+            Wanted::Record(id) => Self { id: Some((Part::Id.name(id.as_str()), made_at(id.as_str()))), ..Self::default() },
+            Wanted::Query(query) => Self::query(query),
+        }
     }
 
-    /// The records that match a query.
-    pub(crate) fn query(query: &Query) -> Self {
+    fn query(query: &Query) -> Self {
         let outcome = query.outcome.filter(|outcome| *outcome == Outcome::Refused);
         let names = [
             (Part::Actor, query.agent.as_deref()),
@@ -315,39 +311,30 @@ impl Wanted {
     /// The chunks before record `end` that can contain wanted records, the newest first.
     fn chunks(&self, tx: &Tx<'_>, end: u64) -> Result<Vec<Found>, StoreError> {
         let mut sql = "SELECT c.first, c.earliest, c.latest FROM ".to_owned();
-        let end = to_sql(end);
-        let (since, until) = (self.since.map(time), self.until.map(time));
-        let made = self.id.as_ref().and_then(|(_, made)| made.map(time));
-        let id = self.id.as_ref().map(|(name, _)| name);
-        let mut values: Vec<&dyn ToSql> = Vec::new();
+        let mut values: Vec<Value<'_>> = vec![end.into()];
         if let Some(name) = self.names.first() {
-            sql.push_str("search.postings p JOIN search.chunks c ON c.first = p.first WHERE p.name = ? AND p.first < ?");
-            values.extend([name as &dyn ToSql, &end]);
+            sql.push_str("search.postings p JOIN search.chunks c ON c.first = p.first WHERE p.first < $1");
+            and(&mut sql, &mut values, " AND p.name = ", name.into());
         } else {
-            sql.push_str("search.chunks c WHERE c.first < ?");
-            values.push(&end);
+            sql.push_str("search.chunks c WHERE c.first < $1");
         }
-        if let Some(since) = &since {
-            sql.push_str(" AND c.latest >= ?");
-            values.push(since);
+        if let Some(since) = self.since {
+            and(&mut sql, &mut values, " AND c.latest >= ", since.into());
         }
-        if let Some(until) = &until {
-            sql.push_str(" AND c.earliest < ?");
-            values.push(until);
+        if let Some(until) = self.until {
+            and(&mut sql, &mut values, " AND c.earliest < ", until.into());
         }
-        if let Some(id) = &id {
-            sql.push_str(" AND (EXISTS (SELECT 1 FROM search.postings WHERE name = ? AND first = c.first)");
-            values.push(id);
-            if let Some(made) = &made {
-                sql.push_str(" OR c.earliest <= ? AND c.latest >= ?");
-                values.extend([made as &dyn ToSql, made]);
+        if let Some((name, made)) = &self.id {
+            and(&mut sql, &mut values, " AND (EXISTS (SELECT 1 FROM search.postings WHERE first = c.first AND name = ", name.into());
+            sql.push(')');
+            if let Some(made) = *made {
+                and(&mut sql, &mut values, " OR c.earliest <= ", made.into());
+                and(&mut sql, &mut values, " AND c.latest >= ", made.into());
             }
             sql.push(')');
         }
         sql.push_str(" ORDER BY c.first DESC");
-        tx.all(&sql, values.as_slice(), |row| {
-            Ok(Found { first: from_sql(row.get(0)?), earliest: timestamp(row.get(1)?), latest: timestamp(row.get(2)?) })
-        })
+        tx.all(&sql, &values, |row| Ok(Found { first: row.get(0)?, earliest: row.get(1)?, latest: row.get(2)? }))
     }
 
     /// At which places of a chunk all of it is; `None` means that any place may have it.
@@ -369,41 +356,38 @@ impl Wanted {
 
     /// Calls `each` with every record before `end` that may be wanted according to the index, the newest first, until it
     /// returns false. Only the record itself shows whether it is wanted.
-    pub(crate) fn each(
-        &self,
-        tx: &Tx<'_>,
-        end: u64,
-        mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn each(&self, tx: &Tx<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+        let mut more = true;
         for chunk in self.chunks(tx, end)? {
-            let Some(places) = self.places(tx, &chunk)? else {
-                let sql = "SELECT idx, leaf FROM main.records WHERE idx >= ? AND idx < ? ORDER BY idx DESC";
-                let mut statement = tx.prepare(sql)?;
-                let mut rows = statement.query([to_sql(chunk.first), to_sql(end.min(chunk.first + CHUNK))])?;
-                while let Some(row) = rows.next()? {
-                    let leaf = row.get_ref(1)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
-                    if !each(from_sql(row.get(0)?), leaf)? {
-                        return Ok(());
+            match self.places(tx, &chunk)? {
+                None => every(tx, chunk.first, end.min(chunk.first + CHUNK), &mut |index, leaf| {
+                    more = each(index, leaf)?;
+                    Ok(more)
+                })?,
+                Some(places) => {
+                    let indexes = places.iter().rev().map(|place| chunk.first + u64::from(*place));
+                    for index in indexes.filter(|index| *index < end) {
+                        let sql = "SELECT leaf FROM records WHERE idx = $1";
+                        more = tx.first(sql, values![index], |row| each(index, row.get(0)?))?.unwrap_or(true);
+                        if !more {
+                            break;
+                        }
                     }
                 }
-                continue;
-            };
-            let mut statement = tx.prepare("SELECT leaf FROM main.records WHERE idx = ?")?;
-            for place in places.iter().rev() {
-                let index = chunk.first + u64::from(*place);
-                if index >= end {
-                    continue;
-                }
-                let mut rows = statement.query([to_sql(index)])?;
-                let Some(row) = rows.next()? else { continue };
-                let leaf = row.get_ref(0)?.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?;
-                if !each(index, leaf)? {
-                    return Ok(());
-                }
+            }
+            if !more {
+                break;
             }
         }
         Ok(())
     }
+}
+
+/// Adds a condition on a value, as the statement's next parameter.
+fn and<'v>(sql: &mut String, values: &mut Vec<Value<'v>>, condition: &str, value: Value<'v>) {
+    values.push(value);
+    // Writing to a String cannot fail.
+    let _ = write!(sql, "{condition}${}", values.len());
 }
 
 /// A chunk of the index and the times of its records.

@@ -155,12 +155,14 @@ fn signer() -> CheckpointSigner {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(dir, Arc::new(SeededEntropy::new(1))).unwrap()
+    Store::open_blocking(dir, Arc::new(SeededEntropy::new(1))).unwrap()
 }
 
 /// Writes a whole log in one batch, and waits until all whole pieces of it are in the index.
 fn fill(store: &Store, all: &[Record]) {
+    store.transact_blocking("found", |tx| records::found(tx, &signer().found().unwrap())).unwrap();
     let mut backend = store.audit_backend().unwrap();
+    backend.load().unwrap();
     let mut tree = Frontier::new();
     backend.begin().unwrap();
     for (index, record) in (0..).zip(all) {
@@ -173,7 +175,7 @@ fn fill(store: &Store, all: &[Record]) {
 }
 
 fn indexed(store: &Store) -> u64 {
-    store.search("upto", upto).unwrap()
+    store.search_blocking("upto", upto).unwrap()
 }
 
 /// Waits until the index has all whole chunks of `size` records.
@@ -203,11 +205,11 @@ fn log_of(size: u64) -> TempDir {
 }
 
 fn verify(store: &Store) -> Result<u64, LogError> {
-    records::verify(store, signer().verifier(), None, |_, _| {}).map(|verified| verified.summary.size)
+    records::verify_blocking(store, signer().verifier(), None, |_, _| {}).map(|verified| verified.summary.size)
 }
 
 fn ids(store: &Store, query: &Query) -> Vec<String> {
-    let found = store.search("query", |tx| records::query(tx, query)).unwrap();
+    let found = store.search_blocking("query", |tx| records::query(tx, query)).unwrap();
     found.iter().map(|found| found.record.id.as_str().to_owned()).collect()
 }
 
@@ -242,11 +244,11 @@ proptest! {
                 .take(limit)
                 .map(|(index, record)| Found { index, record: record.clone() })
                 .collect();
-            let found = store.search("query", |tx| records::query(tx, &query)).unwrap();
+            let found = store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
             prop_assert_eq!(found, naive, "{:?}", query);
         }
         for record in &all {
-            let found = store.search("get", |tx| records::get(tx, &record.id)).unwrap();
+            let found = store.search_blocking("get", |tx| records::get(tx, &record.id)).unwrap();
             let found = found.map(|found| found.record);
             prop_assert_eq!(found.as_ref(), Some(record));
         }
@@ -303,7 +305,7 @@ fn an_index_in_a_directory_whose_name_is_not_utf_8_is_used() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join(OsStr::from_bytes(b"f\xfcr uns"));
     let store = open(&dir);
-    assert!(store.search("look", |tx| Ok(tx.is_searchable())).unwrap());
+    assert!(store.search_blocking("look", |tx| Ok(tx.search().is_some())).unwrap());
 }
 
 #[test]
@@ -375,7 +377,7 @@ fn pages_follow_one_another_without_a_gap_across_the_end_of_the_index() {
     let mut query = Query { limit: Some(7), ..Query::default() };
     let mut indexes = Vec::new();
     loop {
-        let page = store.search("query", |tx| records::query(tx, &query)).unwrap();
+        let page = store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
         let Some(last) = page.last() else { break };
         query.before = Some(last.index);
         indexes.extend(page.iter().map(|found| found.index));
@@ -391,7 +393,7 @@ fn an_index_that_points_elsewhere_shows_no_other_record_under_an_id() {
     let store = open(dir.path());
     for (id, shown) in [("r3", None), ("r7", None), ("r5", Some(5)), ("r4", Some(4)), ("r39", Some(39))] {
         let id = id.parse().unwrap();
-        let found = store.search("get", |tx| records::get(tx, &id)).unwrap();
+        let found = store.search_blocking("get", |tx| records::get(tx, &id)).unwrap();
         assert!(found.as_ref().is_none_or(|found| found.record.id == id));
         assert_eq!(found.map(|found| found.index), shown, "{id}");
     }
@@ -406,7 +408,7 @@ fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_an
     // More reads at once than connections are kept: some are new.
     thread::scope(|scope| {
         for _ in 0..16 {
-            scope.spawn(|| assert_eq!(store.read("size", records::size).unwrap(), 40));
+            scope.spawn(|| assert_eq!(store.read_blocking("size", records::size).unwrap(), 40));
         }
     });
     let query = Query { person: Some("person1".into()), limit: Some(4), ..Query::default() };
@@ -450,7 +452,7 @@ fn an_index_that_a_newer_record_was_taken_into_meanwhile_is_no_false_alarm() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let all: Vec<Record> = (0..4 * CHUNK).map(numbered).collect();
-    store.transact("found", |tx| records::found(tx, &signer().found().unwrap())).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, &signer().found().unwrap())).unwrap();
     let (log, _thread) = mandate_audit::Log::start(store.audit_backend().unwrap(), signer()).unwrap();
     let mut rest = all.into_iter();
     for record in rest.by_ref().take(usize::try_from(CHUNK).unwrap()) {
@@ -458,7 +460,7 @@ fn an_index_that_a_newer_record_was_taken_into_meanwhile_is_no_false_alarm() {
     }
     settle(&store, CHUNK);
     // The log grows, and its index with it, after verification has begun.
-    let verified = records::verify(&store, signer().verifier(), None, |_, _| {
+    let verified = records::verify_blocking(&store, signer().verifier(), None, |_, _| {
         for record in rest.by_ref() {
             log.append_blocking(record, Vec::new()).unwrap();
         }
@@ -473,11 +475,11 @@ fn a_log_of_any_number_of_pieces_is_exported_and_verified_whole() {
     for size in [0, 1, 7, 8, 9, 16, 40] {
         let dir = log_of(size);
         let store = open(dir.path());
-        let bundle = records::export(&store, signer().verifier(), Vec::new(), |_, _| {}).unwrap();
+        let bundle = records::export_blocking(&store, signer().verifier(), Vec::new(), |_, _| {}).unwrap();
         let signer = signer();
         let known = Known { vkey: Some(signer.verifier().vkey()), since: None };
         let summary = verify_bundle(bundle.as_slice(), known, |_, _| {}).unwrap();
-        assert_eq!(summary, records::verify(&store, signer.verifier(), None, |_, _| {}).unwrap().summary);
+        assert_eq!(summary, records::verify_blocking(&store, signer.verifier(), None, |_, _| {}).unwrap().summary);
         assert_eq!(summary.size, size);
     }
 }
@@ -514,6 +516,6 @@ fn an_export_to_a_slow_reader_does_not_keep_the_write_ahead_log() {
     let dir = log_of(40);
     let store = open(dir.path());
     let log = Connection::open(dir.path().join("mandate.db")).unwrap();
-    let slow = records::export(&store, signer().verifier(), Slow { log: &log, writes: 0 }, |_, _| {}).unwrap();
+    let slow = records::export_blocking(&store, signer().verifier(), Slow { log: &log, writes: 0 }, |_, _| {}).unwrap();
     assert_eq!(slow.writes, 41);
 }

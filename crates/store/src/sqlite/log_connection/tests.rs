@@ -7,8 +7,8 @@ use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Loaded, Log, Outcome,
 use mandate_core::{Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 
-use super::AuditBackend;
-use crate::{AppendError, Effect, Store, StoreError, records, secrets};
+use crate::tx::Tx;
+use crate::{AppendError, AuditBackend, Effect, Store, StoreError, records, secrets};
 
 fn record(n: u64) -> Record {
     let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
@@ -31,9 +31,9 @@ impl Backend for Filling {
 
     fn begin(&mut self) -> Result<(), StoreError> {
         // The setting belongs to the connection, not to the transaction.
-        let used: u32 = self.inner.conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let used: u32 = self.inner.log().connection().query_row("PRAGMA page_count", [], |row| row.get(0))?;
         let most = if self.full.load(Ordering::SeqCst) { used } else { u32::MAX - 1 };
-        self.inner.conn.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
+        self.inner.log().connection().query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
         self.inner.begin()
     }
 
@@ -53,9 +53,9 @@ impl Backend for Filling {
 #[test]
 fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let (signer, _) = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap();
-    store.transact("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let backend = Filling { inner: store.audit_backend().unwrap(), full: Arc::clone(&full) };
     let (log, _thread) = Log::start(backend, signer.clone()).unwrap();
@@ -84,22 +84,22 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     full.store(false, Ordering::SeqCst);
     let receipt = log.append_blocking(record(100), effect()).unwrap();
     assert_eq!(receipt.index(), written, "no restart was needed");
-    let verified = records::verify(&store, signer.verifier(), None, |_, _| {}).unwrap();
+    let verified = records::verify_blocking(&store, signer.verifier(), None, |_, _| {}).unwrap();
     assert_eq!(verified.summary.size, written + 1);
-    assert!(store.read("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some());
+    assert!(store.read_blocking("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some());
 }
 
 /// `SQLite` itself rolls back a whole transaction, for example when memory runs out. A trigger simulates that.
 #[test]
 fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let mut backend = store.audit_backend().unwrap();
     let trigger = "CREATE TRIGGER undo BEFORE INSERT ON records WHEN NEW.idx = 1 BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
-    backend.conn.execute_batch(trigger).unwrap();
+    backend.log().connection().execute_batch(trigger).unwrap();
     let signer = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap().0;
-    store.transact("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
-    let stage = |backend: &mut super::AuditBackend, index: u64| {
+    store.transact_blocking("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
+    let stage = |backend: &mut AuditBackend, index: u64| {
         let (record, hash) = (record(index), mandate_audit::Hash([0; 32]));
         let bytes = record.to_leaf().unwrap();
         backend.stage(Leaf { index, record: &record, bytes: &bytes, hashes: &[hash] }, &[])
@@ -108,20 +108,21 @@ fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     assert!(stage(&mut backend, 0).is_ok());
     assert!(stage(&mut backend, 1).is_err(), "the batch is over, and not this entry alone");
     backend.roll_back();
-    assert_eq!(store.read("size", records::size).unwrap(), 0);
+    assert_eq!(store.read_blocking("size", records::size).unwrap(), 0);
 }
 
 #[test]
 fn a_commit_of_the_log_and_of_the_store_returns_after_the_disk_has_it() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
-    let settings = |conn: &rusqlite::Connection| {
-        let synchronous: u32 = conn.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
-        let journal: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
-        (synchronous, journal)
+    let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let settings = |tx: &Tx<'_>| {
+        let synchronous = tx.first("PRAGMA synchronous", &[], |row| row.get::<i64>(0))?;
+        let journal = tx.first("PRAGMA journal_mode", &[], |row| row.get::<String>(0))?;
+        Ok((synchronous, journal))
     };
     // 2 is FULL: fsync at each commit.
-    let durable = (2, "wal".to_owned());
-    assert_eq!(settings(&store.audit_backend().unwrap().conn), durable);
-    assert_eq!(store.transact("settings", |tx| Ok(settings(tx.connection()))).unwrap(), durable);
+    let durable = (Some(2), Some("wal".to_owned()));
+    let backend = store.audit_backend().unwrap();
+    assert_eq!(settings(&Tx::without_key(backend.log().statements())).unwrap(), durable);
+    assert_eq!(store.transact_blocking("settings", settings).unwrap(), durable);
 }

@@ -1,0 +1,108 @@
+//! The schema's migrations, for each database. One that was released never changes; a later one corrects it.
+//!
+//! The migrations of one number are a pair: they make the same tables and columns in every database.
+
+/// A migration's statements for one database.
+macro_rules! migrations {
+    ($database:literal) => {
+        &[
+            include_str!(concat!("../migrations/", $database, "/0001_initial.sql")),
+            include_str!(concat!("../migrations/", $database, "/0002_stops.sql")),
+            include_str!(concat!("../migrations/", $database, "/0003_registry_version.sql")),
+        ]
+    };
+}
+
+/// `SQLite`'s, in order; the first is number 1.
+pub(crate) const SQLITE: &[&str] = migrations!("sqlite");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mandate_core::digest::sha256;
+
+    use super::SQLITE;
+
+    /// `PostgreSQL`'s, in order.
+    const POSTGRES: &[&str] = migrations!("postgres");
+
+    /// SHA-256 of every released migration, for each database. A line here never changes; a new migration adds one.
+    const RELEASED: [(&str, &[&str], &[&str]); 2] = [
+        (
+            "sqlite",
+            SQLITE,
+            &[
+                "bb25bdcf91dec802fd283c59b1de3933189d5e4fb71cee34d87fc108e02bbd7a",
+                "2b2f129bd2a7d54d97450b61d7bc62519aaa2a92d7a80d8e012257b110c04517",
+                "811cd7b9dabe55d9ae1b4ba865f2fbab83d2f1b09018825327d16e96fdf55a48",
+            ],
+        ),
+        (
+            "postgres",
+            POSTGRES,
+            &[
+                "2c8db8c02d9b2d6ac235388b800145e695bb846b0711e36b033c65322179beda",
+                "0e397ed49a3e6c65487a29a63febdc514aabee8be93fd8f2dffbf5a65dbbf8dd",
+                "5dd6d8a5a14d51528a2a163f2f458bf6c619ddcaa2d1d9f564a0cdcd8b987004",
+            ],
+        ),
+    ];
+
+    #[test]
+    fn released_migrations_do_not_change() {
+        for (database, migrations, released) in RELEASED {
+            let found: Vec<String> = migrations.iter().map(|sql| base16ct::lower::encode_string(&sha256(sql.as_bytes()))).collect();
+            assert_eq!(found, released, "a released migration for {database} was edited: undo that and add a new one");
+        }
+    }
+
+    /// The lines of a migration without comments and without what the databases write in different ways.
+    fn tables(sql: &str) -> BTreeMap<String, Vec<String>> {
+        let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut table = String::new();
+        for line in sql.lines().filter(|line| !line.starts_with("--")) {
+            if let Some(name) = line.strip_prefix("CREATE TABLE ") {
+                table = name.trim_end_matches(" (").to_owned();
+            }
+            let mut line = line.to_owned();
+            for (own, shared) in [
+                (" COLLATE \"C\"", ""),
+                ("BIGINT", "INTEGER"),
+                ("BYTEA", "BLOB"),
+                (") STRICT, WITHOUT ROWID;", ");"),
+                (") STRICT;", ");"),
+                (" PRIMARY KEY AUTOINCREMENT", " NUMBERED"),
+                (" GENERATED ALWAYS AS IDENTITY PRIMARY KEY", " NUMBERED"),
+            ] {
+                line = line.replace(own, shared);
+            }
+            tables.entry(table.clone()).or_default().push(line.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        tables
+    }
+
+    #[test]
+    fn migrations_of_one_number_make_the_same_tables_in_every_database() {
+        assert_eq!(SQLITE.len(), POSTGRES.len());
+        for (number, (sqlite, postgres)) in (1..).zip(SQLITE.iter().zip(POSTGRES)) {
+            assert_eq!(tables(sqlite), tables(postgres), "migration {number}");
+        }
+        let made: usize = SQLITE.iter().map(|sql| tables(sql).len()).sum();
+        assert!(made > 10, "tables were compared: {made}");
+    }
+
+    #[test]
+    fn every_text_compares_bytewise() {
+        for sql in SQLITE {
+            assert_eq!(sql.matches("CREATE TABLE").count(), sql.matches(") STRICT").count());
+            assert!(!sql.to_uppercase().contains("COLLATE"));
+        }
+        for sql in POSTGRES {
+            let columns = sql.lines().filter(|line| line.split_whitespace().nth(1) == Some("TEXT") && !line.starts_with("--"));
+            for column in columns {
+                assert!(column.contains("TEXT COLLATE \"C\""), "{column}");
+            }
+        }
+    }
+}

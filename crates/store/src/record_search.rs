@@ -1,0 +1,53 @@
+//! Finding records without reading all of them.
+
+use mandate_audit::Query;
+use mandate_core::RecordId;
+
+use crate::error::{LogError, StoreError};
+use crate::tx::Tx;
+use crate::value::values;
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted<'q> {
+    /// The record with this id.
+    Record(&'q RecordId),
+    /// The records that match a query.
+    Query(&'q Query),
+}
+
+/// Is given the index and the bytes of a record, and says whether it wants more.
+pub(crate) type Each<'e> = dyn FnMut(u64, &[u8]) -> Result<bool, StoreError> + 'e;
+
+/// A faster way to the records that are wanted. What it knows is derived from the log and is never evidence: it may name a
+/// record too many, and only the record itself says whether it is wanted.
+pub(crate) trait RecordSearch {
+    /// Calls `each` with every record before `end` that may be wanted, the newest first, until it returns false.
+    fn candidates(&self, tx: &Tx<'_>, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError>;
+
+    /// Begins to compare what it knows with the log.
+    fn comparison(&self, tx: &Tx<'_>) -> Result<Box<dyn Comparison>, StoreError>;
+}
+
+/// Compares what a search knows with the records. A search that differs from them would hide a record from queries.
+pub(crate) trait Comparison {
+    /// Takes the next record of the log.
+    fn record(&mut self, tx: &Tx<'_>, index: u64, leaf: &[u8]) -> Result<(), LogError>;
+
+    /// After the last of `size` records.
+    fn finish(&self, tx: &Tx<'_>, size: u64) -> Result<(), LogError>;
+}
+
+/// Calls `each` with every record from `begin` on and before `end`, the newest first, until it returns false.
+pub(crate) fn every(tx: &Tx<'_>, begin: u64, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+    let sql = "SELECT idx, leaf FROM records WHERE idx >= $1 AND idx < $2 ORDER BY idx DESC";
+    tx.each(sql, values![begin, end], |row| each(row.get(0)?, row.get(1)?))
+}
+
+/// As [`RecordSearch::candidates`], with what the transaction has to find records.
+pub(crate) fn candidates(tx: &Tx<'_>, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+    match tx.search() {
+        Some(search) => search.candidates(tx, wanted, end, each),
+        None => every(tx, 0, end, each),
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a change that a record carries is not made.
+
+use std::fmt;
+
+/// Why an effect was not made. Its record was not written either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EffectRefusal {
+    /// The grant has no uses left.
+    GrantExhausted,
+    /// The authorization code was used before.
+    CodeUsed,
+    /// The authorization code has expired.
+    CodeExpired,
+    /// There is no such authorization code.
+    CodeUnknown,
+    /// There is no such join token.
+    JoinTokenUnknown,
+    /// Another node has used the join token.
+    JoinTokenUsed,
+    /// The join token has expired.
+    JoinTokenExpired,
+    /// Another node has this name.
+    NodeNameTaken,
+    /// The node is banned, or was never there.
+    NodeBanned,
+    /// The node has a newer certificate than the one that it showed.
+    NodeCertificateExpired,
+    /// The registry was changed after the change was planned.
+    RegistryChanged,
+    /// The stop is in the log already.
+    StopRecorded,
+    /// The effect failed for a reason that is neither a refusal nor the environment. The server's own log has it.
+    Internal,
+}
+
+impl EffectRefusal {
+    /// The machine token.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::GrantExhausted => "grant_exhausted",
+            Self::CodeUsed => "code_used",
+            Self::CodeExpired => "code_expired",
+            Self::CodeUnknown => "code_unknown",
+            Self::JoinTokenUnknown => "join_token_unknown",
+            Self::JoinTokenUsed => "join_token_used",
+            Self::JoinTokenExpired => "join_token_expired",
+            Self::NodeNameTaken => "node_name_taken",
+            Self::NodeBanned => "node_banned",
+            Self::NodeCertificateExpired => "node_certificate_expired",
+            Self::RegistryChanged => "registry_changed",
+            Self::StopRecorded => "stop_recorded",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl std::error::Error for EffectRefusal {}
+
+impl fmt::Display for EffectRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}

@@ -1,0 +1,199 @@
+//! The embedded database in one directory: its connections, and whose turn it is to write.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_core::Entropy;
+use parking_lot::{Mutex, MutexGuard};
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::StoreError;
+use crate::meta;
+use crate::seal::Sealer;
+use crate::sqlite::connection::{self, Use};
+use crate::sqlite::directory;
+use crate::sqlite::gate::{Gate, WriteTrouble};
+use crate::sqlite::journal;
+use crate::sqlite::log_connection::LogConnection;
+use crate::sqlite::migration;
+use crate::sqlite::search::{self, Attached, Indexer};
+use crate::tx::Tx;
+
+/// How many idle read connections are kept.
+const IDLE_READERS: usize = 4;
+
+/// The database of one directory. While it is open, no other process opens the directory.
+#[derive(Debug)]
+pub(crate) struct Database {
+    file: PathBuf,
+    sealer: Sealer,
+    gate: Arc<Gate>,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    search: PathBuf,
+    indexer: Indexer,
+    lock: Arc<File>,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let writer = self.writer.get_mut();
+        // Another process that reads keeps the write-ahead log for as long as it does, which does no harm.
+        let ended = writer.busy_timeout(Duration::ZERO).map_err(StoreError::from).and_then(|()| journal::end(writer));
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the database keeps its write-ahead log: mandate.db and mandate.db-wal belong together");
+        }
+    }
+}
+
+impl Database {
+    /// Opens `dir`, creating what is not there yet, and brings the schema up to date.
+    pub(crate) fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let opened = directory::open(dir, entropy.as_ref())?;
+        let refused = |why: &str| StoreError::SealKey { path: opened.seal_key_file.clone(), why: why.to_owned() };
+        let sealer = Sealer::new(&opened.seal_key, entropy).ok_or_else(|| refused("the sealing key is damaged"))?;
+        if opened.journal_missing {
+            return Err(StoreError::JournalMissing(opened.database.clone()));
+        }
+        let mut writer = connection::open(&opened.database, Use::Write)?;
+        // A sealing key has its name only beside a database with something in it.
+        if !opened.first_start && migration::is_empty(&writer)? {
+            return Err(StoreError::JournalMissing(opened.database.clone()));
+        }
+        migration::run(&mut writer)?;
+        match journal::begin(&writer) {
+            // On a full disk the server must start all the same: what was stopped has to be in force. After a crash the file says
+            // already that it is in use.
+            Err(error @ StoreError::Full(_)) => {
+                tracing::warn!(%error, "the disk is full: mandate.db may not say that it belongs together with mandate.db-wal");
+            }
+            begun => begun?,
+        }
+        let search = search::open(&opened.search, &writer)?;
+        let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search, opened.search.clone())?;
+        let database = Self {
+            file: opened.database.clone(),
+            search: opened.search.clone(),
+            indexer,
+            sealer,
+            gate: Arc::default(),
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            lock: Arc::clone(&opened.lock),
+        };
+        database.transact(&mut meta::check_seal).map_err(|e| match e {
+            StoreError::Corrupt(_) => refused("this is not the sealing key of this database; restore the right one from a backup"),
+            other => other,
+        })?;
+        opened.settle()?;
+        Ok(database)
+    }
+
+    /// Why nothing can be written now, as far as the last writer noticed.
+    pub(crate) fn write_trouble(&self) -> Option<WriteTrouble> {
+        self.gate.trouble()
+    }
+
+    /// Reads from one consistent snapshot, beside any writer.
+    pub(crate) fn read<T>(&self, f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut conn = self.reader()?;
+        let result = (|| {
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            f(&Tx::new(&*tx, &self.sealer))
+        })();
+        let mut readers = self.readers();
+        if readers.len() < IDLE_READERS {
+            readers.push(conn);
+        }
+        result
+    }
+
+    /// As [`Database::read`], with the search index attached. If the index cannot be used, that is reported, and every record is
+    /// read instead. If it is damaged, it is also built again.
+    pub(crate) fn search<T>(&self, f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut reader = self.log_reader()?;
+        match reader.read(&mut *f) {
+            Err(error) if reader.searchable && error.is_damage() => {
+                reader.forgo_index(&error);
+                reader.read(f)
+            }
+            result => result,
+        }
+    }
+
+    /// Writes, in its turn beside the audit log's sequencer.
+    pub(crate) fn transact<T>(&self, f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let turn = self.gate.enter()?;
+        let mut conn = self.writer.lock();
+        conn.busy_timeout(turn.patience())?;
+        let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from);
+        turn.begun(&begun);
+        let tx = begun?;
+        let value = f(&Tx::new(&*tx, &self.sealer))?;
+        tx.commit()?;
+        Ok(value)
+    }
+
+    /// A separate connection to the log and its index. Only queries of the log have one: decisions do not depend on the index.
+    pub(crate) fn log_reader(&self) -> Result<LogReader<'_>, StoreError> {
+        let conn = connection::open(&self.file, Use::Read)?;
+        let mut reader = LogReader { conn, searchable: true, database: self };
+        let usable = search::attach(&reader.conn, &self.search).and_then(|()| reader.read(search::upto));
+        if let Err(error) = usable {
+            reader.forgo_index(&error);
+        }
+        Ok(reader)
+    }
+
+    /// The connection of the audit log's sequencer. The directory stays locked for as long as it is there.
+    pub(crate) fn log_connection(&self) -> Result<LogConnection, StoreError> {
+        let conn = connection::open(&self.file, Use::Log)?;
+        Ok(LogConnection::new(conn, Arc::clone(&self.gate), self.indexer.signal(), Arc::clone(&self.lock)))
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// An idle read connection, or a new one.
+    fn reader(&self) -> Result<Connection, StoreError> {
+        if let Some(conn) = self.readers().pop() {
+            return Ok(conn);
+        }
+        connection::open(&self.file, Use::Read)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        // The list is whole at any moment; a panic in a reader does not spoil it.
+        self.readers.lock()
+    }
+}
+
+/// Reads the log in many short transactions, so that none keeps the write-ahead log from being used again.
+#[derive(Debug)]
+pub(crate) struct LogReader<'d> {
+    conn: Connection,
+    searchable: bool,
+    database: &'d Database,
+}
+
+impl LogReader<'_> {
+    /// Reads from one consistent snapshot. The read must be short.
+    pub(crate) fn read<T, E: From<StoreError>>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
+        let sealer = &self.database.sealer;
+        f(&if self.searchable { Tx::searching(&*tx, sealer, &Attached) } else { Tx::new(&*tx, sealer) })
+    }
+
+    fn forgo_index(&mut self, error: &StoreError) {
+        self.searchable = false;
+        if search::is_spoiled(error, &self.database.search) {
+            tracing::warn!(%error, "the search index cannot be used; it is built again, and queries look at every record until then");
+            self.database.indexer.signal().rebuild();
+        } else {
+            tracing::warn!(%error, "the search index cannot be read for now; this query looks at every record");
+        }
+    }
+}
