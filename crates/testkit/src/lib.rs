@@ -12,6 +12,8 @@ pub mod hostile_issuer;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
+#[cfg(feature = "faulty-backend")]
+pub mod repeating_backend;
 mod skip;
 #[cfg(feature = "world")]
 pub mod story;

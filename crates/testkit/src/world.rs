@@ -32,6 +32,7 @@ use crate::clock::SteppedClock;
 use crate::faulty_backend::{Faults, FaultyBackend};
 use crate::held_database::HeldDatabase;
 use crate::hostile_issuer::TestKey;
+use crate::repeating_backend::RepeatingBackend;
 use crate::story::{self, CALLBACK, CLIENT_SECRET, ISSUER, PASSWORD, TRUST_DOMAIN};
 
 /// Form parameters, in order.
@@ -130,14 +131,14 @@ impl World {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let issuer: Issuer = ISSUER.parse().expect("an issuer");
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a trust domain");
-        let store = Store::open_blocking(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store");
+        let store = Store::open_blocking(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store").rehearsing();
         let shared_clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let authority =
             Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&shared_clock), Arc::clone(&entropy));
         let authority = Arc::new(authority.expect("an authority"));
         let newest = store.read_blocking("newest", records::newest).expect("a time");
         let hybrid = Arc::new(HybridClock::new(shared_clock, newest));
-        let (backend, faults) = FaultyBackend::new(store.audit_backend().expect("a backend"));
+        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend().expect("a backend")));
         let (log, _thread) = Log::start(backend, authority.checkpoint_signer()).expect("a log");
 
         store.transact_blocking("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry))).expect("a registry");

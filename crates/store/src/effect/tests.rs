@@ -23,7 +23,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { store: Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap(), _dir: dir }
+        Self { store: Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap().rehearsing(), _dir: dir }
     }
 
     fn makes(&self, effect: &Effect) {

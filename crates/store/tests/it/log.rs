@@ -263,3 +263,20 @@ fn all_that_was_queued_is_answered_before_the_log_ends() {
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(world.restart().verify().unwrap().size, 21);
 }
+
+#[test]
+fn of_two_writers_of_one_log_the_one_that_does_not_know_of_the_other_writes_nothing() {
+    let world = World::new();
+    world.append(0).unwrap();
+    let (other, _thread) = crate::world::start(world.store.audit_backend().unwrap()).unwrap();
+    world.append(1).unwrap();
+    let refused = other.append_blocking(record(2), vec![write("two")]);
+    assert!(matches!(&refused, Err(AppendError::Unavailable(why)) if why.contains("another writer")), "{refused:?}");
+    assert!(!is_written(&world, "two"));
+    assert_eq!(world.verify().unwrap().size, 2);
+    // It reads again what is there, and goes on from that.
+    assert_eq!(other.append_blocking(record(3), vec![write("three")]).unwrap().index(), 2);
+    assert!(matches!(world.append(4), Err(AppendError::Unavailable(_))));
+    assert_eq!(world.append(5).unwrap().index(), 3);
+    assert_eq!(world.verify().unwrap().size, 4);
+}

@@ -1,4 +1,4 @@
-//! The store behind the audit log: its guarantees about receipts, crashes, a full disk and a tampered file.
+//! The store behind the audit log, with every closure and every transaction run twice: its guarantees about receipts, crashes, a full disk and a tampered file.
 
 #[cfg(test)]
 mod crash;
@@ -10,6 +10,8 @@ mod log;
 mod queries;
 #[cfg(test)]
 mod repositories;
+#[cfg(test)]
+mod runtime;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use mandate_store::records::LogError;
 use mandate_store::{AppendError, Effect, Log, Store, StoreError, records};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::faulty_backend::{Faults, FaultyBackend};
+use mandate_testkit::repeating_backend::RepeatingBackend;
 use tempfile::TempDir;
 
 pub(crate) fn signer() -> CheckpointSigner {
@@ -26,7 +27,7 @@ pub(crate) fn verifier() -> CheckpointVerifier {
 /// Other tests start processes. Until such a child executes its own program, it holds everything that its parent has open,
 /// including a released lock.
 pub(crate) fn try_open(dir: &Path) -> Result<Store, StoreError> {
-    let opened = || Store::open_blocking(dir, Arc::new(SeededEntropy::new(7)));
+    let opened = || Store::open_blocking(dir, Arc::new(SeededEntropy::new(7))).map(Store::rehearsing);
     let is_held =
         |result: &Result<Store, StoreError>| matches!(result, Err(StoreError::Directory { why, .. }) if why.contains("another process"));
     let mut result = opened();
@@ -68,7 +69,7 @@ impl World {
 
     fn over(dir: TempDir) -> Self {
         let store = open(dir.path());
-        let (backend, faults) = FaultyBackend::new(store.audit_backend().unwrap());
+        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend().unwrap()));
         let (log, thread) = start(backend).unwrap();
         Self { store, log, faults, thread, dir }
     }

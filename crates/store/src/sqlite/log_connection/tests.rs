@@ -126,3 +126,16 @@ fn a_commit_of_the_log_and_of_the_store_returns_after_the_disk_has_it() {
     assert_eq!(settings(&Tx::without_key(backend.log().statements())).unwrap(), durable);
     assert_eq!(store.transact_blocking("settings", settings).unwrap(), durable);
 }
+
+#[test]
+fn a_checkpoint_is_replaced_only_by_the_writer_that_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let put = |last: &'static [u8], next: &'static [u8]| store.transact_blocking("swap", |tx| records::swap_checkpoint(tx, last, next));
+    assert!(matches!(put(b"", b"one"), Err(StoreError::OtherWriter)), "there is none yet");
+    store.transact_blocking("found", |tx| records::found(tx, b"first")).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, b"second")).unwrap();
+    put(b"first", b"one").unwrap();
+    assert!(matches!(put(b"first", b"two"), Err(StoreError::OtherWriter)));
+    assert_eq!(store.read_blocking("read", records::checkpoint).unwrap().as_deref(), Some(&b"one"[..]));
+}

@@ -1,0 +1,110 @@
+//! Async code and a database that blocks: neither waits for the other, and what was begun ends.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use mandate_store::{Store, StoreError, meta};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::world::open;
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (dir, store)
+}
+
+/// A closure that writes, says that it runs, and waits until it may end.
+fn slow_write() -> (impl FnMut(&mandate_store::Tx<'_>) -> Result<(), StoreError> + Send + 'static, oneshot::Receiver<()>, mpsc::Sender<()>)
+{
+    let (runs, running) = oneshot::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let mut runs = Some(runs);
+    let write = move |tx: &mandate_store::Tx<'_>| {
+        meta::put(tx, "x", "written")?;
+        if let Some(runs) = runs.take() {
+            runs.send(()).unwrap();
+            may_go.recv_timeout(LONG).unwrap();
+        }
+        Ok(())
+    };
+    (write, running, go)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_transaction_that_waits_keeps_no_async_thread() {
+    let (_dir, store) = store();
+    let (write, running, go) = slow_write();
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move { store.transact("slow", write).await }
+    });
+    // On the only thread of this runtime.
+    running.await.unwrap();
+    assert_eq!(store.read("read", |tx| meta::get(tx, "x")).await.unwrap(), None, "a reader sees what is durable");
+    go.send(()).unwrap();
+    writing.await.unwrap().unwrap();
+    assert_eq!(store.read("read", |tx| meta::get(tx, "x")).await.unwrap().as_deref(), Some("written"));
+}
+
+#[tokio::test]
+async fn a_transaction_whose_caller_goes_away_is_made_to_its_end() {
+    let (_dir, store) = store();
+    let (write, running, go) = slow_write();
+    let caller = tokio::spawn({
+        let store = store.clone();
+        async move { store.transact("slow", write).await }
+    });
+    running.await.unwrap();
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    go.send(()).unwrap();
+    // Waits for its turn, which comes after that of the first.
+    store.transact("next", |tx| meta::put(tx, "y", "next")).await.unwrap();
+    let both = store.read("read", |tx| Ok((meta::get(tx, "x")?, meta::get(tx, "y")?))).await.unwrap();
+    assert_eq!(both, (Some("written".to_owned()), Some("next".to_owned())));
+}
+
+#[tokio::test]
+async fn a_refused_transaction_of_async_code_leaves_nothing() {
+    let (_dir, store) = store();
+    let refused: Result<(), _> = store
+        .transact("half", |tx| {
+            meta::put(tx, "x", "half")?;
+            Err(StoreError::Foreign)
+        })
+        .await;
+    assert!(matches!(refused, Err(StoreError::Foreign)));
+    assert_eq!(store.read("read", |tx| meta::get(tx, "x")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_transaction_is_its_callers_and_the_store_goes_on() {
+    let (_dir, store) = store();
+    let panicking = tokio::spawn({
+        let store = store.clone();
+        async move { store.transact("panic", |_| -> Result<(), StoreError> { panic!("on purpose") }).await }
+    });
+    assert!(panicking.await.unwrap_err().is_panic());
+    store.transact("next", |tx| meta::put(tx, "x", "next")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closure_runs_twice_and_its_second_run_counts() {
+    let (_dir, store) = store();
+    let runs = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&runs);
+    let count = move |tx: &mandate_store::Tx<'_>| {
+        let mut runs = seen.lock();
+        runs.push(meta::get(tx, "x")?);
+        meta::put(tx, "x", &runs.len().to_string())?;
+        Ok(runs.len())
+    };
+    assert_eq!(store.transact("count", count).await.unwrap(), 2);
+    assert_eq!(*runs.lock(), [None, None], "the second run sees nothing of the first");
+    assert_eq!(store.read("read", |tx| meta::get(tx, "x")).await.unwrap().as_deref(), Some("2"));
+}
