@@ -24,6 +24,8 @@ impl Default for Memo {
     #[expect(clippy::expect_used, reason = "options with both capacities are complete")]
     fn default() -> Self {
         let mut options = OptionsBuilder::new();
+        // A half for what has been used again. In the other half, nothing new has to give way before as many have come after it.
+        options.hot_allocation(0.5);
         options.shards(SHARDS).estimated_items_capacity(CAPACITY).weight_capacity(CAPACITY as u64);
         let options = options.build().expect("both capacities");
         Self(Cache::with_options(options, UnitWeighter, RandomState::new(), DefaultLifecycle::default()))
