@@ -3,6 +3,7 @@
 //! Pure: no I/O and no async. The two inputs from the outside world, the clock and the entropy source, are traits. Their
 //! system implementations are in [`system`]; only composition roots construct them.
 
+pub mod backoff;
 pub mod constraint;
 pub mod digest;
 pub mod hybrid_clock;
@@ -21,6 +22,7 @@ pub mod system;
 pub mod time;
 pub mod uri;
 
+pub use backoff::Backoff;
 pub use hybrid_clock::{ClockStep, HybridClock};
 pub use id::{AgentName, ClientId, GrantId, IncidentId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId};
 pub use lineage::Lineage;

@@ -262,6 +262,13 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `out` with cryptographically secure random bytes.
     fn fill(&self, out: &mut [u8]);
+
+    /// A random number from 0 to 1.
+    fn fraction(&self) -> f64 {
+        let mut random = [0; 2];
+        self.fill(&mut random);
+        f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX)
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use mandate_core::{Entropy, Secret, SpiffeId, Timestamp, TrustDomain};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::backoff::fraction;
 use crate::certificate::Certificate;
 use crate::error::NodeError;
 use crate::trust::Anchor;
@@ -131,7 +130,7 @@ impl Credentials {
     /// together do not ask together.
     pub(crate) fn renewal(&self, entropy: &dyn Entropy) -> Timestamp {
         let life = self.not_after.since(self.not_before);
-        self.not_before.plus(life.mul_f64(0.45 + 0.1 * fraction(entropy)))
+        self.not_before.plus(life.mul_f64(0.45 + 0.1 * entropy.fraction()))
     }
 }
 

@@ -14,7 +14,6 @@ mod alert;
 mod arrivals;
 mod attestors;
 mod authority;
-mod backoff;
 mod caller;
 mod certificate;
 mod claims;

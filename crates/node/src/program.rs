@@ -6,10 +6,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, FutureExt, Shared};
 use mandate_core::digest::Sha256;
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use mandate_single_flight::SingleFlight;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 /// How many digests are remembered.
 const REMEMBERED: usize = 256;
@@ -70,58 +71,37 @@ pub(crate) fn path_of(pid: u32, file: &FileId) -> Option<Box<str>> {
     (text.starts_with('/') && file.is_same_file(&here)).then(|| text.into())
 }
 
-/// A digest that is being read. All callers that want it wait for the same reading, which runs to its end even if callers
-/// stop waiting.
-type Reading = Shared<BoxFuture<'static, Option<[u8; 32]>>>;
-
-#[derive(Default)]
-struct State {
-    /// `None`: too large to be read.
-    known: HashMap<FileId, Option<[u8; 32]>>,
-    reading: HashMap<FileId, Reading>,
-}
-
-/// What is known about a file before it is read.
-enum Found {
-    Known(Option<[u8; 32]>),
-    Reading(Reading),
-    Nothing,
-}
+type Digest = [u8; 32];
 
 /// Digests of program files, remembered by the file's identity and state. Bounded.
 #[derive(Clone)]
 pub(crate) struct Digests {
-    state: Arc<Mutex<State>>,
+    /// `None`: too large to be read.
+    known: Arc<Mutex<HashMap<FileId, Option<Digest>>>>,
+    readings: SingleFlight<FileId, Option<Digest>>,
     readers: Arc<Semaphore>,
 }
 
 impl Default for Digests {
     fn default() -> Self {
-        Self { state: Arc::default(), readers: Arc::new(Semaphore::new(READERS)) }
+        Self { known: Arc::default(), readings: SingleFlight::default(), readers: Arc::new(Semaphore::new(READERS)) }
     }
 }
 
 impl Digests {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete when the lock is let go, also by a panic.
-        self.state.lock()
-    }
-
     /// The SHA-256 of the file that process `pid` runs, if it still is `file` and can be read.
-    pub(crate) async fn of(&self, pid: u32, file: FileId) -> Option<[u8; 32]> {
+    pub(crate) async fn of(&self, pid: u32, file: FileId) -> Option<Digest> {
         loop {
-            let found = self.state().find(&file);
-            match found {
-                Found::Known(digest) => return digest,
+            let known = || self.known.lock().get(&file).copied();
+            if let Some(known) = known() {
+                return known;
+            }
+            if let Some(reading) = self.readings.in_the_air(&file) {
                 // Read for another process: should that one be gone, this one can still show its program.
-                Found::Reading(reading) => {
-                    if let Some(digest) = reading.clone().await {
-                        return Some(digest);
-                    }
-                    self.state().forget(&file, &reading);
-                    continue;
+                if let Some(digest) = reading.landed().await.flatten() {
+                    return Some(digest);
                 }
-                Found::Nothing => {}
+                continue;
             }
             if file.size > LARGEST {
                 tracing::warn!(
@@ -129,75 +109,59 @@ impl Digests {
                     size = file.size,
                     "a program is larger than 1 GiB, so it is not read: no unix:sha256 selector matches it"
                 );
-                self.state().remember(file, None);
+                self.remember(file, None);
                 return None;
             }
             let turn = Arc::clone(&self.readers).acquire_owned().await.ok()?;
-            if let Some(reading) = self.start(pid, file, turn) {
-                return reading.await;
+            let joined = self.readings.join(&file, || {
+                if let Some(known) = known() {
+                    return Err(known);
+                }
+                let this = self.clone();
+                // The turn is given back when the file has been read, not when the caller disconnects. So a caller that asks and
+                // disconnects gets no more of the machine than one that waits.
+                let read = move || {
+                    let digest = this.read(pid, file);
+                    drop(turn);
+                    digest
+                };
+                Ok(async move { spawn_blocking(read).await.ok().flatten() })
+            });
+            match joined {
+                Err(known) => return known,
+                Ok(reading) if reading.is_new => return reading.landed().await.flatten(),
+                // Another caller was faster.
+                Ok(_) => {}
             }
         }
     }
 
-    /// Starts reading, unless another caller has started meanwhile. The turn is given back when the file has been read, not
-    /// when the caller disconnects. So a caller that asks and disconnects gets no more of the machine than one that waits.
-    fn start(&self, pid: u32, file: FileId, turn: OwnedSemaphorePermit) -> Option<Reading> {
-        let mut state = self.state();
-        if !matches!(state.find(&file), Found::Nothing) {
-            return None;
-        }
-        let this = self.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let read = digest(pid, file);
-            let mut state = this.state();
-            state.reading.remove(&file);
-            let digest = match read {
-                Ok(digest) => {
-                    state.remember(file, Some(digest));
-                    Some(digest)
-                }
-                Err(error) => {
-                    tracing::debug!(pid, %error, "the program's file cannot be read");
-                    None
-                }
-            };
-            drop(state);
-            drop(turn);
-            digest
-        });
-        let reading = async move { task.await.ok().flatten() }.boxed().shared();
-        state.reading.insert(file, reading.clone());
-        Some(reading)
-    }
-}
-
-impl State {
-    fn find(&self, file: &FileId) -> Found {
-        if let Some(known) = self.known.get(file) {
-            return Found::Known(*known);
-        }
-        self.reading.get(file).map_or(Found::Nothing, |reading| Found::Reading(reading.clone()))
-    }
-
-    /// Forgets a reading without a result; usually the reading has done that itself.
-    fn forget(&mut self, file: &FileId, reading: &Reading) {
-        if self.reading.get(file).is_some_and(|current| current.ptr_eq(reading)) {
-            self.reading.remove(file);
+    fn read(&self, pid: u32, file: FileId) -> Option<Digest> {
+        match digest(pid, file) {
+            Ok(digest) => {
+                self.remember(file, Some(digest));
+                Some(digest)
+            }
+            Err(error) => {
+                tracing::debug!(pid, %error, "the program's file cannot be read");
+                None
+            }
         }
     }
 
-    fn remember(&mut self, file: FileId, digest: Option<[u8; 32]>) {
-        if self.known.len() >= REMEMBERED {
+    fn remember(&self, file: FileId, digest: Option<Digest>) {
+        let mut known = self.known.lock();
+        if known.len() >= REMEMBERED {
             // Which one goes hardly matters: a machine runs few programs, and reading one again is cheap.
-            if let Some(any) = self.known.keys().next().copied() {
-                self.known.remove(&any);
+            if let Some(any) = known.keys().next().copied() {
+                known.remove(&any);
             }
         }
-        self.known.insert(file, digest);
+        known.insert(file, digest);
     }
 }
 
-fn digest(pid: u32, expected: FileId) -> io::Result<[u8; 32]> {
+fn digest(pid: u32, expected: FileId) -> io::Result<Digest> {
     let changed = || io::Error::other("the program changed while it was read");
     let mut file = File::open(format!("/proc/{pid}/exe"))?;
     if FileId::of(&file.metadata()?) != expected {
@@ -292,10 +256,10 @@ mod tests {
         let child = Running::start(&copy_of_sleep(dir.path(), "agent"));
         let file = file_of(child.0.id()).unwrap();
         for size in 0..REMEMBERED as u64 {
-            digests.state().known.insert(super::FileId { size, ..file }, Some([0; 32]));
+            digests.known.lock().insert(super::FileId { size, ..file }, Some([0; 32]));
         }
         assert!(digests.of(child.0.id(), file).await.is_some());
-        assert_eq!(digests.state().known.len(), REMEMBERED);
+        assert_eq!(digests.known.lock().len(), REMEMBERED);
     }
 
     /// A copy of `sleep` that takes a moment to read: zeros follow its own bytes, and take no space on disk.
@@ -317,7 +281,7 @@ mod tests {
             })
         };
         let (first, second) = (asks(), asks());
-        while digests.state().reading.is_empty() {
+        while digests.readings.in_the_air(&file).is_none() {
             tokio::task::yield_now().await;
         }
         first.abort();
@@ -326,7 +290,7 @@ mod tests {
         assert_eq!(digests.readers.available_permits(), READERS - 1, "one file is read once, and to its end");
         // The next caller waits for the same reading.
         assert!(digests.of(child.0.id(), file).await.is_some());
-        assert_eq!(digests.state().known.len(), 1);
+        assert_eq!(digests.known.lock().len(), 1);
         while digests.readers.available_permits() < READERS {
             tokio::task::yield_now().await;
         }
@@ -338,7 +302,7 @@ mod tests {
         let child = Running::start(&large_copy_of_sleep(dir.path(), "huge", super::LARGEST + 1));
         let (digests, file) = (Digests::default(), file_of(child.0.id()).unwrap());
         assert_eq!(digests.of(child.0.id(), file).await, None);
-        assert_eq!(digests.state().known.get(&file), Some(&None), "it is not said again at each fetch");
+        assert_eq!(digests.known.lock().get(&file), Some(&None), "it is not said again at each fetch");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Getting JWT-SVIDs: from the cache while they are fresh, from the server otherwise, one request at a time for each.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, Shared};
 use futures_util::stream::{self, StreamExt};
 use mandate_api::proto::node::IssueJwtSvidRequest;
 use mandate_core::{Clock, Selector, Timestamp};
+use mandate_single_flight::{Flight, SingleFlight};
 use parking_lot::{Mutex, MutexGuard};
+use std::convert::Infallible;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
@@ -27,34 +27,29 @@ const ROUND: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How many SVIDs are renewed at a time.
 const RENEWALS: usize = 8;
 
-type Flight = Shared<BoxFuture<'static, Result<Arc<Svid>, Refusal>>>;
+type Issued = Result<Arc<Svid>, Refusal>;
 
 /// The content of a request to the server. Processes with different selectors do not share a request: the server may find one
 /// of them entitled and not the other.
 type Asked = (Wanted, Vec<Selector>);
 
-#[derive(Default)]
-struct State {
-    cache: SvidCache,
-    flights: HashMap<Asked, Flight>,
-}
-
 /// The SVIDs of this node's workloads.
 pub(crate) struct Svids {
     views: watch::Receiver<View>,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    cache: Mutex<SvidCache>,
+    requests: SingleFlight<Asked, Issued>,
 }
 
 impl Svids {
     /// None yet.
     pub(crate) fn new(views: watch::Receiver<View>, clock: Arc<dyn Clock>) -> Self {
-        Self { views, clock, state: Mutex::default() }
+        Self { views, clock, cache: Mutex::default(), requests: SingleFlight::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete when the lock is let go, also by a panic.
-        self.state.lock()
+    fn cache(&self) -> MutexGuard<'_, SvidCache> {
+        // Every change of the cache is complete when the lock is let go, also by a panic.
+        self.cache.lock()
     }
 
     /// The SVID for `holder`, which is entitled to it.
@@ -63,14 +58,14 @@ impl Svids {
     /// until it expires.
     pub(crate) async fn get(self: &Arc<Self>, wanted: Wanted, holder: &AttestedProcess) -> Result<Arc<Svid>, Refusal> {
         let now = self.clock.now();
-        let held = self.state().cache.get(&wanted, holder, now);
+        let held = self.cache().get(&wanted, holder, now);
         let view = match held {
             Some(svid) if svid.is_fresh(now) => return Ok(svid),
             Some(_) => self.views.borrow().clone(),
             None => settled(&self.views, |view| matches!(view.link, Link::Up(_))).await,
         };
         let issued = match view.link {
-            Link::Up(remote) => self.flight(wanted, holder, remote).await,
+            Link::Up(remote) => landed(self.request(wanted, holder, remote)).await,
             Link::Down(waiting) => Err(Refusal::NotReady(waiting)),
         };
         match (issued, held) {
@@ -79,37 +74,29 @@ impl Svids {
         }
     }
 
-    /// Joins the pending request of such a process for `wanted`, or starts one. The request runs to its end even if callers
-    /// stop waiting.
-    fn flight(self: &Arc<Self>, wanted: Wanted, holder: &AttestedProcess, remote: Remote) -> Flight {
-        let mut state = self.state();
+    /// Joins the pending request of such a process for `wanted`, or starts one.
+    fn request(self: &Arc<Self>, wanted: Wanted, holder: &AttestedProcess, remote: Remote) -> Flight<Issued> {
         let asked = (wanted, holder.selectors().to_vec());
-        if let Some(flight) = state.flights.get(&asked) {
-            return flight.clone();
-        }
-        let (this, holder, wanted) = (Arc::clone(self), holder.clone(), asked.0.clone());
-        let task = tokio::spawn(async move {
-            let issued = this.ask(remote, &wanted, &holder).await;
-            this.land(wanted, holder, issued)
+        let Ok(flight) = self.requests.join(&asked, || {
+            let (this, wanted, holder) = (Arc::clone(self), asked.0.clone(), holder.clone());
+            Ok::<_, Infallible>(async move {
+                let issued = this.ask(remote, &wanted, &holder).await;
+                this.keep(wanted, holder, &issued);
+                issued
+            })
         });
-        let flight = async move { task.await.unwrap_or(Err(Refusal::NotIssued)) }.boxed().shared();
-        state.flights.insert(asked, flight.clone());
         flight
     }
 
-    fn land(&self, wanted: Wanted, holder: AttestedProcess, issued: Result<Arc<Svid>, Refusal>) -> Result<Arc<Svid>, Refusal> {
-        let mut state = self.state();
-        let asked = (wanted, holder.selectors().to_vec());
-        state.flights.remove(&asked);
-        let (wanted, _) = asked;
+    fn keep(&self, wanted: Wanted, holder: AttestedProcess, issued: &Issued) {
+        let mut cache = self.cache();
         // A state that withdraws the identity may have been pushed meanwhile. It is published before the cache is
         // purged under this lock, so that one of the two sees the other.
-        if let Ok(svid) = &issued
+        if let Ok(svid) = issued
             && self.views.borrow().names(&wanted.spiffe_id)
         {
-            state.cache.put(wanted, Arc::clone(svid), holder, self.clock.now());
+            cache.put(wanted, Arc::clone(svid), holder, self.clock.now());
         }
-        issued
     }
 
     async fn ask(&self, mut remote: Remote, wanted: &Wanted, holder: &AttestedProcess) -> Result<Arc<Svid>, Refusal> {
@@ -138,19 +125,19 @@ impl Svids {
 
     /// Drops what a newly published state no longer covers.
     pub(crate) fn purge(&self, state: &PushedState) {
-        self.state().cache.retain(|id| state.entitlements.names(id), |key_id| state.keys.contains(key_id));
+        self.cache().retain(|id| state.entitlements.names(id), |key_id| state.keys.contains(key_id));
     }
 
     /// Drops everything.
     pub(crate) fn clear(&self) {
-        self.state().cache.clear();
+        self.cache().clear();
     }
 
     /// Renews for as long as it is polled.
     pub(crate) async fn keep_renewed(self: Arc<Self>) {
         let (shortest, longest) = ROUND;
         loop {
-            let next = self.state().cache.next_due(self.clock.now());
+            let next = self.cache().next_due(self.clock.now());
             sleep(next.unwrap_or(longest).clamp(shortest, longest)).await;
             self.renew_due().await;
         }
@@ -158,11 +145,11 @@ impl Svids {
 
     /// Renews the SVIDs that are due now, for processes that still exist.
     pub(crate) async fn renew_due(self: &Arc<Self>) {
-        let due = self.state().cache.due(self.clock.now());
+        let due = self.cache().due(self.clock.now());
         stream::iter(due)
             .for_each_concurrent(RENEWALS, |(wanted, holder)| async move {
                 // No matter how it ends, the renewal is not tried again until a process asks: a fetch does the same, and at once.
-                self.state().cache.settle(&wanted);
+                self.cache().settle(&wanted);
                 let remote = match &self.views.borrow().link {
                     Link::Up(remote) => remote.clone(),
                     Link::Down(_) => return,
@@ -172,12 +159,16 @@ impl Svids {
                     return;
                 }
                 let spiffe_id = wanted.spiffe_id.clone();
-                if let Err(refusal) = self.flight(wanted, &holder, remote).await {
+                if let Err(refusal) = landed(self.request(wanted, &holder, remote)).await {
                     tracing::debug!(%spiffe_id, ?refusal, "a JWT-SVID was not renewed");
                 }
             })
             .await;
     }
+}
+
+async fn landed(request: Flight<Issued>) -> Issued {
+    request.landed().await.unwrap_or(Err(Refusal::NotIssued))
 }
 
 fn refusal(status: &Status) -> Refusal {

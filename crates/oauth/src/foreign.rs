@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use mandate_core::registry::TrustedIssuer;
 use mandate_core::{Issuer, Timestamp};
+use mandate_single_flight::SingleFlight;
 use mandate_token::KeySet;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 pub use fetch::{FetchError, check_ca, check_proxy};
 
@@ -49,7 +49,7 @@ type Outcome = Result<Arc<KeySet>, FetchError>;
 
 /// How the servers of an issuer are reached, and which certificate authorities are trusted for them. Keys that were fetched
 /// in one way are not used after the registry names another way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Way {
     ca: Option<String>,
     proxy: Option<String>,
@@ -66,7 +66,6 @@ struct State {
     way: Way,
     keys: Option<(Arc<KeySet>, Timestamp)>,
     failed: Option<(FetchError, Timestamp)>,
-    flight: Option<watch::Receiver<Option<Outcome>>>,
 }
 
 // Nothing is left half done under its lock, also by a panic.
@@ -77,6 +76,8 @@ type Slot = Arc<Mutex<State>>;
 pub struct ForeignKeys {
     clients: Clients,
     slots: Mutex<HashMap<Issuer, Slot>>,
+    /// By another way, the answer may be another.
+    fetches: SingleFlight<(Issuer, Way), Outcome>,
 }
 
 /// Which key set is accepted.
@@ -101,38 +102,38 @@ impl ForeignKeys {
 
     async fn obtain(&self, issuer: &TrustedIssuer, wanted: Wanted, now: Timestamp) -> Result<Found, Unavailable> {
         let (slot, way) = (self.slot(&issuer.url), Way::of(issuer));
-        let mut flight = {
+        let settled = || {
             let mut state = slot.lock();
             if state.way != way {
                 *state = State { way: way.clone(), ..State::default() };
             }
-            if let Some(settled) = settled(&state, wanted, now) {
-                return settled;
-            }
-            // A flight whose sender is gone crashed; the next caller starts over.
-            let in_air = state.flight.as_ref().filter(|flight| flight.has_changed().is_ok()).cloned();
-            if let Some(flight) = in_air {
-                flight
-            } else {
-                let http = self.clients.of(&issuer.url, way.ca.as_deref(), way.proxy.as_deref()).map_err(failed_now)?;
-                let (sender, receiver) = watch::channel(None);
-                state.flight = Some(receiver.clone());
-                let (url, slot) = (issuer.url.clone(), Arc::clone(&slot));
-                tokio::spawn(async move {
-                    let outcome = fetch::keys(&http, &url).await;
-                    if let Err(error) = &outcome {
-                        tracing::warn!(issuer = %url, %error, "the keys of a trusted issuer cannot be fetched");
-                    }
-                    land(&slot, &way, &outcome, now);
-                    // It is no error if no caller waits for the outcome any longer: the cache has it.
-                    let _ = sender.send(Some(outcome));
-                });
-                receiver
-            }
+            settled(&state, wanted, now)
         };
-        let landed = flight.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
-        let outcome = landed.ok().flatten().unwrap_or(Err(FetchError::Aborted));
-        outcome.map(|keys| Found { keys, again: None }).map_err(failed_now)
+        if let Some(settled) = settled() {
+            return settled;
+        }
+        let flight = self.fetches.join(&(issuer.url.clone(), way.clone()), || {
+            if let Some(settled) = settled() {
+                return Err(settled);
+            }
+            let http = self.clients.of(&issuer.url, way.ca.as_deref(), way.proxy.as_deref()).map_err(|error| Err(failed_now(error)))?;
+            let (url, slot, way) = (issuer.url.clone(), Arc::clone(&slot), way.clone());
+            Ok(async move {
+                let outcome = fetch::keys(&http, &url).await;
+                if let Err(error) = &outcome {
+                    tracing::warn!(issuer = %url, %error, "the keys of a trusted issuer cannot be fetched");
+                }
+                land(&slot, &way, &outcome, now);
+                outcome
+            })
+        });
+        match flight {
+            Ok(flight) => {
+                let outcome = flight.landed().await.unwrap_or(Err(FetchError::Aborted));
+                outcome.map(|keys| Found { keys, again: None }).map_err(failed_now)
+            }
+            Err(settled) => settled,
+        }
     }
 
     fn slot(&self, issuer: &Issuer) -> Slot {
@@ -173,7 +174,6 @@ fn land(slot: &Slot, way: &Way, outcome: &Outcome, now: Timestamp) {
     if state.way != *way {
         return;
     }
-    state.flight = None;
     match outcome {
         Ok(keys) => {
             state.keys = Some((Arc::clone(keys), now));

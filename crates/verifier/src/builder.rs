@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mandate_core::{Clock, Entropy, Issuer, ResourceUri, ScopeSet, SystemClock, SystemEntropy};
 use mandate_files::text;
+use mandate_single_flight::SingleFlight;
 use mandate_token::SignatureMemo;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -186,6 +187,7 @@ impl Builder {
             clock: self.clock,
             entropy: self.entropy,
             keys: KeyCache::new(keys),
+            fetches: SingleFlight::default(),
             revocations,
             intervals: self.intervals,
             status: watch::Sender::new(status),

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use mandate_core::Cut;
+use mandate_core::{Backoff, Cut};
 
 use crate::issuer::FetchError;
 use crate::revocations::TooManyCuts;
@@ -38,15 +38,15 @@ enum FeedError {
 
 /// Follows the feed for as long as the verifier lives.
 pub(crate) async fn follow(shared: &Shared) {
-    let mut backoff = shared.backoff();
+    let mut backoff = Backoff::new();
     loop {
         let Err(error) = follow_once(shared).await;
         let was_synced = shared.status.borrow().feed_synced;
         shared.update(|status| status.feed_synced = false);
         if was_synced {
-            backoff = shared.backoff();
+            backoff = Backoff::new();
         }
-        let wait = backoff.next_delay();
+        let wait = backoff.wait(&*shared.entropy);
         tracing::warn!(issuer = %shared.client.issuer(), %error, retry_ms = wait.as_millis(), "the revocation feed is lost");
         tokio::time::sleep(wait).await;
     }

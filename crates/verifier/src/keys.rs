@@ -1,4 +1,4 @@
-//! The issuer's keys as last seen: fetched by one request at a time, kept through outages.
+//! The issuer's keys as last seen, kept through outages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use mandate_core::{Clock, Timestamp};
 use mandate_token::KeySet;
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 
 use crate::issuer::{FetchError, IssuerClient};
 
@@ -22,24 +22,24 @@ pub(crate) struct Keys {
 /// The result of a refresh.
 #[derive(Debug)]
 pub(crate) enum Refreshed {
-    /// The issuer's present keys are in place.
+    /// The issuer's present keys are in place; it was asked for them after this caller had come.
     Fetched,
-    /// Another caller's attempt is recent enough.
+    /// They are in place; the issuer was asked for them before.
     Recent,
-    /// The attempt failed; the last good keys stay.
-    Failed(FetchError),
+    /// The last good keys stay.
+    Failed,
 }
 
 /// The cache. Reading is one atomic load.
 pub(crate) struct KeyCache {
     current: ArcSwapOption<Keys>,
-    /// Held during a fetch, so that there is one at a time; the time of the last attempt.
-    flight: Mutex<Option<Timestamp>>,
+    /// When the last fetch ended.
+    tried: Mutex<Option<Timestamp>>,
 }
 
 impl KeyCache {
     pub(crate) fn new(restored: Option<Keys>) -> Self {
-        Self { current: ArcSwapOption::from(restored.map(Arc::new)), flight: Mutex::new(None) }
+        Self { current: ArcSwapOption::from(restored.map(Arc::new)), tried: Mutex::new(None) }
     }
 
     /// The last good keys, no matter how old they are.
@@ -53,28 +53,18 @@ impl KeyCache {
         self.last_good().filter(|keys| now.since(keys.fetched) <= max_age)
     }
 
-    /// Fetches the keys unless an attempt began within `interval`. Callers that arrive during a fetch wait for it and share its
-    /// outcome.
-    pub(crate) async fn refresh(&self, client: &IssuerClient, clock: &dyn Clock, interval: Duration) -> Refreshed {
-        let mut last = self.flight.lock().await;
-        let now = clock.now();
-        // A last attempt in the future means that the clock was set back: it says nothing about how recent it is.
-        let recent = last.is_some_and(|at| at <= now && now.since(at) < interval);
-        if recent {
-            return Refreshed::Recent;
-        }
-        // Before the fetch, so that a caller who gives up does not give back the attempt.
-        *last = Some(now);
-        match client.fetch_keys().await {
-            Ok(fetched) => {
-                *last = Some(clock.now());
-                self.current.store(Some(Arc::new(Keys { set: fetched.set, json: fetched.json, fetched: now })));
-                Refreshed::Fetched
-            }
-            Err(error) => {
-                *last = Some(clock.now());
-                Refreshed::Failed(error)
-            }
-        }
+    /// Whether a fetch ended within `interval`. One in the future was before the clock was set back: it says nothing.
+    pub(crate) fn was_tried(&self, now: Timestamp, interval: Duration) -> bool {
+        self.tried.lock().is_some_and(|at| at <= now && now.since(at) < interval)
+    }
+
+    /// Fetches the keys.
+    pub(crate) async fn fetch(&self, client: &IssuerClient, clock: &dyn Clock) -> Result<(), FetchError> {
+        let asked = clock.now();
+        let fetched = client.fetch_keys().await;
+        *self.tried.lock() = Some(clock.now());
+        let fetched = fetched?;
+        self.current.store(Some(Arc::new(Keys { set: fetched.set, json: fetched.json, fetched: asked })));
+        Ok(())
     }
 }

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::{Clock, Entropy, Timestamp};
+use mandate_core::{Backoff, Clock, Entropy, Timestamp};
+use mandate_single_flight::SingleFlight;
 use tokio::sync::watch;
 
 use crate::issuer::IssuerClient;
 use crate::keys::{KeyCache, Refreshed};
 use crate::revocations::Revocations;
-
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// The state of a verifier's connection to its issuer. For health endpoints and for waiting; see
 /// [`Verifier::status`](crate::Verifier::status).
@@ -47,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) keys: KeyCache,
+    /// The fetch of keys: whether it succeeded.
+    pub(crate) fetches: SingleFlight<(), bool>,
     pub(crate) revocations: Revocations,
     pub(crate) intervals: Intervals,
     pub(crate) status: watch::Sender<Status>,
@@ -62,84 +62,54 @@ impl Shared {
         });
     }
 
-    /// Refreshes the keys unless that was tried within `interval`.
-    pub(crate) async fn refresh_keys(&self, interval: Duration) -> Refreshed {
-        let outcome = self.keys.refresh(&self.client, &*self.clock, interval).await;
+    /// Refreshes the keys unless that was tried within `interval`. Callers that come during a fetch wait for it and share its
+    /// outcome.
+    pub(crate) async fn refresh_keys(self: &Arc<Self>, interval: Duration) -> Refreshed {
+        let flight = self.fetches.join(&(), || {
+            if self.keys.was_tried(self.clock.now(), interval) {
+                return Err(Refreshed::Recent);
+            }
+            let this = Arc::clone(self);
+            Ok(async move { this.fetch_keys().await })
+        });
+        match flight {
+            Err(recent) => recent,
+            Ok(flight) => match (flight.is_new, flight.landed().await) {
+                (true, Some(true)) => Refreshed::Fetched,
+                (false, Some(true)) => Refreshed::Recent,
+                (_, Some(false) | None) => Refreshed::Failed,
+            },
+        }
+    }
+
+    async fn fetch_keys(&self) -> bool {
+        let outcome = self.keys.fetch(&self.client, &*self.clock).await;
         match &outcome {
-            Refreshed::Fetched => {
+            Ok(()) => {
                 let fetched = self.keys.last_good().map(|keys| keys.fetched);
                 self.update(|status| status.keys_fetched = fetched);
             }
-            Refreshed::Failed(error) => {
+            Err(error) => {
                 tracing::warn!(issuer = %self.client.issuer(), %error, "the issuer's keys cannot be refreshed; the last good ones stay in use");
             }
-            Refreshed::Recent => {}
         }
-        outcome
+        outcome.is_ok()
     }
 
     /// Keeps the keys fresh and forgets ended cuts, for as long as the verifier exists.
-    pub(crate) async fn maintain(&self) {
-        let mut backoff = self.backoff();
+    pub(crate) async fn maintain(self: &Arc<Self>) {
+        let mut backoff = Backoff::new();
         loop {
             let wait = match self.refresh_keys(Duration::ZERO).await {
                 Refreshed::Fetched | Refreshed::Recent => {
-                    backoff = self.backoff();
+                    backoff = Backoff::new();
                     self.intervals.keys_refresh
                 }
-                Refreshed::Failed(_) => backoff.next_delay(),
+                Refreshed::Failed => backoff.wait(&*self.entropy),
             };
             let left = self.revocations.forget_before(self.clock.now());
             self.update(|status| status.cuts = left);
             tokio::time::sleep(wait).await;
-        }
-    }
-
-    pub(crate) fn backoff(&self) -> Backoff<'_> {
-        Backoff { delay: FIRST_DELAY, entropy: &*self.entropy }
-    }
-}
-
-/// Growing delays with jitter, so that not all verifiers connect to a restarted issuer at once.
-pub(crate) struct Backoff<'a> {
-    delay: Duration,
-    entropy: &'a dyn Entropy,
-}
-
-impl Backoff<'_> {
-    /// Between half of the present delay and the whole; the next one is twice as long, up to a limit.
-    pub(crate) fn next_delay(&mut self) -> Duration {
-        let mut random = [0u8; 1];
-        self.entropy.fill(&mut random);
-        let [random] = random;
-        let delay = self.delay;
-        self.delay = (delay * 2).min(LONGEST_DELAY);
-        delay / 2 + delay / 2 * u32::from(random) / 255
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mandate_core::Entropy;
-
-    use super::{Backoff, FIRST_DELAY, LONGEST_DELAY};
-
-    struct Fixed(u8);
-    impl Entropy for Fixed {
-        fn fill(&self, out: &mut [u8]) {
-            out.fill(self.0);
-        }
-    }
-
-    #[test]
-    fn delays_grow_to_a_limit_and_are_never_zero() {
-        for (random, divisor) in [(0, 2), (255, 1)] {
-            let entropy = Fixed(random);
-            let mut backoff = Backoff { delay: FIRST_DELAY, entropy: &entropy };
-            assert_eq!(backoff.next_delay(), FIRST_DELAY / divisor);
-            assert_eq!(backoff.next_delay(), FIRST_DELAY * 2 / divisor);
-            let last = (0..20).map(|_| backoff.next_delay()).last();
-            assert_eq!(last, Some(LONGEST_DELAY / divisor));
         }
     }
 }

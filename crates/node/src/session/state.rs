@@ -23,11 +23,10 @@
 
 use std::time::Duration;
 
-use mandate_core::{Clock, Timestamp};
+use mandate_core::{Backoff, Clock, Timestamp};
 use tokio::time::Instant;
 
 use super::parts::Session;
-use crate::backoff::Backoff;
 use crate::credentials::{Credentials, KeyRequest};
 use crate::error::NodeError;
 use crate::join_token::JoinToken;
