@@ -9,13 +9,17 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use spdx::{Expression, Licensee, ParseError, ParseMode};
 
 /// The committed rules.
 const FILE: &str = "deny.toml";
 
 /// The one registry that is known, as `cargo metadata` writes it.
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// SPDX expressions as the manifests on crates.io write them: older ones have a slash for OR.
+const OF_MANIFESTS: ParseMode = ParseMode { allow_slash_as_or_operator: true, ..ParseMode::STRICT };
 
 /// Why the dependencies could not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +62,8 @@ struct Licenses {
     /// For the license texts, which cargo-deny compares; here only the manifests are read.
     #[serde(rename = "confidence-threshold")]
     _confidence_threshold: f64,
-    allow: BTreeSet<String>,
+    #[serde(deserialize_with = "licensees")]
+    allow: Vec<Licensee>,
     private: Private,
 }
 
@@ -156,6 +161,12 @@ struct EdgeKind {
     kind: Option<String>,
 }
 
+/// A misspelt license would allow nothing, and nobody would notice.
+fn licensees<'de, D: Deserializer<'de>>(texts: D) -> Result<Vec<Licensee>, D::Error> {
+    let texts = Vec::<String>::deserialize(texts)?;
+    texts.iter().map(|text| Licensee::parse(text).map_err(serde::de::Error::custom)).collect()
+}
+
 /// Everything about the dependencies that the rules do not allow, as a sentence.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, LicenseError> {
     let rules = read(&fs::read_to_string(root.join(FILE))?)?;
@@ -222,9 +233,9 @@ fn compare(rules: &Rules, metadata: &Metadata, shipped: &BTreeSet<&str>) -> Vec<
         match &package.license {
             None => broken.push(format!("{who} names no license")),
             Some(text) => match permitted(text, &rules.licenses.allow) {
-                Some(true) => {}
-                Some(false) => broken.push(format!("{who} is licensed as {text}, of which [licenses] allows nothing that is enough")),
-                None => broken.push(format!("{who} has a license that is not understood: {text}")),
+                Ok(true) => {}
+                Ok(false) => broken.push(format!("{who} is licensed as {text}, of which [licenses] allows nothing that is enough")),
+                Err(error) => broken.push(format!("{who} has a license that is not understood: {text}: {}", error.reason)),
             },
         }
     }
@@ -248,48 +259,15 @@ fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
     reached
 }
 
-/// Whether the licenses in `allowed` satisfy an SPDX expression. `None`: the expression cannot be read.
-fn permitted(expression: &str, allowed: &BTreeSet<String>) -> Option<bool> {
-    // Cargo's older manifests write a slash for OR.
-    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
-    let words: Vec<&str> = spaced.split_whitespace().collect();
-    let (met, rest) = any_of(&words, allowed)?;
-    rest.is_empty().then_some(met)
-}
-
-fn any_of<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> Option<(bool, &'a [&'a str])> {
-    let (mut met, mut rest) = all_of(words, allowed)?;
-    while let Some(("OR", after)) = rest.split_first().map(|(word, after)| (*word, after)) {
-        let (other, after) = all_of(after, allowed)?;
-        (met, rest) = (met || other, after);
-    }
-    Some((met, rest))
-}
-
-fn all_of<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> Option<(bool, &'a [&'a str])> {
-    let (mut met, mut rest) = one(words, allowed)?;
-    while let Some(("AND", after)) = rest.split_first().map(|(word, after)| (*word, after)) {
-        let (other, after) = one(after, allowed)?;
-        (met, rest) = (met && other, after);
-    }
-    Some((met, rest))
-}
-
-fn one<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> Option<(bool, &'a [&'a str])> {
-    match words {
-        ["(", inside @ ..] => match any_of(inside, allowed)? {
-            (met, [")", rest @ ..]) => Some((met, rest)),
-            _ => None,
-        },
-        [")" | "AND" | "OR" | "WITH", ..] | [] => None,
-        [license, "WITH", exception, rest @ ..] => Some((allowed.contains(&format!("{license} WITH {exception}")), rest)),
-        [license, rest @ ..] => Some((allowed.contains(*license), rest)),
-    }
+/// Whether the licenses in `allowed` satisfy an SPDX expression.
+fn permitted(expression: &str, allowed: &[Licensee]) -> Result<bool, ParseError> {
+    let expression = Expression::parse_mode(expression, OF_MANIFESTS)?;
+    Ok(expression.evaluate(|required| allowed.iter().any(|license| license.satisfies(required))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LicenseError, Metadata, Rules, check, compare, permitted, read, shipped};
+    use super::{LicenseError, Licensee, Metadata, Rules, check, compare, permitted, read, shipped};
     use std::collections::BTreeSet;
 
     #[test]
@@ -300,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_expression_is_met_by_one_side_of_or_and_both_sides_of_and() {
-        let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned).into();
+        let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"].map(|text| Licensee::parse(text).unwrap());
         for (expression, met) in [
             ("MIT", Some(true)),
             ("GPL-3.0-only", Some(false)),
@@ -315,8 +293,9 @@ mod tests {
             ("MIT OR", None),
             ("(MIT", None),
             ("MIT Apache-2.0", None),
+            ("MTI", None),
         ] {
-            assert_eq!(permitted(expression, &allowed), met, "{expression}");
+            assert_eq!(permitted(expression, &allowed).ok(), met, "{expression}");
         }
     }
 
@@ -394,6 +373,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_would_not_be_held_is_refused() {
+        assert!(read(&RULES.replace("MIT", "MTI")).is_err(), "no such license");
         assert!(read("[advisories]\nyanked = \"deny\"").is_err());
         let refused = |from: &str, to: &str| matches!(read(&RULES.replace(from, to)), Err(LicenseError::Unheld(_)));
         assert!(refused("allow-wildcard-paths = true", "allow-wildcard-paths = false"));
