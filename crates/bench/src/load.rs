@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use mandate_core::names::{AssertionType, GrantType, TokenType};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
@@ -59,14 +60,14 @@ impl Outcome {
 /// The request for a token of the agent with `svid` for the person with `subject_token`.
 pub(crate) fn request(authority: &str, svid: &str, subject_token: &str) -> Vec<u8> {
     let form = [
-        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"),
+        ("grant_type", GrantType::TokenExchange.as_str()),
+        ("client_assertion_type", AssertionType::JwtSpiffe.as_str()),
         ("client_assertion", svid),
         ("subject_token", subject_token),
         // RFC 8693 §3: a JWT of another issuer.
-        ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ("subject_token_type", TokenType::Jwt.as_str()),
         ("actor_token", svid),
-        ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ("actor_token_type", TokenType::Jwt.as_str()),
         ("resource", RESOURCE),
         ("scope", SCOPES),
     ];

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod hybrid_clock;
 pub mod id;
 pub mod lineage;
+pub mod names;
 pub mod registry;
 pub mod request_source;
 pub mod revocation;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraints;
 use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
+use crate::names::ClientMethod;
 use crate::scope::{Scope, ScopeSet};
 use crate::selector::Selector;
 use crate::spiffe::SpiffeId;
@@ -153,12 +154,13 @@ pub enum ClientAuthentication {
 impl ClientAuthentication {
     /// Its name in the registry of token endpoint authentication methods (RFC 7591 §4.2).
     pub fn method(&self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::ClientSecretBasic => "client_secret_basic",
-            Self::ClientSecretPost => "client_secret_post",
-            Self::PrivateKeyJwt { .. } => "private_key_jwt",
-        }
+        let method = match self {
+            Self::None => ClientMethod::None,
+            Self::ClientSecretBasic => ClientMethod::ClientSecretBasic,
+            Self::ClientSecretPost => ClientMethod::ClientSecretPost,
+            Self::PrivateKeyJwt { .. } => ClientMethod::PrivateKeyJwt,
+        };
+        method.as_str()
     }
 
     /// Whether it uses a client secret.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use mandate_core::names::ErrorCode;
 use mandate_core::{Actor, ClientId, Person, Scope, ScopeSet, TokenId};
 use mandate_token::access_token::AccessToken;
 
@@ -55,9 +56,12 @@ impl Reason {
     fn answer(&self) -> Answer {
         match self {
             Self::NoCredentials => Answer { status: 401, error: None, hint_scope: true, description: "an access token is required".into() },
-            Self::Malformed(what) => {
-                Answer { status: 400, error: Some("invalid_request"), hint_scope: false, description: format!("malformed_request: {what}") }
-            }
+            Self::Malformed(what) => Answer {
+                status: 400,
+                error: Some(ErrorCode::InvalidRequest),
+                hint_scope: false,
+                description: format!("malformed_request: {what}"),
+            },
             Self::InvalidToken(code) => Answer::invalid_token(format!("{code}: the access token is not valid for this resource")),
             Self::Revoked => Answer::invalid_token("revoked: the access token has been revoked".into()),
             // RFC 9449 §7.2: a bound token presented as Bearer must be rejected.
@@ -66,14 +70,14 @@ impl Reason {
             }
             Self::InsufficientScope { missing } => Answer {
                 status: 403,
-                error: Some("insufficient_scope"),
+                error: Some(ErrorCode::InsufficientScope),
                 hint_scope: true,
                 description: format!("insufficient_scope: the access token lacks {missing}"),
             },
             // Without `scope`: no other scope would help, so a client must not start a step-up.
             Self::ActorNotAdmitted => Answer {
                 status: 403,
-                error: Some("insufficient_scope"),
+                error: Some(ErrorCode::InsufficientScope),
                 hint_scope: false,
                 description: "actor_unauthorized: the current actor may not use this route".into(),
             },
@@ -88,19 +92,19 @@ impl Reason {
 
 struct Answer {
     status: u16,
-    error: Option<&'static str>,
+    error: Option<ErrorCode>,
     hint_scope: bool,
     description: String,
 }
 
 impl Answer {
     fn invalid_token(description: String) -> Self {
-        Self { status: 401, error: Some("invalid_token"), hint_scope: true, description }
+        Self { status: 401, error: Some(ErrorCode::InvalidToken), hint_scope: true, description }
     }
 
     // RFC 6750 has no code for "cannot tell". A 401 would send every client to log in again.
     fn unavailable(description: &str) -> Self {
-        Self { status: 503, error: Some("temporarily_unavailable"), hint_scope: false, description: description.to_owned() }
+        Self { status: 503, error: Some(ErrorCode::TemporarilyUnavailable), hint_scope: false, description: description.to_owned() }
     }
 }
 
@@ -142,7 +146,7 @@ impl Refusal {
             challenge.extend([", scope=\"", &scopes.to_string(), "\""]);
         }
         let body = match error {
-            Some(error) => serde_json::json!({ "error": error, "error_description": description }),
+            Some(error) => serde_json::json!({ "error": error.as_str(), "error_description": description }),
             // RFC 6750 §3.1: without credentials, no error code and no other error information.
             None => serde_json::json!({}),
         };

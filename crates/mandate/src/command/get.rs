@@ -2,6 +2,7 @@
 
 use mandate_api::admin::{RegistryEntry, RegistryItem};
 use mandate_api::registry_file::PermissionItem;
+use mandate_core::names::ClientMethod;
 use mandate_core::registry;
 use mandate_core::{AgentName, Scope};
 
@@ -126,12 +127,13 @@ pub(crate) fn grant_state(revoked: Option<bool>) -> &'static str {
 
 pub(crate) fn authentication(method: mandate_api::registry_file::AuthenticationItem) -> &'static str {
     use mandate_api::registry_file::AuthenticationItem as Item;
-    match method {
-        Item::None => "none",
-        Item::ClientSecretBasic => "client_secret_basic",
-        Item::ClientSecretPost => "client_secret_post",
-        Item::PrivateKeyJwt => "private_key_jwt",
-    }
+    let method = match method {
+        Item::None => ClientMethod::None,
+        Item::ClientSecretBasic => ClientMethod::ClientSecretBasic,
+        Item::ClientSecretPost => ClientMethod::ClientSecretPost,
+        Item::PrivateKeyJwt => ClientMethod::PrivateKeyJwt,
+    };
+    method.as_str()
 }
 
 pub(crate) fn subject_scope(scope: registry::SubjectScope) -> &'static str {

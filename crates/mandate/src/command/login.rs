@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_api::admin::ADMIN_SCOPE;
 use mandate_core::digest::sha256;
+use mandate_core::names::GrantType;
 use mandate_core::{Clock as _, Entropy as _, SystemClock, SystemEntropy, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -57,7 +58,7 @@ pub(crate) fn run(arguments: &Login, screen: &Screen) -> Result<(), Failure> {
         let verifier = request.verifier.clone();
         let code = request.code(arguments, screen).await?;
         let form = [
-            ("grant_type", "authorization_code"),
+            ("grant_type", GrantType::AuthorizationCode.as_str()),
             ("client_id", arguments.client_id.as_str()),
             ("redirect_uri", redirect_uri.as_str()),
             ("code", &code),

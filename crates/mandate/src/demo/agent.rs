@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use mandate_core::Secret;
+use mandate_core::names::{AssertionType, GrantType, TokenType};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -150,13 +151,13 @@ impl Exchange {
     pub(super) async fn ask(&self, scope: &str) -> Result<Reply, DemoError> {
         let text = |secret: &Secret| secret.expose_secret_str().unwrap_or_default().to_owned();
         let form = [
-            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange".to_owned()),
-            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe".to_owned()),
+            ("grant_type", GrantType::TokenExchange.to_string()),
+            ("client_assertion_type", AssertionType::JwtSpiffe.to_string()),
             ("client_assertion", text(&self.svid)),
             ("subject_token", text(&self.subject_token)),
-            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token".to_owned()),
+            ("subject_token_type", TokenType::AccessToken.to_string()),
             ("actor_token", text(&self.svid)),
-            ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt".to_owned()),
+            ("actor_token_type", TokenType::Jwt.to_string()),
             ("resource", self.crm.clone()),
             ("scope", scope.to_owned()),
         ];

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
+use mandate_core::names::GrantType;
 use mandate_core::{Entropy, Secret};
 use url::Url;
 
@@ -67,7 +68,7 @@ pub(super) async fn log_in(
     }
     let code = parameter("code").ok_or_else(|| unexpected("the redirect", parameter("error").unwrap_or_default()))?;
     let form = [
-        ("grant_type", "authorization_code".to_owned()),
+        ("grant_type", GrantType::AuthorizationCode.to_string()),
         ("client_id", client.to_owned()),
         ("code", code),
         ("redirect_uri", redirect_uri.to_owned()),

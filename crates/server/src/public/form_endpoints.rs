@@ -9,6 +9,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use mandate_core::RequestSource;
+use mandate_core::names::ErrorCode;
 use mandate_oauth::{OAuthError, Request};
 
 use super::{Public, cross_origin};
@@ -33,7 +34,7 @@ fn refused(public: &Public, error: &OAuthError) -> Response {
 
 /// RFC 9110 §15.5.14, in the form every OAuth client reads.
 fn unreadable(rejection: &BytesRejection) -> Response {
-    let body = serde_json::json!({"error": "invalid_request", "error_description": "body_unreadable: The body is too large or broke off."});
+    let body = serde_json::json!({"error": ErrorCode::InvalidRequest.as_str(), "error_description": "body_unreadable: The body is too large or broke off."});
     (rejection.status(), JSON, body.to_string()).into_response()
 }
 

@@ -1,0 +1,202 @@
+//! The names that OAuth gives to things, each in one place, and only those that are spoken here.
+//!
+//! A test compares them with the dated copies of the registries in `crates/core/registries/`: a name that is misspelt, or that
+//! nobody has defined, is found there.
+
+macro_rules! names {
+    ($(#[$doc:meta])* $set:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $set { $($(#[$of_one])* $one,)+ }
+
+        impl $set {
+            /// All of them, in their order.
+            pub const ALL: &'static [Self] = &[$(Self::$one,)+];
+
+            /// As it is sent.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$one => $name,)+ }
+            }
+
+            /// The one of exactly this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == name)
+            }
+        }
+
+        impl AsRef<str> for $set {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl std::fmt::Display for $set {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+names! {
+    /// The grant types that are offered.
+    GrantType {
+        /// RFC 6749 §4.1.3.
+        AuthorizationCode = "authorization_code",
+        /// RFC 8693 §2.1.
+        TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
+    }
+}
+
+names! {
+    /// The token types that are understood (RFC 8693 §3).
+    TokenType {
+        /// An access token that we issued.
+        AccessToken = "urn:ietf:params:oauth:token-type:access_token",
+        /// Any JWT: a token of another issuer, or an agent's JWT-SVID.
+        Jwt = "urn:ietf:params:oauth:token-type:jwt",
+    }
+}
+
+names! {
+    /// The client authentication methods that are offered (RFC 7591 §2).
+    ClientMethod {
+        /// A JWT-SVID as assertion (OAuth SPIFFE client authentication §3).
+        SpiffeJwt = "spiffe_jwt",
+        /// An assertion signed by the client's own key (RFC 7523 §2.2).
+        PrivateKeyJwt = "private_key_jwt",
+        /// Id and secret in the `Authorization` header (RFC 6749 §2.3.1).
+        ClientSecretBasic = "client_secret_basic",
+        /// Id and secret in the body (RFC 6749 §2.3.1).
+        ClientSecretPost = "client_secret_post",
+        /// A public client, which names itself and proves nothing.
+        None = "none",
+    }
+}
+
+impl ClientMethod {
+    /// The methods that prove something.
+    pub fn proofs() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|method| *method != Self::None)
+    }
+}
+
+names! {
+    /// What `client_assertion_type` may say (RFC 7521 §4.2).
+    AssertionType {
+        /// `private_key_jwt` (RFC 7523 §2.2).
+        JwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        /// `spiffe_jwt` (OAuth SPIFFE client authentication §3).
+        JwtSpiffe = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+    }
+}
+
+names! {
+    /// The error codes.
+    ErrorCode {
+        /// RFC 6749 §5.2, RFC 6750 §3.1.
+        InvalidRequest = "invalid_request",
+        /// RFC 6749 §5.2.
+        InvalidClient = "invalid_client",
+        /// RFC 6749 §5.2.
+        InvalidGrant = "invalid_grant",
+        /// RFC 6749 §5.2.
+        UnauthorizedClient = "unauthorized_client",
+        /// RFC 6749 §5.2.
+        UnsupportedGrantType = "unsupported_grant_type",
+        /// RFC 6749 §5.2.
+        InvalidScope = "invalid_scope",
+        /// RFC 8707 §2, RFC 8693 §2.2.2.
+        InvalidTarget = "invalid_target",
+        /// RFC 6749 §4.1.2.1.
+        AccessDenied = "access_denied",
+        /// RFC 6749 §4.1.2.1.
+        UnsupportedResponseType = "unsupported_response_type",
+        /// RFC 6749 §4.1.2.1.
+        TemporarilyUnavailable = "temporarily_unavailable",
+        /// `OpenID` Connect Core §3.1.2.6.
+        RequestNotSupported = "request_not_supported",
+        /// `OpenID` Connect Core §3.1.2.6.
+        RequestUriNotSupported = "request_uri_not_supported",
+        /// RFC 6750 §3.1.
+        InvalidToken = "invalid_token",
+        /// RFC 6750 §3.1.
+        InsufficientScope = "insufficient_scope",
+    }
+}
+
+names! {
+    /// What introspection says beside the claims of the token (RFC 7662 §2.2).
+    IntrospectionMember {
+        /// Whether the token counts.
+        Active = "active",
+        /// How it is used.
+        TokenType = "token_type",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{AssertionType, ClientMethod, ErrorCode, GrantType, IntrospectionMember, TokenType};
+
+    const URIS: &str = include_str!("../registries/oauth-uri.tsv");
+    const ERRORS: &str = include_str!("../registries/oauth-errors.tsv");
+    const METHODS: &str = include_str!("../registries/oauth-client-methods.tsv");
+    const INTROSPECTION: &str = include_str!("../registries/oauth-introspection.tsv");
+    const OF_RFC_6749: &str = include_str!("../registries/oauth-of-rfc-6749.tsv");
+    const OF_DRAFTS: &str = include_str!("../registries/oauth-of-drafts.tsv");
+
+    /// The names in a file: one in each line, and where it is defined. The first line says of what time the file is.
+    fn listed(file: &'static str) -> BTreeSet<&'static str> {
+        let (title, lines) = file.split_once('\n').unwrap();
+        let (_, date) = title.strip_prefix("# ").and_then(|title| title.rsplit_once(", as of ")).unwrap();
+        assert!(format!("{date}T00:00:00Z").parse::<crate::Timestamp>().is_ok(), "{title}");
+        let names: Vec<_> = lines.lines().map(|line| line.split_once('\t').unwrap().0).collect();
+        let set: BTreeSet<_> = names.iter().copied().collect();
+        assert_eq!(set.len(), names.len(), "a name twice: {title}");
+        set
+    }
+
+    fn spoken<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> BTreeSet<&'static str> {
+        let names: BTreeSet<_> = all.iter().map(|one| name(*one)).collect();
+        assert_eq!(names.len(), all.len(), "two of one name");
+        names
+    }
+
+    #[test]
+    fn every_name_is_in_a_registry_or_in_the_document_that_defines_it() {
+        for (names, files) in [
+            (spoken(GrantType::ALL, GrantType::as_str), [URIS, OF_RFC_6749].as_slice()),
+            (spoken(TokenType::ALL, TokenType::as_str), &[URIS]),
+            (spoken(AssertionType::ALL, AssertionType::as_str), &[URIS, OF_DRAFTS]),
+            (spoken(ClientMethod::ALL, ClientMethod::as_str), &[METHODS, OF_DRAFTS]),
+            (spoken(ErrorCode::ALL, ErrorCode::as_str), &[ERRORS, OF_RFC_6749]),
+            (spoken(IntrospectionMember::ALL, IntrospectionMember::as_str), &[INTROSPECTION]),
+        ] {
+            let listed: BTreeSet<_> = files.iter().flat_map(|file| listed(file)).collect();
+            assert_eq!(names.difference(&listed).collect::<Vec<_>>(), [] as [&&str; 0]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_a_registry_has_is_not_taken_from_a_draft() {
+        let registered: BTreeSet<_> = [URIS, ERRORS, METHODS, INTROSPECTION].into_iter().flat_map(listed).collect();
+        assert_eq!(listed(OF_DRAFTS).intersection(&registered).count(), 0, "it was registered: move it");
+        let ours = spoken(AssertionType::ALL, AssertionType::as_str).into_iter().chain(spoken(ClientMethod::ALL, ClientMethod::as_str));
+        let ours: BTreeSet<_> = ours.collect();
+        assert!(listed(OF_DRAFTS).is_subset(&ours), "a draft's name is here only while it is spoken");
+    }
+
+    #[test]
+    fn a_name_is_found_by_itself_alone() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::named(code.as_str()), Some(*code));
+        }
+        assert_eq!(GrantType::named("Authorization_Code"), None);
+        assert_eq!(TokenType::named("urn:ietf:params:oauth:token-type:id_token"), None);
+        assert_eq!(AssertionType::named(""), None);
+        assert!(ClientMethod::proofs().all(|method| method != ClientMethod::None) && ClientMethod::proofs().count() == 4);
+    }
+}
