@@ -1,4 +1,4 @@
-use mandate_core::InvalidScope;
+use mandate_core::{InvalidActorChain, InvalidScope};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
@@ -139,8 +139,62 @@ fn every() -> Vec<Refusal> {
     all.extend(RefusalReason::ALL.iter().map(|reason| R::ExchangeScopes(*reason, Box::new(bounds.clone()))));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Exchange(*reason)));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Authorization(*reason)));
+    for error in token_errors() {
+        all.extend([R::Subject(error.clone()), R::SubjectElsewhere(error.clone()), R::Actor(error.clone()), R::ClientAssertion(error)]);
+    }
     all.iter().for_each(listed);
     all
+}
+
+/// One of each way in which a token can be wrong.
+fn token_errors() -> Vec<TokenError> {
+    use TokenError as E;
+    vec![
+        E::TooLarge,
+        E::Malformed("not three parts"),
+        E::DuplicateMember,
+        E::TooDeep,
+        E::Header("jku".into()),
+        E::Algorithm("none".into()),
+        E::Type("jwt".into()),
+        E::UnknownKey(Some("k1".into())),
+        E::AmbiguousKey("k1".into()),
+        E::Signature,
+        E::SignatureOfUnnamedKey,
+        E::MissingClaim("sub"),
+        E::Claim { claim: "aud", why: "not a text" },
+        E::Issuer,
+        E::Audience,
+        E::Expired,
+        E::NotYetValid,
+        E::Lifetime,
+        E::ActorChain(InvalidActorChain::Loop),
+        E::TrustDomain,
+    ]
+}
+
+/// A line for each refusal: what the caller gets, and whose fault it is.
+fn answers() -> String {
+    let line = |refusal: Refusal| {
+        let OAuthError { status, error, description, www_authenticate, retry_after, fault, .. } = refusal.to_error();
+        let challenge = www_authenticate.unwrap_or_default();
+        let retry = retry_after.map(|seconds| format!(" retry={seconds}")).unwrap_or_default();
+        format!("{status} {error} {fault:?}{retry} [{challenge}] {description}\n")
+    };
+    every().into_iter().map(line).collect()
+}
+
+#[test]
+fn every_answer_is_as_recorded() {
+    const WRITE: &str = "MANDATE_WRITE_ANSWERS";
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/answers.txt"), answers()).unwrap();
+    }
+    let (found, recorded) = (answers(), include_str!("answers.txt"));
+    for (found, recorded) in found.lines().zip(recorded.lines()) {
+        assert_eq!(found, recorded, "if it is meant, set {WRITE}, run this test twice, and commit wire/answers.txt");
+    }
+    assert_eq!(found.lines().count(), recorded.lines().count(), "set {WRITE}");
 }
 
 #[test]
