@@ -3,10 +3,15 @@
 
 use libfuzzer_sys::fuzz_target;
 
-// The source file itself rather than its crate: the whole authorization server would have to be instrumented for it.
+// The source files themselves rather than their crate: the whole authorization server would have to be instrumented for it.
 #[path = "../../crates/oauth/src/form.rs"]
 #[allow(dead_code, reason = "the server calls what this target does not")]
 mod form;
+#[path = "../../crates/oauth/src/names.rs"]
+#[allow(dead_code, reason = "the server uses what this target does not")]
+mod names;
+
+use names::Parameter;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(form) = form::Form::parse(body) else { return };
@@ -17,8 +22,8 @@ fuzz_target!(|body: &[u8]| {
         assert!(!name.chars().chain(value.chars()).any(|c| c.is_ascii_control()));
         let same = lenient.iter().filter(|(other, _)| other == name);
         match name.as_str() {
-            "resource" => assert!(form.all("resource").eq(same.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty()))),
-            "audience" => assert!(form.all("audience").eq(same.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty()))),
+            "resource" => assert!(form.all(Parameter::Resource).eq(same.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty()))),
+            "audience" => assert!(form.all(Parameter::Audience).eq(same.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty()))),
             _ => {
                 assert_eq!(same.count(), 1, "{name:?} appears twice");
                 assert_eq!(form.get(name), Some(value.as_str()).filter(|value| !value.is_empty()));

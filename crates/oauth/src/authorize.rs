@@ -15,6 +15,7 @@ use mandate_delegation::{LoggedInPerson, RefusalReason};
 use crate::code::CodePayload;
 use crate::engine::Engine;
 use crate::form::Form;
+use crate::names::{ErrorCode, Parameter};
 use crate::pkce::Challenge;
 use crate::redirect::{is_registered, with_parameters};
 use crate::refusal::Refusal;
@@ -90,8 +91,8 @@ impl Back {
     /// The redirect that tells the client of a refusal.
     pub(crate) fn with_error(&self, issuer: &Issuer, error: &OAuthError) -> String {
         // RFC 6749 §4.1.2.1 has no invalid_grant; what the person may not have is access_denied there.
-        let code = if error.error == "invalid_grant" { "access_denied" } else { error.error };
-        self.to(issuer, &[("error", code), ("error_description", &error.description)])
+        let code = if error.error == ErrorCode::InvalidGrant { ErrorCode::AccessDenied } else { error.error };
+        self.to(issuer, &[("error", code.as_str()), ("error_description", &error.description)])
     }
 }
 
@@ -147,7 +148,7 @@ impl Engine {
             Ok(form) => form,
             Err(error) => return Err(AuthorizeRefusal::Page(self.refuse(trail, Refusal::Form(error)).await)),
         };
-        trail.asked = Asked::new(form.get("resource"), form.get("scope"), None);
+        trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
         let back = match way_back(&form, &snapshot.registry) {
             Ok(back) => back,
             Err(refusal) => return Err(AuthorizeRefusal::Page(self.refuse(trail, refusal).await)),
@@ -166,13 +167,13 @@ impl Engine {
 
 /// Client and redirect URI. Until both are correct, there is no way back.
 fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
-    let id = form.get("client_id").ok_or(Refusal::Missing("client_id"))?;
-    let client = id.parse().ok().and_then(|id: ClientId| registry.client(&id)).ok_or(Refusal::Unacceptable("client_id"))?;
-    let redirect_uri = form.get("redirect_uri").ok_or(Refusal::Missing("redirect_uri"))?;
+    let id = form.get(Parameter::ClientId).ok_or(Refusal::Missing(Parameter::ClientId))?;
+    let client = id.parse().ok().and_then(|id: ClientId| registry.client(&id)).ok_or(Refusal::Unacceptable(Parameter::ClientId))?;
+    let redirect_uri = form.get(Parameter::RedirectUri).ok_or(Refusal::Missing(Parameter::RedirectUri))?;
     if !is_registered(redirect_uri, &client.redirect_uris) {
         return Err(Refusal::Redirect);
     }
-    Ok(Back { client: Arc::clone(client), redirect_uri: redirect_uri.to_owned(), state: form.get("state").map(str::to_owned) })
+    Ok(Back { client: Arc::clone(client), redirect_uri: redirect_uri.to_owned(), state: form.get(Parameter::State).map(str::to_owned) })
 }
 
 fn validate(
@@ -184,7 +185,7 @@ fn validate(
 ) -> Result<AuthorizationRequest, Refusal> {
     no_request_object(form)?;
     response_is_code_in_query(form)?;
-    let challenge = Challenge::from_parameters(form.get("code_challenge"), form.get("code_challenge_method"))?;
+    let challenge = Challenge::from_parameters(form.get(Parameter::CodeChallenge), form.get(Parameter::CodeChallengeMethod))?;
     let asked = scopes(form)?;
     let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
     let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
@@ -193,19 +194,19 @@ fn validate(
 
 /// RFC 9101 §6.1: request objects are not supported, so they are refused, never ignored.
 fn no_request_object(form: &Form<'_>) -> Result<(), Refusal> {
-    if form.has("request") {
-        return Err(Refusal::RequestObject("request_not_supported"));
+    if form.has(Parameter::Request) {
+        return Err(Refusal::RequestObject);
     }
-    if form.has("request_uri") { Err(Refusal::RequestObject("request_uri_not_supported")) } else { Ok(()) }
+    if form.has(Parameter::RequestUri) { Err(Refusal::RequestUri) } else { Ok(()) }
 }
 
 fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
-    if form.get("response_type").ok_or(Refusal::Missing("response_type"))? != "code" {
+    if form.get(Parameter::ResponseType).ok_or(Refusal::Missing(Parameter::ResponseType))? != "code" {
         return Err(Refusal::ResponseType);
     }
-    match form.get("response_mode") {
+    match form.get(Parameter::ResponseMode) {
         None | Some("query") => Ok(()),
-        Some(_) => Err(Refusal::Unacceptable("response_mode")),
+        Some(_) => Err(Refusal::Unacceptable(Parameter::ResponseMode)),
     }
 }
 
@@ -217,7 +218,7 @@ fn known_resource(
     issuer: &Issuer,
     registry: &Registry,
 ) -> Result<Option<ResourceUri>, Refusal> {
-    let mut all = form.all("resource");
+    let mut all = form.all(Parameter::Resource);
     let Some(resource) = all.next() else { return Ok(None) };
     if all.next().is_some() {
         return Err(Refusal::ResourceRepeated);

@@ -14,13 +14,9 @@ use mandate_token::{KeySet, TokenError, client_assertion, jwt_svid};
 use crate::engine::{Engine, Request};
 use crate::form::{Form, decode_alone};
 use crate::metadata;
+use crate::names::{AssertionType, ClientMethod, Parameter};
 use crate::refusal::Refusal;
 use crate::trail::Trail;
-
-/// `client_assertion_type` of `private_key_jwt` (RFC 7523 §2.2).
-pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// `client_assertion_type` of `spiffe_jwt` (OAuth SPIFFE client authentication §3).
-pub(crate) const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// An identified caller. A public client only claims its identity.
 #[derive(Clone, Debug)]
@@ -87,31 +83,31 @@ enum Credential<'f> {
 
 impl<'f> Credential<'f> {
     fn read(request: &Request<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
-        let (assertion, assertion_type) = (form.get("client_assertion"), form.get("client_assertion_type"));
+        let (assertion, assertion_type) = (form.get(Parameter::ClientAssertion), form.get(Parameter::ClientAssertionType));
         let by_assertion = assertion.is_some() || assertion_type.is_some();
         let header = match request.authorization {
             [] => None,
             [one] => Some(*one),
             _ => return Err(Refusal::AuthorizationHeader("it is repeated")),
         };
-        if usize::from(by_assertion) + usize::from(form.has("client_secret")) + usize::from(header.is_some()) > 1 {
+        if usize::from(by_assertion) + usize::from(form.has(Parameter::ClientSecret)) + usize::from(header.is_some()) > 1 {
             return Err(Refusal::ClientMethods);
         }
-        if let Some(secret) = form.get("client_secret") {
-            let id = form.get("client_id").ok_or(Refusal::Missing("client_id"))?;
+        if let Some(secret) = form.get(Parameter::ClientSecret) {
+            let id = form.get(Parameter::ClientId).ok_or(Refusal::Missing(Parameter::ClientId))?;
             return Ok(Self::Post { id, secret: Secret::new(secret) });
         }
         if by_assertion {
-            let assertion = assertion.ok_or(Refusal::Missing("client_assertion"))?;
-            return match assertion_type.ok_or(Refusal::Missing("client_assertion_type"))? {
-                JWT_SPIFFE => Ok(Self::SpiffeJwt(assertion)),
-                JWT_BEARER => Ok(Self::PrivateKeyJwt(assertion)),
-                _ => Err(Refusal::ClientMethodUnsupported),
+            let assertion = assertion.ok_or(Refusal::Missing(Parameter::ClientAssertion))?;
+            let assertion_type = assertion_type.ok_or(Refusal::Missing(Parameter::ClientAssertionType))?;
+            return match AssertionType::named(assertion_type).ok_or(Refusal::ClientMethodUnsupported)? {
+                AssertionType::JwtSpiffe => Ok(Self::SpiffeJwt(assertion)),
+                AssertionType::JwtBearer => Ok(Self::PrivateKeyJwt(assertion)),
             };
         }
         match header {
             Some(header) => basic(header),
-            None => form.get("client_id").map(|id| Self::Nothing { id }).ok_or(Refusal::ClientMissing),
+            None => form.get(Parameter::ClientId).map(|id| Self::Nothing { id }).ok_or(Refusal::ClientMissing),
         }
     }
 
@@ -168,7 +164,7 @@ impl Engine {
             Credential::Nothing { id } => public(id, snapshot).map(|client| Caller::Public(proven(client))),
         };
         let caller = caller.inspect_err(|_| trail.note = credential.claimed().map(|id| claim_note(&id)))?;
-        if form.get("client_id").is_some_and(|id| id != caller.name()) {
+        if form.get(Parameter::ClientId).is_some_and(|id| id != caller.name()) {
             trail.note = Some(claim_note(caller.name()));
             return Err(Refusal::ClientIdMismatch);
         }
@@ -263,8 +259,18 @@ impl Engine {
         if client.authentication == *method {
             Ok(Arc::clone(client))
         } else {
-            Err(Refusal::ClientMethodOther(client.authentication.method()))
+            Err(Refusal::ClientMethodOther(method_of(&client.authentication)))
         }
+    }
+}
+
+/// The method that a client is registered for.
+fn method_of(authentication: &ClientAuthentication) -> ClientMethod {
+    match authentication {
+        ClientAuthentication::None => ClientMethod::None,
+        ClientAuthentication::ClientSecretBasic => ClientMethod::ClientSecretBasic,
+        ClientAuthentication::ClientSecretPost => ClientMethod::ClientSecretPost,
+        ClientAuthentication::PrivateKeyJwt { .. } => ClientMethod::PrivateKeyJwt,
     }
 }
 
@@ -302,10 +308,14 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
-    use super::{Credential, JWT_BEARER, JWT_SPIFFE};
+    use super::Credential;
     use crate::engine::Request;
     use crate::form::Form;
+    use crate::names::{AssertionType, Parameter};
     use crate::refusal::Refusal;
+
+    const JWT_BEARER: AssertionType = AssertionType::JwtBearer;
+    const JWT_SPIFFE: AssertionType = AssertionType::JwtSpiffe;
 
     fn read(authorization: &[&str], body: &str) -> Result<String, Refusal> {
         let source = mandate_core::RequestSource::Other;
@@ -342,10 +352,10 @@ mod tests {
         assert_eq!(read(&[&both], "client_assertion=x"), Err(Refusal::ClientMethods));
         assert_eq!(read(&[], "client_secret=x&client_assertion_type=y"), Err(Refusal::ClientMethods));
         assert_eq!(read(&[&both, &both], ""), Err(Refusal::AuthorizationHeader("it is repeated")));
-        assert_eq!(read(&[], "client_secret=x"), Err(Refusal::Missing("client_id")));
+        assert_eq!(read(&[], "client_secret=x"), Err(Refusal::Missing(Parameter::ClientId)));
         assert_eq!(read(&[], "client_assertion=x&client_assertion_type=urn:other"), Err(Refusal::ClientMethodUnsupported));
-        assert_eq!(read(&[], "client_assertion=x"), Err(Refusal::Missing("client_assertion_type")));
-        assert_eq!(read(&[], &format!("client_assertion_type={JWT_BEARER}")), Err(Refusal::Missing("client_assertion")));
+        assert_eq!(read(&[], "client_assertion=x"), Err(Refusal::Missing(Parameter::ClientAssertionType)));
+        assert_eq!(read(&[], &format!("client_assertion_type={JWT_BEARER}")), Err(Refusal::Missing(Parameter::ClientAssertion)));
         assert_eq!(read(&[], "grant_type=x"), Err(Refusal::ClientMissing));
         assert_eq!(header("Bearer abc"), Err(Refusal::ClientMethodUnsupported));
         assert_eq!(header("Basic"), Err(Refusal::AuthorizationHeader("no credentials after the scheme")));

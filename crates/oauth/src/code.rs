@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Caller;
 use crate::engine::{Engine, Request};
 use crate::form::Form;
+use crate::names::Parameter;
 use crate::pkce::Challenge;
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;
@@ -25,8 +26,6 @@ use crate::token::TokenResponse;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 
-/// The grant type.
-pub(crate) const GRANT_TYPE: &str = "authorization_code";
 /// How long a code lives.
 pub(crate) const CODE_LIFETIME: Duration = Duration::from_mins(1);
 /// For how long a second use is noticed: as long as the tokens from the first use may live.
@@ -92,7 +91,7 @@ impl Engine {
         let snapshot = self.snapshot();
         // A code was consented for a person's client, not for an actor: an actor token here would be ignored or
         // change what was consented.
-        for name in ["actor_token", "actor_token_type", "subject_token", "subject_token_type"] {
+        for name in [Parameter::ActorToken, Parameter::ActorTokenType, Parameter::SubjectToken, Parameter::SubjectTokenType] {
             if form.has(name) {
                 return Err(Refusal::Misplaced(name));
             }
@@ -102,7 +101,7 @@ impl Engine {
             Caller::Agent(_) => return Err(Refusal::ClientNotAllowed("An agent exchanges tokens; codes are for people's clients.")),
         };
         trail.client = Some(client.id().shared());
-        let code = form.get("code").ok_or(Refusal::Missing("code"))?;
+        let code = form.get(Parameter::Code).ok_or(Refusal::Missing(Parameter::Code))?;
         let hash = hash(code);
         let payload = self.presented(&hash, client.id(), now).await?;
         bound(&payload, form, self.issuer())?;
@@ -206,12 +205,12 @@ impl Engine {
 
 /// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707 §2.2).
 fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), Refusal> {
-    if form.get("redirect_uri").ok_or(Refusal::Missing("redirect_uri"))? != payload.redirect_uri {
+    if form.get(Parameter::RedirectUri).ok_or(Refusal::Missing(Parameter::RedirectUri))? != payload.redirect_uri {
         return Err(Refusal::CodeRedirect);
     }
-    payload.challenge.check(form.get("code_verifier"))?;
+    payload.challenge.check(form.get(Parameter::CodeVerifier))?;
     let authorized = payload.resource.as_ref().map_or(issuer.as_str(), ResourceUri::as_str);
-    if form.all("resource").any(|resource| !same(resource, authorized)) {
+    if form.all(Parameter::Resource).any(|resource| !same(resource, authorized)) {
         return Err(Refusal::ResourceNotAuthorized);
     }
     Ok(())

@@ -13,16 +13,12 @@ use mandate_token::{KeySet, TokenError};
 use crate::client::Caller;
 use crate::engine::{Engine, Request};
 use crate::form::Form;
+use crate::names::{Parameter, TokenType};
 use crate::refusal::{Refusal, whole_seconds};
 use crate::resource;
-use crate::token::{ACCESS_TOKEN, TokenResponse, claimed_issuer, claimed_subject, scopes};
+use crate::token::{TokenResponse, claimed_issuer, claimed_subject, scopes};
 use crate::trail::Trail;
 use crate::wire::OAuthError;
-
-/// The grant type (RFC 8693 §2.1).
-pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-/// A JWT of another issuer, or an agent's JWT-SVID (RFC 8693 §3).
-pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// The parameters, each in its required form. Nothing is verified yet.
 struct Parameters<'f> {
@@ -44,7 +40,7 @@ enum SubjectType {
 
 impl<'f> Parameters<'f> {
     fn read(form: &'f Form<'_>, registry: &Registry) -> Result<Self, Refusal> {
-        let subject_token = form.get("subject_token").ok_or(Refusal::Missing("subject_token"))?;
+        let subject_token = form.get(Parameter::SubjectToken).ok_or(Refusal::Missing(Parameter::SubjectToken))?;
         let subject_type = subject_type(form)?;
         let actor_token = actor_token(form)?;
         requested_token_type(form)?;
@@ -57,41 +53,43 @@ impl<'f> Parameters<'f> {
 /// RFC 8693 §3: `access_token` is a token that we issued, `jwt` is any JWT. Our tokens are JWTs too, and clients such as
 /// Spring's call them `jwt`. No other type identifies a person.
 fn subject_type(form: &Form<'_>) -> Result<SubjectType, Refusal> {
-    match form.get("subject_token_type").ok_or(Refusal::Missing("subject_token_type"))? {
-        ACCESS_TOKEN => Ok(SubjectType::Own),
-        JWT => Ok(SubjectType::Any),
-        _ => Err(Refusal::Unacceptable("subject_token_type")),
+    let name = form.get(Parameter::SubjectTokenType).ok_or(Refusal::Missing(Parameter::SubjectTokenType))?;
+    match TokenType::named(name).ok_or(Refusal::Unacceptable(Parameter::SubjectTokenType))? {
+        TokenType::AccessToken => Ok(SubjectType::Own),
+        TokenType::Jwt => Ok(SubjectType::Any),
     }
 }
 
 /// RFC 8693 §2.1: `actor_token_type` must be present if, and only if, `actor_token` is. An actor token is a JWT-SVID.
 fn actor_token<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
-    match (form.get("actor_token"), form.get("actor_token_type")) {
+    match (form.get(Parameter::ActorToken), form.get(Parameter::ActorTokenType)) {
         (None, None) => Ok(None),
-        (Some(_), None) => Err(Refusal::Missing("actor_token_type")),
-        (None, Some(_)) => Err(Refusal::Misplaced("actor_token_type")),
-        (Some(token), Some(JWT)) => Ok(Some(token)),
-        (Some(_), Some(_)) => Err(Refusal::Unacceptable("actor_token_type")),
+        (Some(_), None) => Err(Refusal::Missing(Parameter::ActorTokenType)),
+        (None, Some(_)) => Err(Refusal::Misplaced(Parameter::ActorTokenType)),
+        (Some(token), Some(name)) if name == TokenType::Jwt.as_str() => Ok(Some(token)),
+        (Some(_), Some(_)) => Err(Refusal::Unacceptable(Parameter::ActorTokenType)),
     }
 }
 
 /// An exchange issues only access tokens; no refresh tokens, no ID tokens.
 fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
-    match form.get("requested_token_type") {
-        None | Some(ACCESS_TOKEN) => Ok(()),
-        Some(_) => Err(Refusal::Unacceptable("requested_token_type")),
+    match form.get(Parameter::RequestedTokenType) {
+        None => Ok(()),
+        Some(name) if name == TokenType::AccessToken.as_str() => Ok(()),
+        Some(_) => Err(Refusal::Unacceptable(Parameter::RequestedTokenType)),
     }
 }
 
 impl Engine {
     pub(crate) async fn exchange(&self, request: &Request<'_>, form: &Form<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
         let mut trail = Trail::new(Kind::Exchange, now, request.source);
-        trail.asked = Asked::new(form.get("resource"), form.get("scope"), None);
+        trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
         let mandate = match self.decide_exchange(request, form, &mut trail).await {
             Ok(mandate) => mandate,
             Err(refusal) => {
                 // What the actor token claims is of interest only now: a refusal names whom it was about.
-                let actor = form.get("actor_token").map(|token| claimed_subject(token).unwrap_or_else(|| "(unreadable)".to_owned()));
+                let actor =
+                    form.get(Parameter::ActorToken).map(|token| claimed_subject(token).unwrap_or_else(|| "(unreadable)".to_owned()));
                 trail.asks(form, actor.as_deref());
                 return Err(self.refuse(trail, refusal).await);
             }
@@ -230,7 +228,7 @@ impl Engine {
         let Some(token) = parameters.actor_token else { return Ok(None) };
         // The same JWT-SVID as credential and as actor token has been verified for the same audience already.
         match caller {
-            Caller::Agent(agent) if form.get("client_assertion") == Some(token) => Ok(Some(agent.clone())),
+            Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => Ok(Some(agent.clone())),
             _ => self.verify_svid(token, now).map(Some).map_err(|error| match error {
                 TokenError::Audience => Refusal::ActorAudience(self.issuer().as_str().to_owned()),
                 error => Refusal::Actor(error),
@@ -254,11 +252,15 @@ fn use_up((grant, max): &(GrantId, Option<u64>)) -> Option<Effect> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ACCESS_TOKEN, JWT, Parameters, SubjectType};
+    use super::{Parameters, SubjectType};
     use crate::form::Form;
+    use crate::names::{Parameter, TokenType};
     use crate::refusal::Refusal;
     use mandate_core::InvalidScope;
     use mandate_core::registry::Registry;
+
+    const ACCESS_TOKEN: &str = TokenType::AccessToken.as_str();
+    const JWT: &str = TokenType::Jwt.as_str();
 
     fn read(extra: &str) -> Result<(), Refusal> {
         let body = format!("subject_token=s&subject_token_type={ACCESS_TOKEN}&resource=https://crm.example&{extra}");
@@ -279,19 +281,19 @@ mod tests {
             let body = format!("subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:{kind}&resource=https://crm.example");
             assert_eq!(
                 Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).err(),
-                Some(Refusal::Unacceptable("subject_token_type"))
+                Some(Refusal::Unacceptable(Parameter::SubjectTokenType))
             );
             let requested = format!("requested_token_type=urn:ietf:params:oauth:token-type:{kind}");
-            assert_eq!(read(&requested), Err(Refusal::Unacceptable("requested_token_type")));
+            assert_eq!(read(&requested), Err(Refusal::Unacceptable(Parameter::RequestedTokenType)));
         }
         assert_eq!(read(&format!("requested_token_type={ACCESS_TOKEN}")), Ok(()));
     }
 
     #[test]
     fn actor_token_and_its_type_stand_together() {
-        assert_eq!(read("actor_token=a"), Err(Refusal::Missing("actor_token_type")));
-        assert_eq!(read(&format!("actor_token_type={JWT}")), Err(Refusal::Misplaced("actor_token_type")));
-        assert_eq!(read(&format!("actor_token=a&actor_token_type={ACCESS_TOKEN}")), Err(Refusal::Unacceptable("actor_token_type")));
+        assert_eq!(read("actor_token=a"), Err(Refusal::Missing(Parameter::ActorTokenType)));
+        assert_eq!(read(&format!("actor_token_type={JWT}")), Err(Refusal::Misplaced(Parameter::ActorTokenType)));
+        assert_eq!(read(&format!("actor_token=a&actor_token_type={ACCESS_TOKEN}")), Err(Refusal::Unacceptable(Parameter::ActorTokenType)));
         assert_eq!(read(&format!("actor_token=a&actor_token_type={JWT}")), Ok(()));
     }
 
@@ -300,12 +302,12 @@ mod tests {
         let body = format!("subject_token_type={ACCESS_TOKEN}&resource=https://crm.example");
         assert_eq!(
             Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).err(),
-            Some(Refusal::Missing("subject_token"))
+            Some(Refusal::Missing(Parameter::SubjectToken))
         );
         let body = "subject_token=s&resource=https://crm.example";
         assert_eq!(
             Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).err(),
-            Some(Refusal::Missing("subject_token_type"))
+            Some(Refusal::Missing(Parameter::SubjectTokenType))
         );
         assert_eq!(read("scope=a++b"), Err(Refusal::ScopeMalformed(InvalidScope::Empty)));
         assert_eq!(read("scope=a+b"), Ok(()));

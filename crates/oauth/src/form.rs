@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use memchr::memchr2;
 use zeroize::Zeroize as _;
 
+use crate::names::Parameter;
+
 /// The largest request body or query, in bytes: three tokens of the largest size that is parsed, and room.
 pub const MAX_BODY: usize = 64 * 1024;
 /// The most parameters in one request.
@@ -16,48 +18,6 @@ pub const MAX_PARAMETERS: usize = 48;
 pub const MAX_NAME: usize = 128;
 /// The longest parameter value, in bytes after decoding.
 pub const MAX_VALUE: usize = 16 * 1024;
-
-/// The parameters that may be repeated. Only RFC 8707 §2 and RFC 8693 §2.1 define such parameters.
-const REPEATABLE: [&str; 2] = ["resource", "audience"];
-
-/// Every OAuth parameter that an endpoint of ours, or a similar one, reads. In a URL's query beside a body, or in a body beside
-/// the query of an authorization request, there would be a second place for the same value.
-const OF_OAUTH: [&str; 34] = [
-    "access_token",
-    "actor_token",
-    "actor_token_type",
-    "assertion",
-    "audience",
-    "authorization_details",
-    "client_assertion",
-    "client_assertion_type",
-    "client_id",
-    "client_secret",
-    "code",
-    "code_challenge",
-    "code_challenge_method",
-    "code_verifier",
-    "device_code",
-    "dpop_jkt",
-    "grant_type",
-    "password",
-    "redirect_uri",
-    "refresh_token",
-    "request",
-    "request_uri",
-    "requested_token_type",
-    "resource",
-    "response_mode",
-    "response_type",
-    "scope",
-    "state",
-    "subject_token",
-    "subject_token_type",
-    "token",
-    "token_type_hint",
-    "username",
-    "nonce",
-];
 
 /// Why a form is refused. Names in it are cut and safe to show; values never appear.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,7 +101,7 @@ impl<'a> Form<'a> {
             if value.len() > MAX_VALUE {
                 return Err(FormError::ValueTooLong(shown(&name)));
             }
-            if !REPEATABLE.contains(&name.as_ref()) && pairs.iter().any(|(other, _)| *other == name) {
+            if Parameter::REPEATABLE.iter().all(|one| one.as_str() != name) && pairs.iter().any(|(other, _)| *other == name) {
                 return Err(FormError::Repeated(shown(&name)));
             }
             pairs.push((name, value));
@@ -150,27 +110,28 @@ impl<'a> Form<'a> {
     }
 
     /// The value of a parameter. One sent without a value counts as omitted (RFC 6749 §3.1).
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: impl AsRef<str>) -> Option<&str> {
+        let name = name.as_ref();
         self.pairs.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_ref())
     }
 
     /// Every value of a repeatable parameter.
-    pub fn all<'s>(&'s self, name: &'static str) -> impl Iterator<Item = &'s str> {
-        self.pairs.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_ref())
+    pub fn all(&self, name: Parameter) -> impl Iterator<Item = &str> {
+        self.pairs.iter().filter(move |(n, v)| n == name.as_str() && !v.is_empty()).map(|(_, v)| v.as_ref())
     }
 
     /// The first OAuth parameter in it that has a value.
-    pub fn oauth_parameter(&self) -> Option<&'static str> {
+    pub fn oauth_parameter(&self) -> Option<Parameter> {
         self.oauth_parameter_besides(&[])
     }
 
     /// The first OAuth parameter in it that has a value and is not one of `expected`.
-    pub fn oauth_parameter_besides(&self, expected: &[&str]) -> Option<&'static str> {
-        OF_OAUTH.into_iter().find(|name| !expected.contains(name) && self.has(name))
+    pub fn oauth_parameter_besides(&self, expected: &[Parameter]) -> Option<Parameter> {
+        Parameter::ALL.iter().copied().find(|name| !expected.contains(name) && self.has(name))
     }
 
     /// Whether a parameter has a value.
-    pub fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: impl AsRef<str>) -> bool {
         self.get(name).is_some()
     }
 }
@@ -236,6 +197,7 @@ fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Form, FormError, MAX_BODY, MAX_NAME, MAX_PARAMETERS, MAX_VALUE, is_form};
+    use crate::names::Parameter;
 
     #[test]
     fn decodes_plus_percent_and_utf_8() {
@@ -271,8 +233,8 @@ mod tests {
     #[test]
     fn only_resource_and_audience_may_be_repeated() {
         let form = Form::parse(b"resource=a&resource=b&audience=c&audience=d").unwrap();
-        assert_eq!(form.all("resource").collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(form.all("audience").collect::<Vec<_>>(), ["c", "d"]);
+        assert_eq!(form.all(Parameter::Resource).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(form.all(Parameter::Audience).collect::<Vec<_>>(), ["c", "d"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::client::{Caller, is_active_agent};
 use crate::engine::{Engine, Request};
 use crate::form::Form;
+use crate::names::Parameter;
 use crate::refusal::Refusal;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
@@ -58,7 +59,7 @@ impl Engine {
         let form = request.form()?;
         let snapshot = self.snapshot();
         let caller = self.authenticate_confidential(request, &form, &snapshot, trail).await?;
-        let token = form.get("token").ok_or(Refusal::Missing("token"))?;
+        let token = form.get(Parameter::Token).ok_or(Refusal::Missing(Parameter::Token))?;
         // The caller's secret may have waited for its turn to be checked.
         let snapshot = self.snapshot();
         let living = self.living_at(token, &snapshot, self.now());

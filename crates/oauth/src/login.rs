@@ -13,6 +13,7 @@ use crate::attempts::{Source, TooMany};
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
 use crate::form::Form;
+use crate::names::Parameter;
 use crate::password::{PasswordError, Whose};
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;
@@ -93,11 +94,13 @@ impl Engine {
         let mut trail = self.login_trail(request, now);
         let (person, browser) = match self.check_password(visitor, request.source, name, password, &mut trail).await {
             Ok(known) => known,
-            Err((refusal, pause)) => {
+            Err(refusal) => {
+                let pause = if let Refusal::LoginPaused(pause) = refusal { Some(pause) } else { None };
                 let error = self.refuse(trail, refusal).await;
                 return Err(match pause {
+                    // The server's own, or that of the log.
                     _ if error.status == 503 => LoginRefusal::Unavailable(error),
-                    Some(TooMany(pause)) => LoginRefusal::Paused(pause, error),
+                    Some(pause) => LoginRefusal::Paused(pause, error),
                     None => LoginRefusal::Wrong(error),
                 });
             }
@@ -121,7 +124,7 @@ impl Engine {
     /// would be ignored, or read by somebody else. A refusal is recorded.
     pub async fn check_login_form(&self, request: &AuthorizationRequest, form: &Form<'_>) -> Result<(), OAuthError> {
         // The password is the person's here, not the parameter of RFC 6749 §4.3.2.
-        let Some(name) = form.oauth_parameter_besides(&["password"]) else { return Ok(()) };
+        let Some(name) = form.oauth_parameter_besides(&[Parameter::Password]) else { return Ok(()) };
         let trail = self.login_trail(request, self.now());
         Err(self.refuse(trail, Refusal::InLoginForm(name)).await)
     }
@@ -153,8 +156,8 @@ impl Engine {
         name: &str,
         password: Secret,
         trail: &mut Trail,
-    ) -> Result<(LoggedInPerson, String), (Refusal, Option<TooMany>)> {
-        let wrong = |why| (Refusal::LoginFailed(why), None);
+    ) -> Result<(LoggedInPerson, String), Refusal> {
+        let wrong = Refusal::LoginFailed;
         let snapshot = self.snapshot();
         // An over-long name cannot exist: for it, too, an attempt is counted.
         let (typed, counted) = (name, Source::Name(name));
@@ -167,14 +170,14 @@ impl Engine {
             Some(name) => {
                 let whose = name.clone();
                 let stored = self.store.read("password", move |tx| secrets::password(tx, &whose)).await;
-                stored.map_err(|error| (Refusal::Internal(error.to_string()), None))?
+                stored.map_err(|error| Refusal::Internal(error.to_string()))?
             }
             None => None,
         };
         let known =
             name.as_ref().zip(stored.as_ref()).zip(visitor.browser).and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
         let source = known.zip(name.as_ref()).map_or(counted, |(id, name)| Source::Browser { name: name.as_str(), id });
-        let attempt = self.attempts.begin(source, trail.now).map_err(|pause| (Refusal::LoginPaused, Some(pause)))?;
+        let attempt = self.attempts.begin(source, trail.now).map_err(|TooMany(pause)| Refusal::LoginPaused(pause))?;
         let whose = match source {
             Source::Browser { name, .. } => Whose::KnownBrowser { name },
             Source::Name(_) => Whose::Person { source: from, name: typed },
@@ -183,7 +186,7 @@ impl Engine {
             if error == PasswordError::Busy {
                 self.attempts.withdrawn(source, attempt);
             }
-            (Refusal::from(error), None)
+            Refusal::from(error)
         })?;
         let (person, phc) = person.zip(stored).ok_or_else(|| wrong("no such person, disabled, or no password set"))?;
         if !matched {

@@ -5,6 +5,8 @@ use mandate_core::{Issuer, ScopeSet};
 use mandate_token::{Algorithm, MAX_TOKEN_LEN};
 use serde_json::{Value, json};
 
+use crate::names::{ClientMethod, GrantType};
+
 /// Path of the authorization endpoint, below the issuer.
 pub const AUTHORIZE_PATH: &str = "/authorize";
 /// Path of the token endpoint.
@@ -15,13 +17,6 @@ pub const INTROSPECT_PATH: &str = "/introspect";
 pub const REVOKE_PATH: &str = "/revoke";
 /// Path of the JWK Set that verifies access tokens.
 pub const JWKS_PATH: &str = "/jwks.json";
-
-/// The client authentication methods of the token endpoint.
-pub const TOKEN_METHODS: [&str; 5] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "client_secret_post", "none"];
-/// The methods of the revocation endpoint. A public client proves itself by its own token (RFC 7009 §2.1).
-pub const REVOCATION_METHODS: [&str; 5] = TOKEN_METHODS;
-/// The methods of the introspection endpoint: it has no anonymous callers.
-pub const INTROSPECTION_METHODS: [&str; 4] = ["spiffe_jwt", "private_key_jwt", "client_secret_basic", "client_secret_post"];
 
 /// The algorithms of client assertions: all that are verified.
 fn assertion_algorithms() -> Vec<&'static str> {
@@ -39,11 +34,17 @@ fn can_be_asked_for_at_once(scopes: &ScopeSet) -> bool {
     scopes.len() <= MAX_SCOPES && scopes.to_string().len() <= MAX_TOKEN_LEN / 2
 }
 
+/// Names as they are sent.
+fn texts<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Vec<String> {
+    names.into_iter().map(|name| name.as_ref().to_owned()).collect()
+}
+
 /// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has. `scopes` are left out if
 /// they are too many for one request: a client that knows none asks for none, and is given what it may have.
 pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
     let at = |path| endpoint(issuer, path);
     let algorithms = assertion_algorithms();
+    let methods = texts(ClientMethod::ALL);
     let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": at(AUTHORIZE_PATH),
@@ -53,13 +54,15 @@ pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
         "revocation_endpoint": at(REVOKE_PATH),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", crate::exchange::GRANT_TYPE],
+        "grant_types_supported": texts(GrantType::ALL),
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": TOKEN_METHODS,
+        "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
-        "introspection_endpoint_auth_methods_supported": INTROSPECTION_METHODS,
+        // It has no anonymous callers.
+        "introspection_endpoint_auth_methods_supported": texts(ClientMethod::proofs()),
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
-        "revocation_endpoint_auth_methods_supported": REVOCATION_METHODS,
+        // A public client proves itself by its own token (RFC 7009 §2.1).
+        "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "authorization_response_iss_parameter_supported": true,
         "request_parameter_supported": false,

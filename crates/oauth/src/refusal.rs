@@ -1,5 +1,6 @@
-//! Why a request is refused: one enum for the engine, grouped by the party at fault. The `Display` text is private detail,
-//! for records and logs; the text for the caller is in [`crate::wire`].
+//! Why a request is refused: one enum for the engine. Each refusal has a class by the stage at which it is given.
+//!
+//! The `Display` text is private detail, for records and logs; the text for the caller is in [`crate::wire`].
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, Unavailable};
 use crate::form::FormError;
+use crate::names::{ClientMethod, GrantType, Parameter};
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
 
@@ -21,25 +23,25 @@ pub enum Refusal {
     Form(#[from] FormError),
     /// A parameter of OAuth in the URL's query, beside a body (RFC 6749 §3.2).
     #[error("the parameter {0} is in the query of the URL")]
-    InQuery(&'static str),
+    InQuery(Parameter),
     /// A parameter of OAuth in the login form, beside the authorization request in the query.
     #[error("the parameter {0} is in the body of the login form")]
-    InLoginForm(&'static str),
+    InLoginForm(Parameter),
     /// The `Authorization` header is repeated, of another scheme, or not base64 of two form-encoded texts.
     #[error("malformed Authorization header: {0}")]
     AuthorizationHeader(&'static str),
     /// A required parameter is missing.
     #[error("the parameter {0} is missing")]
-    Missing(&'static str),
+    Missing(Parameter),
     /// A parameter has no acceptable value.
     #[error("the parameter {0} is not acceptable")]
-    Unacceptable(&'static str),
+    Unacceptable(Parameter),
     /// A parameter that belongs to another grant type, or to a parameter that is absent.
     #[error("the parameter {0} has no place here")]
-    Misplaced(&'static str),
-    /// No such grant type.
+    Misplaced(Parameter),
+    /// Another grant type than these.
     #[error("unsupported grant type")]
-    GrantType,
+    GrantType(Vec<GrantType>),
     // The client.
     /// More than one authentication method (RFC 6749 §2.3).
     #[error("more than one client authentication method")]
@@ -52,7 +54,7 @@ pub enum Refusal {
     ClientMethodUnsupported,
     /// The client has proven that it knows its secret, but by another method than the one it is registered for.
     #[error("the client is registered for {0}")]
-    ClientMethodOther(&'static str),
+    ClientMethodOther(ClientMethod),
     /// There is no such client, it uses another method, or the secret is wrong. Only records distinguish these.
     #[error("client authentication failed: {0}")]
     ClientFailed(&'static str),
@@ -125,9 +127,12 @@ pub enum Refusal {
     /// Another `response_type` than `code`.
     #[error("unsupported response type")]
     ResponseType,
-    /// `request` or `request_uri`.
-    #[error("request objects are not supported: {0}")]
-    RequestObject(&'static str),
+    /// `request` (RFC 9101 §5).
+    #[error("request objects are not supported: request_not_supported")]
+    RequestObject,
+    /// `request_uri` (RFC 9101 §5).
+    #[error("request objects are not supported: request_uri_not_supported")]
+    RequestUri,
     /// The person refused.
     #[error("the person refused")]
     Declined,
@@ -147,9 +152,9 @@ pub enum Refusal {
     /// Wrong name or password.
     #[error("login failed: {0}")]
     LoginFailed(&'static str),
-    /// Too many attempts.
+    /// Too many attempts. The next one is accepted after this time.
     #[error("too many login attempts")]
-    LoginPaused,
+    LoginPaused(Duration),
     // Revocation.
     /// The token was issued to another client.
     #[error("another client's token")]
@@ -191,6 +196,180 @@ pub enum Refusal {
     /// The store or the signer failed.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+/// The stage at which a request is refused. A wire maps classes: a new refusal of a known class needs a sentence only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalClass {
+    /// The request cannot be read, or its parameters do not belong together.
+    Request,
+    /// The request is for something that is not offered.
+    Unsupported(Unsupported),
+    /// The client is not authenticated.
+    Client,
+    /// The client is authenticated, but may not do this.
+    ClientNotAllowed,
+    /// What is presented to obtain authority is not acceptable.
+    Credential(Presented),
+    /// The target is missing, malformed or unknown.
+    Target,
+    /// The scope is malformed, or more than may be had.
+    Scope,
+    /// The person declined, or is not authenticated.
+    Person,
+    /// The decision is a refusal, for another reason than target or scope.
+    Decision(Presented),
+    /// There are too many at present.
+    Quota(Quota),
+    /// The server, or something that it needs, failed.
+    Ours {
+        /// In how many seconds the answer may be different.
+        retry_after: u64,
+    },
+}
+
+/// What authority is asked for with. The standards have different errors for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// The tokens of an exchange (RFC 8693 §2.2.2).
+    Tokens,
+    /// A code, a login, or a token to be revoked (RFC 6749 §5.2).
+    Grant,
+}
+
+/// What is not offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// The grant type.
+    GrantType,
+    /// The response type.
+    ResponseType,
+    /// Request objects.
+    RequestObject,
+    /// References to request objects.
+    RequestUri,
+}
+
+/// Of what there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// Attempts to log in.
+    Logins,
+    /// Secrets that wait to be checked. Anybody can cause this.
+    Checks,
+    /// Revocations of one client.
+    Revocations,
+}
+
+/// Worth trying again at once.
+const SOON: u64 = 1;
+
+impl Refusal {
+    /// The stage at which it is given.
+    pub fn class(&self) -> RefusalClass {
+        use RefusalClass as C;
+        match self {
+            Self::Form(_)
+            | Self::InQuery(_)
+            | Self::InLoginForm(_)
+            | Self::AuthorizationHeader(_)
+            | Self::Missing(_)
+            | Self::Unacceptable(_)
+            | Self::Misplaced(_)
+            | Self::ClientMethods
+            | Self::Redirect => C::Request,
+            Self::Pkce(error) => pkce(*error),
+            Self::GrantType(_) => C::Unsupported(Unsupported::GrantType),
+            Self::ResponseType => C::Unsupported(Unsupported::ResponseType),
+            Self::RequestObject => C::Unsupported(Unsupported::RequestObject),
+            Self::RequestUri => C::Unsupported(Unsupported::RequestUri),
+            Self::ClientMissing
+            | Self::ClientMethodUnsupported
+            | Self::ClientMethodOther(_)
+            | Self::ClientFailed(_)
+            | Self::ClientAssertion(_)
+            | Self::ClientAssertionAudience(_)
+            | Self::ClientAssertionReplayed
+            | Self::ClientIdMismatch => C::Client,
+            Self::ClientNotAllowed(_) => C::ClientNotAllowed,
+            Self::Subject(_) | Self::SubjectElsewhere(_) | Self::SubjectProvenance(_) | Self::Actor(_) | Self::ActorAudience(_) => {
+                C::Credential(Presented::Tokens)
+            }
+            Self::CodeUnknown | Self::CodeReused | Self::CodeOtherClient | Self::CodeRedirect | Self::NotYourToken => {
+                C::Credential(Presented::Grant)
+            }
+            Self::ResourceMissing
+            | Self::ResourceMalformed(_)
+            | Self::ResourceRepeated
+            | Self::AudienceDiffers
+            | Self::AudienceUnknown(_)
+            | Self::ResourceUnknown(_)
+            | Self::ResourceNotAuthorized => C::Target,
+            Self::ScopeMalformed(_) => C::Scope,
+            Self::Declined | Self::LoginFailed(_) => C::Person,
+            Self::SubjectAudience(_) => C::Decision(Presented::Tokens),
+            Self::Exchange(reason) | Self::ExchangeScopes(reason, _) => decision(*reason, Presented::Tokens),
+            Self::Authorization(reason) => decision(*reason, Presented::Grant),
+            Self::LoginPaused(_) => C::Quota(Quota::Logins),
+            Self::Busy => C::Quota(Quota::Checks),
+            Self::TooManyRevocations => C::Quota(Quota::Revocations),
+            Self::AuditUnavailable | Self::Internal(_) => C::Ours { retry_after: SOON },
+            Self::IssuerUnavailable { retry_after, .. } | Self::IssuerKeyUnknown { retry_after } => C::Ours { retry_after: *retry_after },
+        }
+    }
+}
+
+/// A wrong challenge is a malformed request (RFC 7636 §4.4.1), a wrong verifier an invalid grant (§4.6).
+fn pkce(error: PkceError) -> RefusalClass {
+    match error {
+        PkceError::ChallengeMissing | PkceError::Method | PkceError::ChallengeForm | PkceError::VerifierMissing => RefusalClass::Request,
+        PkceError::VerifierForm | PkceError::Mismatch => RefusalClass::Credential(Presented::Grant),
+    }
+}
+
+/// A decision's reason may concern the client, the target or the scope. Otherwise it is the decision's own.
+fn decision(reason: RefusalReason, presented: Presented) -> RefusalClass {
+    use RefusalReason as R;
+    match reason {
+        R::ProofOutdated => RefusalClass::Client,
+        R::ResourceUnknown | R::ResourceNotDelegable => RefusalClass::Target,
+        R::ScopeExceedsSubject
+        | R::ScopeUnknown
+        | R::ScopeBeyondClient
+        | R::ScopeBeyondPerson
+        | R::ScopeBeyondCeiling
+        | R::ScopeBeyondGrant
+        | R::NothingInCommon
+        | R::TooMuchForOneToken => RefusalClass::Scope,
+        R::ClientMayNotPresent => match presented {
+            Presented::Tokens => RefusalClass::ClientNotAllowed,
+            // Nothing is presented for an agent at a login.
+            Presented::Grant => RefusalClass::Decision(presented),
+        },
+        R::PersonUnknown
+        | R::PersonDisabled
+        | R::SubjectRevoked
+        | R::SubjectExpired
+        | R::SubjectNotForPresenter
+        | R::SubjectKeyNotProven
+        | R::ActorRequired
+        | R::ActorNotClient
+        | R::ActorUnknown
+        | R::AgentNotActive
+        | R::ChainActorNotActive
+        | R::ChainNotTheirs
+        | R::MayActMismatch
+        | R::ChainTooDeep
+        | R::ChainLoop
+        | R::LineageTooLong
+        | R::NoGrant
+        | R::GrantRevoked
+        | R::GrantExpired
+        | R::GrantExhausted
+        | R::PolicyDeniesPerson
+        | R::PolicyDeniesAgent
+        | R::NoLifetime => RefusalClass::Decision(presented),
+    }
 }
 
 impl From<Unavailable> for Refusal {

@@ -6,6 +6,7 @@ use mandate_core::{Issuer, ResourceUri};
 use url::Url;
 
 use crate::form::Form;
+use crate::names::Parameter;
 use crate::refusal::Refusal;
 
 /// The most resources that are compared with a misspelt one.
@@ -16,12 +17,12 @@ const MAX_COMPARED: usize = 256;
 /// The one resource of an exchange: `resource`, or `audience` where that is the URI of a registered resource; if both are
 /// sent, they must name the same.
 pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, Refusal> {
-    let mut resources = form.all("resource");
+    let mut resources = form.all(Parameter::Resource);
     let first = resources.next();
     if resources.next().is_some() {
         return Err(Refusal::ResourceRepeated);
     }
-    let named = match (first, form.all("audience").next()) {
+    let named = match (first, form.all(Parameter::Audience).next()) {
         (Some(resource), _) => named(resource, registry)?,
         // RFC 8693 §2.1: an audience is a name that both sides know; here that is the registered URI.
         (None, Some(audience)) => {
@@ -29,7 +30,7 @@ pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<Resour
         }
         (None, None) => return Err(Refusal::ResourceMissing),
     };
-    if form.all("audience").any(|audience| !same(audience, named.as_str())) {
+    if form.all(Parameter::Audience).any(|audience| !same(audience, named.as_str())) {
         return Err(Refusal::AudienceDiffers);
     }
     Ok(named)

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::client::Caller;
 use crate::engine::{Engine, Request};
+use crate::names::Parameter;
 use crate::refusal::Refusal;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
@@ -150,7 +151,7 @@ impl Engine {
         let form = request.form()?;
         let snapshot = self.snapshot();
         let caller = self.authenticate_active(request, &form, &snapshot, trail).await?;
-        let token = form.get("token").ok_or(Refusal::Missing("token"))?;
+        let token = form.get(Parameter::Token).ok_or(Refusal::Missing(Parameter::Token))?;
         let keys = self.authority.access_token_jwks();
         // The hint is a hint (RFC 7009 §2.1); there is one kind of token.
         let Ok(token) = self.verify_access_token(token, self.issuer(), &keys, Profile::Own, trail.now) else { return Ok(None) };

@@ -13,13 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Request};
 use crate::form::Form;
+use crate::names::{GrantType, Parameter, TokenType};
 use crate::refusal::Refusal;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
-use crate::{code, exchange};
-
-/// The `issued_token_type` of an exchange (RFC 8693 §3).
-pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A token that was issued (RFC 6749 §5.1, RFC 8693 §2.2.1). To be sent with `Cache-Control: no-store`.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ impl TokenResponse {
         }
         let body = Body {
             access_token: self.token.expose_token(),
-            issued_token_type: self.exchanged.then_some(ACCESS_TOKEN),
+            issued_token_type: self.exchanged.then_some(TokenType::AccessToken.as_str()),
             token_type: "Bearer",
             expires_in: self.expires_in,
             scope: self.scopes.as_text(),
@@ -79,13 +76,14 @@ impl Engine {
             Ok(form) => form,
             Err(refusal) => return Err(self.refuse(Trail::new(Kind::Token, now, request.source), refusal).await),
         };
-        match form.get("grant_type") {
-            Some(exchange::GRANT_TYPE) => self.exchange(&request, &form, now).await,
-            Some(code::GRANT_TYPE) => self.redeem(&request, &form, now).await,
+        match form.get(Parameter::GrantType) {
+            Some(name) if name == GrantType::TokenExchange.as_str() => self.exchange(&request, &form, now).await,
+            Some(name) if name == GrantType::AuthorizationCode.as_str() => self.redeem(&request, &form, now).await,
             other => {
                 let mut trail = Trail::new(Kind::Token, now, request.source);
                 trail.asks(&form, None);
-                let refusal = if other.is_some() { Refusal::GrantType } else { Refusal::Missing("grant_type") };
+                let refusal =
+                    if other.is_some() { Refusal::GrantType(GrantType::ALL.to_vec()) } else { Refusal::Missing(Parameter::GrantType) };
                 Err(self.refuse(trail, refusal).await)
             }
         }
@@ -174,5 +172,5 @@ fn claimed(token: &str) -> Option<Claimed> {
 
 /// Reads `scope` (RFC 6749 §3.3).
 pub(crate) fn scopes(form: &Form<'_>) -> Result<Option<ScopeSet>, Refusal> {
-    form.get("scope").map(|text| text.parse().map_err(Refusal::ScopeMalformed)).transpose()
+    form.get(Parameter::Scope).map(|text| text.parse().map_err(Refusal::ScopeMalformed)).transpose()
 }

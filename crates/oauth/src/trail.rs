@@ -9,6 +9,7 @@ use mandate_store::{AppendError, Effect};
 
 use crate::engine::Engine;
 use crate::form::Form;
+use crate::names::Parameter;
 use crate::refusal::Refusal;
 use crate::wire::OAuthError;
 
@@ -53,7 +54,7 @@ impl Trail {
 
     /// Notes what a form asks for. `actor`: who the actor token claims to be, unverified.
     pub(crate) fn asks(&mut self, form: &Form<'_>, actor: Option<&str>) {
-        self.asked = Asked::new(form.get("resource"), form.get("scope"), actor);
+        self.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), actor);
     }
 
     /// The record of a permission that is not a mandate.

@@ -23,7 +23,7 @@ async fn sent_back(world: &World, query: &Pairs) -> String {
     match world.engine.authorize(encode(query).as_bytes(), RequestSource::Other).await {
         Err(AuthorizeRefusal::Redirect { location, error }) => {
             assert!(location.starts_with(CALLBACK), "{location}");
-            assert_eq!(parameter(&location, "error").as_deref(), Some(error.error));
+            assert_eq!(parameter(&location, "error").as_deref(), Some(error.error.as_str()));
             assert_eq!(parameter(&location, "state").as_deref(), Some("the state"));
             assert_eq!(parameter(&location, "iss").as_deref(), Some(ISSUER), "RFC 9207: on errors too");
             shown(&error)

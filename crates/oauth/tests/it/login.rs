@@ -135,7 +135,7 @@ async fn a_person_without_the_right_gets_no_code() {
     let request = request(&world).await;
     match world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await {
         Err(LoginRefusal::Redirect { location, error }) => {
-            assert_eq!(error.error, "invalid_scope");
+            assert_eq!(error.error.as_str(), "invalid_scope");
             assert!(parameter(&location, "code").is_none());
             assert_eq!(parameter(&location, "iss").as_deref(), Some(ISSUER));
         }

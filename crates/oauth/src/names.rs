@@ -1,0 +1,218 @@
+//! The protocol's names, each in one place.
+//!
+//! It uses nothing else of this crate, so that the form parser can be fuzzed alone.
+
+macro_rules! names {
+    ($(#[$doc:meta])* $set:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $set { $($(#[$of_one])* $one,)+ }
+
+        impl $set {
+            /// All of them, in their order.
+            pub const ALL: &'static [Self] = &[$(Self::$one,)+];
+
+            /// As it is sent.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$one => $name,)+ }
+            }
+
+            /// The one of this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == name)
+            }
+        }
+
+        impl AsRef<str> for $set {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl std::fmt::Display for $set {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+names! {
+    /// The grant types that are offered.
+    GrantType {
+        /// RFC 6749 §4.1.3.
+        AuthorizationCode = "authorization_code",
+        /// RFC 8693 §2.1.
+        TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
+    }
+}
+
+names! {
+    /// The token types that are understood (RFC 8693 §3).
+    TokenType {
+        /// An access token that we issued.
+        AccessToken = "urn:ietf:params:oauth:token-type:access_token",
+        /// Any JWT: a token of another issuer, or an agent's JWT-SVID.
+        Jwt = "urn:ietf:params:oauth:token-type:jwt",
+    }
+}
+
+names! {
+    /// The client authentication methods that are offered (RFC 7591 §2).
+    ClientMethod {
+        /// A JWT-SVID as assertion (OAuth SPIFFE client authentication §3).
+        SpiffeJwt = "spiffe_jwt",
+        /// An assertion signed by the client's own key (RFC 7523 §2.2).
+        PrivateKeyJwt = "private_key_jwt",
+        /// Id and secret in the `Authorization` header (RFC 6749 §2.3.1).
+        ClientSecretBasic = "client_secret_basic",
+        /// Id and secret in the body (RFC 6749 §2.3.1).
+        ClientSecretPost = "client_secret_post",
+        /// A public client, which names itself and proves nothing.
+        None = "none",
+    }
+}
+
+impl ClientMethod {
+    /// The methods that prove something.
+    pub fn proofs() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|method| *method != Self::None)
+    }
+}
+
+names! {
+    /// What `client_assertion_type` may say.
+    AssertionType {
+        /// `private_key_jwt` (RFC 7523 §2.2).
+        JwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        /// `spiffe_jwt` (OAuth SPIFFE client authentication §3).
+        JwtSpiffe = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+    }
+}
+
+names! {
+    /// The error codes.
+    ErrorCode {
+        /// RFC 6749 §5.2.
+        InvalidRequest = "invalid_request",
+        /// RFC 6749 §5.2.
+        InvalidClient = "invalid_client",
+        /// RFC 6749 §5.2.
+        InvalidGrant = "invalid_grant",
+        /// RFC 6749 §5.2.
+        UnauthorizedClient = "unauthorized_client",
+        /// RFC 6749 §5.2.
+        UnsupportedGrantType = "unsupported_grant_type",
+        /// RFC 6749 §5.2.
+        InvalidScope = "invalid_scope",
+        /// RFC 8707 §2, RFC 8693 §2.2.2.
+        InvalidTarget = "invalid_target",
+        /// RFC 6749 §4.1.2.1.
+        AccessDenied = "access_denied",
+        /// RFC 6749 §4.1.2.1.
+        UnsupportedResponseType = "unsupported_response_type",
+        /// RFC 6749 §4.1.2.1.
+        TemporarilyUnavailable = "temporarily_unavailable",
+        /// `OpenID` Connect Core §3.1.2.6.
+        RequestNotSupported = "request_not_supported",
+        /// `OpenID` Connect Core §3.1.2.6.
+        RequestUriNotSupported = "request_uri_not_supported",
+    }
+}
+
+names! {
+    /// Every OAuth parameter that an endpoint of ours, or a similar one, reads. In a URL's query beside a body, or in a body
+    /// beside the query of an authorization request, there would be a second place for the same value.
+    Parameter {
+        /// RFC 6750 §2.2.
+        AccessToken = "access_token",
+        /// RFC 8693 §2.1.
+        ActorToken = "actor_token",
+        /// RFC 8693 §2.1.
+        ActorTokenType = "actor_token_type",
+        /// RFC 7521 §4.1.
+        Assertion = "assertion",
+        /// RFC 8693 §2.1.
+        Audience = "audience",
+        /// RFC 9396 §2.
+        AuthorizationDetails = "authorization_details",
+        /// RFC 7521 §4.2.
+        ClientAssertion = "client_assertion",
+        /// RFC 7521 §4.2.
+        ClientAssertionType = "client_assertion_type",
+        /// RFC 6749 §2.3.1.
+        ClientId = "client_id",
+        /// RFC 6749 §2.3.1.
+        ClientSecret = "client_secret",
+        /// RFC 6749 §4.1.3.
+        Code = "code",
+        /// RFC 7636 §4.3.
+        CodeChallenge = "code_challenge",
+        /// RFC 7636 §4.3.
+        CodeChallengeMethod = "code_challenge_method",
+        /// RFC 7636 §4.5.
+        CodeVerifier = "code_verifier",
+        /// RFC 8628 §3.4.
+        DeviceCode = "device_code",
+        /// RFC 9449 §10.
+        DpopJkt = "dpop_jkt",
+        /// RFC 6749 §4.1.3.
+        GrantType = "grant_type",
+        /// RFC 6749 §4.3.2.
+        Password = "password",
+        /// RFC 6749 §4.1.1.
+        RedirectUri = "redirect_uri",
+        /// RFC 6749 §6.
+        RefreshToken = "refresh_token",
+        /// RFC 9101 §5.
+        Request = "request",
+        /// RFC 9101 §5.
+        RequestUri = "request_uri",
+        /// RFC 8693 §2.1.
+        RequestedTokenType = "requested_token_type",
+        /// RFC 8707 §2.
+        Resource = "resource",
+        /// OAuth 2.0 Multiple Response Type Encoding Practices §2.1.
+        ResponseMode = "response_mode",
+        /// RFC 6749 §4.1.1.
+        ResponseType = "response_type",
+        /// RFC 6749 §3.3.
+        Scope = "scope",
+        /// RFC 6749 §4.1.1.
+        State = "state",
+        /// RFC 8693 §2.1.
+        SubjectToken = "subject_token",
+        /// RFC 8693 §2.1.
+        SubjectTokenType = "subject_token_type",
+        /// RFC 7662 §2.1, RFC 7009 §2.1.
+        Token = "token",
+        /// RFC 7662 §2.1, RFC 7009 §2.1.
+        TokenTypeHint = "token_type_hint",
+        /// RFC 6749 §4.3.2.
+        Username = "username",
+        /// `OpenID` Connect Core §3.1.2.1.
+        Nonce = "nonce",
+    }
+}
+
+impl Parameter {
+    /// The parameters that may be repeated. Only RFC 8707 §2 and RFC 8693 §2.1 define such parameters.
+    pub const REPEATABLE: [Self; 2] = [Self::Resource, Self::Audience];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AssertionType, ClientMethod, ErrorCode, GrantType, Parameter, TokenType};
+
+    #[test]
+    fn a_name_belongs_to_one_and_is_found_by_it_alone() {
+        for one in Parameter::ALL {
+            assert_eq!(Parameter::named(one.as_str()), Some(*one));
+        }
+        assert_eq!(ErrorCode::named("invalid_grant"), Some(ErrorCode::InvalidGrant));
+        assert_eq!(GrantType::named("Authorization_Code"), None);
+        assert_eq!(TokenType::named("urn:ietf:params:oauth:token-type:id_token"), None);
+        assert_eq!(AssertionType::named(""), None);
+        assert!(ClientMethod::proofs().all(|method| method != ClientMethod::None) && ClientMethod::proofs().count() == 4);
+    }
+}

@@ -1,0 +1,329 @@
+//! What a caller is told about each refusal: a machine-readable token and a sentence. Only characters that RFC 6749 §5.2 allows.
+
+use std::borrow::Cow;
+
+use mandate_core::ResourceUri;
+use mandate_delegation::{RefusalReason, ScopeBounds};
+use mandate_token::TokenError;
+use mandate_token::client_assertion::MAX_AHEAD;
+
+use crate::names::{ClientMethod, GrantType, Parameter, TokenType};
+use crate::pkce::PkceError;
+use crate::refusal::Refusal;
+use crate::scope_bounds::for_client;
+
+/// A token and its sentence.
+type Said = (&'static str, Cow<'static, str>);
+
+fn said(token: &'static str, sentence: impl Into<Cow<'static, str>>) -> Said {
+    (token, sentence.into())
+}
+
+#[expect(clippy::too_many_lines, reason = "one exhaustive table with a line for each refusal")]
+pub(super) fn of(refusal: &Refusal) -> Said {
+    use Refusal as R;
+    match refusal {
+        R::Form(error) => said("malformed_form", format!("The request cannot be read: {error}.")),
+        R::InQuery(name) => said(
+            "parameter_in_query",
+            format!("The parameter {name} is in the query of the URL. Send parameters in the body only (RFC 6749 section 3.2)."),
+        ),
+        R::InLoginForm(name) => said(
+            "parameter_in_body",
+            format!("The parameter {name} is in the body of the login form. Send the authorization request in the query only."),
+        ),
+        R::AuthorizationHeader(why) => said("authorization_header", format!("The Authorization header cannot be read: {why}.")),
+        R::Missing(name) => said("parameter_missing", format!("The parameter {name} is missing.")),
+        R::Unacceptable(name) => said("parameter_unacceptable", format!("The value of the parameter {name} is not accepted here.")),
+        R::Misplaced(name) => said("parameter_misplaced", format!("The parameter {name} does not belong in this request.")),
+        R::GrantType(offered) => {
+            said("grant_type_unsupported", format!("{} must be {}.", Parameter::GrantType, one_of(offered.iter().map(GrantType::as_ref))))
+        }
+        R::ClientMethods => said(
+            "client_methods",
+            "The client is authenticated by more than one method. Send one: a client_assertion, a client_secret or an Authorization header.",
+        ),
+        R::ClientMissing => said("client_authentication_missing", "The client must authenticate for this request."),
+        R::ClientMethodUnsupported => {
+            said("client_method_unsupported", format!("Authenticate by {}.", one_of(ClientMethod::proofs().map(ClientMethod::as_str))))
+        }
+        R::ClientMethodOther(method) => {
+            said("client_method_other", format!("The secret is right, but this client is registered for {method}. Use that method."))
+        }
+        R::ClientFailed(_) => said("client_authentication_failed", "The client is unknown, or its credential is wrong."),
+        R::ClientAssertion(error) => said("client_assertion_refused", refused(What::ClientAssertion, error)),
+        R::ClientAssertionAudience(expected) => said(
+            "client_assertion_refused",
+            format!("The client assertion is refused: audience. Its aud must be {expected} and nothing else."),
+        ),
+        R::ClientAssertionReplayed => {
+            said("client_assertion_replayed", "This client assertion was used before. Sign a new one, with a new jti, for each request.")
+        }
+        R::ClientIdMismatch => said("client_id_mismatch", "The credential proves another client than client_id names."),
+        R::ClientNotAllowed(why) => said("client_not_allowed", *why),
+        R::Subject(error) => said("subject_token_refused", refused(What::SubjectToken, error)),
+        R::SubjectElsewhere(_) => said(
+            "subject_token_refused",
+            format!(
+                "The subject token is refused: issuer. Its iss is not this server; send a trusted issuer's token with {} {}.",
+                Parameter::SubjectTokenType,
+                TokenType::Jwt
+            ),
+        ),
+        R::SubjectProvenance(why) => said("subject_token_provenance", *why),
+        R::SubjectAudience(expected) => said(
+            RefusalReason::SubjectNotForPresenter.code(),
+            format!(
+                "The aud of the subject token must be {}. It may have other values only if an operator lists them in other_audiences of the issuer's entry.",
+                sendable(expected)
+            ),
+        ),
+        R::Actor(error) => said("actor_token_refused", refused(What::ActorToken, error)),
+        R::ActorAudience(expected) => {
+            said("actor_token_refused", format!("The actor token is refused: audience. Its aud must be {expected} and nothing else."))
+        }
+        R::ResourceMissing => said("resource_missing", "Send one resource: the URI of the API that the token is for."),
+        R::ResourceMalformed(why) => said("resource_malformed", format!("resource is not accepted: {why}.")),
+        R::ResourceRepeated => said("resource_repeated", "resource is sent more than once. A token is for one resource."),
+        R::AudienceDiffers => said("audience_differs", "audience and resource must name the same resource. One of them is enough."),
+        R::AudienceUnknown(meant) => {
+            said("audience_unknown", format!("audience must be the URI of a registered resource.{}", hint(meant.as_ref())))
+        }
+        R::ResourceUnknown(meant) => said("resource_unknown", resource_unknown(meant.as_ref())),
+        R::ResourceNotAuthorized => said("resource_not_authorized", "The code was issued for another resource."),
+        R::ScopeMalformed(why) => said("scope_malformed", format!("scope cannot be read: {why}.")),
+        R::Pkce(error) => pkce(*error),
+        R::Redirect => said(
+            "redirect_uri_unregistered",
+            "redirect_uri is not registered for this client. It must be the same text as a registered one; only the port of a loopback address may differ.",
+        ),
+        R::ResponseType => said("response_type_unsupported", "response_type must be code."),
+        R::RequestObject | R::RequestUri => {
+            said("request_object_unsupported", "request and request_uri are not supported. Send the parameters themselves.")
+        }
+        R::Declined => said("declined", "The person declined the request."),
+        R::CodeUnknown => said("code_unknown", "The code is unknown, or older than 60 seconds."),
+        R::CodeReused => said("code_reused", "The code was used before. The token that it gave is revoked."),
+        R::CodeOtherClient => said("code_other_client", "The code was issued to another client."),
+        R::CodeRedirect => said("code_redirect_uri", "redirect_uri is not the same as in the authorization request."),
+        R::LoginFailed(_) => said("login_failed", "The name or the password is wrong."),
+        R::LoginPaused(_) => said("login_paused", "There were too many attempts. Wait, then try again."),
+        R::NotYourToken => said("token_other_client", "The token was issued to another client."),
+        R::Exchange(reason) => exchange(*reason, None),
+        R::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),
+        R::Authorization(reason) => authorization(*reason),
+        R::AuditUnavailable => said("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again."),
+        R::Busy => said("busy", "Too many passwords or secrets are waiting to be checked. Try again."),
+        R::TooManyRevocations => {
+            said("too_many_revocations", "This client has too many revocations in force. The token is not revoked. Try again later.")
+        }
+        R::IssuerUnavailable { .. } => {
+            said("issuer_unavailable", "The keys of the subject token's issuer cannot be fetched now. Try again.")
+        }
+        R::IssuerKeyUnknown { .. } => {
+            said("issuer_key_unknown", "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.")
+        }
+        R::Internal(_) => said("internal", "The server could not complete the request."),
+    }
+}
+
+/// `a, b or c`.
+fn one_of<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<_> = names.collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} or {last}", before.join(", ")),
+        None => "nothing".to_owned(),
+    }
+}
+
+/// The hint for an authenticated client about the resource that it probably meant.
+fn hint(meant: Option<&ResourceUri>) -> String {
+    meant.map_or_else(String::new, |uri| format!(" Did you mean {uri} ?"))
+}
+
+fn resource_unknown(meant: Option<&ResourceUri>) -> String {
+    format!("There is no such resource here.{}", hint(meant))
+}
+
+/// The text of an operator, for an `error_description` (RFC 6749 §5.2).
+fn sendable(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '?' }).collect()
+}
+
+/// A token that a caller sends.
+#[derive(Clone, Copy)]
+enum What {
+    SubjectToken,
+    ActorToken,
+    ClientAssertion,
+}
+
+impl What {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::SubjectToken => "subject token",
+            Self::ActorToken => "actor token",
+            Self::ClientAssertion => "client assertion",
+        }
+    }
+}
+
+const ACTOR_TOKEN_HINT: &str = " An actor token is a JWT-SVID of this trust domain.";
+
+/// Why a token is refused, what it has, and if that is clear, what it should have.
+fn refused(what: What, error: &TokenError) -> String {
+    use TokenError as E;
+    let expected: Cow<'_, str> = match error {
+        E::Type(_) => match what {
+            What::SubjectToken => " An access token says typ at+jwt (RFC 9068).".into(),
+            What::ActorToken => ACTOR_TOKEN_HINT.into(),
+            What::ClientAssertion => "".into(),
+        },
+        E::TrustDomain => match what {
+            What::ActorToken => ACTOR_TOKEN_HINT.into(),
+            What::SubjectToken | What::ClientAssertion => "".into(),
+        },
+        E::Lifetime => match what {
+            What::ClientAssertion => format!(" Its exp may be at most {} minutes from now.", MAX_AHEAD.as_secs() / 60).into(),
+            What::SubjectToken | What::ActorToken => "".into(),
+        },
+        E::Malformed(_) => match what {
+            What::SubjectToken => " A subject token is a signed JWT; an opaque token cannot be exchanged.".into(),
+            What::ActorToken | What::ClientAssertion => "".into(),
+        },
+        E::TooLarge
+        | E::DuplicateMember
+        | E::TooDeep
+        | E::Header(_)
+        | E::Algorithm(_)
+        | E::UnknownKey(_)
+        | E::AmbiguousKey(_)
+        | E::Signature
+        | E::SignatureOfUnnamedKey
+        | E::MissingClaim(_)
+        | E::Claim { .. }
+        | E::Issuer
+        | E::Audience
+        | E::Expired
+        | E::NotYetValid
+        | E::ActorChain(_) => "".into(),
+    };
+    format!("The {} is refused: {}.{expected}", what.text(), error.public_text())
+}
+
+/// RFC 7636 §4.4.1 and §4.6.
+fn pkce(error: PkceError) -> Said {
+    match error {
+        PkceError::ChallengeMissing => {
+            said("code_challenge_missing", "PKCE is required: send code_challenge, and code_challenge_method=S256.")
+        }
+        PkceError::Method => said("code_challenge_method", "code_challenge_method must be S256."),
+        PkceError::ChallengeForm => said("code_challenge_malformed", "code_challenge must be 43 characters of base64url."),
+        PkceError::VerifierMissing => said("code_verifier_missing", "The parameter code_verifier is missing."),
+        PkceError::VerifierForm => {
+            said("code_verifier_malformed", "code_verifier must be 43 to 128 letters, digits and characters of - . _ ~ only.")
+        }
+        PkceError::Mismatch => {
+            said("code_verifier_mismatch", "code_verifier does not match the code_challenge of the authorization request.")
+        }
+    }
+}
+
+/// Decisions on exchanges. RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or unacceptable by
+/// policy, is `invalid_request`; what concerns the target is `invalid_target`.
+fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Said {
+    use RefusalReason as R;
+    let token = reason.code();
+    let scope = |sentence: &'static str| match bounds {
+        Some(bounds) => said(token, format!("{sentence} ({}).", for_client(bounds))),
+        None => said(token, format!("{sentence}.")),
+    };
+    match reason {
+        R::PersonUnknown => said(token, "The subject token names a person who is not registered here."),
+        R::PersonDisabled => said(token, "The person is disabled."),
+        R::SubjectRevoked => said(token, "The subject token, or one that it descends from, is revoked."),
+        R::SubjectExpired => said(token, "The subject token has expired."),
+        R::SubjectNotForPresenter => {
+            said(token, "The subject token is neither addressed to this server nor issued or addressed to the caller.")
+        }
+        R::SubjectKeyNotProven => said(token, "The subject token is bound to a key (cnf). Such tokens are not accepted."),
+        R::ActorRequired => said(token, "An agent must be proven: send its JWT-SVID as actor_token, or authenticate as the agent."),
+        R::ActorNotClient => said(token, "The actor token names another agent than the authenticated client."),
+        R::ProofOutdated => said(token, "The credential was replaced or revoked, or expired, during the request. Authenticate again."),
+        R::ActorUnknown => said(token, "The actor is not a registered agent."),
+        R::AgentNotActive => said(token, "The agent is not active."),
+        R::ChainActorNotActive => said(token, "An earlier agent in the subject token's act claim is not active."),
+        R::ChainNotTheirs => said(
+            token,
+            "The act claim of a token of another issuer names an actor of this server or of a third issuer, or an actor by a SPIFFE ID of this trust domain.",
+        ),
+        R::MayActMismatch => said(token, "The may_act claim of the subject token names another actor."),
+        R::ChainTooDeep => said(token, "The chain of actors would be deeper than this agent's chain_depth."),
+        R::ChainLoop => said(token, "The agent is in the subject token's act claim already."),
+        R::LineageTooLong => said(token, "The token was exchanged too many times in a row."),
+        R::NoGrant => said(token, "The person has given this agent no grant on this resource."),
+        R::GrantRevoked => said(token, "The grant is revoked."),
+        R::GrantExpired => said(token, "The grant has expired."),
+        R::GrantExhausted => said(token, "The grant has no uses left."),
+        R::PolicyDeniesPerson => said(token, "A policy denies this to the person."),
+        R::PolicyDeniesAgent => said(token, "A policy denies this to the agent."),
+        R::NoLifetime => said(token, "The token would expire within a second."),
+        R::ClientMayNotPresent => said(token, "The client's entry does not list this agent."),
+        R::ResourceUnknown => said(token, resource_unknown(None)),
+        R::ResourceNotDelegable => said(token, "No agent is given tokens for this resource."),
+        R::ScopeExceedsSubject => scope("More is asked for than the subject token carries"),
+        R::ScopeUnknown => scope("A scope is asked for that the resource does not have"),
+        R::ScopeBeyondClient => scope("The client may ask for none of these scopes"),
+        R::ScopeBeyondPerson => scope("The person may do none of what is asked for"),
+        R::ScopeBeyondCeiling => scope("The agent's ceiling allows none of what is asked for"),
+        R::ScopeBeyondGrant => scope("The grant allows none of what is asked for"),
+        R::NothingInCommon => scope("There is no scope that all of them allow"),
+        R::TooMuchForOneToken => scope("There is more to say than one token can carry. Ask for fewer scopes"),
+    }
+}
+
+/// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). The caller may be a public client: the answer says nothing
+/// about the person except the reason.
+fn authorization(reason: RefusalReason) -> Said {
+    use RefusalReason as R;
+    let token = reason.code();
+    match reason {
+        R::ResourceUnknown | R::ResourceNotDelegable => said(token, resource_unknown(None)),
+        R::ScopeUnknown => said(token, "None of the scopes asked for exists here."),
+        R::TooMuchForOneToken => {
+            said(token, "There are more scopes than one token can carry. Name a resource, or the scopes that are needed.")
+        }
+        R::ScopeBeyondClient => {
+            said(token, "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.")
+        }
+        R::ScopeExceedsSubject | R::ScopeBeyondPerson | R::ScopeBeyondCeiling | R::ScopeBeyondGrant | R::NothingInCommon => {
+            said(token, "The person may do none of what is asked for.")
+        }
+        R::ProofOutdated => said(token, "The client's credential was replaced or revoked meanwhile. Authenticate again."),
+        R::PersonUnknown
+        | R::PersonDisabled
+        | R::SubjectRevoked
+        | R::SubjectExpired
+        | R::SubjectNotForPresenter
+        | R::SubjectKeyNotProven
+        | R::ActorRequired
+        | R::ActorNotClient
+        | R::ActorUnknown
+        | R::AgentNotActive
+        | R::ChainActorNotActive
+        | R::ChainNotTheirs
+        | R::MayActMismatch
+        | R::ChainTooDeep
+        | R::ChainLoop
+        | R::LineageTooLong
+        | R::ClientMayNotPresent
+        | R::NoGrant
+        | R::GrantRevoked
+        | R::GrantExpired
+        | R::GrantExhausted
+        | R::PolicyDeniesPerson
+        | R::PolicyDeniesAgent
+        | R::NoLifetime => said(token, "The person may not be given this token."),
+    }
+}
