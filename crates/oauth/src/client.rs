@@ -11,11 +11,12 @@ use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedAc
 use mandate_store::{replay, secrets};
 use mandate_token::{KeySet, TokenError, client_assertion, jwt_svid};
 
-use crate::engine::{Engine, Request};
+use crate::engine::Engine;
 use crate::form::{Form, decode_alone};
 use crate::metadata;
 use crate::names::{AssertionType, ClientMethod, Parameter};
 use crate::refusal::Refusal;
+use crate::request::{Repeated, Request};
 use crate::trail::Trail;
 
 /// An identified caller. A public client only claims its identity.
@@ -85,11 +86,7 @@ impl<'f> Credential<'f> {
     fn read(request: &Request<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
         let (assertion, assertion_type) = (form.get(Parameter::ClientAssertion), form.get(Parameter::ClientAssertionType));
         let by_assertion = assertion.is_some() || assertion_type.is_some();
-        let header = match request.authorization {
-            [] => None,
-            [one] => Some(*one),
-            _ => return Err(Refusal::AuthorizationHeader("it is repeated")),
-        };
+        let header = request.headers.single("authorization").map_err(|Repeated| Refusal::AuthorizationHeader("it is repeated"))?;
         if usize::from(by_assertion) + usize::from(form.has(Parameter::ClientSecret)) + usize::from(header.is_some()) > 1 {
             return Err(Refusal::ClientMethods);
         }
@@ -309,17 +306,19 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::Credential;
-    use crate::engine::Request;
     use crate::form::Form;
     use crate::names::{AssertionType, Parameter};
     use crate::refusal::Refusal;
+    use crate::request::{Headers, Request};
 
     const JWT_BEARER: AssertionType = AssertionType::JwtBearer;
     const JWT_SPIFFE: AssertionType = AssertionType::JwtSpiffe;
 
     fn read(authorization: &[&str], body: &str) -> Result<String, Refusal> {
         let source = mandate_core::RequestSource::Other;
-        let request = Request { source, content_type: None, authorization, query: None, body: body.as_bytes(), proven: None };
+        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+        let (url, headers) = ("https://m.example/token", Headers::new(&headers));
+        let request = Request { source, method: "POST", url, headers, body: body.as_bytes(), proven: None };
         let form = Form::parse(body.as_bytes()).unwrap();
         Credential::read(&request, &form).map(|credential| match credential {
             Credential::Basic { id, secret } => format!("basic {id} {}", secret.expose_secret_str().unwrap()),

@@ -15,12 +15,13 @@ use mandate_store::codes::{self, CodeHash, Redemption};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Caller;
-use crate::engine::{Engine, Request};
+use crate::engine::Engine;
 use crate::form::Form;
 use crate::names::Parameter;
 use crate::pkce::Challenge;
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;
+use crate::request::Request;
 use crate::revoke::{Cause, Uncut};
 use crate::token::TokenResponse;
 use crate::trail::Trail;

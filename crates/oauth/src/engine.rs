@@ -1,10 +1,10 @@
 //! The engine's parts, and what its entry points have in common.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use mandate_authority::Authority;
 use mandate_core::uri::same;
-use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RequestSource, ScopeSet, Timestamp, TrustDomain};
+use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, ScopeSet, Timestamp, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
 use mandate_stops::Stops;
 use mandate_store::{Log, Store};
@@ -12,53 +12,12 @@ use mandate_token::SignatureMemo;
 
 use crate::attempts::Attempts;
 use crate::foreign::ForeignKeys;
-use crate::form::{Form, FormError, is_form};
 use crate::metadata;
 use crate::password::{Checker, PasswordError};
-use crate::refusal::Refusal;
 use crate::revoke::Revokers;
 
 /// How many verified signatures are remembered; 48 bytes each.
 const MEMO_CAPACITY: usize = 32 * 1024;
-
-/// A request to one of the form endpoints, as it came over the wire.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
-    /// Where it came from.
-    pub source: RequestSource,
-    /// The `Content-Type` header.
-    pub content_type: Option<&'a str>,
-    /// Every `Authorization` header; more than one is refused.
-    pub authorization: &'a [&'a str],
-    /// The query of the URL. Parameters belong in the body; an OAuth parameter in the query is refused.
-    pub query: Option<&'a str>,
-    /// The body.
-    pub body: &'a [u8],
-    /// Where the engine writes the caller's name, once it is proven. A public client proves nothing.
-    pub proven: Option<&'a OnceLock<Arc<str>>>,
-}
-
-impl<'a> Request<'a> {
-    pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
-        // RFC 6749 §3.2: parameters are sent in the body. One beside it would be ignored, or read by somebody else.
-        if let Some(query) = self.query
-            && let Some(name) = Form::parse(query.as_bytes())?.oauth_parameter()
-        {
-            return Err(Refusal::InQuery(name));
-        }
-        if !is_form(self.content_type) {
-            return Err(Refusal::Form(FormError::ContentType));
-        }
-        Ok(Form::parse(self.body)?)
-    }
-}
-
-impl std::fmt::Debug for Request<'_> {
-    /// Neither header nor body: both hold credentials.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request").field("content_type", &self.content_type).field("bytes", &self.body.len()).finish_non_exhaustive()
-    }
-}
 
 /// The parts of an engine.
 pub struct Parts {

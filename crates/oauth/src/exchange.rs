@@ -11,10 +11,11 @@ use mandate_token::access_token::{self, Decoded, Expect, Profile, Unverified};
 use mandate_token::{KeySet, TokenError};
 
 use crate::client::Caller;
-use crate::engine::{Engine, Request};
+use crate::engine::Engine;
 use crate::form::Form;
 use crate::names::{Parameter, TokenType};
 use crate::refusal::{Refusal, whole_seconds};
+use crate::request::Request;
 use crate::resource;
 use crate::token::{TokenResponse, claimed_issuer, claimed_subject, scopes};
 use crate::trail::Trail;

@@ -8,10 +8,11 @@ use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 use serde_json::{Map, Value};
 
 use crate::client::{Caller, is_active_agent};
-use crate::engine::{Engine, Request};
+use crate::engine::Engine;
 use crate::form::Form;
 use crate::names::Parameter;
 use crate::refusal::Refusal;
+use crate::request::Request;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 

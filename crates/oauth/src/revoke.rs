@@ -17,9 +17,10 @@ use mandate_token::access_token::Profile;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::client::Caller;
-use crate::engine::{Engine, Request};
+use crate::engine::Engine;
 use crate::names::Parameter;
 use crate::refusal::Refusal;
+use crate::request::Request;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 

@@ -11,10 +11,11 @@ use mandate_delegation::{Mandate, MandateView, RefusalReason};
 use mandate_store::{AppendError, Effect, EffectRefusal};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, Request};
+use crate::engine::Engine;
 use crate::form::Form;
 use crate::names::{GrantType, Parameter, TokenType};
 use crate::refusal::Refusal;
+use crate::request::Request;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 

@@ -21,7 +21,8 @@ use mandate_core::{
 use mandate_delegation::revocation::{cut, cuts_for_change};
 use mandate_delegation::{Live, Snapshot};
 use mandate_files::Dir;
-use mandate_oauth::{Engine, OAuthError, Parts, Request, TokenResponse, password};
+use mandate_oauth::names::{GrantType, TokenType};
+use mandate_oauth::{Engine, Headers, OAuthError, Parts, Request, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Effect, Log, Store, records, registry, secrets};
@@ -41,11 +42,11 @@ pub type Pairs = Vec<(String, String)>;
 /// The content type of every form.
 pub const FORM: &str = "application/x-www-form-urlencoded";
 /// The grant type of an exchange.
-pub const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub const EXCHANGE: &str = GrantType::TokenExchange.as_str();
 /// The token type of our own access tokens.
-pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+pub const ACCESS_TOKEN: &str = TokenType::AccessToken.as_str();
 /// The token type of JWT-SVIDs and of foreign access tokens.
-pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+pub const JWT: &str = TokenType::Jwt.as_str();
 /// The verifier of every authorization request of the world (RFC 7636 Appendix B).
 pub const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
@@ -73,6 +74,39 @@ pub struct World {
     pub batch_key: TestKey,
     serial: AtomicU64,
     dir: TempDir,
+}
+
+/// A request to a form endpoint of the world, with what it borrows.
+pub struct Post<'a> {
+    source: RequestSource,
+    url: String,
+    headers: Vec<(&'a str, &'a str)>,
+    body: &'a [u8],
+}
+
+impl<'a> Post<'a> {
+    /// To the endpoint of this path, perhaps with a query, with these headers and this body.
+    pub fn to(path: &str, headers: Vec<(&'a str, &'a str)>, body: &'a [u8]) -> Self {
+        Self { source: RequestSource::Other, url: format!("{ISSUER}{path}"), headers, body }
+    }
+
+    /// A form.
+    pub fn form(path: &str, authorization: Option<&'a str>, body: &'a str) -> Self {
+        let credentials = authorization.map(|value| ("authorization", value));
+        Self::to(path, std::iter::once(("content-type", FORM)).chain(credentials).collect(), body.as_bytes())
+    }
+
+    /// The same, from `source`.
+    #[must_use]
+    pub fn from(self, source: RequestSource) -> Self {
+        Self { source, ..self }
+    }
+
+    /// The request.
+    pub fn request(&self) -> Request<'_> {
+        let headers = Headers::new(&self.headers);
+        Request { source: self.source, method: "POST", url: &self.url, headers, body: self.body, proven: None }
+    }
 }
 
 /// Owned form parameters from literals.
@@ -358,49 +392,18 @@ impl World {
 
     /// Calls the token endpoint.
     pub async fn token(&self, form: &Pairs, authorization: Option<&str>) -> Result<TokenResponse, OAuthError> {
-        let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        self.engine
-            .token(Request {
-                source: RequestSource::Other,
-                content_type: Some(FORM),
-                authorization: &headers,
-                query: None,
-                body: body.as_bytes(),
-                proven: None,
-            })
-            .await
+        self.engine.token(Post::form(metadata::TOKEN_PATH, authorization, &encode(form)).request()).await
     }
 
     /// Calls the introspection endpoint and parses the answer.
     pub async fn introspect(&self, form: &Pairs, authorization: Option<&str>) -> Result<Value, OAuthError> {
-        let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        let answer = self
-            .engine
-            .introspect(Request {
-                source: RequestSource::Other,
-                content_type: Some(FORM),
-                authorization: &headers,
-                query: None,
-                body: body.as_bytes(),
-                proven: None,
-            })
-            .await?;
+        let answer = self.engine.introspect(Post::form(metadata::INTROSPECT_PATH, authorization, &encode(form)).request()).await?;
         Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
     }
 
     /// Calls the revocation endpoint.
     pub async fn revoke(&self, form: &Pairs, authorization: Option<&str>) -> Result<(), OAuthError> {
-        let (body, headers) = (encode(form), Vec::from_iter(authorization));
-        self.engine
-            .revoke(Request {
-                source: RequestSource::Other,
-                content_type: Some(FORM),
-                authorization: &headers,
-                query: None,
-                body: body.as_bytes(),
-                proven: None,
-            })
-            .await
+        self.engine.revoke(Post::form(metadata::REVOKE_PATH, authorization, &encode(form)).request()).await
     }
 
     /// The newest audit record.

@@ -2,9 +2,10 @@
 
 use mandate_audit::{Kind, Outcome, Query};
 use mandate_core::RequestSource;
+use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::faulty_backend::{Fault, Point};
 use mandate_testkit::story::{self, CRM};
-use mandate_testkit::world::{JWT, World, exposed, payload, with};
+use mandate_testkit::world::{JWT, Post, World, exposed, payload, with};
 
 use crate::{refused, shown};
 
@@ -71,15 +72,8 @@ async fn an_unauthenticated_caller_is_recorded_as_such() {
     assert!(record.detail.unwrap().contains("desk-app"));
     // A malformed form, a missing grant type, an unknown endpoint user: all leave one record each.
     let before = world.records(&Query::default()).len();
-    let request = mandate_oauth::Request {
-        source: RequestSource::Other,
-        content_type: Some("text/plain"),
-        authorization: &[],
-        query: None,
-        body: b"x",
-        proven: None,
-    };
-    assert!(world.engine.token(request).await.is_err());
+    let no_form = Post::to(TOKEN_PATH, vec![("content-type", "text/plain")], b"x");
+    assert!(world.engine.token(no_form.request()).await.is_err());
     assert!(world.token(&Vec::new(), None).await.is_err());
     assert!(world.engine.authorize(b"client_id=nobody", RequestSource::Other).await.is_err());
     assert!(world.revoke(&Vec::new(), None).await.is_err());

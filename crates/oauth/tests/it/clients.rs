@@ -1,10 +1,10 @@
 //! Who may call, and how they prove it.
 
 use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Entry, Kind};
-use mandate_oauth::Request;
+use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::hostile_issuer::TestKey;
 use mandate_testkit::story::{self, CLIENT_SECRET, CRM, ISSUER};
-use mandate_testkit::world::{FORM, Pairs, World, basic, encode, with, without};
+use mandate_testkit::world::{Pairs, Post, World, basic, encode, with, without};
 use mandate_token::Signer as _;
 use serde_json::{Value, json};
 
@@ -215,14 +215,9 @@ async fn parameters_in_the_query_of_the_url_are_refused_and_others_ignored() {
     let world = World::story();
     let form = encode(&with(batch(&world).await, "scope", "read:cases"));
     let header = world.desk_app();
-    let headers = [header.as_str()];
-    let request = |query| Request {
-        source: mandate_core::RequestSource::Other,
-        content_type: Some(FORM),
-        authorization: &headers,
-        query,
-        body: form.as_bytes(),
-        proven: None,
+    let post = |query: Option<&str>| {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        Post::form(&format!("{TOKEN_PATH}{query}"), Some(&header), &form)
     };
     for query in [
         "scope=write:case_comments",
@@ -240,16 +235,16 @@ async fn parameters_in_the_query_of_the_url_are_refused_and_others_ignored() {
     ] {
         let shown = |error| crate::shown(&error);
         let refusal = "400 invalid_request parameter_in_query";
-        assert_eq!(world.engine.token(request(Some(query))).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
-        assert_eq!(world.engine.introspect(request(Some(query))).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
-        assert_eq!(world.engine.revoke(request(Some(query))).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
+        assert_eq!(world.engine.token(post(Some(query)).request()).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
+        assert_eq!(world.engine.introspect(post(Some(query)).request()).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
+        assert_eq!(world.engine.revoke(post(Some(query)).request()).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
     }
     for query in ["%zz", "x=1&x=2", "scope=%ff"] {
-        let refusal = world.engine.token(request(Some(query))).await.map_err(|error| crate::shown(&error)).err();
+        let refusal = world.engine.token(post(Some(query)).request()).await.map_err(|error| crate::shown(&error)).err();
         assert_eq!(refusal.as_deref(), Some("400 invalid_request malformed_form"), "{query}");
     }
     for query in [None, Some(""), Some("trace=1"), Some("scope="), Some("scope")] {
-        assert!(world.engine.token(request(query)).await.is_ok(), "{query:?}");
+        assert!(world.engine.token(post(query).request()).await.is_ok(), "{query:?}");
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::{Entry, Kind};
-use mandate_core::{CutTarget, GrantId, RequestSource, Timestamp};
+use mandate_core::{CutTarget, GrantId, Timestamp};
+use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::clock::START;
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
-use mandate_testkit::world::{ACCESS_TOKEN, JWT, World, exposed, payload, with, without};
+use mandate_testkit::world::{ACCESS_TOKEN, JWT, Post, World, exposed, payload, with, without};
 
 use crate::{refused, shown};
 
@@ -517,15 +518,8 @@ async fn malformed_requests_are_refused_before_anything_else() {
     let ask = |body: Vec<u8>, content_type: &'static str| {
         let world = &world;
         async move {
-            let request = mandate_oauth::Request {
-                source: RequestSource::Other,
-                content_type: Some(content_type),
-                authorization: &[],
-                query: None,
-                body: &body,
-                proven: None,
-            };
-            refused(world.engine.token(request).await)
+            let post = Post::to(TOKEN_PATH, vec![("content-type", content_type)], &body);
+            refused(world.engine.token(post.request()).await)
         }
     };
     let form = "application/x-www-form-urlencoded";

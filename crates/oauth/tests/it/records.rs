@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{Outcome, Query, Record};
 use mandate_core::{RequestSource, Secret};
-use mandate_oauth::Request;
+use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::story::{self, CRM};
-use mandate_testkit::world::{FORM, JWT, Pairs, World, encode, pairs, with, without};
+use mandate_testkit::world::{JWT, Pairs, Post, World, encode, pairs, with, without};
 use serde_json::{Value, json};
 
 /// The most bytes of a text that a stranger asked for, between the quotes of its JSON; and the same for who is known.
@@ -51,9 +51,8 @@ fn is_bounded(record: &Record, what: &str) {
     assert_eq!(&Record::from_leaf(&leaf).unwrap(), record, "{what}");
 }
 
-fn request<'a>(authorization: &'a [&'a str], body: &'a str) -> Request<'a> {
-    let source = RequestSource::of([192, 0, 2, 1].into());
-    Request { source, content_type: Some(FORM), authorization, query: None, body: body.as_bytes(), proven: None }
+fn post<'a>(authorization: Option<&'a str>, body: &'a str) -> Post<'a> {
+    Post::form(TOKEN_PATH, authorization, body).from(RequestSource::of([192, 0, 2, 1].into()))
 }
 
 /// Parameters in which a stranger writes `text` wherever one can.
@@ -86,18 +85,18 @@ async fn what_a_stranger_sends_in_a_form_is_cut_by_what_it_takes_in_a_record() {
         for (how, form) in [("no credential", &form), ("a secret", &by_secret), ("an assertion", &by_assertion)] {
             let body = encode(form);
             let what = format!("{text:?} {how}");
-            assert!(world.engine.token(request(&[], &body)).await.is_err(), "{what}");
+            assert!(world.engine.token(post(None, &body).request()).await.is_err(), "{what}");
             let record = newest_refusal(&world);
             is_bounded(&record, &what);
             assert!(text.repeat(ASKED.0).starts_with(record.asked.resource().unwrap()), "{what}: its beginning");
             assert!(encoded(record.asked.scope().unwrap()) > ASKED.0 - encoded(text).max(12), "{what}: as much as fits");
-            assert!(world.engine.revoke(request(&[], &body)).await.is_err(), "{what}");
+            assert!(world.engine.revoke(post(None, &body).request()).await.is_err(), "{what}");
             is_bounded(&newest_refusal(&world), &what);
-            assert!(world.engine.introspect(request(&[], &body)).await.is_err(), "{what}");
+            assert!(world.engine.introspect(post(None, &body).request()).await.is_err(), "{what}");
             is_bounded(&newest_refusal(&world), &what);
         }
         let other_grant = encode(&with(form.clone(), "grant_type", text));
-        assert!(world.engine.token(request(&[], &other_grant)).await.is_err());
+        assert!(world.engine.token(post(None, &other_grant).request()).await.is_err());
         is_bounded(&newest_refusal(&world), "another grant type");
     }
 }
@@ -117,7 +116,7 @@ async fn what_a_token_that_nobody_verified_claims_is_cut_by_what_it_takes_in_a_r
             ("subject_token_type", JWT),
             ("resource", CRM),
         ]);
-        assert!(world.engine.token(request(&[], &encode(&form))).await.is_err(), "{text:?}");
+        assert!(world.engine.token(post(None, &encode(&form)).request()).await.is_err(), "{text:?}");
         let record = newest_refusal(&world);
         is_bounded(&record, &format!("{text:?}"));
         assert!(encoded(record.asked.actor().unwrap()) > ASKED.0 - 12, "{text:?}: as much as fits");
@@ -126,7 +125,7 @@ async fn what_a_token_that_nobody_verified_claims_is_cut_by_what_it_takes_in_a_r
         let form = without(without(form, "client_assertion"), "client_assertion_type");
         let world_of_known = world.desk_app();
         let body = encode(&[form, pairs(&[("scope", &"\u{2028}".repeat(3000))])].concat());
-        assert!(world.engine.token(request(&[&world_of_known], &body)).await.is_err(), "{text:?}");
+        assert!(world.engine.token(post(Some(&world_of_known), &body).request()).await.is_err(), "{text:?}");
         let record = newest_refusal(&world);
         assert_eq!((record.source.as_deref(), record.client.as_deref()), (None, Some("desk-app")), "{text:?}");
         for asked in [record.asked.scope(), record.asked.actor()].into_iter().flatten() {

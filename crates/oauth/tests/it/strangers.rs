@@ -7,10 +7,11 @@ use mandate_audit::strangers::{ALL_BYTES, MAX_SUMS, SOURCE_BYTES};
 use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_core::registry::{AgentState, Entry};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
-use mandate_oauth::{OAuthError, Request};
+use mandate_oauth::OAuthError;
+use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::faulty_backend::{Fault, Point};
 use mandate_testkit::story::{CRM, PASSWORD, spiffe_id};
-use mandate_testkit::world::{FORM, World, basic, encode, pairs, with};
+use mandate_testkit::world::{Post, World, basic, encode, pairs, with};
 use tokio::task::JoinSet;
 
 use crate::refused;
@@ -22,8 +23,7 @@ fn host(n: u8) -> RequestSource {
 /// A request without a credential, as long as a request can be.
 async fn stranger(world: &World, source: RequestSource) -> u16 {
     let body = format!("grant_type=authorization_code&client_id=nobody&code=x&resource={}", "%22".repeat(1000));
-    let request = Request { source, content_type: Some(FORM), authorization: &[], query: None, body: body.as_bytes(), proven: None };
-    world.engine.token(request).await.unwrap_err().status
+    world.engine.token(Post::form(TOKEN_PATH, None, &body).from(source).request()).await.unwrap_err().status
 }
 
 /// Strangers ask until that many refusals of theirs are beyond the quota.

@@ -5,14 +5,15 @@ use std::sync::{Arc, OnceLock};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use mandate_core::RequestSource;
 use mandate_core::names::ErrorCode;
-use mandate_oauth::{OAuthError, Request};
+use mandate_oauth::{Headers, OAuthError, Request};
 
-use super::{Public, cross_origin};
+use super::{Public, cross_origin, origin};
 use crate::peer::source;
 use crate::places::Guest;
 
@@ -38,12 +39,12 @@ fn unreadable(rejection: &BytesRejection) -> Response {
     (rejection.status(), JSON, body.to_string()).into_response()
 }
 
-/// What the engine reads of a request.
+/// A request that has arrived.
 pub(super) struct Posted {
     source: RequestSource,
-    content_type: Option<HeaderValue>,
-    authorization: Vec<HeaderValue>,
-    query: Option<String>,
+    method: Method,
+    url: String,
+    headers: HeaderMap,
     body: Bytes,
     /// Set by the engine, once the client has proven who it is.
     proven: OnceLock<Arc<str>>,
@@ -51,19 +52,6 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    fn of(source: RequestSource, headers: &HeaderMap, uri: &Uri, guest: Option<Arc<Guest>>) -> Self {
-        let authorization = headers.get_all(AUTHORIZATION).iter().cloned().collect();
-        Self {
-            source,
-            content_type: headers.get(CONTENT_TYPE).cloned(),
-            authorization,
-            query: uri.query().map(str::to_owned),
-            body: Bytes::new(),
-            proven: OnceLock::new(),
-            guest,
-        }
-    }
-
     /// A client that has proven who it is gets one of the places of known holders. So does a browser or app that got a token for
     /// a person's code.
     fn gives_place(&self, was_given_a_token: bool) {
@@ -75,31 +63,40 @@ impl Posted {
         }
     }
 
-    /// The credentials. A value that is not visible ASCII cannot be a credential; it is kept, and fails.
-    fn authorization(&self) -> Vec<&str> {
-        self.authorization.iter().map(|value| value.to_str().unwrap_or("\u{fffd}")).collect()
+    /// The headers as text. A value that is not visible ASCII means nothing here; it is kept, and fails.
+    fn headers(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("\u{fffd}"))).collect()
     }
 
-    fn request<'r>(&'r self, authorization: &'r [&'r str]) -> Request<'r> {
+    fn request<'r>(&'r self, headers: &'r [(&'r str, &'r str)]) -> Request<'r> {
         Request {
             source: self.source,
-            content_type: self.content_type.as_ref().and_then(|value| value.to_str().ok()),
-            authorization,
-            query: self.query.as_deref(),
+            method: self.method.as_str(),
+            url: &self.url,
+            headers: Headers::new(headers),
             body: &self.body,
             proven: Some(&self.proven),
         }
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Posted {
+impl FromRequest<Arc<Public>> for Posted {
     type Rejection = Response;
 
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Response> {
-        let (parts, body) = request.into_parts();
-        let without = Self::of(source(&parts.extensions), &parts.headers, &parts.uri, parts.extensions.get::<Arc<Guest>>().cloned());
-        let body = Bytes::from_request(axum::extract::Request::from_parts(parts, body), state).await.map_err(|error| unreadable(&error))?;
-        Ok(Self { body, ..without })
+    async fn from_request(request: axum::extract::Request, public: &Arc<Public>) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let posted = Self {
+            source: source(&parts.extensions),
+            method: parts.method.clone(),
+            url: format!("{}{path}", origin(public.engine.issuer().as_str())),
+            headers: std::mem::take(&mut parts.headers),
+            body: Bytes::new(),
+            proven: OnceLock::new(),
+            guest: parts.extensions.get::<Arc<Guest>>().cloned(),
+        };
+        let body = Bytes::from_request(axum::extract::Request::from_parts(parts, body), public).await;
+        Ok(Self { body: body.map_err(|error| unreadable(&error))?, ..posted })
     }
 }
 
@@ -107,7 +104,7 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 pub(super) async fn token(State(public): State<Arc<Public>>, posted: Result<Posted, Response>) -> Response {
     cross_origin::readable(match posted {
         Ok(posted) => {
-            let answer = public.engine.token(posted.request(&posted.authorization())).await;
+            let answer = public.engine.token(posted.request(&posted.headers())).await;
             posted.gives_place(answer.is_ok());
             match answer {
                 Ok(token) => (JSON, token.to_json()).into_response(),
@@ -120,7 +117,7 @@ pub(super) async fn token(State(public): State<Arc<Public>>, posted: Result<Post
 
 /// `POST /introspect`. Only for servers: scripts of other origins may not call it.
 pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted) -> Response {
-    let answer = public.engine.introspect(posted.request(&posted.authorization())).await;
+    let answer = public.engine.introspect(posted.request(&posted.headers())).await;
     posted.gives_place(false);
     match answer {
         Ok(answer) => (JSON, answer.to_json()).into_response(),
@@ -132,7 +129,7 @@ pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted
 pub(super) async fn revoke(State(public): State<Arc<Public>>, posted: Result<Posted, Response>) -> Response {
     cross_origin::readable(match posted {
         Ok(posted) => {
-            let answer = public.engine.revoke(posted.request(&posted.authorization())).await;
+            let answer = public.engine.revoke(posted.request(&posted.headers())).await;
             posted.gives_place(false);
             match answer {
                 Ok(()) => StatusCode::OK.into_response(),

@@ -75,6 +75,13 @@ fn base_path(issuer: &str) -> &str {
     after_scheme.find('/').map_or("", |at| after_scheme.get(at..).unwrap_or_default()).trim_end_matches('/')
 }
 
+/// The issuer without its path. Requests have the whole path, so this and it are the URL that a client used.
+fn origin(issuer: &str) -> &str {
+    let path = base_path(issuer).len();
+    let origin = issuer.trim_end_matches('/');
+    origin.get(..origin.len().saturating_sub(path)).unwrap_or(origin)
+}
+
 /// The public site.
 pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: Defaults) -> Site {
     // A connection alone makes nobody an operator here.
@@ -170,7 +177,7 @@ async fn spiffe_bundle(State(public): State<Arc<Public>>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::{base_path, metadata_paths};
+    use super::{base_path, metadata_paths, origin};
 
     #[test]
     fn metadata_is_where_every_client_looks_for_it() {
@@ -191,5 +198,8 @@ mod tests {
         assert_eq!(base_path("http://127.0.0.1:8420"), "");
         assert_eq!(base_path("https://login.example/"), "");
         assert_eq!(base_path("https://login.example/tenant/1"), "/tenant/1");
+        assert_eq!(origin("http://127.0.0.1:8420"), "http://127.0.0.1:8420");
+        assert_eq!(origin("https://login.example/"), "https://login.example");
+        assert_eq!(origin("https://login.example/tenant/1/"), "https://login.example");
     }
 }
