@@ -30,6 +30,17 @@ const INCLUDES: &[&str] = &["#[path =", "include!("];
 /// The only such code: it is generated, and imports nothing of the crate.
 const GENERATED: &str = "\"generated/";
 
+/// The files that map errors to a wire, or to the classes that a wire maps.
+const WIRES: &[&str] = &[
+    "crates/node/src/refusal.rs",
+    "crates/oauth/src/refusal.rs",
+    "crates/oauth/src/wire.rs",
+    "crates/oauth/src/wire/sentences.rs",
+    "crates/server/src/admin/problem.rs",
+    "crates/server/src/nodes/status.rs",
+    "crates/verifier/src/refusal.rs",
+];
+
 /// Applies every rule to one file.
 pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
     if !file.hand_written() {
@@ -43,6 +54,7 @@ pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
         doubles(file, findings);
         writes(file, findings);
         taken_in(file, findings);
+        wildcards(file, findings);
     }
 }
 
@@ -138,6 +150,33 @@ fn taken_in(file: &File, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Where errors are mapped to a wire, no arm takes what it does not name: a new error is a decision about its answer.
+fn wildcards(file: &File, findings: &mut Vec<Finding>) {
+    if !WIRES.contains(&file.path.as_str()) {
+        return;
+    }
+    for (number, line) in shipped_lines(file) {
+        let code = line.split("//").next().unwrap_or(line).trim();
+        let pattern = code.split_once("=>").map_or(code, |(pattern, _)| pattern);
+        // The patterns of a long arm stand on lines of their own.
+        let is_arm = pattern.len() < code.len() || code.starts_with("| ");
+        if !is_arm {
+            continue;
+        }
+        let pattern = pattern.split_once(" if ").map_or(pattern, |(pattern, _)| pattern);
+        if pattern.split('|').any(|one| takes_anything(one.trim())) {
+            findings.push(Finding::error(file, number, "a wildcard arm hides new errors from this wire; name what it takes".to_owned()));
+        }
+    }
+}
+
+/// Whether a pattern takes every value: `_`, a tuple of nothing else, or a name that is no variant.
+fn takes_anything(pattern: &str) -> bool {
+    let nothing_named = pattern.contains('_') && pattern.chars().all(|c| matches!(c, '_' | '(' | ')' | ',' | ' '));
+    let name = pattern.starts_with(|c: char| c.is_ascii_lowercase()) && pattern.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    nothing_named || (name && !matches!(pattern, "true" | "false"))
+}
+
 fn doubles(file: &File, findings: &mut Vec<Finding>) {
     if file.path.starts_with("crates/testkit/") {
         return;
@@ -176,7 +215,7 @@ pub(crate) fn dangerous(files: &[File]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HARD_LINES, SOFT_LINES, check, dangerous};
+    use super::{HARD_LINES, SOFT_LINES, WIRES, check, dangerous};
     use crate::finding::{Finding, Weight};
     use crate::tree::File;
 
@@ -253,6 +292,39 @@ mod tests {
         }
         assert!(!refused("crates/a/src/b.rs", "    include!(\"generated/c.rs\");"));
         assert!(!refused("crates/a/src/b.rs", "    let text = include_str!(\"c.sql\");"));
+    }
+
+    #[test]
+    fn a_wildcard_arm_is_refused_where_errors_are_mapped_to_a_wire() {
+        for arm in [
+            "        _ => None,",
+            "        _ if status == 503 => None,",
+            "        A::B | _ => None,",
+            "        | _",
+            "        (_, _) => None,",
+            "        error => private(error),",
+        ] {
+            for wire in WIRES {
+                assert!(refused(wire, arm), "{arm} in {wire}");
+            }
+            assert!(!refused("crates/oauth/src/form.rs", arm), "{arm}");
+        }
+        for arm in [
+            "        A::B(_) => None,",
+            "        (_, B::C) => None,",
+            "        true => None,",
+            "        // _ => None",
+            "    let f = |_| x;",
+        ] {
+            assert!(!refused(WIRES[0], arm), "{arm}");
+        }
+    }
+
+    #[test]
+    fn the_files_that_map_errors_to_a_wire_are_there() {
+        for wire in WIRES {
+            assert!(crate::root().join(wire).is_file(), "{wire} has another name now: say so in WIRES");
+        }
     }
 
     #[test]
