@@ -12,15 +12,16 @@ use mandate_core::uri::same;
 use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, Timestamp};
 use mandate_delegation::{LoggedInPerson, RefusalReason};
 
-use crate::code::CodePayload;
+use crate::codes::CodePayload;
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::names::{ErrorCode, Parameter};
+use crate::parameter::Required;
 use crate::pkce::Challenge;
 use crate::redirect::{is_registered, with_parameters};
 use crate::refusal::Refusal;
 use crate::resource::{self, is_administration};
-use crate::token::scopes;
+use crate::scope;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 
@@ -123,7 +124,7 @@ impl Engine {
     /// The most that a token for `request` can permit, by the names of resources. The person who logs in may have fewer rights.
     /// For the login page.
     pub fn at_most(&self, request: &AuthorizationRequest) -> Vec<(String, ScopeSet)> {
-        let snapshot = self.snapshot();
+        let snapshot = self.basis.snapshot();
         let is_meant = |one: &Resource| match &request.resource {
             Some(uri) => one.uri == *uri,
             // A token that is to be exchanged never carries our own administration.
@@ -142,23 +143,23 @@ impl Engine {
     /// Validates an authorization request from its query string, sent from `source`. Nothing is issued yet and the person is not
     /// asked yet; a refusal is recorded.
     pub async fn authorize(&self, query: &[u8], source: RequestSource) -> Result<AuthorizationRequest, AuthorizeRefusal> {
-        let mut trail = Trail::new(Kind::Authorize, self.now(), source);
-        let snapshot = self.snapshot();
+        let mut trail = Trail::new(Kind::Authorize, self.basis.now(), source);
+        let snapshot = self.basis.snapshot();
         let form = match Form::parse(query) {
             Ok(form) => form,
-            Err(error) => return Err(AuthorizeRefusal::Page(self.refuse(trail, Refusal::Form(error)).await)),
+            Err(error) => return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, Refusal::Form(error)).await)),
         };
         trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
         let back = match way_back(&form, &snapshot.registry) {
             Ok(back) => back,
-            Err(refusal) => return Err(AuthorizeRefusal::Page(self.refuse(trail, refusal).await)),
+            Err(refusal) => return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, refusal).await)),
         };
         // A client is not authenticated here, but its registered redirect URI has been checked.
         trail.client = Some(back.client.id.shared());
         match validate(&form, back.clone(), source, self.issuer(), &snapshot.registry) {
             Ok(request) => Ok(request),
             Err(refusal) => {
-                let error = self.refuse(trail, refusal).await;
+                let error = self.recorder.refuse(trail, refusal).await;
                 Err(AuthorizeRefusal::Redirect { location: back.with_error(self.issuer(), &error), error })
             }
         }
@@ -167,9 +168,9 @@ impl Engine {
 
 /// Client and redirect URI. Until both are correct, there is no way back.
 fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
-    let id = form.get(Parameter::ClientId).ok_or(Refusal::Missing(Parameter::ClientId))?;
+    let id = Required(Parameter::ClientId).read(form)?;
     let client = id.parse().ok().and_then(|id: ClientId| registry.client(&id)).ok_or(Refusal::Unacceptable(Parameter::ClientId))?;
-    let redirect_uri = form.get(Parameter::RedirectUri).ok_or(Refusal::Missing(Parameter::RedirectUri))?;
+    let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
     if !is_registered(redirect_uri, &client.redirect_uris) {
         return Err(Refusal::Redirect);
     }
@@ -186,7 +187,7 @@ fn validate(
     no_request_object(form)?;
     response_is_code_in_query(form)?;
     let challenge = Challenge::from_parameters(form.get(Parameter::CodeChallenge), form.get(Parameter::CodeChallengeMethod))?;
-    let asked = scopes(form)?;
+    let asked = scope::asked(form)?;
     let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
     let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
     Ok(AuthorizationRequest { source, back, challenge, resource, scopes })
@@ -201,7 +202,7 @@ fn no_request_object(form: &Form<'_>) -> Result<(), Refusal> {
 }
 
 fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
-    if form.get(Parameter::ResponseType).ok_or(Refusal::Missing(Parameter::ResponseType))? != "code" {
+    if Required(Parameter::ResponseType).read(form)? != "code" {
         return Err(Refusal::ResponseType);
     }
     match form.get(Parameter::ResponseMode) {

@@ -1,23 +1,26 @@
-//! The caller: client authentication by exactly one method (RFC 6749 §2.3).
+//! The caller: who a request comes from, and whether that is proven (RFC 6749 §2.3).
 
-use std::borrow::Cow;
+mod credential;
+
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Registry};
 use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
-use mandate_store::{replay, secrets};
-use mandate_token::{KeySet, TokenError, client_assertion, jwt_svid};
+use mandate_store::{Store, replay, secrets};
+use mandate_token::{KeySet, TokenError, client_assertion};
 
-use crate::engine::Engine;
-use crate::form::{Form, decode_alone};
+use crate::basis::Basis;
+use crate::form::Form;
 use crate::metadata;
-use crate::names::{AssertionType, ClientMethod, Parameter};
+use crate::names::{ClientMethod, Parameter};
+use crate::own_tokens::OwnTokens;
+use crate::password::Checker;
 use crate::refusal::Refusal;
-use crate::request::{Repeated, Request};
+use crate::request::Request;
 use crate::trail::Trail;
+
+use credential::Credential;
 
 /// An identified caller. A public client only claims its identity.
 #[derive(Clone, Debug)]
@@ -73,67 +76,16 @@ impl Caller {
     }
 }
 
-/// The credential with which a request proves its client.
-enum Credential<'f> {
-    Basic { id: String, secret: Secret },
-    Post { id: &'f str, secret: Secret },
-    SpiffeJwt(&'f str),
-    PrivateKeyJwt(&'f str),
-    Nothing { id: &'f str },
+/// Authenticates clients.
+pub(crate) struct Clients {
+    pub(crate) basis: Basis,
+    pub(crate) tokens: Arc<OwnTokens>,
+    /// Client secrets, and the memory of client assertions.
+    pub(crate) store: Store,
+    pub(crate) checker: Arc<Checker>,
 }
 
-impl<'f> Credential<'f> {
-    fn read(request: &Request<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
-        let (assertion, assertion_type) = (form.get(Parameter::ClientAssertion), form.get(Parameter::ClientAssertionType));
-        let by_assertion = assertion.is_some() || assertion_type.is_some();
-        let header = request.headers.single("authorization").map_err(|Repeated| Refusal::AuthorizationHeader("it is repeated"))?;
-        if usize::from(by_assertion) + usize::from(form.has(Parameter::ClientSecret)) + usize::from(header.is_some()) > 1 {
-            return Err(Refusal::ClientMethods);
-        }
-        if let Some(secret) = form.get(Parameter::ClientSecret) {
-            let id = form.get(Parameter::ClientId).ok_or(Refusal::Missing(Parameter::ClientId))?;
-            return Ok(Self::Post { id, secret: Secret::new(secret) });
-        }
-        if by_assertion {
-            let assertion = assertion.ok_or(Refusal::Missing(Parameter::ClientAssertion))?;
-            let assertion_type = assertion_type.ok_or(Refusal::Missing(Parameter::ClientAssertionType))?;
-            return match AssertionType::named(assertion_type).ok_or(Refusal::ClientMethodUnsupported)? {
-                AssertionType::JwtSpiffe => Ok(Self::SpiffeJwt(assertion)),
-                AssertionType::JwtBearer => Ok(Self::PrivateKeyJwt(assertion)),
-            };
-        }
-        match header {
-            Some(header) => basic(header),
-            None => form.get(Parameter::ClientId).map(|id| Self::Nothing { id }).ok_or(Refusal::ClientMissing),
-        }
-    }
-
-    /// Who it claims to be, for the record of a failure.
-    fn claimed(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Basic { id, .. } => Some(Cow::Borrowed(id)),
-            Self::Post { id, .. } | Self::Nothing { id } => Some(Cow::Borrowed(id)),
-            Self::SpiffeJwt(token) | Self::PrivateKeyJwt(token) => crate::token::claimed_subject(token).map(Cow::Owned),
-        }
-    }
-}
-
-/// `client_secret_basic`: both halves are form-encoded before they are joined (RFC 6749 §2.3.1).
-fn basic<'f>(header: &str) -> Result<Credential<'f>, Refusal> {
-    let (scheme, encoded) = header.split_once(' ').ok_or(Refusal::AuthorizationHeader("no credentials after the scheme"))?;
-    if !scheme.eq_ignore_ascii_case("Basic") {
-        return Err(Refusal::ClientMethodUnsupported);
-    }
-    let joined = Secret::new(STANDARD.decode(encoded.trim_start_matches(' ')).map_err(|_| Refusal::AuthorizationHeader("not base64"))?);
-    let bytes = joined.expose_secret();
-    let at = bytes.iter().position(|b| *b == b':').ok_or(Refusal::AuthorizationHeader("no colon"))?;
-    let part = |bytes: Option<&[u8]>| {
-        decode_alone(bytes.unwrap_or_default()).map(Cow::into_owned).map_err(|_| Refusal::AuthorizationHeader("not form-encoded"))
-    };
-    Ok(Credential::Basic { id: part(bytes.get(..at))?, secret: Secret::new(part(bytes.get(at + 1..))?) })
-}
-
-impl Engine {
+impl Clients {
     /// Authenticates the caller of a form endpoint.
     pub(crate) async fn authenticate(
         &self,
@@ -179,17 +131,38 @@ impl Engine {
         Ok(caller)
     }
 
+    /// Authenticates a caller that must not be anonymous; an agent must also be a registered, active one.
+    pub(crate) async fn authenticate_confidential(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        snapshot: &Snapshot,
+        trail: &mut Trail,
+    ) -> Result<AuthenticatedClient, Refusal> {
+        // Naming oneself is no authentication here.
+        self.authenticate_active(request, form, snapshot, trail).await?.confidential("").map_err(|_| Refusal::ClientMissing)
+    }
+
+    /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven nothing.
+    pub(crate) async fn authenticate_active(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        snapshot: &Snapshot,
+        trail: &mut Trail,
+    ) -> Result<Caller, Refusal> {
+        let caller = self.authenticate(request, form, snapshot, trail).await?;
+        let (now, snapshot) = (self.basis.now(), self.basis.snapshot());
+        if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
+            return Err(Refusal::ClientFailed("its credential was replaced or revoked, or has expired, while it was checked"));
+        }
+        if caller.is_active(&snapshot.registry) { Ok(caller) } else { Err(Refusal::ClientFailed("not an active agent")) }
+    }
+
     /// `spiffe_jwt`: a JWT-SVID of our trust domain whose only audience is our issuer. It may be shown again until it expires,
     /// as SPIFFE intends.
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, Refusal> {
-        self.verify_svid(token, now).map_err(|error| assertion_refused(error, self.issuer().as_str()))
-    }
-
-    /// Verifies a JWT-SVID that is meant for us.
-    pub(crate) fn verify_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, mandate_token::TokenError> {
-        let keys = self.authority.jwt_bundle();
-        let svid = jwt_svid::verify(token, &keys, &self.trust_domain, self.issuer().as_str(), now, Some(&self.memo))?;
-        Ok(VerifiedActor::from_svid(svid, now))
+        self.tokens.svid(token, now).map_err(|error| assertion_refused(error, self.basis.issuer().as_str()))
     }
 
     /// `private_key_jwt` (RFC 7523 §3): a `jti` is accepted once, and there must be one audience: our issuer, as the revision of
@@ -202,8 +175,8 @@ impl Engine {
         };
         let keys = KeySet::from_json(jwks.as_bytes()).map_err(|error| Refusal::Internal(error.to_string()))?;
         let audience = match audience {
-            AssertionAudience::Issuer => self.issuer().as_str().to_owned(),
-            AssertionAudience::TokenEndpoint => metadata::endpoint(self.issuer(), metadata::TOKEN_PATH),
+            AssertionAudience::Issuer => self.basis.issuer().as_str().to_owned(),
+            AssertionAudience::TokenEndpoint => metadata::endpoint(self.basis.issuer(), metadata::TOKEN_PATH),
         };
         let assertion = client_assertion::verify(token, &keys, &audience, now).map_err(|error| assertion_refused(error, &audience))?;
         if assertion.client_id != client.id {
@@ -298,68 +271,4 @@ fn assertion_refused(error: TokenError, audience: &str) -> Refusal {
 fn claim_note(id: &str) -> String {
     let shown: String = id.chars().filter(|c| !c.is_control()).take(200).collect();
     format!("claimed to be {shown:?}")
-}
-
-#[cfg(test)]
-mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::Credential;
-    use crate::form::Form;
-    use crate::names::{AssertionType, Parameter};
-    use crate::refusal::Refusal;
-    use crate::request::{Headers, Request};
-
-    const JWT_BEARER: AssertionType = AssertionType::JwtBearer;
-    const JWT_SPIFFE: AssertionType = AssertionType::JwtSpiffe;
-
-    fn read(authorization: &[&str], body: &str) -> Result<String, Refusal> {
-        let source = mandate_core::RequestSource::Other;
-        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
-        let (url, headers) = ("https://m.example/token", Headers::new(&headers));
-        let request = Request { source, method: "POST", url, headers, body: body.as_bytes(), proven: None };
-        let form = Form::parse(body.as_bytes()).unwrap();
-        Credential::read(&request, &form).map(|credential| match credential {
-            Credential::Basic { id, secret } => format!("basic {id} {}", secret.expose_secret_str().unwrap()),
-            Credential::Post { id, secret } => format!("post {id} {}", secret.expose_secret_str().unwrap()),
-            Credential::SpiffeJwt(token) => format!("spiffe {token}"),
-            Credential::PrivateKeyJwt(token) => format!("private {token}"),
-            Credential::Nothing { id } => format!("nothing {id}"),
-        })
-    }
-
-    fn basic(joined: &str) -> String {
-        format!("Basic {}", STANDARD.encode(joined))
-    }
-
-    #[test]
-    fn each_method_is_recognized() {
-        assert_eq!(read(&[&basic("app:secret")], ""), Ok("basic app secret".into()));
-        assert_eq!(read(&[&basic("my+app:p%3A%25:x")], ""), Ok("basic my app p:%:x".into()), "RFC 6749 section 2.3.1");
-        assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_SPIFFE}")), Ok("spiffe x".into()));
-        assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_BEARER}")), Ok("private x".into()));
-        assert_eq!(read(&[], "client_id=app&client_secret=p%3A%25x"), Ok("post app p:%x".into()));
-        assert_eq!(read(&[], "client_id=app"), Ok("nothing app".into()));
-    }
-
-    #[test]
-    fn exactly_one_method_and_only_those_offered() {
-        let both = basic("app:secret");
-        let header = |text: &str| read(&[text], "");
-        assert_eq!(read(&[&both], "client_secret=x"), Err(Refusal::ClientMethods));
-        assert_eq!(read(&[&both], "client_assertion=x"), Err(Refusal::ClientMethods));
-        assert_eq!(read(&[], "client_secret=x&client_assertion_type=y"), Err(Refusal::ClientMethods));
-        assert_eq!(read(&[&both, &both], ""), Err(Refusal::AuthorizationHeader("it is repeated")));
-        assert_eq!(read(&[], "client_secret=x"), Err(Refusal::Missing(Parameter::ClientId)));
-        assert_eq!(read(&[], "client_assertion=x&client_assertion_type=urn:other"), Err(Refusal::ClientMethodUnsupported));
-        assert_eq!(read(&[], "client_assertion=x"), Err(Refusal::Missing(Parameter::ClientAssertionType)));
-        assert_eq!(read(&[], &format!("client_assertion_type={JWT_BEARER}")), Err(Refusal::Missing(Parameter::ClientAssertion)));
-        assert_eq!(read(&[], "grant_type=x"), Err(Refusal::ClientMissing));
-        assert_eq!(header("Bearer abc"), Err(Refusal::ClientMethodUnsupported));
-        assert_eq!(header("Basic"), Err(Refusal::AuthorizationHeader("no credentials after the scheme")));
-        assert_eq!(header("Basic !!"), Err(Refusal::AuthorizationHeader("not base64")));
-        assert_eq!(header(&basic("no colon")), Err(Refusal::AuthorizationHeader("no colon")));
-        assert_eq!(header(&basic("a:%zz")), Err(Refusal::AuthorizationHeader("not form-encoded")));
-    }
 }

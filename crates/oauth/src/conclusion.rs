@@ -1,29 +1,22 @@
-//! The token endpoint (RFC 6749 §3.2): which grant type, and the answer.
+//! The last steps of every grant: record, mint, answer.
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_audit::Kind;
-use mandate_authority::AccessTokenString;
-use mandate_core::{RequestSource, ScopeSet, ScopeText};
+use mandate_authority::{AccessTokenString, Authority};
+use mandate_core::{GrantId, RequestSource, ScopeSet, ScopeText};
 use mandate_delegation::{Mandate, MandateView, RefusalReason};
 use mandate_store::{AppendError, Effect, EffectRefusal};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::engine::Engine;
-use crate::form::Form;
-use crate::names::{GrantType, Parameter, TokenType};
+use crate::names::TokenType;
 use crate::refusal::Refusal;
-use crate::request::Request;
-use crate::trail::{Trail, unrecorded};
-use crate::wire::OAuthError;
+use crate::trail::{Recorder, Trail, unrecorded};
 
 /// A token that was issued (RFC 6749 §5.1, RFC 8693 §2.2.1). To be sent with `Cache-Control: no-store`.
 #[derive(Debug)]
 pub struct TokenResponse {
     token: AccessTokenString,
-    exchanged: bool,
+    issued: Option<TokenType>,
     expires_in: u64,
     scopes: ScopeSet,
 }
@@ -57,7 +50,7 @@ impl TokenResponse {
         }
         let body = Body {
             access_token: self.token.expose_token(),
-            issued_token_type: self.exchanged.then_some(TokenType::AccessToken.as_str()),
+            issued_token_type: self.issued.map(TokenType::as_str),
             token_type: "Bearer",
             expires_in: self.expires_in,
             scope: self.scopes.as_text(),
@@ -69,53 +62,52 @@ impl TokenResponse {
     }
 }
 
-impl Engine {
-    /// Answers a request to the token endpoint. The outcome is durable in the audit log when this returns.
-    pub async fn token(&self, request: Request<'_>) -> Result<TokenResponse, OAuthError> {
-        let now = self.now();
-        let form = match request.form() {
-            Ok(form) => form,
-            Err(refusal) => return Err(self.refuse(Trail::new(Kind::Token, now, request.source), refusal).await),
-        };
-        match form.get(Parameter::GrantType) {
-            Some(name) if name == GrantType::TokenExchange.as_str() => self.exchange(&request, &form, now).await,
-            Some(name) if name == GrantType::AuthorizationCode.as_str() => self.redeem(&request, &form, now).await,
-            other => {
-                let mut trail = Trail::new(Kind::Token, now, request.source);
-                trail.asks(&form, None);
-                let refusal =
-                    if other.is_some() { Refusal::GrantType(GrantType::ALL.to_vec()) } else { Refusal::Missing(Parameter::GrantType) };
-                Err(self.refuse(trail, refusal).await)
-            }
-        }
-    }
+/// Records mandates and mints their tokens.
+pub(crate) struct Conclusion {
+    pub(crate) recorder: Recorder,
+    pub(crate) authority: Arc<Authority>,
+}
 
-    /// The last steps of every grant: record, then mint. There is no token whose record is not durable.
-    pub(crate) async fn conclude(&self, trail: Trail, mandate: Mandate, effects: Vec<Effect>) -> Result<TokenResponse, (Trail, Refusal)> {
+impl Conclusion {
+    /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is not durable.
+    ///
+    /// `issued`: what the answer says the token is, where its grant has the caller told.
+    pub(crate) async fn conclude(
+        &self,
+        trail: Trail,
+        mandate: Mandate,
+        mut effects: Vec<Effect>,
+        issued: Option<TokenType>,
+    ) -> Result<TokenResponse, (Trail, Refusal)> {
         let view = mandate.view();
-        let exchanged = trail.kind == Kind::Exchange;
+        effects.extend(view.grant.as_ref().and_then(use_up));
         let again = Trail { stranger: trail.stranger, ..Trail::new(trail.kind, trail.now, RequestSource::Other) };
         let (asked, note) = (trail.asked.clone(), trail.note.clone());
         let (expires_in, scopes) = (view.expires.secs().saturating_sub(view.issued.secs()), view.scopes.clone());
-        let receipt = match self.record_mandate(trail, view, effects).await {
+        let receipt = match self.recorder.mandate(trail, view, effects).await {
             Ok(receipt) => receipt,
             Err(error) => {
                 let is_exhausted = matches!(error, AppendError::EffectRefused(EffectRefusal::GrantExhausted));
                 if let (Some((grant, Some(max))), true) = (&view.grant, is_exhausted) {
-                    self.live.used_up(grant, *max);
+                    self.recorder.basis.live.used_up(grant, *max);
                 }
                 let trail = Trail { asked, note, ..refused_after_all(again, view) };
                 return Err((trail, effect_refusal(&error)));
             }
         };
         if let Some((grant, Some(max))) = &view.grant {
-            self.live.count_use(grant, *max);
+            self.recorder.basis.live.count_use(grant, *max);
         }
         match self.authority.mint(mandate, receipt) {
-            Ok(token) => Ok(TokenResponse { token, exchanged, expires_in, scopes }),
+            Ok(token) => Ok(TokenResponse { token, issued, expires_in, scopes }),
             Err(error) => Err((again, Refusal::Internal(error.to_string()))),
         }
     }
+}
+
+/// Counts a use of a limited grant, in the transaction of the record: two mandates cannot both take the last use.
+fn use_up((grant, max): &(GrantId, Option<u64>)) -> Option<Effect> {
+    Some(Effect::UseGrant { grant: grant.clone(), max: (*max)? })
 }
 
 fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
@@ -148,30 +140,4 @@ fn effect_refusal(error: &AppendError) -> Refusal {
         | E::StopRecorded
         | E::Internal => unrecorded(error),
     }
-}
-
-/// The `sub` that a JWT claims, unverified: for records of refusals, never for decisions.
-pub(crate) fn claimed_subject(token: &str) -> Option<String> {
-    claimed(token)?.sub
-}
-
-/// The `iss` that a JWT claims, unverified: for the text of a refusal, never for decisions.
-pub(crate) fn claimed_issuer(token: &str) -> Option<String> {
-    claimed(token)?.iss
-}
-
-#[derive(Deserialize)]
-struct Claimed {
-    sub: Option<String>,
-    iss: Option<String>,
-}
-
-fn claimed(token: &str) -> Option<Claimed> {
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    serde_json::from_slice(&payload).ok()
-}
-
-/// Reads `scope` (RFC 6749 §3.3).
-pub(crate) fn scopes(form: &Form<'_>) -> Result<Option<ScopeSet>, Refusal> {
-    form.get(Parameter::Scope).map(|text| text.parse().map_err(Refusal::ScopeMalformed)).transpose()
 }

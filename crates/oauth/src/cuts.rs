@@ -1,285 +1,58 @@
-//! Revocation (RFC 7009): one cut, and everything that descends from the token is below it.
-//!
-//! Every cut is in the memory of every verifier until it is forgotten, and a client may get as many tokens as it likes. So
-//! the cuts of clients are bounded, for each client and for all together, below what a verifier keeps. A client beyond its
-//! bound is told to try again later: its tokens expire by themselves. The cuts that follow when somebody uses authorization
-//! codes twice are within the same bound ([`crate::code`]). An operator's cuts are not counted.
+//! Cuts that no operator made: each is in force first, and then recorded.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use mandate_audit::Kind;
-use mandate_core::{Cut, PersonName, Timestamp, TokenId};
-use mandate_delegation::revocation::cut_token;
-use mandate_stops::{By, Recorded, Stop, StopError, Taken};
-use mandate_token::access_token::Profile;
-use parking_lot::{Mutex, MutexGuard};
+use mandate_core::{Cut, Timestamp, TokenId};
+use mandate_stops::{By, Recorded, Stop, StopError, Stops, Taken};
 
-use crate::client::Caller;
-use crate::engine::Engine;
-use crate::names::Parameter;
 use crate::refusal::Refusal;
-use crate::request::Request;
-use crate::trail::{Trail, unrecorded};
-use crate::wire::OAuthError;
+use crate::revokers::{Cause, Revokers};
+use crate::trail::{Recorder, Trail};
 
-/// How many cuts on single tokens an agent may have in force. Its tokens live for minutes.
-const AGENT_CUTS: usize = 2_000;
-/// How many an app may have. People's tokens live for an hour, and many people log out in an hour.
-const APP_CUTS: usize = 20_000;
-/// How many the used authorization codes of a person may have. A correct client never uses a code twice.
-const CODE_CUTS: usize = 32;
-/// How many all of them together may have: verifiers keep 100,000, and operators need room.
-const ALL_CUTS: usize = 80_000;
-/// How often ended cuts are searched for when the maximum is reached.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Who is the cause of a cut that no operator made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Cause {
-    /// An agent that revokes its tokens.
-    Agent(Arc<str>),
-    /// Another client that revokes its tokens.
-    App(Arc<str>),
-    /// A person whose codes were used twice.
-    Codes(PersonName),
+/// A cut that counts for its cause.
+pub(crate) struct Counted {
+    cause: Cause,
+    token: TokenId,
 }
 
-impl Cause {
-    /// How many cuts it may have in force.
-    fn max(&self) -> usize {
-        match self {
-            Self::Agent(_) => AGENT_CUTS,
-            Self::App(_) => APP_CUTS,
-            Self::Codes(_) => CODE_CUTS,
-        }
-    }
+/// Makes cuts, within the bounds of their causes.
+pub(crate) struct Cuts {
+    recorder: Recorder,
+    stops: Arc<Stops>,
+    revokers: Revokers,
 }
 
-/// The tokens that were cut for each cause, and when their cuts are forgotten. In memory: a restart begins with zero.
-#[derive(Debug, Default)]
-pub(crate) struct Revokers(Mutex<Held>);
-
-#[derive(Debug, Default)]
-struct Held {
-    by_cause: HashMap<Cause, HashMap<TokenId, Timestamp>>,
-    total: usize,
-    looked: Option<Timestamp>,
-}
-
-impl Held {
-    /// Drops ended cuts, but not at every call, so that a party at its bound costs no more time than others.
-    fn look(&mut self, now: Timestamp) {
-        if self.looked.is_some_and(|looked| now >= looked && now.since(looked) < LOOK_AGAIN) {
-            return;
-        }
-        self.looked = Some(now);
-        self.by_cause.retain(|_, tokens| {
-            tokens.retain(|_, forget| *forget > now);
-            !tokens.is_empty()
-        });
-        self.total = self.by_cause.values().map(HashMap::len).sum();
+impl Cuts {
+    pub(crate) fn new(recorder: Recorder, stops: Arc<Stops>) -> Self {
+        Self { recorder, stops, revokers: Revokers::default() }
     }
 
-    fn is_full(&self, cause: &Cause, max: usize, all: usize) -> bool {
-        self.total >= all || self.by_cause.get(cause).is_some_and(|tokens| tokens.len() >= max)
-    }
-}
-
-impl Revokers {
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        // Counts, whole after each statement but for `total`, which is counted again from time to time.
-        self.0.lock()
+    /// Counts a cut on `token`, unless its cause has the maximum.
+    pub(crate) fn count(&self, cause: Cause, token: &TokenId, forget: Timestamp, now: Timestamp) -> Option<Counted> {
+        self.revokers.admit(&cause, token, forget, now).then(|| Counted { cause, token: token.clone() })
     }
 
-    /// Counts one more cut, unless the maximum is reached. The same token counts once.
-    pub(crate) fn admit(&self, cause: &Cause, token: &TokenId, forget: Timestamp, now: Timestamp) -> bool {
-        self.admit_within(cause, token, forget, now, (cause.max(), ALL_CUTS))
-    }
-
-    fn admit_within(&self, cause: &Cause, token: &TokenId, forget: Timestamp, now: Timestamp, (max, all): (usize, usize)) -> bool {
-        let mut held = self.lock();
-        if held.by_cause.get(cause).is_some_and(|tokens| tokens.contains_key(token)) {
-            return true;
-        }
-        if held.is_full(cause, max, all) {
-            held.look(now);
-            if held.is_full(cause, max, all) {
-                return false;
-            }
-        }
-        held.by_cause.entry(cause.clone()).or_default().insert(token.clone(), forget);
-        held.total += 1;
-        true
-    }
-
-    /// Removes the count of a cut that was not made.
-    pub(crate) fn release(&self, cause: &Cause, token: &TokenId) {
-        let mut held = self.lock();
-        if held.by_cause.get_mut(cause).is_some_and(|tokens| tokens.remove(token).is_some()) {
-            held.total = held.total.saturating_sub(1);
-        }
-    }
-}
-
-impl Engine {
-    /// Answers a revocation request. `Ok` is 200 with an empty body: the token is revoked, or there was nothing to revoke
-    /// (RFC 7009 §2.2).
-    pub async fn revoke(&self, request: Request<'_>) -> Result<(), OAuthError> {
-        let mut trail = Trail::new(Kind::Revoke, self.now(), request.source);
-        match self.try_revoke(&request, &mut trail).await {
-            Ok(Some((cut, jti, cause))) => {
-                let made = self.cut_recorded(trail, cut, Some(jti.clone())).await;
-                if matches!(made, Err(Uncut::NotInForce(_))) {
-                    self.revokers.release(&cause, &jti);
-                }
-                made.map_err(|why| Refusal::from(why).to_error())
-            }
-            // A request that changes nothing, by a caller who has proven nothing, leaves no record: otherwise strangers
-            // could fill the log with such requests.
-            Ok(None) if trail.client.is_none() => Ok(()),
-            Ok(None) => {
-                let note = trail.note.take().unwrap_or_else(|| "nothing to revoke".to_owned());
-                let recorded = self.record_permitted(trail, Vec::new(), |record| record.detail = Some(note));
-                recorded.await.map(|_| ()).map_err(|error| unrecorded(&error).to_error())
-            }
-            Err(refusal) => Err(self.refuse(trail, refusal).await),
-        }
-    }
-
-    async fn try_revoke(&self, request: &Request<'_>, trail: &mut Trail) -> Result<Option<(Cut, TokenId, Cause)>, Refusal> {
-        let form = request.form()?;
-        let snapshot = self.snapshot();
-        let caller = self.authenticate_active(request, &form, &snapshot, trail).await?;
-        let token = form.get(Parameter::Token).ok_or(Refusal::Missing(Parameter::Token))?;
-        let keys = self.authority.access_token_jwks();
-        // The hint is a hint (RFC 7009 §2.1); there is one kind of token.
-        let Ok(token) = self.verify_access_token(token, self.issuer(), &keys, Profile::Own, trail.now) else { return Ok(None) };
-        trail.sub = Some(token.subject.clone());
-        trail.act = token.chain.clone();
-        trail.aud = token.audiences.first().cloned();
-        if token.client_id.as_str() != caller.name() {
-            return Err(Refusal::NotYourToken);
-        }
-        // Below a cut it is dead, and so is what descends from it, for as long as it would have lived.
-        if self.snapshot().revocations.find(&token.facts(self.issuer())).is_some() {
-            trail.note = Some(format!("the token {} is revoked already", token.jti));
-            return Ok(None);
-        }
-        // RFC 7009 §2.1: a public client proves nothing but that it holds a token of its own, which is enough to give it up.
-        trail.client = Some(caller.shared_name());
-        let cut = cut_token(token.jti.clone(), token.exp, trail.now);
-        let cause = match &caller {
-            Caller::Agent(_) => Cause::Agent(caller.shared_name()),
-            Caller::App(_) | Caller::Public(_) => Cause::App(caller.shared_name()),
-        };
-        if self.revokers.admit(&cause, &token.jti, cut.forget, trail.now) {
-            Ok(Some((cut, token.jti, cause)))
-        } else {
-            Err(Refusal::TooManyRevocations)
-        }
-    }
-
-    /// Puts a cut in force and records it. An error says either that the cut is in force and not recorded yet, or that it is not
-    /// in force.
-    pub(crate) async fn cut_recorded(&self, trail: Trail, cut: Cut, jti: Option<TokenId>) -> Result<(), Uncut> {
+    /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that it is not in force;
+    /// then it no longer counts.
+    pub(crate) async fn make(&self, trail: Trail, cut: Cut, jti: TokenId, counted: Option<Counted>) -> Result<(), Refusal> {
         let note = trail.note.clone();
-        let record = trail.permitted(self, |record| {
-            record.jti = jti;
+        let record = self.recorder.permitted(trail, |record| {
+            record.jti = Some(jti);
             record.detail = note;
         });
         match self.stops.take(Stop::of_cuts(record, vec![cut]), By::Client).await {
             Ok(Taken { recorded: Recorded::Log | Recorded::Reserve, .. }) => Ok(()),
-            Ok(Taken { recorded: Recorded::NotYet, .. }) => Err(Uncut::Unrecorded),
-            Err(error) => Err(Uncut::NotInForce(error)),
+            // It is recorded as soon as possible. The caller is told to try again.
+            Ok(Taken { recorded: Recorded::NotYet, .. }) => Err(Refusal::AuditUnavailable),
+            Err(error) => {
+                if let Some(Counted { cause, token }) = counted {
+                    self.revokers.release(&cause, &token);
+                }
+                Err(match error {
+                    StopError::TooManyWait => Refusal::AuditUnavailable,
+                    error => Refusal::Internal(error.to_string()),
+                })
+            }
         }
-    }
-}
-
-/// Why a cut is not in force, or not recorded.
-pub(crate) enum Uncut {
-    /// It is in force, and is recorded as soon as possible. The caller is told to try again.
-    Unrecorded,
-    /// It is not in force.
-    NotInForce(StopError),
-}
-
-impl From<Uncut> for Refusal {
-    fn from(why: Uncut) -> Self {
-        match why {
-            Uncut::Unrecorded | Uncut::NotInForce(StopError::TooManyWait) => Self::AuditUnavailable,
-            Uncut::NotInForce(error) => Self::Internal(error.to_string()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mandate_core::{Timestamp, TokenId};
-
-    use super::{CODE_CUTS, Cause, Revokers};
-
-    fn at(secs: u64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
-
-    fn app(name: &str) -> Cause {
-        Cause::App(name.into())
-    }
-
-    fn token(n: u64) -> TokenId {
-        format!("t{n}").parse().unwrap()
-    }
-
-    #[test]
-    fn a_client_has_no_more_cuts_in_force_than_it_may_and_they_end() {
-        let revokers = Revokers::default();
-        let admit = |client: &str, n: u64, forget, now| revokers.admit_within(&app(client), &token(n), at(forget), at(now), (3, 100));
-        assert!((0..3).all(|n| admit("a", n, 100 + n, 0)));
-        assert!(!admit("a", 9, 200, 50));
-        assert!(admit("a", 2, 102, 50), "the same token again costs nothing");
-        assert!(admit("b", 9, 200, 50), "each client has its own");
-        assert!(admit("a", 9, 200, 100), "one has ended");
-        assert!(!admit("a", 10, 200, 100));
-    }
-
-    #[test]
-    fn all_clients_together_have_no_more_than_a_verifier_can_keep() {
-        let revokers = Revokers::default();
-        let admit = |client: &str, n: u64, forget, now| revokers.admit_within(&app(client), &token(n), at(forget), at(now), (100, 4));
-        assert!((0..4).all(|n| admit(&format!("c{n}"), n, 100, 0)));
-        assert!(!admit("another", 9, 200, 50));
-        assert!(admit("another", 9, 200, 100));
-    }
-
-    #[test]
-    fn codes_that_are_used_twice_are_counted_with_everything_else() {
-        let revokers = Revokers::default();
-        let codes = Cause::Codes("riley".parse().unwrap());
-        let admit = |cause: &Cause, n: usize, all| revokers.admit_within(cause, &token(n as u64), at(200), at(0), (cause.max(), all));
-        assert!(admit(&app("riley"), 999, 100));
-        assert!((0..CODE_CUTS).all(|n| admit(&codes, n, 100)));
-        assert!(!admit(&codes, CODE_CUTS, 100), "a person has a bound");
-        assert!(!admit(&app("a"), CODE_CUTS, CODE_CUTS + 1), "and what the person used up is missing for all");
-    }
-
-    #[test]
-    fn a_cut_that_was_not_made_after_all_does_not_count() {
-        let revokers = Revokers::default();
-        for _ in 0..10 {
-            assert!(revokers.admit_within(&app("a"), &token(1), at(100), at(0), (1, 1)));
-            revokers.release(&app("a"), &token(1));
-        }
-        assert!(revokers.admit_within(&app("b"), &token(2), at(100), at(0), (1, 1)));
-    }
-
-    #[test]
-    fn clients_that_have_nothing_in_force_are_forgotten() {
-        let revokers = Revokers::default();
-        for n in 0..5000 {
-            assert!(revokers.admit_within(&app(&format!("c{n}")), &token(n), at(2 * n + 1), at(2 * n), (1, 100)), "{n}");
-        }
-        assert!(revokers.lock().by_cause.len() <= 100);
     }
 }

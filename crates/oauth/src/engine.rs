@@ -1,23 +1,25 @@
-//! The engine's parts, and what its entry points have in common.
+//! The engine: its parts, put together. What it answers is in a file for each endpoint.
 
 use std::sync::Arc;
 
 use mandate_authority::Authority;
 use mandate_core::uri::same;
-use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, ScopeSet, Timestamp, TrustDomain};
-use mandate_delegation::{Live, Snapshot};
+use mandate_core::{Entropy, HybridClock, Issuer, ScopeSet, TrustDomain};
+use mandate_delegation::Live;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store};
-use mandate_token::SignatureMemo;
 
 use crate::attempts::Attempts;
-use crate::foreign::ForeignKeys;
+use crate::basis::Basis;
+use crate::client::Clients;
+use crate::conclusion::Conclusion;
+use crate::cuts::Cuts;
+use crate::grants::{self, Grants};
 use crate::metadata;
+use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
-use crate::revoke::Revokers;
-
-/// How many verified signatures are remembered; 48 bytes each.
-const MEMO_CAPACITY: usize = 32 * 1024;
+use crate::password_login::Passwords;
+use crate::trail::Recorder;
 
 /// The parts of an engine.
 pub struct Parts {
@@ -39,21 +41,15 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// The authorization server.
+/// The authorization server. Each part belongs to what needs it; endpoints are the files beside this one.
 pub struct Engine {
-    pub(crate) live: Arc<Live>,
-    pub(crate) trust_domain: TrustDomain,
-    pub(crate) authority: Arc<Authority>,
-    pub(crate) log: Log,
-    pub(crate) stops: Arc<Stops>,
-    pub(crate) store: Store,
-    pub(crate) clock: Arc<HybridClock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) memo: SignatureMemo,
-    pub(crate) foreign: ForeignKeys,
-    pub(crate) checker: Checker,
-    pub(crate) attempts: Attempts,
-    pub(crate) revokers: Revokers,
+    pub(crate) basis: Basis,
+    pub(crate) recorder: Recorder,
+    pub(crate) tokens: Arc<OwnTokens>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) cuts: Arc<Cuts>,
+    pub(crate) passwords: Passwords,
+    pub(crate) grants: Grants,
 }
 
 impl std::fmt::Debug for Engine {
@@ -66,52 +62,40 @@ impl Engine {
     /// An engine of these parts. Fails only if argon2id cannot be set up.
     pub fn new(parts: Parts) -> Result<Self, PasswordError> {
         let Parts { live, trust_domain, authority, log, stops, store, clock, entropy } = parts;
-        let checker = Checker::new(entropy.as_ref())?;
+        let checker = Arc::new(Checker::new(entropy.as_ref())?);
         let attempts = Attempts::new(entropy.as_ref());
-        Ok(Self {
-            live,
-            trust_domain,
-            authority,
-            log,
-            stops,
+        let basis = Basis { live, clock, entropy };
+        let recorder = Recorder { basis: basis.clone(), log };
+        let tokens = Arc::new(OwnTokens::new(basis.clone(), Arc::clone(&authority), trust_domain));
+        let clients = Clients { basis: basis.clone(), tokens: Arc::clone(&tokens), store: store.clone(), checker: Arc::clone(&checker) };
+        let clients = Arc::new(clients);
+        let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
+        let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
+        let passwords = Passwords { basis: basis.clone(), store: store.clone(), checker, attempts };
+        let grants = Grants::new(&grants::Parts {
+            basis: basis.clone(),
+            recorder: recorder.clone(),
+            clients: Arc::clone(&clients),
+            tokens: Arc::clone(&tokens),
+            cuts: Arc::clone(&cuts),
+            conclusion,
             store,
-            clock,
-            entropy,
-            memo: SignatureMemo::new(MEMO_CAPACITY),
-            foreign: ForeignKeys::default(),
-            checker,
-            attempts,
-            revokers: Revokers::default(),
-        })
+        });
+        Ok(Self { basis, recorder, tokens, clients, cuts, passwords, grants })
     }
 
     /// Our issuer.
     pub fn issuer(&self) -> &Issuer {
-        self.live.issuer()
+        self.basis.issuer()
     }
 
     /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our own
     /// administration: clients ask for all scopes in the metadata, and administration is only for clients whose entry lists it.
     /// Without scopes, if all of them are too many for one request.
     pub fn metadata(&self) -> serde_json::Value {
-        let snapshot = self.snapshot();
+        let snapshot = self.basis.snapshot();
         let open = snapshot.registry.resources().filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
-        metadata::document(self.issuer(), &scopes)
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.live.snapshot()
-    }
-
-    /// 32 unpredictable bytes.
-    pub(crate) fn random(&self) -> [u8; 32] {
-        let mut bytes = [0u8; 32];
-        self.entropy.fill(&mut bytes);
-        bytes
+        metadata::document(self.issuer(), grants::names(), &scopes)
     }
 }

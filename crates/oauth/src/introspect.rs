@@ -4,13 +4,13 @@ use mandate_audit::Kind;
 use mandate_core::registry::Registry;
 use mandate_core::{SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, Snapshot};
-use mandate_token::access_token::{self, AccessToken, Expect, Profile};
+use mandate_token::access_token::AccessToken;
 use serde_json::{Map, Value};
 
-use crate::client::{Caller, is_active_agent};
+use crate::client::is_active_agent;
 use crate::engine::Engine;
-use crate::form::Form;
 use crate::names::Parameter;
+use crate::parameter::Required;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::trail::Trail;
@@ -46,24 +46,24 @@ impl Engine {
     /// Answers an introspection request. A caller that fails to authenticate is refused, and the refusal is recorded. An answer
     /// to an authenticated caller is not a decision, and is not recorded.
     pub async fn introspect(&self, request: Request<'_>) -> Result<Introspection, OAuthError> {
-        let mut trail = Trail::new(Kind::Admin, self.now(), request.source);
+        let mut trail = Trail::new(Kind::Admin, self.basis.now(), request.source);
         match self.try_introspect(&request, &mut trail).await {
             Ok(answer) => Ok(answer),
             Err(refusal) => {
                 trail.note = Some(trail.note.map_or_else(|| "introspection".to_owned(), |note| format!("introspection, {note}")));
-                Err(self.refuse(trail, refusal).await)
+                Err(self.recorder.refuse(trail, refusal).await)
             }
         }
     }
 
     async fn try_introspect(&self, request: &Request<'_>, trail: &mut Trail) -> Result<Introspection, Refusal> {
         let form = request.form()?;
-        let snapshot = self.snapshot();
-        let caller = self.authenticate_confidential(request, &form, &snapshot, trail).await?;
-        let token = form.get(Parameter::Token).ok_or(Refusal::Missing(Parameter::Token))?;
+        let snapshot = self.basis.snapshot();
+        let caller = self.clients.authenticate_confidential(request, &form, &snapshot, trail).await?;
+        let token = Required(Parameter::Token).read(&form)?;
         // The caller's secret may have waited for its turn to be checked.
-        let snapshot = self.snapshot();
-        let living = self.living_at(token, &snapshot, self.now());
+        let snapshot = self.basis.snapshot();
+        let living = self.living_at(token, &snapshot, self.basis.now());
         Ok(match living.filter(|(token, _)| concerns(token, &caller, &snapshot.registry)) {
             Some((_, claims)) => Introspection::Active(claims),
             None => Introspection::Inactive,
@@ -73,42 +73,12 @@ impl Engine {
     /// An access token of ours that is valid now and is not affected by a revocation, a stopped agent or a disabled person.
     /// For our own endpoints that accept bearer tokens; they must check audience and scope.
     pub fn living_token(&self, token: &str) -> Option<AccessToken> {
-        self.living_at(token, &self.snapshot(), self.now()).map(|(token, _)| token)
+        self.living_at(token, &self.basis.snapshot(), self.basis.now()).map(|(token, _)| token)
     }
 
     fn living_at(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Option<(AccessToken, Map<String, Value>)> {
-        let keys = self.authority.access_token_jwks();
-        let expect = Expect { issuer: self.issuer(), keys: &keys, now, profile: Profile::Own, memo: Some(&self.memo) };
-        let (verified, claims) = access_token::verify_with_claims(token, &expect).ok()?;
+        let (verified, claims) = self.tokens.access_token_with_claims(token, now).ok()?;
         self.is_alive(&verified, snapshot).then_some((verified, claims))
-    }
-
-    /// Authenticates a caller that must not be anonymous; an agent must also be a registered, active one.
-    pub(crate) async fn authenticate_confidential(
-        &self,
-        request: &Request<'_>,
-        form: &Form<'_>,
-        snapshot: &Snapshot,
-        trail: &mut Trail,
-    ) -> Result<AuthenticatedClient, Refusal> {
-        // Naming oneself is no authentication here.
-        self.authenticate_active(request, form, snapshot, trail).await?.confidential("").map_err(|_| Refusal::ClientMissing)
-    }
-
-    /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven nothing.
-    pub(crate) async fn authenticate_active(
-        &self,
-        request: &Request<'_>,
-        form: &Form<'_>,
-        snapshot: &Snapshot,
-        trail: &mut Trail,
-    ) -> Result<Caller, Refusal> {
-        let caller = self.authenticate(request, form, snapshot, trail).await?;
-        let (now, snapshot) = (self.now(), self.snapshot());
-        if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
-            return Err(Refusal::ClientFailed("its credential was replaced or revoked, or has expired, while it was checked"));
-        }
-        if caller.is_active(&snapshot.registry) { Ok(caller) } else { Err(Refusal::ClientFailed("not an active agent")) }
     }
 
     /// Whether nothing that the token depends on has been cut, stopped or disabled since.

@@ -2,24 +2,20 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::Kind;
-use mandate_core::{PersonName, RequestSource, Secret, Timestamp, TokenId};
-use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient, decide};
-use mandate_store::secrets;
+use mandate_core::{Secret, Timestamp};
+use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
 
-use crate::attempts::{Source, TooMany};
 use crate::authorize::AuthorizationRequest;
+use crate::codes;
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::names::Parameter;
-use crate::password::{PasswordError, Whose};
+use crate::password_login::Visitor;
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
-use crate::{browser, code};
 
 /// Where to send the browser, with a 303 (RFC 9700 §4.12).
 #[derive(Clone, PartialEq, Eq)]
@@ -45,13 +41,6 @@ impl std::fmt::Debug for Redirect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Redirect(redacted)")
     }
-}
-
-/// What is known of the browser that a login comes from.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Visitor<'a> {
-    /// The cookie of an earlier [`Redirect::browser`].
-    pub browser: Option<&'a str>,
 }
 
 /// A login that did not lead to a code.
@@ -90,13 +79,13 @@ impl Engine {
         name: &str,
         password: Secret,
     ) -> Result<Redirect, LoginRefusal> {
-        let now = self.now();
+        let now = self.basis.now();
         let mut trail = self.login_trail(request, now);
-        let (person, browser) = match self.check_password(visitor, request.source, name, password, &mut trail).await {
+        let (person, browser) = match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
             Ok(known) => known,
             Err(refusal) => {
                 let pause = if let Refusal::LoginPaused(pause) = refusal { Some(pause) } else { None };
-                let error = self.refuse(trail, refusal).await;
+                let error = self.recorder.refuse(trail, refusal).await;
                 return Err(match pause {
                     // The server's own, or that of the log.
                     _ if error.status == 503 => LoginRefusal::Unavailable(error),
@@ -106,13 +95,13 @@ impl Engine {
             }
         };
         if !self.may_go_back(request) {
-            let error = self.refuse(trail, Refusal::Redirect).await;
+            let error = self.recorder.refuse(trail, Refusal::Redirect).await;
             return Err(LoginRefusal::Unavailable(error));
         }
         let view = match self.preview(request, &person, now, &mut trail) {
             Ok(view) => view,
             Err(refusal) => {
-                let error = self.refuse(trail, refusal).await;
+                let error = self.recorder.refuse(trail, refusal).await;
                 return Err(LoginRefusal::Redirect { location: request.back.with_error(self.issuer(), &error), error });
             }
         };
@@ -125,14 +114,14 @@ impl Engine {
     pub async fn check_login_form(&self, request: &AuthorizationRequest, form: &Form<'_>) -> Result<(), OAuthError> {
         // The password is the person's here, not the parameter of RFC 6749 §4.3.2.
         let Some(name) = form.oauth_parameter_besides(&[Parameter::Password]) else { return Ok(()) };
-        let trail = self.login_trail(request, self.now());
-        Err(self.refuse(trail, Refusal::InLoginForm(name)).await)
+        let trail = self.login_trail(request, self.basis.now());
+        Err(self.recorder.refuse(trail, Refusal::InLoginForm(name)).await)
     }
 
     /// The person declined: the browser goes back with `access_denied`.
     pub async fn decline(&self, request: &AuthorizationRequest) -> String {
-        let trail = self.login_trail(request, self.now());
-        let error = self.refuse(trail, Refusal::Declined).await;
+        let trail = self.login_trail(request, self.basis.now());
+        let error = self.recorder.refuse(trail, Refusal::Declined).await;
         request.back.with_error(self.issuer(), &error)
     }
 
@@ -145,64 +134,10 @@ impl Engine {
         trail
     }
 
-    /// Checks a password; also returns the browser's cookie. Names that do not exist, that have no password, that are disabled
-    /// or that belong to another issuer take the same path and time as wrong passwords.
-    ///
-    /// The text that was typed as a name is never recorded: it may be a password. A name that exists is recorded as the person.
-    async fn check_password(
-        &self,
-        visitor: Visitor<'_>,
-        from: RequestSource,
-        name: &str,
-        password: Secret,
-        trail: &mut Trail,
-    ) -> Result<(LoggedInPerson, String), Refusal> {
-        let wrong = Refusal::LoginFailed;
-        let snapshot = self.snapshot();
-        // An over-long name cannot exist: for it, too, an attempt is counted.
-        let (typed, counted) = (name, Source::Name(name));
-        let name: Option<PersonName> = name.parse().ok();
-        let person = name.as_ref().and_then(|name| snapshot.registry.person(name));
-        trail.sub = person.map(|person| person.id.clone());
-        let person = person.filter(|person| person.id.iss == *self.issuer() && !person.disabled);
-        // Looked up for every name that could exist, so that the database takes its time for all of them.
-        let stored = match &name {
-            Some(name) => {
-                let whose = name.clone();
-                let stored = self.store.read("password", move |tx| secrets::password(tx, &whose)).await;
-                stored.map_err(|error| Refusal::Internal(error.to_string()))?
-            }
-            None => None,
-        };
-        let known =
-            name.as_ref().zip(stored.as_ref()).zip(visitor.browser).and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
-        let source = known.zip(name.as_ref()).map_or(counted, |(id, name)| Source::Browser { name: name.as_str(), id });
-        let attempt = self.attempts.begin(source, trail.now).map_err(|TooMany(pause)| Refusal::LoginPaused(pause))?;
-        let whose = match source {
-            Source::Browser { name, .. } => Whose::KnownBrowser { name },
-            Source::Name(_) => Whose::Person { source: from, name: typed },
-        };
-        let matched = self.checker.check(whose, password, stored.clone()).await.map_err(|error| {
-            if error == PasswordError::Busy {
-                self.attempts.withdrawn(source, attempt);
-            }
-            Refusal::from(error)
-        })?;
-        let (person, phc) = person.zip(stored).ok_or_else(|| wrong("no such person, disabled, or no password set"))?;
-        if !matched {
-            return Err(wrong("wrong password"));
-        }
-        self.attempts.succeeded(source);
-        trail.known();
-        let id = known.map_or_else(|| URL_SAFE_NO_PAD.encode(self.random()), str::to_owned);
-        let cookie = browser::cookie(&id, &person.name, &phc);
-        Ok((LoggedInPerson::assertion(person.name.clone(), trail.now), cookie))
-    }
-
     /// Whether the client still has the redirect URI of the request, or the client no longer exists: the password may have
     /// waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
-        let snapshot = self.snapshot();
+        let snapshot = self.basis.snapshot();
         let client = snapshot.registry.client(&request.client().id);
         client.is_none_or(|client| is_registered(request.redirect_uri(), &client.redirect_uris))
     }
@@ -216,16 +151,16 @@ impl Engine {
         now: Timestamp,
         trail: &mut Trail,
     ) -> Result<MandateView, Refusal> {
-        let snapshot = self.snapshot();
+        let snapshot = self.basis.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
         let authorization = mandate_delegation::Request::Authorization(Authorization {
             client: ProvenClient::assertion(std::sync::Arc::clone(&request.back.client), now),
             person: person.clone(),
             resource: request.resource.clone(),
             scopes: request.scopes.clone(),
-            jti: TokenId::generate(now, self.entropy.as_ref()),
+            jti: self.basis.token_id(now),
         });
-        let decided = self.live.with_facts(&snapshot, self.clock.behind(), |facts| decide(authorization, facts, now));
+        let decided = self.basis.decide(authorization, &snapshot, now);
         decided.map(|mandate| mandate.view().clone()).map_err(|refused| {
             trail.policies = refused.policies.into();
             Refusal::Authorization(refused.reason)
@@ -240,13 +175,13 @@ impl Engine {
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (code, hash) = code::generate(self);
+        let (code, hash) = codes::of(self.basis.random());
         let payload = request.code_for(person, now);
-        let effect = match code::insert(hash, &payload, now) {
+        let effect = match codes::keep(hash, &payload, now) {
             Ok(effect) => effect,
-            Err(refusal) => return Err(self.refuse(trail, refusal).await),
+            Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        let recorded = self.record_permitted(trail, vec![effect], |record| {
+        let recorded = self.recorder.permit(trail, vec![effect], |record| {
             record.sub = Some(view.subject);
             record.scope = view.scopes;
             record.policies = view.policies;

@@ -41,7 +41,7 @@ fn texts<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Vec<String> {
 
 /// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has. `scopes` are left out if
 /// they are too many for one request: a client that knows none asks for none, and is given what it may have.
-pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
+pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, scopes: &ScopeSet) -> Value {
     let at = |path| endpoint(issuer, path);
     let algorithms = assertion_algorithms();
     let methods = texts(ClientMethod::ALL);
@@ -54,7 +54,7 @@ pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
         "revocation_endpoint": at(REVOKE_PATH),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": texts(GrantType::ALL),
+        "grant_types_supported": texts(grant_types),
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
@@ -76,7 +76,14 @@ pub fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::document;
+    use mandate_core::{Issuer, ScopeSet};
+    use serde_json::Value;
+
+    use crate::names::GrantType;
+
+    fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
+        super::document(issuer, GrantType::ALL.iter().copied(), scopes)
+    }
 
     #[test]
     fn the_issuer_stands_byte_for_byte_and_only_s256_is_offered() {

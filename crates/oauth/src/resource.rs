@@ -7,7 +7,11 @@ use url::Url;
 
 use crate::form::Form;
 use crate::names::Parameter;
+use crate::parameter::{Optional, Row};
 use crate::refusal::Refusal;
+
+/// One of them must be there.
+pub(crate) const PARAMETERS: &[Row] = &[Optional(Parameter::Resource).row(), Optional(Parameter::Audience).row()];
 
 /// The most resources that are compared with a misspelt one.
 const MAX_LOOKED_AT: usize = 10_000;

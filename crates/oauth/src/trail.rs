@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
-use mandate_core::{ActorChain, Person, RecordId, RequestSource, Timestamp};
+use mandate_core::{ActorChain, Person, RequestSource, Timestamp};
 use mandate_delegation::MandateView;
-use mandate_store::{AppendError, Effect};
+use mandate_store::{AppendError, Effect, Log};
 
-use crate::engine::Engine;
+use crate::basis::Basis;
 use crate::form::Form;
 use crate::names::Parameter;
 use crate::refusal::Refusal;
@@ -56,29 +56,16 @@ impl Trail {
     pub(crate) fn asks(&mut self, form: &Form<'_>, actor: Option<&str>) {
         self.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), actor);
     }
-
-    /// The record of a permission that is not a mandate.
-    pub(crate) fn permitted(self, engine: &Engine, fill: impl FnOnce(&mut Record)) -> Record {
-        let mut record = self.record(engine, Outcome::Permitted, "ok", None);
-        fill(&mut record);
-        record
-    }
-
-    fn record(self, engine: &Engine, outcome: Outcome, reason: &str, detail: Option<String>) -> Record {
-        let id = RecordId::generate(self.now, engine.entropy.as_ref());
-        let mut record = Record::new(id, self.now, self.kind, outcome, reason);
-        record.detail = detail;
-        record.sub = self.sub;
-        record.act = self.act;
-        record.aud = self.aud;
-        record.client = self.client;
-        record.asked = self.asked;
-        record.policies = self.policies;
-        record
-    }
 }
 
-impl Engine {
+/// Where every outcome is recorded, before the caller gets the answer.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    pub(crate) basis: Basis,
+    pub(crate) log: Log,
+}
+
+impl Recorder {
     /// Records a refusal, then returns the answer for the caller.
     pub(crate) async fn refuse(&self, trail: Trail, refusal: Refusal) -> OAuthError {
         let detail = match &trail.note {
@@ -86,7 +73,7 @@ impl Engine {
             None => refusal.to_string(),
         };
         let stranger = trail.stranger;
-        let record = trail.record(self, Outcome::Refused, refusal.code(), Some(detail));
+        let record = self.record(trail, Outcome::Refused, refusal.code(), Some(detail));
         match self.log.append_refusal(record, stranger).await {
             Ok(()) => refusal.to_error(),
             Err(error) => unrecorded(&error).to_error(),
@@ -94,20 +81,34 @@ impl Engine {
     }
 
     /// Records a mandate with its effects. The authority needs the receipt before it signs.
-    pub(crate) async fn record_mandate(&self, trail: Trail, view: &MandateView, effects: Vec<Effect>) -> Result<Receipt, AppendError> {
-        let record = view.record(RecordId::generate(trail.now, self.entropy.as_ref()), trail.kind, trail.asked);
+    pub(crate) async fn mandate(&self, trail: Trail, view: &MandateView, effects: Vec<Effect>) -> Result<Receipt, AppendError> {
+        let record = view.record(self.basis.record_id(trail.now), trail.kind, trail.asked);
         self.log.append(record, effects).await
     }
 
     /// Records a permission that is not a mandate, with its effects.
-    pub(crate) async fn record_permitted(
-        &self,
-        trail: Trail,
-        effects: Vec<Effect>,
-        fill: impl FnOnce(&mut Record),
-    ) -> Result<Receipt, AppendError> {
-        let record = trail.permitted(self, fill);
+    pub(crate) async fn permit(&self, trail: Trail, effects: Vec<Effect>, fill: impl FnOnce(&mut Record)) -> Result<Receipt, AppendError> {
+        let record = self.permitted(trail, fill);
         self.log.append(record, effects).await
+    }
+
+    /// The record of a permission that is not a mandate.
+    pub(crate) fn permitted(&self, trail: Trail, fill: impl FnOnce(&mut Record)) -> Record {
+        let mut record = self.record(trail, Outcome::Permitted, "ok", None);
+        fill(&mut record);
+        record
+    }
+
+    fn record(&self, trail: Trail, outcome: Outcome, reason: &str, detail: Option<String>) -> Record {
+        let mut record = Record::new(self.basis.record_id(trail.now), trail.now, trail.kind, outcome, reason);
+        record.detail = detail;
+        record.sub = trail.sub;
+        record.act = trail.act;
+        record.aud = trail.aud;
+        record.client = trail.client;
+        record.asked = trail.asked;
+        record.policies = trail.policies;
+        record
     }
 }
 

@@ -1,114 +1,104 @@
-//! The authorization code grant (RFC 6749 §4.1.3), and the codes themselves: 60 seconds, one use, bound to everything.
+//! The authorization code grant (RFC 6749 §4.1.3).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::time::Duration;
+use std::sync::Arc;
 
 use mandate_audit::Kind;
-use mandate_core::digest::sha256;
 use mandate_core::uri::same;
-use mandate_core::{ClientId, CutTarget, Issuer, Person, PersonName, RequestSource, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_core::{ClientId, CutTarget, Issuer, Person, RequestSource, ResourceUri, Timestamp};
 use mandate_delegation::revocation::{cut, cut_token};
-use mandate_delegation::{Authorization, LoggedInPerson, Mandate, PERSON_TOKEN_LIFETIME, decide};
+use mandate_delegation::{Authorization, LoggedInPerson, Mandate, PERSON_TOKEN_LIFETIME};
 use mandate_store::Effect;
-use mandate_store::codes::{self, CodeHash, Redemption};
-use serde::{Deserialize, Serialize};
+use mandate_store::codes::CodeHash;
 
-use crate::client::Caller;
-use crate::engine::Engine;
+use super::grant::{Answer, Call, Grant, Run};
+use crate::basis::Basis;
+use crate::client::{Caller, Clients};
+use crate::codes::{self, CodePayload, Codes, Stored};
+use crate::conclusion::{Conclusion, TokenResponse};
+use crate::cuts::Cuts;
 use crate::form::Form;
-use crate::names::Parameter;
-use crate::pkce::Challenge;
+use crate::names::{GrantType, Parameter};
+use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::revoke::{Cause, Uncut};
-use crate::token::TokenResponse;
-use crate::trail::Trail;
+use crate::revokers::Cause;
+use crate::trail::{Recorder, Trail};
 use crate::wire::OAuthError;
 
-/// How long a code lives.
-pub(crate) const CODE_LIFETIME: Duration = Duration::from_mins(1);
-/// For how long a second use is noticed: as long as the tokens from the first use may live.
-const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
+const CODE: Required = Required(Parameter::Code);
+const REDIRECT_URI: Required = Required(Parameter::RedirectUri);
+/// Required too, but what is said when it is missing is a matter of PKCE.
+const CODE_VERIFIER: Required = Required(Parameter::CodeVerifier);
+const RESOURCE: Optional = Optional(Parameter::Resource);
 
-/// The content of a code. It is sealed in the store; the code itself is stored only as a hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CodePayload {
-    pub(crate) client: ClientId,
-    pub(crate) redirect_uri: String,
-    pub(crate) challenge: Challenge,
-    pub(crate) person: PersonName,
-    pub(crate) logged_in: Timestamp,
-    pub(crate) resource: Option<ResourceUri>,
-    pub(crate) scopes: Option<ScopeSet>,
+/// A code was consented for a person's client, not for an actor: an actor token here would be ignored, or would change what was
+/// consented. So the parties of an exchange are refused by this grant's having no such parameters.
+pub(super) static GRANT: Grant = Grant {
+    name: GrantType::AuthorizationCode,
+    parameters: &[&[CODE.row(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()]],
+    with: |parts| {
+        Box::new(CodeGrant {
+            basis: parts.basis.clone(),
+            recorder: parts.recorder.clone(),
+            clients: Arc::clone(&parts.clients),
+            codes: Codes { store: parts.store.clone() },
+            cuts: Arc::clone(&parts.cuts),
+            conclusion: Arc::clone(&parts.conclusion),
+        })
+    },
+};
+
+struct CodeGrant {
+    basis: Basis,
+    recorder: Recorder,
+    clients: Arc<Clients>,
+    codes: Codes,
+    cuts: Arc<Cuts>,
+    conclusion: Arc<Conclusion>,
 }
 
-/// A fresh code and its hash.
-pub(crate) fn generate(engine: &Engine) -> (Secret, CodeHash) {
-    let code = URL_SAFE_NO_PAD.encode(engine.random());
-    let hash = hash(&code);
-    (Secret::new(code), hash)
+impl Run for CodeGrant {
+    fn run<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
+        Box::pin(self.redeem(call))
+    }
 }
 
-fn hash(code: &str) -> CodeHash {
-    sha256(code.as_bytes())
-}
-
-/// Stores a code, in the transaction of its record.
-pub(crate) fn insert(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, Refusal> {
-    let payload = serde_json::to_vec(payload).map_err(|error| Refusal::Internal(error.to_string()))?;
-    let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
-    Ok(Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget })
-}
-
-fn opened(payload: &Secret) -> Result<CodePayload, Refusal> {
-    serde_json::from_slice(payload.expose_secret()).map_err(|error| Refusal::Internal(error.to_string()))
-}
-
-impl Engine {
-    pub(crate) async fn redeem(&self, request: &Request<'_>, form: &Form<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
+impl CodeGrant {
+    async fn redeem(&self, Call { request, form, now }: Call<'_>) -> Result<TokenResponse, OAuthError> {
         let mut trail = Trail::new(Kind::Token, now, request.source);
         trail.asks(form, None);
-        let (mandate, hash) = match self.decide_redemption(request, form, &mut trail).await {
+        let (mandate, hash) = match self.decide(request, form, &mut trail).await {
             Ok(decided) => decided,
-            Err(refusal) => return Err(self.refuse(trail, refusal).await),
+            Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
         // Used up in the transaction of the record: of two at once, one is refused there.
         let jti = mandate.view().jti.clone();
         let redeem = Effect::RedeemCode { hash, token: jti, at: now };
-        match self.conclude(trail, mandate, vec![redeem]).await {
+        match self.conclusion.conclude(trail, mandate, vec![redeem], None).await {
             Ok(response) => Ok(response),
             Err((trail, Refusal::CodeReused)) => {
                 let refusal = self.cut_first_use(&hash, now).await;
-                Err(self.refuse(trail, refusal).await)
+                Err(self.recorder.refuse(trail, refusal).await)
             }
-            Err((trail, refusal)) => Err(self.refuse(trail, refusal).await),
+            Err((trail, refusal)) => Err(self.recorder.refuse(trail, refusal).await),
         }
     }
 
-    async fn decide_redemption(&self, request: &Request<'_>, form: &Form<'_>, trail: &mut Trail) -> Result<(Mandate, CodeHash), Refusal> {
+    async fn decide(&self, request: &Request<'_>, form: &Form<'_>, trail: &mut Trail) -> Result<(Mandate, CodeHash), Refusal> {
         let now = trail.now;
-        let snapshot = self.snapshot();
-        // A code was consented for a person's client, not for an actor: an actor token here would be ignored or
-        // change what was consented.
-        for name in [Parameter::ActorToken, Parameter::ActorTokenType, Parameter::SubjectToken, Parameter::SubjectTokenType] {
-            if form.has(name) {
-                return Err(Refusal::Misplaced(name));
-            }
-        }
-        let client = match self.authenticate(request, form, &snapshot, trail).await? {
+        let snapshot = self.basis.snapshot();
+        let client = match self.clients.authenticate(request, form, &snapshot, trail).await? {
             Caller::App(client) | Caller::Public(client) => client,
             Caller::Agent(_) => return Err(Refusal::ClientNotAllowed("An agent exchanges tokens; codes are for people's clients.")),
         };
         trail.client = Some(client.id().shared());
-        let code = form.get(Parameter::Code).ok_or(Refusal::Missing(Parameter::Code))?;
-        let hash = hash(code);
+        let hash = codes::hash(CODE.read(form)?);
         let payload = self.presented(&hash, client.id(), now).await?;
-        bound(&payload, form, self.issuer())?;
+        bound(&payload, form, self.basis.issuer())?;
         trail.known();
         // A client secret may have waited for its turn to be checked.
-        let snapshot = self.snapshot();
+        let snapshot = self.basis.snapshot();
         // A redirect URI that was taken off the list since may be in other hands.
         let registered = client.confirmed(&snapshot.registry, &snapshot.revocations);
         if registered.is_some_and(|client| !is_registered(&payload.redirect_uri, &client.redirect_uris)) {
@@ -123,35 +113,25 @@ impl Engine {
             person: LoggedInPerson::assertion(payload.person, payload.logged_in),
             resource: payload.resource,
             scopes: payload.scopes,
-            jti: TokenId::generate(now, self.entropy.as_ref()),
+            jti: self.basis.token_id(now),
         });
-        let decided = self.live.with_facts(&snapshot, self.clock.behind(), |facts| decide(authorization, facts, now));
-        let mandate = decided.map_err(|refused| {
+        let mandate = self.basis.decide(authorization, &snapshot, now).map_err(|refused| {
             trail.policies = refused.policies.into();
             Refusal::Authorization(refused.reason)
         })?;
         Ok((mandate, hash))
     }
 
-    /// What is known of a code.
-    async fn peek(&self, hash: CodeHash, now: Timestamp) -> Result<Redemption, Refusal> {
-        let found = self.store.read("code", move |tx| codes::peek(tx, &hash, now)).await;
-        found.map_err(|error| Refusal::Internal(error.to_string()))
-    }
-
     /// The content of the code, if the code belongs to this client and is unused.
     async fn presented(&self, hash: &CodeHash, client: &ClientId, now: Timestamp) -> Result<CodePayload, Refusal> {
-        let (payload, again) = match self.peek(*hash, now).await? {
-            Redemption::First { payload } => (opened(&payload)?, false),
-            Redemption::Again { payload, .. } => (opened(&payload)?, true),
-            Redemption::Expired | Redemption::Unknown => return Err(Refusal::CodeUnknown),
-        };
-        // A used code that is presented again counts as stolen, no matter which client presents it (RFC 6749 §4.1.2).
-        if again {
-            return Err(self.cut_first_use(hash, now).await);
+        match self.codes.look(*hash, now).await? {
+            // A stranger's attempt does not use the code up: it proves nothing, and would lock the right client out.
+            Stored::Unused(payload) if payload.client != *client => Err(Refusal::CodeOtherClient),
+            Stored::Unused(payload) => Ok(payload),
+            // A used code that is presented again counts as stolen, no matter which client presents it (RFC 6749 §4.1.2).
+            Stored::Used(..) => Err(self.cut_first_use(hash, now).await),
+            Stored::Gone => Err(Refusal::CodeUnknown),
         }
-        // A stranger's attempt does not use the code up: it proves nothing, and would lock the right client out.
-        if payload.client == *client { Ok(payload) } else { Err(Refusal::CodeOtherClient) }
     }
 
     /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was anything to cut.
@@ -159,20 +139,16 @@ impl Engine {
     /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the person replaces
     /// one cut for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
-        let found = match self.peek(*hash, now).await {
-            Ok(found) => found,
-            Err(refusal) => return refusal,
-        };
-        let Redemption::Again { payload, token: Some(token) } = found else { return Refusal::CodeReused };
-        let CodePayload { person, client, .. } = match opened(&payload) {
-            Ok(payload) => payload,
+        let (CodePayload { person, client, .. }, token) = match self.codes.look(*hash, now).await {
+            Ok(Stored::Used(payload, Some(token))) => (payload, token),
+            Ok(Stored::Used(_, None) | Stored::Unused(_) | Stored::Gone) => return Refusal::CodeReused,
             Err(refusal) => return refusal,
         };
         let cause = Cause::Codes(person.clone());
         // Only people of the embedded directory get codes: their `sub` is their name.
-        let person = Person { iss: self.issuer().clone(), sub: person.as_str().to_owned() };
+        let person = Person { iss: self.basis.issuer().clone(), sub: person.as_str().to_owned() };
         let issued = token.made_at().unwrap_or(now);
-        let snapshot = self.snapshot();
+        let snapshot = self.basis.snapshot();
         let cuts = &snapshot.revocations;
         let of_person = CutTarget::Person(person.clone());
         if cuts.contains(&CutTarget::Token(token.clone()))
@@ -185,33 +161,25 @@ impl Engine {
         trail.sub = Some(person);
         // What is stored of the code does not say when its token ends: at the latest so long after it was issued.
         let of_token = cut_token(token.clone(), issued.plus(PERSON_TOKEN_LIFETIME), now);
-        let counted = self.revokers.admit(&cause, &token, of_token.forget, now);
-        let (cut, note) = if counted {
+        let counted = self.cuts.count(cause, &token, of_token.forget, now);
+        let (cut, note) = if counted.is_some() {
             (of_token, "an authorization code was presented twice")
         } else {
             (cut(of_person, now), "too many authorization codes were presented twice: every token of the person is revoked")
         };
         trail.note = Some(note.to_owned());
-        match self.cut_recorded(trail, cut, Some(token.clone())).await {
-            Ok(()) => Refusal::CodeReused,
-            Err(why) => {
-                if counted && matches!(why, Uncut::NotInForce(_)) {
-                    self.revokers.release(&cause, &token);
-                }
-                why.into()
-            }
-        }
+        self.cuts.make(trail, cut, token, counted).await.err().unwrap_or(Refusal::CodeReused)
     }
 }
 
 /// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707 §2.2).
 fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), Refusal> {
-    if form.get(Parameter::RedirectUri).ok_or(Refusal::Missing(Parameter::RedirectUri))? != payload.redirect_uri {
+    if REDIRECT_URI.read(form)? != payload.redirect_uri {
         return Err(Refusal::CodeRedirect);
     }
-    payload.challenge.check(form.get(Parameter::CodeVerifier))?;
+    payload.challenge.check(form.get(CODE_VERIFIER.0))?;
     let authorized = payload.resource.as_ref().map_or(issuer.as_str(), ResourceUri::as_str);
-    if form.all(Parameter::Resource).any(|resource| !same(resource, authorized)) {
+    if form.all(RESOURCE.0).any(|resource| !same(resource, authorized)) {
         return Err(Refusal::ResourceNotAuthorized);
     }
     Ok(())

@@ -10,6 +10,7 @@ mod codes;
 mod discovery;
 mod exchange;
 mod foreign;
+mod grants;
 mod held_database;
 mod introspection;
 mod login;

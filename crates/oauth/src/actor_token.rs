@@ -1,0 +1,71 @@
+//! The actor token of a request (RFC 8693 §2.1): a JWT-SVID.
+
+use mandate_core::{Issuer, Timestamp};
+use mandate_delegation::VerifiedActor;
+use mandate_token::TokenError;
+
+use crate::client::Caller;
+use crate::form::Form;
+use crate::names::{Parameter, TokenType};
+use crate::own_tokens::OwnTokens;
+use crate::parameter::{Optional, Row, With};
+use crate::refusal::Refusal;
+
+const TOKEN: Optional = Optional(Parameter::ActorToken);
+const TYPE: With = With { parameter: Parameter::ActorTokenType, other: TOKEN };
+pub(crate) const PARAMETERS: &[Row] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
+
+/// The token; nothing is verified yet.
+pub(crate) fn sent<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
+    match TYPE.read(form)? {
+        None => Ok(None),
+        Some((token, name)) if name == TokenType::Jwt.as_str() => Ok(Some(token)),
+        Some(_) => Err(Refusal::Unacceptable(TYPE.parameter)),
+    }
+}
+
+/// Verifies the token, for every kind of client: an actor token that was sent is never ignored.
+pub(crate) fn verify(
+    token: &str,
+    form: &Form<'_>,
+    caller: &Caller,
+    tokens: &OwnTokens,
+    issuer: &Issuer,
+    now: Timestamp,
+) -> Result<VerifiedActor, Refusal> {
+    match caller {
+        // The same JWT-SVID as credential and as actor token has been verified for the same audience already.
+        Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => Ok(agent.clone()),
+        Caller::Agent(_) | Caller::App(_) | Caller::Public(_) => tokens.svid(token, now).map_err(|error| match error {
+            TokenError::Audience => Refusal::ActorAudience(issuer.as_str().to_owned()),
+            error => Refusal::Actor(error),
+        }),
+    }
+}
+
+/// Who the token claims to be, unverified: for the record of a refusal.
+pub(crate) fn claimed(form: &Form<'_>) -> Option<String> {
+    TOKEN.read(form).map(|token| crate::claimed::subject(token).unwrap_or_else(|| "(unreadable)".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sent;
+    use crate::form::Form;
+    use crate::names::{Parameter, TokenType};
+    use crate::refusal::Refusal;
+
+    const ACCESS_TOKEN: TokenType = TokenType::AccessToken;
+    const JWT: TokenType = TokenType::Jwt;
+
+    #[test]
+    fn actor_token_and_its_type_stand_together() {
+        let read = |text: &str| sent(&Form::parse(text.as_bytes()).unwrap()).map(|token| token.map(str::to_owned));
+        assert_eq!(read("scope=a"), Ok(None));
+        assert_eq!(read("actor_token=a"), Err(Refusal::Missing(Parameter::ActorTokenType)));
+        assert_eq!(read(&format!("actor_token_type={JWT}")), Err(Refusal::Misplaced(Parameter::ActorTokenType)));
+        let other = format!("actor_token=a&actor_token_type={ACCESS_TOKEN}");
+        assert_eq!(read(&other), Err(Refusal::Unacceptable(Parameter::ActorTokenType)));
+        assert_eq!(read(&format!("actor_token=a&actor_token_type={JWT}")), Ok(Some("a".to_owned())));
+    }
+}

@@ -1,0 +1,50 @@
+//! What every part reads: the snapshot in force, the time, randomness. And the one way to a decision.
+
+use std::sync::Arc;
+
+use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RecordId, Timestamp, TokenId};
+use mandate_delegation::{Live, Mandate, Refusal, Request, Snapshot, decide};
+
+/// The snapshot in force, the time, and randomness. A clone is the same.
+#[derive(Clone)]
+pub(crate) struct Basis {
+    pub(crate) live: Arc<Live>,
+    pub(crate) clock: Arc<HybridClock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Basis {
+    pub(crate) fn issuer(&self) -> &Issuer {
+        self.live.issuer()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.snapshot()
+    }
+
+    /// 32 unpredictable bytes.
+    pub(crate) fn random(&self) -> [u8; 32] {
+        let mut bytes = [0u8; 32];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// The id of a token that is issued `now`.
+    pub(crate) fn token_id(&self, now: Timestamp) -> TokenId {
+        TokenId::generate(now, self.entropy.as_ref())
+    }
+
+    /// The id of a record that is made `now`.
+    pub(crate) fn record_id(&self, now: Timestamp) -> RecordId {
+        RecordId::generate(now, self.entropy.as_ref())
+    }
+
+    /// Decides on `snapshot` at `now`.
+    pub(crate) fn decide(&self, request: Request, snapshot: &Snapshot, now: Timestamp) -> Result<Mandate, Refusal> {
+        self.live.with_facts(snapshot, self.clock.behind(), |facts| decide(request, facts, now))
+    }
+}

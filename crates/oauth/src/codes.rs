@@ -1,0 +1,80 @@
+//! Authorization codes: 60 seconds, one use, bound to everything.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
+use mandate_core::{ClientId, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_store::codes::{self, CodeHash, Redemption};
+use mandate_store::{Effect, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::pkce::Challenge;
+use crate::refusal::Refusal;
+
+/// How long a code lives.
+const LIFETIME: Duration = Duration::from_mins(1);
+/// For how long a second use is noticed: as long as the tokens from the first use may live.
+const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
+
+/// The content of a code. It is sealed in the store; the code itself is stored only as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CodePayload {
+    pub(crate) client: ClientId,
+    pub(crate) redirect_uri: String,
+    pub(crate) challenge: Challenge,
+    pub(crate) person: PersonName,
+    pub(crate) logged_in: Timestamp,
+    pub(crate) resource: Option<ResourceUri>,
+    pub(crate) scopes: Option<ScopeSet>,
+}
+
+/// What is stored of a code that was presented.
+pub(crate) enum Stored {
+    /// It is unused.
+    Unused(CodePayload),
+    /// It was used before, for this token.
+    Used(CodePayload, Option<TokenId>),
+    /// It is unknown, or has expired.
+    Gone,
+}
+
+/// A new code of 32 unpredictable bytes, and its hash.
+pub(crate) fn of(random: [u8; 32]) -> (Secret, CodeHash) {
+    let code = URL_SAFE_NO_PAD.encode(random);
+    let hash = hash(&code);
+    (Secret::new(code), hash)
+}
+
+pub(crate) fn hash(code: &str) -> CodeHash {
+    sha256(code.as_bytes())
+}
+
+/// Stores a code, in the transaction of its record.
+pub(crate) fn keep(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, Refusal> {
+    let payload = serde_json::to_vec(payload).map_err(|error| Refusal::Internal(error.to_string()))?;
+    let (expires, forget) = (now.plus(LIFETIME), now.plus(NOTICED));
+    Ok(Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget })
+}
+
+/// The codes that were issued.
+pub(crate) struct Codes {
+    pub(crate) store: Store,
+}
+
+impl Codes {
+    /// What is stored of a code.
+    pub(crate) async fn look(&self, hash: CodeHash, now: Timestamp) -> Result<Stored, Refusal> {
+        let found = self.store.read("code", move |tx| codes::peek(tx, &hash, now)).await;
+        Ok(match found.map_err(|error| Refusal::Internal(error.to_string()))? {
+            Redemption::First { payload } => Stored::Unused(opened(&payload)?),
+            Redemption::Again { payload, token } => Stored::Used(opened(&payload)?, token),
+            Redemption::Expired | Redemption::Unknown => Stored::Gone,
+        })
+    }
+}
+
+fn opened(payload: &Secret) -> Result<CodePayload, Refusal> {
+    serde_json::from_slice(payload.expose_secret()).map_err(|error| Refusal::Internal(error.to_string()))
+}

@@ -1,0 +1,84 @@
+//! What a grant type is: its name, its parameters, and how it is run.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use mandate_core::Timestamp;
+
+use crate::basis::Basis;
+use crate::client::Clients;
+use crate::conclusion::{Conclusion, TokenResponse};
+use crate::cuts::Cuts;
+use crate::form::Form;
+use crate::names::{GrantType, Parameter};
+use crate::own_tokens::OwnTokens;
+use crate::parameter::{Elsewhere, Row};
+use crate::request::Request;
+use crate::trail::Recorder;
+use crate::wire::OAuthError;
+
+/// A grant type.
+pub struct Grant {
+    /// The value of `grant_type`.
+    pub(super) name: GrantType,
+    /// Its parameters, beside `grant_type` and those of client authentication.
+    pub(super) parameters: &'static [&'static [Row]],
+    /// Makes what runs it, of the parts that it needs.
+    pub(super) with: fn(&Parts) -> Box<dyn Run>,
+}
+
+impl Grant {
+    /// The value of `grant_type`.
+    pub const fn name(&self) -> GrantType {
+        self.name
+    }
+
+    /// Its parameters, beside `grant_type` and those of client authentication.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static Row> {
+        self.parameters.iter().copied().flatten()
+    }
+
+    /// Whether it has this parameter.
+    pub fn has(&self, parameter: Parameter) -> bool {
+        self.parameters().any(|row| row.parameter == parameter)
+    }
+
+    /// Its parameters that other grants refuse.
+    pub fn refused_elsewhere(&self) -> impl Iterator<Item = Parameter> {
+        self.parameters().filter(|row| row.elsewhere == Elsewhere::Refused).map(|row| row.parameter)
+    }
+}
+
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Grant").field(&self.name).finish()
+    }
+}
+
+/// What grants have in common. A part that only one of them needs is its own.
+pub(crate) struct Parts {
+    pub(crate) basis: Basis,
+    pub(crate) recorder: Recorder,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) tokens: Arc<OwnTokens>,
+    pub(crate) cuts: Arc<Cuts>,
+    pub(crate) conclusion: Arc<Conclusion>,
+    pub(crate) store: mandate_store::Store,
+}
+
+/// A request to the token endpoint whose grant type is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'c> {
+    pub(crate) request: &'c Request<'c>,
+    pub(crate) form: &'c Form<'c>,
+    pub(crate) now: Timestamp,
+}
+
+/// The answer to a [`Call`], in the future.
+pub(crate) type Answer<'c> = Pin<Box<dyn Future<Output = Result<TokenResponse, OAuthError>> + Send + 'c>>;
+
+/// Runs a grant.
+pub(crate) trait Run: Send + Sync {
+    /// Answers a request. The outcome is durable in the audit log when the answer is there.
+    fn run<'c>(&'c self, call: Call<'c>) -> Answer<'c>;
+}

@@ -1,0 +1,87 @@
+//! The table of grant types. What is offered, what is refused and what is said about it follow from it.
+
+mod code;
+mod exchange;
+mod grant;
+
+use crate::form::Form;
+use crate::names::{GrantType, Parameter};
+use crate::parameter::Required;
+use crate::refusal::Refusal;
+
+pub use grant::Grant;
+pub(crate) use grant::{Call, Parts, Run};
+
+/// The grant types that are offered.
+pub static TABLE: [&Grant; 2] = [&code::GRANT, &exchange::GRANT];
+
+/// Their names.
+pub fn names() -> impl Iterator<Item = GrantType> {
+    TABLE.iter().map(|grant| grant.name())
+}
+
+/// The grants, with the parts that they need.
+pub(crate) struct Grants([(&'static Grant, Box<dyn Run>); TABLE.len()]);
+
+impl Grants {
+    pub(crate) fn new(parts: &Parts) -> Self {
+        Self(TABLE.map(|grant| (grant, (grant.with)(parts))))
+    }
+
+    /// The grant that a request is for. Refused if there is no such grant, or if a parameter belongs to another one.
+    pub(crate) fn of(&self, form: &Form<'_>) -> Result<&dyn Run, Refusal> {
+        let name = Required(Parameter::GrantType).read(form)?;
+        let found = self.0.iter().find(|(grant, _)| grant.name().as_str() == name);
+        let (grant, run) = found.ok_or_else(|| Refusal::GrantType(names().collect()))?;
+        misplaced(grant, form).map_or(Ok(run.as_ref()), |parameter| Err(Refusal::Misplaced(parameter)))
+    }
+}
+
+/// The first parameter of the form that belongs to another grant and must not be ignored.
+fn misplaced(grant: &Grant, form: &Form<'_>) -> Option<Parameter> {
+    let others = TABLE.iter().filter(|other| other.name() != grant.name());
+    let refused = others.flat_map(|other| other.refused_elsewhere());
+    refused.filter(|parameter| !grant.has(*parameter) && form.has(parameter)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{TABLE, misplaced, names};
+    use crate::form::Form;
+    use crate::names::{GrantType, Parameter};
+    use crate::parameter::Presence;
+
+    #[test]
+    fn every_grant_type_that_has_a_name_is_in_the_table_once() {
+        assert_eq!(names().collect::<Vec<_>>(), GrantType::ALL);
+    }
+
+    #[test]
+    fn a_grant_names_each_of_its_parameters_once_and_what_they_depend_on() {
+        for grant in TABLE {
+            let all: Vec<_> = grant.parameters().collect();
+            let distinct: BTreeSet<_> = all.iter().map(|row| row.parameter).collect();
+            assert_eq!(all.len(), distinct.len(), "{grant:?}");
+            for row in all {
+                assert!(!matches!(row.presence, Presence::With(other) if !grant.has(other)), "{row:?} of {grant:?}");
+                assert_eq!(row.is_repeatable(), matches!(row.parameter, Parameter::Resource | Parameter::Audience));
+            }
+        }
+    }
+
+    #[test]
+    fn what_names_or_proves_a_party_is_misplaced_at_other_grants_and_the_first_by_name_is_told() {
+        let told =
+            |grant, text: &str| misplaced(TABLE.iter().find(|one| one.name() == grant).unwrap(), &Form::parse(text.as_bytes()).unwrap());
+        let at_code = |text: &str| told(GrantType::AuthorizationCode, text);
+        for name in ["actor_token", "actor_token_type", "subject_token", "subject_token_type"] {
+            assert_eq!(at_code(&format!("{name}=x")), Parameter::named(name));
+            assert_eq!(told(GrantType::TokenExchange, &format!("{name}=x")), None, "its own");
+        }
+        assert_eq!(at_code("subject_token=x&actor_token=x"), Some(Parameter::ActorToken));
+        assert_eq!(at_code("audience=x&scope=x&requested_token_type=x&actor_token="), None, "ignored (RFC 6749 section 3.2)");
+        assert_eq!(told(GrantType::TokenExchange, "code=x&code_verifier=x&redirect_uri=x"), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a grant or an endpoint says of its parameters, and how each is read by what is said of it.
+
+use crate::form::Form;
+use crate::names::Parameter;
+use crate::refusal::Refusal;
+
+/// One parameter of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Which.
+    pub parameter: Parameter,
+    /// Whether it must be there.
+    pub presence: Presence,
+    /// What becomes of it at a grant that does not have it.
+    pub elsewhere: Elsewhere,
+}
+
+/// Whether a parameter must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Always.
+    Required,
+    /// It need not be there, or only for some clients or values of other parameters.
+    Optional,
+    /// If, and only if, that one is.
+    With(Parameter),
+}
+
+/// What becomes of a parameter at a grant that does not have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// It is ignored (RFC 6749 §3.2).
+    Ignored,
+    /// The request is refused. The parameter names or proves a party: to ignore it would change who the token is for, or who acts.
+    Refused,
+}
+
+impl Row {
+    /// Whether it may be repeated.
+    pub fn is_repeatable(&self) -> bool {
+        Parameter::REPEATABLE.contains(&self.parameter)
+    }
+
+    const fn of(parameter: Parameter, presence: Presence) -> Self {
+        Self { parameter, presence, elsewhere: Elsewhere::Ignored }
+    }
+
+    /// The same, refused at a grant that does not have it.
+    pub(crate) const fn here_only(self) -> Self {
+        Self { elsewhere: Elsewhere::Refused, ..self }
+    }
+}
+
+/// A parameter that must be there.
+#[derive(Clone, Copy)]
+pub(crate) struct Required(pub(crate) Parameter);
+
+impl Required {
+    pub(crate) fn read<'f>(self, form: &'f Form<'_>) -> Result<&'f str, Refusal> {
+        form.get(self.0).ok_or(Refusal::Missing(self.0))
+    }
+
+    pub(crate) const fn row(self) -> Row {
+        Row::of(self.0, Presence::Required)
+    }
+}
+
+/// A parameter that need not be there.
+#[derive(Clone, Copy)]
+pub(crate) struct Optional(pub(crate) Parameter);
+
+impl Optional {
+    pub(crate) fn read<'f>(self, form: &'f Form<'_>) -> Option<&'f str> {
+        form.get(self.0)
+    }
+
+    pub(crate) const fn row(self) -> Row {
+        Row::of(self.0, Presence::Optional)
+    }
+}
+
+/// A parameter that must be there if, and only if, `other` is.
+#[derive(Clone, Copy)]
+pub(crate) struct With {
+    pub(crate) parameter: Parameter,
+    pub(crate) other: Optional,
+}
+
+impl With {
+    /// The value of the other and its own, or neither.
+    pub(crate) fn read<'f>(self, form: &'f Form<'_>) -> Result<Option<(&'f str, &'f str)>, Refusal> {
+        match (self.other.read(form), form.get(self.parameter)) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(Refusal::Missing(self.parameter)),
+            (None, Some(_)) => Err(Refusal::Misplaced(self.parameter)),
+            (Some(other), Some(own)) => Ok(Some((other, own))),
+        }
+    }
+
+    pub(crate) const fn row(self) -> Row {
+        Row::of(self.parameter, Presence::With(self.other.0))
+    }
+}

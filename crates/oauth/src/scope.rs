@@ -1,0 +1,16 @@
+//! Which scopes a request asks for (RFC 6749 §3.3).
+
+use mandate_core::ScopeSet;
+
+use crate::form::Form;
+use crate::names::Parameter;
+use crate::parameter::{Optional, Row};
+use crate::refusal::Refusal;
+
+const SCOPE: Optional = Optional(Parameter::Scope);
+pub(crate) const PARAMETERS: &[Row] = &[SCOPE.row()];
+
+/// The scopes; none: whatever may be had.
+pub(crate) fn asked(form: &Form<'_>) -> Result<Option<ScopeSet>, Refusal> {
+    SCOPE.read(form).map(|text| text.parse().map_err(Refusal::ScopeMalformed)).transpose()
+}

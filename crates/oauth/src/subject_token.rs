@@ -1,0 +1,129 @@
+//! The subject token of a request (RFC 8693 §2.1): an access token of ours, or of an issuer that we trust.
+
+use std::sync::Arc;
+
+use mandate_core::Timestamp;
+use mandate_core::registry::TrustedIssuer;
+use mandate_delegation::{Snapshot, VerifiedSubject};
+use mandate_token::access_token::{AccessToken, Decoded, Unverified};
+use mandate_token::{KeySet, TokenError};
+
+use crate::basis::Basis;
+use crate::claimed;
+use crate::foreign::ForeignKeys;
+use crate::form::Form;
+use crate::names::{Parameter, TokenType};
+use crate::own_tokens::OwnTokens;
+use crate::parameter::{Required, Row};
+use crate::refusal::{Refusal, whole_seconds};
+
+const TOKEN: Required = Required(Parameter::SubjectToken);
+const TYPE: Required = Required(Parameter::SubjectTokenType);
+pub(crate) const PARAMETERS: &[Row] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
+
+/// The token and what the request says that it is. Nothing is verified yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubjectToken<'f> {
+    token: &'f str,
+    /// RFC 8693 §3: `access_token` is a token that we issued, `jwt` is any JWT. Our tokens are JWTs too, and clients such as
+    /// Spring's call them `jwt`. No other type identifies a person. The token itself must agree.
+    kind: TokenType,
+}
+
+impl<'f> SubjectToken<'f> {
+    pub(crate) fn read(form: &'f Form<'_>) -> Result<Self, Refusal> {
+        let token = TOKEN.read(form)?;
+        let kind = TokenType::named(TYPE.read(form)?).ok_or(Refusal::Unacceptable(Parameter::SubjectTokenType))?;
+        Ok(Self { token, kind })
+    }
+}
+
+/// Verifies subject tokens.
+pub(crate) struct SubjectTokens {
+    basis: Basis,
+    own: Arc<OwnTokens>,
+    foreign: ForeignKeys,
+}
+
+impl SubjectTokens {
+    pub(crate) fn new(basis: Basis, own: Arc<OwnTokens>) -> Self {
+        Self { basis, own, foreign: ForeignKeys::default() }
+    }
+
+    /// Verifies the token with the keys of its issuer. The token itself decides, not the type that the caller sends.
+    pub(crate) async fn verify(&self, sent: SubjectToken<'_>, snapshot: &Snapshot, now: Timestamp) -> Result<VerifiedSubject, Refusal> {
+        let (token, issuer) = (sent.token, self.basis.issuer());
+        match sent.kind {
+            TokenType::AccessToken => self.own(token, now).map_err(|error| {
+                let elsewhere = claimed::issuer(token).is_some_and(|claimed| claimed != issuer.as_str());
+                if elsewhere { Refusal::SubjectElsewhere(error) } else { Refusal::Subject(error) }
+            }),
+            TokenType::Jwt => {
+                let decoded = Decoded::of(token).map_err(Refusal::Subject)?;
+                let unverified = decoded.read().map_err(Refusal::Subject)?;
+                let claimed = unverified.issuer().map_err(Refusal::Subject)?;
+                if claimed == issuer.as_str() {
+                    return self.own(token, now).map_err(Refusal::Subject);
+                }
+                let untrusted = Refusal::SubjectProvenance("The iss of the subject token is neither this server nor a trusted issuer.");
+                let trusted = snapshot.registry.issuer(claimed).ok_or(untrusted)?;
+                let verified = self.of_another(&unverified, trusted, now).await?;
+                Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
+            }
+        }
+    }
+
+    fn own(&self, token: &str, now: Timestamp) -> Result<VerifiedSubject, TokenError> {
+        self.own.access_token(token, now).map(VerifiedSubject::own)
+    }
+
+    /// An unknown key may have been published after the keys were fetched. If the keys were fetched after this token arrived,
+    /// that is not possible.
+    async fn of_another(&self, token: &Unverified<'_>, issuer: &TrustedIssuer, now: Timestamp) -> Result<AccessToken, Refusal> {
+        let verify = |keys: &KeySet| token.verify(issuer, keys, now, Some(self.own.memo()));
+        let found = self.foreign.keys(issuer, now).await?;
+        let error = match verify(&found.keys) {
+            Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,
+            other => return other.map_err(Refusal::Subject),
+        };
+        tracing::debug!(issuer = %issuer.url, %error, "the keys of a trusted issuer are looked at again");
+        let newer = self.foreign.keys_after_rotation(issuer, now).await?;
+        verify(&newer.keys).map_err(|error| match newer.again {
+            Some(again) if error.may_be_stale_keys() => Refusal::IssuerKeyUnknown { retry_after: whole_seconds(again) },
+            _ => Refusal::Subject(error),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SubjectToken;
+    use crate::form::Form;
+    use crate::names::{Parameter, TokenType};
+    use crate::refusal::Refusal;
+
+    fn read(text: &str) -> Result<TokenType, Refusal> {
+        SubjectToken::read(&Form::parse(text.as_bytes()).unwrap()).map(|sent| sent.kind)
+    }
+
+    #[test]
+    fn the_two_types_are_told_apart() {
+        for kind in [TokenType::AccessToken, TokenType::Jwt] {
+            assert_eq!(read(&format!("subject_token=s&subject_token_type={kind}")), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn other_types_are_refused() {
+        for kind in ["id_token", "refresh_token", "saml2", "saml1", "id-jag", "txn_token"] {
+            let text = format!("subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:{kind}");
+            assert_eq!(read(&text), Err(Refusal::Unacceptable(Parameter::SubjectTokenType)));
+        }
+    }
+
+    #[test]
+    fn missing_parameters_are_named() {
+        assert_eq!(read("subject_token_type=x"), Err(Refusal::Missing(Parameter::SubjectToken)));
+        assert_eq!(read("subject_token=s"), Err(Refusal::Missing(Parameter::SubjectTokenType)));
+    }
+}
