@@ -13,6 +13,7 @@ pub mod names;
 pub mod registry;
 pub mod request_source;
 pub mod revocation;
+mod role;
 pub mod scope;
 pub mod secret;
 pub mod selector;
@@ -29,6 +30,7 @@ pub use id::{AgentName, ClientId, GrantId, IncidentId, InvalidName, PersonName, 
 pub use lineage::Lineage;
 pub use request_source::RequestSource;
 pub use revocation::{Cut, CutTarget, RevocationSet, TokenFacts};
+pub use role::Role;
 pub use scope::{InvalidScope, Scope, ScopeSet, ScopeText};
 pub use secret::Secret;
 pub use selector::{Selector, UnixSelector};

@@ -21,9 +21,6 @@ use crate::uri::{Issuer, ResourceUri, other_spelling, same};
 
 pub use halt::Halt;
 
-/// The scope of this server's own administration. It is given only to clients whose entry lists it.
-pub const ADMIN_SCOPE: &str = "mandate:admin";
-
 /// The default limit on the depth of an actor chain.
 pub const DEFAULT_CHAIN_DEPTH: u8 = 3;
 
@@ -561,6 +558,30 @@ impl Registry {
         self.policies.values()
     }
 
+    /// The first `most` entries of a kind whose key is greater than `after`, by key, bytewise. No key is empty.
+    pub fn page(&self, kind: Kind, after: &str, most: usize) -> Vec<Entry> {
+        let mut keys = self.keys(kind);
+        keys.retain(|key| *key > after);
+        if most < keys.len() {
+            keys.select_nth_unstable(most);
+            keys.truncate(most);
+        }
+        keys.sort_unstable();
+        keys.into_iter().filter_map(|key| self.get(kind, key)).collect()
+    }
+
+    fn keys(&self, kind: Kind) -> Vec<&str> {
+        match kind {
+            Kind::Resource => self.resources.keys().map(ResourceName::as_str).collect(),
+            Kind::Person => self.people.keys().map(PersonName::as_str).collect(),
+            Kind::Agent => self.agents.keys().map(AgentName::as_str).collect(),
+            Kind::Client => self.clients.keys().map(ClientId::as_str).collect(),
+            Kind::Issuer => self.issuers.keys().map(Issuer::as_str).collect(),
+            Kind::Grant => self.grants.keys().map(GrantId::as_str).collect(),
+            Kind::Policy => self.policies.keys().map(PolicyName::as_str).collect(),
+        }
+    }
+
     /// Every entry, in the order of kinds and then keys.
     pub fn entries(&self) -> Vec<Entry> {
         let mut all: Vec<Entry> = Vec::new();
@@ -603,6 +624,27 @@ mod tests {
     fn resource(name: &str, uri: &str) -> Resource {
         let (name, uri) = (name.parse().unwrap(), uri.parse().unwrap());
         Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None }
+    }
+
+    #[test]
+    fn pages_are_by_key_bytewise_and_end_to_end() {
+        let names = ["riley", "a", "z9", "sam", "riley-2", "b.c", "casey"];
+        let registry = Registry::from_entries(names.map(|name| Entry::Person(person(name, name))));
+        let mut sorted = names;
+        sorted.sort_unstable();
+        for most in 1..=8 {
+            let (mut got, mut after) = (Vec::new(), String::new());
+            loop {
+                let page = registry.page(Kind::Person, &after, most);
+                assert!(page.len() <= most);
+                let Some(last) = page.last() else { break };
+                after = last.key().to_owned();
+                got.extend(page.iter().map(|entry| entry.key().to_owned()));
+            }
+            assert_eq!(got, sorted, "{most}");
+        }
+        assert!(registry.page(Kind::Agent, "", 10).is_empty(), "of that kind alone");
+        assert!(registry.page(Kind::Person, "", 0).is_empty());
     }
 
     #[test]

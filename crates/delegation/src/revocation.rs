@@ -6,10 +6,8 @@
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
-use mandate_core::registry::{
-    ADMIN_SCOPE, Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission, Person,
-};
-use mandate_core::{Cut, CutTarget, Lifetime, Timestamp, TokenId};
+use mandate_core::registry::{Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission, Person};
+use mandate_core::{Cut, CutTarget, Lifetime, Role, ScopeSet, Timestamp, TokenId};
 
 use crate::decide::{PERSON_TOKEN_LIFETIME, limits_on};
 
@@ -96,8 +94,8 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
             let fewer_scopes = match (&old.scopes, &new.scopes) {
                 (None, None) => true,
                 (Some(_), None) => false,
-                // Without a list it may not ask for the admin scope.
-                (None, Some(new)) => new.iter().all(|scope| scope.as_str() != ADMIN_SCOPE),
+                // Without a list it may not ask for a role of operators.
+                (None, Some(new)) => !names_a_role(new),
                 (Some(old), Some(new)) => new.is_subset(old),
             };
             same_otherwise && fewer_scopes && new.agents.iter().all(|agent| old.agents.contains(agent))
@@ -169,11 +167,15 @@ fn ends_sooner(old: &Grant, new: &Grant, now: Timestamp) -> bool {
     end(new) < end(old)
 }
 
+fn names_a_role(scopes: &ScopeSet) -> bool {
+    scopes.iter().any(|scope| Role::of_scope(scope.as_str()).is_some())
+}
+
 /// Whether a client lost an agent or a scope, or authenticates by other means than before: tokens that were obtained with
 /// the old means end with them.
 fn less_trusted(old: &Client, new: &Client) -> bool {
     let lost_scopes = match (&old.scopes, &new.scopes) {
-        (_, None) => old.scopes.as_ref().is_some_and(|old| old.iter().any(|scope| scope.as_str() == ADMIN_SCOPE)),
+        (_, None) => old.scopes.as_ref().is_some_and(names_a_role),
         (None, Some(_)) => true,
         (Some(old), Some(new)) => !old.is_subset(new),
     };

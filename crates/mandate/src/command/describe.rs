@@ -102,7 +102,10 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Authentication", authentication(x.authentication).to_owned()),
             ("Assertion audience", x.assertion_audience.map(|audience| assertion_audience(audience).to_owned()).unwrap_or_default()),
             ("Redirect URIs", x.redirect_uris.join("\n")),
-            ("May ask for", x.scopes.as_ref().map_or_else(|| "every scope but mandate:admin".to_owned(), |list| scopes(list))),
+            (
+                "May ask for",
+                x.scopes.as_ref().map_or_else(|| "every scope but those of the server's administration".to_owned(), |list| scopes(list)),
+            ),
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
         ],
         RegistryItem::Issuer(x) => vec![

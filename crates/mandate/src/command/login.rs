@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_api::admin::ADMIN_SCOPE;
 use mandate_core::digest::sha256;
 use mandate_core::names::GrantType;
-use mandate_core::{Clock as _, Entropy as _, SystemClock, SystemEntropy, Timestamp};
+use mandate_core::{Clock as _, Entropy as _, Role, SystemClock, SystemEntropy, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use url::Url;
@@ -91,7 +90,7 @@ impl Request {
         let (verifier, state) = (random(), random());
         let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
         let (resource, scope) = if arguments.admin {
-            (Some(arguments.issuer.as_str()), Some(ADMIN_SCOPE))
+            (Some(arguments.issuer.as_str()), Some(Role::Admin.scope()))
         } else {
             (arguments.resource.as_ref().map(mandate_core::ResourceUri::as_str), arguments.scope.as_deref())
         };

@@ -283,6 +283,10 @@ fn nodes_come_back_as_they_were_put() {
         .unwrap();
     store.transact_blocking("ban", |tx| nodes::put(tx, &node("b", NodeState::Banned))).unwrap();
     assert_eq!(store.read_blocking("list", nodes::list).unwrap(), [node("a", NodeState::Joined), node("b", NodeState::Banned)]);
+    let page = |after: &'static str, most| store.read_blocking("page", move |tx| nodes::page(tx, after, most)).unwrap();
+    assert_eq!(page("", 1), [node("a", NodeState::Joined)]);
+    assert_eq!(page("a", 9), [node("b", NodeState::Banned)]);
+    assert_eq!(page("b", 9), []);
     assert_eq!(store.read_blocking("get", |tx| nodes::get(tx, "b")).unwrap(), Some(node("b", NodeState::Banned)));
     assert_eq!(store.read_blocking("get", |tx| nodes::get(tx, "c")).unwrap(), None);
 }
