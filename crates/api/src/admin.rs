@@ -14,9 +14,6 @@ use crate::registry_file::{AgentItem, ClientItem, GrantItem, IssuerItem, PersonI
 
 pub use status::{DiskSpace, NodeCounts, RegistryCounts, Severity, Status, StatusProblem, problem_code};
 
-/// The scope that an access token needs to use the admin API over TCP; its `aud` is the issuer.
-pub use mandate_core::registry::ADMIN_SCOPE;
-
 /// The paths of the admin API.
 pub mod path {
     /// `POST`: apply a registry file.
@@ -27,7 +24,7 @@ pub mod path {
     pub const JOIN_TOKENS: &str = "/v1/join-tokens";
     /// `GET`: nodes; `POST /v1/nodes/{name}/ban`: ban one.
     pub const NODES: &str = "/v1/nodes";
-    /// `POST /v1/agents/{name}/state`.
+    /// `POST /v1/agents/{name}/state` and `POST /v1/agents/{name}/release`.
     pub const AGENTS: &str = "/v1/agents";
     /// `POST /v1/people/{name}/password` and `POST /v1/people/{name}/state`.
     pub const PEOPLE: &str = "/v1/people";
@@ -193,6 +190,21 @@ pub enum RegistryItem {
     Policy(PolicyItem),
 }
 
+/// Which part of a list: `GET /v1/registry/{kind}?…` and `GET /v1/nodes?…`, both optional.
+///
+/// A list is ordered by key, bytewise. If there are more items than the page has, the answer's `Link` header has the next page
+/// (RFC 8288, `rel="next"`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// At most this many items: 1 to 500, 500 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The items after those of an earlier page: its opaque cursor, from the `Link` header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
 /// One entry with additional data of the server. `GET /v1/registry/{kind}` returns a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RegistryEntry {
@@ -268,7 +280,7 @@ pub struct BanResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentStateRequest {
-    /// `active`, `suspended` or `retired`.
+    /// `active`, `suspended`, `contained` or `retired`. A contained agent must be released before it can be active.
     #[schema(value_type = String, example = "suspended")]
     pub state: AgentState,
 }

@@ -40,7 +40,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub enum Endpoint {
     /// The server's unix socket, `DIR/admin.sock`.
     Socket(PathBuf),
-    /// The server's public address, with an access token that has the scope `mandate:admin` and the issuer as `aud`.
+    /// The server's public address, with an access token that has the scope of a role and the issuer as `aud`.
     Tcp {
         /// The issuer identifier.
         server: Issuer,
@@ -126,9 +126,9 @@ impl AdminClient {
         self.post(path::APPLY, request).await
     }
 
-    /// All entries of a kind.
+    /// All entries of a kind, page by page. What changes meanwhile may be missing, but nothing is there twice.
     pub async fn list(&self, kind: Kind) -> Result<Vec<RegistryEntry>, ClientError> {
-        self.get(&format!("{}/{}", path::REGISTRY, kind_name(kind))).await
+        self.pages(&format!("{}/{}", path::REGISTRY, kind_name(kind))).await
     }
 
     /// One entry.
@@ -141,14 +141,20 @@ impl AdminClient {
         self.post(path::JOIN_TOKENS, request).await
     }
 
-    /// Every node that has joined.
+    /// Every node that has joined, page by page.
     pub async fn nodes(&self) -> Result<Vec<NodeItem>, ClientError> {
-        self.get(path::NODES).await
+        self.pages(path::NODES).await
     }
 
     /// Bans a node.
     pub async fn ban_node(&self, name: &str) -> Result<BanResponse, ClientError> {
         let response = self.send(Method::POST, &format!("{}/{}/ban", path::NODES, escape(name)), Bytes::new()).await?;
+        self.read(&self.collect(response).await?)
+    }
+
+    /// Ends the containment of an agent, which is then suspended.
+    pub async fn release_agent(&self, agent: &str) -> Result<ApplyResponse, ClientError> {
+        let response = self.send(Method::POST, &format!("{}/{}/release", path::AGENTS, escape(agent)), Bytes::new()).await?;
         self.read(&self.collect(response).await?)
     }
 
@@ -253,6 +259,21 @@ impl AdminClient {
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let response = self.send(Method::GET, path, Bytes::new()).await?;
         self.read(&self.collect(response).await?)
+    }
+
+    /// Every item of a list.
+    async fn pages<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ClientError> {
+        let (mut all, mut query) = (Vec::new(), String::new());
+        loop {
+            let response = self.send(Method::GET, &format!("{path}{query}"), Bytes::new()).await?;
+            let next = next_page(response.headers());
+            all.extend(self.read::<Vec<T>>(&self.collect(response).await?)?);
+            match next {
+                None => return Ok(all),
+                Some(next) if next == query => return Err(self.protocol("a page names itself as the next one")),
+                Some(next) => query = next,
+            }
+        }
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, ClientError> {
@@ -371,6 +392,14 @@ impl AdminClient {
         }
         Ok(body)
     }
+}
+
+/// The query of the next page, as in `Link: <?after=YQ&limit=500>; rel="next"` (RFC 8288 §3). A link that leads elsewhere is not
+/// followed.
+fn next_page(headers: &http::HeaderMap) -> Option<String> {
+    let links = headers.get_all(http::header::LINK).iter().filter_map(|link| link.to_str().ok());
+    let mut next = links.filter_map(|link| link.strip_prefix('<')?.strip_suffix(">; rel=\"next\""));
+    next.find(|target| target.starts_with('?')).map(str::to_owned)
 }
 
 /// An error without a readable problem document: a proxy answered, or another server.

@@ -1,7 +1,9 @@
 //! Converts items of the file to validated entries: defaults, and everything that can be checked about one entry alone.
 
-use std::collections::HashSet;
-
+use mandate_api::RegistryFile;
+use mandate_api::registry_file::{
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, ResourceItem, is_for_any_user,
+};
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
@@ -12,11 +14,8 @@ use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonI
 use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain};
 
 use super::mending::{self, Made, every_finding};
-use super::selectors;
-use super::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, RegistryFile, ResourceItem,
-    redirect_uri,
-};
+use super::{redirect_uri, selectors};
+use crate::states::{AgentAct, GrantAct, GrantState, State as _};
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
@@ -54,100 +53,70 @@ pub(super) struct Declared {
     pub(super) pointer: String,
 }
 
-impl RegistryFile {
-    /// Entries of one kind with the same name, and the like.
-    pub(super) fn duplicates(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut twice = |kind: &str, what: &str, keys: Vec<String>| {
-            let mut first: HashSet<String> = HashSet::new();
-            for (at, key) in keys.into_iter().enumerate() {
-                let detail = format!("a second {kind} {what}{key}");
-                if !first.insert(key) {
-                    let hint = if kind == "grant" { "; give each a `name` of its own" } else { "" };
-                    findings.push(Finding::new(format!("/{kind}/{at}"), format!("{detail}{hint}")));
-                }
-            }
-        };
-        let quoted = |text: &str| format!("`{text}`");
-        twice("resource", "named ", self.resource.iter().map(|x| quoted(x.name.as_str())).collect());
-        twice("person", "named ", self.person.iter().map(|x| quoted(x.name.as_str())).collect());
-        twice("agent", "named ", self.agent.iter().map(|x| quoted(x.name.as_str())).collect());
-        twice("client", "with the id ", self.client.iter().map(|x| quoted(x.id.as_str())).collect());
-        twice("issuer", "with the url ", self.issuer.iter().map(|x| quoted(x.url.as_str())).collect());
-        twice("policy", "named ", self.policy.iter().map(|x| quoted(x.name.as_str())).collect());
-        let grant = |x: &GrantItem| match (&x.id, &x.name) {
-            (Some(id), _) => format!("with the id `{id}`"),
-            (None, name) => {
-                let name = name.as_ref().map(|name| format!(", named `{name}`")).unwrap_or_default();
-                format!("of `{}` to `{}` on `{}`{name}", x.person, x.agent, x.resource)
-            }
-        };
-        twice("grant", "", self.grant.iter().map(grant).collect());
-        findings
+/// Every item as an entry. Mistakes go to `findings`; an item with a mistake is left out.
+pub(super) fn declare(
+    file: &RegistryFile,
+    current: &Registry,
+    defaults: &Defaults,
+    findings: &mut Vec<Finding>,
+) -> (Vec<Declared>, Vec<String>) {
+    let mut all = Vec::new();
+    let mut notes = Vec::new();
+    let mut keep = |kind: &str, at: usize, made: Made| {
+        all.extend(made.entry.map(|entry| Declared { entry, pointer: format!("/{kind}/{at}") }));
+        findings.extend(made.findings.into_iter().map(|found| Finding::new(format!("/{kind}/{at}{}", found.pointer), found.detail)));
+    };
+    for (at, item) in file.resource.iter().enumerate() {
+        keep("resource", at, every_finding(item, resource, mending::resource));
     }
-
-    /// Every item as an entry. Mistakes go to `findings`; an item with a mistake is left out.
-    pub(super) fn declare(&self, current: &Registry, defaults: &Defaults, findings: &mut Vec<Finding>) -> (Vec<Declared>, Vec<String>) {
-        let mut all = Vec::new();
-        let mut notes = Vec::new();
-        let mut keep = |kind: &str, at: usize, made: Made| {
-            all.extend(made.entry.map(|entry| Declared { entry, pointer: format!("/{kind}/{at}") }));
-            findings.extend(made.findings.into_iter().map(|found| Finding::new(format!("/{kind}/{at}{}", found.pointer), found.detail)));
-        };
-        for (at, item) in self.resource.iter().enumerate() {
-            keep("resource", at, every_finding(item, resource, mending::resource));
-        }
-        for (at, item) in self.person.iter().enumerate() {
-            keep("person", at, every_finding(item, |item| person(item, current, defaults), mending::person));
-        }
-        for (at, item) in self.agent.iter().enumerate() {
-            keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
-            notes.extend(selectors::notes(item));
-            if selectors::is_for_any_user(&selectors::readable(&item.selectors)) {
-                notes.push(format!("agent `{}` has no unix:uid or unix:gid selector: every local user can act as it", item.name));
-            } else if item.dangerous_any_user {
-                notes.push(format!(
-                    "`dangerous_any_user` of agent `{}` has no effect: its selectors name a user or group, or there are none",
-                    item.name
-                ));
-            }
-        }
-        notes.extend(selectors::overlaps(&self.agent, current));
-        for (at, item) in self.client.iter().enumerate() {
-            keep("client", at, every_finding(item, client, mending::client));
-            notes.extend(item.redirect_uris.iter().filter_map(|uri| {
-                let scheme = redirect_uri::claimable_scheme(uri)?;
-                Some(format!(
-                    "client `{}`: any app on a device can claim the scheme `{scheme}`; one made of a domain of yours, such as com.example.app, is safer (RFC 8252 §7.1)",
-                    item.id
-                ))
-            }));
-        }
-        for (at, item) in self.issuer.iter().enumerate() {
-            keep("issuer", at, every_finding(item, |item| issuer(item, defaults), mending::issuer));
-        }
-        for (at, item) in self.grant.iter().enumerate() {
-            let id = item.id.clone().unwrap_or_else(|| grant_id(&item.person, &item.agent, &item.resource, item.name.as_deref()));
-            let before = current.grant(&id);
-            if item.revoked.is_none() && before.is_some_and(|grant| grant.revoked) {
-                notes.push(format!(
-                    "the grant of `{}` to `{}` on `{}` stays revoked; to grant again, give it another `name`",
-                    item.person, item.agent, item.resource
-                ));
-            }
-            let declared =
-                self.resource.iter().find(|resource| resource.name == item.resource).and_then(|resource| resource.scopes.first());
-            let known = declared.or_else(|| current.resource(&item.resource)?.scopes.iter().next());
-            let make = |item: &GrantItem| grant(item, id.clone(), before.map(|grant| &**grant), defaults);
-            keep("grant", at, every_finding(item, make, |item, pointer| mending::grant(item, pointer, known)));
-        }
-        for (at, item) in self.policy.iter().enumerate() {
-            keep("policy", at, Ok(Entry::Policy(Policy { name: item.name.clone(), source: item.source.clone() })).into());
-        }
-        (all, notes)
+    for (at, item) in file.person.iter().enumerate() {
+        keep("person", at, every_finding(item, |item| person(item, current, defaults), mending::person));
     }
+    for (at, item) in file.agent.iter().enumerate() {
+        keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
+        notes.extend(selectors::notes(item));
+        if is_for_any_user(&selectors::readable(&item.selectors)) {
+            notes.push(format!("agent `{}` has no unix:uid or unix:gid selector: every local user can act as it", item.name));
+        } else if item.dangerous_any_user {
+            notes.push(format!(
+                "`dangerous_any_user` of agent `{}` has no effect: its selectors name a user or group, or there are none",
+                item.name
+            ));
+        }
+    }
+    notes.extend(selectors::overlaps(&file.agent, current));
+    for (at, item) in file.client.iter().enumerate() {
+        keep("client", at, every_finding(item, client, mending::client));
+        notes.extend(item.redirect_uris.iter().filter_map(|uri| {
+            let scheme = redirect_uri::claimable_scheme(uri)?;
+            Some(format!(
+                "client `{}`: any app on a device can claim the scheme `{scheme}`; one made of a domain of yours, such as com.example.app, is safer (RFC 8252 §7.1)",
+                item.id
+            ))
+        }));
+    }
+    for (at, item) in file.issuer.iter().enumerate() {
+        keep("issuer", at, every_finding(item, |item| issuer(item, defaults), mending::issuer));
+    }
+    for (at, item) in file.grant.iter().enumerate() {
+        let id = item.id.clone().unwrap_or_else(|| grant_id(&item.person, &item.agent, &item.resource, item.name.as_deref()));
+        let before = current.grant(&id);
+        if item.revoked.is_none() && before.is_some_and(|grant| grant.revoked) {
+            notes.push(format!(
+                "the grant of `{}` to `{}` on `{}` stays revoked; to grant again, give it another `name`",
+                item.person, item.agent, item.resource
+            ));
+        }
+        let declared = file.resource.iter().find(|resource| resource.name == item.resource).and_then(|resource| resource.scopes.first());
+        let known = declared.or_else(|| current.resource(&item.resource)?.scopes.iter().next());
+        let make = |item: &GrantItem| grant(item, id.clone(), before.map(|grant| &**grant), defaults);
+        keep("grant", at, every_finding(item, make, |item, pointer| mending::grant(item, pointer, known)));
+    }
+    for (at, item) in file.policy.iter().enumerate() {
+        keep("policy", at, Ok(Entry::Policy(Policy { name: item.name.clone(), source: item.source.clone() })).into());
+    }
+    (all, notes)
 }
-
 fn scopes(list: &[Scope], pointer: &str) -> Result<ScopeSet, Finding> {
     if list.len() > MAX_SCOPES {
         return Err(Finding::new(pointer, format!("more than {MAX_SCOPES} scopes")));
@@ -241,7 +210,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         return Err(Finding::new("/spiffe_id", detail));
     }
     let mut required = selectors::check(&item.selectors).map_err(|(at, why)| Finding::new(format!("/selectors/{at}"), why))?;
-    if selectors::is_for_any_user(&required) && !item.dangerous_any_user {
+    if is_for_any_user(&required) && !item.dangerous_any_user {
         let detail = format!(
             "the selectors of agent `{}` name no user: every local user can start the program with a library of their own and act as this agent; add unix:uid:<number> or unix:gid:<number>, or accept it with dangerous_any_user = true",
             item.name
@@ -254,15 +223,10 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
     if chain_depth == 0 || usize::from(chain_depth) > MAX_PARSED_DEPTH {
         return Err(Finding::new("/chain_depth", format!("a chain has 1 to {MAX_PARSED_DEPTH} actors")));
     }
-    let before = current.agent(&item.name).map(|agent| agent.state);
-    let state = match (before, item.state) {
-        (Some(AgentState::Contained), Some(wish)) if !matches!(wish, AgentState::Contained | AgentState::Retired) => {
-            let detail = format!("agent `{}` is contained; only closing its incident makes it {} again", item.name, wish.as_str());
-            return Err(Finding::new("/state", detail));
-        }
-        (Some(AgentState::Retired), Some(wish)) if wish != AgentState::Retired => {
-            let detail = format!("agent `{}` is retired for good; give the new agent another name", item.name);
-            return Err(Finding::new("/state", detail));
+    let state = match (current.agent(&item.name).map(|agent| agent.state), item.state) {
+        (Some(before), Some(wish)) => {
+            let refused = |refusal| Finding::new("/state", format!("agent `{}` {refusal}", item.name));
+            before.after(AgentAct::towards(wish)).map_err(refused)?.unwrap_or(wish)
         }
         (before, wish) => wish.or(before).unwrap_or(AgentState::Active),
     };
@@ -373,7 +337,7 @@ fn grant(item: &GrantItem, id: GrantId, before: Option<&Grant>, defaults: &Defau
             let detail = format!("the grant with the id `{id}` is of `{}` to `{}` on `{}`", before.person, before.agent, before.resource);
             return Err(Finding::new("/id", detail));
         }
-        if before.revoked && item.revoked == Some(false) {
+        if item.revoked == Some(false) && GrantState::of(before).after(GrantAct::Restore).is_err() {
             return Err(Finding::new("/revoked", "a revoked grant stays revoked; give the new grant another `name`"));
         }
     }

@@ -3,12 +3,13 @@
 //! The copy is never applied, because there are findings. It also replaces the entry where others mention it, so that one
 //! mistake is not reported again for everything that refers to it.
 
+use mandate_api::registry_file::{
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, ResourceItem,
+};
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
 
-use super::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, ResourceItem, selectors,
-};
+use super::selectors;
 
 /// The most findings about one entry.
 const MOST: usize = 64;

@@ -2,30 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use mandate_api::RegistryFile;
+use mandate_api::admin::{ApplyResponse, Change, ChangeItem, Difference, Recorded, RegistryItem, kind_name};
+use mandate_api::registry_file::Finding;
 use mandate_core::Issuer;
-use mandate_core::registry::{AgentState, Entry, Kind, Registry};
-use mandate_core::uri::same;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use mandate_core::registry::{Entry, Kind, Registry};
 
-use super::{Defaults, RegistryFile, references};
-use crate::admin::{ApplyResponse, Change, ChangeItem, Difference, Recorded, RegistryItem, kind_name};
-
-/// One reason why a file is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Finding {
-    /// Where, as a JSON pointer (RFC 6901) into the file; empty if it is about something outside the file.
-    #[schema(example = "/agent/0/owner")]
-    pub pointer: String,
-    /// What is wrong, with the name of the entry or value.
-    pub detail: String,
-}
-
-impl Finding {
-    pub(super) fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
-    }
-}
+use super::{Defaults, entries, references};
+use crate::own::is_administration;
+use crate::states::{AgentAct, GrantAct, GrantState, PersonAct, PersonState, State as _, StateRefusal};
 
 /// One entry before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,11 +118,6 @@ impl Plan {
         self.changes.iter().filter_map(|change| change.after.as_ref())
     }
 
-    /// The entries to remove.
-    pub fn removals(&self) -> impl Iterator<Item = &Entry> {
-        self.changes.iter().filter(|change| change.after.is_none()).filter_map(|change| change.before.as_ref())
-    }
-
     /// The answer of the admin API. `own` is the issuer of the embedded directory.
     pub fn to_response(&self, dry_run: bool, own: &Issuer) -> ApplyResponse {
         let changes = self.changes.iter().filter_map(|change| change.to_item(own)).collect();
@@ -145,90 +125,80 @@ impl Plan {
     }
 }
 
-impl RegistryFile {
-    /// How many entries it declares.
-    pub fn entries(&self) -> usize {
-        let Self { resource, person, agent, client, issuer, grant, policy, .. } = self;
-        resource.len() + person.len() + agent.len() + client.len() + issuer.len() + grant.len() + policy.len()
-    }
+/// Compares a file with the registry.
+///
+/// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay, as
+/// history, and so does what is built in. On error nothing may be applied; all findings are given at once.
+pub fn plan(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune: bool) -> Result<Plan, Vec<Finding>> {
+    let (plan, findings) = plan_and_findings(file, current, defaults, prune);
+    if findings.is_empty() { Ok(plan) } else { Err(findings) }
+}
 
-    /// Compares the file with the registry.
-    ///
-    /// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay, as
-    /// history, and so does what is built in. On error nothing may be applied; all findings are given at once.
-    pub fn plan(&self, current: &Registry, defaults: &Defaults, prune: bool) -> Result<Plan, Vec<Finding>> {
-        let (plan, findings) = self.plan_and_findings(current, defaults, prune);
-        if findings.is_empty() { Ok(plan) } else { Err(findings) }
-    }
-
-    /// The same for a caller that checks more. With any findings, the plan may only be looked at: what is wrong is left out of it,
-    /// or corrected.
-    pub fn plan_and_findings(&self, current: &Registry, defaults: &Defaults, prune: bool) -> (Plan, Vec<Finding>) {
-        let mut findings = self.duplicates();
-        let (declared, mut notes) = self.declare(current, defaults, &mut findings);
-        let mut removals = Vec::new();
-        if prune {
-            let kept: HashSet<(Kind, &str)> = declared.iter().map(|d| (d.entry.kind(), d.entry.key())).collect();
-            for entry in current.entries() {
-                if kept.contains(&(entry.kind(), entry.key())) || is_history(&entry) || is_built_in(&entry, defaults) {
-                    continue;
-                }
-                match &entry {
-                    Entry::Agent(agent) if agent.state == AgentState::Contained => findings.push(Finding::new(
-                        "",
-                        format!(
-                            "agent `{}` is contained and cannot be removed before its incident is closed; keep it in the file",
-                            agent.name
-                        ),
-                    )),
-                    _ => removals.push(entry),
+/// The same for a caller that checks more. With any findings, the plan may only be looked at: what is wrong is left out of it,
+/// or corrected.
+pub(crate) fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune: bool) -> (Plan, Vec<Finding>) {
+    let mut findings = file.duplicates();
+    let (declared, mut notes) = entries::declare(file, current, defaults, &mut findings);
+    let mut removals = Vec::new();
+    if prune {
+        let kept: HashSet<(Kind, &str)> = declared.iter().map(|d| (d.entry.kind(), d.entry.key())).collect();
+        for entry in current.entries() {
+            if kept.contains(&(entry.kind(), entry.key())) || is_administration(&entry, &defaults.issuer) {
+                continue;
+            }
+            match removal(&entry) {
+                Ok(()) => removals.push(entry),
+                Err(_) if is_history(&entry) => {}
+                Err(refusal) => {
+                    let who = format!("{} `{}`", kind_name(entry.kind()), entry.key());
+                    findings.push(Finding::new("", format!("{who} cannot be removed, because it {refusal}; keep it in the file")));
                 }
             }
         }
-        findings.extend(references::check(&declared, current, &removals, defaults));
-        notes.extend(references::notes(&declared, defaults));
-
-        let mut plan = Plan { notes, ..Plan::default() };
-        let mut puts = Vec::new();
-        let existing: HashMap<(Kind, String), Entry> =
-            declared.iter().filter_map(|d| find(current, &d.entry)).map(|e| ((e.kind(), e.key().to_owned()), e)).collect();
-        for item in declared {
-            let before = existing.get(&(item.entry.kind(), item.entry.key().to_owned())).cloned();
-            if before.as_ref() == Some(&item.entry) {
-                plan.unchanged += 1;
-            } else {
-                puts.push(PlannedChange { before, after: Some(item.entry) });
-            }
-        }
-        // Kinds are ordered so that what is referred to comes first: resources and people, then agents, then grants.
-        puts.sort_by(|a, b| (a.kind(), a.key()).cmp(&(b.kind(), b.key())));
-        removals.sort_by(|a, b| (b.kind(), b.key()).cmp(&(a.kind(), a.key())));
-        plan.changes = puts;
-        plan.changes.extend(removals.into_iter().map(|entry| PlannedChange { before: Some(entry), after: None }));
-        (plan, findings)
     }
+    findings.extend(references::check(&declared, current, &removals, defaults));
+    notes.extend(references::notes(&declared, defaults));
 
-    /// The file alone as entries, as if nothing were declared yet.
-    pub fn into_entries(self, defaults: &Defaults) -> Result<Vec<Entry>, Vec<Finding>> {
-        let plan = self.plan(&Registry::default(), defaults, false)?;
-        Ok(plan.changes.into_iter().filter_map(|change| change.after).collect())
+    let mut plan = Plan { notes, ..Plan::default() };
+    let mut puts = Vec::new();
+    let existing: HashMap<(Kind, String), Entry> =
+        declared.iter().filter_map(|d| find(current, &d.entry)).map(|e| ((e.kind(), e.key().to_owned()), e)).collect();
+    for item in declared {
+        let before = existing.get(&(item.entry.kind(), item.entry.key().to_owned())).cloned();
+        if before.as_ref() == Some(&item.entry) {
+            plan.unchanged += 1;
+        } else {
+            puts.push(PlannedChange { before, after: Some(item.entry) });
+        }
+    }
+    // Kinds are ordered so that what is referred to comes first: resources and people, then agents, then grants.
+    puts.sort_by(|a, b| (a.kind(), a.key()).cmp(&(b.kind(), b.key())));
+    removals.sort_by(|a, b| (b.kind(), b.key()).cmp(&(a.kind(), a.key())));
+    plan.changes = puts;
+    plan.changes.extend(removals.into_iter().map(|entry| PlannedChange { before: Some(entry), after: None }));
+    (plan, findings)
+}
+
+/// The file alone as entries, as if nothing were declared yet.
+pub fn entries_of(file: &RegistryFile, defaults: &Defaults) -> Result<Vec<Entry>, Vec<Finding>> {
+    let plan = plan(file, &Registry::default(), defaults, false)?;
+    Ok(plan.changes.into_iter().filter_map(|change| change.after).collect())
+}
+
+/// Whether an entry may be removed.
+fn removal(entry: &Entry) -> Result<(), StateRefusal> {
+    match entry {
+        Entry::Agent(agent) => agent.state.after(AgentAct::Remove).map(drop),
+        Entry::Grant(grant) => GrantState::of(grant).after(GrantAct::Remove).map(drop),
+        Entry::Person(person) => PersonState::of(person).after(PersonAct::Remove).map(drop),
+        Entry::Resource(_) | Entry::Client(_) | Entry::Issuer(_) | Entry::Policy(_) => Ok(()),
     }
 }
 
 /// What stays in the registry permanently: the names of retired agents are never given to other agents, and revoked grants
 /// explain old records.
 pub(super) fn is_history(entry: &Entry) -> bool {
-    match entry {
-        Entry::Agent(agent) => agent.state == AgentState::Retired,
-        Entry::Grant(grant) => grant.revoked,
-        _ => false,
-    }
-}
-
-/// What the server itself puts into the registry: its own administration, which has the issuer as identifier. No file
-/// declares it, so no file can remove it by leaving it out.
-fn is_built_in(entry: &Entry, defaults: &Defaults) -> bool {
-    matches!(entry, Entry::Resource(resource) if same(resource.uri.as_str(), defaults.issuer.as_str()))
+    matches!(removal(entry), Err(StateRefusal::Retired | StateRefusal::Revoked))
 }
 
 /// The registry's entry of the same kind and key.

@@ -3,14 +3,15 @@
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
+use mandate_api::admin::kind_name;
+use mandate_api::registry_file::{Finding, nearest};
 use mandate_core::registry::{Agent, Client, Entry, Grant, Kind, Permission, Person, Registry, Resource, TrustedIssuer};
 use mandate_core::uri::other_spelling;
 use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
 
+use super::Defaults;
 use super::entries::Declared;
 use super::plan::is_history;
-use super::suggest::nearest;
-use super::{Defaults, Finding};
 
 /// The registry as it will be: the declared entries replace existing ones, and removed entries are left out.
 struct After<'a> {
@@ -87,7 +88,7 @@ pub(super) fn check(declared: &[Declared], current: &Registry, removals: &[Entry
     if narrowed || !removals.is_empty() {
         for entry in current.entries() {
             if after.untouched(entry.kind(), entry.key()) {
-                let who = format!("{} `{}`", crate::admin::kind_name(entry.kind()), entry.key());
+                let who = format!("{} `{}`", kind_name(entry.kind()), entry.key());
                 findings.extend(
                     dangling(&entry, &after, defaults)
                         .into_iter()
@@ -194,7 +195,7 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
         let stays = holder.filter(|name| *name != key && after.untouched(kind, name));
         let other = claimed.insert((kind, id.clone()), key).or(stays);
         if let Some(other) = other.filter(|other| *other != key) {
-            let word = crate::admin::kind_name(kind);
+            let word = kind_name(kind);
             findings.push(Finding::new(format!("{}{member}", item.pointer), format!("{word} `{other}` is `{id}` already")));
         }
     }

@@ -6,11 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use mandate_api::registry_file::AgentItem;
 use mandate_core::registry::{AgentState, Registry};
 use mandate_core::selector::{FORMS, InvalidSelector, shows_all};
 use mandate_core::{AgentName, Selector, UnixSelector};
 
-use super::AgentItem;
 
 /// The number by which the kernel shows users and groups of other user namespaces, unless a machine is set up otherwise.
 const OVERFLOW: u32 = 65_534;
@@ -35,13 +35,6 @@ pub(super) fn check(selectors: &[String]) -> Result<Vec<Selector>, (usize, Strin
 /// Those of the texts that are selectors.
 pub(super) fn readable(selectors: &[String]) -> Vec<Selector> {
     selectors.iter().filter_map(|text| text.parse().ok()).collect()
-}
-
-/// Whether processes of every local user can show the selectors. A program's path and digest do not prove who runs it: the
-/// user who starts a program decides which libraries it loads (`LD_PRELOAD`).
-pub(super) fn is_for_any_user(selectors: &[Selector]) -> bool {
-    let names_user = |selector: &Selector| matches!(selector, Selector::Unix(UnixSelector::Uid(_) | UnixSelector::Gid(_)));
-    !selectors.is_empty() && !selectors.iter().any(names_user)
 }
 
 fn check_one(text: &str) -> Result<Selector, String> {

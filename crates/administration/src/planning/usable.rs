@@ -2,10 +2,12 @@
 //! are refused when the file is applied, with their place in it, and not later by every request that needs them.
 
 use mandate_api::RegistryFile;
-use mandate_api::registry_file::{Finding, Plan};
+use mandate_api::registry_file::Finding;
 use mandate_core::registry::{ClientAuthentication, Entry};
 use mandate_oauth::foreign::{check_ca, check_proxy};
 use mandate_token::{KeySet, KeyUse};
+
+use super::Plan;
 
 /// Every key set, certificate authority and proxy that would be put into the registry and could never be used.
 pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {

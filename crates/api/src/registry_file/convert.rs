@@ -2,11 +2,11 @@
 
 use mandate_core::Issuer;
 use mandate_core::registry::{ClientAuthentication, Entry, Permission};
-use mandate_core::{Scope, ScopeSet};
+use mandate_core::{Scope, ScopeSet, Selector, UnixSelector};
 
 use super::{
     AgentItem, AuthenticationItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem, PersonItem, PolicyItem, RegistryFile,
-    ResourceItem, ToolItem, selectors,
+    ResourceItem, ToolItem,
 };
 use crate::admin::RegistryItem;
 
@@ -56,7 +56,7 @@ impl RegistryItem {
                 purpose: x.purpose.clone(),
                 spiffe_id: Some(x.spiffe_id.clone()),
                 selectors: x.selectors.iter().map(ToString::to_string).collect(),
-                dangerous_any_user: selectors::is_for_any_user(&x.selectors),
+                dangerous_any_user: is_for_any_user(&x.selectors),
                 ceiling: permissions(&x.ceiling),
                 chain_depth: Some(x.chain_depth),
                 state: Some(x.state),
@@ -116,4 +116,11 @@ impl RegistryFile {
         }
         file
     }
+}
+
+/// Whether processes of every local user can show the selectors. A program's path and digest do not prove who runs it: the
+/// user who starts a program decides which libraries it loads (`LD_PRELOAD`).
+pub fn is_for_any_user(selectors: &[Selector]) -> bool {
+    let names_user = |selector: &Selector| matches!(selector, Selector::Unix(UnixSelector::Uid(_) | UnixSelector::Gid(_)));
+    !selectors.is_empty() && !selectors.iter().any(names_user)
 }

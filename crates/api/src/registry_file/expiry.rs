@@ -19,11 +19,11 @@ pub enum Expiry {
 }
 
 /// When a grant ends, and the span from which that was made.
-pub(super) type End = (Timestamp, Option<Lifetime>);
+type End = (Timestamp, Option<Lifetime>);
 
 impl Expiry {
     /// The time meant. `before` is the present end of the grant, if the grant exists.
-    pub(super) fn resolve(self, now: Timestamp, before: Option<End>) -> End {
+    pub fn resolve(self, now: Timestamp, before: Option<End>) -> End {
         match self {
             // The time that a span has become is what `get` prints.
             Self::At(at) => (at, before.filter(|(end, _)| *end == at).and_then(|(_, span)| span)),

@@ -1,17 +1,12 @@
 //! The registry file: what an operator declares, as TOML on disk and as JSON on the admin API.
 //!
-//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. [`RegistryFile::plan`] compares it with the present
-//! registry and returns every change, or every reason why nothing may change: it is all or nothing.
+//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. What a file changes is planned by the server, in the
+//! crate `administration`: a [`Finding`] is a reason why nothing may change.
 
 mod convert;
-mod entries;
 mod expiry;
-mod mending;
+mod finding;
 mod parse;
-mod plan;
-mod redirect_uri;
-mod references;
-mod selectors;
 mod suggest;
 
 use mandate_core::registry::{AgentState, AssertionAudience, SubjectScope};
@@ -19,10 +14,11 @@ use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, P
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use entries::{Defaults, grant_id};
+pub use convert::is_for_any_user;
 pub use expiry::Expiry;
+pub use finding::Finding;
 pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
-pub use plan::{Finding, Plan, PlannedChange};
+pub use suggest::nearest;
 
 /// A whole registry file. Every section is a list; the order of entries means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -23,7 +23,7 @@ pub struct RegistryFileError {
 }
 
 /// Parses a registry file. Unknown keys, duplicates and values of the wrong form are errors; references are checked
-/// later, by [`RegistryFile::plan`], because they may point at what is declared already.
+/// later, when the file is planned, because they may point at what is declared already.
 pub fn parse(text: &str) -> Result<RegistryFile, RegistryFileError> {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file is larger than {} MiB; split it", MAX_FILE_BYTES / (1024 * 1024));

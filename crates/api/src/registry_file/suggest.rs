@@ -1,7 +1,7 @@
 //! The nearest known word to one that is not known.
 
 /// The candidate that is at most two edits (and less than half its length) away from `word`, the nearest first.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
