@@ -4,8 +4,9 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use mandate_administration::planning::{Defaults, entries_of, plan};
 use mandate_api::admin::RegistryItem;
-use mandate_api::registry_file::{Defaults, RegistryFile, locate, parse};
+use mandate_api::registry_file::{RegistryFile, locate, parse};
 use mandate_core::Timestamp;
 use mandate_core::registry::Registry;
 
@@ -23,7 +24,7 @@ fuzz_target!(|text: &str| {
             return;
         }
     };
-    let entries = match file.into_entries(&DEFAULTS) {
+    let entries = match entries_of(&file, &DEFAULTS) {
         Ok(entries) => entries,
         Err(findings) => {
             assert!(!findings.is_empty());
@@ -37,6 +38,6 @@ fuzz_target!(|text: &str| {
     let written = toml::to_string(&again).unwrap();
     assert_eq!(parse(&written).as_ref(), Ok(&again), "{written}");
     let registry = Registry::from_entries(entries);
-    let plan = again.plan(&registry, &DEFAULTS, true).unwrap_or_else(|findings| panic!("{findings:?}\n{written}"));
+    let plan = plan(&again, &registry, &DEFAULTS, true).unwrap_or_else(|findings| panic!("{findings:?}\n{written}"));
     assert!(plan.is_empty(), "applying it again changes something:\n{written}");
 });

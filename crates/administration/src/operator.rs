@@ -1,30 +1,88 @@
-//! Who may administer the server, and how that was proven.
+//! Who administers the server, how that was proven, and what they may do now.
 
 use std::fmt;
 use std::sync::Arc;
 
-use mandate_token::access_token::AccessToken;
+use mandate_core::{Clock as _, Person, Role, Timestamp};
+use mandate_delegation::Live;
+use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 
-/// A proven operator. Made only by [`crate::admin::authentication`].
+use crate::administration::Administration;
+use crate::error::Denied;
+use crate::own;
+
+/// A caller whose identity is proven. What it may do is asked for each act.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Operator {
-    /// A local process of this user, over the unix socket.
-    Local {
-        /// The user.
-        uid: u32,
-    },
-    /// A person with an access token of ours that has the admin scope.
-    Person {
-        /// The token. It was valid when the request arrived; [`crate::control::Control::confirm`] checks it again before an act.
-        token: Arc<AccessToken>,
-    },
+pub struct Operator(Proof);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Proof {
+    /// A local process of this user, by the kernel's word.
+    Local { uid: u32 },
+    /// A person with an access token of ours. It was valid when the request arrived.
+    Person { token: Arc<AccessToken> },
+}
+
+impl Operator {
+    /// Root and the user that the server runs as, who could read the database anyway, have every role. No other user can
+    /// administer by uid.
+    ///
+    /// `uid`: what the kernel says of the peer.
+    pub fn of_user(uid: u32) -> Result<Self, Denied> {
+        let is_own = uid == 0 || mandate_files::own_user() == Some(uid);
+        if is_own { Ok(Self(Proof::Local { uid })) } else { Err(Denied::Uid) }
+    }
+
+    /// The person, if it is one.
+    pub fn person(&self) -> Option<&Person> {
+        match &self.0 {
+            Proof::Local { .. } => None,
+            Proof::Person { token } => Some(&token.subject),
+        }
+    }
+
+    /// Whether they may do, now, what needs this role.
+    pub(crate) fn may(&self, least: Role, live: &Live, now: Timestamp) -> Result<(), Denied> {
+        match &self.0 {
+            Proof::Local { .. } => Ok(()),
+            Proof::Person { token } => permits(token, least, live, now),
+        }
+    }
 }
 
 impl fmt::Display for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local { uid } => write!(f, "uid:{uid}"),
-            Self::Person { token } => write!(f, "{} (token {})", token.subject, token.jti),
+        match &self.0 {
+            Proof::Local { uid } => write!(f, "uid:{uid}"),
+            Proof::Person { token } => write!(f, "{} (token {})", token.subject, token.jti),
         }
+    }
+}
+
+/// Whether a verified token permits, with the present state, what needs this role.
+fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Result<(), Denied> {
+    token.require_audience(live.issuer().as_str()).map_err(|_| Denied::Token)?;
+    let snapshot = live.snapshot();
+    let alive = now < token.exp && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
+    let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
+    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Denied::Token) };
+    // The scope in the token is a name that any resource may declare: the right must be one on our administration.
+    let named = |role: &Role| token.scope.iter().any(|scope| scope.as_str() == role.scope());
+    // An agent never administrates, no matter which scopes its token names.
+    let has_role = token.chain.is_empty() && own::roles(person).filter(named).any(|role| role.includes(least));
+    if has_role { Ok(()) } else { Err(Denied::Role(least)) }
+}
+
+impl Administration {
+    /// The person whose access token of ours this is.
+    pub fn operator(&self, token: &str) -> Result<Operator, Denied> {
+        let keys = self.authority.access_token_jwks();
+        let expect = Expect { issuer: self.live.issuer(), keys: &keys, now: self.clock.now(), profile: Profile::Own, memo: None };
+        let token = access_token::verify(token, &expect).map_err(|_| Denied::Token)?;
+        Ok(Operator(Proof::Person { token: Arc::new(token) }))
+    }
+
+    pub(crate) fn may(&self, by: &Operator, least: Role) -> Result<(), Denied> {
+        by.may(least, &self.live, self.clock.now())
     }
 }

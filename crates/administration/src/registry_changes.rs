@@ -3,26 +3,31 @@
 //! Changes are made one at a time, except stops: suspending an agent, disabling a person or revoking a grant does not wait for
 //! other changes. Such a stop changes nothing else in its entry, and a change that was planned before it does not lift it.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use mandate_api::RegistryFile;
-use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
-use mandate_api::registry_file::{Defaults, Finding, Plan, PlannedChange};
+use mandate_api::admin::{ApplyRequest, ApplyResponse, kind_name};
+use mandate_api::registry_file::Finding;
 use mandate_audit::{Kind, Record, Touch};
-use mandate_core::registry::{Entry, Kind as EntryKind, Registry};
+use mandate_core::registry::{Agent, AgentState, Entry, Kind as EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::Snapshot;
 use mandate_delegation::revocation::{cuts_for_change, only_stops};
 use mandate_policy::{Policies, PolicyError};
 use mandate_stops::Stop;
 use mandate_store::Effect;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{ADMINISTRATION, Control, compile, is_administration, recorded, refused_policies, touched, touches, touches_beside, with_cuts};
-use crate::error::ControlError;
-use crate::operator::Operator;
-use crate::usable;
+use crate::administration::{Administration, recorded, to_the_end, with_cuts};
+use crate::authorization::{IsAct, Permit, act};
+use crate::error::AdministrationError;
+use crate::own::{ADMINISTRATION, is_administration};
+use crate::planning::{Defaults, Plan, PlannedChange, plan_and_findings, usable};
+use crate::policies::{compile, refused_policies};
+use crate::states::{AgentAct, PersonAct, PersonState, State as _, StateRefusal};
+use crate::touches::{touched, touches, touches_beside};
 
 /// The most characters of a summary of changes that a record keeps.
 const MAX_SUMMARY: usize = 8 * 1024;
@@ -30,7 +35,7 @@ const MAX_SUMMARY: usize = 8 * 1024;
 /// The most entries of a request that is planned before it waits for other changes, to see whether it only stops.
 const SMALL: usize = 64;
 
-/// A registry file that can be applied.
+/// A change that can be made.
 struct Planned {
     plan: Plan,
     /// The registry after it.
@@ -49,116 +54,187 @@ impl Planned {
     }
 }
 
-impl Control {
+/// The acts that change the state of an agent.
+pub trait OnAgent: IsAct {
+    /// What they do to it.
+    const ON_AGENT: AgentAct;
+}
+
+/// The acts that change the state of a person.
+pub trait OnPerson: IsAct {
+    /// What they do to them.
+    const ON_PERSON: PersonAct;
+}
+
+macro_rules! on {
+    ($of:ident $constant:ident: $kind:ident; $($name:ident $does:ident),+) => {
+        $(impl $of for act::$name {
+            const $constant: $kind = $kind::$does;
+        })+
+    };
+}
+on!(OnAgent ON_AGENT: AgentAct;
+    SuspendAgent Suspend, ContainAgent Contain, ReleaseAgent Release, ActivateAgent Activate, RetireAgent Retire);
+on!(OnPerson ON_PERSON: PersonAct; DisablePerson Disable, EnablePerson Enable);
+
+impl Administration {
     /// Applies a registry file: all of it or nothing.
-    pub(crate) async fn apply(&self, by: &Operator, request: ApplyRequest) -> Result<ApplyResponse, ControlError> {
-        if request.dry_run {
-            self.confirm(by, "apply a registry file").await?;
-            return self.plan(&request, &self.snapshot(), self.clock.now()).map(|planned| planned.response);
-        }
-        let small = !request.prune && request.entries.entries() <= SMALL;
-        self.change(by, small, |_| Ok(Cow::Borrowed(&request))).await
+    pub async fn apply(
+        self: &Arc<Self>,
+        permit: Permit<act::ApplyRegistry>,
+        request: ApplyRequest,
+    ) -> Result<ApplyResponse, AdministrationError> {
+        let engine = Arc::clone(self);
+        to_the_end(async move {
+            let plan = |snapshot: &Snapshot, now| engine.plan(&request, snapshot, now);
+            if request.dry_run {
+                engine.confirm(&permit).await?;
+                return plan(&engine.snapshot(), engine.clock.now()).map(|planned| planned.response);
+            }
+            let small = !request.prune && request.entries.entries() <= SMALL;
+            engine.change(&permit, small, plan).await
+        })
+        .await
     }
 
-    /// Changes members of one entry and leaves the rest of it as it is, also if others change it at the same time.
-    pub(crate) async fn change_entry(
-        &self,
-        by: &Operator,
-        kind: EntryKind,
-        name: &str,
-        change: impl Fn(&mut RegistryItem),
-    ) -> Result<ApplyResponse, ControlError> {
-        let request = |snapshot: &Snapshot| {
-            let found = snapshot.registry.get(kind, name);
-            let found = found.ok_or_else(|| ControlError::NotFound { kind, name: name.to_owned() })?;
-            let mut item = RegistryItem::of(&found, self.live.issuer());
-            change(&mut item);
-            Ok(Cow::Owned(ApplyRequest { entries: RegistryFile::from_items([item]), prune: false, dry_run: false }))
+    /// Changes the state of an agent, and nothing else of its entry, also if others change it at the same time.
+    pub async fn change_agent<A: OnAgent>(self: &Arc<Self>, permit: Permit<A>, name: String) -> Result<ApplyResponse, AdministrationError> {
+        let change = |entry: &Entry| match entry {
+            Entry::Agent(agent) => {
+                let after: Option<AgentState> = agent.state.after(A::ON_AGENT)?;
+                Ok(after.map(|state| Entry::Agent(Agent { state, ..agent.clone() })))
+            }
+            other => Ok(Some(other.clone())),
         };
-        self.change(by, true, request).await
+        self.change_state(permit, EntryKind::Agent, name, change).await
     }
 
-    async fn change<'r>(
+    /// Disables or enables a person, and changes nothing else of their entry, also if others change it at the same time.
+    pub async fn change_person<A: OnPerson>(
+        self: &Arc<Self>,
+        permit: Permit<A>,
+        name: String,
+    ) -> Result<ApplyResponse, AdministrationError> {
+        let change = |entry: &Entry| match entry {
+            Entry::Person(person) => {
+                let after = PersonState::of(person).after(A::ON_PERSON)?;
+                Ok(after.map(|state| Entry::Person(Person { disabled: state == PersonState::Disabled, ..person.clone() })))
+            }
+            other => Ok(Some(other.clone())),
+        };
+        self.change_state(permit, EntryKind::Person, name, change).await
+    }
+
+    async fn change_state<A: IsAct>(
+        self: &Arc<Self>,
+        permit: Permit<A>,
+        kind: EntryKind,
+        name: String,
+        change: impl Fn(&Entry) -> Result<Option<Entry>, StateRefusal> + Send + Sync + 'static,
+    ) -> Result<ApplyResponse, AdministrationError> {
+        let engine = Arc::clone(self);
+        to_the_end(async move {
+            let plan = |snapshot: &Snapshot, _| {
+                let before = snapshot.registry.get(kind, &name);
+                let before = before.ok_or_else(|| AdministrationError::NotFound { kind, name: name.clone() })?;
+                let after = change(&before).map_err(|refusal| AdministrationError::State { kind, name: name.clone(), refusal })?;
+                let same = after.as_ref() == Some(&before);
+                let changes = if same { Vec::new() } else { vec![PlannedChange { before: Some(before), after }] };
+                let plan = Plan { changes, unchanged: usize::from(same), notes: Vec::new() };
+                Ok(engine.planned(plan, snapshot, None, false))
+            };
+            engine.change(&permit, true, plan).await
+        })
+        .await
+    }
+
+    async fn change<A: IsAct>(
         &self,
-        by: &Operator,
+        permit: &Permit<A>,
         small: bool,
-        request: impl Fn(&Snapshot) -> Result<Cow<'r, ApplyRequest>, ControlError>,
-    ) -> Result<ApplyResponse, ControlError> {
+        plan: impl Fn(&Snapshot, Timestamp) -> Result<Planned, AdministrationError>,
+    ) -> Result<ApplyResponse, AdministrationError> {
         if small {
-            self.confirm(by, "change the registry").await?;
+            self.confirm(permit).await?;
             let (now, snapshot) = (self.clock.now(), self.snapshot());
             // What cannot be planned now may be possible after the changes that are on their way.
-            if let Ok(planned) = request(&snapshot).and_then(|request| self.plan(&request, &snapshot, now))
+            if let Ok(planned) = plan(&snapshot, now)
                 && planned.only_stops()
-                && let Some(stop) = self.stop_of(by, &planned, &snapshot, now)
+                && let Some(stop) = self.stop_of(permit, &planned, &snapshot, now)
             {
                 let taken = self.begin(stop)?.recorded().await;
                 return Ok(ApplyResponse { recorded: recorded(taken.recorded), ..planned.response });
             }
         }
         let one_at_a_time = self.changes.lock().await;
-        self.confirm(by, "change the registry").await?;
+        self.confirm(permit).await?;
         let (now, snapshot) = (self.clock.now(), self.snapshot());
-        let planned = self.plan(&*request(&snapshot)?, &snapshot, now)?;
+        let planned = plan(&snapshot, now)?;
         if planned.plan.is_empty() {
             return Ok(planned.response);
         }
-        if let Some(stop) = self.stop_of(by, &planned, &snapshot, now) {
+        if let Some(stop) = self.stop_of(permit, &planned, &snapshot, now) {
             let pending = self.begin(stop)?;
             // What comes next need not wait for the record.
             drop(one_at_a_time);
             return Ok(ApplyResponse { recorded: recorded(pending.recorded().await.recorded), ..planned.response });
         }
         let cuts = cuts_of(&planned.plan, now);
-        let record = self.record_of_changes(by, &planned);
+        let record = self.record_of_changes(permit, &planned);
         let effects = planned.plan.changes.iter().filter_map(effect_of);
-        self.append(by, "change the registry", record, with_cuts(effects, &cuts)).await?;
+        self.append(permit, record, with_cuts(effects, &cuts)).await?;
         self.live.change_registry(planned.policies, |registry| make(&planned.plan.changes, registry));
         self.live.cut(cuts, self.clock.as_ref());
         Ok(planned.response)
     }
 
-    /// What a registry file changes, and the policies after it. Computes for as long as the file is large; other requests of
-    /// this thread go on meanwhile.
-    fn plan(&self, request: &ApplyRequest, snapshot: &Snapshot, now: Timestamp) -> Result<Planned, ControlError> {
-        tokio::task::block_in_place(|| {
+    /// What a registry file changes, and the policies after it.
+    fn plan(&self, request: &ApplyRequest, snapshot: &Snapshot, now: Timestamp) -> Result<Planned, AdministrationError> {
+        computing(|| {
             let issuer = self.live.issuer().clone();
             let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
-            let (mut plan, mut findings) = request.entries.plan_and_findings(&snapshot.registry, &defaults, request.prune);
+            let (mut plan, mut findings) = plan_and_findings(&request.entries, &snapshot.registry, &defaults, request.prune);
             if plan.puts().any(|entry| is_administration(entry, &issuer)) {
                 let detail = format!(
                     "the resource name `{ADMINISTRATION}` and the issuer's own URI are reserved for the administration of this server"
                 );
-                findings.push(Finding { pointer: "/resource".to_owned(), detail });
+                findings.push(Finding::new("/resource", detail));
             }
             findings.extend(usable::findings(&request.entries, &plan));
-
-            let mut registry = Registry::clone(&snapshot.registry);
-            make(&plan.changes, &mut registry);
-            let others = plan.changes.iter().any(|change| change.kind() == Some(EntryKind::Policy));
-            let policies = match others.then(|| compile(&registry)).transpose() {
-                Ok(policies) if findings.is_empty() => policies,
-                Ok(_) => return Err(ControlError::InvalidRegistry(findings)),
-                Err(_) => {
-                    findings.extend(refused_policies(&registry).iter().map(|error| of_policy(error, &request.entries)));
-                    return Err(ControlError::InvalidRegistry(findings));
-                }
-            };
             plan.notes.extend(usable::notes(&plan));
-            let response = plan.to_response(request.dry_run, &issuer);
-            Ok(Planned { plan, registry, policies, response })
+
+            let others = plan.changes.iter().any(|change| change.kind() == Some(EntryKind::Policy));
+            let mut planned = self.planned(plan, snapshot, None, request.dry_run);
+            match others.then(|| compile(&planned.registry)).transpose() {
+                Ok(policies) if findings.is_empty() => {
+                    planned.policies = policies;
+                    Ok(planned)
+                }
+                Ok(_) => Err(AdministrationError::InvalidRegistry(findings)),
+                Err(_) => {
+                    findings.extend(refused_policies(&planned.registry).iter().map(|error| of_policy(error, &request.entries)));
+                    Err(AdministrationError::InvalidRegistry(findings))
+                }
+            }
         })
     }
 
-    /// The plan as a stop, if it gives nothing.
-    fn stop_of(&self, by: &Operator, planned: &Planned, snapshot: &Snapshot, now: Timestamp) -> Option<Stop> {
-        let changes = planned.plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
-        let cuts = cuts_of(&planned.plan, now);
-        Stop::of_changes(self.record_of_changes(by, planned), changes, cuts, &snapshot.registry)
+    fn planned(&self, plan: Plan, snapshot: &Snapshot, policies: Option<Policies>, dry_run: bool) -> Planned {
+        let mut registry = Registry::clone(&snapshot.registry);
+        make(&plan.changes, &mut registry);
+        let response = plan.to_response(dry_run, self.live.issuer());
+        Planned { plan, registry, policies, response }
     }
 
-    fn record_of_changes(&self, by: &Operator, Planned { plan, registry, .. }: &Planned) -> Record {
-        let mut record = self.record(Kind::Registry, by, summary(&plan.changes, self.live.issuer()));
+    /// The plan as a stop, if it gives nothing.
+    fn stop_of<A: IsAct>(&self, permit: &Permit<A>, planned: &Planned, snapshot: &Snapshot, now: Timestamp) -> Option<Stop> {
+        let changes = planned.plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
+        let cuts = cuts_of(&planned.plan, now);
+        Stop::of_changes(self.record_of_changes(permit, planned), changes, cuts, &snapshot.registry)
+    }
+
+    fn record_of_changes<A: IsAct>(&self, permit: &Permit<A>, Planned { plan, registry, .. }: &Planned) -> Record {
+        let mut record = self.record(Kind::Registry, permit, summary(&plan.changes, self.live.issuer()));
         let entries = || plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
         let issuers: HashSet<&Issuer> =
             entries().filter_map(|entry| if let Entry::Issuer(x) = entry { Some(&x.url) } else { None }).collect();
@@ -168,6 +244,14 @@ impl Control {
         let all = all.chain(entries().flat_map(|entry| touches_beside(entry, registry)));
         record.touched = touched(all.chain(of_issuers));
         record
+    }
+}
+
+/// Computes for as long as a file is large; where there are other threads, the other tasks of this one go on there meanwhile.
+fn computing<T>(f: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(f),
+        _ => f(),
     }
 }
 
@@ -224,7 +308,7 @@ fn summary(changes: &[PlannedChange], own: &Issuer) -> String {
             (Some(_), Some(_)) => "changed",
             (Some(_), None) => "removed",
         };
-        let kind = change.kind().map_or("entry", mandate_api::admin::kind_name);
+        let kind = change.kind().map_or("entry", kind_name);
         let _ = write!(text, "{what} {kind} {}", change.key());
         let fields = change.fields(own);
         if !fields.is_empty() {
@@ -236,14 +320,13 @@ fn summary(changes: &[PlannedChange], own: &Issuer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mandate_api::registry_file::PlannedChange;
     use mandate_audit::{Kind as RecordKind, Outcome, Record};
     use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, Registry};
     use mandate_core::{Clock as _, RecordId, SystemEntropy};
     use mandate_store::{Effect, registry};
     use mandate_testkit::world::World;
 
-    use super::{effect_of, make};
+    use super::{PlannedChange, effect_of, make};
 
     fn agent(state: AgentState, purpose: &str) -> Entry {
         Entry::Agent(Agent {

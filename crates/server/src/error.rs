@@ -1,45 +1,4 @@
-//! Errors of operators' acts, and of the server itself.
-
-use mandate_api::registry_file::Finding;
-use mandate_core::registry::Kind;
-
-use crate::admin::problem::Unauthorized;
-
-/// Why an operator's act was not done. The public text is in `admin::problem`.
-#[derive(Debug)]
-pub(crate) enum ControlError {
-    /// The caller is no longer an operator.
-    NotOperator(Unauthorized),
-    /// The registry file cannot be applied.
-    InvalidRegistry(Vec<Finding>),
-    /// The request is not valid; the text is public.
-    BadRequest(String),
-    /// No such entry.
-    NotFound {
-        /// Of which kind.
-        kind: Kind,
-        /// Its name.
-        name: String,
-    },
-    /// No such record.
-    NoSuchRecord,
-    /// No node of this name has joined.
-    NoSuchNode(String),
-    /// An effect refused; the text is its code.
-    Conflict(String),
-    /// The audit log cannot be written. Private detail.
-    AuditUnavailable(String),
-    /// The audit log does not verify; the text says where.
-    AuditBroken(String),
-    /// Something of ours failed. Private detail.
-    Internal(String),
-}
-
-impl From<mandate_store::StoreError> for ControlError {
-    fn from(error: mandate_store::StoreError) -> Self {
-        Self::Internal(error.to_string())
-    }
-}
+//! Errors of the server itself.
 
 /// Why the server does not start, or stops.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,6 @@
 mod admin;
 mod admin_thread;
 mod config;
-mod control;
 mod descriptors;
 pub mod doctor;
 mod error;
@@ -19,7 +18,6 @@ mod json_line;
 mod library_answers;
 mod listener;
 mod nodes;
-mod operator;
 mod peer;
 mod places;
 mod public;
@@ -28,7 +26,6 @@ mod sweep;
 mod timely_body;
 mod timely_io;
 mod tls;
-mod usable;
 
 use std::fs;
 use std::future::Future;
@@ -40,6 +37,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use mandate_administration::Administration;
 use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::registry::{Entry, Registry};
@@ -48,10 +46,10 @@ use mandate_delegation::{Live, Snapshot};
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, Parts};
-use mandate_stops::{Looks, Stops};
+use mandate_stops::Stops;
 use mandate_store::{Effect, Installation, Store, cuts, installation, records, registry};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
@@ -59,9 +57,9 @@ pub use descriptors::TooFewFiles;
 pub use error::ServerError;
 pub use tls::{Standing, TlsError, Validity, check as check_tls};
 
+use admin::Admin;
 use admin_thread::AdminThread;
 use config::Remembered;
-use control::Control;
 use descriptors::Budget;
 use health::Disk;
 use health::crowd::Crowd;
@@ -180,10 +178,10 @@ fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live
     let (entries, uses, cuts) =
         store.read_blocking("load the registry", |tx| Ok((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx)?)))?;
     let mut registry = Registry::from_entries(entries);
-    if let Some(own) = control::administration(issuer) {
+    if let Some(own) = mandate_administration::administration(issuer) {
         registry.put(Entry::Resource(own));
     }
-    let policies = control::compile(&registry)?;
+    let policies = mandate_administration::compile(&registry)?;
     let last = cuts.iter().map(|numbered| numbered.seq).max().unwrap_or(0);
     let revocations = RevocationSet::restored(cuts.into_iter().map(|numbered| numbered.cut), now);
     // What is issued from here on is later than the cuts.
@@ -329,9 +327,9 @@ pub async fn run(
     let [at_public, at_admin, at_nodes] = ["public", "admin", "nodes'"].map(|listener| Crowd::watched(&health, listener, &counting));
     let checks_full = health::crowd::checks_full(&health, &counting);
     let (stop, stopping) = watch::channel(false);
-    let control = Arc::new(Control {
+    let administration = Arc::new(Administration::new(mandate_administration::Parts {
         live: Arc::clone(&live),
-        store: store.clone(),
+        store,
         log,
         stops,
         authority: Arc::clone(&authority),
@@ -339,13 +337,8 @@ pub async fn run(
         trust_domain: trust_domain.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        health,
-        disk,
-        looks: Looks::new(admin::status::LOOKS),
-        node_server: node_at.to_string(),
-        started: clock.now(),
-        changes: Mutex::new(()),
-    });
+    }));
+    let admin = Arc::new(Admin { administration, health, disk, node_server: node_at.to_string(), started: clock.now() });
     let hosts = host::Hosts::of(issuer.as_str(), &config.allowed_hosts);
     let over_tls = issuer.as_str().starts_with("https:");
     let public = public::Public {
@@ -360,7 +353,7 @@ pub async fn run(
         checks_full,
     };
     let public = public::site(Arc::new(public), hosts.clone(), Defaults { over_tls });
-    let admin = admin::site(control, hosts, Defaults { over_tls: tls.is_some() });
+    let admin = admin::site(admin, hosts, Defaults { over_tls: tls.is_some() });
     let admin_socket = config.admin_socket();
     let (admin_scheme, admin_host) = match &config.transport {
         Transport::Tls { cert, .. } => ("https", tls::reachable_as(cert, admin_at, &issuer)),

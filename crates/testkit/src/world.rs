@@ -10,22 +10,25 @@ use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use mandate_administration::{Administration, Operator, Permit, act};
+use mandate_api::RegistryFile;
+use mandate_api::admin::{ApplyRequest, RegistryItem};
 use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::digest::sha256;
 use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
 use mandate_core::{
-    Clock, Cut, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, SystemEntropy, TokenId,
-    TrustDomain,
+    Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, SystemEntropy, TokenId, TrustDomain,
 };
-use mandate_delegation::revocation::{cut, cuts_for_change};
+use mandate_delegation::revocation::cut;
 use mandate_delegation::{Live, Snapshot};
-use mandate_files::Dir;
+use mandate_files::{Dir, own_user};
+use mandate_identity::Identity;
 use mandate_oauth::names::{GrantType, TokenType};
 use mandate_oauth::{Engine, Headers, OAuthError, Parts, Request, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
-use mandate_store::{Effect, Log, Store, records, registry, secrets};
+use mandate_store::{Log, Store, records, registry, secrets};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -66,6 +69,8 @@ pub struct World {
     pub log: Log,
     /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
+    /// The engine of operators' acts.
+    pub administration: Arc<Administration>,
     /// The database.
     pub store: Store,
     /// The control over the audit log's backend: makes it fail.
@@ -184,6 +189,26 @@ impl World {
         let found = Stops::look(reserve, authority.checkpoint_vkey()).expect("a reserve");
         let parts = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&hybrid) };
         let stops = Arc::new(Stops::start(parts, found).expect("the stops"));
+        let identity = Arc::new(Identity::new(mandate_identity::Parts {
+            authority: Arc::clone(&authority),
+            log: log.clone(),
+            stops: Arc::clone(&stops),
+            live: Arc::clone(&live),
+            store: store.clone(),
+            clock: Arc::clone(&hybrid),
+            entropy: Arc::clone(&entropy),
+        }));
+        let administration = Arc::new(Administration::new(mandate_administration::Parts {
+            live: Arc::clone(&live),
+            store: store.clone(),
+            log: log.clone(),
+            stops: Arc::clone(&stops),
+            authority: Arc::clone(&authority),
+            identity,
+            trust_domain: trust_domain.clone(),
+            clock: Arc::clone(&hybrid),
+            entropy: Arc::clone(&entropy),
+        }));
         let engine = Engine::new(Parts {
             live: Arc::clone(&live),
             trust_domain,
@@ -195,7 +220,21 @@ impl World {
             entropy,
         });
         let engine = engine.expect("an engine");
-        Self { clock, hybrid, engine, live, authority, log, stops, store, faults, batch_key, serial: AtomicU64::new(0), dir }
+        Self {
+            clock,
+            hybrid,
+            engine,
+            live,
+            authority,
+            log,
+            stops,
+            administration,
+            store,
+            faults,
+            batch_key,
+            serial: AtomicU64::new(0),
+            dir,
+        }
     }
 
     /// The directory of the database.
@@ -213,18 +252,22 @@ impl World {
         HeldDatabase::in_dir(&self.state_dir())
     }
 
-    /// Changes the registry as the admin API does: durable with its record, then in force, with the cuts that it needs.
+    /// An operator with every role.
+    pub fn operator() -> Operator {
+        Operator::of_user(own_user().expect("a user")).expect("an operator")
+    }
+
+    async fn permit_to_apply(&self) -> Permit<act::ApplyRegistry> {
+        self.administration.permit(&Self::operator()).await.expect("a permit")
+    }
+
+    /// Changes the registry as an operator does who applies a file with this entry.
     pub async fn apply(&self, entry: Entry) {
-        let now = self.hybrid.now();
-        let (old, _) = loaded(&self.store);
-        let old = old.entries().into_iter().find(|old| (old.kind(), old.key()) == (entry.kind(), entry.key()));
-        let cut_off: Vec<Cut> = old.map(|old| cuts_for_change(&old, Some(&entry), now)).unwrap_or_default();
-        let record = Record::new(RecordId::generate(now, &SystemEntropy), now, Kind::Registry, Outcome::Permitted, "ok");
-        let effects = std::iter::once(Effect::AddEntry(Box::new(entry))).chain(cut_off.iter().cloned().map(Effect::Cut)).collect();
-        self.log.append(record, effects).await.expect("a record");
-        let (registry, policies) = loaded(&self.store);
-        self.live.change_registry(Some(policies), |current| *current = registry);
-        self.live.cut(cut_off, &self.hybrid);
+        let entries = RegistryFile::from_items([RegistryItem::of(&entry, self.live.issuer())]);
+        let request = ApplyRequest { entries, prune: false, dry_run: false };
+        let applied = self.administration.apply(self.permit_to_apply().await, request).await;
+        let applied = applied.unwrap_or_else(|error| panic!("{error:?}: {entry:?}"));
+        assert_eq!(applied.unchanged + applied.changes.len() as u64, 1, "{entry:?}");
     }
 
     /// Changes one entry of the registry in place.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind as RecordKind, Outcome, Query};
-use mandate_core::registry::{Entry, Kind};
+use mandate_core::registry::{Entry, Kind, SubjectScope};
 use mandate_core::{RequestSource, Secret};
 use mandate_oauth::{AuthorizationRequest, LoginRefusal, Visitor};
 use mandate_testkit::story::{self, CRM, ISSUER, PASSWORD};
@@ -38,6 +38,7 @@ async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
     world.apply(Entry::Person(gone)).await;
     let mut foreign = story::person("foreign", Vec::new());
     foreign.id.iss = "https://login.example".parse().unwrap();
+    world.apply(Entry::Issuer(story::trusted_issuer(foreign.id.iss.clone(), SubjectScope::Token))).await;
     world.apply(Entry::Person(foreign)).await;
     // Even with a password in the store, from when they were of the directory.
     let phc = Secret::new(mandate_oauth::password::hash(&Secret::new(PASSWORD), &mandate_core::SystemEntropy).unwrap());

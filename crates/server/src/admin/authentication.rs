@@ -2,46 +2,44 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::Response;
-use mandate_api::admin::ADMIN_SCOPE;
-use mandate_core::registry::Person;
-use mandate_core::{Clock as _, RequestSource, Timestamp};
-use mandate_delegation::Live;
-use mandate_token::access_token::{self, AccessToken, Expect, Profile};
+use axum::response::{IntoResponse, Response};
+use mandate_administration::authorization::IsAct;
+use mandate_administration::{Act, Denied, Operator, Permit};
+use mandate_core::RequestSource;
 
+use super::Admin;
 use super::authorization::{Need, need};
-use super::problem::{self, Unauthorized};
-use crate::control::{ADMINISTRATION, Control};
-use crate::operator::Operator;
+use super::problem::{self, Failed, Unauthorized};
 use crate::peer::Peer;
 use crate::places::Guest;
 
 /// The gate in front of every route.
-pub(crate) async fn authorize(State(control): State<Arc<Control>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let what = format!("{} {route}", request.method());
-    match need(request.method(), &route) {
+    let acts = match need(request.method(), &route) {
         None => return problem::unauthorized(Unauthorized::NoRow),
         Some(Need::Anybody) => return next.run(request).await,
-        Some(Need::Operator) => {}
-    }
+        Some(Need::Act(acts)) => acts,
+    };
     let peer = request.extensions().get::<Peer>().copied();
-    match operator(&control, peer, request.headers()) {
-        Ok(operator) => {
-            if let (Operator::Person { token }, Some(guest)) = (&operator, request.extensions().get::<Arc<Guest>>()) {
-                guest.is_known(&token.subject.to_string().into());
+    match caller(&admin, peer, request.headers(), acts) {
+        Ok(caller) => {
+            if let (Some(person), Some(guest)) = (caller.operator.person(), request.extensions().get::<Arc<Guest>>()) {
+                guest.is_known(&person.to_string().into());
             }
-            request.extensions_mut().insert(operator);
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err((refused, who)) => match control.record_refused(who, Some(source(refused, peer)), refused.code(), what).await {
-            Ok(()) => problem::unauthorized(refused),
-            Err(error) => problem::response(&error),
-        },
+        Err((refused, who)) => {
+            let recorded = admin.administration.record_refused(who, Some(source(refused, peer)), refused.code(), what).await;
+            recorded.map_or_else(|error| Failed(error).into_response(), |()| problem::unauthorized(refused))
+        }
     }
 }
 
@@ -51,96 +49,69 @@ type Refused = (Unauthorized, Option<String>);
 /// strangers cannot hide what they tried.
 fn source(refused: Unauthorized, peer: Option<Peer>) -> RequestSource {
     match refused {
-        Unauthorized::NoAdminScope => RequestSource::Known,
-        Unauthorized::NoCredentials | Unauthorized::BadToken | Unauthorized::Elsewhere | Unauthorized::Uid | Unauthorized::NoRow => {
+        Unauthorized::Denied(Denied::Role(_)) => RequestSource::Known,
+        Unauthorized::NoCredentials | Unauthorized::Denied(Denied::Token | Denied::Uid) | Unauthorized::Elsewhere | Unauthorized::NoRow => {
             peer.map_or(RequestSource::Other, Peer::source)
         }
     }
 }
 
-fn operator(control: &Control, peer: Option<Peer>, headers: &HeaderMap) -> Result<Operator, Refused> {
-    match peer {
-        Some(Peer::Unix { uid }) => local(uid),
-        Some(Peer::Tcp { .. }) => person(control, headers),
+/// Who calls a route, and for which acts the route is. Only the gate makes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    operator: Operator,
+    acts: &'static [Act],
+}
+
+impl Caller {
+    /// The permit for one of the acts that the route is for.
+    pub(super) async fn permit<A: IsAct>(&self, admin: &Admin) -> Result<Permit<A>, Response> {
+        if !self.acts.contains(&A::ACT) {
+            return Err(problem::unauthorized(Unauthorized::NoRow));
+        }
+        admin.administration.permit(&self.operator).await.map_err(|error| Failed(error).into_response())
+    }
+}
+
+impl FromRequestParts<Arc<Admin>> for Caller {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Admin>) -> Result<Self, Response> {
+        parts.extensions.get().cloned().ok_or_else(|| problem::unauthorized(Unauthorized::NoRow))
+    }
+}
+
+/// The permit for the act of a route.
+pub(super) struct Permitted<A>(pub(super) Permit<A>);
+
+impl<A: IsAct> FromRequestParts<Arc<Admin>> for Permitted<A> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Response> {
+        Caller::from_request_parts(parts, admin).await?.permit(admin).await.map(Self)
+    }
+}
+
+fn caller(admin: &Admin, peer: Option<Peer>, headers: &HeaderMap, acts: &'static [Act]) -> Result<Caller, Refused> {
+    let operator = match peer {
+        Some(Peer::Unix { uid }) => Operator::of_user(uid).map_err(|denied| (denied.into(), Some(format!("uid:{uid}")))),
+        Some(Peer::Tcp { .. }) => person(admin, headers).map_err(|refused| (refused, None)),
         None => Err((Unauthorized::NoCredentials, None)),
-    }
+    }?;
+    let who = || operator.person().map(ToString::to_string);
+    admin.administration.may_any(&operator, acts).map_err(|denied| (denied.into(), who()))?;
+    Ok(Caller { operator, acts })
 }
 
-/// Root and the user that the server runs as could read the database anyway. No other user can administer by uid.
-fn local(uid: u32) -> Result<Operator, Refused> {
-    let is_own = uid == 0 || mandate_files::own_user() == Some(uid);
-    if is_own { Ok(Operator::Local { uid }) } else { Err((Unauthorized::Uid, Some(format!("uid:{uid}")))) }
-}
-
-fn person(control: &Control, headers: &HeaderMap) -> Result<Operator, Refused> {
+fn person(admin: &Admin, headers: &HeaderMap) -> Result<Operator, Unauthorized> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or((Unauthorized::NoCredentials, None))?;
+    let value = values.next().ok_or(Unauthorized::NoCredentials)?;
     if values.next().is_some() {
-        return Err((Unauthorized::BadToken, None));
+        return Err(Denied::Token.into());
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or((Unauthorized::NoCredentials, None))?;
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Unauthorized::NoCredentials)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err((Unauthorized::NoCredentials, None));
+        return Err(Unauthorized::NoCredentials);
     }
-    let now = control.clock.now();
-    let keys = control.authority.access_token_jwks();
-    let expect = Expect { issuer: control.live.issuer(), keys: &keys, now, profile: Profile::Own, memo: None };
-    let token = access_token::verify(token.trim(), &expect).map_err(|_| (Unauthorized::BadToken, None))?;
-    match permits(&token, &control.live, now) {
-        Ok(()) => Ok(Operator::Person { token: Arc::new(token) }),
-        Err(why) => Err((why, Some(token.subject.to_string()))),
-    }
-}
-
-/// Whether a verified token permits administration with the present state.
-fn permits(token: &AccessToken, live: &Live, now: Timestamp) -> Result<(), Unauthorized> {
-    token.require_audience(live.issuer().as_str()).map_err(|_| Unauthorized::BadToken)?;
-    let snapshot = live.snapshot();
-    let alive = now < token.exp && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
-    let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
-    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Unauthorized::BadToken) };
-    // The scope in the token is a name that any resource may declare: the right must be one on our administration.
-    let named = token.scope.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
-    // An agent never administrates, no matter which scopes its token names.
-    if !named || !may_administrate(person) || !token.chain.is_empty() {
-        return Err(Unauthorized::NoAdminScope);
-    }
-    Ok(())
-}
-
-/// Whether the caller is still an operator: the body may have arrived slowly, and other acts may have taken time.
-pub(crate) fn still_permitted(operator: &Operator, live: &Live, now: Timestamp) -> Result<(), Unauthorized> {
-    match operator {
-        Operator::Local { .. } => Ok(()),
-        Operator::Person { token } => permits(token, live, now),
-    }
-}
-
-/// Whether the person has, now, the admin scope on the resource of our own administration.
-fn may_administrate(person: &Person) -> bool {
-    let own = person.may.iter().filter(|permission| permission.resource.as_str() == ADMINISTRATION);
-    own.flat_map(|permission| permission.scopes.iter()).any(|scope| scope.as_str() == ADMIN_SCOPE)
-}
-
-#[cfg(test)]
-mod tests {
-    use mandate_core::constraint::Constraints;
-    use mandate_core::registry::{Permission, Person};
-
-    use super::may_administrate;
-
-    fn with(resource: &str, scopes: &str) -> Person {
-        let id = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
-        let permission =
-            Permission { resource: resource.parse().unwrap(), scopes: scopes.parse().unwrap(), constraints: Constraints::default() };
-        Person { name: "olga".parse().unwrap(), id, may: vec![permission], disabled: false }
-    }
-
-    #[test]
-    fn a_scope_of_that_name_on_another_resource_is_no_right_to_administrate() {
-        assert!(may_administrate(&with("mandate", "mandate:admin")));
-        assert!(!may_administrate(&with("tickets", "mandate:admin")));
-        assert!(!may_administrate(&with("mandate", "other")));
-        assert!(!may_administrate(&Person { may: Vec::new(), ..with("mandate", "other") }));
-    }
+    Ok(admin.administration.operator(token.trim())?)
 }

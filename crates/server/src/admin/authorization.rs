@@ -1,37 +1,40 @@
-//! Who may call which route: one row for every route. A route without a row cannot be called.
+//! Which acts a route is for: one row for every route. A route without a row cannot be called. Who may do an act is in the table
+//! of the crate `administration`.
 
 use axum::http::Method;
+use mandate_administration::Act;
 use mandate_api::admin::path;
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// A proven operator.
-    Operator,
+    /// A proven operator who may do at least one of these acts, the one that needs the least first.
+    Act(&'static [Act]),
     /// No particular caller: the document contains nothing about this installation.
     Anybody,
 }
 
 /// Every route of the admin API.
 pub(crate) const ROWS: &[(Method, &str, Need)] = &[
-    (Method::POST, path::APPLY, Need::Operator),
-    (Method::GET, "/v1/registry/{kind}", Need::Operator),
-    (Method::GET, "/v1/registry/{kind}/{name}", Need::Operator),
-    (Method::POST, path::JOIN_TOKENS, Need::Operator),
-    (Method::GET, path::NODES, Need::Operator),
-    (Method::POST, "/v1/nodes/{name}/ban", Need::Operator),
-    (Method::POST, "/v1/agents/{name}/state", Need::Operator),
-    (Method::POST, "/v1/people/{name}/state", Need::Operator),
-    (Method::POST, "/v1/people/{name}/password", Need::Operator),
-    (Method::POST, "/v1/clients/{id}/secret", Need::Operator),
-    (Method::POST, path::REVOCATIONS, Need::Operator),
-    (Method::POST, path::KEYS_ROTATE, Need::Operator),
-    (Method::GET, path::STATUS, Need::Operator),
-    (Method::GET, path::AUDIT_RECORDS, Need::Operator),
-    (Method::GET, "/v1/audit/records/{id}", Need::Operator),
-    (Method::GET, path::AUDIT_VERIFY, Need::Operator),
-    (Method::GET, path::AUDIT_CHECKPOINT, Need::Operator),
-    (Method::GET, path::AUDIT_EXPORT, Need::Operator),
+    (Method::POST, path::APPLY, Need::Act(&[Act::ApplyRegistry])),
+    (Method::GET, "/v1/registry/{kind}", Need::Act(&[Act::ReadRegistry])),
+    (Method::GET, "/v1/registry/{kind}/{name}", Need::Act(&[Act::ReadRegistry])),
+    (Method::POST, path::JOIN_TOKENS, Need::Act(&[Act::MakeJoinToken])),
+    (Method::GET, path::NODES, Need::Act(&[Act::ReadNodes])),
+    (Method::POST, "/v1/nodes/{name}/ban", Need::Act(&[Act::BanNode])),
+    (Method::POST, "/v1/agents/{name}/state", Need::Act(&[Act::SuspendAgent, Act::ContainAgent, Act::ActivateAgent, Act::RetireAgent])),
+    (Method::POST, "/v1/agents/{name}/release", Need::Act(&[Act::ReleaseAgent])),
+    (Method::POST, "/v1/people/{name}/state", Need::Act(&[Act::DisablePerson, Act::EnablePerson])),
+    (Method::POST, "/v1/people/{name}/password", Need::Act(&[Act::SetPassword])),
+    (Method::POST, "/v1/clients/{id}/secret", Need::Act(&[Act::SetClientSecret])),
+    (Method::POST, path::REVOCATIONS, Need::Act(&[Act::Revoke])),
+    (Method::POST, path::KEYS_ROTATE, Need::Act(&[Act::RotateKeys])),
+    (Method::GET, path::STATUS, Need::Act(&[Act::ReadStatus])),
+    (Method::GET, path::AUDIT_RECORDS, Need::Act(&[Act::ReadAudit])),
+    (Method::GET, "/v1/audit/records/{id}", Need::Act(&[Act::ReadAudit])),
+    (Method::GET, path::AUDIT_VERIFY, Need::Act(&[Act::ReadAudit])),
+    (Method::GET, path::AUDIT_CHECKPOINT, Need::Act(&[Act::ReadAudit])),
+    (Method::GET, path::AUDIT_EXPORT, Need::Act(&[Act::ReadAudit])),
     (Method::GET, path::OPENAPI, Need::Anybody),
 ];
 
@@ -45,6 +48,8 @@ pub(crate) fn need(method: &Method, route: &str) -> Option<Need> {
 #[cfg(test)]
 mod tests {
     use axum::http::Method;
+    use mandate_administration::Act;
+    use mandate_core::Role;
 
     use super::{Need, ROWS, need};
 
@@ -56,7 +61,7 @@ mod tests {
         for (path, item) in document["paths"].as_object().unwrap() {
             for method in item.as_object().unwrap().keys().filter(|m| ["get", "post", "put", "patch", "delete"].contains(&m.as_str())) {
                 let method: Method = method.to_uppercase().parse().unwrap();
-                assert_eq!(need(&method, path), Some(Need::Operator), "{method} {path}");
+                assert!(matches!(need(&method, path), Some(Need::Act([_, ..]))), "{method} {path}");
                 operations += 1;
             }
         }
@@ -67,6 +72,26 @@ mod tests {
     fn what_has_no_row_is_not_allowed() {
         assert_eq!(need(&Method::DELETE, "/v1/apply"), None);
         assert_eq!(need(&Method::GET, "/v1/secret"), None);
-        assert_eq!(need(&Method::HEAD, "/v1/status"), Some(Need::Operator));
+        assert_eq!(need(&Method::HEAD, "/v1/status"), Some(Need::Act(&[Act::ReadStatus])));
+    }
+
+    #[test]
+    fn every_act_has_a_route_and_the_first_of_a_route_needs_the_least() {
+        let acts = |need: &Need| match need {
+            Need::Act(acts) => *acts,
+            Need::Anybody => &[],
+        };
+        for act in Act::ALL {
+            assert!(ROWS.iter().any(|(.., need)| acts(need).contains(act)), "{act:?}");
+        }
+        for (method, path, need) in ROWS {
+            let acts = acts(need);
+            assert!(acts.iter().all(|act| act.least().includes(acts[0].least())), "{method} {path}");
+            assert!(*method != Method::GET || acts.iter().all(|act| act.least() == Role::Viewer), "{method} {path}: reading");
+            assert!(
+                *method == Method::GET || acts.iter().all(|act| act.least() != Role::Viewer),
+                "{method} {path}: a viewer changes nothing"
+            );
+        }
     }
 }

@@ -7,9 +7,10 @@ pub(crate) mod authentication;
 pub(crate) mod authorization;
 mod nodes;
 mod operation;
+mod pages;
 pub(crate) mod problem;
 mod registry;
-pub(crate) mod status;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +21,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use mandate_administration::Administration;
 use mandate_api::admin::path;
+use mandate_core::Timestamp;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::control::Control;
-use crate::error::ControlError;
+use crate::health::{Disk, Health};
 use crate::host::Hosts;
 use crate::listener::{Defaults, Site};
 
@@ -37,6 +39,15 @@ const MAX_BODY: usize = 96 * 1024 * 1024;
 /// How long a body may take to arrive: the largest registry file in a minute needs 13 Mbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// What the routes act on, and what `GET /v1/status` knows beside it.
+pub(crate) struct Admin {
+    pub(crate) administration: Arc<Administration>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) disk: Disk,
+    pub(crate) node_server: String,
+    pub(crate) started: Timestamp,
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Mandate admin API", description = "Registry, nodes, revocation, keys and audit of one Mandate server.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
@@ -45,12 +56,13 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 )]
 struct Document;
 
-fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
+fn collected() -> (Router<Arc<Admin>>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(registry::apply))
         .routes(routes!(registry::list))
         .routes(routes!(registry::entry))
         .routes(routes!(registry::set_agent_state))
+        .routes(routes!(registry::release_agent))
         .routes(routes!(registry::set_person_state))
         .routes(routes!(operation::join_token))
         .routes(routes!(nodes::list))
@@ -69,15 +81,10 @@ fn collected() -> (Router<Arc<Control>>, utoipa::openapi::OpenApi) {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("at+jwt")
-        .description(Some("An access token of this server with the scope mandate:admin. On the unix socket the peer's uid counts instead."))
+        .description(Some("An access token of this server with the scope of a role: mandate:viewer, mandate:operator, mandate:approver or mandate:admin. On the unix socket the peer's uid counts instead."))
         .build();
     document.components.get_or_insert_default().add_security_scheme("admin", SecurityScheme::Http(scheme));
     (router, document)
-}
-
-/// Completes an act even if the caller disconnects: a durable change must also come into force.
-async fn to_the_end<T: Send + 'static>(act: impl Future<Output = Result<T, ControlError>> + Send + 'static) -> Result<T, ControlError> {
-    tokio::spawn(act).await.map_err(|error| ControlError::Internal(error.to_string()))?
 }
 
 /// The `OpenAPI` 3.1 document, as JSON.
@@ -92,18 +99,18 @@ pub(crate) fn openapi_response(document: &str) -> Response {
 }
 
 /// The admin API.
-pub(crate) fn site(control: Arc<Control>, hosts: Hosts, defaults: Defaults) -> Site {
-    Site { router: router(control), max_body: (MAX_BODY, BODY_TIMEOUT), hosts, defaults }
+pub(crate) fn site(admin: Arc<Admin>, hosts: Hosts, defaults: Defaults) -> Site {
+    Site { router: router(admin), max_body: (MAX_BODY, BODY_TIMEOUT), hosts, defaults }
 }
 
-fn router(control: Arc<Control>) -> Router {
+fn router(admin: Arc<Admin>) -> Router {
     let (router, _) = collected();
     let document: Arc<str> = openapi().into();
     router
-        .route(path::OPENAPI, get(move |State(_): State<Arc<Control>>| async move { openapi_response(&document) }))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&control), authentication::authorize))
+        .route(path::OPENAPI, get(move |State(_): State<Arc<Admin>>| async move { openapi_response(&document) }))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&admin), authentication::authorize))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(control)
+        .with_state(admin)
 }

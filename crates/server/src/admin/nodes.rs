@@ -3,61 +3,36 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, State};
+use axum::extract::State;
+use axum::response::Response;
+use mandate_administration::act;
 use mandate_api::Problem;
-use mandate_api::admin::{BanResponse, NodeItem, NodeState};
-use mandate_identity::IdentityError;
-use mandate_store::nodes::{self, Node};
+use mandate_api::admin::{BanResponse, NodeItem};
 
-use super::problem::Named;
-use super::status::PATIENCE;
-use super::to_the_end;
-use crate::control::{self, Control};
-use crate::error::ControlError;
-use crate::operator::Operator;
+use super::Admin;
+use super::authentication::Permitted;
+use super::pages::{Asked, answer};
+use super::problem::{Failed, Named};
 
-fn item(node: Node, control: &Control) -> NodeItem {
-    let banned = control.stops.has_banned(&node.id);
-    NodeItem {
-        name: node.id,
-        spiffe_id: node.spiffe_id.to_string(),
-        state: match node.state {
-            nodes::NodeState::Joined if !banned => NodeState::Joined,
-            nodes::NodeState::Joined | nodes::NodeState::Banned => NodeState::Banned,
-        },
-        joined: node.joined.to_string(),
-        renewed: node.renewed.to_string(),
-        expires: node.expires.to_string(),
-    }
-}
-
-/// Every node that has ever joined, by name.
+/// Nodes that have ever joined, by name.
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes",
-    responses((status = 200, body = Vec<NodeItem>), (status = 401, body = Problem), (status = 403, body = Problem)))]
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Json<Vec<NodeItem>>, ControlError> {
-    let found = control.store.read("list nodes", nodes::list).await?;
-    Ok(Json(found.into_iter().map(|node| item(node, &control)).collect()))
+    params(("limit" = Option<usize>, Query, description = "at most this many, 1 to 500"), ("after" = Option<String>, Query, description = "the cursor of an earlier page")),
+    responses((status = 200, body = Vec<NodeItem>, headers(("link" = Option<String>, description = "the next page, if there is one: `<?after=…>; rel=\"next\"`"))), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    Permitted(permit): Permitted<act::ReadNodes>,
+    asked: Asked,
+) -> Result<Response, Failed> {
+    Ok(answer(&asked, admin.administration.nodes(&permit, asked.page()?).await?))
 }
 
 /// Bans a node permanently: from this moment on it is told nothing and issued nothing, no matter which certificate it has.
 #[utoipa::path(post, path = "/v1/nodes/{name}/ban", tag = "nodes", params(("name" = String, Path)),
     responses((status = 200, body = BanResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn ban(
-    State(control): State<Arc<Control>>,
-    Extension(by): Extension<Operator>,
+    State(admin): State<Arc<Admin>>,
+    Permitted(permit): Permitted<act::BanNode>,
     Named(name): Named<String>,
-) -> Result<Json<BanResponse>, ControlError> {
-    let banned = to_the_end(async move {
-        control.confirm(&by, "ban a node").await?;
-        let recorded = control.identity.ban_node(&by.to_string(), &name).await.map_err(|error| match error {
-            IdentityError::NodeUnknown => ControlError::NoSuchNode(name.clone()),
-            other => ControlError::Internal(other.to_string()),
-        })?;
-        // The ban is in force, and the answer does not wait for a disk that hangs.
-        let store = control.store.clone();
-        let found = control.looks.look(PATIENCE, move || store.read_blocking("read a node", |tx| nodes::get(tx, &name))).await;
-        let node = found.and_then(Result::ok).flatten();
-        Ok(BanResponse { node: node.map(|node| item(node, &control)), recorded: control::recorded(recorded) })
-    });
-    banned.await.map(Json)
+) -> Result<Json<BanResponse>, Failed> {
+    Ok(Json(admin.administration.ban_node(permit, name).await?))
 }

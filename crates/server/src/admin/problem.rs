@@ -6,13 +6,13 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use mandate_administration::{AdministrationError, Denied};
 use mandate_api::Problem;
 use mandate_api::admin::kind_name;
 use mandate_api::problem::{ADMINISTRATION_ELSEWHERE, PROBLEM_JSON};
+use mandate_api::registry_file::Finding;
 
-use crate::error::ControlError;
-
-/// Why a caller is not an operator.
+/// Why a request is refused before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unauthorized {
     /// The route has no authorization row: a fault of the program, so the call is refused.
@@ -21,12 +21,14 @@ pub(crate) enum Unauthorized {
     NoCredentials,
     /// Only people and agents are served at this address.
     Elsewhere,
-    /// The token is not one of ours, or is not valid now, or is not for us.
-    BadToken,
-    /// The token does not have the admin scope, or an agent acts with it.
-    NoAdminScope,
-    /// The local user is neither root nor the server's own.
-    Uid,
+    /// The credentials are not enough.
+    Denied(Denied),
+}
+
+impl From<Denied> for Unauthorized {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
 }
 
 impl Unauthorized {
@@ -36,9 +38,7 @@ impl Unauthorized {
             Self::NoRow => "no_authorization_row",
             Self::NoCredentials => "no_credentials",
             Self::Elsewhere => ADMINISTRATION_ELSEWHERE,
-            Self::BadToken => "invalid_token",
-            Self::NoAdminScope => "insufficient_scope",
-            Self::Uid => "uid_not_permitted",
+            Self::Denied(denied) => denied.code(),
         }
     }
 }
@@ -63,53 +63,62 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
             Problem::new(401, "unauthorized", "Administration needs credentials").with_detail(
                 "Use the unix socket as the server's own user, or send an access token of this server with the scope mandate:admin.",
             ),
-            Some("Bearer realm=\"mandate\", scope=\"mandate:admin\""),
+            Some("Bearer realm=\"mandate\", scope=\"mandate:admin\"".to_owned()),
         ),
         Unauthorized::Elsewhere => (
             Problem::new(401, ADMINISTRATION_ELSEWHERE, "The admin API is not served at this address")
                 .with_detail("It has an address of its own, and a unix socket in the server's directory. No credentials count here."),
-            Some("Bearer realm=\"mandate\""),
+            Some("Bearer realm=\"mandate\"".to_owned()),
         ),
-        Unauthorized::BadToken => (
+        Unauthorized::Denied(Denied::Token) => (
             Problem::new(401, "unauthorized", "The access token is not accepted here"),
-            Some("Bearer realm=\"mandate\", error=\"invalid_token\""),
+            Some("Bearer realm=\"mandate\", error=\"invalid_token\"".to_owned()),
         ),
-        Unauthorized::NoAdminScope => (
+        Unauthorized::Denied(Denied::Role(role)) => (
             Problem::new(403, "forbidden", "The access token does not permit administration"),
-            Some("Bearer realm=\"mandate\", error=\"insufficient_scope\", scope=\"mandate:admin\""),
+            Some(format!("Bearer realm=\"mandate\", error=\"insufficient_scope\", scope=\"{}\"", role.scope())),
         ),
-        Unauthorized::Uid => (Problem::new(403, "forbidden", "Only root and the server's own user administrate by this socket"), None),
+        Unauthorized::Denied(Denied::Uid) => {
+            (Problem::new(403, "forbidden", "Only root and the server's own user administrate by this socket"), None)
+        }
     };
     let mut response = send(&problem);
-    if let Some(challenge) = challenge {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    if let Some(challenge) = challenge.and_then(|challenge| HeaderValue::try_from(challenge).ok()) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
 }
 
 /// The problem of an error, with private detail left to the log.
-pub(crate) fn response(error: &ControlError) -> Response {
+fn response(error: &AdministrationError) -> Response {
     let problem = match error {
-        ControlError::NotOperator(why) => return unauthorized(*why),
-        ControlError::InvalidRegistry(findings) => Problem::invalid_registry(findings.clone()),
-        ControlError::BadRequest(why) => Problem::new(400, "bad_request", "The request is not valid").with_detail(why.clone()),
-        ControlError::NotFound { kind, name } => {
+        AdministrationError::NotPermitted(denied) => return unauthorized((*denied).into()),
+        AdministrationError::InvalidRegistry(findings) => Problem::invalid_registry(findings.clone()),
+        AdministrationError::BadRequest(why) => Problem::new(400, "bad_request", "The request is not valid").with_detail(why.clone()),
+        AdministrationError::NotFound { kind, name } => {
             Problem::new(404, "not_found", "No such entry").with_detail(format!("there is no {} `{name}`", kind_name(*kind)))
         }
-        ControlError::NoSuchRecord => Problem::new(404, "not_found", "No such record")
+        AdministrationError::NoSuchRecord => Problem::new(404, "not_found", "No such record")
             .with_detail("there is no audit record of that id; `mandate audit query` shows ids"),
-        ControlError::NoSuchNode(name) => Problem::new(404, "not_found", "No such node")
+        AdministrationError::NoSuchNode(name) => Problem::new(404, "not_found", "No such node")
             .with_detail(format!("no node `{name}` has joined; `mandate node list` shows names")),
-        ControlError::Conflict(code) => Problem::new(409, "conflict", "The change was refused").with_detail(code.clone()),
-        ControlError::AuditUnavailable(why) => {
+        // As a registry file that declares this entry would be refused.
+        AdministrationError::State { kind, name, refusal } => {
+            let kind = kind_name(*kind);
+            Problem::invalid_registry(vec![Finding::new(format!("/{kind}/0/state"), format!("{kind} `{name}` {refusal}"))])
+        }
+        AdministrationError::Conflict(code) => Problem::new(409, "conflict", "The change was refused").with_detail(code.clone()),
+        AdministrationError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
             Problem::new(503, "audit_unavailable", "The audit log cannot be written; the change may not have been done").with_detail(
                 "The disk may be full or failing, or another program may hold the database: the server's log says which. \
                  Before you try again, look whether the change was made after all.",
             )
         }
-        ControlError::AuditBroken(what) => Problem::new(500, "audit_broken", "The audit log does not verify").with_detail(what.clone()),
-        ControlError::Internal(why) => {
+        AdministrationError::AuditBroken(what) => {
+            Problem::new(500, "audit_broken", "The audit log does not verify").with_detail(what.clone())
+        }
+        AdministrationError::Internal(why) => {
             tracing::error!(%why, "an operator's request failed");
             Problem::new(500, "internal", "The server could not do this").with_detail("Look at the server's log.")
         }
@@ -117,9 +126,18 @@ pub(crate) fn response(error: &ControlError) -> Response {
     send(&problem)
 }
 
-impl IntoResponse for ControlError {
+/// The answer of a handler that failed.
+pub(super) struct Failed(pub(super) AdministrationError);
+
+impl From<AdministrationError> for Failed {
+    fn from(error: AdministrationError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        response(&self)
+        response(&self.0)
     }
 }
 

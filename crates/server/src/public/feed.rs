@@ -180,7 +180,7 @@ mod tests {
     impl World {
         fn new(at_most: usize) -> Self {
             let registry = Registry::from_entries(Vec::new());
-            let policies = crate::control::compile(&registry).unwrap();
+            let policies = mandate_administration::compile(&registry).unwrap();
             let revocations = Arc::new(RevocationSet::new());
             let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations };
             let live = Arc::new(Live::new("https://m.example".parse().unwrap(), snapshot, HashMap::new(), 0));

@@ -1,13 +1,13 @@
 //! Who may administer the server, over every listener.
 
 use mandate_api::admin::{
-    ApplyRequest, AuditQuery, ClientSecretRequest, JoinTokenRequest, KeyRotationRequest, PasswordRequest, RevocationRequest,
-    RevocationTarget,
+    AgentStateRequest, ApplyRequest, AuditQuery, ClientSecretRequest, JoinTokenRequest, KeyRotationRequest, PasswordRequest,
+    PersonStateRequest, RegistryItem, RevocationRequest, RevocationTarget,
 };
 use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
-use mandate_core::Secret;
-use mandate_core::registry::Kind;
-use mandate_testkit::app::{Answer, exchange};
+use mandate_core::registry::{AgentState, Kind};
+use mandate_core::{Role, Secret};
+use mandate_testkit::app::{self, Answer, exchange};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -427,6 +427,99 @@ async fn a_secret_of_a_wrong_length_is_refused_with_the_lengths_that_are_right()
         let error = server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret }).await.unwrap_err();
         let (status, _, detail) = refused(error);
         assert_eq!((status, detail.as_str()), (400, "Client secret must be 16 to 1024 characters."), "{length}");
+    }
+    server.stop().await;
+}
+
+/// A person `name` with this role, and a client of theirs.
+async fn with_role(server: &Server, name: &str, role: Role) -> (AdminClient, String) {
+    let scope = role.scope();
+    server.apply(&format!("[[person]]\nname = \"{name}\"\nmay = [{{ resource = \"mandate\", scopes = [\"{scope}\"] }}]\n")).await;
+    server.admin.set_password(name, &PasswordRequest { password: app::PASSWORD.to_owned() }).await.unwrap();
+    let token = server.app.person_token(name, Some(server.issuer()), Some(scope)).await;
+    let admin = server.ready.admin_url.parse().unwrap();
+    (AdminClient::new(Endpoint::Tcp { server: admin, token: Secret::new(token.clone()) }), token)
+}
+
+/// A server whose `support-app` may ask for every role.
+async fn with_roles() -> Server {
+    let server = Server::story().await;
+    let scopes: Vec<String> = Role::ALL.iter().map(|role| format!("\"{}\"", role.scope())).collect();
+    let callback = app::CALLBACK;
+    let client = format!("[[client]]\nid = \"support-app\"\nredirect_uris = [\"{callback}\"]\nscopes = [{}]\n", scopes.join(", "));
+    server.apply(&client).await;
+    server
+}
+
+fn forbidden<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> bool {
+    matches!(&answer, Err(ClientError::Refused(problem)) if problem.status == 403)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_may_call_what_its_acts_are_for_and_is_told_which_role_it_lacks() {
+    let server = with_roles().await;
+    let agent = "support-agent";
+    let state = |state| AgentStateRequest { state };
+    for role in [Role::Viewer, Role::Approver, Role::Operator] {
+        let (client, token) = with_role(&server, role.as_str(), role).await;
+        client.status().await.unwrap();
+        client.nodes().await.unwrap();
+        client.list(Kind::Agent).await.unwrap();
+        client.audit_records(&AuditQuery::default()).await.unwrap();
+        client.audit_verify().await.unwrap();
+
+        let stops = role == Role::Operator;
+        assert_eq!(forbidden(client.set_agent_state(agent, &state(AgentState::Suspended)).await), !stops, "{role:?}");
+        assert_eq!(forbidden(client.set_agent_state(agent, &state(AgentState::Contained)).await), !stops, "{role:?}");
+        assert_eq!(forbidden(client.release_agent(agent).await), !stops, "{role:?}");
+        assert_eq!(forbidden(client.set_person_state("riley", &PersonStateRequest { disabled: true }).await), !stops, "{role:?}");
+        let revocation = RevocationRequest { target: RevocationTarget::Agent(agent.parse().unwrap()) };
+        assert_eq!(forbidden(client.revoke(&revocation).await), !stops, "{role:?}");
+
+        // What gives something, or gives it back.
+        let size = server.audit_size().await;
+        assert!(forbidden(client.set_agent_state(agent, &state(AgentState::Active)).await), "{role:?}");
+        assert!(forbidden(client.set_agent_state(agent, &state(AgentState::Retired)).await), "{role:?}");
+        assert!(forbidden(client.set_person_state("riley", &PersonStateRequest { disabled: false }).await), "{role:?}");
+        assert!(forbidden(client.join_token(&JoinTokenRequest::default()).await), "{role:?}");
+        assert!(forbidden(client.rotate_keys(&KeyRotationRequest::default()).await), "{role:?}");
+        assert!(forbidden(client.apply(&ApplyRequest::default()).await), "{role:?}");
+        assert!(forbidden(client.set_password("riley", &PasswordRequest { password: app::PASSWORD.to_owned() }).await), "{role:?}");
+        assert_eq!(server.audit_size().await, size + 7, "each refusal left one record");
+        let record = server.newest_record().await;
+        assert_eq!((record.outcome.as_str(), record.reason.as_str()), ("refused", "insufficient_scope"), "{role:?}");
+
+        let bearer = format!("Bearer {token}");
+        let rotate = (Method::POST, "/v1/keys/rotate".to_owned());
+        let answer = call(&server, &server.ready.admin_url, &rotate, &[("authorization", &bearer)]).await;
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.contains("insufficient_scope") && challenge.contains("scope=\"mandate:admin\""), "RFC 6750 §3.1: {challenge}");
+    }
+    let agent = server.admin.entry(Kind::Agent, agent).await.unwrap();
+    assert!(matches!(&agent.item, RegistryItem::Agent(agent) if agent.state == Some(AgentState::Suspended)), "{agent:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_come_in_pages_and_one_that_fits_looks_as_if_there_were_none() {
+    let server = Server::story().await;
+    let people: Vec<String> = (0..501).map(|n| format!("[[person]]\nname = \"p{n}\"\n")).collect();
+    server.apply(&people.concat()).await;
+    assert_eq!(server.admin.list(Kind::Person).await.unwrap().len(), 503, "a client reads all pages");
+    let head = async |query: &str| {
+        let answer = over_socket(&server, &format!("GET /v1/registry/{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let link = head.lines().find_map(|line| line.strip_prefix("link: ")).map(str::to_owned);
+        (head.lines().next().unwrap().to_owned(), link, body.trim_start().starts_with('['))
+    };
+    assert_eq!(head("agent").await, ("HTTP/1.1 200 OK".to_owned(), None, true));
+    let (status, link, _) = head("person").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(link.unwrap().ends_with(">; rel=\"next\""), "RFC 8288 §3");
+    let (_, link, _) = head("person?limit=2").await;
+    assert_eq!(link.unwrap(), "<?after=cDA&limit=2>; rel=\"next\"");
+    for bad in ["person?limit=0", "person?limit=501", "person?limit=x", "person?after=*", "person?surprise=1", "wizard?limit=1"] {
+        assert_eq!(head(bad).await.0, "HTTP/1.1 400 Bad Request", "{bad}");
     }
     server.stop().await;
 }

@@ -1,0 +1,164 @@
+//! Reading the audit log. Only the sequencer writes it.
+
+use std::io;
+
+use mandate_api::admin::{AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification};
+use mandate_audit::query::operator_of;
+use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier, Tampered};
+use mandate_core::Timestamp;
+use mandate_core::time::InvalidTimestamp;
+use mandate_store::records::{self, Found, LogError};
+
+use crate::administration::{Administration, blocking};
+use crate::authorization::{Permit, act};
+use crate::error::AdministrationError;
+
+/// How many records a query returns by default.
+const DEFAULT_LIMIT: u32 = 100;
+
+impl Administration {
+    /// Finds records, the newest first.
+    pub async fn records(&self, _: &Permit<act::ReadAudit>, query: AuditQuery) -> Result<Vec<AuditRecord>, AdministrationError> {
+        let query = self.resolve(query)?;
+        let store = self.store.clone();
+        let found = blocking(move || store.search("query the audit log", |tx| records::query(tx, &query))).await??;
+        found.iter().map(text).collect()
+    }
+
+    /// One record.
+    pub async fn audit_record(&self, _: &Permit<act::ReadAudit>, id: &str) -> Result<AuditRecord, AdministrationError> {
+        let id = id.parse().map_err(|_| AdministrationError::NoSuchRecord)?;
+        let store = self.store.clone();
+        let found = blocking(move || store.search("read an audit record", |tx| records::get(tx, &id))).await??;
+        text(&found.ok_or(AdministrationError::NoSuchRecord)?)
+    }
+
+    /// Verifies the whole log: every record, the tree, the checkpoint's signature, and that it continues the checkpoint `since`,
+    /// a C2SP signed note.
+    pub async fn verify(&self, _: &Permit<act::ReadAudit>, since: Option<&str>) -> Result<AuditVerification, AdministrationError> {
+        let verifier = self.verifier()?;
+        let earlier = since.map(|note| kept(&verifier, note)).transpose()?;
+        let since = earlier.as_ref().map(|earlier| earlier.size);
+        let store = self.store.clone();
+        let key = self.authority.checkpoint_vkey().to_owned();
+        let log = blocking(move || records::verify(&store, &verifier, earlier, |_, _| {})).await??;
+        Ok(AuditVerification {
+            verified: true,
+            size: log.summary.size,
+            root: log.summary.root.to_string(),
+            checkpoint: String::from_utf8_lossy(&log.checkpoint).into_owned(),
+            key,
+            since,
+        })
+    }
+
+    /// The current checkpoint. An auditor keeps it, and later checks the log against it.
+    pub async fn checkpoint(&self, _: &Permit<act::ReadAudit>) -> Result<AuditCheckpoint, AdministrationError> {
+        let verifier = self.verifier()?;
+        let note = self.read("read the checkpoint", records::checkpoint).await?;
+        let note = note.ok_or_else(|| AdministrationError::AuditBroken("there is no checkpoint".to_owned()))?;
+        let head = verifier.open(&note).map_err(|error| AdministrationError::AuditBroken(error.to_string()))?;
+        Ok(AuditCheckpoint {
+            size: head.size,
+            root: head.root.to_string(),
+            checkpoint: String::from_utf8_lossy(&note).into_owned(),
+            key: self.authority.checkpoint_vkey().to_owned(),
+        })
+    }
+
+    /// What writes the whole log as a bundle that anyone can verify offline. It blocks for as long as it writes.
+    pub fn export<W: io::Write>(
+        &self,
+        _: &Permit<act::ReadAudit>,
+    ) -> Result<impl FnOnce(W) -> Result<W, LogError> + Send + use<W>, AdministrationError> {
+        let verifier = self.verifier()?;
+        let store = self.store.clone();
+        Ok(move |out| records::export(&store, &verifier, out, |_, _| {}))
+    }
+
+    fn verifier(&self) -> Result<CheckpointVerifier, AdministrationError> {
+        CheckpointVerifier::new(self.authority.checkpoint_vkey()).map_err(AdministrationError::internal)
+    }
+    fn resolve(&self, query: AuditQuery) -> Result<mandate_audit::Query, AdministrationError> {
+        let bad = |name: &str, why: String| AdministrationError::BadRequest(format!("{name}: {why}"));
+        let snapshot = self.snapshot();
+        let registry = &snapshot.registry;
+        // The name or SPIFFE ID of an agent of ours finds only actors that our issuer names. Any other text is looked for as it
+        // is, no matter which issuer names the actor.
+        let of_ours = |text: &str| {
+            let by_name = text.parse().ok().and_then(|name| registry.agent(&name));
+            by_name.or_else(|| text.parse().ok().and_then(|id| registry.agent_by_id(&id))).cloned()
+        };
+        let (agent, agent_issuer) = match query.agent {
+            None => (None, None),
+            Some(text) => match of_ours(&text) {
+                Some(agent) => (Some(agent.spiffe_id.as_str().to_owned()), Some(self.live.issuer().clone())),
+                None => (Some(text), None),
+            },
+        };
+        let named = query.person.as_deref().and_then(|text| text.parse().ok()).and_then(|name| registry.person(&name).cloned());
+        let (person, person_issuer) = match named {
+            Some(person) => (Some(person.id.sub.clone()), Some(person.id.iss.clone())),
+            None => (query.person, None),
+        };
+        let resource = query.resource.map(|text| {
+            let named = text.parse().ok().and_then(|name| registry.resource(&name));
+            named.map_or(text, |resource| resource.uri.as_str().to_owned())
+        });
+        let time = |name, text: Option<String>| {
+            text.map(|text| text.parse().map_err(|error: InvalidTimestamp| bad(name, why_no_time(&text, error)))).transpose()
+        };
+        let by = query.by.map(|text| {
+            let named = text.parse().ok().and_then(|name| registry.person(&name));
+            named.map_or_else(|| operator_of(&text).to_owned(), |person| person.id.to_string())
+        });
+        let value = serde_json::Value::String;
+        let outcome =
+            query.outcome.map(|text| serde_json::from_value(value(text)).map_err(|e| bad("outcome", e.to_string()))).transpose()?;
+        let kind = query.kind.map(|text| serde_json::from_value(value(text)).map_err(|e| bad("kind", e.to_string()))).transpose()?;
+        Ok(mandate_audit::Query {
+            agent,
+            agent_issuer,
+            person,
+            person_issuer,
+            resource,
+            jti: query
+                .jti
+                .map(|text| text.parse().map_err(|error: mandate_core::InvalidName| bad("jti", error.to_string())))
+                .transpose()?,
+            since: time("since", query.since)?,
+            until: time("until", query.until)?,
+            client: query.client,
+            grant: query.grant,
+            by,
+            outcome,
+            kind,
+            limit: Some(query.limit.unwrap_or(DEFAULT_LIMIT)),
+            before: query.before,
+        })
+    }
+}
+
+fn text(found: &Found) -> Result<AuditRecord, AdministrationError> {
+    let record: Result<AuditRecord, _> = serde_json::to_value(&found.record).and_then(serde_json::from_value);
+    let record = record.map_err(AdministrationError::internal)?;
+    Ok(AuditRecord { index: Some(found.index), ..record })
+}
+
+/// Why a text in a query is no time. A `+` that is not encoded is a space there, also the one in front of an offset.
+fn why_no_time(text: &str, error: InvalidTimestamp) -> String {
+    match text.rsplit_once(' ') {
+        Some((time, offset)) if format!("{time}+{offset}").parse::<Timestamp>().is_ok() => {
+            format!("in the query of a URL a + is a space; write {time}%2B{offset}")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A checkpoint that an auditor kept. If it belongs to another log, that is not the caller's mistake: this log was replaced.
+fn kept(verifier: &CheckpointVerifier, note: &str) -> Result<Checkpoint, AdministrationError> {
+    verifier.open(note.as_bytes()).map_err(|error| match error {
+        CheckpointError::Malformed => AdministrationError::BadRequest("since: this is not a checkpoint".to_owned()),
+        other => AdministrationError::AuditBroken(Tampered::Earlier(other).to_string()),
+    })
+}

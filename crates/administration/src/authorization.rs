@@ -1,0 +1,211 @@
+//! Who may do what: one row for every act, with the least role that it needs. `roles.txt` beside the crate shows the whole
+//! matrix.
+//!
+//! An act takes a [`Permit`] of its own type, and only [`Administration::permit`] makes one. So no act runs without its row.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use mandate_core::{RequestSource, Role};
+
+use crate::administration::Administration;
+use crate::error::{AdministrationError, Denied};
+use crate::operator::Operator;
+
+/// A type that stands for one act.
+pub trait IsAct: Send + Sync + 'static {
+    /// Its row.
+    const ACT: Act;
+}
+
+macro_rules! acts {
+    ($($(#[$about:meta])+ $name:ident $code:literal $least:ident $doing:literal;)+) => {
+        /// Everything that an operator can do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Act {
+            $($(#[$about])+ $name,)+
+        }
+
+        impl Act {
+            /// Every act, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// Its name in the table.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)+
+                }
+            }
+
+            /// The least role that it needs.
+            pub const fn least(self) -> Role {
+                match self {
+                    $(Self::$name => Role::$least,)+
+                }
+            }
+
+            /// What a refused operator tried to do, in the record of the refusal.
+            pub const fn doing(self) -> &'static str {
+                match self {
+                    $(Self::$name => $doing,)+
+                }
+            }
+        }
+
+        /// A type for each act.
+        pub mod act {
+            $(
+                $(#[$about])+
+                #[derive(Debug)]
+                pub enum $name {}
+
+                impl super::IsAct for $name {
+                    const ACT: super::Act = super::Act::$name;
+                }
+            )+
+        }
+    };
+}
+
+acts! {
+    /// Read the registry.
+    ReadRegistry "read_registry" Viewer "read the registry";
+    /// Read which nodes have joined.
+    ReadNodes "read_nodes" Viewer "read the nodes";
+    /// Read the state of the server.
+    ReadStatus "read_status" Viewer "read the status";
+    /// Read and verify the audit log.
+    ReadAudit "read_audit" Viewer "read the audit log";
+    /// Suspend an agent.
+    SuspendAgent "suspend_agent" Operator "suspend an agent";
+    /// Contain an agent: stop it because of an incident.
+    ContainAgent "contain_agent" Operator "contain an agent";
+    /// End the containment of an agent, which is then suspended.
+    ReleaseAgent "release_agent" Operator "release an agent";
+    /// Disable a person.
+    DisablePerson "disable_person" Operator "disable a person";
+    /// Revoke tokens or a grant.
+    Revoke "revoke" Operator "revoke";
+    /// Ban a node.
+    BanNode "ban_node" Operator "ban a node";
+    /// Let a suspended agent act again.
+    ActivateAgent "activate_agent" Admin "activate an agent";
+    /// Stop an agent permanently.
+    RetireAgent "retire_agent" Admin "retire an agent";
+    /// Let a disabled person act again.
+    EnablePerson "enable_person" Admin "enable a person";
+    /// Apply a registry file, or see what it would change.
+    ApplyRegistry "apply_registry" Admin "apply a registry file";
+    /// Set a person's password.
+    SetPassword "set_password" Admin "set a password";
+    /// Set a client's secret.
+    SetClientSecret "set_client_secret" Admin "set a client's secret";
+    /// Make a join token.
+    MakeJoinToken "make_join_token" Admin "make a join token";
+    /// Rotate signing keys.
+    RotateKeys "rotate_keys" Admin "rotate the keys";
+}
+
+/// The proof that an operator may do one act. It is checked again when the act is done.
+pub struct Permit<A> {
+    by: Operator,
+    act: PhantomData<fn() -> A>,
+}
+
+impl<A> Permit<A> {
+    /// Whose.
+    pub fn by(&self) -> &Operator {
+        &self.by
+    }
+}
+
+impl<A: IsAct> fmt::Debug for Permit<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("by", &self.by).field("act", &A::ACT).finish()
+    }
+}
+
+impl Administration {
+    /// Permits an act to an operator whose role includes the one that it needs. A refusal is recorded.
+    pub async fn permit<A: IsAct>(&self, by: &Operator) -> Result<Permit<A>, AdministrationError> {
+        // People who are known and lack the right have a quota of records of their own, so that strangers cannot hide what they tried.
+        self.confirm_act(A::ACT, by, Some(RequestSource::Known)).await?;
+        Ok(Permit { by: by.clone(), act: PhantomData })
+    }
+
+    /// Whether the operator may do at least one of these acts now. The refusal is not recorded: the caller knows more.
+    pub fn may_any(&self, by: &Operator, acts: &[Act]) -> Result<(), Denied> {
+        let mut refusal = None;
+        for act in acts {
+            match self.may(by, act.least()) {
+                Ok(()) => return Ok(()),
+                // Acts stand in order: the first needs the least.
+                Err(why) => refusal = refusal.or(Some(why)),
+            }
+        }
+        Err(refusal.unwrap_or(Denied::Role(Role::Admin)))
+    }
+
+    /// The last check before an act that is in force at once, and before the work of one that is recorded first: that one is
+    /// checked once more when its record is written.
+    pub(crate) async fn confirm<A: IsAct>(&self, permit: &Permit<A>) -> Result<(), AdministrationError> {
+        self.confirm_act(A::ACT, &permit.by, None).await
+    }
+
+    async fn confirm_act(&self, act: Act, by: &Operator, quota: Option<RequestSource>) -> Result<(), AdministrationError> {
+        match self.may(by, act.least()) {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                self.record_refused(Some(by.to_string()), quota, why.code(), act.doing().to_owned()).await?;
+                Err(AdministrationError::NotPermitted(why))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use mandate_core::Role;
+
+    use super::Act;
+
+    #[test]
+    fn the_whole_matrix_is_the_committed_one() {
+        let mut matrix = format!("{:20}", "act");
+        for role in Role::ALL {
+            write!(matrix, "{:10}", role.as_str()).unwrap();
+        }
+        for act in Act::ALL {
+            write!(matrix, "\n{:20}", act.code()).unwrap();
+            for role in Role::ALL {
+                write!(matrix, "{:10}", if role.includes(act.least()) { "may" } else { "-" }).unwrap();
+            }
+        }
+        let matrix: String = matrix.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        let committed = include_str!("../roles.txt");
+        assert_eq!(matrix, committed, "if this is meant, roles.txt must become:\n{matrix}");
+    }
+
+    #[test]
+    fn only_admin_does_what_may_give_authority() {
+        let gives = |act: &Act| {
+            matches!(
+                act,
+                Act::ActivateAgent
+                    | Act::EnablePerson
+                    | Act::ApplyRegistry
+                    | Act::SetPassword
+                    | Act::SetClientSecret
+                    | Act::MakeJoinToken
+                    | Act::RotateKeys
+            )
+        };
+        for act in Act::ALL.iter().filter(|act| gives(act)) {
+            for role in [Role::Viewer, Role::Operator, Role::Approver] {
+                assert!(!role.includes(act.least()), "{act:?} {role:?}");
+            }
+        }
+    }
+}

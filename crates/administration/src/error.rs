@@ -1,0 +1,132 @@
+//! Why an operator's act was not done, by whose fault it is. Each wire maps these exhaustively.
+
+use mandate_api::registry_file::Finding;
+use mandate_core::Role;
+use mandate_core::registry::Kind;
+use mandate_identity::IdentityError;
+use mandate_stops::StopError;
+use mandate_store::records::LogError;
+use mandate_store::{AppendError, StoreError};
+
+use crate::states::StateRefusal;
+
+/// Why a caller may not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The token is not one of ours, or is not valid now, or is not for us.
+    Token,
+    /// The token does not have a scope that includes this role, or the person no longer has the role, or an agent acts.
+    Role(Role),
+    /// The local user is neither root nor the server's own.
+    Uid,
+}
+
+impl Denied {
+    /// The reason in the audit record.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Token => "invalid_token",
+            Self::Role(_) => "insufficient_scope",
+            Self::Uid => "uid_not_permitted",
+        }
+    }
+}
+
+/// Why an operator's act was not done.
+#[derive(Debug)]
+pub enum AdministrationError {
+    /// The caller may not do it, or no longer.
+    NotPermitted(Denied),
+    /// The registry file cannot be applied.
+    InvalidRegistry(Vec<Finding>),
+    /// The request is not valid; the text is public.
+    BadRequest(String),
+    /// No such entry.
+    NotFound {
+        /// Of which kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// No such record.
+    NoSuchRecord,
+    /// No node of this name has joined.
+    NoSuchNode(String),
+    /// The entry is in a state in which this cannot be done.
+    State {
+        /// Of which kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// Why not.
+        refusal: StateRefusal,
+    },
+    /// The change was refused when its record was written, or must wait; the text says why.
+    Conflict(String),
+    /// The audit log cannot be written. Private detail.
+    AuditUnavailable(String),
+    /// The audit log does not verify; the text says where.
+    AuditBroken(String),
+    /// Something of ours failed. Private detail.
+    Internal(String),
+}
+
+/// What an act is refused with if the operator may no longer make it when its record is written.
+pub(crate) const OPERATOR_REVOKED: &str = "operator_revoked";
+
+impl AdministrationError {
+    pub(crate) fn internal(error: impl std::fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
+
+    /// Of an act on a node. `node`: which one, if it was named.
+    pub(crate) fn of_identity(error: IdentityError, node: &str) -> Self {
+        match error {
+            IdentityError::JoinTokenLifetime => Self::BadRequest(error.to_string()),
+            IdentityError::NodeUnknown => Self::NoSuchNode(node.to_owned()),
+            IdentityError::AuditUnavailable(why) => Self::AuditUnavailable(why),
+            IdentityError::JoinToken(_)
+            | IdentityError::CertificateRequest(_)
+            | IdentityError::Audience
+            | IdentityError::Selectors
+            | IdentityError::NodeExpired
+            | IdentityError::NodeBanned
+            | IdentityError::AgentUnknown
+            | IdentityError::NotIssuable(_)
+            | IdentityError::NotEntitled
+            | IdentityError::Internal(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for AdministrationError {
+    fn from(error: StoreError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<StopError> for AdministrationError {
+    fn from(error: StopError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<AppendError> for AdministrationError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::EffectRefused(refusal) => Self::Conflict(refusal.code().to_owned()),
+            AppendError::GuardFailed => Self::Conflict(OPERATOR_REVOKED.to_owned()),
+            AppendError::Unavailable(why) | AppendError::Invalid(why) => Self::AuditUnavailable(why),
+        }
+    }
+}
+
+impl From<LogError> for AdministrationError {
+    /// A tampered log has its own answer; everything else is a failure of ours.
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Tampered(tampered) => Self::AuditBroken(tampered.to_string()),
+            LogError::Store(_) | LogError::Bundle(_) | LogError::Inclusion(_) => Self::Internal(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The engine of every operator's act: plan and apply, states, revocation, secrets, nodes, keys, and what can be read.
+//!
+//! There is no HTTP here. The words are the documents of `mandate_api`; a wire reads and writes them, proves who calls
+//! ([`Operator`]), asks for a [`Permit`] and maps [`AdministrationError`]. Each act takes a permit of its own type, which only
+//! the table in [`authorization`] gives.
+
+mod administration;
+mod audit;
+pub mod authorization;
+mod error;
+mod keys;
+mod listing;
+mod nodes;
+mod operator;
+mod own;
+mod pages;
+pub mod planning;
+mod policies;
+mod registry_changes;
+mod revoke;
+mod secrets;
+pub mod states;
+mod status;
+mod touches;
+
+pub use administration::{Administration, Parts};
+pub use authorization::{Act, Permit, act};
+pub use error::{AdministrationError, Denied};
+pub use operator::Operator;
+pub use own::{administration, is_administration};
+pub use pages::{Listed, MAX_PAGE, Page};
+pub use policies::compile;
+pub use registry_changes::{OnAgent, OnPerson};
+pub use status::{Overview, PATIENCE, Stored};

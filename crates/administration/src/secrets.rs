@@ -1,0 +1,110 @@
+//! The secrets of people and clients.
+
+use std::sync::Arc;
+
+use mandate_audit::{Kind, Touch};
+use mandate_core::registry::Kind as EntryKind;
+use mandate_core::{Clock as _, Cut, CutTarget, Secret};
+use mandate_delegation::revocation::cut;
+use mandate_store::{Effect, secrets};
+
+use crate::administration::{Administration, blocking, to_the_end, with_cuts};
+use crate::authorization::{Permit, act};
+use crate::error::AdministrationError;
+use crate::states::{ClientAct, ClientState, State as _};
+use crate::touches::touched;
+
+impl Administration {
+    /// Sets the password of a person of the embedded directory, and revokes tokens from logins with the old one.
+    pub async fn set_password(
+        self: &Arc<Self>,
+        permit: Permit<act::SetPassword>,
+        name: String,
+        password: Secret,
+    ) -> Result<(), AdministrationError> {
+        let engine = Arc::clone(self);
+        to_the_end(async move { engine.set_password_now(&permit, &name, password).await }).await
+    }
+
+    async fn set_password_now(&self, permit: &Permit<act::SetPassword>, name: &str, password: Secret) -> Result<(), AdministrationError> {
+        check_secret(&password, 8, "Password")?;
+        let phc = self.hash(password).await?;
+        // From here on the person cannot be removed: the password would stay behind for the next person with that name.
+        let _one_at_a_time = self.changes.lock().await;
+        self.confirm(permit).await?;
+        let snapshot = self.snapshot();
+        let unknown = || AdministrationError::NotFound { kind: EntryKind::Person, name: name.to_owned() };
+        let person = name.parse().ok().and_then(|name| snapshot.registry.person(&name)).ok_or_else(unknown)?;
+        if person.id.iss != *self.live.issuer() {
+            let detail = format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss);
+            return Err(AdministrationError::BadRequest(detail));
+        }
+        let owner = person.name.clone();
+        let had_one = self.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
+        // The first password opened nothing before it.
+        let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
+        let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
+        record.sub = Some(person.id.clone());
+        let set = Effect::SetPassword { person: person.name.clone(), phc };
+        self.append(permit, record, with_cuts([set], &cuts)).await?;
+        self.live.cut(cuts, self.clock.as_ref());
+        Ok(())
+    }
+
+    /// Sets the secret of a confidential client, and revokes tokens that were obtained with the old one.
+    pub async fn set_client_secret(
+        self: &Arc<Self>,
+        permit: Permit<act::SetClientSecret>,
+        id: String,
+        secret: Secret,
+    ) -> Result<(), AdministrationError> {
+        let engine = Arc::clone(self);
+        to_the_end(async move { engine.set_client_secret_now(&permit, &id, secret).await }).await
+    }
+
+    async fn set_client_secret_now(
+        &self,
+        permit: &Permit<act::SetClientSecret>,
+        id: &str,
+        secret: Secret,
+    ) -> Result<(), AdministrationError> {
+        check_secret(&secret, 16, "Client secret")?;
+        let phc = self.hash(secret).await?;
+        let _one_at_a_time = self.changes.lock().await;
+        self.confirm(permit).await?;
+        let snapshot = self.snapshot();
+        let unknown = || AdministrationError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
+        let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
+        let owner = client.id.clone();
+        let had_one = self.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
+        let state = ClientState::of(client, had_one);
+        state.after(ClientAct::SetSecret).map_err(|refusal| {
+            let method = client.authentication.method();
+            AdministrationError::BadRequest(format!("client `{id}` {refusal}: its entry has authentication = \"{method}\""))
+        })?;
+        let replaces = state == ClientState::SecretSet;
+        let cuts: Vec<Cut> = replaces.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
+        let mut record = self.record(Kind::Admin, permit, format!("set the secret of client {id}"));
+        record.touched = touched([Touch::Client(id)]);
+        let set = Effect::SetClientSecret { client: client.id.clone(), phc };
+        self.append(permit, record, with_cuts([set], &cuts)).await?;
+        self.live.cut(cuts, self.clock.as_ref());
+        Ok(())
+    }
+
+    /// argon2id takes tens of milliseconds, so it must not run on the threads that serve requests.
+    async fn hash(&self, secret: Secret) -> Result<Secret, AdministrationError> {
+        let entropy = Arc::clone(&self.entropy);
+        let hashed = blocking(move || mandate_oauth::password::hash(&secret, entropy.as_ref())).await?;
+        hashed.map(Secret::new).map_err(AdministrationError::internal)
+    }
+}
+
+fn check_secret(secret: &Secret, least: usize, what: &'static str) -> Result<(), AdministrationError> {
+    let length = secret.expose_secret_str().map_or(0, |text| text.chars().count());
+    if (least..=1024).contains(&length) {
+        Ok(())
+    } else {
+        Err(AdministrationError::BadRequest(format!("{what} must be {least} to 1024 characters.")))
+    }
+}
