@@ -304,6 +304,14 @@ pub(crate) enum Agent {
     /// Stop an agent: it gets no identity and no token, and its tokens are revoked
     #[command(alias = "stop", after_help = "Example:\n  mandate agent suspend support-agent")]
     Suspend(AgentState),
+    /// Stop an agent because of an incident: until it is released, nobody can make it act again
+    #[command(after_help = "Example:\n  mandate agent contain support-agent")]
+    Contain(AgentState),
+    /// End the containment of an agent; it stays suspended until it is activated
+    #[command(
+        after_help = "Examples:\n  mandate agent release support-agent\n  mandate agent activate support-agent   (lets it act again)"
+    )]
+    Release(AgentState),
     /// Let a suspended agent act again
     #[command(aliases = ["resume", "start", "unsuspend"], after_help = "Example:\n  mandate agent activate support-agent")]
     Activate(AgentState),

@@ -1,4 +1,4 @@
-//! `mandate agent suspend` and `mandate agent activate`
+//! `mandate agent suspend`, `contain`, `release` and `activate`
 
 use mandate_api::admin::{AgentStateRequest, Recorded};
 use mandate_core::registry::AgentState;
@@ -20,11 +20,18 @@ struct Done<'a> {
 pub(crate) fn run(arguments: &Agent, screen: &Screen) -> Result<(), Failure> {
     let (target, state) = match arguments {
         Agent::Suspend(target) => (target, AgentState::Suspended),
+        Agent::Contain(target) => (target, AgentState::Contained),
+        Agent::Release(target) => (target, AgentState::Suspended),
         Agent::Activate(target) => (target, AgentState::Active),
     };
     let name = target.name.as_str();
-    let request = AgentStateRequest { state };
-    let answer = target.connection.open()?.call(async |client| client.set_agent_state(name, &request).await)?;
+    let admin = target.connection.open()?;
+    let answer = match arguments {
+        Agent::Release(_) => admin.call(async |client| client.release_agent(name).await)?,
+        Agent::Suspend(_) | Agent::Contain(_) | Agent::Activate(_) => {
+            admin.call(async |client| client.set_agent_state(name, &AgentStateRequest { state }).await)?
+        }
+    };
     let done = Done { agent: name, state, changed: !answer.changes.is_empty(), recorded: answer.recorded };
     let again = if done.changed { "now" } else { "already" };
     let shown = screen.show(&done, || format!("{name} is {again} {}.", state.as_str()));
