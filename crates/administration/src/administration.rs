@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use mandate_api::admin::Recorded;
-use mandate_audit::{Kind, Outcome, Receipt, Record};
+use mandate_audit::{Kind, Outcome, Record};
 use mandate_authority::Authority;
 use mandate_core::{Clock as _, Cut, Entropy, HybridClock, RecordId, RequestSource, TrustDomain};
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::Identity;
 use mandate_stops::{By, Looks, Pending, Stop, Stops};
-use mandate_store::{AppendError, Effect, Log, Store, StoreError, Tx};
+use mandate_store::{Effect, Log, Store, StoreError, Tx};
 use tokio::sync::Mutex;
 
-use crate::authorization::{IsAct, Permit};
-use crate::error::{AdministrationError, OPERATOR_REVOKED};
+use crate::error::AdministrationError;
 
 /// How many requests may wait for the disk at the same time.
 const LOOKS: usize = 4;
@@ -75,34 +74,6 @@ impl Administration {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.live.snapshot()
-    }
-
-    pub(crate) fn record<A: IsAct>(&self, kind: Kind, permit: &Permit<A>, detail: String) -> Record {
-        let now = self.clock.now();
-        let mut record = Record::new(RecordId::generate(now, self.entropy.as_ref()), now, kind, Outcome::Permitted, "ok");
-        record.by = Some(permit.by().to_string());
-        record.detail = Some(detail);
-        record
-    }
-
-    /// Records an act that gives authority, after all earlier stops, and only if the operator may still make it in the moment
-    /// in which it becomes durable: to wait for the disk can take long.
-    pub(crate) async fn append<A: IsAct>(
-        &self,
-        permit: &Permit<A>,
-        record: Record,
-        effects: Vec<Effect>,
-    ) -> Result<Receipt, AdministrationError> {
-        self.record_stops().await?;
-        let (by, live, clock) = (permit.by().clone(), Arc::clone(&self.live), Arc::clone(&self.clock));
-        let permitted = Box::new(move || by.may(A::ACT.least(), &live, clock.now()).is_ok());
-        match self.log.append_while(record, effects, permitted).await {
-            Err(AppendError::GuardFailed) => {
-                self.confirm(permit).await?;
-                Err(AdministrationError::Conflict(OPERATOR_REVOKED.to_owned()))
-            }
-            appended => Ok(appended?),
-        }
     }
 
     /// Records the stops of entries that wait: no act that gives authority is recorded before them.

@@ -6,16 +6,21 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use mandate_core::{RequestSource, Role};
+use mandate_core::{Clock as _, RequestSource, Role};
+use mandate_token::access_token::{self, Expect, Profile};
 
 use crate::administration::Administration;
 use crate::error::{AdministrationError, Denied};
 use crate::operator::Operator;
 
-/// A type that stands for one act.
-pub trait IsAct: Send + Sync + 'static {
+/// A type that stands for one act. Only the table makes them.
+pub trait IsAct: sealed::Sealed + Send + Sync + 'static {
     /// Its row.
     const ACT: Act;
+}
+
+mod sealed {
+    pub trait Sealed {}
 }
 
 macro_rules! acts {
@@ -58,6 +63,8 @@ macro_rules! acts {
                 $(#[$about])+
                 #[derive(Debug)]
                 pub enum $name {}
+
+                impl super::sealed::Sealed for $name {}
 
                 impl super::IsAct for $name {
                     const ACT: super::Act = super::Act::$name;
@@ -107,6 +114,16 @@ acts! {
 }
 
 /// The proof that an operator may do one act. It is checked again when the act is done.
+///
+/// Nobody else makes one:
+///
+/// ```compile_fail,E0451
+/// use mandate_administration::{Operator, Permit, act};
+///
+/// fn forged(by: Operator) -> Permit<act::Revoke> {
+///     Permit { by, act: std::marker::PhantomData }
+/// }
+/// ```
 pub struct Permit<A> {
     by: Operator,
     act: PhantomData<fn() -> A>,
@@ -126,6 +143,17 @@ impl<A: IsAct> fmt::Debug for Permit<A> {
 }
 
 impl Administration {
+    /// The person whose access token of ours this is.
+    pub fn operator(&self, token: &str) -> Result<Operator, Denied> {
+        let keys = self.authority.access_token_jwks();
+        let expect = Expect { issuer: self.live.issuer(), keys: &keys, now: self.clock.now(), profile: Profile::Own, memo: None };
+        access_token::verify(token, &expect).map(Operator::of_token).map_err(|_| Denied::Token)
+    }
+
+    fn may(&self, by: &Operator, least: Role) -> Result<(), Denied> {
+        by.may(least, &self.live, self.clock.now())
+    }
+
     /// Permits an act to an operator whose role includes the one that it needs. A refusal is recorded.
     pub async fn permit<A: IsAct>(&self, by: &Operator) -> Result<Permit<A>, AdministrationError> {
         // People who are known and lack the right have a quota of records of their own, so that strangers cannot hide what they tried.

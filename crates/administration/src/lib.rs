@@ -16,6 +16,7 @@ mod own;
 mod pages;
 pub mod planning;
 mod policies;
+mod recording;
 mod registry_changes;
 mod revoke;
 mod secrets;

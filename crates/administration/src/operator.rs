@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mandate_core::{Clock as _, Person, Role, Timestamp};
+use mandate_core::{Person, Role, Timestamp};
 use mandate_delegation::Live;
-use mandate_token::access_token::{self, AccessToken, Expect, Profile};
+use mandate_token::access_token::AccessToken;
 
-use crate::administration::Administration;
 use crate::error::Denied;
 use crate::own;
 
@@ -31,6 +30,11 @@ impl Operator {
     pub fn of_user(uid: u32) -> Result<Self, Denied> {
         let is_own = uid == 0 || mandate_files::own_user() == Some(uid);
         if is_own { Ok(Self(Proof::Local { uid })) } else { Err(Denied::Uid) }
+    }
+
+    /// The person to whom a token of ours was issued, which is verified.
+    pub(crate) fn of_token(token: AccessToken) -> Self {
+        Self(Proof::Person { token: Arc::new(token) })
     }
 
     /// The person, if it is one.
@@ -71,18 +75,4 @@ fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Res
     // An agent never administrates, no matter which scopes its token names.
     let has_role = token.chain.is_empty() && own::roles(person).filter(named).any(|role| role.includes(least));
     if has_role { Ok(()) } else { Err(Denied::Role(least)) }
-}
-
-impl Administration {
-    /// The person whose access token of ours this is.
-    pub fn operator(&self, token: &str) -> Result<Operator, Denied> {
-        let keys = self.authority.access_token_jwks();
-        let expect = Expect { issuer: self.live.issuer(), keys: &keys, now: self.clock.now(), profile: Profile::Own, memo: None };
-        let token = access_token::verify(token, &expect).map_err(|_| Denied::Token)?;
-        Ok(Operator(Proof::Person { token: Arc::new(token) }))
-    }
-
-    pub(crate) fn may(&self, by: &Operator, least: Role) -> Result<(), Denied> {
-        by.may(least, &self.live, self.clock.now())
-    }
 }

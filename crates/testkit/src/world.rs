@@ -266,7 +266,7 @@ impl World {
         let entries = RegistryFile::from_items([RegistryItem::of(&entry, self.live.issuer())]);
         let request = ApplyRequest { entries, prune: false, dry_run: false };
         let applied = self.administration.apply(self.permit_to_apply().await, request).await;
-        let applied = applied.unwrap_or_else(|error| panic!("{error:?}: {entry:?}"));
+        let applied = applied.expect("a change that an operator may make");
         assert_eq!(applied.unchanged + applied.changes.len() as u64, 1, "{entry:?}");
     }
 

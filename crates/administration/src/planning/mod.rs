@@ -7,6 +7,7 @@ mod mending;
 mod plan;
 mod redirect_uri;
 mod references;
+mod removal;
 mod selectors;
 pub(crate) mod usable;
 

@@ -8,9 +8,10 @@ use mandate_api::registry_file::Finding;
 use mandate_core::Issuer;
 use mandate_core::registry::{Entry, Kind, Registry};
 
-use super::{Defaults, entries, references};
+use super::entries::{self, Defaults};
+use super::references;
+use super::removal::{is_history, removal};
 use crate::own::is_administration;
-use crate::states::{AgentAct, GrantAct, GrantState, PersonAct, PersonState, State as _, StateRefusal};
 
 /// One entry before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,22 +184,6 @@ pub(crate) fn plan_and_findings(file: &RegistryFile, current: &Registry, default
 pub fn entries_of(file: &RegistryFile, defaults: &Defaults) -> Result<Vec<Entry>, Vec<Finding>> {
     let plan = plan(file, &Registry::default(), defaults, false)?;
     Ok(plan.changes.into_iter().filter_map(|change| change.after).collect())
-}
-
-/// Whether an entry may be removed.
-fn removal(entry: &Entry) -> Result<(), StateRefusal> {
-    match entry {
-        Entry::Agent(agent) => agent.state.after(AgentAct::Remove).map(drop),
-        Entry::Grant(grant) => GrantState::of(grant).after(GrantAct::Remove).map(drop),
-        Entry::Person(person) => PersonState::of(person).after(PersonAct::Remove).map(drop),
-        Entry::Resource(_) | Entry::Client(_) | Entry::Issuer(_) | Entry::Policy(_) => Ok(()),
-    }
-}
-
-/// What stays in the registry permanently: the names of retired agents are never given to other agents, and revoked grants
-/// explain old records.
-pub(super) fn is_history(entry: &Entry) -> bool {
-    matches!(removal(entry), Err(StateRefusal::Retired | StateRefusal::Revoked))
 }
 
 /// The registry's entry of the same kind and key.

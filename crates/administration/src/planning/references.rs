@@ -9,9 +9,8 @@ use mandate_core::registry::{Agent, Client, Entry, Grant, Kind, Permission, Pers
 use mandate_core::uri::other_spelling;
 use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
 
-use super::Defaults;
-use super::entries::Declared;
-use super::plan::is_history;
+use super::entries::{Declared, Defaults};
+use super::removal::is_history;
 
 /// The registry as it will be: the declared entries replace existing ones, and removed entries are left out.
 struct After<'a> {

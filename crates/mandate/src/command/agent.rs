@@ -19,9 +19,9 @@ struct Done<'a> {
 
 pub(crate) fn run(arguments: &Agent, screen: &Screen) -> Result<(), Failure> {
     let (target, state) = match arguments {
-        Agent::Suspend(target) => (target, AgentState::Suspended),
+        // What is released is suspended.
+        Agent::Suspend(target) | Agent::Release(target) => (target, AgentState::Suspended),
         Agent::Contain(target) => (target, AgentState::Contained),
-        Agent::Release(target) => (target, AgentState::Suspended),
         Agent::Activate(target) => (target, AgentState::Active),
     };
     let name = target.name.as_str();
