@@ -201,17 +201,15 @@ mod tests {
 
     #[test]
     fn the_whole_matrix_is_the_committed_one() {
-        let mut matrix = format!("{:20}", "act");
-        for role in Role::ALL {
-            write!(matrix, "{:10}", role.as_str()).unwrap();
-        }
+        let mut matrix = String::new();
+        let mut line = |act: &str, cells: [&str; 4]| {
+            let [viewer, operator, approver, admin] = cells;
+            writeln!(matrix, "{act:20}{viewer:10}{operator:10}{approver:10}{admin}").unwrap();
+        };
+        line("act", Role::ALL.map(Role::as_str));
         for act in Act::ALL {
-            write!(matrix, "\n{:20}", act.code()).unwrap();
-            for role in Role::ALL {
-                write!(matrix, "{:10}", if role.includes(act.least()) { "may" } else { "-" }).unwrap();
-            }
+            line(act.code(), Role::ALL.map(|role| if role.includes(act.least()) { "may" } else { "-" }));
         }
-        let matrix: String = matrix.lines().map(|line| format!("{}\n", line.trim_end())).collect();
         let committed = include_str!("../roles.txt");
         assert_eq!(matrix, committed, "if this is meant, roles.txt must become:\n{matrix}");
     }

@@ -451,8 +451,8 @@ async fn with_roles() -> Server {
     server
 }
 
-fn forbidden<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> bool {
-    matches!(&answer, Err(ClientError::Refused(problem)) if problem.status == 403)
+fn forbidden<T>(answer: Result<T, ClientError>) -> bool {
+    matches!(answer, Err(ClientError::Refused(problem)) if problem.status == 403)
 }
 
 #[tokio::test(flavor = "multi_thread")]
