@@ -9,7 +9,7 @@ use mandate_core::{Clock as _, Cut, Entropy, HybridClock, RecordId, RequestSourc
 use mandate_delegation::{Live, Snapshot};
 use mandate_identity::Identity;
 use mandate_stops::{By, Looks, Pending, Stop, Stops};
-use mandate_store::{Effect, Log, Store, StoreError, Tx};
+use mandate_store::{Effect, Log, Store};
 use tokio::sync::Mutex;
 
 use crate::error::AdministrationError;
@@ -99,16 +99,6 @@ impl Administration {
     /// Takes authority away: in force at once, whether or not it can be recorded.
     pub(crate) fn begin(&self, stop: Stop) -> Result<Pending, AdministrationError> {
         Ok(self.stops.begin(stop, By::Operator)?)
-    }
-
-    /// Reads from the database on a thread that may block: a disk that hangs must not stop the threads that serve operators.
-    pub(crate) async fn read<T: Send + 'static>(
-        &self,
-        name: &'static str,
-        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, AdministrationError> {
-        let store = self.store.clone();
-        Ok(blocking(move || store.read(name, f)).await??)
     }
 }
 

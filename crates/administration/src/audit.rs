@@ -20,16 +20,14 @@ impl Administration {
     /// Finds records, the newest first.
     pub async fn records(&self, _: &Permit<act::ReadAudit>, query: AuditQuery) -> Result<Vec<AuditRecord>, AdministrationError> {
         let query = self.resolve(query)?;
-        let store = self.store.clone();
-        let found = blocking(move || store.search("query the audit log", |tx| records::query(tx, &query))).await??;
+        let found = self.store.search("query the audit log", move |tx| records::query(tx, &query)).await?;
         found.iter().map(text).collect()
     }
 
     /// One record.
     pub async fn audit_record(&self, _: &Permit<act::ReadAudit>, id: &str) -> Result<AuditRecord, AdministrationError> {
         let id = id.parse().map_err(|_| AdministrationError::NoSuchRecord)?;
-        let store = self.store.clone();
-        let found = blocking(move || store.search("read an audit record", |tx| records::get(tx, &id))).await??;
+        let found = self.store.search("read an audit record", move |tx| records::get(tx, &id)).await?;
         text(&found.ok_or(AdministrationError::NoSuchRecord)?)
     }
 
@@ -41,7 +39,7 @@ impl Administration {
         let since = earlier.as_ref().map(|earlier| earlier.size);
         let store = self.store.clone();
         let key = self.authority.checkpoint_vkey().to_owned();
-        let log = blocking(move || records::verify(&store, &verifier, earlier, |_, _| {})).await??;
+        let log = blocking(move || records::verify_blocking(&store, &verifier, earlier, |_, _| {})).await??;
         Ok(AuditVerification {
             verified: true,
             size: log.summary.size,
@@ -55,7 +53,7 @@ impl Administration {
     /// The current checkpoint. An auditor keeps it, and later checks the log against it.
     pub async fn checkpoint(&self, _: &Permit<act::ReadAudit>) -> Result<AuditCheckpoint, AdministrationError> {
         let verifier = self.verifier()?;
-        let note = self.read("read the checkpoint", records::checkpoint).await?;
+        let note = self.store.read("read the checkpoint", records::checkpoint).await?;
         let note = note.ok_or_else(|| AdministrationError::AuditBroken("there is no checkpoint".to_owned()))?;
         let head = verifier.open(&note).map_err(|error| AdministrationError::AuditBroken(error.to_string()))?;
         Ok(AuditCheckpoint {
@@ -73,7 +71,7 @@ impl Administration {
     ) -> Result<impl FnOnce(W) -> Result<W, LogError> + Send + use<W>, AdministrationError> {
         let verifier = self.verifier()?;
         let store = self.store.clone();
-        Ok(move |out| records::export(&store, &verifier, out, |_, _| {}))
+        Ok(move |out| records::export_blocking(&store, &verifier, out, |_, _| {}))
     }
 
     fn verifier(&self) -> Result<CheckpointVerifier, AdministrationError> {

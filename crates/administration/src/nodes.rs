@@ -33,7 +33,7 @@ impl Administration {
     /// Nodes that have ever joined, by name.
     pub async fn nodes(&self, _: &Permit<act::ReadNodes>, page: Page) -> Result<Listed<NodeItem>, AdministrationError> {
         let (after, most) = (page.after().to_owned(), page.one_more());
-        let found = self.read("list nodes", move |tx| nodes::page(tx, &after, most)).await?;
+        let found = self.store.read("list nodes", move |tx| nodes::page(tx, &after, most)).await?;
         Ok(page.listed(found, |node| node.id.as_str()).map(|node| self.item(node)))
     }
 
@@ -46,7 +46,7 @@ impl Administration {
             let banned = banned.map_err(|error| AdministrationError::of_identity(error, &name))?;
             // The ban is in force, and the answer does not wait for a disk that hangs.
             let store = engine.store.clone();
-            let found = engine.looks.look(PATIENCE, move || store.read("read a node", |tx| nodes::get(tx, &name))).await;
+            let found = engine.looks.look(PATIENCE, move || store.read_blocking("read a node", |tx| nodes::get(tx, &name))).await;
             let node = found.and_then(Result::ok).flatten();
             Ok(BanResponse { node: node.map(|node| engine.item(node)), recorded: recorded(banned) })
         })

@@ -40,7 +40,7 @@ impl Administration {
             return Err(AdministrationError::BadRequest(detail));
         }
         let owner = person.name.clone();
-        let had_one = self.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
+        let had_one = self.store.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
         // The first password opened nothing before it.
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
@@ -76,7 +76,7 @@ impl Administration {
         let unknown = || AdministrationError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
         let owner = client.id.clone();
-        let had_one = self.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
+        let had_one = self.store.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
         let state = ClientState::of(client, had_one);
         state.after(ClientAct::SetSecret).map_err(|refusal| {
             let method = client.authentication.method();

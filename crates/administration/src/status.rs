@@ -74,7 +74,7 @@ impl Administration {
         let engine = Arc::clone(self);
         let read = move || {
             let (audit_size, mut nodes) =
-                engine.store.read("read the status", |tx| Ok::<_, StoreError>((records::size(tx)?, nodes::list(tx)?)))?;
+                engine.store.read_blocking("read the status", |tx| Ok((records::size(tx)?, nodes::list(tx)?)))?;
             for node in &mut nodes {
                 node.state = engine.node_state(node);
             }

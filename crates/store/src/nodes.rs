@@ -113,10 +113,9 @@ pub fn list(tx: &Tx<'_>) -> Result<Vec<Node>, StoreError> {
 /// The first `most` nodes whose id is greater than `after`, by id, bytewise. No id is empty.
 pub fn page(tx: &Tx<'_>, after: &str, most: usize) -> Result<Vec<Node>, StoreError> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let rows = tx.all(
-        "SELECT id, spiffe_id, state, joined, renewed, expires FROM nodes WHERE id > ? ORDER BY id LIMIT ?",
-        params![after, most],
-        raw,
-    )?;
-    rows.into_iter().map(node).collect()
+    tx.all(
+        "SELECT id, spiffe_id, state, joined, renewed, expires FROM nodes WHERE id > $1 ORDER BY id LIMIT $2",
+        values![after, most],
+        node,
+    )
 }

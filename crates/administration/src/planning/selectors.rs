@@ -11,7 +11,6 @@ use mandate_core::registry::{AgentState, Registry};
 use mandate_core::selector::{FORMS, InvalidSelector, shows_all};
 use mandate_core::{AgentName, Selector, UnixSelector};
 
-
 /// The number by which the kernel shows users and groups of other user namespaces, unless a machine is set up otherwise.
 const OVERFLOW: u32 = 65_534;
 

@@ -275,7 +275,7 @@ fn every_refusal_is_in_the_documentation_with_its_status_and_error() {
             .filter_map(|row| row.strip_prefix(&start))
             .any(|rest| rest.split('|').next().is_some_and(|cell| cell.contains(&format!("`{error}`"))));
         // What is said below the tables: a decision on a person's own token is an invalid_grant.
-        let of_person = error == "invalid_grant"
+        let of_person = error == ErrorCode::InvalidGrant
             && matches!(refusal, Refusal::Authorization(_))
             && rows.iter().any(|row| row.starts_with(&format!("| `{code}` |")));
         assert!(found || of_person, "{code} {status} {error}");

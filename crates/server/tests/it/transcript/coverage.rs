@@ -149,7 +149,7 @@ fn every_decision_occurs_at_the_token_endpoint_with_its_error() {
         let of_exchange = Refusal::Exchange(*reason);
         let of_code = (!OF_EXCHANGES.contains(reason)).then_some(Refusal::Authorization(*reason));
         for refusal in [Some(of_exchange), of_code].into_iter().flatten() {
-            let pair = (refusal.to_error().error.to_owned(), refusal.code().to_owned());
+            let pair = (refusal.to_error().error.to_string(), refusal.code().to_owned());
             let excused = OUT_OF_REACH.iter().any(|(code, _)| *code == pair.1);
             assert!(seen.contains(&pair) != excused, "{refusal:?} is {pair:?}");
         }
