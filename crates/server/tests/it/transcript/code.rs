@@ -16,7 +16,7 @@ async fn the_redemption_of_a_code() {
     stage.token("A code for one resource and one scope", &with(redemption(&code), "resource", CRM)).await;
     let code = stage.code("riley", None, Some("read:cases read:nothing")).await;
     stage.token("A code for a scope that exists and one that does not", &redemption(&code)).await;
-    let code = stage.code("olga", Some(&stage.server.issuer().to_owned()), Some("mandate:admin")).await;
+    let code = stage.code("olga", Some(stage.server.issuer()), Some("mandate:admin")).await;
     stage.token("A code for the administration of the server", &redemption(&code)).await;
 
     let code = stage.code("riley", Some(CRM), None).await;

@@ -12,9 +12,10 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 9] = [
+const TOKEN: [&str; 10] = [
     "token_form",
     "token_client",
+    "token_assertion",
     "token_code",
     "exchange_parameters",
     "exchange_parties",

@@ -222,7 +222,7 @@ async fn more_than_a_token_can_carry() {
     );
     stage.apply("an agent with a long name may do much", &registry).await;
     let riley = stage.server.app.person_token("riley", None, Some(&scopes.join(" "))).await;
-    let svid = stage.svid_for(&long, &stage.server.issuer().to_owned()).await;
+    let svid = stage.svid_for(&long, stage.server.issuer()).await;
     stage.token("More than one token can carry", &without(exchange(&svid, &riley, &uri("wide"), ""), "scope")).await;
     stage.end("exchange_size").await;
 }

@@ -48,7 +48,7 @@ impl Abroad {
 
     fn claims(&self, stage: &Stage) -> Claims {
         let mut claims = self.idp.claims(&self.audience, "read:cases", stage.server.clock.now());
-        claims.subject.sub = "user-7".to_owned();
+        "user-7".clone_into(&mut claims.subject.sub);
         claims.client_id = "portal".parse().unwrap();
         claims.chain = ActorChain::empty();
         claims.lineage = Lineage::default();

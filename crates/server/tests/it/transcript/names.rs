@@ -170,7 +170,7 @@ impl Names {
         let signature = if token.ends_with('.') { "(no signature)" } else { "<signature>" };
         // The ids in it get their kind from its members.
         let (header, claims) = (self.json(header), self.json(claims));
-        self.decoded.push(format!("{name} is\n{header}\n{claims}\n{signature}\n"));
+        self.decoded.push(format!("{name} is\n{header}\n{claims}\n{signature}"));
         name
     }
 }

@@ -47,16 +47,21 @@ impl Recorder {
 
     /// Writes lines between two exchanges: what is done out of sight.
     pub(crate) fn note(&mut self, text: &str) {
-        self.text.push_str(&format!("\n({text})\n"));
+        self.line(&format!("\n({text})"));
+    }
+
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
     }
 
     fn asked(&mut self, what: &str, request: &Request) {
         let url = request.url();
         let place = self.names.text(&format!("{}{}", url.origin().ascii_serialization(), url.path()));
-        self.text.push_str(&format!("\n## {what}\n\n{} {place}\n", request.method()));
+        self.line(&format!("\n## {what}\n\n{} {place}", request.method()));
         for (name, value) in url.query_pairs() {
             let line = self.parameter(&name, &value);
-            self.text.push_str(&format!("  ? {line}\n"));
+            self.line(&format!("  ? {line}"));
         }
         self.headers(request.headers());
         let Some(body) = request.body().and_then(reqwest::Body::as_bytes).filter(|body| !body.is_empty()) else { return self.decoded() };
@@ -64,11 +69,11 @@ impl Recorder {
         let content_type = request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let readable = std::str::from_utf8(body).ok().filter(|body| body.len() <= 16 * 1024);
         match (content_type, readable) {
-            (_, None) => self.text.push_str(&format!("({} bytes)\n", body.len())),
+            (_, None) => self.line(&format!("({} bytes)", body.len())),
             ("application/x-www-form-urlencoded", Some(text)) if is_plain_form(text) => {
                 for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
                     let line = self.parameter(&name, &value);
-                    self.text.push_str(&format!("{line}\n"));
+                    self.line(&line);
                 }
             }
             (_, Some(text)) => self.body(content_type, text),
@@ -77,7 +82,7 @@ impl Recorder {
     }
 
     fn answered(&mut self, answer: &Answer) {
-        self.text.push_str(&format!("\n=> {}\n", answer.status));
+        self.line(&format!("\n=> {}", answer.status));
         let form = answer.text.split_once("name=\"csrf\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
         if let Some((csrf, _)) = form {
             self.names.name("csrf token", csrf);
@@ -111,11 +116,11 @@ impl Recorder {
                 "authorization" => {
                     let shown = decoded_basic(&value).unwrap_or(value);
                     let shown = self.names.text(&shown);
-                    self.text.push_str(&format!("{name}: {shown}\n"));
+                    self.line(&format!("{name}: {shown}"));
                 }
                 _ => {
                     let shown = self.names.text(&value);
-                    self.text.push_str(&format!("{name}: {shown}\n"));
+                    self.line(&format!("{name}: {shown}"));
                 }
             }
         }
@@ -125,10 +130,10 @@ impl Recorder {
     fn location(&mut self, value: &str) {
         let (place, query) = value.split_once('?').unwrap_or((value, ""));
         let place = self.names.text(place);
-        self.text.push_str(&format!("location: {place}\n"));
+        self.line(&format!("location: {place}"));
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let line = self.parameter(&name, &value);
-            self.text.push_str(&format!("  ? {line}\n"));
+            self.line(&format!("  ? {line}"));
         }
     }
 
@@ -142,7 +147,7 @@ impl Recorder {
             }
         }
         let shown = self.names.text(value);
-        self.text.push_str(&format!("{header}: {shown}\n"));
+        self.line(&format!("{header}: {shown}"));
     }
 
     fn body(&mut self, content_type: &str, text: &str) {
@@ -155,7 +160,7 @@ impl Recorder {
         } else {
             self.names.text(text.trim_end_matches('\n'))
         };
-        self.text.push_str(&format!("{shown}\n"));
+        self.line(&shown);
     }
 
     /// JSON lines: the first of each shape.
@@ -183,7 +188,7 @@ impl Recorder {
 
     fn decoded(&mut self) {
         for token in self.names.take_decoded() {
-            self.text.push_str(&format!("\n{token}"));
+            self.line(&format!("\n{token}"));
         }
     }
 }
