@@ -216,37 +216,81 @@ async fn pruning_with_a_file_that_is_applied_already_changes_nothing() {
     server.stop().await;
 }
 
+/// What a row of the authorization table changes: a path that exists, and a body with which it is done.
+fn change(route: &str, node: &str) -> (String, Value) {
+    let (path, body) = match route {
+        "/v1/apply" => (route, serde_json::json!({"entries": {"person": [{"name": "casey"}]}})),
+        "/v1/join-tokens" => (route, serde_json::json!({})),
+        "/v1/nodes/{name}/ban" => (route, Value::Null),
+        "/v1/agents/{name}/state" => ("/v1/agents/support-agent/state", serde_json::json!({"state": "suspended"})),
+        "/v1/agents/{name}/release" => ("/v1/agents/ops-agent/release", Value::Null),
+        "/v1/people/{name}/state" => ("/v1/people/riley/state", serde_json::json!({"disabled": true})),
+        "/v1/people/{name}/password" => ("/v1/people/riley/password", serde_json::json!({"password": "another password"})),
+        "/v1/clients/{id}/secret" => ("/v1/clients/desk-app/secret", serde_json::json!({"secret": "another secret of a client"})),
+        "/v1/revocations" => (route, serde_json::json!({"target": {"kind": "client", "id": "desk-app"}})),
+        "/v1/keys/rotate" => (route, serde_json::json!({"purpose": "access-token"})),
+        other => panic!("{other} changes something, and has no case here"),
+    };
+    (path.replace("{name}", node), body)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn every_change_leaves_a_record_that_names_who_did_it() {
+async fn every_row_that_changes_something_records_who_did_it_and_who_was_not_permitted_to() {
     let server = Server::story().await;
-    let me = Some(format!("uid:{}", rustix::process::getuid().as_raw()));
-    let changes: [(&str, &str); 6] = [
-        ("POST /v1/join-tokens", "{}"),
-        ("POST /v1/people/riley/password", r#"{"password":"another password"}"#),
-        ("POST /v1/clients/desk-app/secret", r#"{"secret":"another secret of a client"}"#),
-        ("POST /v1/revocations", r#"{"target":{"kind":"client","id":"support-app"}}"#),
-        ("POST /v1/keys/rotate", r#"{"purpose":"access-token"}"#),
-        ("POST /v1/apply", r#"{"entries":{"person":[{"name":"casey"}]}}"#),
-    ];
-    for (line, body) in changes {
-        let size = server.audit_size().await;
-        let request = format!(
-            "{line} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = over_socket(&server, &request).await;
-        assert!(answer.starts_with("HTTP/1.1 20"), "{line}: {answer}");
-        assert_eq!(server.audit_size().await, size + 1, "{line}");
-        let record = server.newest_record().await;
-        assert_eq!((record.by.clone(), record.outcome.as_str()), (me.clone(), "permitted"), "{line}");
-        assert!(!serde_json::to_string(&record).unwrap().contains("another "), "no secret is recorded");
+    let node = server.node().await;
+    let (admin, name) = (server.ready.admin_url.clone(), node.spiffe_id.rsplit('/').next().unwrap().to_owned());
+    let document = server.app.get(&format!("{admin}/openapi.json")).await.json();
+    let methods =
+        |item: &Value| item.as_object().unwrap().keys().filter(|method| METHODS.contains(&method.as_str())).cloned().collect::<Vec<_>>();
+    let rows = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(route, item)| methods(item).into_iter().map(move |method| (method.to_uppercase(), route)));
+    let changes: Vec<(String, &String)> = rows.filter(|(method, _)| method != "GET").collect();
+    assert!(!changes.is_empty());
+    let of = |who: &str| AuditQuery { by: Some(who.to_owned()), limit: Some(1000), ..AuditQuery::default() };
+    let send = async |method: &str, route: &str, token: &str| {
+        let (path, body) = change(route, &name);
+        let request = server.app.http.request(method.parse().unwrap(), format!("{admin}{path}")).bearer_auth(token);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        Answer::of(request.send().await.unwrap()).await
+    };
+
+    let riley = server.app.person_token("riley", None, None).await;
+    for (count, (method, route)) in changes.iter().enumerate() {
+        let answer = send(method, route, &riley).await;
+        assert_eq!(answer.status, 403, "{method} {route}: {answer:?}");
+        let records = server.records(of("riley")).await;
+        assert_eq!(records.len(), count + 1, "{method} {route} left one record");
+        let told = (records[0].kind.as_str(), records[0].outcome.as_str(), records[0].reason.as_str());
+        assert_eq!(told, ("admin", "refused", "insufficient_scope"), "{method} {route}");
+        assert_eq!(records[0].detail, Some(format!("{method} {route}")));
     }
+
+    let contained = mandate_api::admin::AgentStateRequest { state: mandate_core::registry::AgentState::Contained };
+    server.admin.set_agent_state("ops-agent", &contained).await.unwrap();
+    let olga = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
+    for (count, (method, route)) in changes.iter().enumerate() {
+        let answer = send(method, route, &olga).await;
+        assert!((200..300).contains(&answer.status), "{method} {route}: {answer:?}");
+        let records = server.records(of("olga")).await;
+        assert_eq!(records.len(), count + 1, "{method} {route} left one record");
+        assert_eq!((records[0].outcome.as_str(), records[0].reason.as_str()), ("permitted", "ok"), "{method} {route}");
+        assert!(
+            records[0].by.as_ref().is_some_and(|by| by.contains("olga") && by.contains("(token ")),
+            "{method} {route}: {:?}",
+            records[0].by
+        );
+        assert!(!serde_json::to_string(&records[0]).unwrap().contains("another "), "{method} {route}: no secret is recorded");
+    }
+
     // What changes nothing is no decision.
-    let size = server.audit_size().await;
-    let request = "POST /v1/apply HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"entries\":{}}";
-    assert!(over_socket(&server, request).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(server.audit_size().await, size);
+    let nothing = server.app.http.post(format!("{admin}/v1/apply")).bearer_auth(&olga).json(&serde_json::json!({"entries": {}}));
+    assert_eq!(nothing.send().await.unwrap().status(), 200);
+    assert_eq!(server.records(of("olga")).await.len(), changes.len());
     assert!(server.admin.audit_verify().await.unwrap().verified);
+    node.stop().await;
     server.stop().await;
 }
 
