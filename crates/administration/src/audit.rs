@@ -20,8 +20,13 @@ impl Administration {
     /// Finds records, the newest first.
     pub async fn records(&self, _: &Permit<act::ReadAudit>, query: AuditQuery) -> Result<Vec<AuditRecord>, AdministrationError> {
         let query = self.resolve(query)?;
-        let found = self.store.search("query the audit log", move |tx| records::query(tx, &query)).await?;
-        found.iter().map(text).collect()
+        let store = self.store.clone();
+        // To write out thousands of records must not keep the threads that serve requests either.
+        blocking(move || {
+            let found = store.search_blocking("query the audit log", |tx| records::query(tx, &query))?;
+            found.iter().map(text).collect()
+        })
+        .await?
     }
 
     /// One record.

@@ -73,8 +73,7 @@ impl Administration {
     pub async fn stored(self: &Arc<Self>, _: &Permit<act::ReadStatus>) -> Option<Result<Stored, StoreError>> {
         let engine = Arc::clone(self);
         let read = move || {
-            let (audit_size, mut nodes) =
-                engine.store.read_blocking("read the status", |tx| Ok((records::size(tx)?, nodes::list(tx)?)))?;
+            let (audit_size, mut nodes) = engine.store.read_blocking("read the status", |tx| Ok((records::size(tx)?, nodes::list(tx)?)))?;
             for node in &mut nodes {
                 node.state = engine.node_state(node);
             }

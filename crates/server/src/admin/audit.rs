@@ -19,8 +19,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 
-use super::Admin;
 use super::authentication::Permitted;
+use super::parts::Admin;
 use super::problem::{self, Failed, Named};
 
 /// Finds records, the newest first.

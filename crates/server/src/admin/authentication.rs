@@ -12,8 +12,8 @@ use mandate_administration::authorization::IsAct;
 use mandate_administration::{Act, Denied, Operator, Permit};
 use mandate_core::RequestSource;
 
-use super::Admin;
 use super::authorization::{Need, need};
+use super::parts::Admin;
 use super::problem::{self, Failed, Unauthorized};
 use crate::peer::Peer;
 use crate::places::Guest;

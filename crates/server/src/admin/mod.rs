@@ -8,6 +8,7 @@ pub(crate) mod authorization;
 mod nodes;
 mod operation;
 mod pages;
+mod parts;
 pub(crate) mod problem;
 mod registry;
 mod status;
@@ -21,15 +22,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use mandate_administration::Administration;
 use mandate_api::admin::path;
-use mandate_core::Timestamp;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::health::{Disk, Health};
+pub(crate) use parts::Admin;
+
 use crate::host::Hosts;
 use crate::listener::{Defaults, Site};
 
@@ -38,15 +38,6 @@ const MAX_BODY: usize = 96 * 1024 * 1024;
 
 /// How long a body may take to arrive: the largest registry file in a minute needs 13 Mbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// What the routes act on, and what `GET /v1/status` knows beside it.
-pub(crate) struct Admin {
-    pub(crate) administration: Arc<Administration>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) disk: Disk,
-    pub(crate) node_server: String,
-    pub(crate) started: Timestamp,
-}
 
 #[derive(OpenApi)]
 #[openapi(

@@ -9,9 +9,9 @@ use mandate_administration::act;
 use mandate_api::Problem;
 use mandate_api::admin::{BanResponse, NodeItem};
 
-use super::Admin;
 use super::authentication::Permitted;
 use super::pages::{Asked, answer};
+use super::parts::Admin;
 use super::problem::{Failed, Named};
 
 /// Nodes that have ever joined, by name.

@@ -15,8 +15,8 @@ use mandate_api::admin::{
 };
 use mandate_core::Secret;
 
-use super::Admin;
 use super::authentication::Permitted;
+use super::parts::Admin;
 use super::problem::{Failed, Named};
 use super::registry::body;
 use crate::secret_body::ends_connection;

@@ -11,9 +11,9 @@ use mandate_api::Problem;
 use mandate_api::admin::{AgentStateRequest, ApplyRequest, ApplyResponse, PersonStateRequest, RegistryEntry, parse_kind};
 use mandate_core::registry::{AgentState, Kind};
 
-use super::Admin;
 use super::authentication::{Caller, Permitted};
 use super::pages::{Asked, answer};
+use super::parts::Admin;
 use super::problem::{self, Failed, Named};
 
 /// A JSON body, or the problem with it.

@@ -8,8 +8,8 @@ use mandate_administration::{Overview, Stored, act};
 use mandate_api::Problem;
 use mandate_api::admin::{Status, StatusProblem};
 
-use super::Admin;
 use super::authentication::Permitted;
+use super::parts::Admin;
 use crate::health;
 
 /// What is running, and what is wrong with it. What a disk does not tell in time is left out, with a problem that says so.
