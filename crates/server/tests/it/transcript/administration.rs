@@ -59,6 +59,7 @@ fn operations() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("GET /v1/nodes", "/v1/nodes", None),
         ("POST /v1/nodes/{name}/ban", "/v1/nodes/node/ban", None),
         ("POST /v1/agents/{name}/state", "/v1/agents/support-agent/state", Some(json!({ "state": "suspended" }))),
+        ("POST /v1/agents/{name}/release", "/v1/agents/support-agent/release", None),
         ("POST /v1/people/{name}/state", "/v1/people/riley/state", Some(json!({ "disabled": true }))),
         ("POST /v1/people/{name}/password", "/v1/people/riley/password", Some(json!({ "password": "another password" }))),
         ("POST /v1/clients/{id}/secret", "/v1/clients/desk-app/secret", Some(json!({ "secret": "another secret of a client" }))),
@@ -127,12 +128,15 @@ async fn what_administrators_read() {
         desk.ask(row, kind, &format!("/v1/registry/{kind}"), None).await;
     }
     desk.ask(row, "a kind that does not exist", "/v1/registry/wizard", None).await;
+    desk.ask(row, "a page", "/v1/registry/person?limit=1", None).await;
+    desk.ask(row, "what is no cursor", "/v1/registry/person?after=*", None).await;
     let row = "GET /v1/registry/{kind}/{name}";
     desk.ask(row, "one entry", "/v1/registry/agent/support-agent", None).await;
     desk.ask(row, "an entry that does not exist", "/v1/registry/agent/nobody", None).await;
     desk.ask(row, "a kind that does not exist", "/v1/registry/wizard/nobody", None).await;
     desk.ask(row, "a name that is no UTF-8", "/v1/registry/agent/%FF", None).await;
     desk.ask("GET /v1/nodes", "every node", "/v1/nodes", None).await;
+    desk.ask("GET /v1/nodes", "a longer page than there is", "/v1/nodes?limit=501", None).await;
 
     let row = "GET /v1/audit/records";
     let found = desk.ask(row, "what was refused or done to riley", "/v1/audit/records?person=riley&kind=admin&limit=1", None).await;
@@ -175,7 +179,14 @@ async fn what_administrators_change_in_the_registry() {
     desk.ask(row, "everything that is wrong with a file", "/v1/apply", Some(wrong)).await;
     desk.unreadable(row, "/v1/apply").await;
 
-    let row = "POST /v1/agents/{name}/state";
+    let (row, release) = ("POST /v1/agents/{name}/state", "POST /v1/agents/{name}/release");
+    for (what, state) in [("contained", "contained"), ("suspended after that", "suspended"), ("active after that", "active")] {
+        desk.ask(row, what, "/v1/agents/support-agent/state", Some(json!({ "state": state }))).await;
+    }
+    desk.ask(release, "a contained agent", "/v1/agents/support-agent/release", None).await;
+    desk.ask(release, "one that is not contained", "/v1/agents/support-agent/release", None).await;
+    desk.ask(release, "an agent that does not exist", "/v1/agents/nobody/release", None).await;
+    desk.ask(row, "active again", "/v1/agents/support-agent/state", Some(json!({ "state": "active" }))).await;
     for (what, state) in [("suspended", "suspended"), ("active again", "active"), ("retired", "retired"), ("active after that", "active")] {
         desk.ask(row, what, "/v1/agents/support-agent/state", Some(json!({ "state": state }))).await;
     }
