@@ -6,6 +6,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use mandate_administration::states::StateRefusal;
 use mandate_administration::{AdministrationError, Denied};
 use mandate_api::Problem;
 use mandate_api::admin::kind_name;
@@ -102,12 +103,18 @@ fn response(error: &AdministrationError) -> Response {
             .with_detail("there is no audit record of that id; `mandate audit query` shows ids"),
         AdministrationError::NoSuchNode(name) => Problem::new(404, "not_found", "No such node")
             .with_detail(format!("no node `{name}` has joined; `mandate node list` shows names")),
-        // As a registry file that declares this entry would be refused.
         AdministrationError::State { kind, name, refusal } => {
             let kind = kind_name(*kind);
-            Problem::invalid_registry(vec![Finding::new(format!("/{kind}/0/state"), format!("{kind} `{name}` {refusal}"))])
+            let detail = format!("{kind} `{name}` {refusal}");
+            match refusal {
+                // As a registry file that declares this state would be refused.
+                StateRefusal::Contained | StateRefusal::Retired | StateRefusal::Revoked | StateRefusal::NeedsNoSecret => {
+                    Problem::invalid_registry(vec![Finding::new(format!("/{kind}/0/state"), detail)])
+                }
+                StateRefusal::NotContained => conflict(&detail),
+            }
         }
-        AdministrationError::Conflict(code) => Problem::new(409, "conflict", "The change was refused").with_detail(code.clone()),
+        AdministrationError::Conflict(code) => conflict(code),
         AdministrationError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
             Problem::new(503, "audit_unavailable", "The audit log cannot be written; the change may not have been done").with_detail(
@@ -124,6 +131,10 @@ fn response(error: &AdministrationError) -> Response {
         }
     };
     send(&problem)
+}
+
+fn conflict(detail: &str) -> Problem {
+    Problem::new(409, "conflict", "The change was refused").with_detail(detail)
 }
 
 /// The answer of a handler that failed.

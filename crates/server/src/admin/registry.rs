@@ -54,7 +54,7 @@ pub(super) async fn set_agent_state(
 
 /// Ends the containment of an agent, which is then suspended.
 #[utoipa::path(post, path = "/v1/agents/{name}/release", tag = "registry", params(("name" = String, Path)),
-    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn release_agent(
     State(admin): State<Arc<Admin>>,
     caller: Caller,

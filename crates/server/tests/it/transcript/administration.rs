@@ -190,6 +190,7 @@ async fn what_administrators_change_in_the_registry() {
     for (what, state) in [("suspended", "suspended"), ("active again", "active"), ("retired", "retired"), ("active after that", "active")] {
         desk.ask(row, what, "/v1/agents/support-agent/state", Some(json!({ "state": state }))).await;
     }
+    desk.ask(release, "a retired agent", "/v1/agents/support-agent/release", None).await;
     desk.ask(row, "an agent that does not exist", "/v1/agents/nobody/state", Some(json!({ "state": "suspended" }))).await;
     desk.ask(row, "a state that does not exist", "/v1/agents/ops-agent/state", Some(json!({ "state": "asleep" }))).await;
     desk.unreadable(row, "/v1/agents/ops-agent/state").await;
