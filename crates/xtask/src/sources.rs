@@ -32,6 +32,7 @@ const GENERATED: &str = "\"generated/";
 
 /// The files that map errors to a wire, or to the classes that a wire maps.
 const WIRES: &[&str] = &[
+    "crates/administration/src/error.rs",
     "crates/node/src/refusal.rs",
     "crates/oauth/src/refusal.rs",
     "crates/oauth/src/wire.rs",
