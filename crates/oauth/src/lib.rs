@@ -7,19 +7,18 @@
 //!
 //! # Layers
 //!
-//! A file uses what is below it, never what is above. A grant is a file in `grants`, and a row of the table there; nothing below
-//! `grants` knows any grant.
+//! A file uses what is on its own line to the right, or on a line below; never what is above. A grant is a file in `grants` and a
+//! row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
-//! endpoints   token · introspect · revoke · authorize ◄─ login
-//! engine      engine: the parts, put together · metadata
+//! endpoints   login ─► authorize · token · introspect · revoke
+//! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · exchange ─► grant: what a grant type is
-//! readers     subject_token · actor_token · resource · scope: one parameter group each
-//! parts       client · own_tokens · foreign · codes · cuts · password_login · conclusion: record, mint, answer
-//! record      trail: who is known, and the record of each outcome
-//! basis       basis: snapshot, time, randomness, the decision
-//! answers     wire ─► refusal: why, and at which stage
-//! request     request · parameter ─► form ─► names: each protocol name, once
+//! parts       subject_token · actor_token ─► client ─► own_tokens · codes · cuts · password_login · conclusion: record, mint, answer
+//! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
+//! readers     request · resource · scope ─► parameter: required, optional, or with another
+//! answers     wire: what the caller gets ─► refusal: why, and at which stage
+//! means       form · metadata ─► names · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds
 //! ```
 
 mod actor_token;
