@@ -3,15 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 
-// The source files themselves rather than their crate: the whole authorization server would have to be instrumented for it.
+// The source file itself rather than its crate: the whole authorization server would have to be instrumented for it.
 #[path = "../../crates/oauth/src/form.rs"]
 #[allow(dead_code, reason = "the server calls what this target does not")]
 mod form;
-#[path = "../../crates/oauth/src/names.rs"]
-#[allow(dead_code, reason = "the server uses what this target does not")]
-mod names;
 
-use names::Parameter;
+use mandate_core::names::Parameter;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(form) = form::Form::parse(body) else { return };

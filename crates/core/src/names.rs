@@ -1,7 +1,7 @@
 //! The names that OAuth gives to things, each in one place, and only those that are spoken here.
 //!
 //! A test compares them with the dated copies of the registries in `crates/core/registries/`: a name that is misspelt, or that
-//! nobody has defined, is found there.
+//! nobody has defined, is found there. Of the registry of parameters there is no copy: each of these has the section that defines it.
 
 macro_rules! names {
     ($(#[$doc:meta])* $set:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
@@ -135,11 +135,91 @@ names! {
     }
 }
 
+names! {
+    /// Every OAuth parameter that an endpoint of ours, or a similar one, reads. In a URL's query beside a body, or in a body
+    /// beside the query of an authorization request, there would be a second place for the same value.
+    Parameter {
+        /// RFC 6750 §2.2.
+        AccessToken = "access_token",
+        /// RFC 8693 §2.1.
+        ActorToken = "actor_token",
+        /// RFC 8693 §2.1.
+        ActorTokenType = "actor_token_type",
+        /// RFC 7521 §4.1.
+        Assertion = "assertion",
+        /// RFC 8693 §2.1.
+        Audience = "audience",
+        /// RFC 9396 §2.
+        AuthorizationDetails = "authorization_details",
+        /// RFC 7521 §4.2.
+        ClientAssertion = "client_assertion",
+        /// RFC 7521 §4.2.
+        ClientAssertionType = "client_assertion_type",
+        /// RFC 6749 §2.3.1.
+        ClientId = "client_id",
+        /// RFC 6749 §2.3.1.
+        ClientSecret = "client_secret",
+        /// RFC 6749 §4.1.3.
+        Code = "code",
+        /// RFC 7636 §4.3.
+        CodeChallenge = "code_challenge",
+        /// RFC 7636 §4.3.
+        CodeChallengeMethod = "code_challenge_method",
+        /// RFC 7636 §4.5.
+        CodeVerifier = "code_verifier",
+        /// RFC 8628 §3.4.
+        DeviceCode = "device_code",
+        /// RFC 9449 §10.
+        DpopJkt = "dpop_jkt",
+        /// RFC 6749 §4.1.3.
+        GrantType = "grant_type",
+        /// RFC 6749 §4.3.2.
+        Password = "password",
+        /// RFC 6749 §4.1.1.
+        RedirectUri = "redirect_uri",
+        /// RFC 6749 §6.
+        RefreshToken = "refresh_token",
+        /// RFC 9101 §5.
+        Request = "request",
+        /// RFC 9101 §5.
+        RequestUri = "request_uri",
+        /// RFC 8693 §2.1.
+        RequestedTokenType = "requested_token_type",
+        /// RFC 8707 §2.
+        Resource = "resource",
+        /// OAuth 2.0 Multiple Response Type Encoding Practices §2.1.
+        ResponseMode = "response_mode",
+        /// RFC 6749 §4.1.1.
+        ResponseType = "response_type",
+        /// RFC 6749 §3.3.
+        Scope = "scope",
+        /// RFC 6749 §4.1.1.
+        State = "state",
+        /// RFC 8693 §2.1.
+        SubjectToken = "subject_token",
+        /// RFC 8693 §2.1.
+        SubjectTokenType = "subject_token_type",
+        /// RFC 7662 §2.1, RFC 7009 §2.1.
+        Token = "token",
+        /// RFC 7662 §2.1, RFC 7009 §2.1.
+        TokenTypeHint = "token_type_hint",
+        /// RFC 6749 §4.3.2.
+        Username = "username",
+        /// `OpenID` Connect Core §3.1.2.1.
+        Nonce = "nonce",
+    }
+}
+
+impl Parameter {
+    /// The parameters that may be repeated. Only RFC 8707 §2 and RFC 8693 §2.1 define such parameters.
+    pub const REPEATABLE: [Self; 2] = [Self::Resource, Self::Audience];
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{AssertionType, ClientMethod, ErrorCode, GrantType, IntrospectionMember, TokenType};
+    use super::{AssertionType, ClientMethod, ErrorCode, GrantType, IntrospectionMember, Parameter, TokenType};
 
     const URIS: &str = include_str!("../registries/oauth-uri.tsv");
     const ERRORS: &str = include_str!("../registries/oauth-errors.tsv");
@@ -193,6 +273,9 @@ mod tests {
     fn a_name_is_found_by_itself_alone() {
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::named(code.as_str()), Some(*code));
+        }
+        for parameter in Parameter::ALL {
+            assert_eq!(Parameter::named(parameter.as_str()), Some(*parameter));
         }
         assert_eq!(GrantType::named("Authorization_Code"), None);
         assert_eq!(TokenType::named("urn:ietf:params:oauth:token-type:id_token"), None);

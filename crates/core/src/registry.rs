@@ -150,14 +150,13 @@ pub enum ClientAuthentication {
 
 impl ClientAuthentication {
     /// Its name in the registry of token endpoint authentication methods (RFC 7591 §4.2).
-    pub fn method(&self) -> &'static str {
-        let method = match self {
+    pub fn method(&self) -> ClientMethod {
+        match self {
             Self::None => ClientMethod::None,
             Self::ClientSecretBasic => ClientMethod::ClientSecretBasic,
             Self::ClientSecretPost => ClientMethod::ClientSecretPost,
             Self::PrivateKeyJwt { .. } => ClientMethod::PrivateKeyJwt,
-        };
-        method.as_str()
+        }
     }
 
     /// Whether it uses a client secret.

@@ -1,12 +1,12 @@
 //! The actor token of a request (RFC 8693 §2.1): a JWT-SVID.
 
+use mandate_core::names::{Parameter, TokenType};
 use mandate_core::{Issuer, Timestamp};
 use mandate_delegation::VerifiedActor;
 use mandate_token::TokenError;
 
 use crate::client::Caller;
 use crate::form::Form;
-use crate::names::{Parameter, TokenType};
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Optional, Row, With};
 use crate::refusal::Refusal;
@@ -50,9 +50,10 @@ pub(crate) fn claimed(form: &Form<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use mandate_core::names::{Parameter, TokenType};
+
     use super::sent;
     use crate::form::Form;
-    use crate::names::{Parameter, TokenType};
     use crate::refusal::Refusal;
 
     const ACCESS_TOKEN: TokenType = TokenType::AccessToken;

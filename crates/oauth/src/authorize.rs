@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind};
+use mandate_core::names::{ErrorCode, Parameter};
 use mandate_core::registry::{Client, Registry, Resource};
 use mandate_core::uri::same;
 use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, Timestamp};
@@ -15,7 +16,6 @@ use mandate_delegation::{LoggedInPerson, RefusalReason};
 use crate::codes::CodePayload;
 use crate::engine::Engine;
 use crate::form::Form;
-use crate::names::{ErrorCode, Parameter};
 use crate::parameter::Required;
 use crate::pkce::Challenge;
 use crate::redirect::{is_registered, with_parameters};

@@ -4,6 +4,7 @@ mod credential;
 
 use std::sync::Arc;
 
+use mandate_core::names::Parameter;
 use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Registry};
 use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
@@ -13,7 +14,6 @@ use mandate_token::{KeySet, TokenError, client_assertion};
 use crate::basis::Basis;
 use crate::form::Form;
 use crate::metadata;
-use crate::names::{ClientMethod, Parameter};
 use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
 use crate::refusal::Refusal;
@@ -229,18 +229,8 @@ impl Clients {
         if client.authentication == *method {
             Ok(Arc::clone(client))
         } else {
-            Err(Refusal::ClientMethodOther(method_of(&client.authentication)))
+            Err(Refusal::ClientMethodOther(client.authentication.method()))
         }
-    }
-}
-
-/// The method that a client is registered for.
-fn method_of(authentication: &ClientAuthentication) -> ClientMethod {
-    match authentication {
-        ClientAuthentication::None => ClientMethod::None,
-        ClientAuthentication::ClientSecretBasic => ClientMethod::ClientSecretBasic,
-        ClientAuthentication::ClientSecretPost => ClientMethod::ClientSecretPost,
-        ClientAuthentication::PrivateKeyJwt { .. } => ClientMethod::PrivateKeyJwt,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use mandate_authority::{AccessTokenString, Authority};
+use mandate_core::names::TokenType;
 use mandate_core::{GrantId, RequestSource, ScopeSet, ScopeText};
 use mandate_delegation::{Mandate, MandateView, RefusalReason};
 use mandate_store::{AppendError, Effect, EffectRefusal};
 use serde::Serialize;
 
-use crate::names::TokenType;
 use crate::refusal::Refusal;
 use crate::trail::{Recorder, Trail, unrecorded};
 

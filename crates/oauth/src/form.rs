@@ -5,10 +5,9 @@
 
 use std::borrow::Cow;
 
+use mandate_core::names::Parameter;
 use memchr::memchr2;
 use zeroize::Zeroize as _;
-
-use crate::names::Parameter;
 
 /// The largest request body or query, in bytes: three tokens of the largest size that is parsed, and room.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -196,8 +195,9 @@ fn shown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mandate_core::names::Parameter;
+
     use super::{Form, FormError, MAX_BODY, MAX_NAME, MAX_PARAMETERS, MAX_VALUE, is_form};
-    use crate::names::Parameter;
 
     #[test]
     fn decodes_plus_percent_and_utf_8() {

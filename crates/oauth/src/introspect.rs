@@ -1,6 +1,7 @@
 //! Introspection (RFC 7662): the claims of a token, for the parties that it concerns.
 
 use mandate_audit::Kind;
+use mandate_core::names::Parameter;
 use mandate_core::registry::Registry;
 use mandate_core::{SpiffeId, Timestamp};
 use mandate_delegation::{AuthenticatedClient, Snapshot};
@@ -9,7 +10,6 @@ use serde_json::{Map, Value};
 
 use crate::client::is_active_agent;
 use crate::engine::Engine;
-use crate::names::Parameter;
 use crate::parameter::Required;
 use crate::refusal::Refusal;
 use crate::request::Request;

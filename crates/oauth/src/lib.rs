@@ -18,7 +18,7 @@
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
 //! answers     wire: what the caller gets ─► refusal: why, and at which stage
-//! means       form · metadata ─► names · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds
+//! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds
 //! ```
 
 mod actor_token;
@@ -38,7 +38,6 @@ pub mod grants;
 mod introspect;
 mod login;
 pub mod metadata;
-pub mod names;
 mod own_tokens;
 pub mod parameter;
 pub mod password;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mandate_audit::Kind;
+use mandate_core::names::Parameter;
 use mandate_core::{Secret, Timestamp};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
 
@@ -10,7 +11,6 @@ use crate::authorize::AuthorizationRequest;
 use crate::codes;
 use crate::engine::Engine;
 use crate::form::Form;
-use crate::names::Parameter;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;

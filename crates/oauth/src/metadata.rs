@@ -1,11 +1,10 @@
 //! Authorization server metadata (RFC 8414 §2). The paths here are the ones the server routes.
 
+use mandate_core::names::{ClientMethod, GrantType};
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::{Issuer, ScopeSet};
 use mandate_token::{Algorithm, MAX_TOKEN_LEN};
 use serde_json::{Value, json};
-
-use crate::names::{ClientMethod, GrantType};
 
 /// Path of the authorization endpoint, below the issuer.
 pub const AUTHORIZE_PATH: &str = "/authorize";
@@ -76,10 +75,9 @@ pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, s
 
 #[cfg(test)]
 mod tests {
+    use mandate_core::names::GrantType;
     use mandate_core::{Issuer, ScopeSet};
     use serde_json::Value;
-
-    use crate::names::GrantType;
 
     fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
         super::document(issuer, GrantType::ALL.iter().copied(), scopes)

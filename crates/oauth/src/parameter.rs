@@ -1,7 +1,8 @@
 //! What a grant or an endpoint says of its parameters, and how each is read by what is said of it.
 
+use mandate_core::names::Parameter;
+
 use crate::form::Form;
-use crate::names::Parameter;
 use crate::refusal::Refusal;
 
 /// One parameter of a grant.

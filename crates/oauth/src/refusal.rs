@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
+use mandate_core::names::{ClientMethod, GrantType, Parameter};
 use mandate_core::{InvalidScope, InvalidUri, ResourceUri};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, Unavailable};
 use crate::form::FormError;
-use crate::names::{ClientMethod, GrantType, Parameter};
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
 

@@ -1,12 +1,12 @@
 //! Which resource a request names (RFC 8707 §2, RFC 8693 §2.1).
 
+use mandate_core::names::Parameter;
 use mandate_core::registry::{Registry, Resource};
 use mandate_core::uri::same;
 use mandate_core::{Issuer, ResourceUri};
 use url::Url;
 
 use crate::form::Form;
-use crate::names::Parameter;
 use crate::parameter::{Optional, Row};
 use crate::refusal::Refusal;
 

@@ -1,13 +1,13 @@
 //! Revocation (RFC 7009): one cut, and everything that descends from the token is below it.
 
 use mandate_audit::Kind;
+use mandate_core::names::Parameter;
 use mandate_core::{Cut, TokenId};
 use mandate_delegation::revocation::cut_token;
 
 use crate::client::Caller;
 use crate::cuts::Counted;
 use crate::engine::Engine;
-use crate::names::Parameter;
 use crate::parameter::Required;
 use crate::refusal::Refusal;
 use crate::request::Request;

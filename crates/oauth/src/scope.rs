@@ -1,9 +1,9 @@
 //! Which scopes a request asks for (RFC 6749 §3.3).
 
 use mandate_core::ScopeSet;
+use mandate_core::names::Parameter;
 
 use crate::form::Form;
-use crate::names::Parameter;
 use crate::parameter::{Optional, Row};
 use crate::refusal::Refusal;
 

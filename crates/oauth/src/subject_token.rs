@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mandate_core::Timestamp;
+use mandate_core::names::{Parameter, TokenType};
 use mandate_core::registry::TrustedIssuer;
 use mandate_delegation::{Snapshot, VerifiedSubject};
 use mandate_token::access_token::{AccessToken, Decoded, Unverified};
@@ -12,7 +13,6 @@ use crate::basis::Basis;
 use crate::claimed;
 use crate::foreign::ForeignKeys;
 use crate::form::Form;
-use crate::names::{Parameter, TokenType};
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Required, Row};
 use crate::refusal::{Refusal, whole_seconds};
@@ -97,9 +97,10 @@ impl SubjectTokens {
 
 #[cfg(test)]
 mod tests {
+    use mandate_core::names::{Parameter, TokenType};
+
     use super::SubjectToken;
     use crate::form::Form;
-    use crate::names::{Parameter, TokenType};
     use crate::refusal::Refusal;
 
     fn read(text: &str) -> Result<TokenType, Refusal> {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
+use mandate_core::names::Parameter;
 use mandate_core::{ActorChain, Person, RequestSource, Timestamp};
 use mandate_delegation::MandateView;
 use mandate_store::{AppendError, Effect, Log};
 
 use crate::basis::Basis;
 use crate::form::Form;
-use crate::names::Parameter;
 use crate::refusal::Refusal;
 use crate::wire::OAuthError;
 

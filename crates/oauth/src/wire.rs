@@ -4,9 +4,9 @@
 
 mod sentences;
 
+use mandate_core::names::ErrorCode;
 use serde::Serialize;
 
-use crate::names::ErrorCode;
 use crate::refusal::{Presented, Quota, Refusal, RefusalClass, Unsupported};
 
 /// The answer to a caller that was refused.

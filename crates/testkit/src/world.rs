@@ -16,6 +16,7 @@ use mandate_api::admin::{ApplyRequest, RegistryItem};
 use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::digest::sha256;
+use mandate_core::names::{GrantType, TokenType};
 use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
 use mandate_core::{
     Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, SystemEntropy, TokenId, TrustDomain,
@@ -24,7 +25,6 @@ use mandate_delegation::revocation::cut;
 use mandate_delegation::{Live, Snapshot};
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
-use mandate_oauth::names::{GrantType, TokenType};
 use mandate_oauth::{Engine, Headers, OAuthError, Parts, Request, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::Secret;
+use mandate_core::names::{AssertionType, Parameter};
 
 use crate::claimed;
 use crate::form::{Form, decode_alone};
-use crate::names::{AssertionType, Parameter};
 use crate::parameter::Required;
 use crate::refusal::Refusal;
 use crate::request::{Repeated, Request};
@@ -76,10 +76,10 @@ fn basic<'f>(header: &str) -> Result<Credential<'f>, Refusal> {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
+    use mandate_core::names::{AssertionType, Parameter};
 
     use super::Credential;
     use crate::form::Form;
-    use crate::names::{AssertionType, Parameter};
     use crate::refusal::Refusal;
     use crate::request::{Headers, Request};
 

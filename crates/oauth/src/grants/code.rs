@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::Kind;
+use mandate_core::names::{GrantType, Parameter};
 use mandate_core::uri::same;
 use mandate_core::{ClientId, CutTarget, Issuer, Person, RequestSource, ResourceUri, Timestamp};
 use mandate_delegation::revocation::{cut, cut_token};
@@ -17,7 +18,6 @@ use crate::codes::{self, CodePayload, Codes, Stored};
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
 use crate::form::Form;
-use crate::names::{GrantType, Parameter};
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
 use crate::refusal::Refusal;

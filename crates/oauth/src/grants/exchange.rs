@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::Kind;
+use mandate_core::names::{GrantType, Parameter, TokenType};
 use mandate_core::registry::Registry;
 use mandate_core::{Actor, ResourceUri, ScopeSet, SubjectProfile};
 use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, VerifiedActor};
@@ -12,7 +13,6 @@ use crate::basis::Basis;
 use crate::client::Clients;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
-use crate::names::{GrantType, Parameter, TokenType};
 use crate::own_tokens::OwnTokens;
 use crate::parameter::Optional;
 use crate::refusal::Refusal;
@@ -169,11 +169,11 @@ fn proven_actor<'a>(client: &'a AuthenticatedClient, actor: Option<&'a VerifiedA
 #[cfg(test)]
 mod tests {
     use mandate_core::InvalidScope;
+    use mandate_core::names::{Parameter, TokenType};
     use mandate_core::registry::Registry;
 
     use super::Parameters;
     use crate::form::Form;
-    use crate::names::{Parameter, TokenType};
     use crate::refusal::Refusal;
 
     fn read(extra: &str) -> Result<(), Refusal> {

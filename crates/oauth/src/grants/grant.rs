@@ -4,13 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use mandate_core::Timestamp;
+use mandate_core::names::{GrantType, Parameter};
 
 use crate::basis::Basis;
 use crate::client::Clients;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
 use crate::form::Form;
-use crate::names::{GrantType, Parameter};
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, Row};
 use crate::request::Request;

@@ -4,8 +4,9 @@ mod code;
 mod exchange;
 mod grant;
 
+use mandate_core::names::{GrantType, Parameter};
+
 use crate::form::Form;
-use crate::names::{GrantType, Parameter};
 use crate::parameter::Required;
 use crate::refusal::Refusal;
 
@@ -48,9 +49,10 @@ fn misplaced(grant: &Grant, form: &Form<'_>) -> Option<Parameter> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use mandate_core::names::{GrantType, Parameter};
+
     use super::{TABLE, misplaced, names};
     use crate::form::Form;
-    use crate::names::{GrantType, Parameter};
     use crate::parameter::Presence;
 
     #[test]

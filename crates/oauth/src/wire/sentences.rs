@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
+use mandate_core::names::{ClientMethod, GrantType, Parameter, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 use mandate_token::client_assertion::MAX_AHEAD;
 
-use crate::names::{ClientMethod, GrantType, Parameter, TokenType};
 use crate::pkce::PkceError;
 use crate::refusal::Refusal;
 use crate::scope_bounds::for_client;

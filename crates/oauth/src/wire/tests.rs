@@ -1,12 +1,12 @@
 use std::time::Duration;
 
+use mandate_core::names::{ClientMethod, ErrorCode, GrantType, Parameter};
 use mandate_core::{InvalidActorChain, InvalidScope};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
 use crate::foreign::FetchError;
 use crate::form::FormError;
-use crate::names::{ClientMethod, ErrorCode, GrantType, Parameter};
 use crate::pkce::PkceError;
 use crate::refusal::Refusal;
 use crate::wire::{Fault, OAuthError};

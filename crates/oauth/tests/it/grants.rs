@@ -1,7 +1,7 @@
 //! What the table of grants says of each parameter is what the token endpoint does.
 
+use mandate_core::names::{GrantType, Parameter};
 use mandate_oauth::grants::{Grant, TABLE};
-use mandate_oauth::names::{GrantType, Parameter};
 use mandate_oauth::parameter::{Elsewhere, Presence};
 use mandate_testkit::story::CRM;
 use mandate_testkit::world::{ACCESS_TOKEN, Pairs, World, pairs, with, without};
