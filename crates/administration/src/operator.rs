@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mandate_core::{Person, Role, Timestamp};
-use mandate_delegation::Live;
+use mandate_live::Live;
 use mandate_token::access_token::AccessToken;
 
 use crate::error::Denied;

@@ -4,18 +4,15 @@
 //! [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. It returns a [`Mandate`] or a [`Refusal`].
 //! Nothing else can build a `Mandate`.
 //!
-//! [`live`] holds the snapshot that decisions read and the counters of grants in use; [`revocation`] turns changes of
-//! the registry into cuts.
+//! [`revocation`] turns changes of the registry into cuts.
 
 mod credential;
 mod decide;
-pub mod live;
 mod mandate;
 mod refusal;
 pub mod revocation;
 
 pub use credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
 pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, PERSON_TOKEN_LIFETIME, Request, decide};
-pub use live::{Live, Snapshot};
 pub use mandate::{Mandate, MandateView};
 pub use refusal::{Refusal, RefusalReason, ScopeBounds};

@@ -1,7 +1,7 @@
 //! Waking nodes when registrations, keys or bans change.
 
 use mandate_authority::Authority;
-use mandate_delegation::Live;
+use mandate_live::Live;
 use tokio::sync::watch;
 
 /// A subscription to all data from which a node serves.

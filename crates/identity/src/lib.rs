@@ -18,7 +18,7 @@ use std::time::Duration;
 use mandate_audit::{Kind, Outcome, Receipt, Record};
 use mandate_authority::Authority;
 use mandate_core::{Entropy, HybridClock, RecordId, RequestSource, SpiffeId, Timestamp};
-use mandate_delegation::Live;
+use mandate_live::Live;
 use mandate_stops::{Looks, Stops};
 use mandate_store::{AppendError, Effect, Log, Store};
 

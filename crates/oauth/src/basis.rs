@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RecordId, Timestamp, TokenId};
-use mandate_delegation::{Live, Mandate, Refusal, Request, Snapshot, decide};
+use mandate_delegation::{Mandate, Refusal, Request, decide};
+use mandate_live::{Live, Snapshot};
 
 /// The snapshot in force, the time, and randomness. A clone is the same.
 #[derive(Clone)]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use mandate_core::names::Parameter;
 use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Registry};
 use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, SpiffeId, Timestamp};
-use mandate_delegation::{AuthenticatedClient, ProvenClient, Snapshot, VerifiedActor};
+use mandate_delegation::{AuthenticatedClient, ProvenClient, VerifiedActor};
+use mandate_live::Snapshot;
 use mandate_store::{Store, replay, secrets};
 use mandate_token::{KeySet, TokenError, client_assertion};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_authority::Authority;
 use mandate_core::uri::same;
 use mandate_core::{Entropy, HybridClock, Issuer, ScopeSet, TrustDomain};
-use mandate_delegation::Live;
+use mandate_live::Live;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store};
 

@@ -4,7 +4,8 @@ use mandate_audit::Kind;
 use mandate_core::names::Parameter;
 use mandate_core::registry::Registry;
 use mandate_core::{SpiffeId, Timestamp};
-use mandate_delegation::{AuthenticatedClient, Snapshot};
+use mandate_delegation::AuthenticatedClient;
+use mandate_live::Snapshot;
 use mandate_token::access_token::AccessToken;
 use serde_json::{Map, Value};
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mandate_core::Timestamp;
 use mandate_core::names::{Parameter, TokenType};
 use mandate_core::registry::TrustedIssuer;
-use mandate_delegation::{Snapshot, VerifiedSubject};
+use mandate_delegation::VerifiedSubject;
+use mandate_live::Snapshot;
 use mandate_token::access_token::{AccessToken, Decoded, Unverified};
 use mandate_token::{KeySet, TokenError};
 

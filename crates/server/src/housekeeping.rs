@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mandate_audit::strangers;
 use mandate_authority::Authority;
 use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock, Timestamp};
-use mandate_delegation::Live;
+use mandate_live::Live;
 use mandate_stops::{Standing, Stops};
 use mandate_store::{Log, Store};
 

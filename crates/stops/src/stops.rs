@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::{Cut, HybridClock, RecordId, Timestamp};
-use mandate_delegation::Live;
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::{Dir, Exposure};
+use mandate_live::Live;
 use mandate_store::{AppendError, EffectRefusal, Log, Store, StoreError, stops};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::{Deserialize, Serialize};

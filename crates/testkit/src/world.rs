@@ -22,9 +22,9 @@ use mandate_core::{
     Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, SystemEntropy, TokenId, TrustDomain,
 };
 use mandate_delegation::revocation::cut;
-use mandate_delegation::{Live, Snapshot};
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
+use mandate_live::{Live, Snapshot};
 use mandate_oauth::{Engine, Headers, OAuthError, Parts, Request, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;

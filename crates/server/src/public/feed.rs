@@ -17,7 +17,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
 use mandate_core::{Cut, RevocationSet};
-use mandate_delegation::Live;
+use mandate_live::Live;
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -160,7 +160,7 @@ mod tests {
     use mandate_core::registry::Registry;
     use mandate_core::{Clock, CutTarget, HybridClock, RequestSource, RevocationSet, Timestamp};
     use mandate_delegation::revocation::cut;
-    use mandate_delegation::{Live, Snapshot};
+    use mandate_live::{Live, Snapshot};
     use mandate_testkit::clock::SteppedClock;
     use tokio::sync::watch;
 

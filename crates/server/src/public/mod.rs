@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use mandate_authority::Authority;
 use mandate_core::{Clock, Entropy, Secret};
-use mandate_delegation::Live;
+use mandate_live::Live;
 use mandate_oauth::{Engine, Fault, OAuthError, form, metadata};
 
 use crate::admin;

@@ -10,12 +10,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use mandate_core::registry::Registry;
 use mandate_core::{Clock as _, Cut, CutTarget, GrantId, HybridClock, Issuer, RevocationSet, Timestamp};
+use mandate_delegation::Facts;
+use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_policy::Policies;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
-
-use crate::decide::Facts;
-use crate::revocation::CUT_MEMORY;
 
 /// How many cuts a slow subscriber may fall behind before it must start over from a snapshot.
 const FEED_BACKLOG: usize = 1024;
