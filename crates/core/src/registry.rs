@@ -1,6 +1,7 @@
 //! The registry: what an operator has declared. Plain validated values and an immutable, indexed snapshot of them.
 
 mod halt;
+mod standing;
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use crate::time::{Lifetime, Timestamp};
 use crate::uri::{Issuer, ResourceUri, other_spelling, same};
 
 pub use halt::Halt;
+pub use standing::Ended;
 
 /// The default limit on the depth of an actor chain.
 pub const DEFAULT_CHAIN_DEPTH: u8 = 3;

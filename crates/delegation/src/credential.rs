@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
 use mandate_core::{
-    ActorChain, ClientId, CutTarget, Issuer, Lineage, Person, PersonName, RevocationSet, ScopeSet, SpiffeId, Timestamp, TokenId,
+    ActorChain, ClientId, CutTarget, Issuer, Lineage, Person, PersonName, RevocationSet, ScopeSet, SpiffeId, Timestamp, TokenFacts, TokenId,
 };
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 
 use crate::decide::PERSON_TOKEN_LIFETIME;
+use crate::liveness::Issued;
 
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,21 @@ impl VerifiedSubject {
             amr: token.amr,
             key_bound: token.cnf.is_some(),
         }
+    }
+
+    /// What decides whether it counts, at the issuer `ours`.
+    pub(crate) fn issued<'a>(&'a self, ours: &'a Issuer) -> Issued<'a> {
+        let facts = TokenFacts {
+            jti: &self.jti,
+            iat: self.issued,
+            subject: &self.person,
+            ours,
+            iss: &self.issuer,
+            client: &self.client,
+            chain: &self.chain,
+            lineage: &self.lineage,
+        };
+        Issued { facts, expires: self.expires, key_bound: self.key_bound }
     }
 
     /// The person on whose behalf.

@@ -9,17 +9,18 @@ use std::time::Duration;
 use mandate_core::constraint::Constraints;
 use mandate_core::hybrid_clock::shortened;
 use mandate_core::registry::{
-    Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
+    Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Ended, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
 };
 use mandate_core::uri::same;
 use mandate_core::{
     Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet, SubjectProfile,
-    Timestamp, TokenFacts, TokenId,
+    Timestamp, TokenId,
 };
 use mandate_policy::{Denied, Policies, Question};
 
 use crate::VerifiedActor;
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
+use crate::liveness::{Asker, enabled, living};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{Refusal, RefusalReason, ScopeBounds};
 
@@ -104,15 +105,15 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let Exchange { client, subject, actor, resource, scopes, jti } = exchange;
 
     let subject = as_trusted_now(subject, facts.registry)?;
-    subject_is_alive(&subject, facts, now)?;
-    let person = active_person(facts.registry.person_by_id(&subject.person))?;
+    // Invariant 5: nothing descends from a token that no longer counts.
+    let person = living(&subject.issued(facts.issuer), Asker::Ourselves, facts.registry, facts.revocations, now)?;
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
     let actor = Actor { sub: agent.spiffe_id.as_str().to_owned(), iss: facts.issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
-    chain_is_active(&subject, facts)?;
+    no_actor_of_ours_is_theirs(&subject, facts.issuer)?;
     let chain = subject.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
     history_is_their_own(&subject, agent)?;
 
@@ -164,7 +165,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
     let Authorization { client, person, resource, scopes, jti } = authorization;
     let at = person.at;
-    let person = active_person(facts.registry.person(&person.name))?;
+    let person = enabled(facts.registry.person(&person.name))?;
     login_is_alive(person, &client, at, facts)?;
     let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
 
@@ -284,33 +285,6 @@ fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<V
     Ok(subject)
 }
 
-/// Invariant 5: no token descends from a token that has been revoked or has expired.
-fn subject_is_alive(subject: &VerifiedSubject, facts: &Facts<'_>, now: Timestamp) -> Result<(), RefusalReason> {
-    if subject.expires <= now {
-        return Err(RefusalReason::SubjectExpired);
-    }
-    let token = TokenFacts {
-        jti: &subject.jti,
-        iat: subject.issued,
-        subject: &subject.person,
-        ours: facts.issuer,
-        iss: &subject.issuer,
-        client: &subject.client,
-        chain: &subject.chain,
-        lineage: &subject.lineage,
-    };
-    if facts.revocations.find(&token).is_some() {
-        return Err(RefusalReason::SubjectRevoked);
-    }
-    // RFC 8693 leaves the binding of the inputs open; dropping it would turn a bound token into a bearer token.
-    if subject.key_bound { Err(RefusalReason::SubjectKeyNotProven) } else { Ok(()) }
-}
-
-fn active_person(person: Option<&Arc<Person>>) -> Result<&Person, RefusalReason> {
-    let person = person.ok_or(RefusalReason::PersonUnknown)?;
-    if person.disabled { Err(RefusalReason::PersonDisabled) } else { Ok(person) }
-}
-
 /// The agent that will act: the one whose actor token was verified, or the client itself if it is an agent.
 ///
 /// No actor at all would be impersonation (RFC 8693 §1.1), and is refused.
@@ -379,19 +353,10 @@ fn presenter_is_entitled(
     }
 }
 
-/// Invariant 5, for each actor that is in the chain already. We cannot look up actors of other issuers: they are history.
 /// Only our own tokens may say that actors of ours have acted.
-fn chain_is_active(subject: &VerifiedSubject, facts: &Facts<'_>) -> Result<(), RefusalReason> {
-    for actor in subject.chain.iter().filter(|actor| actor.iss == *facts.issuer) {
-        if subject.origin != SubjectOrigin::Own {
-            return Err(RefusalReason::ChainNotTheirs);
-        }
-        let agent = actor.sub.parse().ok().and_then(|id| facts.registry.agent_by_id(&id));
-        if agent.is_none_or(|agent| agent.state != AgentState::Active) {
-            return Err(RefusalReason::ChainActorNotActive);
-        }
-    }
-    Ok(())
+fn no_actor_of_ours_is_theirs(subject: &VerifiedSubject, issuer: &Issuer) -> Result<(), RefusalReason> {
+    let claimed = subject.origin != SubjectOrigin::Own && subject.chain.iter().any(|actor| actor.iss == *issuer);
+    if claimed { Err(RefusalReason::ChainNotTheirs) } else { Ok(()) }
 }
 
 /// Another issuer may only name its own actors. A statement about actors of a third issuer is unverified, and our signature
@@ -436,10 +401,11 @@ fn usable_grant<'a>(
     let mut best: Option<(usize, &Grant)> = None;
     let mut why = RefusalReason::NoGrant;
     for grant in facts.registry.grants_between(&person.name, &agent.name, &target.name) {
-        if grant.revoked {
-            why = RefusalReason::GrantRevoked;
-        } else if grant.expires.is_some_and(|expires| expires <= now) {
-            why = RefusalReason::GrantExpired;
+        if let Some(ended) = grant.ended(now) {
+            why = match ended {
+                Ended::Revoked => RefusalReason::GrantRevoked,
+                Ended::Expired => RefusalReason::GrantExpired,
+            };
         } else if grant.max_uses.is_some_and(|max| (facts.uses)(&grant.id) >= max) {
             why = RefusalReason::GrantExhausted;
         } else {

@@ -4,10 +4,11 @@
 //! [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. It returns a [`Mandate`] or a [`Refusal`].
 //! Nothing else can build a `Mandate`.
 //!
-//! [`revocation`] turns changes of the registry into cuts.
+//! [`liveness`] is the rule by which a token that was issued still counts; [`revocation`] turns changes of the registry into cuts.
 
 mod credential;
 mod decide;
+pub mod liveness;
 mod mandate;
 mod refusal;
 pub mod revocation;

@@ -5,8 +5,8 @@ mod credential;
 use std::sync::Arc;
 
 use mandate_core::names::Parameter;
-use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Registry};
-use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, SpiffeId, Timestamp};
+use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Registry};
+use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, Timestamp};
 use mandate_delegation::{AuthenticatedClient, ProvenClient, VerifiedActor};
 use mandate_live::Snapshot;
 use mandate_store::{Store, replay, secrets};
@@ -54,7 +54,7 @@ impl Caller {
     /// Whether it may act: an agent must be registered and active. A client has no such state.
     pub(crate) fn is_active(&self, registry: &Registry) -> bool {
         match self {
-            Self::Agent(agent) => is_active_agent(agent.spiffe_id(), registry),
+            Self::Agent(agent) => registry.active_agent(agent.spiffe_id()).is_some(),
             Self::App(_) | Self::Public(_) => true,
         }
     }
@@ -233,11 +233,6 @@ impl Clients {
             Err(Refusal::ClientMethodOther(client.authentication.method()))
         }
     }
-}
-
-/// Whether this is a registered agent that is active.
-pub(crate) fn is_active_agent(id: &SpiffeId, registry: &Registry) -> bool {
-    registry.agent_by_id(id).is_some_and(|agent| agent.state == AgentState::Active)
 }
 
 /// A public client names itself; that is not authentication.

@@ -1,15 +1,15 @@
 //! Introspection (RFC 7662): the claims of a token, for the parties that it concerns.
 
 use mandate_audit::Kind;
+use mandate_core::Timestamp;
 use mandate_core::names::Parameter;
 use mandate_core::registry::Registry;
-use mandate_core::{SpiffeId, Timestamp};
 use mandate_delegation::AuthenticatedClient;
+use mandate_delegation::liveness::{Asker, Issued, living};
 use mandate_live::Snapshot;
 use mandate_token::access_token::AccessToken;
 use serde_json::{Map, Value};
 
-use crate::client::is_active_agent;
 use crate::engine::Engine;
 use crate::parameter::Required;
 use crate::refusal::Refusal;
@@ -64,37 +64,25 @@ impl Engine {
         let token = Required(Parameter::Token).read(&form)?;
         // The caller's secret may have waited for its turn to be checked.
         let snapshot = self.basis.snapshot();
-        let living = self.living_at(token, &snapshot, self.basis.now());
+        let living = self.living_at(token, Asker::Resource, &snapshot, self.basis.now());
         Ok(match living.filter(|(token, _)| concerns(token, &caller, &snapshot.registry)) {
             Some((_, claims)) => Introspection::Active(claims),
             None => Introspection::Inactive,
         })
     }
 
-    /// An access token of ours that is valid now and is not affected by a revocation, a stopped agent or a disabled person.
-    /// For our own endpoints that accept bearer tokens; they must check audience and scope.
+    /// An access token of ours that counts now as a bearer token ([`mandate_delegation::liveness`]). For our own endpoints;
+    /// they must check audience and scope.
     pub fn living_token(&self, token: &str) -> Option<AccessToken> {
-        self.living_at(token, &self.basis.snapshot(), self.basis.now()).map(|(token, _)| token)
+        self.living_at(token, Asker::Ourselves, &self.basis.snapshot(), self.basis.now()).map(|(token, _)| token)
     }
 
-    fn living_at(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Option<(AccessToken, Map<String, Value>)> {
+    fn living_at(&self, token: &str, asker: Asker, snapshot: &Snapshot, now: Timestamp) -> Option<(AccessToken, Map<String, Value>)> {
         let (verified, claims) = self.tokens.access_token_with_claims(token, now).ok()?;
-        self.is_alive(&verified, snapshot).then_some((verified, claims))
+        let issued = Issued::token(&verified, self.issuer());
+        living(&issued, asker, &snapshot.registry, &snapshot.revocations, now).ok()?;
+        Some((verified, claims))
     }
-
-    /// Whether nothing that the token depends on has been cut, stopped or disabled since.
-    fn is_alive(&self, token: &AccessToken, snapshot: &Snapshot) -> bool {
-        let registry = &snapshot.registry;
-        let cut = snapshot.revocations.find(&token.facts(self.issuer())).is_some();
-        let person = registry.person_by_id(&token.subject).is_some_and(|person| !person.disabled);
-        let actors = token.chain.iter().filter(|actor| actor.iss == *self.issuer()).all(|actor| is_active(&actor.sub, registry));
-        let grants = token.lineage.grants.iter().all(|id| registry.grant(id).is_some_and(|grant| !grant.revoked));
-        !cut && person && actors && grants
-    }
-}
-
-fn is_active(spiffe_id: &str, registry: &Registry) -> bool {
-    spiffe_id.parse::<SpiffeId>().is_ok_and(|id| is_active_agent(&id, registry))
 }
 
 /// A token concerns the client it was issued to, and the resource it is addressed to: the client or agent that the

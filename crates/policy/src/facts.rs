@@ -362,8 +362,7 @@ fn usable<'a>(question: &Question<'a>, agent: &Agent) -> Option<&'a Grant> {
         grant.person == question.person.name
             && grant.agent == agent.name
             && grant.resource == question.resource.name
-            && !grant.revoked
-            && grant.expires.is_none_or(|expires| question.now < expires)
+            && grant.ended(question.now).is_none()
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod bounds;
+mod liveness;
 mod parties;
 mod properties;
 
@@ -142,6 +143,7 @@ impl Case {
             Entry::Agent(agent("fourth")),
             Entry::Grant(grant("g1", "support-agent", "crm", "read:cases write:case_comments")),
             Entry::Client(support_app(&[])),
+            Entry::Client(Client { id: "other-app".parse().unwrap(), ..support_app(&[]) }),
         ]);
         let subject = VerifiedSubject {
             origin: SubjectOrigin::Own,
@@ -354,6 +356,7 @@ fn an_app_presents_only_the_agents_it_is_registered_for() {
     });
     refuses(R::ClientMayNotPresent, |c| {
         c.by_app(&["support-agent"]);
+        c.subject.client = "other-app".parse().unwrap();
         c.registry.remove(mandate_core::registry::Kind::Client, "support-app");
     });
 }
@@ -376,7 +379,7 @@ fn what_a_client_proved_counts_until_its_credential_is_replaced_or_it_is_cut() {
     {
         let mut case = Case::new();
         app(&mut case);
-        case.subject.client = "another".parse().unwrap();
+        case.subject.client = "other-app".parse().unwrap();
         case.cut(CutTarget::Client("support-app".parse().unwrap()));
         let client = Arc::new(support_app(&["support-agent"]));
         case.client = AuthenticatedClient::App(ProvenClient::assertion(client, Timestamp::from_millis(proven)));
@@ -604,12 +607,20 @@ fn expiry_never_grows() {
 
 #[test]
 fn lineage_grows_by_one_token_and_is_bounded() {
+    let registered = |c: &mut Case, grants: &[&str], clients: &[&str]| {
+        for id in grants {
+            c.registry.put(Entry::Grant(grant(id, "triage", "crm", "read:cases")));
+        }
+        for id in clients {
+            c.registry.put(Entry::Client(Client { id: id.parse().unwrap(), ..support_app(&[]) }));
+        }
+        c.subject.lineage.grants = grants.iter().map(|id| id.parse().unwrap()).collect();
+        c.subject.lineage.clients = clients.iter().map(|id| id.parse().unwrap()).collect();
+    };
     let view = permits(|c| {
-        c.subject.lineage = Lineage {
-            parents: vec!["root".parse().unwrap()],
-            grants: vec!["g0".parse().unwrap(), "g1".parse().unwrap()],
-            clients: vec!["portal".parse().unwrap(), "support-app".parse().unwrap()],
-        };
+        registered(c, &["g0"], &["portal", "support-app"]);
+        c.subject.lineage.parents = vec!["root".parse().unwrap()];
+        c.subject.lineage.grants.push("g1".parse().unwrap());
     });
     assert_eq!(view.lineage.parents, vec!["t0".parse().unwrap(), "root".parse().unwrap()]);
     assert_eq!(view.lineage.grants, vec!["g1".parse().unwrap(), "g0".parse().unwrap()], "each once");
@@ -617,10 +628,10 @@ fn lineage_grows_by_one_token_and_is_bounded() {
     let many = |n: usize| (0..n).map(|n| format!("x{n}").parse().unwrap()).collect();
     permits(|c| c.subject.lineage.parents = many(MAX_LINEAGE - 1));
     refuses(R::LineageTooLong, |c| c.subject.lineage.parents = many(MAX_LINEAGE));
-    let many = |n: usize| (0..n).map(|n| format!("x{n}").parse().unwrap()).collect();
-    refuses(R::LineageTooLong, |c| c.subject.lineage.grants = many(MAX_LINEAGE));
-    let many = |n: usize| (0..n).map(|n| format!("x{n}").parse().unwrap()).collect();
-    refuses(R::LineageTooLong, |c| c.subject.lineage.clients = many(MAX_LINEAGE));
+    let names: Vec<String> = (0..MAX_LINEAGE).map(|n| format!("x{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    refuses(R::LineageTooLong, |c| registered(c, &names, &[]));
+    refuses(R::LineageTooLong, |c| registered(c, &[], &names));
 }
 
 #[test]

@@ -1,0 +1,33 @@
+//! Whether an entry counts at a given moment.
+
+use std::sync::Arc;
+
+use super::{Agent, AgentState, Grant, Registry};
+use crate::spiffe::SpiffeId;
+use crate::time::Timestamp;
+
+/// Why a grant is no longer in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was revoked.
+    Revoked,
+    /// Its time is over.
+    Expired,
+}
+
+impl Grant {
+    /// Why it is not in force at `now`, if it is not. This does not count its uses.
+    pub fn ended(&self, now: Timestamp) -> Option<Ended> {
+        if self.revoked {
+            return Some(Ended::Revoked);
+        }
+        self.expires.is_some_and(|expires| expires <= now).then_some(Ended::Expired)
+    }
+}
+
+impl Registry {
+    /// The agent with that SPIFFE ID, if it may act.
+    pub fn active_agent(&self, id: &SpiffeId) -> Option<&Arc<Agent>> {
+        self.agent_by_id(id).filter(|agent| agent.state == AgentState::Active)
+    }
+}

@@ -1,0 +1,155 @@
+//! Whether a token still counts: one rule, whoever asks.
+//!
+//! | what the rule asks | subject of an exchange | introspected by its resource | bearer at an endpoint of ours |
+//! |---|---|---|---|
+//! | it has not expired | yes | yes | yes |
+//! | no cut on it, its ancestors, its grants, its agents, its person, its clients | yes | yes | yes |
+//! | if it is bound to a key (`cnf`, RFC 7800), the key is proven | yes | no | yes |
+//! | its person is registered and not disabled | yes | yes | yes |
+//! | every agent of ours in its chain is registered and active | yes | yes | yes |
+//! | every grant that it depends on is registered and in force | yes | yes | yes |
+//! | every client of ours that it came through is registered; an agent as a client is active | yes | yes | yes |
+//!
+//! Two things differ on purpose:
+//!
+//! - The key of a bound token is proven to whoever is given the token. We cannot see the proof that a resource was given, so an
+//!   introspected token is active, and its `cnf` tells the resource what to check (RFC 8705 §3.2, RFC 9449 §6.2). Where the
+//!   token is shown to us, a bound token without a proof would become a bearer token, so it is refused. No proof can be shown yet.
+//! - Only the subject of an exchange may be of another issuer. The last three rows are about names that we gave: of a token of
+//!   another issuer they ask nothing. Its actors are history that `decide` checks, and its clients and grants are not ours.
+//!
+//! A client that revokes its own token (RFC 7009) asks only for the cut: a token that does not count for another reason may
+//! count again. A cut is the only answer that lasts.
+
+use std::sync::Arc;
+
+use mandate_core::registry::{Ended, Person, Registry};
+use mandate_core::{ClientId, Issuer, RevocationSet, SpiffeId, Timestamp, TokenFacts};
+use mandate_token::access_token::AccessToken;
+
+use crate::refusal::{Refusal, RefusalReason};
+
+/// A verified token, as far as this rule reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Issued<'a> {
+    /// What cuts are compared with.
+    pub facts: TokenFacts<'a>,
+    /// From when on it is not valid.
+    pub expires: Timestamp,
+    /// Whether it is bound to a key.
+    pub key_bound: bool,
+}
+
+impl<'a> Issued<'a> {
+    /// A token that was verified just now, and is shown to the issuer `ours`.
+    pub fn token(token: &'a AccessToken, ours: &'a Issuer) -> Self {
+        Self { facts: token.facts(ours), expires: token.exp, key_bound: token.cnf.is_some() }
+    }
+}
+
+/// Who asks, and so who checks the key of a bound token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// We do: the token is shown to us, as a subject token or as a bearer token.
+    Ourselves,
+    /// The resource to which the token was shown.
+    Resource,
+}
+
+/// Why a token does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dead {
+    /// It has expired.
+    Expired,
+    /// It is below a cut.
+    Cut,
+    /// It is bound to a key that was not proven. It may count for someone who proves the key.
+    KeyNotProven,
+    /// Its person is not registered.
+    PersonUnknown,
+    /// Its person is disabled.
+    PersonDisabled,
+    /// An agent in its chain is not registered, or not active.
+    ActorNotActive,
+    /// A grant that it depends on is removed or revoked.
+    GrantRevoked,
+    /// A grant that it depends on has expired.
+    GrantExpired,
+    /// A client that it came through is removed, or is an agent that is not active.
+    ClientGone,
+}
+
+impl From<Dead> for Refusal {
+    fn from(dead: Dead) -> Self {
+        Self::from(RefusalReason::from(dead))
+    }
+}
+
+impl From<Dead> for RefusalReason {
+    fn from(dead: Dead) -> Self {
+        match dead {
+            // A token never outlives its grant.
+            Dead::Expired | Dead::GrantExpired => Self::SubjectExpired,
+            Dead::Cut | Dead::GrantRevoked | Dead::ClientGone => Self::SubjectRevoked,
+            Dead::KeyNotProven => Self::SubjectKeyNotProven,
+            Dead::PersonUnknown => Self::PersonUnknown,
+            Dead::PersonDisabled => Self::PersonDisabled,
+            Dead::ActorNotActive => Self::ChainActorNotActive,
+        }
+    }
+}
+
+/// The person for whom a token speaks, if the token counts at `now`.
+///
+/// # Errors
+/// The first reason in the order of the table.
+pub fn living<'r>(
+    token: &Issued<'_>,
+    asker: Asker,
+    registry: &'r Registry,
+    revocations: &RevocationSet,
+    now: Timestamp,
+) -> Result<&'r Person, Dead> {
+    let Issued { facts, expires, key_bound } = token;
+    if *expires <= now {
+        return Err(Dead::Expired);
+    }
+    if revocations.find(facts).is_some() {
+        return Err(Dead::Cut);
+    }
+    if *key_bound && asker == Asker::Ourselves {
+        return Err(Dead::KeyNotProven);
+    }
+    let person = enabled(registry.person_by_id(facts.subject))?;
+    if facts.iss == facts.ours {
+        names_of_ours(facts, registry, now)?;
+    }
+    Ok(person)
+}
+
+/// A person, if they are registered and not disabled.
+pub(crate) fn enabled(person: Option<&Arc<Person>>) -> Result<&Person, Dead> {
+    let person = person.ok_or(Dead::PersonUnknown)?;
+    if person.disabled { Err(Dead::PersonDisabled) } else { Ok(person) }
+}
+
+/// The rows about actors, grants and clients, for a token of ours.
+fn names_of_ours(token: &TokenFacts<'_>, registry: &Registry, now: Timestamp) -> Result<(), Dead> {
+    let is_active = |name: &str| name.parse::<SpiffeId>().is_ok_and(|id| registry.active_agent(&id).is_some());
+    // We cannot look up actors of other issuers: they are history.
+    let ours = || token.chain.iter().filter(|actor| actor.iss == *token.ours).map(|actor| actor.sub.as_str());
+    if !ours().all(is_active) {
+        return Err(Dead::ActorNotActive);
+    }
+    for id in &token.lineage.grants {
+        match registry.grant(id).map(|grant| grant.ended(now)) {
+            None | Some(Some(Ended::Revoked)) => return Err(Dead::GrantRevoked),
+            Some(Some(Ended::Expired)) => return Err(Dead::GrantExpired),
+            Some(None) => {}
+        }
+    }
+    // An agent that was the client is in the chain, and so has been looked at.
+    let stands = |id: &ClientId| registry.client(id).is_some() || ours().any(|actor| actor == id.as_str()) || is_active(id.as_str());
+    let all_stand = std::iter::once(token.client).chain(&token.lineage.clients).all(stands);
+    if all_stand { Ok(()) } else { Err(Dead::ClientGone) }
+}
