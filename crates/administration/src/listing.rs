@@ -1,6 +1,7 @@
 //! Reading the registry.
 
 use mandate_api::admin::{RegistryEntry, RegistryItem};
+use mandate_core::MeterId;
 use mandate_core::registry::{Entry, Kind};
 
 use crate::administration::Administration;
@@ -25,7 +26,7 @@ impl Administration {
 
     fn described(&self, entry: &Entry) -> RegistryEntry {
         let uses = match entry {
-            Entry::Grant(grant) => Some(self.live.uses(&grant.id)),
+            Entry::Grant(grant) => Some(self.live.used(&MeterId::GrantUses(grant.id.clone()))),
             Entry::Resource(_) | Entry::Person(_) | Entry::Agent(_) | Entry::Client(_) | Entry::Issuer(_) | Entry::Policy(_) => None,
         };
         let built_in = is_administration(entry, self.live.issuer());

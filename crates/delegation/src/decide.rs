@@ -13,8 +13,8 @@ use mandate_core::registry::{
 };
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, ClientId, CutTarget, GrantId, Issuer, Lineage, ResourceName, ResourceUri, RevocationSet, ScopeSet, SubjectProfile,
-    Timestamp, TokenId,
+    Actor, ActorChain, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri, RevocationSet, ScopeSet,
+    SubjectProfile, Timestamp, TokenId,
 };
 use mandate_policy::{Denied, Policies, Question};
 
@@ -83,8 +83,8 @@ pub struct Facts<'a> {
     pub policies: &'a Policies,
     /// What has been cut.
     pub revocations: &'a RevocationSet,
-    /// How often a grant has been used.
-    pub uses: &'a dyn Fn(&GrantId) -> u64,
+    /// How much was taken from a meter.
+    pub used: &'a dyn Fn(&MeterId) -> u64,
     /// How far the machine's clock is behind the time of the decision. The lifetime of the token is shorter by this.
     pub behind: Duration,
 }
@@ -157,7 +157,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         auth_time: subject.auth_time,
         acr: subject.acr,
         amr: subject.amr,
-        grant: Some((grant.id.clone(), grant.max_uses)),
+        reservations: one_use(grant).into_iter().collect(),
         policies: permit.shared_policies(),
     })?)
 }
@@ -245,7 +245,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         auth_time: Some(at),
         acr: None,
         amr: vec!["pwd".to_owned()],
-        grant: None,
+        reservations: Vec::new(),
         policies: policies.into(),
     })?)
 }
@@ -406,7 +406,7 @@ fn usable_grant<'a>(
                 Ended::Revoked => RefusalReason::GrantRevoked,
                 Ended::Expired => RefusalReason::GrantExpired,
             };
-        } else if grant.max_uses.is_some_and(|max| (facts.uses)(&grant.id) >= max) {
+        } else if one_use(grant).is_some_and(|one| !one.fits((facts.used)(&one.meter))) {
             why = RefusalReason::GrantExhausted;
         } else {
             let covers = grant.scopes.intersection(wanted).len();
@@ -416,6 +416,11 @@ fn usable_grant<'a>(
         }
     }
     best.map(|(_, grant)| grant).ok_or(why)
+}
+
+/// What one mandate takes from the grant's meter, if its uses are limited.
+fn one_use(grant: &Grant) -> Option<Reservation> {
+    grant.max_uses.map(|limit| Reservation { meter: MeterId::GrantUses(grant.id.clone()), amount: 1, limit })
 }
 
 /// What each party allows on the resource. `of_app`: what the client may ask for, if it is not an agent.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Record};
-use mandate_core::{ActorChain, ClientId, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, Timestamp, TokenId};
+use mandate_core::{ActorChain, ClientId, Issuer, Lineage, Person, RecordId, Reservation, ScopeSet, Timestamp, TokenId};
 use mandate_token::access_token::{self, Claims, Payload};
 
 use crate::refusal::RefusalReason;
@@ -62,8 +62,8 @@ pub struct MandateView {
     pub acr: Option<String>,
     /// Authentication methods, unchanged by exchanges.
     pub amr: Vec<String>,
-    /// The grant that this mandate uses up by one, with its limit.
-    pub grant: Option<(GrantId, Option<u64>)>,
+    /// What it uses up. It is taken in the transaction of its record.
+    pub reservations: Vec<Reservation>,
     /// The policies that permitted it, by name.
     pub policies: Arc<[String]>,
 }

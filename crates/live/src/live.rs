@@ -1,4 +1,4 @@
-//! What decisions read: an immutable snapshot, swapped as a whole, and the counters of grants in use.
+//! What decisions read: an immutable snapshot, swapped as a whole, and the meters.
 //!
 //! The hot path takes no lock for the snapshot. A change that gives authority is swapped in after it is durable. A change
 //! that takes authority away is swapped in at once. Both wake the subscribers.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mandate_core::registry::Registry;
-use mandate_core::{Clock as _, Cut, CutTarget, GrantId, HybridClock, Issuer, RevocationSet, Timestamp};
+use mandate_core::{Clock as _, Cut, CutTarget, HybridClock, Issuer, MeterId, Reservation, RevocationSet, Timestamp};
 use mandate_delegation::Facts;
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_policy::Policies;
@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, watch};
 /// How many cuts a slow subscriber may fall behind before it must start over from a snapshot.
 const FEED_BACKLOG: usize = 1024;
 
-/// One immutable state of everything that decisions read, except the use counters.
+/// One immutable state of everything that decisions read, except the meters.
 #[derive(Clone)]
 pub struct Snapshot {
     /// The registry.
@@ -39,25 +39,25 @@ pub struct NumberedCut {
     pub cut: Cut,
 }
 
-/// The live state: the current [`Snapshot`], the uses of grants, and the subscribers of changes.
+/// The live state: the current [`Snapshot`], the meters, and the subscribers of changes.
 pub struct Live {
     issuer: Issuer,
     snapshot: ArcSwap<Snapshot>,
     /// Serializes writers of `snapshot`; readers never take it. Holds the number of the last cut.
     writer: Mutex<u64>,
-    uses: Mutex<HashMap<GrantId, u64>>,
+    meters: Mutex<HashMap<MeterId, u64>>,
     generation: watch::Sender<u64>,
     cuts: broadcast::Sender<NumberedCut>,
 }
 
 impl Live {
     /// Starts from the content of the store.
-    pub fn new(issuer: Issuer, snapshot: Snapshot, uses: HashMap<GrantId, u64>, last_cut: u64) -> Self {
+    pub fn new(issuer: Issuer, snapshot: Snapshot, meters: HashMap<MeterId, u64>, last_cut: u64) -> Self {
         Self {
             issuer,
             snapshot: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(last_cut),
-            uses: Mutex::new(uses),
+            meters: Mutex::new(meters),
             generation: watch::Sender::new(0),
             cuts: broadcast::Sender::new(FEED_BACKLOG),
         }
@@ -77,36 +77,41 @@ impl Live {
     ///
     /// `behind`: see [`Facts::behind`].
     pub fn with_facts<T>(&self, snapshot: &Snapshot, behind: Duration, question: impl FnOnce(&Facts<'_>) -> T) -> T {
-        let uses = |grant: &GrantId| self.uses(grant);
+        let used = |meter: &MeterId| self.used(meter);
         question(&Facts {
             issuer: &self.issuer,
             registry: &snapshot.registry,
             policies: &snapshot.policies,
             revocations: &snapshot.revocations,
-            uses: &uses,
+            used: &used,
             behind,
         })
     }
 
-    /// How often a grant has been used.
-    pub fn uses(&self, grant: &GrantId) -> u64 {
-        self.uses.lock().get(grant).copied().unwrap_or(0)
+    /// How much was taken from a meter.
+    pub fn used(&self, meter: &MeterId) -> u64 {
+        self.meters.lock().get(meter).copied().unwrap_or(0)
     }
 
-    /// Counts one use of `max`. Call it after the use is durable; the store itself refuses one use too many.
-    pub fn count_use(&self, grant: &GrantId, max: u64) {
-        let mut uses = self.uses.lock();
-        let counted = uses.entry(grant.clone()).or_default();
-        // A caller that was refused in the same moment may have corrected the count already.
-        *counted = (*counted + 1).min(max);
+    /// Counts what was reserved. Call it after that is durable; the store itself refuses what is too much.
+    pub fn count(&self, reservations: &[Reservation]) {
+        if reservations.is_empty() {
+            return;
+        }
+        let mut meters = self.meters.lock();
+        for Reservation { meter, amount, limit } in reservations {
+            let shown = meters.entry(meter.clone()).or_default();
+            // A caller that was refused in the same moment may have corrected the count already.
+            *shown = shown.saturating_add(*amount).min(*limit);
+        }
     }
 
-    /// Corrects a count that is behind the store: a use that was recorded for a caller that had disconnected is not counted
-    /// here. Call it when the store refuses a use as one too many.
-    pub fn used_up(&self, grant: &GrantId, max: u64) {
-        let mut uses = self.uses.lock();
-        let counted = uses.entry(grant.clone()).or_default();
-        *counted = (*counted).max(max);
+    /// Corrects a count that is behind the store: what was recorded for a caller that had disconnected is not counted here. Call
+    /// it with the reservation that the store refused.
+    pub fn refused(&self, reservation: &Reservation) {
+        let mut meters = self.meters.lock();
+        let shown = meters.entry(reservation.meter.clone()).or_default();
+        *shown = (*shown).max(reservation.used_if_refused());
     }
 
     /// Changes the registry in force and, if there are new ones, its policies.

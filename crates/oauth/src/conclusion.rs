@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_authority::{AccessTokenString, Authority};
 use mandate_core::names::TokenType;
-use mandate_core::{GrantId, RequestSource, ScopeSet, ScopeText};
+use mandate_core::{MeterId, RequestSource, ScopeSet, ScopeText};
 use mandate_delegation::{Mandate, MandateView, RefusalReason};
 use mandate_store::{AppendError, Effect, EffectRefusal};
 use serde::Serialize;
@@ -69,7 +69,8 @@ pub(crate) struct Conclusion {
 }
 
 impl Conclusion {
-    /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is not durable.
+    /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is not durable, and
+    /// what a mandate uses up is taken in the transaction of its record: two cannot both take the last.
     ///
     /// `issued`: what the answer says the token is, where its grant has the caller told.
     pub(crate) async fn conclude(
@@ -80,34 +81,29 @@ impl Conclusion {
         issued: Option<TokenType>,
     ) -> Result<TokenResponse, (Trail, Refusal)> {
         let view = mandate.view();
-        effects.extend(view.grant.as_ref().and_then(use_up));
+        if !view.reservations.is_empty() {
+            effects.push(Effect::Reserve(view.reservations.clone()));
+        }
         let again = Trail { stranger: trail.stranger, ..Trail::new(trail.kind, trail.now, RequestSource::Other) };
         let (asked, note) = (trail.asked.clone(), trail.note.clone());
         let (expires_in, scopes) = (view.expires.secs().saturating_sub(view.issued.secs()), view.scopes.clone());
         let receipt = match self.recorder.mandate(trail, view, effects).await {
             Ok(receipt) => receipt,
             Err(error) => {
-                let is_exhausted = matches!(error, AppendError::EffectRefused(EffectRefusal::GrantExhausted));
-                if let (Some((grant, Some(max))), true) = (&view.grant, is_exhausted) {
-                    self.recorder.basis.live.used_up(grant, *max);
+                if let AppendError::EffectRefused(EffectRefusal::MeterExhausted(meter)) = &error {
+                    let refused = view.reservations.iter().filter(|reservation| reservation.meter == *meter);
+                    refused.for_each(|reservation| self.recorder.basis.live.refused(reservation));
                 }
                 let trail = Trail { asked, note, ..refused_after_all(again, view) };
                 return Err((trail, effect_refusal(&error)));
             }
         };
-        if let Some((grant, Some(max))) = &view.grant {
-            self.recorder.basis.live.count_use(grant, *max);
-        }
+        self.recorder.basis.live.count(&view.reservations);
         match self.authority.mint(mandate, receipt) {
             Ok(token) => Ok(TokenResponse { token, issued, expires_in, scopes }),
             Err(error) => Err((again, Refusal::Internal(error.to_string()))),
         }
     }
-}
-
-/// Counts a use of a limited grant, in the transaction of the record: two mandates cannot both take the last use.
-fn use_up((grant, max): &(GrantId, Option<u64>)) -> Option<Effect> {
-    Some(Effect::UseGrant { grant: grant.clone(), max: (*max)? })
 }
 
 fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
@@ -126,7 +122,7 @@ fn effect_refusal(error: &AppendError) -> Refusal {
     use EffectRefusal as E;
     let AppendError::EffectRefused(refusal) = error else { return unrecorded(error) };
     match refusal {
-        E::GrantExhausted => Refusal::Exchange(RefusalReason::GrantExhausted),
+        E::MeterExhausted(MeterId::GrantUses(_)) => Refusal::Exchange(RefusalReason::GrantExhausted),
         E::CodeUsed => Refusal::CodeReused,
         E::CodeExpired | E::CodeUnknown => Refusal::CodeUnknown,
         // No effect of a mandate.

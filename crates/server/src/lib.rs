@@ -47,7 +47,7 @@ use mandate_identity::Identity;
 use mandate_live::{Live, Snapshot};
 use mandate_oauth::{Engine, Parts};
 use mandate_stops::Stops;
-use mandate_store::{Effect, Installation, Store, cuts, installation, records, registry};
+use mandate_store::{Effect, Installation, Store, cuts, installation, meters, records, registry};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -175,8 +175,8 @@ impl Opened {
 /// Reads everything decisions need from the store.
 fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live, ServerError> {
     let now = clock.now();
-    let (entries, uses, cuts) =
-        store.read_blocking("load the registry", |tx| Ok((registry::load(tx)?, registry::load_uses(tx)?, cuts::load(tx)?)))?;
+    let (entries, meters, cuts) =
+        store.read_blocking("load the registry", |tx| Ok((registry::load(tx)?, meters::load(tx)?, cuts::load(tx)?)))?;
     let mut registry = Registry::from_entries(entries);
     if let Some(own) = mandate_administration::administration(issuer) {
         registry.put(Entry::Resource(own));
@@ -187,7 +187,7 @@ fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live
     // What is issued from here on is later than the cuts.
     clock.tick();
     let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(revocations) };
-    Ok(Live::new(issuer.clone(), snapshot, uses, last))
+    Ok(Live::new(issuer.clone(), snapshot, meters, last))
 }
 
 /// Compares the values of this start with those that the directory remembers, and stores them.

@@ -1,7 +1,7 @@
 //! Every change that is written with its audit record, in the record's transaction, or not at all.
 
 use mandate_core::registry::{Entry, Halt, Kind};
-use mandate_core::{ClientId, Cut, GrantId, PersonName, RecordId, Secret, Timestamp, TokenId};
+use mandate_core::{ClientId, Cut, PersonName, RecordId, Reservation, Secret, Timestamp, TokenId};
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
@@ -9,18 +9,13 @@ use crate::nodes::{self, JoinTokenHash, Node, NodeState, TokenUse};
 use crate::refusal::EffectRefusal;
 use crate::registry::RegistryVersion;
 use crate::tx::Tx;
-use crate::{cuts, registry, secrets, stops};
+use crate::{cuts, meters, registry, secrets, stops};
 
 /// A change that a record carries. It refuses with an [`EffectRefusal`], and then nothing of its entry is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// One more mandate is issued under a grant, of at most `max`.
-    UseGrant {
-        /// Which.
-        grant: GrantId,
-        /// How many there may be in all.
-        max: u64,
-    },
+    /// Something is taken from meters: all of it or nothing.
+    Reserve(Vec<Reservation>),
     /// An authorization code can be redeemed.
     KeepCode {
         /// Of the code.
@@ -131,7 +126,7 @@ impl mandate_audit::Effect for Effect {
 
     fn name(&self) -> &'static str {
         match self {
-            Self::UseGrant { .. } => "use_grant",
+            Self::Reserve(_) => "reserve",
             Self::KeepCode { .. } => "keep_code",
             Self::RedeemCode { .. } => "redeem_code",
             Self::KeepJoinToken { .. } => "keep_join_token",
@@ -156,7 +151,7 @@ impl Effect {
     /// Makes the change. It may be made twice, after a transaction that was rolled back.
     pub(crate) fn apply(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         match self {
-            Self::UseGrant { grant, max } => registry::use_grant(tx, grant, *max),
+            Self::Reserve(reservations) => reservations.iter().try_for_each(|reservation| meters::reserve(tx, reservation)),
             Self::KeepCode { hash, payload, expires, forget } => codes::insert(tx, hash, payload.expose_secret(), *expires, *forget),
             Self::RedeemCode { hash, token, at } => match codes::consume(tx, hash, token, *at)? {
                 Redemption::First { .. } => Ok(()),

@@ -90,7 +90,7 @@ impl StoreError {
 
     /// The refusal of an effect.
     pub fn refusal(&self) -> Option<EffectRefusal> {
-        if let Self::Refused(refusal) = self { Some(*refusal) } else { None }
+        if let Self::Refused(refusal) = self { Some(refusal.clone()) } else { None }
     }
 }
 

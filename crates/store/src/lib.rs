@@ -13,6 +13,7 @@ mod error;
 pub mod installation;
 pub mod keys;
 pub mod meta;
+pub mod meters;
 mod migrations;
 pub mod nodes;
 mod record_search;

@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use mandate_core::MeterId;
+
 /// Why an effect was not made. Its record was not written either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EffectRefusal {
-    /// The grant has no uses left.
-    GrantExhausted,
+    /// A meter has less left than is to be taken from it.
+    MeterExhausted(
+        /// Which.
+        MeterId,
+    ),
     /// The authorization code was used before.
     CodeUsed,
     /// The authorization code has expired.
@@ -35,9 +40,9 @@ pub enum EffectRefusal {
 
 impl EffectRefusal {
     /// The machine token.
-    pub fn code(self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
-            Self::GrantExhausted => "grant_exhausted",
+            Self::MeterExhausted(_) => "meter_exhausted",
             Self::CodeUsed => "code_used",
             Self::CodeExpired => "code_expired",
             Self::CodeUnknown => "code_unknown",

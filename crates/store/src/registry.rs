@@ -1,14 +1,11 @@
-//! The registry and how often its grants were used.
+//! The registry.
 
-use std::collections::HashMap;
-
-use mandate_core::GrantId;
 use mandate_core::registry::{Entry, Kind};
 
 use crate::error::StoreError;
 use crate::refusal::EffectRefusal;
 use crate::secrets;
-use crate::tx::{Tx, parsed};
+use crate::tx::Tx;
 use crate::value::values;
 
 /// How often the registry was changed. A change is planned from one version, and is refused if there is a newer one when it is
@@ -89,25 +86,4 @@ pub fn remove(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<(), StoreError> {
         Kind::Client => secrets::forget_client_secret(tx, key),
         Kind::Resource | Kind::Agent | Kind::Issuer | Kind::Grant | Kind::Policy => Ok(()),
     }
-}
-
-/// How many mandates were issued under each grant; grants without any are absent.
-pub fn load_uses(tx: &Tx<'_>) -> Result<HashMap<GrantId, u64>, StoreError> {
-    let mut all = HashMap::new();
-    tx.each("SELECT grant_id, uses FROM grant_uses", &[], |row| {
-        all.insert(parsed("grant id", row.get(0)?)?, row.get(1)?);
-        Ok::<_, StoreError>(true)
-    })?;
-    Ok(all)
-}
-
-/// Counts one use of a grant, of which `max` may be made.
-pub fn use_grant(tx: &Tx<'_>, grant: &GrantId, max: u64) -> Result<(), StoreError> {
-    // One statement: the count is read and raised under the same lock.
-    let changed = tx.execute(
-        "INSERT INTO grant_uses (grant_id, uses) SELECT $1, 1 WHERE CAST($2 AS BIGINT) > 0
-         ON CONFLICT (grant_id) DO UPDATE SET uses = grant_uses.uses + 1 WHERE grant_uses.uses < $2",
-        values![grant.as_str(), max],
-    )?;
-    if changed == 1 { Ok(()) } else { Err(EffectRefusal::GrantExhausted.into()) }
 }

@@ -7,7 +7,7 @@ use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
 use mandate_authority::{Authority, JwtSvidGrant, NodeGrant};
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource};
-use mandate_core::{Clock, Entropy, GrantId, Issuer, RecordId, RevocationSet, ScopeSet, Timestamp, TokenId, TrustDomain};
+use mandate_core::{Clock, Entropy, Issuer, MeterId, RecordId, RevocationSet, ScopeSet, Timestamp, TokenId, TrustDomain};
 use mandate_delegation::{
     AuthenticatedClient, Authorization, Exchange, Facts, LoggedInPerson, Mandate, MandateView, ProvenClient, Request, VerifiedActor,
     VerifiedSubject, decide,
@@ -134,14 +134,14 @@ impl World {
 
     fn decide(&self, request: Request) -> Mandate {
         let revocations = RevocationSet::new();
-        let uses = |_: &GrantId| 0;
+        let used = |_: &MeterId| 0;
         let issuer = issuer();
         let facts = Facts {
             issuer: &issuer,
             registry: &self.registry,
             policies: &self.policies,
             revocations: &revocations,
-            uses: &uses,
+            used: &used,
             behind: std::time::Duration::ZERO,
         };
         decide(request, &facts, self.now()).unwrap()

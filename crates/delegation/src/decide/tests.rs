@@ -222,13 +222,13 @@ impl Case {
     fn facts<T>(&self, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
         let issuer = ISSUER.parse().unwrap();
         let policies = Policies::compile(self.extra_policy.map(|source| ("extra", source))).unwrap();
-        let uses = |_: &mandate_core::GrantId| self.uses;
+        let used = |_: &mandate_core::MeterId| self.uses;
         ask(&Facts {
             issuer: &issuer,
             registry: &self.registry,
             policies: &policies,
             revocations: &self.revocations,
-            uses: &uses,
+            used: &used,
             behind: self.behind,
         })
     }

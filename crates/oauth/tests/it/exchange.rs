@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::{Entry, Kind};
-use mandate_core::{CutTarget, GrantId, Timestamp};
+use mandate_core::{CutTarget, MeterId, Reservation, Timestamp};
 use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::clock::START;
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
@@ -421,7 +421,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
     assert!(world.token(&form, None).await.is_ok());
     assert!(world.token(&form, None).await.is_ok());
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
-    assert_eq!(world.live.uses(&"riley-support-agent-crm".parse().unwrap()), 2);
+    assert_eq!(world.live.used(&MeterId::GrantUses("riley-support-agent-crm".parse().unwrap())), 2);
 
     let end = mandate_core::Clock::now(&*world.clock).plus(Duration::from_mins(1));
     let expire = |entry: &mut Entry| {
@@ -481,9 +481,10 @@ async fn a_use_that_was_recorded_for_a_caller_who_hung_up_is_found_out_and_anoth
     narrower.id = "narrower".parse().unwrap();
     world.apply(Entry::Grant(narrower)).await;
     // The caller is gone between the record and the count: the store has the use, memory does not.
-    let wider: GrantId = "riley-support-agent-crm".parse().unwrap();
-    world.store.transact_blocking("use", |tx| mandate_store::registry::use_grant(tx, &wider, 1)).unwrap();
-    assert_eq!(world.live.uses(&wider), 0);
+    let wider = MeterId::GrantUses("riley-support-agent-crm".parse().unwrap());
+    let one = Reservation { meter: wider.clone(), amount: 1, limit: 1 };
+    world.store.transact_blocking("use", |tx| mandate_store::meters::reserve(tx, &one)).unwrap();
+    assert_eq!(world.live.used(&wider), 0);
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
     assert_eq!(world.token(&form, None).await.unwrap().scopes().to_string(), "read:cases", "under the grant that is left");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind};
-use mandate_core::{CutTarget, Secret, Timestamp};
+use mandate_core::{CutTarget, MeterId, Reservation, Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ impl World {
 
     fn refuses(&self, effect: &Effect, with: Refusal) {
         let refused = self.store.transact_blocking("effect", |tx| effect.apply(tx));
-        assert!(matches!(refused, Err(StoreError::Refused(refusal)) if refusal == with), "{effect:?}: {refused:?}");
+        assert!(matches!(&refused, Err(StoreError::Refused(refusal)) if *refusal == with), "{effect:?}: {refused:?}");
     }
 
     fn entry(&self, kind: Kind, key: &str) -> Option<Entry> {
@@ -68,14 +68,35 @@ fn node(id: &str, joined: Timestamp) -> Node {
     }
 }
 
+fn one_use(grant: &str, limit: u64) -> Reservation {
+    Reservation { meter: MeterId::GrantUses(grant.parse().unwrap()), amount: 1, limit }
+}
+
+fn exhausted(grant: &str) -> Refusal {
+    Refusal::MeterExhausted(MeterId::GrantUses(grant.parse().unwrap()))
+}
+
 #[test]
 fn a_grant_is_used_no_more_often_than_it_may() {
     let world = World::new();
-    let use_it = |max| Effect::UseGrant { grant: "g1".parse().unwrap(), max };
-    world.refuses(&use_it(0), Refusal::GrantExhausted);
+    let use_it = |limit| Effect::Reserve(vec![one_use("g1", limit)]);
+    world.refuses(&use_it(0), exhausted("g1"));
     world.makes(&use_it(1));
-    world.refuses(&use_it(1), Refusal::GrantExhausted);
+    world.refuses(&use_it(1), exhausted("g1"));
     world.makes(&use_it(2));
+}
+
+#[test]
+fn reservations_are_taken_all_or_none_and_the_refusal_names_the_meter() {
+    let world = World::new();
+    world.makes(&Effect::Reserve(vec![one_use("g1", 1), one_use("g2", 5)]));
+    world.refuses(&Effect::Reserve(vec![one_use("g2", 5), one_use("g1", 1)]), exhausted("g1"));
+    let three = |limit| Effect::Reserve(vec![Reservation { amount: 3, ..one_use("g2", limit) }]);
+    world.refuses(&three(3), exhausted("g2"));
+    world.makes(&three(4));
+    // The same meter twice counts twice.
+    world.refuses(&Effect::Reserve(vec![one_use("g3", 1), one_use("g3", 1)]), exhausted("g3"));
+    world.makes(&Effect::Reserve(vec![one_use("g3", 2), one_use("g3", 2)]));
 }
 
 #[test]

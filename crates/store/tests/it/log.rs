@@ -6,16 +6,24 @@ use std::thread;
 
 use mandate_audit::sequencer::MAX_BATCH;
 use mandate_core::registry::{AgentState, Halt, Kind};
-use mandate_core::{Secret, Timestamp};
-use mandate_store::{AppendError, Effect, EffectRefusal, StoreError, codes, meta, records, registry, replay, secrets};
+use mandate_core::{MeterId, Reservation, Secret, Timestamp};
+use mandate_store::{AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets};
 use mandate_testkit::faulty_backend::Point;
 use rusqlite::Connection;
 
 use crate::world::{World, record};
 
+fn one_use(grant: &str, limit: u64) -> Reservation {
+    Reservation { meter: MeterId::GrantUses(grant.parse().unwrap()), amount: 1, limit }
+}
+
+fn exhausted(grant: &str) -> EffectRefusal {
+    EffectRefusal::MeterExhausted(MeterId::GrantUses(grant.parse().unwrap()))
+}
+
 /// An effect that refuses.
 fn refuse() -> Effect {
-    Effect::UseGrant { grant: "used-up".parse().unwrap(), max: 0 }
+    Effect::Reserve(vec![one_use("used-up", 0)])
 }
 
 /// An effect that can be seen.
@@ -75,7 +83,7 @@ fn an_effect_that_refuses_undoes_its_own_entry_alone_in_a_shared_batch() {
     let world = World::new();
     let mut answers = world.in_one_batch(vec![(1, vec![write("one")]), (2, vec![write("two"), refuse()]), (3, vec![write("three")])]);
     let refused = answers.remove(1);
-    assert_eq!(refused.unwrap_err(), AppendError::EffectRefused(EffectRefusal::GrantExhausted));
+    assert_eq!(refused.unwrap_err(), AppendError::EffectRefused(exhausted("used-up")));
     let mut places: Vec<u64> = answers.into_iter().map(|answer| answer.unwrap().index()).collect();
     places.sort_unstable();
     assert_eq!(places, [1, 2], "no place is left empty");
@@ -89,7 +97,7 @@ fn a_batch_in_which_all_is_refused_writes_nothing_and_the_log_goes_on() {
     let world = World::new();
     for n in 0..3 {
         let refused = world.log.append_blocking(record(n), vec![write("x"), refuse()]);
-        assert_eq!(refused.unwrap_err(), AppendError::EffectRefused(EffectRefusal::GrantExhausted));
+        assert_eq!(refused.unwrap_err(), AppendError::EffectRefused(exhausted("used-up")));
     }
     assert_eq!(world.faults.calls(Point::Commit), 0);
     assert_eq!(world.append(0).unwrap().index(), 0);
@@ -128,18 +136,18 @@ fn a_grant_yields_no_more_than_its_uses_however_many_ask_at_once() {
             let (log, kept) = (world.log.clone(), &kept);
             scope.spawn(move || {
                 for n in 0..10 {
-                    let effect = Effect::UseGrant { grant: "g1".parse().unwrap(), max: MAX };
+                    let effect = Effect::Reserve(vec![one_use("g1", MAX)]);
                     match log.append_blocking(record(worker * 100 + n), vec![effect]) {
                         Ok(_) => drop(kept.fetch_add(1, Ordering::Relaxed)),
-                        Err(e) => assert_eq!(e, AppendError::EffectRefused(EffectRefusal::GrantExhausted)),
+                        Err(e) => assert_eq!(e, AppendError::EffectRefused(exhausted("g1"))),
                     }
                 }
             });
         }
     });
     assert_eq!(kept.into_inner(), MAX);
-    let uses = world.store.read_blocking("uses", registry::load_uses).unwrap();
-    assert_eq!(uses.get(&"g1".parse().unwrap()), Some(&MAX));
+    let uses = world.store.read_blocking("uses", meters::load).unwrap();
+    assert_eq!(uses.get(&MeterId::GrantUses("g1".parse().unwrap())), Some(&MAX));
     assert_eq!(world.verify().unwrap().size, MAX);
 }
 
@@ -190,10 +198,10 @@ fn an_assertion_is_accepted_once_however_many_present_it_at_once() {
 #[test]
 fn a_record_says_which_effects_it_carried() {
     let world = World::new();
-    let effects = vec![write("one"), write("two"), Effect::UseGrant { grant: "g1".parse().unwrap(), max: 1 }];
+    let effects = vec![write("one"), write("two"), Effect::Reserve(vec![one_use("g1", 1)])];
     let receipt = world.log.append_blocking(record(0), effects).unwrap();
     let names: Vec<&str> = receipt.record().effects.iter().collect();
-    assert_eq!(names, ["set_password", "use_grant"], "each once");
+    assert_eq!(names, ["set_password", "reserve"], "each once");
     let id = record(0).id;
     let found = world.restart().store.search_blocking("get", |tx| records::get(tx, &id)).unwrap().unwrap();
     assert_eq!(&found.record, receipt.record());

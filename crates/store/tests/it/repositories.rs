@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Kind, Policy};
-use mandate_core::{Cut, CutTarget, Secret, Timestamp};
+use mandate_core::{Cut, CutTarget, MeterId, Reservation, Secret, Timestamp};
 use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::nodes::{Node, NodeState};
-use mandate_store::{EffectRefusal, Store, StoreError, codes, cuts, keys, meta, nodes, registry, replay, secrets};
+use mandate_store::{EffectRefusal, Store, StoreError, codes, cuts, keys, meta, meters, nodes, registry, replay, secrets};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -101,18 +101,20 @@ fn what_reads_cannot_write() {
 #[test]
 fn a_grant_is_used_up_at_its_limit_and_keeps_its_count_when_added_anew() {
     let (_dir, store) = store();
-    let grant = "g1".parse().unwrap();
-    let use_it = |max| store.transact_blocking("use", |tx| registry::use_grant(tx, &grant, max));
-    refused(use_it(0), EffectRefusal::GrantExhausted);
+    let meter = MeterId::GrantUses("g1".parse().unwrap());
+    let one = |limit| Reservation { meter: meter.clone(), amount: 1, limit };
+    let use_it = |limit| store.transact_blocking("use", |tx| meters::reserve(tx, &one(limit)));
+    let exhausted = || EffectRefusal::MeterExhausted(meter.clone());
+    refused(use_it(0), exhausted());
     use_it(2).unwrap();
     use_it(2).unwrap();
-    refused(use_it(2), EffectRefusal::GrantExhausted);
+    refused(use_it(2), exhausted());
     store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Grant, "g1")).unwrap();
-    refused(use_it(2), EffectRefusal::GrantExhausted);
-    refused(use_it(1), EffectRefusal::GrantExhausted);
+    refused(use_it(2), exhausted());
+    refused(use_it(1), exhausted());
     use_it(3).unwrap();
     use_it(u64::MAX).unwrap();
-    assert_eq!(store.read_blocking("uses", registry::load_uses).unwrap().get(&grant), Some(&4));
+    assert_eq!(store.read_blocking("uses", meters::load).unwrap().get(&meter), Some(&4));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn mandate() -> MandateView {
         auth_time: Some(Timestamp::from_secs(900)),
         acr: None,
         amr: vec!["pwd".to_owned()],
-        grant: None,
+        reservations: Vec::new(),
         policies: std::sync::Arc::default(),
     }
 }

@@ -1,5 +1,7 @@
 //! What limits the scopes, one limit at a time.
 
+use mandate_core::{MeterId, Reservation};
+
 use super::*;
 
 type Narrow = fn(&mut Case, &str);
@@ -86,7 +88,7 @@ fn of_several_grants_the_one_that_covers_the_most_of_those_in_force_is_used() {
     let also = |c: &mut Case, more: Grant| c.registry.put(Entry::Grant(more));
     let narrow = || grant("g0", "support-agent", "crm", "read:cases");
     let wide = || grant("g2", "support-agent", "crm", "read:cases write:case_comments write:opportunities");
-    let used = |view: MandateView| view.grant.unwrap().0.as_str().to_owned();
+    let used = |view: MandateView| view.lineage.grants[0].as_str().to_owned();
     assert_eq!(used(permits(|c| also(c, narrow()))), "g1");
     assert_eq!(used(permits(|c| also(c, wide()))), "g1", "more than is wanted is no more");
     let wider = permits(|c| {
@@ -111,9 +113,11 @@ fn of_several_grants_the_one_that_covers_the_most_of_those_in_force_is_used() {
 }
 
 #[test]
-fn a_limited_grant_is_reported_with_its_limit_so_that_the_use_can_be_counted() {
+fn a_mandate_takes_one_use_of_a_limited_grant_and_nothing_of_another() {
     let view = permits(|c| c.grant(|g| g.max_uses = Some(7)));
-    assert_eq!(view.grant, Some(("g1".parse().unwrap(), Some(7))));
+    let meter = MeterId::GrantUses("g1".parse().unwrap());
+    assert_eq!(view.reservations, [Reservation { meter, amount: 1, limit: 7 }]);
+    assert_eq!(permits(|_| {}).reservations, []);
 }
 
 #[test]
