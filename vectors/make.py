@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes access-tokens.json and checkpoints.json. Needs the package `cryptography`. See README.md."""
+"""Makes access-tokens.json, checkpoints.json and approval-request.json. Needs the package `cryptography`. See README.md."""
 
 import base64
 import hashlib
@@ -163,6 +163,39 @@ def checkpoints():
     yield {"name": "nothing", "note": "", "refusal": "malformed"}
 
 
+def text(value):
+    return len(value.encode()).to_bytes(8, "big") + value.encode()
+
+
+def texts(values):
+    return len(values).to_bytes(8, "big") + b"".join(text(value) for value in values)
+
+
+APPROVAL = "mandate approval request v1"
+
+
+def approval_request(name, subject, chain, resource, scopes, client, clients, grants):
+    form = text(APPROVAL) + text(ISSUER) + text(subject["iss"]) + text(subject["sub"]) + len(chain).to_bytes(8, "big")
+    form += b"".join(text(actor["iss"]) + text(actor["sub"]) for actor in chain)
+    form += text(resource) + texts(scopes) + text(client) + texts(clients) + texts(grants)
+    return {"name": name, "issuer": ISSUER, "subject": subject, "chain": chain, "resource": resource, "scopes": scopes, "client": client,
+            "clients": clients, "grants": grants, "bytes": form.hex(), "sha256": b64(hashlib.sha256(form).digest())}
+
+
+def approval_requests():
+    def agent(name):
+        return {"iss": ISSUER, "sub": f"spiffe://acme.example/agent/{name}"}
+
+    riley = {"iss": ISSUER, "sub": "riley"}
+    yield approval_request("an agent for a person", riley, [agent("a")], CRM, ["read:cases", "write:case_comments"], agent("a")["sub"],
+                           ["support-app"], ["riley-a-crm"])
+    yield approval_request("a person alone", riley, [], CRM, ["read:cases"], "support-app", [], [])
+    abroad = "https://login.example"
+    yield approval_request("a second hop, for a person and behind an actor of another issuer", {"iss": abroad, "sub": "Zo\u00eb"},
+                           [agent("b"), agent("a"), {"iss": abroad, "sub": "batch"}], f"{CRM}/api", ["read:cases"], "support-app",
+                           ["portal", "portal-2"], ["g2", "g1"])
+
+
 def write(name, content):
     (HERE / name).write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n")
 
@@ -170,3 +203,4 @@ def write(name, content):
 write("access-tokens.json", {"issuer": ISSUER, "audience": CRM, "now": NOW, "keys": KEYS, "tokens": list(tokens())})
 write("checkpoints.json", {"verifier_key": f"{ORIGIN}+{key_id(ORIGIN).hex()}+{base64.b64encode(bytes([1]) + PUBLIC).decode()}",
                            "checkpoints": list(checkpoints())})
+write("approval-request.json", {"domain": APPROVAL, "requests": list(approval_requests())})

@@ -16,9 +16,10 @@ use mandate_core::{
     Actor, ActorChain, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri, RevocationSet, ScopeSet,
     SubjectProfile, Timestamp, TokenId,
 };
-use mandate_policy::{Denied, Policies, Question};
+use mandate_policy::{Denied, Policies, Question, Ruling};
 
 use crate::VerifiedActor;
+use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
 use crate::liveness::{Asker, enabled, living};
 use crate::mandate::{Mandate, MandateView};
@@ -93,15 +94,15 @@ pub struct Facts<'a> {
 ///
 /// # Errors
 /// A [`Refusal`] with the first reason found. There is no partial permission: scopes are intersected, everything else
-/// either holds or refuses.
-pub fn decide(request: Request, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
+/// either holds or refuses. Or [`NeedsApproval`], if nothing refuses and a policy demands that a person approves it.
+pub fn decide(request: Request, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     match request {
         Request::Exchange(exchange) => decide_exchange(exchange, facts, now),
         Request::Authorization(authorization) => decide_authorization(authorization, facts, now),
     }
 }
 
-fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
+fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     let Exchange { client, subject, actor, resource, scopes, jti } = exchange;
 
     let subject = as_trusted_now(subject, facts.registry)?;
@@ -129,7 +130,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let depth = u8::try_from(chain.depth()).unwrap_or(u8::MAX);
     let question =
         Question { person, agent: Some(agent), resource: target, scopes: &narrowed, grant: Some(grant), client: client.name(), depth, now };
-    let permit = facts.policies.evaluate(&question).map_err(|denial| Refusal {
+    let ruling = facts.policies.evaluate(&question).map_err(|denial| Refusal {
         reason: match denial.who {
             Denied::Person => RefusalReason::PolicyDeniesPerson,
             Denied::Agent => RefusalReason::PolicyDeniesAgent,
@@ -137,12 +138,12 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         policies: denial.policies,
         bounds: None,
     })?;
-    // What the policy answers is intersected once more: a policy can only take away. A permit is never empty.
-    let scopes = narrowed.intersection(permit.scopes());
+    // What the policy answers is intersected once more: a policy can only take away. A ruling is never empty.
+    let scopes = narrowed.intersection(ruling.scopes());
 
     let expires = expiry(&subject, person, agent, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, grant, facts.issuer)?;
-    Ok(Mandate::decided(MandateView {
+    let view = MandateView {
         issuer: facts.issuer.clone(),
         subject: subject.person,
         chain,
@@ -158,11 +159,15 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         acr: subject.acr,
         amr: subject.amr,
         reservations: one_use(grant).into_iter().collect(),
-        policies: permit.shared_policies(),
-    })?)
+        policies: Arc::clone(ruling.policies()),
+    };
+    match &*ruling {
+        Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
+        Ruling::NeedsApproval(demand) => Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?)),
+    }
 }
 
-fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Refusal> {
+fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     let Authorization { client, person, resource, scopes, jti } = authorization;
     let at = person.at;
     let person = enabled(facts.registry.person(&person.name))?;
@@ -203,6 +208,7 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     let mut permitted = ScopeSet::new();
     let mut policies: Vec<String> = Vec::new();
     let mut denied: Option<Refusal> = None;
+    let mut last: Option<Arc<Ruling>> = None;
     for target in &targets {
         let askable = askable(target);
         let wanted = scopes.as_ref().unwrap_or(&askable).intersection(&askable).intersection(&scopes_on(&person.may, &target.name));
@@ -212,9 +218,10 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         let question =
             Question { person, agent: None, resource: target, scopes: &wanted, grant: None, client: client.id.as_str(), depth: 0, now };
         match facts.policies.evaluate(&question) {
-            Ok(permit) => {
-                permitted = permitted.union(&wanted.intersection(permit.scopes()));
-                policies.extend(permit.policies().iter().cloned());
+            Ok(ruling) => {
+                permitted = permitted.union(&wanted.intersection(ruling.scopes()));
+                policies.extend(ruling.policies().iter().cloned());
+                last = Some(ruling);
             }
             Err(denial) => {
                 denied = Some(Refusal { reason: RefusalReason::PolicyDeniesPerson, policies: denial.policies, bounds: None });
@@ -225,13 +232,13 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         let client_has_none =
             targets.iter().all(|target| askable(target).is_empty()) && targets.iter().any(|target| !open(target).is_empty());
         let reason = if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
-        return Err(denied.unwrap_or_else(|| reason.into()));
+        return Err(denied.unwrap_or_else(|| reason.into()).into());
     }
     policies.sort_unstable();
     policies.dedup();
     let expires = own_expiry(person, target, (now, facts.behind))?;
 
-    Ok(Mandate::decided(MandateView {
+    let view = MandateView {
         issuer: facts.issuer.clone(),
         subject: person.id.clone(),
         chain: ActorChain::empty(),
@@ -247,7 +254,14 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         amr: vec!["pwd".to_owned()],
         reservations: Vec::new(),
         policies: policies.into(),
-    })?)
+    };
+    match last.as_deref() {
+        // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies again.
+        Some(Ruling::NeedsApproval(demand)) if target.is_some() => {
+            Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?))
+        }
+        Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
+    }
 }
 
 /// Invariant 5 for a login: a code is worth nothing if, since the login, the password was replaced, the person or client was

@@ -1,11 +1,12 @@
 //! Delegation: the one decision that every grant of authority goes through.
 //!
 //! [`decide`] is pure: no I/O, no clock, no async. It takes verified credentials ([`VerifiedSubject`], [`VerifiedActor`],
-//! [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. It returns a [`Mandate`] or a [`Refusal`].
-//! Nothing else can build a `Mandate`.
+//! [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. There are three outcomes: a [`Mandate`], a
+//! [`Refusal`], or [`NeedsApproval`]. Nothing else can build a `Mandate`.
 //!
 //! [`liveness`] is the rule by which a token that was issued still counts; [`revocation`] turns changes of the registry into cuts.
 
+mod approval;
 mod credential;
 mod decide;
 pub mod liveness;
@@ -13,6 +14,7 @@ mod mandate;
 mod refusal;
 pub mod revocation;
 
+pub use approval::{NeedsApproval, RequestHash, Withheld};
 pub use credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
 pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, PERSON_TOKEN_LIFETIME, Request, decide};
 pub use mandate::{Mandate, MandateView};

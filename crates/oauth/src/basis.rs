@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RecordId, Timestamp, TokenId};
-use mandate_delegation::{Mandate, Refusal, Request, decide};
+use mandate_delegation::{Mandate, Request, Withheld, decide};
 use mandate_live::{Live, Snapshot};
 
 /// The snapshot in force, the time, and randomness. A clone is the same.
@@ -45,7 +45,7 @@ impl Basis {
     }
 
     /// Decides on `snapshot` at `now`.
-    pub(crate) fn decide(&self, request: Request, snapshot: &Snapshot, now: Timestamp) -> Result<Mandate, Refusal> {
+    pub(crate) fn decide(&self, request: Request, snapshot: &Snapshot, now: Timestamp) -> Result<Mandate, Withheld> {
         self.live.with_facts(snapshot, self.clock.behind(), |facts| decide(request, facts, now))
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::form::Form;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, of_authorization};
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -161,9 +161,10 @@ impl Engine {
             jti: self.basis.token_id(now),
         });
         let decided = self.basis.decide(authorization, &snapshot, now);
-        decided.map(|mandate| mandate.view().clone()).map_err(|refused| {
-            trail.policies = refused.policies.into();
-            Refusal::Authorization(refused.reason)
+        decided.map(|mandate| mandate.view().clone()).map_err(|withheld| {
+            let (refusal, policies) = of_authorization(withheld);
+            trail.policies = policies;
+            refusal
         })
     }
 

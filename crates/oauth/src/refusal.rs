@@ -2,11 +2,12 @@
 //!
 //! The `Display` text is private detail, for records and logs; the text for the caller is in [`crate::wire`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::names::{ClientMethod, GrantType, Parameter};
 use mandate_core::{InvalidScope, InvalidUri, ResourceUri};
-use mandate_delegation::{RefusalReason, ScopeBounds};
+use mandate_delegation::{RefusalReason, ScopeBounds, Withheld};
 use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, Unavailable};
@@ -169,6 +170,9 @@ pub enum Refusal {
     /// The decision on a person's own token was a refusal.
     #[error("refused: {0}")]
     Authorization(RefusalReason),
+    /// A policy demands that a person approves the request, of which this is the hash.
+    #[error("refused: a policy demands an approval of the request {1}")]
+    ApprovalRequired(Presented, String),
     // Ourselves.
     /// The record of the outcome could not be written, so there is no outcome.
     #[error("the audit log is not available")]
@@ -310,6 +314,7 @@ impl Refusal {
             Self::SubjectAudience(_) => C::Decision(Presented::Tokens),
             Self::Exchange(reason) | Self::ExchangeScopes(reason, _) => decision(*reason, Presented::Tokens),
             Self::Authorization(reason) => decision(*reason, Presented::Grant),
+            Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::LoginPaused(_) => C::Quota(Quota::Logins),
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),
@@ -369,6 +374,16 @@ fn decision(reason: RefusalReason, presented: Presented) -> RefusalClass {
         | R::PolicyDeniesPerson
         | R::PolicyDeniesAgent
         | R::NoLifetime => RefusalClass::Decision(presented),
+    }
+}
+
+/// Why a person is not given their own token, and the policies that decided.
+pub(crate) fn of_authorization(withheld: Withheld) -> (Refusal, Arc<[String]>) {
+    match withheld {
+        Withheld::Refusal(refused) => (Refusal::Authorization(refused.reason), refused.policies.into()),
+        Withheld::NeedsApproval(needs) => {
+            (Refusal::ApprovalRequired(Presented::Grant, needs.request().to_string()), Arc::clone(needs.by()))
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Policies {
     pub(crate) authorizer: Authorizer,
     pub(crate) words: Vocabulary,
     pub(crate) memo: Memo,
+    /// The names of the permits that demand an approval.
+    pub(crate) demanding: BTreeSet<String>,
     names: BTreeSet<String>,
 }
 
@@ -75,7 +77,7 @@ impl Policies {
     ///
     /// # Errors
     /// The first policy that does not parse, is too long or too deeply nested, is a template, has the name of another,
-    /// or is not valid in strict mode. A policy that can never apply counts as not valid: its author believes that it
+    /// or is not valid in strict mode; an `@approval` that is not `@approval("required")` of a permit. A policy that can never apply counts as not valid: its author believes that it
     /// protects something.
     pub fn compile<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
         Self::build(extra, Err)
@@ -108,6 +110,7 @@ impl Policies {
             authorizer: Authorizer::new(),
             words,
             memo: Memo::default(),
+            demanding: BTreeSet::new(),
             names: BTreeSet::new(),
         };
         policies.add(&validator, BUILT_IN, DEFAULT_POLICY)?;
@@ -167,6 +170,14 @@ impl Policies {
             };
             if !self.names.insert(id.clone()) {
                 return Err(refuse(format!("another policy is already called {id}")));
+            }
+            match policy.annotation("approval") {
+                None => {}
+                Some("required") if policy.effect() == Effect::Permit => {
+                    self.demanding.insert(id.clone());
+                }
+                Some("required") => return Err(refuse(format!("{id}: @approval belongs to a permit; an approval lifts no forbid"))),
+                Some(_) => return Err(refuse(format!("{id}: the one value of @approval is \"required\""))),
             }
             let policy = policy.new_id(PolicyId::new(&id));
             let about = |action: &EntityUid| match policy.action_constraint() {

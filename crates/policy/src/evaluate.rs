@@ -17,20 +17,46 @@ pub struct Permit {
     policies: Arc<[String]>,
 }
 
-impl Permit {
-    /// The scopes that both the person and the agent are permitted. Never empty, never more than was asked for.
+/// Policy permits some of the scopes asked for, once a person has approved that. Only [`Policies::evaluate`] makes one. It is
+/// no [`Permit`], and cannot be made into one.
+#[derive(Debug)]
+pub struct Demand {
+    scopes: ScopeSet,
+    policies: Arc<[String]>,
+    by: Arc<[String]>,
+}
+
+impl Demand {
+    /// The names of the policies that demand the approval, sorted.
+    pub fn by(&self) -> &[String] {
+        &self.by
+    }
+}
+
+/// The answer to a question that is not denied.
+#[derive(Debug)]
+pub enum Ruling {
+    /// Permitted.
+    Permitted(Permit),
+    /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is permitted without: what was
+    /// asked for is never narrowed to what needs none, or a person would not be asked at all.
+    NeedsApproval(Demand),
+}
+
+impl Ruling {
+    /// The scopes that both the person and the agent are permitted, now or after an approval. Never empty, never more than was
+    /// asked for.
     pub fn scopes(&self) -> &ScopeSet {
-        &self.scopes
+        match self {
+            Self::Permitted(Permit { scopes, .. }) | Self::NeedsApproval(Demand { scopes, .. }) => scopes,
+        }
     }
 
     /// The names of the policies that permitted, sorted.
-    pub fn policies(&self) -> &[String] {
-        &self.policies
-    }
-
-    /// As [`Permit::policies`], shared.
-    pub fn shared_policies(&self) -> Arc<[String]> {
-        Arc::clone(&self.policies)
+    pub fn policies(&self) -> &Arc<[String]> {
+        match self {
+            Self::Permitted(Permit { policies, .. }) | Self::NeedsApproval(Demand { policies, .. }) => policies,
+        }
     }
 }
 
@@ -67,25 +93,25 @@ pub struct Denial {
 impl Policies {
     /// Decides which of the scopes asked for are permitted.
     ///
-    /// A permit is remembered by all the facts that Cedar was given, because it depends only on them. A value is a fact if, and
+    /// A ruling is remembered by all the facts that Cedar was given, because it depends only on them. A value is a fact if, and
     /// only if, a policy mentions it. So if a policy reads the time, the question is evaluated again when the time changes.
     ///
     /// # Errors
     /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.
-    pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Permit>, Denial> {
+    pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Ruling>, Denial> {
         let internal =
             |InternalError(message)| Denial { who: Denied::Person, policies: Vec::new(), errors: vec![format!("built-in: {message}")] };
         let facts = Facts::gather(&self.mentioned, question);
         let fingerprint = facts.fingerprint();
-        if let Some(permit) = self.memo.get(&fingerprint) {
-            return Ok(permit);
+        if let Some(ruling) = self.memo.get(&fingerprint) {
+            return Ok(ruling);
         }
-        let permit = Arc::new(self.permit(&facts, facts.in_cedar(&self.words).map_err(internal)?)?);
-        self.memo.insert(fingerprint, Arc::clone(&permit));
-        Ok(permit)
+        let ruling = Arc::new(self.rule(&facts, facts.in_cedar(&self.words).map_err(internal)?)?);
+        self.memo.insert(fingerprint, Arc::clone(&ruling));
+        Ok(ruling)
     }
 
-    fn permit(&self, facts: &Facts<'_>, mut terms: Terms) -> Result<Permit, Denial> {
+    fn rule(&self, facts: &Facts<'_>, mut terms: Terms) -> Result<Ruling, Denial> {
         let mut permitted = BTreeSet::new();
         let mut forbidden_person = BTreeSet::new();
         let mut forbidden_agent = BTreeSet::new();
@@ -113,7 +139,13 @@ impl Policies {
             let (who, policies) = if person_ever { (Denied::Agent, forbidden_agent) } else { (Denied::Person, forbidden_person) };
             return Err(Denial { who, policies: policies.into_iter().collect(), errors: Vec::new() });
         }
-        Ok(Permit { scopes: scopes.into_iter().collect(), policies: permitted.into_iter().collect() })
+        let by: Arc<[String]> = permitted.intersection(&self.demanding).cloned().collect();
+        let (scopes, policies) = (scopes.into_iter().collect(), permitted.into_iter().collect());
+        Ok(if by.is_empty() {
+            Ruling::Permitted(Permit { scopes, policies })
+        } else {
+            Ruling::NeedsApproval(Demand { scopes, policies, by })
+        })
     }
 
     fn ask(&self, terms: &Terms, principal: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {

@@ -3,7 +3,7 @@
 //! The rules are Cedar policies: a small built-in set ([`DEFAULT_POLICY`]) and those of the registry, validated strictly
 //! against [`SCHEMA`] before they are accepted. For every scope two questions are asked, `delegate` of the person and
 //! `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. What is not configured is not
-//! permitted.
+//! permitted. A policy with `@approval("required")` permits only what a person has approved.
 //!
 //! Pure: no I/O, no clock, no global state. Permits are remembered by all the facts that they depend on. This is the only
 //! crate that uses Cedar.
@@ -15,5 +15,5 @@ mod limits;
 mod memo;
 
 pub use compile::{DEFAULT_POLICY, MAX_POLICY_LEN, Policies, PolicyError, SCHEMA};
-pub use evaluate::{Denial, Denied, Permit};
+pub use evaluate::{Demand, Denial, Denied, Permit, Ruling};
 pub use facts::Question;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, UnitWeighter};
 
-use crate::evaluate::Permit;
+use crate::evaluate::Ruling;
 use crate::facts::Fingerprint;
 
 /// How many permits are remembered, some hundred bytes each.
@@ -18,7 +18,7 @@ const SHARDS: usize = 16;
 
 /// A bounded memo of permits, of one compiled set of policies; those in use are kept. Denials are not remembered: they are
 /// rare, and a caller that asks for what is denied must not push out what is permitted.
-pub(crate) struct Memo(Cache<Fingerprint, Arc<Permit>, UnitWeighter, RandomState>);
+pub(crate) struct Memo(Cache<Fingerprint, Arc<Ruling>, UnitWeighter, RandomState>);
 
 impl Default for Memo {
     #[expect(clippy::expect_used, reason = "options with both capacities are complete")]
@@ -34,11 +34,11 @@ impl Default for Memo {
 
 impl Memo {
     /// What was permitted for exactly these facts.
-    pub(crate) fn get(&self, facts: &Fingerprint) -> Option<Arc<Permit>> {
+    pub(crate) fn get(&self, facts: &Fingerprint) -> Option<Arc<Ruling>> {
         self.0.get(facts)
     }
 
-    pub(crate) fn insert(&self, facts: Fingerprint, permit: Arc<Permit>) {
+    pub(crate) fn insert(&self, facts: Fingerprint, permit: Arc<Ruling>) {
         self.0.insert(facts, permit);
     }
 

@@ -1,5 +1,6 @@
 //! What `decide` permits and each reason for which it refuses. For every check of it, some test here fails without it.
 
+mod approval;
 mod authorization;
 mod bounds;
 mod liveness;
@@ -18,9 +19,10 @@ use mandate_policy::Policies;
 use mandate_token::access_token::MayAct;
 
 use super::{Exchange, Facts, MAX_LINEAGE, Request, decide};
+use crate::approval::Withheld;
 use crate::credential::{AuthenticatedClient, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
 use crate::mandate::MandateView;
-use crate::refusal::{Refusal, RefusalReason as R};
+use crate::refusal::RefusalReason as R;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const ISSUER: &str = "http://127.0.0.1:8420";
@@ -234,10 +236,10 @@ impl Case {
     }
 
     fn run(&self) -> Result<MandateView, R> {
-        self.decided().map_err(|refusal| refusal.reason)
+        self.decided().map_err(reason)
     }
 
-    fn decided(&self) -> Result<MandateView, Refusal> {
+    fn decided(&self) -> Result<MandateView, Withheld> {
         let request = Request::Exchange(Exchange {
             client: self.client.clone(),
             subject: self.subject.clone(),
@@ -247,6 +249,13 @@ impl Case {
             jti: "t1".parse().unwrap(),
         });
         self.facts(|facts| decide(request, facts, self.now)).map(|m| m.view().clone())
+    }
+}
+
+fn reason(withheld: Withheld) -> R {
+    match withheld {
+        Withheld::Refusal(refusal) => refusal.reason,
+        Withheld::NeedsApproval(needs) => panic!("{needs:?}"),
     }
 }
 
@@ -526,7 +535,7 @@ fn a_refusal_of_scopes_says_what_each_party_allows() {
     let mut case = Case::new();
     case.scopes = None;
     case.subject.scopes = scopes("write:opportunities");
-    let refusal = case.decided().unwrap_err();
+    let Err(Withheld::Refusal(refusal)) = case.decided() else { panic!("not refused") };
     let bounds = refusal.bounds.unwrap();
     assert_eq!(refusal.reason, R::NothingInCommon);
     assert_eq!(bounds.subject, Some(scopes("write:opportunities")));

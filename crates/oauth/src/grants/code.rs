@@ -20,7 +20,7 @@ use crate::cuts::Cuts;
 use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, of_authorization};
 use crate::request::Request;
 use crate::revokers::Cause;
 use crate::trail::{Recorder, Trail};
@@ -115,9 +115,10 @@ impl CodeGrant {
             scopes: payload.scopes,
             jti: self.basis.token_id(now),
         });
-        let mandate = self.basis.decide(authorization, &snapshot, now).map_err(|refused| {
-            trail.policies = refused.policies.into();
-            Refusal::Authorization(refused.reason)
+        let mandate = self.basis.decide(authorization, &snapshot, now).map_err(|withheld| {
+            let (refusal, policies) = of_authorization(withheld);
+            trail.policies = policies;
+            refusal
         })?;
         Ok((mandate, hash))
     }

@@ -6,7 +6,7 @@ use mandate_audit::Kind;
 use mandate_core::names::{GrantType, Parameter, TokenType};
 use mandate_core::registry::Registry;
 use mandate_core::{Actor, ResourceUri, ScopeSet, SubjectProfile};
-use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, VerifiedActor};
+use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, VerifiedActor, Withheld};
 
 use super::grant::{Answer, Call, Grant, Run};
 use crate::basis::Basis;
@@ -15,7 +15,7 @@ use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::Optional;
-use crate::refusal::Refusal;
+use crate::refusal::{Presented, Refusal};
 use crate::request::Request;
 use crate::subject_token::{SubjectToken, SubjectTokens};
 use crate::trail::{Recorder, Trail};
@@ -125,12 +125,19 @@ impl ExchangeGrant {
         let jti = self.basis.token_id(now);
         let (proven, place) = (proven_actor(&client, actor.as_ref()).cloned(), resource.clone());
         let exchange = mandate_delegation::Request::Exchange(Exchange { client, subject, actor, resource, scopes, jti });
-        self.basis.decide(exchange, &snapshot, now).map_err(|refused| {
+        self.basis.decide(exchange, &snapshot, now).map_err(|withheld| {
             // The record of a mandate takes all this from the mandate.
             if let Some(proven) = proven {
                 self.note_actor(trail, &proven);
             }
             trail.aud = snapshot.registry.resource_by_uri(&place).map(|resource| resource.uri.as_str().to_owned());
+            let refused = match withheld {
+                Withheld::Refusal(refused) => refused,
+                Withheld::NeedsApproval(needs) => {
+                    trail.policies = Arc::clone(needs.by());
+                    return Refusal::ApprovalRequired(Presented::Tokens, needs.request().to_string());
+                }
+            };
             trail.policies = refused.policies.into();
             let issuer = issuer.and_then(|url| snapshot.registry.issuer(&url));
             match (refused.reason, issuer, refused.bounds) {

@@ -112,6 +112,10 @@ pub(super) fn of(refusal: &Refusal) -> Said {
         R::Exchange(reason) => exchange(*reason, None),
         R::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),
         R::Authorization(reason) => authorization(*reason),
+        // Not authorization_pending (RFC 8628 §3.5): there is nothing to wait for yet.
+        R::ApprovalRequired(..) => {
+            said("approval_required", "A policy demands that a person approves this request, and approvals cannot be given here yet.")
+        }
         R::AuditUnavailable => said("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again."),
         R::Busy => said("busy", "Too many passwords or secrets are waiting to be checked. Try again."),
         R::TooManyRevocations => {

@@ -504,6 +504,24 @@ async fn both_must_be_permitted_and_a_policy_only_takes_away() {
 }
 
 #[tokio::test]
+async fn a_policy_that_demands_an_approval_issues_nothing_and_the_record_names_the_request() {
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    world.forbid("ask-first", r#"@approval("required") permit (principal is Agent, action == Action::"act", resource);"#).await;
+    let mut details = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request approval_required");
+        let record = world.last_record();
+        assert_eq!((record.outcome, record.jti), (mandate_audit::Outcome::Refused, None));
+        assert_eq!(*record.policies, ["ask-first".to_owned()]);
+        details.push(record.detail.unwrap());
+    }
+    assert_eq!(details[0], details[1], "the same request has the same hash");
+    assert!(world.person_token("riley", None, None).await.len() > 100, "a login is not an agent's act");
+}
+
+#[tokio::test]
 async fn what_was_revoked_is_not_exchanged() {
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);

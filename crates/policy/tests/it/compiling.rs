@@ -134,3 +134,14 @@ fn every_policy_that_is_refused_is_named_and_no_other() {
     assert_eq!(refused.iter().map(|error| error.policy.as_str()).collect::<Vec<_>>(), ["one", "two", "built-in"]);
     assert!(Policies::refused([("fine", fine)]).is_empty());
 }
+
+#[test]
+fn an_approval_is_required_by_a_permit_or_the_policy_is_refused() {
+    for value in ["", "(\"\")", "(\"Required\")", "(\"optional\")"] {
+        let error = refused(&format!("@approval{value} permit (principal, action, resource);"));
+        assert!(error.message.contains("the one value"), "{value}: {error}");
+    }
+    assert!(refused(r#"@approval("required") forbid (principal, action, resource);"#).message.contains("lifts no forbid"));
+    let second = refused(r#"permit (principal, action, resource); @approval("no") permit (principal, action, resource);"#);
+    assert!(second.message.starts_with("house-rules#2: "), "{second}");
+}

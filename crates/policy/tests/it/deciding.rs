@@ -6,7 +6,7 @@ use mandate_policy::{Denial, Denied, Policies, Question};
 
 use crate::world::{NOW, World, built_in, permission, scopes, with};
 
-fn denied_by(result: Result<std::sync::Arc<mandate_policy::Permit>, Denial>, who: Denied, policy: &str) {
+fn denied_by(result: Result<std::sync::Arc<mandate_policy::Ruling>, Denial>, who: Denied, policy: &str) {
     let denial = result.expect_err("must be denied");
     assert_eq!(denial.who, who, "{denial}");
     assert_eq!(denial.errors, Vec::<String>::new());
@@ -17,7 +17,7 @@ fn denied_by(result: Result<std::sync::Arc<mandate_policy::Permit>, Denial>, who
 fn what_person_ceiling_and_grant_allow_is_permitted_and_says_by_which_policies() {
     let permit = World::new("read comment", "read comment", "read comment").ask(&built_in(), "read comment").unwrap();
     assert_eq!(permit.scopes(), &scopes("read comment"));
-    assert_eq!(permit.policies(), ["built-in/agent-has-ceiling-and-grant", "built-in/person-has-the-right"]);
+    assert_eq!(**permit.policies(), ["built-in/agent-has-ceiling-and-grant", "built-in/person-has-the-right"]);
 }
 
 #[test]
@@ -254,4 +254,31 @@ fn names_with_quotes_cannot_break_out_of_a_text() {
     let question = Question { client: "\"};permit(principal,action,resource);//", scopes: &asked, ..world.question() };
     let policies = Policies::compile([("c", "forbid (principal, action, resource) when { context.client != \"support-app\" };")]).unwrap();
     assert!(policies.evaluate(&question).is_err());
+}
+
+fn demanded(ruling: &mandate_policy::Ruling) -> Option<&[String]> {
+    match ruling {
+        mandate_policy::Ruling::NeedsApproval(demand) => Some(demand.by()),
+        mandate_policy::Ruling::Permitted(_) => None,
+    }
+}
+
+#[test]
+fn a_permit_can_demand_an_approval_of_the_whole_request_and_widens_nothing() {
+    let world = World::new("read close", "read close", "read close");
+    let policies = with(r#"@approval("required") permit (principal, action, resource) when { context.destructive };"#);
+    assert_eq!(demanded(&world.ask(&policies, "read").unwrap()), None);
+    let ruling = world.ask(&policies, "read close").unwrap();
+    assert_eq!(demanded(&ruling), Some(&["extra".to_owned()][..]));
+    assert_eq!(ruling.scopes(), &scopes("read close"), "and nothing is left out");
+    assert_eq!(demanded(&world.ask(&policies, "read close").unwrap()), demanded(&ruling), "nor when it is remembered");
+    let narrower = World::new("read close", "read", "read close");
+    denied_by(narrower.ask(&policies, "close"), Denied::Agent, "built-in/beyond-the-agents-ceiling");
+    assert_eq!(demanded(&narrower.ask(&policies, "read close").unwrap()), None, "what is denied needs no approval");
+}
+
+#[test]
+fn a_forbid_wins_over_a_demand() {
+    let source = r#"@approval("required") permit (principal, action, resource); forbid (principal is Agent, action, resource);"#;
+    denied_by(World::open().ask(&with(source), "read"), Denied::Agent, "extra#2");
 }

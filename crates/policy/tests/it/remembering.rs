@@ -44,7 +44,7 @@ fn every_fact_of_the_built_in_policies_is_looked_at_each_time() {
     let world = World::open();
     assert_eq!(answer(&world, &policies, "read").as_deref(), Some("read"), "fewer scopes are another question");
     let person_alone = Question { agent: None, grant: None, scopes: &scopes("read mail"), ..world.question() };
-    assert_eq!(policies.evaluate(&person_alone).unwrap().policies(), ["built-in/person-has-the-right"], "and so is no agent");
+    assert_eq!(**policies.evaluate(&person_alone).unwrap().policies(), ["built-in/person-has-the-right"], "and so is no agent");
 }
 
 #[test]

@@ -9,14 +9,18 @@ fn authorize(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result
 }
 
 fn authorize_since(case: &Case, login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
-    let request = Request::Authorization(Authorization {
+    let request = login_for(login, resource, asked);
+    case.facts(|facts| decide(request, facts, NOW)).map(|m| m.view().clone()).map_err(reason)
+}
+
+pub(super) fn login_for(login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> Request {
+    Request::Authorization(Authorization {
         client: ProvenClient::assertion(Arc::new(support_app(&[])), NOW.plus(Duration::from_secs(1))),
         person: LoggedInPerson::assertion("riley".parse().unwrap(), login),
         resource: resource.map(|uri| uri.parse().unwrap()),
         scopes: asked.map(scopes),
         jti: "t1".parse().unwrap(),
-    });
-    case.facts(|facts| decide(request, facts, NOW)).map(|m| m.view().clone()).map_err(|refusal| refusal.reason)
+    })
 }
 
 #[test]

@@ -94,7 +94,9 @@ fn asked(case: &Case, asker: Asker) -> Result<(), Dead> {
 
 fn all_agree(changes: &[Change], key_bound: bool, living: &Cell<u32>) -> Result<(), TestCaseError> {
     let mut case = token_with_a_history();
-    changes.iter().for_each(|(_, _, change)| change(&mut case));
+    for (_, _, change) in changes {
+        change(&mut case);
+    }
     case.subject.key_bound = key_bound;
     let names: Vec<_> = changes.iter().map(|(name, ..)| name).collect();
 

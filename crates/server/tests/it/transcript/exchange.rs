@@ -197,6 +197,9 @@ async fn the_rights_of_an_exchange() {
     stage.token("A policy against the agent", &at("policed")).await;
     stage.apply("a policy forbids it to people", &forbid("Person")).await;
     stage.token("A policy against the person", &at("policed")).await;
+    let demand = "@approval(\"required\") permit (principal is Agent, action, resource == Resource::\"policed\");";
+    stage.apply("a policy demands an approval", &format!("policy = [{{ name = \"closed\", source = '{demand}' }}]")).await;
+    stage.token("A policy that demands an approval", &at("policed")).await;
     stage.end("exchange_rights").await;
 }
 
