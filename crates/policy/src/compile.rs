@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{
-    ActionConstraint, Authorizer, Effect, EntityUid, Policy, PolicyId, PolicySet, PolicySetError, Schema, ValidationMode, Validator,
-};
+use cedar_policy::{Authorizer, Effect, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
 
+use crate::actions::{Actions, NAMES};
 use crate::facts::{InternalError, Mentioned, Vocabulary};
 use crate::limits;
 use crate::memo::Memo;
@@ -35,31 +34,11 @@ pub struct PolicyError {
     pub message: String,
 }
 
-/// The policies that apply to one action.
-#[derive(Debug, Default)]
-pub(crate) struct ActionPolicies {
-    /// All of them.
-    pub(crate) full: PolicySet,
-    /// The policies that decide whether it is permitted. The built-in permits contain all built-in limits. So if there are no
-    /// other permits, the built-in forbids only explain a denial, and are left out.
-    pub(crate) deciding: PolicySet,
-}
-
-impl ActionPolicies {
-    fn add(&mut self, policy: Policy, built_in: bool) -> Result<(), Box<PolicySetError>> {
-        let explains_only = built_in && policy.effect() == Effect::Forbid;
-        if !explains_only {
-            self.deciding.add(policy.clone()).map_err(Box::new)?;
-        }
-        self.full.add(policy).map_err(Box::new)
-    }
-}
-
 /// A compiled set of policies: the built-in ones and the registry's.
 #[derive(Debug)]
 pub struct Policies {
-    pub(crate) delegate: ActionPolicies,
-    pub(crate) act: ActionPolicies,
+    pub(crate) actions: Actions,
+    /// What the policies mention that can apply when a token is asked for.
     pub(crate) mentioned: Mentioned,
     pub(crate) authorizer: Authorizer,
     pub(crate) words: Vocabulary,
@@ -101,11 +80,11 @@ impl Policies {
     ) -> Result<Self, PolicyError> {
         let internal = |message: String| PolicyError { policy: BUILT_IN.to_owned(), line: 1, column: 1, message };
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| from_diagnostic(BUILT_IN, SCHEMA, &DetailedError::from(&e)))?;
+        let actions = Actions::new(&schema).map_err(|InternalError(message)| internal(message))?;
         let validator = Validator::new(schema);
         let words = Vocabulary::new().map_err(|InternalError(message)| internal(message))?;
         let mut policies = Self {
-            delegate: ActionPolicies::default(),
-            act: ActionPolicies::default(),
+            actions,
             mentioned: Mentioned::default(),
             authorizer: Authorizer::new(),
             words,
@@ -124,12 +103,7 @@ impl Policies {
                 refuse(error)?;
             }
         }
-        for action in [&mut policies.delegate, &mut policies.act] {
-            let permits = |set: &PolicySet| set.policies().filter(|p| p.effect() == Effect::Permit).count();
-            if permits(&action.full) > 1 {
-                action.deciding = action.full.clone();
-            }
-        }
+        policies.actions.finish();
         Ok(policies)
     }
 
@@ -151,7 +125,12 @@ impl Policies {
         }
         let result = validator.validate(&parsed, ValidationMode::Strict);
         if let Some(error) = result.validation_errors().next() {
-            return Err(from_diagnostic(name, source, &DetailedError::from(error)));
+            let unknown_action = matches!(error, ValidationError::UnrecognizedActionId(_));
+            let mut error = from_diagnostic(name, source, &DetailedError::from(error));
+            if unknown_action {
+                error.message = format!("{}; the actions are {NAMES}", error.message);
+            }
+            return Err(error);
         }
         if let Some(warning) = result.validation_warnings().next() {
             return Err(from_diagnostic(name, source, &DetailedError::from(warning)));
@@ -180,16 +159,8 @@ impl Policies {
                 Some(_) => return Err(refuse(format!("{id}: the one value of @approval is \"required\""))),
             }
             let policy = policy.new_id(PolicyId::new(&id));
-            let about = |action: &EntityUid| match policy.action_constraint() {
-                ActionConstraint::Any => true,
-                ActionConstraint::Eq(only) => only == *action,
-                ActionConstraint::In(some) => some.contains(action),
-            };
-            self.mentioned.add(&policy.to_json().map_err(|e| refuse(e.to_string()))?);
-            for (action, set) in [(&self.words.delegate, &mut self.delegate), (&self.words.act, &mut self.act)] {
-                if about(action) {
-                    set.add(policy.clone(), name == BUILT_IN).map_err(|e| refuse(e.to_string()))?;
-                }
+            if self.actions.add(&policy, name == BUILT_IN).map_err(|e| refuse(e.to_string()))? {
+                self.mentioned.add(&policy.to_json().map_err(|e| refuse(e.to_string()))?);
             }
         }
         Ok(())

@@ -149,12 +149,12 @@ impl Policies {
     }
 
     fn ask(&self, terms: &Terms, principal: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {
-        let (action, policies) = match who {
-            Denied::Person => (&self.words.delegate, &self.delegate),
-            Denied::Agent => (&self.words.act, &self.act),
+        let policies = match who {
+            Denied::Person => &self.actions.delegate,
+            Denied::Agent => &self.actions.act,
         };
         let failed = |errors: Vec<String>| Denial { who, policies: Vec::new(), errors };
-        let request = Request::new(principal.clone(), action.clone(), terms.resource.clone(), context, None)
+        let request = Request::new(principal.clone(), policies.action.clone(), terms.resource.clone(), context, None)
             .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
         let decide = |set| {
             let response = self.authorizer.is_authorized(&request, set, &terms.entities);

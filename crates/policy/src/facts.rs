@@ -11,7 +11,7 @@ use mandate_core::registry::{Agent, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ResourceName, Scope, ScopeSet, Timestamp};
 use serde_json::{Map, Value as Json};
 
-/// What is asked: whether these scopes on this resource are permitted to the person and to the agent.
+/// What is asked when a token is asked for, of the actions `delegate` and `act`: whether these scopes on this resource are permitted to the person and to the agent.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// For whom.
@@ -37,33 +37,23 @@ pub struct Question<'a> {
 pub(crate) struct InternalError(pub(crate) String);
 
 impl InternalError {
-    fn of(error: impl std::fmt::Display) -> Self {
+    pub(crate) fn of(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
 
-/// The type names and actions, parsed once.
+/// The type names, parsed once.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
     person: EntityTypeName,
     agent: EntityTypeName,
     resource: EntityTypeName,
-    pub(crate) delegate: EntityUid,
-    pub(crate) act: EntityUid,
 }
 
 impl Vocabulary {
     pub(crate) fn new() -> Result<Self, InternalError> {
         let kind = |name: &str| name.parse::<EntityTypeName>().map_err(InternalError::of);
-        let action = kind("Action")?;
-        let named = |id: &str| EntityUid::from_type_name_and_id(action.clone(), EntityId::new(id));
-        Ok(Self {
-            person: kind("Person")?,
-            agent: kind("Agent")?,
-            resource: kind("Resource")?,
-            delegate: named("delegate"),
-            act: named("act"),
-        })
+        Ok(Self { person: kind("Person")?, agent: kind("Agent")?, resource: kind("Resource")? })
     }
 }
 
@@ -377,6 +367,7 @@ mod tests {
     use mandate_core::subject;
 
     use super::{Facts, Mentioned, Question, Vocabulary};
+    use crate::actions::Actions;
 
     /// Requests are built without a schema on the hot path; here the same values are held against it.
     #[test]
@@ -419,7 +410,8 @@ mod tests {
             };
             let terms = Facts::gather(&all, &question).in_cedar(&words).unwrap();
             Entities::from_entities(terms.entities.iter().cloned(), Some(&schema)).unwrap();
-            let asked = [(Some(&terms.person), &words.delegate), (terms.agent.as_ref(), &words.act)];
+            let actions = Actions::new(&schema).unwrap();
+            let asked = [(Some(&terms.person), &actions.delegate.action), (terms.agent.as_ref(), &actions.act.action)];
             for (principal, action) in asked {
                 if let Some(principal) = principal {
                     let context = terms.contexts[0].clone();

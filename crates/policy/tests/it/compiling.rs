@@ -38,7 +38,9 @@ fn an_unknown_entity_type_is_refused_with_its_place() {
 
 #[test]
 fn an_unknown_action_is_refused_with_its_place() {
-    refused_at("forbid (principal, action == Action::\"fly\", resource);", 1, 30, "fly");
+    let source = "forbid (principal, action == Action::\"fly\", resource);";
+    refused_at(source, 1, 30, "fly");
+    refused_at(source, 1, 30, "the actions are delegate, act, call, administer, approve and release");
 }
 
 #[test]
@@ -144,4 +146,18 @@ fn an_approval_is_required_by_a_permit_or_the_policy_is_refused() {
     assert!(refused(r#"@approval("required") forbid (principal, action, resource);"#).message.contains("lifts no forbid"));
     let second = refused(r#"permit (principal, action, resource); @approval("no") permit (principal, action, resource);"#);
     assert!(second.message.starts_with("house-rules#2: "), "{second}");
+}
+
+#[test]
+fn a_policy_may_be_about_an_action_that_nobody_asks_about_yet() {
+    for source in [
+        "forbid (principal, action == Action::\"call\", resource) when { context.tool == \"send_mail\" && context.egress };",
+        "permit (principal is Person, action == Action::\"administer\", resource) when { context.operation == \"revoke\" };",
+        "forbid (principal, action == Action::\"approve\", resource) when { context has agent && context.agent.owner == principal.name };",
+        "forbid (principal is Agent, action == Action::\"release\", resource) unless { context.connection == \"mail\" };",
+    ] {
+        Policies::compile([("extra", source)]).unwrap();
+    }
+    refused("forbid (principal, action == Action::\"act\", resource) when { context.tool == \"send_mail\" };");
+    refused("forbid (principal is Agent, action == Action::\"administer\", resource);");
 }

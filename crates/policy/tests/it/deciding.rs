@@ -282,3 +282,13 @@ fn a_forbid_wins_over_a_demand() {
     let source = r#"@approval("required") permit (principal, action, resource); forbid (principal is Agent, action, resource);"#;
     denied_by(World::open().ask(&with(source), "read"), Denied::Agent, "extra#2");
 }
+
+#[test]
+fn a_policy_about_another_action_decides_nothing_about_a_token() {
+    let world = World::open();
+    for action in ["call", "administer", "approve", "release"] {
+        let policies = with(&format!("forbid (principal, action == Action::\"{action}\", resource);"));
+        let ruling = world.ask(&policies, "read").unwrap();
+        assert_eq!(**ruling.policies(), ["built-in/agent-has-ceiling-and-grant", "built-in/person-has-the-right"]);
+    }
+}
