@@ -135,7 +135,7 @@ mod tests {
     fn a_policy_is_only_in_the_sets_of_actions_to_which_it_can_apply() {
         let sets = |source: &str| {
             let policies = Policies::compile([("extra", source)]).unwrap();
-            let Actions { delegate, act, call, administer, approve, release } = policies.actions;
+            let Actions { delegate, act, call, administer, approve, release } = *policies.actions;
             let has = |set: &super::ActionPolicies| set.full.policies().any(|policy| AsRef::<str>::as_ref(policy.id()) == "extra");
             let all = [&delegate, &act, &call, &administer, &approve, &release];
             all.into_iter().filter(|set| has(set)).map(|set| set.action.id().unescaped().to_owned()).collect::<Vec<_>>().join(" ")

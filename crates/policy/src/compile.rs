@@ -37,7 +37,8 @@ pub struct PolicyError {
 /// A compiled set of policies: the built-in ones and the registry's.
 #[derive(Debug)]
 pub struct Policies {
-    pub(crate) actions: Actions,
+    /// In a box: compiled policies are moved by value, and these are some kilobytes.
+    pub(crate) actions: Box<Actions>,
     /// What the policies mention that can apply when a token is asked for.
     pub(crate) mentioned: Mentioned,
     pub(crate) authorizer: Authorizer,
@@ -84,7 +85,7 @@ impl Policies {
         let validator = Validator::new(schema);
         let words = Vocabulary::new().map_err(|InternalError(message)| internal(message))?;
         let mut policies = Self {
-            actions,
+            actions: Box::new(actions),
             mentioned: Mentioned::default(),
             authorizer: Authorizer::new(),
             words,
