@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
 use crate::nodes::{Node, NodeState};
-use crate::{Store, StoreError, cuts, nodes, registry, secrets};
+use crate::{Store, cuts, nodes, registry, secrets};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(1060);
@@ -32,7 +32,7 @@ impl World {
 
     fn refuses(&self, effect: &Effect, with: Refusal) {
         let refused = self.store.transact_blocking("effect", |tx| effect.apply(tx));
-        assert!(matches!(&refused, Err(StoreError::Refused(refusal)) if *refusal == with), "{effect:?}: {refused:?}");
+        assert_eq!(refused.unwrap_err().refusal(), Some(with), "{effect:?}");
     }
 
     fn entry(&self, kind: Kind, key: &str) -> Option<Entry> {
