@@ -92,7 +92,7 @@ impl Administration {
                 return plan(&engine.snapshot(), engine.clock.now()).map(|planned| planned.response);
             }
             let small = !request.prune && request.entries.entries() <= SMALL;
-            Box::pin(engine.change(&permit, small, plan)).await
+            engine.change(&permit, small, plan).await
         })
         .await
     }
@@ -143,7 +143,7 @@ impl Administration {
                 let plan = Plan { changes, unchanged: usize::from(same), notes: Vec::new() };
                 Ok(engine.planned(plan, snapshot, None, false))
             };
-            Box::pin(engine.change(&permit, true, plan)).await
+            engine.change(&permit, true, plan).await
         })
         .await
     }
