@@ -56,17 +56,19 @@ fn read(token: &str) -> usize {
     let expect = |profile, memo| Expect { issuer: &ISSUER, keys: &SIGNATURE_KEYS, now, profile, memo };
     let foreign = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
     if let Ok(own) = access_token::verify(token, &expect(Profile::Own, None)) {
-        assert!(own.exp > now && own.exp > own.iat && own.chain.depth() <= 16 && !own.audiences.is_empty());
+        let own = own.terms;
+        assert!(own.expires > now && own.expires > own.issued && own.chain.depth() <= 16);
     }
     if let Ok(foreign) = &foreign {
-        assert!(foreign.lineage.is_empty() && foreign.subject.iss == *ISSUER);
+        let said = &foreign.terms;
+        assert!(said.lineage.is_empty() && said.details.is_empty() && said.subject.iss == *ISSUER);
         let decoded = access_token::Decoded::of(token).unwrap();
         let unverified = decoded.read().unwrap();
         assert_eq!(unverified.issuer(), Ok(ISSUER.as_str()));
         let verify = |scope| unverified.verify(&trusted(scope), &SIGNATURE_KEYS, now, Some(&memo));
         assert_eq!(verify(SubjectScope::Token).as_ref(), Ok(foreign));
         let identity = verify(SubjectScope::IdentityOnly).unwrap();
-        assert!(identity.scope.is_empty() && identity.subject == foreign.subject, "the same person, no matter what the scope says");
+        assert!(identity.terms.scopes.is_empty() && identity.terms.subject == said.subject, "the same person, no matter what the scope says");
         let again = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
         assert_eq!(again.as_ref(), Ok(foreign), "a remembered signature changes nothing");
         kinds += 1;

@@ -11,10 +11,10 @@ use crate::error::Denied;
 use crate::own;
 
 /// A caller whose identity is proven. What it may do is asked for each act.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator(Proof);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {
     /// A local process of this user, by the kernel's word.
     Local { uid: u32 },
@@ -41,7 +41,7 @@ impl Operator {
     pub fn person(&self) -> Option<&Person> {
         match &self.0 {
             Proof::Local { .. } => None,
-            Proof::Person { token } => Some(&token.subject),
+            Proof::Person { token } => Some(&token.terms.subject),
         }
     }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Proof::Local { uid } => write!(f, "uid:{uid}"),
-            Proof::Person { token } => write!(f, "{} (token {})", token.subject, token.jti),
+            Proof::Person { token } => write!(f, "{} (token {})", token.terms.subject, token.terms.jti),
         }
     }
 }
@@ -66,12 +66,12 @@ impl fmt::Display for Operator {
 /// Whether a verified token permits, with the present state, what needs this role.
 fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Result<(), Denied> {
     token.require_audience(live.issuer().as_str()).map_err(|_| Denied::Token)?;
-    let snapshot = live.snapshot();
-    let alive = now < token.exp && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
+    let (token, snapshot) = (&token.terms, live.snapshot());
+    let alive = now < token.expires && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
     let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
     let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Denied::Token) };
     // The scope in the token is a name that any resource may declare: the right must be one on our administration.
-    let named = |role: &Role| token.scope.iter().any(|scope| scope.as_str() == role.scope());
+    let named = |role: &Role| token.scopes.iter().any(|scope| scope.as_str() == role.scope());
     // An agent never administrates, no matter which scopes its token names.
     let has_role = token.chain.is_empty() && own::roles(person).filter(named).any(|role| role.includes(least));
     if has_role { Ok(()) } else { Err(Denied::Role(least)) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_api::admin::{RevocationResponse, RevocationTarget};
 use mandate_audit::Kind;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind};
-use mandate_core::{Clock as _, CutTarget};
+use mandate_core::{Clock as _, CutTarget, KnownTerms};
 use mandate_delegation::revocation::cut;
 use mandate_stops::Stop;
 
@@ -58,7 +58,7 @@ impl Administration {
         };
         let cut = cut(target, now);
         let mut record = self.record(Kind::Revoke, permit, format!("revoked {}", name_of(&cut.target)));
-        record.sub = subject;
+        record.about = KnownTerms { sub: subject, ..KnownTerms::default() }.into();
         record.touched = touched(touches_of_cut(&cut.target, registry));
         let id = record.id.clone();
         let stop = match closed {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Kind, Touch};
 use mandate_core::registry::Kind as EntryKind;
-use mandate_core::{Clock as _, Cut, CutTarget, Secret};
+use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
 use mandate_store::{Effect, secrets};
 
@@ -44,7 +44,7 @@ impl Administration {
         // The first password opened nothing before it.
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
-        record.sub = Some(person.id.clone());
+        record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
         let set = Effect::SetPassword { person: person.name.clone(), phc };
         self.append(permit, record, with_cuts([set], &cuts)).await?;
         self.live.cut(cuts, self.clock.as_ref());

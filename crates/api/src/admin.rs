@@ -463,6 +463,9 @@ pub struct AuditRecord {
     /// Its place in the log: how many records came before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
+    /// What else the record says of the token, such as `auth_time` and `amr`.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Refusals that were counted instead of recorded one by one.

@@ -50,18 +50,18 @@ impl Query {
         fn is<T: PartialEq>(wanted: Option<&T>, given: Option<&T>) -> bool {
             wanted.is_none() || wanted == given
         }
-        let touched = record.touched.as_deref();
+        let (said, touched) = (record.said(), record.touched.as_deref());
         // Whether a name is in one of the lists of what was touched.
         let has =
             |list: fn(&Touched) -> &Vec<String>, name: &str| touched.is_some_and(|touched| list(touched).iter().any(|one| one == name));
         let is_person = |person: &Person| is(self.person.as_ref(), Some(&person.sub)) && is(self.person_issuer.as_ref(), Some(&person.iss));
-        let people = record.sub.iter().chain(touched.into_iter().flat_map(|touched| &touched.people));
+        let people = said.sub.into_iter().chain(touched.into_iter().flat_map(|touched| &touched.people));
         (self.person.is_none() && self.person_issuer.is_none() || people.into_iter().any(is_person))
-            && self.resource.as_ref().is_none_or(|uri| record.aud.as_ref() == Some(uri) || has(|touched| &touched.resources, uri))
-            && self.jti.as_ref().is_none_or(|jti| record.jti.as_ref() == Some(jti) || has(|touched| &touched.tokens, jti.as_str()))
-            && self.client.as_ref().is_none_or(|id| record.client.as_deref() == Some(id.as_str()) || has(|touched| &touched.clients, id))
+            && self.resource.as_ref().is_none_or(|uri| said.aud == Some(uri.as_str()) || has(|touched| &touched.resources, uri))
+            && self.jti.as_ref().is_none_or(|jti| said.jti == Some(jti) || has(|touched| &touched.tokens, jti.as_str()))
+            && self.client.as_ref().is_none_or(|id| said.client == Some(id.as_str()) || has(|touched| &touched.clients, id))
             && self.grant.as_ref().is_none_or(|id| {
-                record.lineage.grants.iter().any(|grant| grant.as_str() == id.as_str()) || has(|touched| &touched.grants, id)
+                said.lineage.grants.iter().any(|grant| grant.as_str() == id.as_str()) || has(|touched| &touched.grants, id)
             })
             && self.by.as_ref().is_none_or(|by| record.by.as_deref().map(operator_of) == Some(by.as_str()))
             && is(self.outcome.as_ref(), Some(&record.outcome))
@@ -70,7 +70,7 @@ impl Query {
             && self.until.is_none_or(|t| record.time < t)
             && self.agent.as_ref().is_none_or(|agent| {
                 let named = |iss: &Issuer| self.agent_issuer.as_ref().is_none_or(|issuer| issuer == iss);
-                let acted = record.act.iter().any(|actor| actor.sub == *agent && named(&actor.iss));
+                let acted = said.act.iter().any(|actor| actor.sub == *agent && named(&actor.iss));
                 acted || has(|touched| &touched.agents, agent)
             })
     }

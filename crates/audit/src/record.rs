@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mandate_core::{Act, ActRef, ActorChain, GrantId, Issuer, Lineage, Person, RecordId, ScopeSet, ScopeText, Timestamp, TokenId};
+use mandate_core::{GrantId, KnownTerms, RecordId, Said, Terms, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::effect_names::EffectNames;
@@ -164,12 +164,44 @@ impl Sum {
     }
 }
 
+/// What a record says of the terms of a mandate. Two are equal if they say the same.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// A mandate was given: everything that its token says. Never so in a record that was read from a log.
+    Mandate(Arc<Terms>),
+    /// Anything else: what is known.
+    Known(Box<KnownTerms>),
+}
+
+impl About {
+    /// The terms that it says.
+    pub fn said(&self) -> Said<'_> {
+        match self {
+            Self::Mandate(terms) => terms.said(),
+            Self::Known(known) => known.said(),
+        }
+    }
+}
+
+impl PartialEq for About {
+    fn eq(&self, other: &Self) -> bool {
+        self.said() == other.said()
+    }
+}
+
+impl Eq for About {}
+
+impl From<KnownTerms> for About {
+    fn from(known: KnownTerms) -> Self {
+        Self::Known(Box::new(known))
+    }
+}
+
 /// One entry of the audit log.
 ///
-/// Its JSON form uses the words of tokens: `sub` is the person's subject and `sub_iss` the issuer that names them; `act`
-/// nests, outermost first (RFC 8693 §4.1); `scope` is space-separated (RFC 8693 §4.2). Times are RFC 3339.
+/// Its JSON form uses the words of tokens: see [`Said`]. Times are RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "OwnedWire")]
+#[serde(from = "OwnedWire")]
 pub struct Record {
     /// Identifies the record.
     pub id: RecordId,
@@ -183,22 +215,8 @@ pub struct Record {
     pub reason: String,
     /// A sentence for people, without secrets.
     pub detail: Option<String>,
-    /// For whom: a verified person.
-    pub sub: Option<Person>,
-    /// Who acted: verified actors, outermost first.
-    pub act: ActorChain,
-    /// The one resource the decision is about.
-    pub aud: Option<String>,
-    /// What was given.
-    pub scope: ScopeSet,
-    /// The token that is issued with this record.
-    pub jti: Option<TokenId>,
-    /// When that token expires.
-    pub exp: Option<Timestamp>,
-    /// The OAuth client that asked.
-    pub client: Option<Arc<str>>,
-    /// What the token descends from.
-    pub lineage: Lineage,
+    /// Who, through whom, where, what: what was given, or what is known.
+    pub about: About,
     /// The operator who acted, if an operator did.
     pub by: Option<String>,
     /// What the act of an operator changed or revoked. Boxed: most records have none.
@@ -229,21 +247,24 @@ pub enum LeafError {
 impl Record {
     /// A record with only its head; the caller fills in the rest.
     pub fn new(id: RecordId, time: Timestamp, kind: Kind, outcome: Outcome, reason: impl Into<String>) -> Self {
+        Self::of(KnownTerms::default().into(), id, time, kind, outcome, reason.into())
+    }
+
+    /// The record of a mandate: it says everything that the token will say. Its time is that of the token's issue.
+    pub fn of_mandate(id: RecordId, kind: Kind, terms: Arc<Terms>) -> Self {
+        let time = terms.issued;
+        Self::of(About::Mandate(terms), id, time, kind, Outcome::Permitted, "ok".to_owned())
+    }
+
+    fn of(about: About, id: RecordId, time: Timestamp, kind: Kind, outcome: Outcome, reason: String) -> Self {
         Self {
             id,
             time,
             kind,
             outcome,
-            reason: reason.into(),
+            reason,
             detail: None,
-            sub: None,
-            act: ActorChain::empty(),
-            aud: None,
-            scope: ScopeSet::new(),
-            jti: None,
-            exp: None,
-            client: None,
-            lineage: Lineage::default(),
+            about,
             by: None,
             touched: None,
             asked: Asked::default(),
@@ -254,9 +275,22 @@ impl Record {
         }
     }
 
+    /// What it says of the terms of a mandate.
+    pub fn said(&self) -> Said<'_> {
+        self.about.said()
+    }
+
+    /// The terms of the mandate that is given with this record.
+    pub fn mandate(&self) -> Option<&Terms> {
+        match &self.about {
+            About::Mandate(terms) => Some(terms),
+            About::Known(_) => None,
+        }
+    }
+
     /// The bytes that are hashed, stored and exported: compact JSON, members in a fixed order, empty ones left out.
     pub fn to_leaf(&self) -> Result<Vec<u8>, LeafError> {
-        let mut leaf = Vec::with_capacity(768);
+        let mut leaf = Vec::with_capacity(1024);
         serde_json::to_writer(&mut leaf, self).map_err(LeafError::Json)?;
         if leaf.len() > MAX_LEAF_LEN { Err(LeafError::TooLarge(leaf.len())) } else { Ok(leaf) }
     }
@@ -285,15 +319,15 @@ pub struct LeafKeys<'a> {
     /// The issuer that names the person.
     #[serde(borrow, default)]
     pub sub_iss: Option<Cow<'a, str>>,
-    /// [`Record::aud`].
+    /// [`KnownTerms::aud`].
     #[serde(borrow, default)]
     pub aud: Option<Cow<'a, str>>,
-    /// [`Record::jti`].
+    /// [`KnownTerms::jti`].
     #[serde(borrow, default)]
     pub jti: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     act: Option<ActorKey<'a>>,
-    /// [`Record::client`].
+    /// [`KnownTerms::client`].
     #[serde(borrow, default)]
     pub client: Option<Cow<'a, str>>,
     /// [`Record::by`].
@@ -340,6 +374,33 @@ impl<'a> LeafKeys<'a> {
 
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// `id`, `time`, `outcome` and `reason` are always present: scripts rely on them.
+        #[derive(Serialize)]
+        struct BorrowedWire<'a> {
+            id: &'a RecordId,
+            time: Timestamp,
+            kind: Kind,
+            outcome: Outcome,
+            reason: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            detail: Option<&'a str>,
+            #[serde(flatten)]
+            said: Said<'a>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            by: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            touched: Option<&'a Touched>,
+            #[serde(skip_serializing_if = "Asked::is_empty")]
+            asked: &'a Asked,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            source: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            sum: Option<Sum>,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            policies: &'a [String],
+            #[serde(skip_serializing_if = "EffectNames::is_empty")]
+            effects: &'a EffectNames,
+        }
         BorrowedWire {
             id: &self.id,
             time: self.time,
@@ -347,15 +408,7 @@ impl Serialize for Record {
             outcome: self.outcome,
             reason: &self.reason,
             detail: self.detail.as_deref(),
-            sub: self.sub.as_ref().map(|p| p.sub.as_str()),
-            sub_iss: self.sub.as_ref().map(|p| &p.iss),
-            act: self.act.to_act(),
-            aud: self.aud.as_deref(),
-            scope: self.scope.as_text(),
-            jti: self.jti.as_ref(),
-            exp: self.exp,
-            client: self.client.as_deref(),
-            lineage: &self.lineage,
+            said: self.said(),
             by: self.by.as_deref(),
             touched: self.touched.as_deref(),
             asked: &self.asked,
@@ -368,45 +421,6 @@ impl Serialize for Record {
     }
 }
 
-/// `id`, `time`, `outcome`, `reason`, `sub`, `act`, `aud`, `scope` and `jti` are always present: scripts rely on them.
-#[derive(Serialize)]
-struct BorrowedWire<'a> {
-    id: &'a RecordId,
-    time: Timestamp,
-    kind: Kind,
-    outcome: Outcome,
-    reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    sub: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sub_iss: Option<&'a Issuer>,
-    act: Option<ActRef<'a>>,
-    aud: Option<&'a str>,
-    scope: ScopeText<'a>,
-    jti: Option<&'a TokenId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exp: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<&'a str>,
-    #[serde(skip_serializing_if = "Lineage::is_empty")]
-    lineage: &'a Lineage,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    touched: Option<&'a Touched>,
-    #[serde(skip_serializing_if = "Asked::is_empty")]
-    asked: &'a Asked,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sum: Option<Sum>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    policies: &'a [String],
-    #[serde(skip_serializing_if = "EffectNames::is_empty")]
-    effects: &'a EffectNames,
-}
-
 #[derive(Deserialize)]
 struct OwnedWire {
     id: RecordId,
@@ -416,24 +430,8 @@ struct OwnedWire {
     reason: String,
     #[serde(default)]
     detail: Option<String>,
-    #[serde(default)]
-    sub: Option<String>,
-    #[serde(default)]
-    sub_iss: Option<Issuer>,
-    #[serde(default)]
-    act: Option<Act>,
-    #[serde(default)]
-    aud: Option<String>,
-    #[serde(default)]
-    scope: String,
-    #[serde(default)]
-    jti: Option<TokenId>,
-    #[serde(default)]
-    exp: Option<Timestamp>,
-    #[serde(default)]
-    client: Option<String>,
-    #[serde(default)]
-    lineage: Lineage,
+    #[serde(flatten)]
+    known: KnownTerms,
     #[serde(default)]
     by: Option<String>,
     #[serde(default)]
@@ -450,40 +448,11 @@ struct OwnedWire {
     effects: EffectNames,
 }
 
-impl TryFrom<OwnedWire> for Record {
-    type Error = &'static str;
-
-    fn try_from(wire: OwnedWire) -> Result<Self, Self::Error> {
-        let sub = match (wire.sub, wire.sub_iss) {
-            (Some(sub), Some(iss)) => Some(Person { iss, sub }),
-            (None, None) => None,
-            _ => return Err("sub and sub_iss must be given together or not at all"),
-        };
-        let act = wire.act.map_or(Ok(ActorChain::empty()), ActorChain::try_from).map_err(|_| "act is not an actor chain")?;
-        let scope = if wire.scope.is_empty() { ScopeSet::new() } else { wire.scope.parse().map_err(|_| "scope is not a scope list")? };
-        Ok(Self {
-            id: wire.id,
-            time: wire.time,
-            kind: wire.kind,
-            outcome: wire.outcome,
-            reason: wire.reason,
-            detail: wire.detail,
-            sub,
-            act,
-            aud: wire.aud,
-            scope,
-            jti: wire.jti,
-            exp: wire.exp,
-            client: wire.client.map(Arc::from),
-            lineage: wire.lineage,
-            by: wire.by,
-            touched: wire.touched,
-            asked: wire.asked,
-            source: wire.source,
-            sum: wire.sum,
-            policies: wire.policies.into(),
-            effects: wire.effects,
-        })
+impl From<OwnedWire> for Record {
+    fn from(wire: OwnedWire) -> Self {
+        let OwnedWire { id, time, kind, outcome, reason, detail, known, by, touched, asked, source, sum, policies, effects } = wire;
+        let (about, policies) = (known.into(), policies.into());
+        Self { id, time, kind, outcome, reason, detail, about, by, touched, asked, source, sum, policies, effects }
     }
 }
 

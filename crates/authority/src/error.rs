@@ -1,7 +1,7 @@
 //! Why the authority does not sign, grouped by the party at fault.
 
 use mandate_audit::CheckpointError;
-use mandate_core::Timestamp;
+use mandate_core::{Term, Timestamp};
 use mandate_store::StoreError;
 
 use crate::lint::certificate::CertificateLint;
@@ -56,30 +56,15 @@ pub enum Mismatch {
     /// It is of a refusal.
     #[error("the record is of a refusal")]
     Outcome,
-    /// It names another token.
-    #[error("the record names another token")]
-    Token,
-    /// It names another person, or none.
-    #[error("the record names another person")]
-    Subject,
-    /// It names other actors.
-    #[error("the record names other actors")]
-    Actors,
-    /// It names another audience.
-    #[error("the record names another audience")]
-    Audience,
-    /// It names other scopes.
-    #[error("the record names other scopes")]
-    Scope,
-    /// It names another expiry.
-    #[error("the record names another expiry")]
-    Expiry,
-    /// It names another client.
-    #[error("the record names another client")]
-    Client,
-    /// It names another ancestry.
-    #[error("the record names another lineage")]
-    Lineage,
+    /// It is of another time than the token's issue.
+    #[error("the record is of another time")]
+    Time,
+    /// It says nothing of a mandate.
+    #[error("the record is not of a mandate")]
+    NoMandate,
+    /// It says another value of this term, or none.
+    #[error("the record says another {0}")]
+    Term(Term),
 }
 
 /// No token was minted. Each of these is a fault of the program: the record differs from the decision, or the token differs

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use mandate_audit::{Kind, Outcome, Receipt, Record};
-use mandate_delegation::{Mandate, MandateView};
+use mandate_core::Terms;
+use mandate_delegation::Mandate;
 use mandate_token::access_token;
 
 use crate::error::{MintError, Mismatch};
@@ -33,31 +34,29 @@ impl fmt::Debug for AccessTokenString {
 }
 
 /// Whether the record says that this mandate was permitted, with all of its content.
-pub(crate) fn matches(mandate: &MandateView, record: &Record) -> Result<(), Mismatch> {
-    let checks = [
-        (matches!(record.kind, Kind::Exchange | Kind::Token), Mismatch::Kind),
-        (record.outcome == Outcome::Permitted, Mismatch::Outcome),
-        (record.jti.as_ref() == Some(&mandate.jti), Mismatch::Token),
-        (record.sub.as_ref() == Some(&mandate.subject), Mismatch::Subject),
-        (record.act == mandate.chain, Mismatch::Actors),
-        (record.aud.as_ref() == Some(&mandate.resource), Mismatch::Audience),
-        (record.scope == mandate.scopes, Mismatch::Scope),
-        (record.exp == Some(mandate.expires), Mismatch::Expiry),
-        (record.client.as_deref() == Some(mandate.client.as_str()), Mismatch::Client),
-        (record.lineage == mandate.lineage, Mismatch::Lineage),
-    ];
-    checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, mismatch)| Err(mismatch))
+pub(crate) fn matches(terms: &Terms, record: &Record) -> Result<(), Mismatch> {
+    if !matches!(record.kind, Kind::Exchange | Kind::Token) {
+        return Err(Mismatch::Kind);
+    }
+    if record.outcome != Outcome::Permitted {
+        return Err(Mismatch::Outcome);
+    }
+    let recorded = record.mandate().ok_or(Mismatch::NoMandate)?;
+    if let Some(term) = recorded.first_difference(terms) {
+        return Err(Mismatch::Term(term));
+    }
+    // The time of issue is written as that of the record.
+    if record.time == terms.issued { Ok(()) } else { Err(Mismatch::Time) }
 }
 
 pub(crate) fn mint(key: &JwsKey, mandate: &Mandate, receipt: &Receipt) -> Result<AccessTokenString, MintError> {
-    let view = mandate.view();
-    matches(view, receipt.record())?;
+    matches(&mandate.view().terms, receipt.record())?;
     sign(key, mandate)
 }
 
 /// Private to this module: nothing else may sign an access token.
 fn sign(key: &JwsKey, mandate: &Mandate) -> Result<AccessTokenString, MintError> {
-    let signer = key.linted(|message, kid| check_access_token(message, kid, mandate.view()));
+    let signer = key.linted(|message, kid| check_access_token(message, kid, &mandate.view().terms));
     match access_token::sign(mandate.payload(), &signer) {
         Ok(token) => Ok(AccessTokenString(token)),
         Err(_) => Err(signer.into_broken().map_or(MintError::Signature, MintError::Lint)),

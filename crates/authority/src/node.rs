@@ -1,7 +1,7 @@
 //! The grant for which a node's certificate is signed.
 
 use mandate_audit::{Kind, Outcome, Record};
-use mandate_core::{Actor, ActorChain, Issuer, SpiffeId, SubjectProfile, Timestamp, TrustDomain};
+use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, SpiffeId, SubjectProfile, Timestamp, TrustDomain};
 
 use crate::error::{CertificateError, Mismatch};
 use crate::x509::X509_SVID_LIFETIME;
@@ -40,21 +40,20 @@ impl NodeGrant {
         self.expires
     }
 
-    /// Writes into `record` what a receipt for this grant must contain; `issuer` names the actor.
-    pub fn describe(&self, issuer: &Issuer, record: &mut Record) {
-        record.act = chain(&self.spiffe_id, issuer);
-        record.exp = Some(self.expires);
+    /// What a receipt for this grant must say; `issuer` names the actor.
+    pub fn known(&self, issuer: &Issuer) -> KnownTerms {
+        KnownTerms { act: chain(&self.spiffe_id, issuer), exp: Some(self.expires), ..KnownTerms::default() }
     }
 
     /// Whether `record` says that exactly this was permitted.
     pub(crate) fn matches(&self, issuer: &Issuer, record: &Record) -> Result<(), Mismatch> {
-        let checks = [
-            (record.kind == Kind::Node, Mismatch::Kind),
-            (record.outcome == Outcome::Permitted, Mismatch::Outcome),
-            (record.act == chain(&self.spiffe_id, issuer), Mismatch::Actors),
-            (record.exp == Some(self.expires), Mismatch::Expiry),
-        ];
-        checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, mismatch)| Err(mismatch))
+        if record.kind != Kind::Node {
+            return Err(Mismatch::Kind);
+        }
+        if record.outcome != Outcome::Permitted {
+            return Err(Mismatch::Outcome);
+        }
+        self.known(issuer).said().first_difference(&record.said()).map_or(Ok(()), |term| Err(Mismatch::Term(term)))
     }
 }
 

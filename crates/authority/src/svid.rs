@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome, Record};
 use mandate_core::hybrid_clock::shortened;
-use mandate_core::{Actor, ActorChain, Issuer, SpiffeId, SubjectProfile, Timestamp, TokenId, TrustDomain};
+use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, Said, SpiffeId, SubjectProfile, Timestamp, TokenId, TrustDomain};
 
 use crate::error::Mismatch;
 use crate::lint::claims::ClaimsLint;
@@ -81,32 +81,31 @@ impl JwtSvidGrant {
         self.expires
     }
 
-    /// Writes into `record` what a receipt for this grant must contain; `issuer` names the actor.
-    pub fn describe(&self, issuer: &Issuer, record: &mut Record) {
+    /// What a receipt for this grant must say, and nothing else but the client; `issuer` names the actor.
+    pub fn known(&self, issuer: &Issuer) -> KnownTerms {
         let actor = Actor { sub: self.spiffe_id.as_str().to_owned(), iss: issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
-        // One actor of bounded length is always a valid chain.
-        record.act = ActorChain::new(vec![actor]).unwrap_or_default();
-        record.aud = Some(self.audiences.join(" "));
-        record.jti = Some(self.jti.clone());
-        record.exp = Some(self.expires);
+        KnownTerms {
+            // One actor of bounded length is always a valid chain.
+            act: ActorChain::new(vec![actor]).unwrap_or_default(),
+            aud: Some(self.audiences.join(" ")),
+            jti: Some(self.jti.clone()),
+            exp: Some(self.expires),
+            ..KnownTerms::default()
+        }
     }
 
     /// Whether `record` says that exactly this was permitted.
     pub(crate) fn matches(&self, issuer: &Issuer, record: &Record) -> Result<(), Mismatch> {
-        let mut described = record.clone();
-        self.describe(issuer, &mut described);
-        let checks = [
-            (record.kind == Kind::Identity, Mismatch::Kind),
-            (record.outcome == Outcome::Permitted, Mismatch::Outcome),
-            (record.jti == described.jti, Mismatch::Token),
-            (record.sub.is_none(), Mismatch::Subject),
-            (record.act == described.act, Mismatch::Actors),
-            (record.aud == described.aud, Mismatch::Audience),
-            (record.scope.is_empty(), Mismatch::Scope),
-            (record.exp == described.exp, Mismatch::Expiry),
-            (record.lineage.is_empty(), Mismatch::Lineage),
-        ];
-        checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, mismatch)| Err(mismatch))
+        if record.kind != Kind::Identity {
+            return Err(Mismatch::Kind);
+        }
+        if record.outcome != Outcome::Permitted {
+            return Err(Mismatch::Outcome);
+        }
+        let (known, said) = (self.known(issuer), record.said());
+        // The client is the node that vouched for the process, which is not in the document.
+        let due = Said { client: said.client, ..known.said() };
+        due.first_difference(&said).map_or(Ok(()), |term| Err(Mismatch::Term(term)))
     }
 }
 

@@ -22,6 +22,7 @@ pub mod socket_path;
 pub mod spiffe;
 pub mod subject;
 pub mod system;
+pub mod terms;
 pub mod time;
 pub mod uri;
 
@@ -40,5 +41,6 @@ pub use socket_path::{LONGEST_SOCKET_PATH, SocketPathTooLong, check_socket_path}
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use subject::{Act, ActRef, Actor, ActorChain, InvalidActorChain, Person, SubjectProfile};
 pub use system::{SystemClock, SystemEntropy};
+pub use terms::{Audience, Confirmation, Details, KnownTerms, Said, Term, Terms};
 pub use time::{Clock, Entropy, Lifetime, Timestamp};
 pub use uri::{InvalidUri, Issuer, ResourceUri};

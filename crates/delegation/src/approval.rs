@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::Terms;
 use mandate_core::digest::sha256;
 use mandate_token::access_token;
 
@@ -38,7 +39,7 @@ pub struct NeedsApproval {
 impl NeedsApproval {
     /// Refuses what no token could say: nobody is to be asked in vain. `by`: the policies that demand it.
     pub(crate) fn decided(view: &MandateView, by: &[String]) -> Result<Self, RefusalReason> {
-        access_token::encode(&view.claims()).map_err(|_| RefusalReason::TooMuchForOneToken)?;
+        access_token::encode(&view.terms).map_err(|_| RefusalReason::TooMuchForOneToken)?;
         Ok(Self { request: RequestHash::of(view), by: by.into() })
     }
 
@@ -73,7 +74,7 @@ impl<R: Into<Refusal>> From<R> for Withheld {
 ///
 /// Each text is its length in bytes (64 bits, big-endian) and its bytes in UTF-8; each list is its length (64 bits, big-endian)
 /// and its items. So different requests have different bytes. What differs each time the same thing is asked is left out: ids and
-/// times of tokens, and how and when the person logged in.
+/// times of tokens, their keys, and how and when the person logged in. Details are the text of each object, its members sorted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestHash([u8; 32]);
 
@@ -98,23 +99,24 @@ impl fmt::Debug for RequestHash {
 
 /// What is hashed. The pattern names every field: a new one compiles only after somebody decided whether it is approved.
 pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
-    let MandateView {
+    let MandateView { terms, reservations: _, policies: _ } = view;
+    let Terms {
         issuer,
         subject,
         chain,
-        resource,
+        audience,
         scopes,
+        details,
         client,
         lineage,
         issued: _,
         expires: _,
         jti: _,
+        cnf: _,
         auth_time: _,
         acr: _,
         amr: _,
-        reservations: _,
-        policies: _,
-    } = view;
+    } = &**terms;
     let mut bytes = Bytes(Vec::with_capacity(512));
     bytes.text(DOMAIN);
     bytes.text(issuer.as_str());
@@ -125,7 +127,8 @@ pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
         bytes.text(actor.iss.as_str());
         bytes.text(&actor.sub);
     }
-    bytes.text(resource);
+    // There is exactly one, or nothing is decided.
+    bytes.text(audience.sole().unwrap_or_default());
     bytes.list(scopes.len());
     scopes.iter().for_each(|scope| bytes.text(scope.as_str()));
     bytes.text(client.as_str());
@@ -133,6 +136,12 @@ pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
     lineage.clients.iter().for_each(|client| bytes.text(client.as_str()));
     bytes.list(lineage.grants.len());
     lineage.grants.iter().for_each(|grant| bytes.text(grant.as_str()));
+    // Last, and only where there are some: all before it has its length, so no two requests have the same bytes.
+    if !details.is_empty() {
+        let texts = details.texts();
+        bytes.list(texts.len());
+        texts.for_each(|text| bytes.text(&text));
+    }
     bytes.0
 }
 

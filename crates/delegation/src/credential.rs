@@ -8,14 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
-use mandate_core::{
-    ActorChain, ClientId, CutTarget, Issuer, Lineage, Person, PersonName, RevocationSet, ScopeSet, SpiffeId, Timestamp, TokenFacts, TokenId,
-};
+use mandate_core::{ActorChain, ClientId, CutTarget, Lineage, Person, PersonName, RevocationSet, SpiffeId, Terms, Timestamp, TokenId};
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 
 use crate::decide::PERSON_TOKEN_LIFETIME;
-use crate::liveness::Issued;
 
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,27 +27,14 @@ pub enum SubjectOrigin {
 #[derive(Clone, Debug)]
 pub struct VerifiedSubject {
     pub(crate) origin: SubjectOrigin,
-    pub(crate) person: Person,
-    pub(crate) issuer: Issuer,
-    pub(crate) audiences: Vec<String>,
-    pub(crate) client: ClientId,
-    pub(crate) jti: TokenId,
-    pub(crate) issued: Timestamp,
-    pub(crate) expires: Timestamp,
-    pub(crate) scopes: ScopeSet,
-    pub(crate) chain: ActorChain,
+    pub(crate) terms: Terms,
     pub(crate) may_act: Option<MayAct>,
-    pub(crate) lineage: Lineage,
-    pub(crate) auth_time: Option<Timestamp>,
-    pub(crate) acr: Option<String>,
-    pub(crate) amr: Vec<String>,
-    pub(crate) key_bound: bool,
 }
 
 impl VerifiedSubject {
     /// From an access token of our own.
     pub fn own(token: AccessToken) -> Self {
-        Self::from_token(SubjectOrigin::Own, token)
+        Self { origin: SubjectOrigin::Own, terms: token.terms, may_act: token.may_act }
     }
 
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is the digest of
@@ -59,54 +43,19 @@ impl VerifiedSubject {
     /// Here it is valid for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`, even if its `exp` is later: cuts are remembered
     /// for as long as our own tokens are valid, and a token must not outlive a cut that it is below.
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
-        let expires = token.exp.min(token.iat.plus(PERSON_TOKEN_LIFETIME));
-        Self { lineage: Lineage::default(), expires, ..Self::from_token(SubjectOrigin::Foreign(issuer), token) }
-    }
-
-    fn from_token(origin: SubjectOrigin, token: AccessToken) -> Self {
-        Self {
-            origin,
-            person: token.subject,
-            issuer: token.iss,
-            audiences: token.audiences,
-            client: token.client_id,
-            jti: token.jti,
-            issued: token.iat,
-            expires: token.exp,
-            scopes: token.scope,
-            chain: token.chain,
-            may_act: token.may_act,
-            lineage: token.lineage,
-            auth_time: token.auth_time,
-            acr: token.acr,
-            amr: token.amr,
-            key_bound: token.cnf.is_some(),
-        }
-    }
-
-    /// What decides whether it counts, at the issuer `ours`.
-    pub(crate) fn issued<'a>(&'a self, ours: &'a Issuer) -> Issued<'a> {
-        let facts = TokenFacts {
-            jti: &self.jti,
-            iat: self.issued,
-            subject: &self.person,
-            ours,
-            iss: &self.issuer,
-            client: &self.client,
-            chain: &self.chain,
-            lineage: &self.lineage,
-        };
-        Issued { facts, expires: self.expires, key_bound: self.key_bound }
+        let AccessToken { terms, may_act, .. } = token;
+        let expires = terms.expires.min(terms.issued.plus(PERSON_TOKEN_LIFETIME));
+        Self { origin: SubjectOrigin::Foreign(issuer), terms: Terms { lineage: Lineage::default(), expires, ..terms }, may_act }
     }
 
     /// The person on whose behalf.
     pub fn person(&self) -> &Person {
-        &self.person
+        &self.terms.subject
     }
 
     /// The actors so far, outermost first.
     pub fn chain(&self) -> &ActorChain {
-        &self.chain
+        &self.terms.chain
     }
 
     /// The trusted issuer that issued it; `None` for a token of our own.
@@ -119,7 +68,7 @@ impl VerifiedSubject {
 
     /// Its id; for a foreign token a digest of issuer and `jti`.
     pub fn jti(&self) -> &TokenId {
-        &self.jti
+        &self.terms.jti
     }
 
     /// Whether the token's own scopes limit the result.

@@ -13,8 +13,8 @@ use mandate_core::registry::{
 };
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri, RevocationSet, ScopeSet,
-    SubjectProfile, Timestamp, TokenId,
+    Actor, Audience, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri, RevocationSet, ScopeSet,
+    SubjectProfile, Terms, Timestamp, TokenId,
 };
 use mandate_policy::{Denied, Policies, Question, Ruling};
 
@@ -107,7 +107,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let subject = as_trusted_now(subject, facts.registry)?;
     // Invariant 5: nothing descends from a token that no longer counts.
-    let person = living(&subject.issued(facts.issuer), Asker::Ourselves, facts.registry, facts.revocations, now)?;
+    let person = living(&subject.terms, facts.issuer, Asker::Ourselves, facts.registry, facts.revocations, now)?;
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
@@ -115,7 +115,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
     no_actor_of_ours_is_theirs(&subject, facts.issuer)?;
-    let chain = subject.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
+    let chain = subject.terms.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
     history_is_their_own(&subject, agent)?;
 
     let target = delegable_resource(&resource, facts)?;
@@ -143,24 +143,19 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let expires = expiry(&subject, person, agent, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, grant, facts.issuer)?;
-    let view = MandateView {
-        issuer: facts.issuer.clone(),
-        subject: subject.person,
+    let audience = resource_of(target);
+    let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
+    // Every term that is not named here is absent: none is taken over from the subject token by itself.
+    let terms = Terms {
         chain,
-        // As it is registered: the caller may have written an empty path in the other way.
-        resource: target.uri.as_str().to_owned(),
-        scopes,
-        issued: now,
-        expires,
-        jti,
-        client: client_id(&client)?,
         lineage,
-        auth_time: subject.auth_time,
-        acr: subject.acr,
-        amr: subject.amr,
-        reservations: one_use(grant).into_iter().collect(),
-        policies: Arc::clone(ruling.policies()),
+        auth_time,
+        acr,
+        amr,
+        ..Terms::new(facts.issuer.clone(), subject, client_id(&client)?, audience, scopes, jti, (now, expires))
     };
+    let reservations = one_use(grant).into_iter().collect();
+    let view = MandateView { terms: Arc::new(terms), reservations, policies: Arc::clone(ruling.policies()) };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
         Ruling::NeedsApproval(demand) => Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?)),
@@ -238,23 +233,14 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     policies.dedup();
     let expires = own_expiry(person, target, (now, facts.behind))?;
 
-    let view = MandateView {
-        issuer: facts.issuer.clone(),
-        subject: person.id.clone(),
-        chain: ActorChain::empty(),
-        resource: target.map_or_else(|| facts.issuer.as_str().to_owned(), |target| target.uri.as_str().to_owned()),
-        scopes: permitted,
-        issued: now,
-        expires,
-        jti,
-        client: client.id.clone(),
-        lineage: Lineage::default(),
+    let audience = target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
+    let (subject, client) = (person.id.clone(), client.id.clone());
+    let terms = Terms {
         auth_time: Some(at),
-        acr: None,
         amr: vec!["pwd".to_owned()],
-        reservations: Vec::new(),
-        policies: policies.into(),
+        ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
     };
+    let view = MandateView { terms: Arc::new(terms), reservations: Vec::new(), policies: policies.into() };
     match last.as_deref() {
         // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies again.
         Some(Ruling::NeedsApproval(demand)) if target.is_some() => {
@@ -262,6 +248,11 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
         }
         Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
     }
+}
+
+/// As it is registered: the caller may have written an empty path in the other way.
+fn resource_of(target: &Resource) -> Audience {
+    Audience::one(target.uri.as_str().to_owned())
 }
 
 /// Invariant 5 for a login: a code is worth nothing if, since the login, the password was replaced, the person or client was
@@ -330,7 +321,7 @@ fn acting_agent<'a>(
 /// RFC 8693 §4.4: if there is `may_act`, only the actor that it names, by issuer and subject, may act.
 fn may_act_names(subject: &VerifiedSubject, actor: &Actor) -> Result<(), RefusalReason> {
     let Some(may_act) = &subject.may_act else { return Ok(()) };
-    let named = may_act.sub == actor.sub && may_act.iss.as_ref().unwrap_or(&subject.issuer) == &actor.iss;
+    let named = may_act.sub == actor.sub && may_act.iss.as_ref().unwrap_or(&subject.terms.issuer) == &actor.iss;
     if named { Ok(()) } else { Err(RefusalReason::MayActMismatch) }
 }
 
@@ -342,22 +333,21 @@ fn presenter_is_entitled(
     subject: &VerifiedSubject,
     facts: &Facts<'_>,
 ) -> Result<(), RefusalReason> {
+    let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
-        SubjectOrigin::Own => subject.audiences.iter().all(|aud| aud == facts.issuer.as_str()) && !subject.audiences.is_empty(),
+        SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
         // Every other audience of the token can bring it here too, so only audiences that the operator has named are accepted.
         SubjectOrigin::Foreign(issuer) => {
-            let named = |aud: &String| *aud == issuer.audience || issuer.other_audiences.contains(aud);
-            subject.audiences.contains(&issuer.audience) && subject.audiences.iter().all(named)
+            let named = |aud: &str| aud == issuer.audience || issuer.other_audiences.iter().any(|other| other == aud);
+            audience.iter().any(|aud| aud == issuer.audience) && audience.iter().all(named)
         }
     };
-    let issued_to_presenter = subject.origin == SubjectOrigin::Own && subject.client.as_str() == client.name();
+    let issued_to_presenter = subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();
     let addressed_to_agent = subject.origin == SubjectOrigin::Own
-        && subject.audiences.len() == 1
-        && subject
-            .audiences
-            .iter()
-            .filter_map(|aud| facts.registry.resource_uri(aud).and_then(|uri| facts.registry.resource_by_uri(uri)))
-            .any(|resource| resource.agent.as_ref() == Some(&agent.name));
+        && audience
+            .sole()
+            .and_then(|aud| facts.registry.resource_uri(aud).and_then(|uri| facts.registry.resource_by_uri(uri)))
+            .is_some_and(|resource| resource.agent.as_ref() == Some(&agent.name));
     // `may_act_names` has already refused a `may_act` that names somebody else.
     let named_by_may_act = subject.origin == SubjectOrigin::Own && subject.may_act.is_some();
     if addressed_to_us || issued_to_presenter || addressed_to_agent || named_by_may_act {
@@ -369,7 +359,7 @@ fn presenter_is_entitled(
 
 /// Only our own tokens may say that actors of ours have acted.
 fn no_actor_of_ours_is_theirs(subject: &VerifiedSubject, issuer: &Issuer) -> Result<(), RefusalReason> {
-    let claimed = subject.origin != SubjectOrigin::Own && subject.chain.iter().any(|actor| actor.iss == *issuer);
+    let claimed = subject.origin != SubjectOrigin::Own && subject.terms.chain.iter().any(|actor| actor.iss == *issuer);
     if claimed { Err(RefusalReason::ChainNotTheirs) } else { Ok(()) }
 }
 
@@ -381,8 +371,8 @@ fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), 
         return Ok(());
     }
     let ours = agent.spiffe_id.trust_domain();
-    let theirs = |actor: &Actor| actor.iss == subject.issuer && !ours.is_named_in(&actor.sub);
-    if subject.chain.iter().all(theirs) { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
+    let theirs = |actor: &Actor| actor.iss == subject.terms.issuer && !ours.is_named_in(&actor.sub);
+    if subject.terms.chain.iter().all(theirs) { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
 }
 
 fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
@@ -396,8 +386,8 @@ fn asked_is_askable(asked: &ScopeSet, subject: &VerifiedSubject, target: &Resour
         let bounds = ScopeBounds { asked: asked.clone(), resource: Some(target.scopes.clone()), ..ScopeBounds::default() };
         return Err(Refusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
     }
-    if subject.scopes_bound_the_result() && !asked.is_subset(&subject.scopes) {
-        let bounds = ScopeBounds { asked: asked.clone(), subject: Some(subject.scopes.clone()), ..ScopeBounds::default() };
+    if subject.scopes_bound_the_result() && !asked.is_subset(&subject.terms.scopes) {
+        let bounds = ScopeBounds { asked: asked.clone(), subject: Some(subject.terms.scopes.clone()), ..ScopeBounds::default() };
         return Err(Refusal::of_scopes(RefusalReason::ScopeExceedsSubject, bounds));
     }
     Ok(())
@@ -450,7 +440,7 @@ fn bounds(
     ScopeBounds {
         asked: asked.clone(),
         resource: None,
-        subject: subject.scopes_bound_the_result().then(|| subject.scopes.clone()),
+        subject: subject.scopes_bound_the_result().then(|| subject.terms.scopes.clone()),
         client: of_app,
         person: Some(scopes_on(&person.may, &target.name)),
         ceiling: Some(scopes_on(&agent.ceiling, &target.name)),
@@ -516,7 +506,7 @@ fn expiry(
 ) -> Result<Timestamp, RefusalReason> {
     let given = limits_on(&agent.ceiling, &target.name).intersection(&grant.constraints).lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME);
     let lifetime = own_lifetime(person, target).min(given.0).min(MAX_MANDATE_LIFETIME.0);
-    let mut expires = now.plus(shortened(lifetime, behind)).min(subject.expires);
+    let mut expires = now.plus(shortened(lifetime, behind)).min(subject.terms.expires);
     if let Some(end) = grant.expires {
         expires = expires.min(end);
     }
@@ -542,20 +532,20 @@ fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, Refusa
 /// The lineage of the new token: the subject token comes before its own ancestors, the grant and the client before earlier
 /// ones.
 fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<Lineage, RefusalReason> {
-    let before = &subject.lineage;
+    let before = &subject.terms.lineage;
     let mut parents = Vec::with_capacity(1 + before.parents.len());
-    parents.push(subject.jti.clone());
+    parents.push(subject.terms.jti.clone());
     parents.extend(before.parents.iter().cloned());
     let mut grants = Vec::with_capacity(1 + before.grants.len());
     grants.push(grant.id.clone());
     grants.extend(before.grants.iter().filter(|id| **id != grant.id).cloned());
     // We cannot cut clients of other issuers, and an agent of ours is in the chain already. An actor that another issuer
     // names like our client is a different party.
-    let in_chain = |actor: &Actor| actor.iss == *issuer && actor.sub == subject.client.as_str();
-    let ours = subject.origin == SubjectOrigin::Own && !subject.chain.iter().any(in_chain);
+    let in_chain = |actor: &Actor| actor.iss == *issuer && actor.sub == subject.terms.client.as_str();
+    let ours = subject.origin == SubjectOrigin::Own && !subject.terms.chain.iter().any(in_chain);
     let mut clients = Vec::with_capacity(usize::from(ours) + before.clients.len());
-    clients.extend(ours.then(|| subject.client.clone()));
-    clients.extend(before.clients.iter().filter(|id| **id != subject.client).cloned());
+    clients.extend(ours.then(|| subject.terms.client.clone()));
+    clients.extend(before.clients.iter().filter(|id| **id != subject.terms.client).cloned());
     let lineage = Lineage { parents, grants, clients };
     if lineage.longest() > MAX_LINEAGE { Err(RefusalReason::LineageTooLong) } else { Ok(lineage) }
 }

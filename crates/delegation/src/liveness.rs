@@ -24,28 +24,9 @@
 use std::sync::Arc;
 
 use mandate_core::registry::{Ended, Person, Registry};
-use mandate_core::{ClientId, Issuer, RevocationSet, SpiffeId, Timestamp, TokenFacts};
-use mandate_token::access_token::AccessToken;
+use mandate_core::{ClientId, Issuer, RevocationSet, SpiffeId, Terms, Timestamp};
 
 use crate::refusal::{Refusal, RefusalReason};
-
-/// A verified token, as far as this rule reads it.
-#[derive(Clone, Copy, Debug)]
-pub struct Issued<'a> {
-    /// What cuts are compared with.
-    pub facts: TokenFacts<'a>,
-    /// From when on it is not valid.
-    pub expires: Timestamp,
-    /// Whether it is bound to a key.
-    pub key_bound: bool,
-}
-
-impl<'a> Issued<'a> {
-    /// A token that was verified just now, and is shown to the issuer `ours`.
-    pub fn token(token: &'a AccessToken, ours: &'a Issuer) -> Self {
-        Self { facts: token.facts(ours), expires: token.exp, key_bound: token.cnf.is_some() }
-    }
-}
 
 /// Who asks, and so who checks the key of a bound token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,30 +80,30 @@ impl From<Dead> for RefusalReason {
     }
 }
 
-/// The person for whom a token speaks, if the token counts at `now`.
+/// The person for whom a token speaks, if the token counts at `now` at the issuer `ours`.
 ///
 /// # Errors
 /// The first reason in the order of the table.
 pub fn living<'r>(
-    token: &Issued<'_>,
+    token: &Terms,
+    ours: &Issuer,
     asker: Asker,
     registry: &'r Registry,
     revocations: &RevocationSet,
     now: Timestamp,
 ) -> Result<&'r Person, Dead> {
-    let Issued { facts, expires, key_bound } = token;
-    if *expires <= now {
+    if token.expires <= now {
         return Err(Dead::Expired);
     }
-    if revocations.find(facts).is_some() {
+    if revocations.find(&token.facts(ours)).is_some() {
         return Err(Dead::Cut);
     }
-    if *key_bound && asker == Asker::Ourselves {
+    if token.cnf.is_some() && asker == Asker::Ourselves {
         return Err(Dead::KeyNotProven);
     }
-    let person = enabled(registry.person_by_id(facts.subject))?;
-    if facts.iss == facts.ours {
-        names_of_ours(facts, registry, now)?;
+    let person = enabled(registry.person_by_id(&token.subject))?;
+    if token.issuer == *ours {
+        names_of_ours(token, registry, now)?;
     }
     Ok(person)
 }
@@ -134,10 +115,10 @@ pub(crate) fn enabled(person: Option<&Arc<Person>>) -> Result<&Person, Dead> {
 }
 
 /// The rows about actors, grants and clients, for a token of ours.
-fn names_of_ours(token: &TokenFacts<'_>, registry: &Registry, now: Timestamp) -> Result<(), Dead> {
+fn names_of_ours(token: &Terms, registry: &Registry, now: Timestamp) -> Result<(), Dead> {
     let is_active = |name: &str| name.parse::<SpiffeId>().is_ok_and(|id| registry.active_agent(&id).is_some());
     // We cannot look up actors of other issuers: they are history.
-    let ours = || token.chain.iter().filter(|actor| actor.iss == *token.ours).map(|actor| actor.sub.as_str());
+    let ours = || token.chain.iter().filter(|actor| actor.iss == token.issuer).map(|actor| actor.sub.as_str());
     if !ours().all(is_active) {
         return Err(Dead::ActorNotActive);
     }
@@ -150,6 +131,6 @@ fn names_of_ours(token: &TokenFacts<'_>, registry: &Registry, now: Timestamp) ->
     }
     // An agent that was the client is in the chain, and so has been looked at.
     let stands = |id: &ClientId| registry.client(id).is_some() || ours().any(|actor| actor == id.as_str()) || is_active(id.as_str());
-    let all_stand = std::iter::once(token.client).chain(&token.lineage.clients).all(stands);
+    let all_stand = std::iter::once(&token.client).chain(&token.lineage.clients).all(stands);
     if all_stand { Ok(()) } else { Err(Dead::ClientGone) }
 }

@@ -3,7 +3,7 @@
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{ClaimsLint, JwtSvidGrant};
 use mandate_core::selector::shows_all;
-use mandate_core::{AgentName, Clock as _, RequestSource, Selector, SpiffeId, Timestamp, TokenId};
+use mandate_core::{AgentName, Clock as _, KnownTerms, RequestSource, Selector, SpiffeId, Timestamp, TokenId};
 
 use crate::Identity;
 use crate::changes::Changes;
@@ -71,7 +71,9 @@ impl Identity {
     ) -> Result<IssuedSvid, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
-        record.client = Some(node.spiffe_id.shared());
+        // Which node vouched for the process.
+        let client = Some(node.spiffe_id.shared());
+        record.about = KnownTerms { client: client.clone(), ..KnownTerms::default() }.into();
         let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
         if let Err(error) = self.joined_node(node).await {
             // A certificate that counts for nothing makes its holder a stranger.
@@ -86,7 +88,7 @@ impl Identity {
             Err(ClaimsLint::Audience) => return self.refuse(record, None, what, IdentityError::Audience).await,
             Err(other) => return self.refuse(record, None, what, IdentityError::Internal(other.to_string())).await,
         };
-        grant.describe(self.authority.issuer(), &mut record);
+        record.about = KnownTerms { client, ..grant.known(self.authority.issuer()) }.into();
         let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
         // What was stopped while the record was written gets nothing.
         self.still_joined(&node.spiffe_id)?;

@@ -133,7 +133,7 @@ impl Identity {
         let name = name(&digest, &key);
         let grant = NodeGrant::new(self.authority.trust_domain(), &name, self.clock.wall())
             .map_err(|error| IdentityError::Internal(error.to_string()))?;
-        grant.describe(self.authority.issuer(), &mut record);
+        record.about = grant.known(self.authority.issuer()).into();
         record.detail = Some(format!("node {name} joined"));
         let node = Node {
             id: name.clone(),
@@ -175,7 +175,7 @@ impl Identity {
         };
         let grant = NodeGrant::new(self.authority.trust_domain(), &node.id, self.clock.wall())
             .map_err(|error| IdentityError::Internal(error.to_string()))?;
-        grant.describe(self.authority.issuer(), &mut record);
+        record.about = grant.known(self.authority.issuer()).into();
         record.detail = Some(done);
         (node.renewed, node.expires) = (now, grant.expires());
         let put = Effect::RenewNode { node, newest };

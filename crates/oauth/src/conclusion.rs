@@ -86,7 +86,7 @@ impl Conclusion {
         }
         let again = Trail { stranger: trail.stranger, ..Trail::new(trail.kind, trail.now, RequestSource::Other) };
         let (asked, note) = (trail.asked.clone(), trail.note.clone());
-        let (expires_in, scopes) = (view.expires.secs().saturating_sub(view.issued.secs()), view.scopes.clone());
+        let (expires_in, scopes) = (view.terms.expires.secs().saturating_sub(view.terms.issued.secs()), view.terms.scopes.clone());
         let receipt = match self.recorder.mandate(trail, view, effects).await {
             Ok(receipt) => receipt,
             Err(error) => {
@@ -108,10 +108,10 @@ impl Conclusion {
 
 fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
     Trail {
-        client: Some(view.client.shared()),
-        sub: Some(view.subject.clone()),
-        act: view.chain.clone(),
-        aud: Some(view.resource.clone()),
+        client: Some(view.terms.client.shared()),
+        sub: Some(view.terms.subject.clone()),
+        act: view.terms.chain.clone(),
+        aud: view.terms.audience.sole().map(str::to_owned),
         policies: Arc::clone(&view.policies),
         ..trail
     }

@@ -36,8 +36,8 @@ impl Cuts {
     /// then it no longer counts.
     pub(crate) async fn make(&self, trail: Trail, cut: Cut, jti: TokenId, counted: Option<Counted>) -> Result<(), Refusal> {
         let note = trail.note.clone();
-        let record = self.recorder.permitted(trail, |record| {
-            record.jti = Some(jti);
+        let record = self.recorder.permitted(trail, |record, known| {
+            known.jti = Some(jti);
             record.detail = note;
         });
         match self.stops.take(Stop::of_cuts(record, vec![cut]), By::Client).await {

@@ -5,7 +5,7 @@ use mandate_core::Timestamp;
 use mandate_core::names::Parameter;
 use mandate_core::registry::Registry;
 use mandate_delegation::AuthenticatedClient;
-use mandate_delegation::liveness::{Asker, Issued, living};
+use mandate_delegation::liveness::{Asker, living};
 use mandate_live::Snapshot;
 use mandate_token::access_token::AccessToken;
 use serde_json::{Map, Value};
@@ -79,8 +79,7 @@ impl Engine {
 
     fn living_at(&self, token: &str, asker: Asker, snapshot: &Snapshot, now: Timestamp) -> Option<(AccessToken, Map<String, Value>)> {
         let (verified, claims) = self.tokens.access_token_with_claims(token, now).ok()?;
-        let issued = Issued::token(&verified, self.issuer());
-        living(&issued, asker, &snapshot.registry, &snapshot.revocations, now).ok()?;
+        living(&verified.terms, self.issuer(), asker, &snapshot.registry, &snapshot.revocations, now).ok()?;
         Some((verified, claims))
     }
 }
@@ -88,10 +87,10 @@ impl Engine {
 /// A token concerns the client it was issued to, and the resource it is addressed to: the client or agent that the
 /// registry names for it.
 fn concerns(token: &AccessToken, caller: &AuthenticatedClient, registry: &Registry) -> bool {
-    if token.client_id.as_str() == caller.name() {
+    if token.terms.client.as_str() == caller.name() {
         return true;
     }
-    let addressed = token.audiences.iter().filter_map(|aud| aud.parse().ok().and_then(|uri| registry.resource_by_uri(&uri)));
+    let addressed = token.terms.audience.iter().filter_map(|aud| aud.parse().ok().and_then(|uri| registry.resource_by_uri(&uri)));
     addressed.into_iter().any(|resource| match caller {
         AuthenticatedClient::App(client) => resource.client.as_ref() == Some(client.id()),
         AuthenticatedClient::Agent(agent) => {

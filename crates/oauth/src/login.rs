@@ -182,9 +182,9 @@ impl Engine {
             Ok(effect) => effect,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        let recorded = self.recorder.permit(trail, vec![effect], |record| {
-            record.sub = Some(view.subject);
-            record.scope = view.scopes;
+        let recorded = self.recorder.permit(trail, vec![effect], |record, known| {
+            known.sub = Some(view.terms.subject.clone());
+            known.scope = view.terms.scopes.clone();
             record.policies = view.policies;
         });
         recorded.await.map_err(|error| unrecorded(&error).to_error())?;

@@ -29,7 +29,7 @@ impl Engine {
             Ok(None) if trail.client.is_none() => Ok(()),
             Ok(None) => {
                 let note = trail.note.take().unwrap_or_else(|| "nothing to revoke".to_owned());
-                let recorded = self.recorder.permit(trail, Vec::new(), |record| record.detail = Some(note));
+                let recorded = self.recorder.permit(trail, Vec::new(), |record, _| record.detail = Some(note));
                 recorded.await.map(|_| ()).map_err(|error| unrecorded(&error).to_error())
             }
             Err(refusal) => Err(self.recorder.refuse(trail, refusal).await),
@@ -43,10 +43,11 @@ impl Engine {
         let token = TOKEN.read(&form)?;
         // The hint is a hint (RFC 7009 §2.1); there is one kind of token.
         let Ok(token) = self.tokens.access_token(token, trail.now) else { return Ok(None) };
+        let token = token.terms;
         trail.sub = Some(token.subject.clone());
         trail.act = token.chain.clone();
-        trail.aud = token.audiences.first().cloned();
-        if token.client_id.as_str() != caller.name() {
+        trail.aud = Some(token.audience.first().to_owned());
+        if token.client.as_str() != caller.name() {
             return Err(Refusal::NotYourToken);
         }
         // Below a cut it is dead, and so is what descends from it, for as long as it would have lived.
@@ -56,7 +57,7 @@ impl Engine {
         }
         // RFC 7009 §2.1: a public client proves nothing but that it holds a token of its own, which is enough to give it up.
         trail.client = Some(caller.shared_name());
-        let cut = cut_token(token.jti.clone(), token.exp, trail.now);
+        let cut = cut_token(token.jti.clone(), token.expires, trail.now);
         let cause = match &caller {
             Caller::Agent(_) => Cause::Agent(caller.shared_name()),
             Caller::App(_) | Caller::Public(_) => Cause::App(caller.shared_name()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
 use mandate_core::names::Parameter;
-use mandate_core::{ActorChain, Person, RequestSource, Timestamp};
+use mandate_core::{ActorChain, KnownTerms, Person, RequestSource, Timestamp};
 use mandate_delegation::MandateView;
 use mandate_store::{AppendError, Effect, Log};
 
@@ -73,7 +73,7 @@ impl Recorder {
             None => refusal.to_string(),
         };
         let stranger = trail.stranger;
-        let record = self.record(trail, Outcome::Refused, refusal.code(), Some(detail));
+        let record = self.record(trail, Outcome::Refused, refusal.code(), |record, _| record.detail = Some(detail));
         match self.log.append_refusal(record, stranger).await {
             Ok(()) => refusal.to_error(),
             Err(error) => unrecorded(&error).to_error(),
@@ -87,28 +87,28 @@ impl Recorder {
     }
 
     /// Records a permission that is not a mandate, with its effects.
-    pub(crate) async fn permit(&self, trail: Trail, effects: Vec<Effect>, fill: impl FnOnce(&mut Record)) -> Result<Receipt, AppendError> {
+    pub(crate) async fn permit(
+        &self,
+        trail: Trail,
+        effects: Vec<Effect>,
+        fill: impl FnOnce(&mut Record, &mut KnownTerms),
+    ) -> Result<Receipt, AppendError> {
         let record = self.permitted(trail, fill);
         self.log.append(record, effects).await
     }
 
     /// The record of a permission that is not a mandate.
-    pub(crate) fn permitted(&self, trail: Trail, fill: impl FnOnce(&mut Record)) -> Record {
-        let mut record = self.record(trail, Outcome::Permitted, "ok", None);
-        fill(&mut record);
-        record
+    pub(crate) fn permitted(&self, trail: Trail, fill: impl FnOnce(&mut Record, &mut KnownTerms)) -> Record {
+        self.record(trail, Outcome::Permitted, "ok", fill)
     }
 
-    fn record(&self, trail: Trail, outcome: Outcome, reason: &str, detail: Option<String>) -> Record {
+    fn record(&self, trail: Trail, outcome: Outcome, reason: &str, fill: impl FnOnce(&mut Record, &mut KnownTerms)) -> Record {
         let mut record = Record::new(self.basis.record_id(trail.now), trail.now, trail.kind, outcome, reason);
-        record.detail = detail;
-        record.sub = trail.sub;
-        record.act = trail.act;
-        record.aud = trail.aud;
-        record.client = trail.client;
         record.asked = trail.asked;
         record.policies = trail.policies;
-        record
+        let mut known = KnownTerms { sub: trail.sub, act: trail.act, aud: trail.aud, client: trail.client, ..KnownTerms::default() };
+        fill(&mut record, &mut known);
+        Record { about: known.into(), ..record }
     }
 }
 

@@ -19,8 +19,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::{Actor, ActorChain, ClientId, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Timestamp, TokenId};
-use mandate_token::access_token::{self, MayAct};
+use mandate_core::{Actor, ActorChain, Audience, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Terms, Timestamp};
+use mandate_token::access_token;
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
@@ -51,6 +51,11 @@ impl TestKey {
     pub fn sign_raw(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.sign_low(signed.as_bytes())))
+    }
+
+    /// The token that says this, signed.
+    pub fn sign_terms(&self, terms: &Terms) -> String {
+        access_token::build(terms, self).expect("a token")
     }
 
     /// A signature whose `s` is below half of the order: the one form that our own tokens have.
@@ -274,38 +279,35 @@ impl HostileIssuer {
         text.clone_into(&mut self.desk.lock().feed_prefix);
     }
 
-    /// Claims of a proper token: Riley, by the support agent, for `audience`, issued at `now` for five minutes.
-    pub fn claims(&self, audience: &str, scope: &str, now: Timestamp) -> Claims {
+    /// Terms of a proper token: Riley, by the support agent, for `audience`, issued at `now` for five minutes.
+    pub fn terms(&self, audience: &str, scope: &str, now: Timestamp) -> Terms {
         let mut desk = self.desk.lock();
         desk.jti += 1;
         let iss = self.issuer();
-        Claims {
-            subject: Person { iss: iss.clone(), sub: "riley".into() },
-            audience: audience.to_owned(),
-            client_id: "spiffe://acme.example/agent/support-agent".parse().expect("a client id"),
-            jti: format!("token-{}", desk.jti).parse().expect("a token id"),
-            iat: now,
-            exp: now.plus(Duration::from_mins(5)),
-            scope: if scope.is_empty() { ScopeSet::new() } else { scope.parse().expect("scopes") },
+        let subject = Person { iss: iss.clone(), sub: "riley".into() };
+        let client = "spiffe://acme.example/agent/support-agent".parse().expect("a client id");
+        let scopes = if scope.is_empty() { ScopeSet::new() } else { scope.parse().expect("scopes") };
+        let jti = format!("token-{}", desk.jti).parse().expect("a token id");
+        let times = (now, now.plus(Duration::from_mins(5)));
+        Terms {
             chain: chain(&iss, &["support-agent"]),
             lineage: Lineage {
                 parents: vec!["parent-1".parse().expect("an id")],
                 grants: vec!["grant-1".parse().expect("an id")],
                 clients: vec!["support-app".parse().expect("an id")],
             },
-            may_act: None,
-            iss,
+            ..Terms::new(iss, subject, client, Audience::one(audience.to_owned()), scopes, jti, times)
         }
     }
 
-    /// A proper token: see [`HostileIssuer::claims`].
+    /// A proper token: see [`HostileIssuer::terms`].
     pub fn token(&self, audience: &str, scope: &str, now: Timestamp) -> String {
-        self.sign(&self.claims(audience, scope, now))
+        self.sign(&self.terms(audience, scope, now))
     }
 
-    /// Signs claims with the present key.
-    pub fn sign(&self, claims: &Claims) -> String {
-        claims.signed_by(&self.key())
+    /// Signs terms with the present key.
+    pub fn sign(&self, terms: &Terms) -> String {
+        self.key().sign_terms(terms)
     }
 }
 
@@ -314,57 +316,6 @@ impl Drop for HostileIssuer {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// The content of a token: [`access_token::Claims`], owned, so that a test can change it.
-#[derive(Clone, Debug)]
-pub struct Claims {
-    /// `iss`.
-    pub iss: Issuer,
-    /// `sub`, and `sub_id` if the person belongs to another issuer.
-    pub subject: Person,
-    /// `aud`.
-    pub audience: String,
-    /// `client_id`.
-    pub client_id: ClientId,
-    /// `jti`.
-    pub jti: TokenId,
-    /// `iat`.
-    pub iat: Timestamp,
-    /// `exp`.
-    pub exp: Timestamp,
-    /// `scope`.
-    pub scope: ScopeSet,
-    /// `act`.
-    pub chain: ActorChain,
-    /// `lineage`.
-    pub lineage: Lineage,
-    /// `may_act`.
-    pub may_act: Option<MayAct>,
-}
-
-impl Claims {
-    /// The token with this content, signed with `key`.
-    pub fn signed_by(&self, key: &TestKey) -> String {
-        let Self { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, may_act } = self;
-        let claims = access_token::Claims {
-            iss,
-            subject,
-            audience,
-            client_id,
-            jti,
-            iat: *iat,
-            exp: *exp,
-            scope,
-            chain,
-            lineage,
-            auth_time: None,
-            acr: None,
-            amr: &[],
-            may_act: may_act.as_ref(),
-        };
-        access_token::build(&claims, key).expect("a token")
     }
 }
 

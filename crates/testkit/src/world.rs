@@ -360,7 +360,7 @@ impl World {
         let jti = TokenId::generate(now, &SystemEntropy);
         let grant = JwtSvidGrant::new(&domain, spiffe_id.parse().expect("an ID"), audiences, jti, now).expect("a grant");
         let mut record = Record::new(RecordId::generate(now, &SystemEntropy), now, Kind::Identity, Outcome::Permitted, "ok");
-        grant.describe(self.engine.issuer(), &mut record);
+        record.about = grant.known(self.engine.issuer()).into();
         let receipt = self.log.append(record, Vec::new()).await.expect("a receipt");
         self.authority.sign_jwt_svid(&grant, receipt).expect("a JWT-SVID")
     }

@@ -5,19 +5,14 @@
 //! from which tokens and grants a token descends.
 
 mod act;
+mod build;
 mod subject;
-
-use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
-use mandate_core::scope::MAX_SCOPES;
-use mandate_core::subject::MAX_SUBJECT_LEN;
-use mandate_core::uri::same;
-use mandate_core::{ActRef, ActorChain, ClientId, Issuer, Lineage, Person, ScopeSet, ScopeText, Timestamp, TokenId};
-use serde::Serialize;
+use mandate_core::{Audience, Confirmation, Details, Issuer, Lineage, Person, ScopeSet, Terms, Timestamp, TokenId};
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
@@ -27,12 +22,10 @@ use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
 pub use crate::sign::Payload;
-use crate::sign::{self, SignError, Signer};
 use crate::strict_json::{self, Json, Object};
 
-use subject::SubjectId;
-
 pub use act::MayAct;
+pub use build::{build, encode, sign};
 pub use subject::subject_claim;
 
 /// The `typ` that we write (RFC 9068 §2.1).
@@ -80,64 +73,22 @@ pub struct Expect<'a> {
 }
 
 /// A verified access token. Nothing is decided yet about its audience: see [`AccessToken::require_audience`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
-    /// `iss`.
-    pub iss: Issuer,
-    /// For whom it speaks: as `sub_id` says (own tokens of other issuers' people), or `sub` within `iss`.
-    pub subject: Person,
-    /// `aud`, one or more.
-    pub audiences: Vec<String>,
-    /// `client_id`: to whom it was issued.
-    pub client_id: ClientId,
-    /// For own tokens `jti`. For foreign ones [`foreign_token_id`], so that no issuer can name another's token.
-    pub jti: TokenId,
-    /// `iat`.
-    pub iat: Timestamp,
-    /// `exp`: from then on the token is not valid.
-    pub exp: Timestamp,
+    /// What it says. In foreign tokens `jti` is [`foreign_token_id`], so that no issuer can name another's token; there are no
+    /// `details` and no `lineage`, no matter what they claim.
+    pub terms: Terms,
     /// `nbf`.
     pub nbf: Option<Timestamp>,
-    /// When the person last authenticated (RFC 9068 §2.2.1).
-    pub auth_time: Option<Timestamp>,
-    /// How strongly (RFC 9068 §2.2.1).
-    pub acr: Option<String>,
-    /// By which means (RFC 9068 §2.2.1); empty if not said.
-    pub amr: Vec<String>,
-    /// `scope`; empty if not said.
-    pub scope: ScopeSet,
-    /// `act`, outermost first.
-    pub chain: ActorChain,
-    /// The only party that may become its next actor (RFC 8693 §4.4).
+    /// The only party that may become its next actor (RFC 8693 §4.4). Our own tokens do not say it: who may act next is decided
+    /// from the registry at the next exchange.
     pub may_act: Option<MayAct>,
-    /// What it descends from; always empty for foreign tokens.
-    pub lineage: Lineage,
-    /// The confirmation claim (RFC 7800): if present, the token must not be accepted without proof of possession.
-    pub cnf: Option<Value>,
 }
 
 impl AccessToken {
-    /// Requires that `aud` is `resource` and nothing else. An empty path and `/` name the same resource, as in the registry; apart
-    /// from that they compare bytewise.
+    /// Requires that `aud` is `resource` and nothing else: see [`Audience::is_only`].
     pub fn require_audience(&self, resource: &str) -> Result<(), TokenError> {
-        match self.audiences.as_slice() {
-            [only] if same(only, resource) => Ok(()),
-            _ => Err(TokenError::Audience),
-        }
-    }
-
-    /// What revocation by `ours` needs to know.
-    pub fn facts<'a>(&'a self, ours: &'a Issuer) -> mandate_core::TokenFacts<'a> {
-        mandate_core::TokenFacts {
-            ours,
-            iss: &self.iss,
-            jti: &self.jti,
-            iat: self.iat,
-            subject: &self.subject,
-            client: &self.client_id,
-            chain: &self.chain,
-            lineage: &self.lineage,
-        }
+        if self.terms.audience.is_only(resource) { Ok(()) } else { Err(TokenError::Audience) }
     }
 }
 
@@ -262,7 +213,7 @@ fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<Verified, Tok
 
 fn conclude(verified: Verified, claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
     let token = read(claims, expect)?;
-    verified.remember(expect.memo, token.exp);
+    verified.remember(expect.memo, token.terms.expires);
     Ok(token)
 }
 
@@ -290,45 +241,51 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
     claim::check_times((Some(iat), nbf, exp), expect.now, leeway)?;
     let sub = claim::required_text(claims, "sub")?;
     let jti = claim::required_text(claims, "jti")?;
-    let (jti, subject, lineage) = match expect.profile {
+    let (jti, subject, lineage, details) = match expect.profile {
         Profile::Own => {
             let jti = jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
-            (jti, subject::person(claims, &iss)?, lineage(claims)?)
+            (jti, subject::person(claims, &iss)?, lineage(claims)?, details(claims)?)
         }
         Profile::Foreign | Profile::ForeignIdentity => {
-            (foreign_token_id(&iss, jti)?, Person { iss: iss.clone(), sub: sub.to_owned() }, Lineage::default())
+            let person = Person { iss: iss.clone(), sub: sub.to_owned() };
+            (foreign_token_id(&iss, jti)?, person, Lineage::default(), Details::default())
         }
     };
-    let scope = match expect.profile {
+    let scopes = match expect.profile {
         Profile::Own | Profile::Foreign => scope(claims)?,
         Profile::ForeignIdentity => ScopeSet::new(),
     };
-    let amr = claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default();
-    let cnf = match claims.get("cnf") {
-        None => None,
-        Some(cnf @ Json::Object(_)) => Some(cnf.to_value()),
-        Some(_) => return Err(TokenError::Claim { claim: "cnf", why: "not an object" }),
-    };
-    Ok(AccessToken {
+    let terms = Terms {
         subject,
-        audiences: claim::audiences(claims)?,
-        client_id: claim::required_text(claims, "client_id")?
+        chain: act::chain(claims.get("act"), &iss)?,
+        audience: audience(claims)?,
+        scopes,
+        details,
+        issued: iat,
+        expires: exp,
+        jti,
+        client: claim::required_text(claims, "client_id")?
             .parse()
             .map_err(|_| TokenError::Claim { claim: "client_id", why: "not a client id" })?,
-        jti,
-        iat,
-        exp,
-        nbf,
+        lineage,
+        cnf: confirmation(claims)?,
         auth_time: claim::time(claims, "auth_time")?,
         acr: claim::text(claims, "acr")?.map(str::to_owned),
-        amr,
-        scope,
-        chain: act::chain(claims.get("act"), &iss)?,
-        may_act: act::may_act(claims.get("may_act"), &iss)?,
-        lineage,
-        cnf,
-        iss,
-    })
+        amr: claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default(),
+        issuer: iss,
+    };
+    let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
+    Ok(AccessToken { terms, nbf, may_act })
+}
+
+fn audience(claims: &Object<'_>) -> Result<Audience, TokenError> {
+    // Nearly always one text, which needs no list.
+    if let Some(one @ Json::Text(_)) = claims.get("aud") {
+        return Ok(Audience::one(claim::checked_text(one, "aud")?.to_owned()));
+    }
+    let mut all = claim::audiences(claims)?.into_iter();
+    let first = all.next().ok_or(TokenError::MissingClaim("aud"))?;
+    Ok(Audience::several(first, all.collect()))
 }
 
 fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
@@ -341,131 +298,35 @@ fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
     }
 }
 
+/// RFC 7800 §3.1. What is not understood still binds the token.
+fn confirmation(claims: &Object<'_>) -> Result<Option<Confirmation>, TokenError> {
+    match claims.get("cnf") {
+        None => Ok(None),
+        Some(Json::Object(members)) => Ok(Some(Confirmation::of_members(members.iter().map(|(name, value)| (name, value.as_text()))))),
+        Some(_) => Err(TokenError::Claim { claim: "cnf", why: "not an object" }),
+    }
+}
+
+/// RFC 9396 §9.1. Our own tokens leave the claim out if it says nothing.
+fn details(claims: &Object<'_>) -> Result<Details, TokenError> {
+    let fault = |why| TokenError::Claim { claim: "authorization_details", why };
+    let objects = match claims.get("authorization_details") {
+        None => return Ok(Details::default()),
+        Some(Json::List(items)) if !items.is_empty() => items.iter().map(|item| match item {
+            Json::Object(members) => Some(members.to_map()),
+            _ => None,
+        }),
+        Some(_) => return Err(fault("not a list of objects")),
+    };
+    let objects = objects.collect::<Option<Vec<_>>>().ok_or_else(|| fault("not a list of objects"))?;
+    Details::new(objects).map_err(|_| fault("not authorization details"))
+}
+
 fn lineage(claims: &Object<'_>) -> Result<Lineage, TokenError> {
     let fault = TokenError::Claim { claim: "lineage", why: "not a lineage" };
     let Some(value) = claims.get("lineage") else { return Ok(Lineage::default()) };
     let lineage: Lineage = serde::Deserialize::deserialize(value.to_value()).map_err(|_| fault.clone())?;
     if lineage.longest() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
-}
-
-/// The content of a token of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claims<'a> {
-    /// `iss`: ourselves.
-    pub iss: &'a Issuer,
-    /// `sub`, and `sub_id` if the person belongs to another issuer.
-    pub subject: &'a Person,
-    /// `aud`: the one resource (RFC 9068 §3).
-    pub audience: &'a str,
-    /// `client_id`.
-    pub client_id: &'a ClientId,
-    /// `jti`.
-    pub jti: &'a TokenId,
-    /// `iat`, cut to whole seconds.
-    pub iat: Timestamp,
-    /// `exp`, cut to whole seconds.
-    pub exp: Timestamp,
-    /// `scope`; absent if empty.
-    pub scope: &'a ScopeSet,
-    /// `act`; absent if empty.
-    pub chain: &'a ActorChain,
-    /// `lineage`; absent if empty.
-    pub lineage: &'a Lineage,
-    /// `auth_time`.
-    pub auth_time: Option<Timestamp>,
-    /// `acr`.
-    pub acr: Option<&'a str>,
-    /// `amr`; absent if empty.
-    pub amr: &'a [String],
-    /// `may_act`.
-    pub may_act: Option<&'a MayAct>,
-}
-
-#[derive(Serialize)]
-struct Wire<'a> {
-    iss: &'a Issuer,
-    sub: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sub_id: Option<SubjectId<'a>>,
-    aud: &'a str,
-    client_id: &'a ClientId,
-    jti: &'a TokenId,
-    iat: u64,
-    exp: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<ScopeText<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    act: Option<ActRef<'a>>,
-    #[serde(skip_serializing_if = "Lineage::is_empty")]
-    lineage: &'a Lineage,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    auth_time: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    acr: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    amr: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    may_act: Option<&'a MayAct>,
-}
-
-impl<'a> Wire<'a> {
-    fn of(claims: &Claims<'a>) -> Self {
-        let Claims { iss, subject, audience, client_id, jti, iat, exp, scope, chain, lineage, auth_time, acr, amr, may_act } = *claims;
-        Self {
-            iss,
-            sub: subject_claim(subject, iss),
-            sub_id: SubjectId::of(subject, iss),
-            aud: audience,
-            client_id,
-            jti,
-            iat: iat.secs(),
-            exp: exp.secs(),
-            scope: (!scope.is_empty()).then(|| scope.as_text()),
-            act: chain.to_act(),
-            lineage,
-            auth_time: auth_time.map(Timestamp::secs),
-            acr,
-            amr,
-            may_act,
-        }
-    }
-}
-
-/// The payload of an access token of ours. A decision must know that there can be such a token before it is recorded.
-///
-/// # Errors
-/// [`SignError::Claims`] for claims that our own verifier would refuse, [`SignError::TooLarge`] if it would not read the token.
-pub fn encode(claims: &Claims<'_>) -> Result<Payload, SignError> {
-    let Claims { iss, subject, audience, iat, exp, scope, lineage, .. } = *claims;
-    if exp.secs() <= iat.secs() {
-        return Err(SignError::Claims("exp is not after iat"));
-    }
-    if subject.sub.is_empty() || subject.sub.len() > MAX_SUBJECT_LEN || subject.sub.chars().any(char::is_control) {
-        return Err(SignError::Claims("sub is empty, oversized or has a control character"));
-    }
-    if subject.iss == *iss && !subject::may_be_local(&subject.sub) {
-        return Err(SignError::Claims("sub of our own directory reads like that of another issuer's person"));
-    }
-    if audience.is_empty() {
-        return Err(SignError::Claims("aud is empty"));
-    }
-    if lineage.longest() > MAX_LINEAGE {
-        return Err(SignError::Claims("the lineage is too long"));
-    }
-    if scope.len() > MAX_SCOPES {
-        return Err(SignError::Claims("there are too many scopes"));
-    }
-    Payload::of(&Wire::of(claims))
-}
-
-/// Signs a payload of [`encode`].
-pub fn sign(payload: &Payload, signer: &dyn Signer) -> Result<String, SignError> {
-    sign::compact(TYPE, payload, signer)
-}
-
-/// Builds and signs an access token of ours. Claims that our own verifier would refuse are not signed.
-pub fn build(claims: &Claims<'_>, signer: &dyn Signer) -> Result<String, SignError> {
-    sign(&encode(claims)?, signer)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub(crate) const LEEWAY: std::time::Duration = mandate_core::revocation::CLOCK_D
 /// 9999-12-31T23:59:59Z, the end of RFC 3339 time.
 const MAX_SECS: u64 = 253_402_300_799;
 /// The most values of `aud` or `amr`.
-const MAX_LIST: usize = 16;
+pub(crate) const MAX_LIST: usize = 16;
 /// The longest text of a claim, in bytes.
 const MAX_TEXT: usize = 2048;
 
@@ -59,6 +59,11 @@ pub(crate) fn checked_text<'c>(value: &'c Json<'_>, claim: &'static str) -> Resu
         Json::Text(text) => Ok(text),
         _ => fault("not a text"),
     }
+}
+
+/// Whether [`checked_text`] takes it.
+pub(crate) fn is_text(text: &str) -> bool {
+    (1..=MAX_TEXT).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// A list of 1 to 16 texts.

@@ -69,6 +69,14 @@ impl<'a> Object<'a> {
 }
 
 impl Json<'_> {
+    /// The text that it is, if it is one.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) => None,
+        }
+    }
+
     /// The same, owned.
     pub(crate) fn to_value(&self) -> Value {
         match self {

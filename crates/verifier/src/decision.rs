@@ -1,7 +1,6 @@
 //! One structured line per decision.
 
-use mandate_core::{ActorChain, ClientId, Person, ScopeSet, TokenId};
-use mandate_token::access_token::AccessToken;
+use mandate_core::Terms;
 
 use crate::refusal::Refusal;
 use crate::verified::Verified;
@@ -9,52 +8,30 @@ use crate::verified::Verified;
 /// The target of the decision lines: filter on it to send them elsewhere.
 pub const DECISION_TARGET: &str = "mandate::decision";
 
-/// What the signed token said. Unverified claims are never logged as facts.
-struct Facts<'a> {
-    subject: &'a Person,
-    chain: &'a ActorChain,
-    jti: &'a TokenId,
-    client: &'a ClientId,
-    scopes: &'a ScopeSet,
-}
-
 pub(crate) fn permitted(verified: &Verified) {
-    let facts = Facts {
-        subject: verified.subject(),
-        chain: verified.chain(),
-        jti: verified.jti(),
-        client: verified.client_id(),
-        scopes: verified.scopes(),
-    };
-    line("permitted", "ok", 200, verified.resource().as_str(), Some(&facts));
+    line("permitted", "ok", 200, verified.resource().as_str(), Some(verified.terms()));
 }
 
-pub(crate) fn refused(refusal: &Refusal, resource: &str, token: Option<&AccessToken>) {
-    let facts = token.map(|token| Facts {
-        subject: &token.subject,
-        chain: &token.chain,
-        jti: &token.jti,
-        client: &token.client_id,
-        scopes: &token.scope,
-    });
-    line("refused", refusal.reason().code(), refusal.status(), resource, facts.as_ref());
+pub(crate) fn refused(refusal: &Refusal, resource: &str, token: Option<&Terms>) {
+    line("refused", refusal.reason().code(), refusal.status(), resource, token);
 }
 
-fn line(decision: &'static str, reason: &str, status: u16, resource: &str, facts: Option<&Facts<'_>>) {
-    let act = facts.and_then(|facts| facts.chain.outermost()).map(|actor| actor.sub.as_str());
-    let depth = facts.map(|facts| facts.chain.depth());
+/// `said`: what the signed token said. Unverified claims are never logged as facts.
+fn line(decision: &'static str, reason: &str, status: u16, resource: &str, said: Option<&Terms>) {
+    let act = said.and_then(|terms| terms.chain.outermost()).map(|actor| actor.sub.as_str());
+    let depth = said.map(|terms| terms.chain.depth());
     tracing::info!(
         target: DECISION_TARGET,
         decision,
         reason,
         status,
         aud = resource,
-        sub = facts.map(|facts| facts.subject.sub.as_str()),
-        sub_iss = facts.map(|facts| facts.subject.iss.as_str()),
+        sub = said.map(|terms| terms.subject.sub.as_str()),
+        sub_iss = said.map(|terms| terms.subject.iss.as_str()),
         act,
         depth,
-        jti = facts.map(|facts| facts.jti.as_str()),
-        client_id = facts.map(|facts| facts.client.as_str()),
-        scope = facts.map(|facts| tracing::field::display(facts.scopes)),
+        jti = said.map(|terms| terms.jti.as_str()),
+        client_id = said.map(|terms| terms.client.as_str()),
+        scope = said.map(|terms| tracing::field::display(&terms.scopes)),
     );
 }

@@ -102,8 +102,8 @@ mod verified;
 mod verifier;
 
 pub use mandate_core::{
-    Actor, ActorChain, ClientId, Clock, Entropy, GrantId, InvalidScope, InvalidUri, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet,
-    SubjectProfile, Timestamp, TokenId,
+    Actor, ActorChain, Audience, ClientId, Clock, Confirmation, Details, Entropy, GrantId, InvalidScope, InvalidUri, Issuer, Lineage,
+    Person, ResourceUri, Scope, ScopeSet, SubjectProfile, Terms, Timestamp, TokenId,
 };
 
 pub use builder::{BuildError, Builder};

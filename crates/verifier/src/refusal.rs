@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mandate_core::names::ErrorCode;
-use mandate_core::{Actor, ClientId, Person, Scope, ScopeSet, TokenId};
-use mandate_token::access_token::AccessToken;
+use mandate_core::{Actor, ClientId, Person, Scope, ScopeSet, Terms, TokenId};
 
 /// Why a request is refused, grouped by the party at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +134,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(reason: Reason, token: Option<&AccessToken>, metadata_url: &str, scopes: &ScopeSet) -> Self {
+    pub(crate) fn new(reason: Reason, token: Option<&Terms>, metadata_url: &str, scopes: &ScopeSet) -> Self {
         let Answer { status, error, hint_scope, description } = reason.answer();
         let mut challenge = String::from("Bearer ");
         if let Some(error) = error {
@@ -156,7 +155,7 @@ impl Refusal {
                 subject: token.subject.clone(),
                 actor: token.chain.outermost().cloned(),
                 jti: token.jti.clone(),
-                client_id: token.client_id.clone(),
+                client_id: token.client.clone(),
             })
         });
         Self { reason, attempt, status, www_authenticate, body: body.to_string() }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use mandate_core::revocation::CLOCK_DIFFERENCE;
-use mandate_core::{Issuer, ResourceUri, Timestamp};
-use mandate_token::access_token::{self, AccessToken, Decoded, Expect, Profile};
+use mandate_core::{Issuer, ResourceUri, Terms, Timestamp};
+use mandate_token::access_token::{self, Decoded, Expect, Profile};
 use mandate_token::{SignatureMemo, TokenError};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -52,7 +52,7 @@ impl fmt::Debug for Verifier {
 /// A refusal that is not complete yet, with the token if its signature and claims were valid.
 struct Denied {
     reason: Reason,
-    token: Option<AccessToken>,
+    token: Option<Terms>,
 }
 
 impl From<Reason> for Box<Denied> {
@@ -106,7 +106,7 @@ impl Verifier {
 
     /// All requirements on the token itself. Also returns the time of the check: if keys had to be fetched, that took seconds, in
     /// which the token may have expired or the feed may have become silent.
-    async fn check_token(&self, text: &str) -> Result<(AccessToken, Timestamp), Reason> {
+    async fn check_token(&self, text: &str) -> Result<(Terms, Timestamp), Reason> {
         let shared = &self.inner.shared;
         let max_age = shared.intervals.keys_max_age;
         let mut now = shared.clock.now();
@@ -150,16 +150,18 @@ impl Verifier {
         ours && token.issued().is_ok_and(may_be_new)
     }
 
-    fn verify_with(&self, keys: &Keys, text: &str, now: Timestamp) -> Result<AccessToken, TokenError> {
+    fn verify_with(&self, keys: &Keys, text: &str, now: Timestamp) -> Result<Terms, TokenError> {
         let issuer = self.inner.shared.client.issuer();
         let expect = Expect { issuer, keys: &keys.set, now, profile: Profile::Own, memo: self.inner.memo.as_ref() };
-        access_token::verify(text, &expect)
+        access_token::verify(text, &expect).map(|token| token.terms)
     }
 
     /// Everything that depends on where and when the token is used.
-    fn check_use(&self, token: &AccessToken, route: &Route, now: Timestamp) -> Result<(), Reason> {
+    fn check_use(&self, token: &Terms, route: &Route, now: Timestamp) -> Result<(), Reason> {
         // The sole audience: an API that receives a token for several audiences could present it to the others.
-        token.require_audience(self.inner.resource.as_str()).map_err(|error| Reason::InvalidToken(error.public_code()))?;
+        if !token.audience.is_only(self.inner.resource.as_str()) {
+            return Err(Reason::InvalidToken(TokenError::Audience.public_code()));
+        }
         if token.cnf.is_some() {
             return Err(Reason::SenderConstrained);
         }
@@ -171,7 +173,7 @@ impl Verifier {
         if route.max_age().is_some_and(|max_age| !revocations.is_fresh(now, max_age)) {
             return Err(Reason::RevocationsStale);
         }
-        if let Some(missing) = route.missing(&token.scope) {
+        if let Some(missing) = route.missing(&token.scopes) {
             return Err(Reason::InsufficientScope { missing });
         }
         if !route.admits_actor(token.chain.outermost(), self.issuer()) {

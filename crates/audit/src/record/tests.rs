@@ -1,12 +1,16 @@
-use mandate_core::{Actor, ActorChain, Person, Timestamp};
-use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{Asked, Kind, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, MAX_STRANGERS_ASKED_LEN, Outcome, Record, cut_encoded};
+use mandate_core::{Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, Person, SubjectProfile, Terms, Timestamp};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Asked, EffectNames, Kind, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, MAX_STRANGERS_ASKED_LEN, Outcome, Record, cut_encoded};
 
 fn record() -> Record {
     let iss: mandate_core::Issuer = "https://m.example".parse().unwrap();
     let actor = Actor { sub: "spiffe://td/agent/a".into(), iss: iss.clone(), sub_profile: None };
-    Record {
+    let known = KnownTerms {
         sub: Some(Person { iss, sub: "riley".into() }),
         act: ActorChain::new(vec![actor]).unwrap(),
         aud: Some("https://crm.example".into()),
@@ -14,7 +18,10 @@ fn record() -> Record {
         jti: Some("t1".parse().unwrap()),
         exp: Some(Timestamp::from_secs(300)),
         client: Some("app".into()),
-        by: None,
+        ..KnownTerms::default()
+    };
+    Record {
+        about: known.into(),
         policies: ["default".to_owned()].into(),
         asked: Asked::new(Some("https://crm.example"), None, None),
         ..Record::new("r1".parse().unwrap(), Timestamp::from_secs(1), Kind::Exchange, Outcome::Permitted, "ok")
@@ -34,6 +41,90 @@ fn a_leaf_is_compact_json_in_a_fixed_order_and_reads_back() {
         )
     );
     assert_eq!(Record::from_leaf(leaf.as_bytes()).unwrap(), record());
+}
+
+/// Records as they were written before a record could have `authorization_details`, `cnf`, `auth_time`, `acr` and `amr`: one of
+/// each kind and of each form.
+const SAMPLES: &str = include_str!("samples.jsonl");
+
+fn sample(kind: &str) -> &'static str {
+    SAMPLES.lines().find(|line| line.contains(&format!(r#""kind":"{kind}","outcome":"permitted""#))).unwrap()
+}
+
+/// The terms of the permitted exchange among the samples.
+fn terms() -> Terms {
+    let iss: Issuer = "http://127.0.0.1:39667".parse().unwrap();
+    let agent = "spiffe://acme.example/agent/support-agent";
+    let actor = Actor { sub: agent.into(), iss: iss.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
+    let subject = Person { iss: iss.clone(), sub: "riley".into() };
+    let (audience, scopes) = (Audience::one("http://127.0.0.1:42721".into()), "read:cases write:case_comments".parse().unwrap());
+    let jti = "01a222ec-bd04-78cb-852d-4582a1ac3ec2".parse().unwrap();
+    let times = ("2026-11-28T16:11:09.956Z".parse().unwrap(), "2026-11-28T16:16:09.956Z".parse().unwrap());
+    Terms {
+        chain: ActorChain::new(vec![actor]).unwrap(),
+        lineage: Lineage {
+            parents: vec!["01a222ec-bccd-71b7-9c02-20965919329e".parse().unwrap()],
+            grants: vec!["g-2898aec2ebf435bc9f197762a088b968".parse().unwrap()],
+            clients: vec!["support-app".parse().unwrap()],
+        },
+        ..Terms::new(iss, subject, agent.parse().unwrap(), audience, scopes, jti, times)
+    }
+}
+
+/// As the permitted exchange among the samples was recorded.
+fn of_mandate(terms: Terms) -> Record {
+    Record {
+        asked: Asked::new(Some("http://127.0.0.1:42721"), Some("read:cases write:case_comments"), None),
+        policies: ["built-in/agent-has-ceiling-and-grant".to_owned(), "built-in/person-has-the-right".to_owned()].into(),
+        effects: EffectNames::of(["use_grant"].into_iter()),
+        ..Record::of_mandate("01a222ec-bd04-733e-8513-100d64ed3dcf".parse().unwrap(), Kind::Exchange, Arc::new(terms))
+    }
+}
+
+#[test]
+fn every_record_of_an_older_program_is_read_and_has_the_same_bytes_again() {
+    let mut kinds = BTreeSet::new();
+    for line in SAMPLES.lines() {
+        let record = Record::from_leaf(line.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(record.to_leaf().unwrap()).unwrap(), line);
+        assert_eq!(record.mandate(), None, "what was read gives nothing");
+        kinds.insert(record.kind);
+    }
+    assert_eq!(kinds.len(), 8, "a sample of each kind");
+}
+
+#[test]
+fn the_record_of_a_mandate_has_the_bytes_that_it_always_had() {
+    let record = of_mandate(terms());
+    assert_eq!(String::from_utf8(record.to_leaf().unwrap()).unwrap(), sample("exchange"));
+    assert_eq!(record, Record::from_leaf(sample("exchange").as_bytes()).unwrap(), "and says the same as one that was read");
+}
+
+#[test]
+fn terms_that_older_records_did_not_say_are_said_only_where_they_are() {
+    let details = r#"[{"type":"case","most":3}]"#;
+    let record = of_mandate(Terms {
+        details: serde_json::from_str(details).unwrap(),
+        cnf: Some(Confirmation::Jkt("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".parse().unwrap())),
+        auth_time: Some("2026-11-28T16:11:09Z".parse().unwrap()),
+        acr: Some("urn:x:2".into()),
+        amr: vec!["pwd".into(), "otp".into()],
+        ..terms()
+    });
+    let leaf: serde_json::Value = serde_json::from_slice(&record.to_leaf().unwrap()).unwrap();
+    let mut older: serde_json::Value = serde_json::from_str(sample("exchange")).unwrap();
+    for (name, value) in [
+        ("authorization_details", serde_json::from_str(details).unwrap()),
+        ("cnf", json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"})),
+        ("auth_time", json!("2026-11-28T16:11:09.000Z")),
+        ("acr", json!("urn:x:2")),
+        ("amr", json!(["pwd", "otp"])),
+    ] {
+        older[name] = value;
+    }
+    assert_eq!(leaf, older);
+    let read = Record::from_leaf(&record.to_leaf().unwrap()).unwrap();
+    assert_eq!((&read, read.to_leaf().unwrap()), (&record, record.to_leaf().unwrap()));
 }
 
 #[test]

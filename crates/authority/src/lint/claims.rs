@@ -6,10 +6,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::MAX_MANDATE_LIFETIME;
-use mandate_core::{ActorChain, ClientId, GrantId, Lineage, SubjectProfile, TokenId};
-use mandate_delegation::MandateView;
+use mandate_core::{
+    ActorChain, ClientId, Confirmation, Details, GrantId, Issuer, Lineage, Person, SubjectProfile, Terms, Timestamp, TokenId,
+};
 use mandate_token::access_token::subject_claim;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::svid::{JWT_SVID_LIFETIME, JwtSvidGrant};
 
@@ -52,6 +54,12 @@ pub enum ClaimsLint {
     /// `scope` is not what was decided, or is empty.
     #[error("scope is not what was decided")]
     Scope,
+    /// `authorization_details` is not what was decided, or an empty list.
+    #[error("authorization_details is not what was decided")]
+    Details,
+    /// `cnf` is not what was decided, or names no key.
+    #[error("cnf is not what was decided")]
+    Confirmation,
     /// `act` is not what was decided.
     #[error("act is not what was decided")]
     Actors,
@@ -109,6 +117,20 @@ struct AccessTokenClaims<'a> {
     acr: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     amr: Vec<Text<'a>>,
+    #[serde(default)]
+    authorization_details: Option<Vec<Map<String, Value>>>,
+    #[serde(borrow, default)]
+    cnf: Option<ConfirmationClaim<'a>>,
+}
+
+/// RFC 9449 §6.1, RFC 8705 §3.1.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfirmationClaim<'a> {
+    #[serde(borrow, default)]
+    jkt: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "x5t#S256")]
+    x5t_s256: Option<Cow<'a, str>>,
 }
 
 /// RFC 9493 §3.2.3.
@@ -204,52 +226,88 @@ fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
 
 /// Whether `sub` and `sub_id` name this person. A person of ours has their name as `sub`; any other person has a `sub` that
 /// no person of ours can have.
-fn same_person(claims: &AccessTokenClaims<'_>, mandate: &MandateView) -> bool {
-    let person = &mandate.subject;
-    if claims.sub.is_empty() || claims.sub != subject_claim(person, &mandate.issuer) {
+fn same_person(claims: &AccessTokenClaims<'_>, person: &Person, issuer: &Issuer) -> bool {
+    if claims.sub.is_empty() || claims.sub != subject_claim(person, issuer) {
         return false;
     }
     match &claims.sub_id {
-        None => person.iss == mandate.issuer && !claims.sub.contains(':'),
+        None => person.iss == *issuer && !claims.sub.contains(':'),
         Some(id) => {
             let same = id.format == "iss_sub" && id.iss == person.iss.as_str() && id.sub == person.sub;
-            same && person.iss != mandate.issuer && claims.sub.contains(':')
+            same && person.iss != *issuer && claims.sub.contains(':')
         }
     }
 }
 
-/// Checks the bytes of an access token that is about to be signed against the mandate it is minted from.
-pub(crate) fn check_access_token(message: &[u8], kid: &str, mandate: &MandateView) -> Result<(), ClaimsLint> {
+/// Whether `authorization_details` has exactly these objects, in their order. An empty list is left out.
+fn same_details(claimed: Option<&[Map<String, Value>]>, decided: &Details) -> bool {
+    match claimed {
+        None => decided.is_empty(),
+        Some(claimed) => !claimed.is_empty() && claimed.iter().eq(decided.iter()),
+    }
+}
+
+/// Whether `cnf` names exactly this key (RFC 7800 §3.1).
+fn same_key(claimed: Option<&ConfirmationClaim<'_>>, decided: Option<&Confirmation>) -> bool {
+    let claimed = claimed.map(|cnf| (cnf.jkt.as_deref(), cnf.x5t_s256.as_deref()));
+    match decided {
+        None => claimed.is_none(),
+        Some(Confirmation::Jkt(key)) => claimed == Some((Some(key.as_str()), None)),
+        Some(Confirmation::X5tS256(certificate)) => claimed == Some((None, Some(certificate.as_str()))),
+        Some(Confirmation::Unknown) => false,
+    }
+}
+
+/// Checks the bytes of an access token that is about to be signed against the terms of the mandate that it is minted from.
+pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
     // RFC 9068 §2.1.
     let payload = open(message, kid, "at+jwt")?;
     let claims: AccessTokenClaims<'_> = serde_json::from_slice(&payload).map_err(|_| L::Claims)?;
+    let Terms {
+        issuer: iss,
+        subject,
+        chain,
+        audience,
+        scopes,
+        details,
+        issued: iat,
+        expires: exp,
+        jti,
+        client,
+        lineage,
+        cnf,
+        auth_time,
+        acr,
+        amr,
+    } = decided;
 
-    require(claims.iss == mandate.issuer.as_str(), L::Issuer)?;
-    require(same_person(&claims, mandate), L::Subject)?;
-    require(!claims.aud.is_empty() && claims.aud == mandate.resource, L::Audience)?;
-    require(claims.client_id == mandate.client.as_str(), L::Client)?;
-    require(claims.jti == mandate.jti.as_str(), L::Id)?;
+    require(claims.iss == iss.as_str(), L::Issuer)?;
+    require(same_person(&claims, subject, iss), L::Subject)?;
+    require(!claims.aud.is_empty() && Some(claims.aud.as_ref()) == audience.sole(), L::Audience)?;
+    require(claims.client_id == client.as_str(), L::Client)?;
+    require(claims.jti == jti.as_str(), L::Id)?;
 
     // Both in bytewise order, separated by one space.
-    let mut scopes = mandate.scopes.iter();
-    let same = !mandate.scopes.is_empty() && claims.scope.split(' ').all(|scope| scopes.next().is_some_and(|s| s.as_str() == scope));
-    require(same && scopes.next().is_none(), L::Scope)?;
+    let mut each = scopes.iter();
+    let same = !scopes.is_empty() && claims.scope.split(' ').all(|scope| each.next().is_some_and(|s| s.as_str() == scope));
+    require(same && each.next().is_none(), L::Scope)?;
+    require(same_details(claims.authorization_details.as_deref(), details), L::Details)?;
 
-    let chain = &mandate.chain;
     require(same_actors(claims.act.as_ref(), chain), L::Actors)?;
     // An actor acts for a person by a token and a grant of that person.
     let rooted = chain.is_empty() || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
-    require(rooted && same_lineage(&claims.lineage, &mandate.lineage), L::Lineage)?;
-    let authenticated = claims.auth_time == mandate.auth_time.map(mandate_core::Timestamp::secs)
-        && claims.acr.as_deref() == mandate.acr.as_deref()
-        && same_texts(&claims.amr, mandate.amr.iter().map(String::as_str));
+    require(rooted && same_lineage(&claims.lineage, lineage), L::Lineage)?;
+    require(same_key(claims.cnf.as_ref(), cnf.as_ref()), L::Confirmation)?;
+    let authenticated = claims.auth_time == auth_time.map(Timestamp::secs)
+        && claims.acr.as_deref() == acr.as_deref()
+        && same_texts(&claims.amr, amr.iter().map(String::as_str));
     require(authenticated, L::Authentication)?;
 
     let longest = if chain.is_empty() { MAX_PERSON_TOKEN } else { MAX_MANDATE_LIFETIME.0 };
     let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= longest.as_secs());
-    let decided = claims.iat == mandate.issued.secs() && claims.exp == mandate.expires.secs();
-    require(decided && lifetime.is_some(), L::Lifetime)
+    let same = claims.iat == iat.secs() && claims.exp == exp.secs();
+    require(same && lifetime.is_some(), L::Lifetime)
 }
 
 /// Checks the bytes of a JWT-SVID that is about to be signed against the grant it is signed for. `act` and every other claim

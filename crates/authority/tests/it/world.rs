@@ -186,18 +186,7 @@ impl World {
 
     /// The record that says all of a mandate.
     pub(crate) fn record(&self, mandate: &MandateView, kind: Kind) -> Record {
-        let mut record = self.blank(kind, Outcome::Permitted, "ok");
-        record.sub = Some(mandate.subject.clone());
-        record.act = mandate.chain.clone();
-        record.aud = Some(mandate.resource.clone());
-        record.scope = mandate.scopes.clone();
-        record.jti = Some(mandate.jti.clone());
-        record.exp = Some(mandate.expires);
-        record.client = Some(mandate.client.shared());
-        record.lineage = mandate.lineage.clone();
-        record.asked = Asked::new(Some(CRM), None, None);
-        record.policies.clone_from(&mandate.policies);
-        record
+        mandate.record(RecordId::generate(self.now(), self.entropy.as_ref()), kind, Asked::new(Some(CRM), None, None))
     }
 
     pub(crate) fn blank(&self, kind: Kind, outcome: Outcome, reason: &str) -> Record {
@@ -214,7 +203,7 @@ impl World {
 
     pub(crate) fn svid_record(&self, grant: &JwtSvidGrant) -> Record {
         let mut record = self.blank(Kind::Identity, Outcome::Permitted, "ok");
-        grant.describe(&issuer(), &mut record);
+        record.about = grant.known(&issuer()).into();
         record
     }
 

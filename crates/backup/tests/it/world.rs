@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mandate_audit::{CheckpointSigner, Kind, Log, Outcome, Record};
 use mandate_backup::{Archive, BackupError, Created, Keys, Plan, Restored, Restoring, create};
-use mandate_core::{Secret, SystemEntropy, Timestamp};
+use mandate_core::{KnownTerms, Secret, SystemEntropy, Timestamp};
 use mandate_files::Replace;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::{Installation, Store, installation, keys, records};
@@ -115,7 +115,8 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 
 fn record(n: u64) -> Record {
     let (id, at) = (format!("r{n}").parse().unwrap(), NOW.plus(Duration::from_millis(n)));
-    Record { scope: "read:cases".parse().unwrap(), ..Record::new(id, at, Kind::Exchange, Outcome::Permitted, "ok") }
+    let known = KnownTerms { scope: "read:cases".parse().unwrap(), ..KnownTerms::default() };
+    Record { about: known.into(), ..Record::new(id, at, Kind::Exchange, Outcome::Permitted, "ok") }
 }
 
 fn signer(store: &Store) -> CheckpointSigner {

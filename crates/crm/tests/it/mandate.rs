@@ -45,9 +45,9 @@ async fn the_hidden_instructions_come_to_nothing_and_both_names_are_on_record() 
 #[tokio::test]
 async fn a_person_of_another_issuer_is_named_with_it() {
     let (issuer, mut crm) = world(SCOPE).await;
-    let mut claims = issuer.claims(&crm.url, SCOPE, mandate_core::SystemClock.now());
-    claims.subject.iss = "https://login.acme.example".parse().unwrap();
-    crm.credential = issuer.sign(&claims);
+    let mut terms = issuer.terms(&crm.url, SCOPE, mandate_core::SystemClock.now());
+    terms.subject.iss = "https://login.acme.example".parse().unwrap();
+    crm.credential = issuer.sign(&terms);
     assert_eq!(crm.post("/cases/3/comments", json!({ "body": "Not by the riley of this issuer." })).await.status, 201);
     let case = crm.get("/cases/3").await;
     let by = "spiffe://acme.example/agent/support-agent for riley of https://login.acme.example";

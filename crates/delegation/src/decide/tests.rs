@@ -14,7 +14,9 @@ use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource, SubjectScope, TrustedIssuer,
 };
-use mandate_core::{Actor, ActorChain, Cut, CutTarget, Issuer, Lifetime, Lineage, RevocationSet, ScopeSet, Timestamp};
+use mandate_core::{
+    Actor, ActorChain, Audience, Confirmation, Cut, CutTarget, Issuer, Lifetime, Lineage, RevocationSet, ScopeSet, Terms, Timestamp,
+};
 use mandate_policy::Policies;
 use mandate_token::access_token::MayAct;
 
@@ -117,6 +119,11 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
     TrustedIssuer { url, audience: audience.into(), subject_scope, other_audiences, ca: None, proxy: None }
 }
 
+fn audience(all: &[&str]) -> Audience {
+    let mut all = all.iter().map(|&one| one.to_owned());
+    Audience::several(all.next().unwrap(), all.collect())
+}
+
 fn act(name: &str) -> Actor {
     Actor { sub: format!("spiffe://acme.example/agent/{name}"), iss: ISSUER.parse().unwrap(), sub_profile: None }
 }
@@ -147,24 +154,15 @@ impl Case {
             Entry::Client(support_app(&[])),
             Entry::Client(Client { id: "other-app".parse().unwrap(), ..support_app(&[]) }),
         ]);
-        let subject = VerifiedSubject {
-            origin: SubjectOrigin::Own,
-            person: riley.id,
-            issuer: issuer.clone(),
-            audiences: vec![ISSUER.into()],
-            client: "support-app".parse().unwrap(),
-            jti: "t0".parse().unwrap(),
-            issued: NOW.minus(Duration::from_secs(60)),
-            expires: NOW.plus(Duration::from_secs(3540)),
-            scopes: scopes("read:cases write:case_comments write:opportunities"),
-            chain: ActorChain::empty(),
-            may_act: None,
-            lineage: Lineage::default(),
+        let rights = scopes("read:cases write:case_comments write:opportunities");
+        let times = (NOW.minus(Duration::from_secs(60)), NOW.plus(Duration::from_secs(3540)));
+        let (client, audience, jti) = ("support-app".parse().unwrap(), Audience::one(ISSUER.into()), "t0".parse().unwrap());
+        let terms = Terms {
             auth_time: Some(NOW.minus(Duration::from_secs(60))),
-            acr: None,
             amr: vec!["pwd".into()],
-            key_bound: false,
+            ..Terms::new(issuer, riley.id, client, audience, rights, jti, times)
         };
+        let subject = VerifiedSubject { origin: SubjectOrigin::Own, terms, may_act: None };
         Self {
             registry,
             extra_policy: None,
@@ -211,9 +209,9 @@ impl Case {
         let issuer = trusted_issuer(AUDIENCE, subject_scope);
         self.registry.put(Entry::Issuer(issuer.clone()));
         self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer));
-        self.subject.issuer = url.clone();
-        self.subject.person.iss = url.clone();
-        self.subject.audiences = vec![AUDIENCE.into()];
+        self.subject.terms.issuer = url.clone();
+        self.subject.terms.subject.iss = url.clone();
+        self.subject.terms.audience = audience(&[AUDIENCE]);
         self.person(|p| p.id.iss = url);
     }
 
@@ -274,26 +272,26 @@ fn permits(vary: impl FnOnce(&mut Case)) -> MandateView {
 #[test]
 fn the_story_is_permitted_with_riley_as_subject_and_the_agent_as_actor() {
     let view = permits(|_| {});
-    assert_eq!(view.subject.sub, "riley", "the person stays sub");
-    assert_eq!(view.chain.outermost().unwrap().sub, "spiffe://acme.example/agent/support-agent");
-    assert_eq!(view.resource, CRM);
-    assert_eq!(view.scopes, scopes("read:cases write:case_comments"));
-    assert_eq!(view.expires, NOW.plus(Duration::from_secs(300)));
-    assert_eq!(view.client.as_str(), "spiffe://acme.example/agent/support-agent");
-    assert_eq!(view.lineage.parents, vec!["t0".parse().unwrap()]);
-    assert_eq!(view.lineage.grants, vec!["g1".parse().unwrap()]);
-    assert_eq!(view.auth_time, Some(NOW.minus(Duration::from_secs(60))), "RFC 9068 §2.2.1: unchanged by an exchange");
+    assert_eq!(view.terms.subject.sub, "riley", "the person stays sub");
+    assert_eq!(view.terms.chain.outermost().unwrap().sub, "spiffe://acme.example/agent/support-agent");
+    assert_eq!(view.terms.audience.sole(), Some(CRM));
+    assert_eq!(view.terms.scopes, scopes("read:cases write:case_comments"));
+    assert_eq!(view.terms.expires, NOW.plus(Duration::from_secs(300)));
+    assert_eq!(view.terms.client.as_str(), "spiffe://acme.example/agent/support-agent");
+    assert_eq!(view.terms.lineage.parents, vec!["t0".parse().unwrap()]);
+    assert_eq!(view.terms.lineage.grants, vec!["g1".parse().unwrap()]);
+    assert_eq!(view.terms.auth_time, Some(NOW.minus(Duration::from_secs(60))), "RFC 9068 §2.2.1: unchanged by an exchange");
 }
 
 #[test]
 fn without_a_scope_parameter_everything_permitted_is_given_and_no_more() {
-    assert_eq!(permits(|c| c.scopes = None).scopes, scopes("read:cases write:case_comments"));
+    assert_eq!(permits(|c| c.scopes = None).terms.scopes, scopes("read:cases write:case_comments"));
 }
 
 #[test]
 fn what_is_partly_permitted_is_narrowed() {
     let view = permits(|c| c.scopes = Some(scopes("read:cases write:opportunities")));
-    assert_eq!(view.scopes, scopes("read:cases"));
+    assert_eq!(view.terms.scopes, scopes("read:cases"));
 }
 
 #[test]
@@ -304,37 +302,37 @@ fn the_hijacked_agent_gets_nothing_of_what_the_mail_asks_for() {
 
 #[test]
 fn a_dead_subject_token_yields_nothing() {
-    refuses(R::SubjectExpired, |c| c.subject.expires = NOW);
+    refuses(R::SubjectExpired, |c| c.subject.terms.expires = NOW);
     refuses(R::SubjectRevoked, |c| c.cut(CutTarget::Token("t0".parse().unwrap())));
     refuses(R::SubjectRevoked, |c| {
-        c.subject.lineage.parents = vec!["root".parse().unwrap()];
+        c.subject.terms.lineage.parents = vec!["root".parse().unwrap()];
         c.cut(CutTarget::Token("root".parse().unwrap()));
     });
     refuses(R::SubjectRevoked, |c| {
-        c.subject.lineage.grants = vec!["g0".parse().unwrap()];
+        c.subject.terms.lineage.grants = vec!["g0".parse().unwrap()];
         c.cut(CutTarget::Grant("g0".parse().unwrap()));
     });
     refuses(R::SubjectRevoked, |c| {
-        c.subject.lineage.clients = vec!["portal".parse().unwrap()];
+        c.subject.terms.lineage.clients = vec!["portal".parse().unwrap()];
         c.cut(CutTarget::Client("portal".parse().unwrap()));
     });
     refuses(R::SubjectRevoked, |c| {
-        c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
+        c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
         c.cut(CutTarget::Agent(act("triage").sub));
     });
     refuses(R::SubjectRevoked, |c| c.cut(CutTarget::Client("support-app".parse().unwrap())));
-    refuses(R::SubjectRevoked, |c| c.cut(CutTarget::Person(c.subject.person.clone())));
+    refuses(R::SubjectRevoked, |c| c.cut(CutTarget::Person(c.subject.terms.subject.clone())));
     permits(|c| {
-        c.subject.issued = NOW.plus(Duration::from_secs(61));
-        c.cut(CutTarget::Person(c.subject.person.clone()));
+        c.subject.terms.issued = NOW.plus(Duration::from_secs(61));
+        c.cut(CutTarget::Person(c.subject.terms.subject.clone()));
     });
-    refuses(R::SubjectKeyNotProven, |c| c.subject.key_bound = true);
+    refuses(R::SubjectKeyNotProven, |c| c.subject.terms.cnf = Some(Confirmation::Unknown));
 }
 
 #[test]
 fn an_unknown_or_disabled_person_is_refused() {
-    refuses(R::PersonUnknown, |c| c.subject.person.sub = "mallory".into());
-    refuses(R::PersonUnknown, |c| c.subject.person.iss = "https://other.example".parse().unwrap());
+    refuses(R::PersonUnknown, |c| c.subject.terms.subject.sub = "mallory".into());
+    refuses(R::PersonUnknown, |c| c.subject.terms.subject.iss = "https://other.example".parse().unwrap());
     refuses(R::PersonDisabled, |c| c.person(|p| p.disabled = true));
 }
 
@@ -345,12 +343,12 @@ fn no_actor_is_impersonation_and_the_client_is_the_actor_when_it_is_an_agent() {
         c.actor = None;
     });
     let view = permits(|c| c.actor = None);
-    assert_eq!(view.chain.depth(), 1);
+    assert_eq!(view.terms.chain.depth(), 1);
     let kept = permits(|c| {
-        c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
+        c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
         c.actor = None;
     });
-    assert_eq!(kept.chain.depth(), 2, "leaving out actor_token removes no actor");
+    assert_eq!(kept.terms.chain.depth(), 2, "leaving out actor_token removes no actor");
 }
 
 #[test]
@@ -365,7 +363,7 @@ fn an_app_presents_only_the_agents_it_is_registered_for() {
     });
     refuses(R::ClientMayNotPresent, |c| {
         c.by_app(&["support-agent"]);
-        c.subject.client = "other-app".parse().unwrap();
+        c.subject.terms.client = "other-app".parse().unwrap();
         c.registry.remove(mandate_core::registry::Kind::Client, "support-app");
     });
 }
@@ -388,7 +386,7 @@ fn what_a_client_proved_counts_until_its_credential_is_replaced_or_it_is_cut() {
     {
         let mut case = Case::new();
         app(&mut case);
-        case.subject.client = "other-app".parse().unwrap();
+        case.subject.terms.client = "other-app".parse().unwrap();
         case.cut(CutTarget::Client("support-app".parse().unwrap()));
         let client = Arc::new(support_app(&["support-agent"]));
         case.client = AuthenticatedClient::App(ProvenClient::assertion(client, Timestamp::from_millis(proven)));
@@ -442,13 +440,13 @@ fn an_actor_must_be_the_authenticated_agent_known_and_active() {
 
 #[test]
 fn every_actor_in_the_chain_must_still_be_active() {
-    let chained = |c: &mut Case| c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
+    let chained = |c: &mut Case| c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
     permits(chained);
     refuses(R::ChainActorNotActive, |c| {
         chained(c);
         c.agent("triage", |a| a.state = AgentState::Suspended);
     });
-    refuses(R::ChainActorNotActive, |c| c.subject.chain = ActorChain::new(vec![act("ghost")]).unwrap());
+    refuses(R::ChainActorNotActive, |c| c.subject.terms.chain = ActorChain::new(vec![act("ghost")]).unwrap());
 }
 
 #[test]
@@ -464,32 +462,31 @@ fn may_act_names_who_may_by_issuer_and_subject() {
 
 #[test]
 fn a_token_for_somebody_else_cannot_be_exchanged() {
-    refuses(R::SubjectNotForPresenter, |c| c.subject.audiences = vec![CRM.into()]);
-    refuses(R::SubjectNotForPresenter, |c| c.subject.audiences = vec![ISSUER.into(), CRM.into()]);
-    refuses(R::SubjectNotForPresenter, |c| c.subject.audiences = Vec::new());
-    permits(|c| c.subject.audiences = vec![HELPDESK.into()]);
+    refuses(R::SubjectNotForPresenter, |c| c.subject.terms.audience = audience(&[CRM]));
+    refuses(R::SubjectNotForPresenter, |c| c.subject.terms.audience = audience(&[ISSUER, CRM]));
+    permits(|c| c.subject.terms.audience = audience(&[HELPDESK]));
     refuses(R::SubjectNotForPresenter, |c| {
-        c.subject.audiences = vec![HELPDESK.into()];
+        c.subject.terms.audience = audience(&[HELPDESK]);
         c.registry.put(Entry::Resource(resource("helpdesk", HELPDESK, "read:cases", Some("triage"))));
     });
     permits(|c| {
-        c.subject.audiences = vec![CRM.into()];
+        c.subject.terms.audience = audience(&[CRM]);
         c.by_app(&["support-agent"]);
     });
 }
 
 #[test]
 fn chains_nest_never_loop_and_never_exceed_the_depth() {
-    let view = permits(|c| c.subject.chain = ActorChain::new(vec![act("triage"), act("third")]).unwrap());
-    let names: Vec<&str> = view.chain.iter().map(|a| a.sub.rsplit('/').next().unwrap()).collect();
+    let view = permits(|c| c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third")]).unwrap());
+    let names: Vec<&str> = view.terms.chain.iter().map(|a| a.sub.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["support-agent", "triage", "third"]);
-    let again = permits(|c| c.subject.chain = ActorChain::new(vec![act("support-agent"), act("triage")]).unwrap());
-    assert_eq!(again.chain.depth(), 2, "acting again changes nothing");
-    refuses(R::ChainLoop, |c| c.subject.chain = ActorChain::new(vec![act("triage"), act("support-agent")]).unwrap());
-    refuses(R::ChainTooDeep, |c| c.subject.chain = ActorChain::new(vec![act("triage"), act("third"), act("fourth")]).unwrap());
+    let again = permits(|c| c.subject.terms.chain = ActorChain::new(vec![act("support-agent"), act("triage")]).unwrap());
+    assert_eq!(again.terms.chain.depth(), 2, "acting again changes nothing");
+    refuses(R::ChainLoop, |c| c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("support-agent")]).unwrap());
+    refuses(R::ChainTooDeep, |c| c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third"), act("fourth")]).unwrap());
     refuses(R::ChainTooDeep, |c| {
         c.agent("support-agent", |a| a.chain_depth = 1);
-        c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
+        c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
     });
 }
 
@@ -509,7 +506,7 @@ fn the_target_must_be_registered_bytewise_and_open_to_agents() {
 #[test]
 fn an_empty_path_names_the_resource_and_the_token_is_addressed_to_it_as_it_is_registered() {
     let view = permits(|c| c.resource = format!("{CRM}/"));
-    assert_eq!(view.resource, CRM);
+    assert_eq!(view.terms.audience.sole(), Some(CRM));
 }
 
 #[test]
@@ -520,8 +517,8 @@ fn an_app_is_given_only_scopes_that_its_entry_lists() {
         c.actor = Some(verified("support-agent"));
         c.scopes = None;
     };
-    assert_eq!(permits(|c| by_app(c, None)).scopes, scopes("read:cases write:case_comments"));
-    assert_eq!(permits(|c| by_app(c, Some("read:cases send:mail"))).scopes, scopes("read:cases"));
+    assert_eq!(permits(|c| by_app(c, None)).terms.scopes, scopes("read:cases write:case_comments"));
+    assert_eq!(permits(|c| by_app(c, Some("read:cases send:mail"))).terms.scopes, scopes("read:cases"));
     refuses(R::ScopeBeyondClient, |c| by_app(c, Some("read:elsewhere")));
     refuses(R::ScopeBeyondClient, |c| by_app(c, Some("")));
     refuses(R::NothingInCommon, |c| {
@@ -534,7 +531,7 @@ fn an_app_is_given_only_scopes_that_its_entry_lists() {
 fn a_refusal_of_scopes_says_what_each_party_allows() {
     let mut case = Case::new();
     case.scopes = None;
-    case.subject.scopes = scopes("write:opportunities");
+    case.subject.terms.scopes = scopes("write:opportunities");
     let Err(Withheld::Refusal(refusal)) = case.decided() else { panic!("not refused") };
     let bounds = refusal.bounds.unwrap();
     assert_eq!(refusal.reason, R::NothingInCommon);
@@ -572,7 +569,7 @@ fn nothing_configured_is_nothing() {
     refuses(R::ScopeUnknown, |c| c.scopes = Some(scopes("admin:everything")));
     refuses(R::NothingInCommon, |c| {
         c.scopes = None;
-        c.subject.scopes = scopes("write:opportunities");
+        c.subject.terms.scopes = scopes("write:opportunities");
     });
 }
 
@@ -586,31 +583,39 @@ fn policy_must_permit_both_and_only_takes_away() {
         c.extra_policy = Some("permit (principal, action, resource);");
         c.scopes = Some(scopes("read:cases write:opportunities"));
     });
-    assert_eq!(view.scopes, scopes("read:cases"), "a permit widens nothing");
+    assert_eq!(view.terms.scopes, scopes("read:cases"), "a permit widens nothing");
 }
 
 #[test]
 fn expiry_never_grows() {
     let soon = NOW.plus(Duration::from_secs(42));
-    assert_eq!(permits(|c| c.subject.expires = soon).expires, soon);
-    assert_eq!(permits(|c| c.grant(|g| g.expires = Some(soon))).expires, soon);
+    assert_eq!(permits(|c| c.subject.terms.expires = soon).terms.expires, soon);
+    assert_eq!(permits(|c| c.grant(|g| g.expires = Some(soon))).terms.expires, soon);
     let minute = NOW.plus(Duration::from_secs(60));
-    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(60))).expires, minute);
-    assert_eq!(permits(|c| c.agent("support-agent", |a| a.ceiling[0].constraints = within(60))).expires, minute);
-    assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(60))).expires, minute);
+    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(60))).terms.expires, minute);
+    assert_eq!(permits(|c| c.agent("support-agent", |a| a.ceiling[0].constraints = within(60))).terms.expires, minute);
+    assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(60))).terms.expires, minute);
     let usual = NOW.plus(Duration::from_secs(300));
-    assert_eq!(permits(|c| c.agent("support-agent", |a| a.ceiling[1].constraints = within(60))).expires, usual, "of another resource");
-    assert_eq!(permits(|c| c.person(|p| p.may[1].constraints = within(60))).expires, usual, "of another resource");
-    assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(900))).expires, usual, "a right gives no time");
-    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(600))).expires, NOW.plus(Duration::from_secs(600)));
-    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(86_400))).expires, NOW.plus(Duration::from_secs(900)), "15 minutes at most");
+    assert_eq!(
+        permits(|c| c.agent("support-agent", |a| a.ceiling[1].constraints = within(60))).terms.expires,
+        usual,
+        "of another resource"
+    );
+    assert_eq!(permits(|c| c.person(|p| p.may[1].constraints = within(60))).terms.expires, usual, "of another resource");
+    assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(900))).terms.expires, usual, "a right gives no time");
+    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(600))).terms.expires, NOW.plus(Duration::from_secs(600)));
+    assert_eq!(
+        permits(|c| c.grant(|g| g.constraints = within(86_400))).terms.expires,
+        NOW.plus(Duration::from_secs(900)),
+        "15 minutes at most"
+    );
     let two = permits(|c| {
         c.agent("support-agent", |a| {
             a.ceiling[0].constraints = within(90);
             a.ceiling.push(Permission { constraints: within(60), ..allow("crm", "send:mail") });
         });
     });
-    assert_eq!(two.expires, minute, "two permissions on a resource limit together");
+    assert_eq!(two.terms.expires, minute, "two permissions on a resource limit together");
     refuses(R::NoLifetime, |c| c.grant(|g| g.expires = Some(Timestamp::from_millis(NOW.millis() + 500))));
 }
 
@@ -623,20 +628,20 @@ fn lineage_grows_by_one_token_and_is_bounded() {
         for id in clients {
             c.registry.put(Entry::Client(Client { id: id.parse().unwrap(), ..support_app(&[]) }));
         }
-        c.subject.lineage.grants = grants.iter().map(|id| id.parse().unwrap()).collect();
-        c.subject.lineage.clients = clients.iter().map(|id| id.parse().unwrap()).collect();
+        c.subject.terms.lineage.grants = grants.iter().map(|id| id.parse().unwrap()).collect();
+        c.subject.terms.lineage.clients = clients.iter().map(|id| id.parse().unwrap()).collect();
     };
     let view = permits(|c| {
         registered(c, &["g0"], &["portal", "support-app"]);
-        c.subject.lineage.parents = vec!["root".parse().unwrap()];
-        c.subject.lineage.grants.push("g1".parse().unwrap());
+        c.subject.terms.lineage.parents = vec!["root".parse().unwrap()];
+        c.subject.terms.lineage.grants.push("g1".parse().unwrap());
     });
-    assert_eq!(view.lineage.parents, vec!["t0".parse().unwrap(), "root".parse().unwrap()]);
-    assert_eq!(view.lineage.grants, vec!["g1".parse().unwrap(), "g0".parse().unwrap()], "each once");
-    assert_eq!(view.lineage.clients, vec!["support-app".parse().unwrap(), "portal".parse().unwrap()], "each once");
+    assert_eq!(view.terms.lineage.parents, vec!["t0".parse().unwrap(), "root".parse().unwrap()]);
+    assert_eq!(view.terms.lineage.grants, vec!["g1".parse().unwrap(), "g0".parse().unwrap()], "each once");
+    assert_eq!(view.terms.lineage.clients, vec!["support-app".parse().unwrap(), "portal".parse().unwrap()], "each once");
     let many = |n: usize| (0..n).map(|n| format!("x{n}").parse().unwrap()).collect();
-    permits(|c| c.subject.lineage.parents = many(MAX_LINEAGE - 1));
-    refuses(R::LineageTooLong, |c| c.subject.lineage.parents = many(MAX_LINEAGE));
+    permits(|c| c.subject.terms.lineage.parents = many(MAX_LINEAGE - 1));
+    refuses(R::LineageTooLong, |c| c.subject.terms.lineage.parents = many(MAX_LINEAGE));
     let names: Vec<String> = (0..MAX_LINEAGE).map(|n| format!("x{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     refuses(R::LineageTooLong, |c| registered(c, &names, &[]));
@@ -645,19 +650,19 @@ fn lineage_grows_by_one_token_and_is_bounded() {
 
 #[test]
 fn the_lineage_names_the_clients_of_ancestors_and_neither_agents_nor_those_of_other_issuers() {
-    assert_eq!(permits(|_| {}).lineage.clients, vec!["support-app".parse().unwrap()]);
+    assert_eq!(permits(|_| {}).terms.lineage.clients, vec!["support-app".parse().unwrap()]);
     let next = permits(|c| {
-        c.subject.client = act("triage").sub.parse().unwrap();
-        c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
-        c.subject.lineage.clients = vec!["support-app".parse().unwrap()];
+        c.subject.terms.client = act("triage").sub.parse().unwrap();
+        c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
+        c.subject.terms.lineage.clients = vec!["support-app".parse().unwrap()];
     });
-    assert_eq!(next.lineage.clients, vec!["support-app".parse().unwrap()]);
-    assert!(permits(|c| c.foreign(SubjectScope::Token)).lineage.clients.is_empty());
+    assert_eq!(next.terms.lineage.clients, vec!["support-app".parse().unwrap()]);
+    assert!(permits(|c| c.foreign(SubjectScope::Token)).terms.lineage.clients.is_empty());
     let namesake = permits(|c| {
         let abroad = Actor { sub: "support-app".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
-        c.subject.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
+        c.subject.terms.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
     });
-    assert_eq!(namesake.lineage.clients, vec!["support-app".parse().unwrap()], "an actor that another issuer names like our client");
+    assert_eq!(namesake.terms.lineage.clients, vec!["support-app".parse().unwrap()], "an actor that another issuer names like our client");
 }
 
 #[test]

@@ -39,8 +39,8 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
     assert_eq!(svid.exp.secs(), now.secs() + 300);
     let record = office.world.last_record();
     assert_eq!((record.kind, record.outcome), (Kind::Identity, Outcome::Permitted));
-    assert_eq!(record.jti.map(|jti| jti.to_string()), svid.jti);
-    assert_eq!(record.client.as_deref(), Some(node.spiffe_id.as_str()), "which node vouched for the process");
+    assert_eq!(record.said().jti.map(ToString::to_string), svid.jti);
+    assert_eq!(record.said().client, Some(node.spiffe_id.as_str()), "which node vouched for the process");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn a_join_token_buys_one_certificate_whose_name_is_ours_to_give() {
     assert_eq!(uris(&joined.chain[0]), [joined.spiffe_id.as_str()], "the request's own name counts for nothing");
     let record = office.world.last_record();
     assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
-    assert_eq!(record.act.outermost().unwrap().sub, joined.spiffe_id.as_str());
+    assert_eq!(record.said().act.outermost().unwrap().sub, joined.spiffe_id.as_str());
 }
 
 #[tokio::test]

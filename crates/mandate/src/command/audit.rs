@@ -192,34 +192,36 @@ pub(crate) fn show(arguments: &AuditShow, screen: &Screen) -> Result<(), Failure
     screen.show(&record, || {
         let shown = |text: &Option<String>| text.clone().unwrap_or_default();
         let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
-        list(
-            screen,
-            vec![
-                ("Record", record.id.clone()),
-                ("Index", record.index.map(|index| index.to_string()).unwrap_or_default()),
-                ("Time", record.time.clone()),
-                ("Kind", record.kind.clone()),
-                ("Outcome", record.outcome.clone()),
-                ("Reason", record.reason.clone()),
-                ("Detail", shown(&record.detail)),
-                ("Stands for", record.sum.as_ref().map(summed).unwrap_or_default()),
-                ("From", shown(&record.source)),
-                ("Person", shown(&record.sub)),
-                ("Named by", shown(&record.sub_iss)),
-                ("Agents", record.act.as_ref().map(chain).unwrap_or_default()),
-                ("Resource", shown(&record.aud)),
-                ("Scope", shown(&record.scope)),
-                ("Token", shown(&record.jti)),
-                ("Expires", shown(&record.exp)),
-                ("Client", shown(&record.client)),
-                ("Operator", shown(&record.by)),
-                ("Lineage", json(&record.lineage)),
-                ("Asked", json(&record.asked)),
-                ("Changed", json(&record.touched)),
-                ("Policies", record.policies.join(" ")),
-                ("Effects", record.effects.join(" ")),
-            ],
-        )
+        let mut rows = vec![
+            ("Record", record.id.clone()),
+            ("Index", record.index.map(|index| index.to_string()).unwrap_or_default()),
+            ("Time", record.time.clone()),
+            ("Kind", record.kind.clone()),
+            ("Outcome", record.outcome.clone()),
+            ("Reason", record.reason.clone()),
+            ("Detail", shown(&record.detail)),
+            ("Stands for", record.sum.as_ref().map(summed).unwrap_or_default()),
+            ("From", shown(&record.source)),
+            ("Person", shown(&record.sub)),
+            ("Named by", shown(&record.sub_iss)),
+            ("Agents", record.act.as_ref().map(chain).unwrap_or_default()),
+            ("Resource", shown(&record.aud)),
+            ("Scope", shown(&record.scope)),
+            ("Token", shown(&record.jti)),
+            ("Expires", shown(&record.exp)),
+            ("Client", shown(&record.client)),
+            ("Operator", shown(&record.by)),
+            ("Lineage", json(&record.lineage)),
+            ("Asked", json(&record.asked)),
+            ("Changed", json(&record.touched)),
+            ("Policies", record.policies.join(" ")),
+            ("Effects", record.effects.join(" ")),
+        ];
+        // Under their own names: a newer server may say what this program does not know.
+        rows.extend(
+            record.more.iter().map(|(name, value)| (name.as_str(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))),
+        );
+        list(screen, rows)
     })
 }
 

@@ -68,13 +68,13 @@ scopes = ["read:cases"]
 
     /// What the agent of `exchange` gets for the token of the company's person.
     pub(crate) async fn exchange(&self, server: &Server, exchange: &Form) -> Answer {
-        let mut claims = self.issuer.claims(&server.app.issuer, "read:cases", SystemClock.now());
-        claims.iss = self.name.clone();
-        claims.subject.iss = self.name.clone();
-        claims.subject.sub = "user-7".into();
-        claims.client_id = "portal".parse().unwrap();
-        (claims.chain, claims.lineage) = (ActorChain::empty(), Lineage::default());
-        let token = self.issuer.sign(&claims);
+        let mut terms = self.issuer.terms(&server.app.issuer, "read:cases", SystemClock.now());
+        terms.issuer = self.name.clone();
+        terms.subject.iss = self.name.clone();
+        terms.subject.sub = "user-7".into();
+        terms.client = "portal".parse().unwrap();
+        (terms.chain, terms.lineage) = (ActorChain::empty(), Lineage::default());
+        let token = self.issuer.sign(&terms);
         let changed = exchange.iter().map(|(name, value)| match name.as_str() {
             "subject_token" => (name.clone(), token.clone()),
             "subject_token_type" => (name.clone(), JWT.to_owned()),

@@ -73,7 +73,7 @@ impl CodeGrant {
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
         // Used up in the transaction of the record: of two at once, one is refused there.
-        let jti = mandate.view().jti.clone();
+        let jti = mandate.view().terms.jti.clone();
         let redeem = Effect::RedeemCode { hash, token: jti, at: now };
         match self.conclusion.conclude(trail, mandate, vec![redeem], None).await {
             Ok(response) => Ok(response),

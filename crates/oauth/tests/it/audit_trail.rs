@@ -15,14 +15,14 @@ async fn a_mandate_is_recorded_with_everything_the_token_says() {
     let claims = payload(&world.mandate().await);
     let record = world.last_record();
     assert_eq!((record.kind, record.outcome, record.reason.as_str()), (Kind::Exchange, Outcome::Permitted, "ok"));
-    assert_eq!(record.sub.unwrap().sub, "riley");
-    let actors: Vec<_> = record.act.iter().map(|actor| actor.sub.as_str()).collect();
+    assert_eq!(record.said().sub.unwrap().sub, "riley");
+    let actors: Vec<_> = record.said().act.iter().map(|actor| actor.sub.as_str()).collect();
     assert_eq!(actors, [story::spiffe_id("support-agent")]);
-    assert_eq!(record.aud.as_deref(), Some(CRM));
-    assert_eq!(record.scope.to_string(), claims["scope"]);
-    assert_eq!(record.jti.unwrap().as_str(), claims["jti"]);
-    assert_eq!(record.exp.unwrap().secs(), claims["exp"].as_u64().unwrap());
-    assert_eq!(record.client.as_deref(), claims["client_id"].as_str());
+    assert_eq!(record.said().aud, Some(CRM));
+    assert_eq!(record.said().scope.to_string(), claims["scope"]);
+    assert_eq!(record.said().jti.unwrap().as_str(), claims["jti"]);
+    assert_eq!(record.said().exp.unwrap().secs(), claims["exp"].as_u64().unwrap());
+    assert_eq!(record.said().client, claims["client_id"].as_str());
     assert!(!record.policies.is_empty());
 }
 
@@ -34,11 +34,11 @@ async fn a_refused_attempt_stands_with_both_names_on_it() {
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_scope scope_beyond_ceiling");
     let record = world.last_record();
     assert_eq!((record.outcome, record.reason.as_str()), (Outcome::Refused, "scope_beyond_ceiling"));
-    assert_eq!(record.sub.unwrap().sub, "riley");
-    assert_eq!(record.act.outermost().unwrap().sub, story::spiffe_id("support-agent"));
-    assert_eq!(record.aud.as_deref(), Some(CRM));
+    assert_eq!(record.said().sub.unwrap().sub, "riley");
+    assert_eq!(record.said().act.outermost().unwrap().sub, story::spiffe_id("support-agent"));
+    assert_eq!(record.said().aud, Some(CRM));
     assert_eq!(record.asked.scope(), Some("write:opportunities"));
-    assert!(record.jti.is_none() && record.scope.is_empty());
+    assert!(record.said().jti.is_none() && record.said().scope.is_empty());
 }
 
 #[tokio::test]
@@ -51,9 +51,9 @@ async fn a_malformed_actor_leaves_a_trace_that_is_not_taken_for_a_fact() {
         assert_eq!(refused(world.token(&form, Some(&app)).await), "400 invalid_request actor_token_refused");
         let record = world.last_record();
         assert_eq!(record.asked.actor(), Some(claimed));
-        assert!(record.act.is_empty());
-        assert_eq!(record.client.as_deref(), Some("desk-app"));
-        assert_eq!(record.sub.as_ref().unwrap().sub, "riley");
+        assert!(record.said().act.is_empty());
+        assert_eq!(record.said().client, Some("desk-app"));
+        assert_eq!(record.said().sub.unwrap().sub, "riley");
         let text = String::from_utf8(record.to_leaf().unwrap()).unwrap();
         assert!(!text.contains(subject.rsplit('.').next().unwrap()), "no token in a record");
     }
@@ -68,7 +68,7 @@ async fn an_unauthenticated_caller_is_recorded_as_such() {
     assert!(world.token(&form, Some(&header)).await.is_err());
     let record = world.last_record();
     assert_eq!((record.outcome, record.reason.as_str()), (Outcome::Refused, "client_authentication_failed"));
-    assert!(record.client.is_none() && record.sub.is_none(), "nothing was proven");
+    assert!(record.said().client.is_none() && record.said().sub.is_none(), "nothing was proven");
     assert!(record.detail.unwrap().contains("desk-app"));
     // A malformed form, a missing grant type, an unknown endpoint user: all leave one record each.
     let before = world.records(&Query::default()).len();
@@ -114,5 +114,5 @@ async fn a_token_is_let_out_only_after_its_record_is_durable() {
     assert!(waits);
     world.faults.release();
     let jti = payload(&exposed(&exchange.await.unwrap()))["jti"].as_str().unwrap().to_owned();
-    assert_eq!(world.last_record().jti.unwrap().as_str(), jti);
+    assert_eq!(world.last_record().said().jti.unwrap().as_str(), jti);
 }

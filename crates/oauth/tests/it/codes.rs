@@ -190,7 +190,7 @@ async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_
     let next = world.person_token("riley", None, None).await;
     assert!(world.engine.living_token(&next).is_some(), "a new login works");
     let record = world.records(&Query { kind: Some(AuditKind::Revoke), limit: Some(1), ..Query::default() }).pop().unwrap();
-    assert_eq!(record.sub, Some(person));
+    assert_eq!(record.said().sub, Some(&person));
     assert!(record.detail.unwrap().contains("every token of the person is revoked"));
 }
 

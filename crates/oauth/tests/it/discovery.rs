@@ -22,7 +22,7 @@ async fn discovery_goes_on_until_a_document_is_the_issuers_own() {
     ] {
         let abroad = Abroad::new(SubjectScope::Token).await;
         let right = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
-        let token = abroad.idp.sign(&abroad.claims());
+        let token = abroad.idp.sign(&abroad.terms());
         abroad.idp.serve_at(FIRST, kind, body);
         let error = abroad.error(&token).await;
         assert_eq!(shown(&error), "503 temporarily_unavailable issuer_unavailable", "{kind} {body:.20}");
@@ -37,7 +37,7 @@ async fn discovery_goes_on_until_a_document_is_the_issuers_own() {
 #[tokio::test]
 async fn why_keys_cannot_be_fetched_is_said_with_address_and_member_to_the_operator_alone() {
     let mut abroad = Abroad::new(SubjectScope::Token).await;
-    let token = abroad.idp.sign(&abroad.claims());
+    let token = abroad.idp.sign(&abroad.terms());
     abroad.idp.serve_metadata(Some(&json!({"issuer": abroad.idp.issuer()}).to_string()));
     let error = abroad.error(&token).await;
     assert!(error.private.contains("`jwks_uri` is missing"), "{}", error.private);
@@ -59,7 +59,7 @@ async fn an_address_that_does_not_answer_is_passed_over() {
     for trouble in [Trouble::Status(500), Trouble::Status(503), Trouble::Break, Trouble::Silence] {
         let abroad = Abroad::new(SubjectScope::Token).await;
         let right = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
-        let token = abroad.idp.sign(&abroad.claims());
+        let token = abroad.idp.sign(&abroad.terms());
         abroad.idp.fail_at(FIRST, trouble);
         abroad.idp.serve_at(SECOND, "application/json", &right);
         assert_eq!(abroad.ask(&token).await, "ok", "{trouble:?}");
@@ -69,7 +69,7 @@ async fn an_address_that_does_not_answer_is_passed_over() {
 #[tokio::test]
 async fn if_no_address_is_right_the_operator_is_told_why_the_first_is_not() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    let token = abroad.idp.sign(&abroad.claims());
+    let token = abroad.idp.sign(&abroad.terms());
     abroad.idp.fail_at(FIRST, Trouble::Break);
     let error = abroad.error(&token).await;
     assert_eq!(shown(&error), "503 temporarily_unavailable issuer_unavailable");

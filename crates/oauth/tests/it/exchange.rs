@@ -513,7 +513,7 @@ async fn a_policy_that_demands_an_approval_issues_nothing_and_the_record_names_t
     for _ in 0..2 {
         assert_eq!(refused(world.token(&form, None).await), "400 invalid_request approval_required");
         let record = world.last_record();
-        assert_eq!((record.outcome, record.jti), (mandate_audit::Outcome::Refused, None));
+        assert_eq!((record.outcome, record.said().jti), (mandate_audit::Outcome::Refused, None));
         assert_eq!(*record.policies, ["ask-first".to_owned()]);
         details.push(record.detail.unwrap());
     }

@@ -4,13 +4,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mandate_core::registry::{Entry, Kind, SubjectScope, TrustedIssuer};
-use mandate_core::{Clock as _, CutTarget, Person};
-use mandate_testkit::hostile_issuer::{Claims, HostileIssuer};
+use mandate_core::{Clock as _, CutTarget, Person, Terms};
+use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
 use mandate_testkit::tls_front::PrivateCa;
 use mandate_testkit::world::{JWT, Pairs, World, exposed, payload, with};
 use mandate_token::Signer as _;
-use mandate_token::access_token::MayAct;
 use serde_json::{Value, json};
 
 use mandate_oauth::OAuthError;
@@ -37,13 +36,13 @@ impl Abroad {
         Self { world, idp, svid }
     }
 
-    pub(crate) fn claims(&self) -> Claims {
-        let mut claims = self.idp.claims(ISSUER, "read:cases", self.world.clock.now());
-        claims.subject.sub = "user-7".into();
-        claims.client_id = "portal".parse().unwrap();
-        claims.chain = mandate_core::ActorChain::empty();
-        claims.lineage = mandate_core::Lineage::default();
-        claims
+    pub(crate) fn terms(&self) -> Terms {
+        let mut terms = self.idp.terms(ISSUER, "read:cases", self.world.clock.now());
+        terms.subject.sub = "user-7".into();
+        terms.client = "portal".parse().unwrap();
+        terms.chain = mandate_core::ActorChain::empty();
+        terms.lineage = mandate_core::Lineage::default();
+        terms
     }
 
     fn form(&self, token: &str) -> Pairs {
@@ -63,7 +62,7 @@ impl Abroad {
 
     /// Signs a changed copy of proper claims.
     fn raw(&self, change: impl FnOnce(&mut Value)) -> String {
-        let mut claims = payload(&self.idp.sign(&self.claims()));
+        let mut claims = payload(&self.idp.sign(&self.terms()));
         change(&mut claims);
         let key = self.idp.key();
         let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id()});
@@ -74,14 +73,14 @@ impl Abroad {
 #[tokio::test]
 async fn a_person_of_another_issuer_has_a_sub_of_both_and_keeps_their_name_beside_it() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    let token = abroad.idp.sign(&abroad.claims());
+    let token = abroad.idp.sign(&abroad.terms());
     let claims = payload(&exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap()));
     assert_eq!(claims["sub"], format!("{}#user-7", abroad.idp.issuer()));
     assert_eq!(claims["sub_id"], json!({"format": "iss_sub", "iss": abroad.idp.issuer(), "sub": "user-7"}));
     assert_eq!(claims.get("sub_iss"), None);
     assert_eq!(claims["iss"], ISSUER);
     for _ in 0..5 {
-        assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+        assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.terms())).await, "ok");
     }
     assert_eq!(abroad.idp.jwks_served(), 1, "keys are cached");
 }
@@ -89,10 +88,10 @@ async fn a_person_of_another_issuer_has_a_sub_of_both_and_keeps_their_name_besid
 #[tokio::test]
 async fn its_scopes_bound_the_result_unless_it_only_says_who() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    let form = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "scope", "write:case_comments");
+    let form = with(abroad.form(&abroad.idp.sign(&abroad.terms())), "scope", "write:case_comments");
     assert_eq!(refused(abroad.world.token(&form, None).await), "400 invalid_scope scope_exceeds_subject");
     let abroad = Abroad::new(SubjectScope::IdentityOnly).await;
-    let form = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "scope", "write:case_comments");
+    let form = with(abroad.form(&abroad.idp.sign(&abroad.terms())), "scope", "write:case_comments");
     assert!(abroad.world.token(&form, None).await.is_ok());
 }
 
@@ -126,7 +125,7 @@ async fn an_issuer_that_only_says_who_may_write_anything_into_scope() {
         assert_eq!(answer, refused_token, "where scopes count they are read: {scope}");
     }
     let doubled = {
-        let claims = payload(&identity.idp.sign(&identity.claims())).to_string();
+        let claims = payload(&identity.idp.sign(&identity.terms())).to_string();
         let claims = claims.replacen('{', "{\"scope\":\"send:mail\",", 1);
         let key = identity.idp.key();
         key.sign_raw(&json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id()}).to_string(), &claims)
@@ -157,7 +156,7 @@ async fn what_is_no_access_token_for_us_is_refused() {
         "any other API that received it could present it here"
     );
     let key = abroad.idp.key();
-    let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
+    let claims = payload(&abroad.idp.sign(&abroad.terms())).to_string();
     let unfit = "is not allowed for this kind of token or does not fit its key.";
     for (header, says) in [
         (
@@ -173,7 +172,7 @@ async fn what_is_no_access_token_for_us_is_refused() {
         assert_eq!(shown(&error), refused_token, "{header}");
         assert_eq!(error.description, format!("subject_token_refused: The subject token is refused: {says}"), "{header}");
     }
-    let ours = with(abroad.form(&abroad.idp.sign(&abroad.claims())), "subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
+    let ours = with(abroad.form(&abroad.idp.sign(&abroad.terms())), "subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
     let error = abroad.world.token(&ours, None).await.unwrap_err();
     assert_eq!(shown(&error), refused_token, "labelled as ours");
     assert!(error.description.contains(JWT), "{error}");
@@ -217,9 +216,8 @@ async fn an_unknown_person_or_issuer_is_nobody() {
 async fn may_act_names_who_and_everybody_else_is_refused() {
     let abroad = Abroad::new(SubjectScope::Token).await;
     let with_may_act = |sub: &str, iss: Option<&str>| {
-        let mut claims = abroad.claims();
-        claims.may_act = Some(MayAct { sub: sub.to_owned(), iss: iss.map(|iss| iss.parse().unwrap()) });
-        abroad.idp.sign(&claims)
+        let may_act = iss.map_or_else(|| json!({ "sub": sub }), |iss| json!({"sub": sub, "iss": iss}));
+        abroad.raw(|claims| claims["may_act"] = may_act)
     };
     let agent = story::spiffe_id("support-agent");
     assert_eq!(abroad.ask(&with_may_act(&agent, Some(ISSUER))).await, "ok");
@@ -260,10 +258,10 @@ async fn a_key_bound_token_is_not_turned_into_a_bearer_token() {
 #[tokio::test]
 async fn a_rotated_out_key_is_dead_and_the_new_one_is_found() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    let old = abroad.idp.sign(&abroad.claims());
+    let old = abroad.idp.sign(&abroad.terms());
     assert_eq!(abroad.ask(&old).await, "ok");
     abroad.idp.rotate();
-    let new = abroad.idp.sign(&abroad.claims());
+    let new = abroad.idp.sign(&abroad.terms());
     abroad.world.clock.advance(Duration::from_secs(10));
     let error = abroad.error(&new).await;
     assert_eq!(shown(&error), "503 temporarily_unavailable issuer_key_unknown", "within the pause no second fetch");
@@ -282,7 +280,7 @@ async fn a_rotated_out_key_is_dead_and_the_new_one_is_found() {
 async fn keys_never_come_from_the_token_nor_from_another_issuer() {
     let mut abroad = Abroad::new(SubjectScope::Token).await;
     let other = HostileIssuer::start();
-    let claims = payload(&abroad.idp.sign(&abroad.claims())).to_string();
+    let claims = payload(&abroad.idp.sign(&abroad.terms())).to_string();
     let stranger = other.key();
     for header in [
         json!({"alg": "ES256", "typ": "at+jwt", "kid": stranger.key_id(), "jku": format!("{}/jwks", other.issuer())}),
@@ -311,7 +309,7 @@ async fn keys_never_come_from_the_token_nor_from_another_issuer() {
 #[tokio::test]
 async fn metadata_that_lies_is_refused_and_failures_are_remembered_shortly() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    let token = abroad.idp.sign(&abroad.claims());
+    let token = abroad.idp.sign(&abroad.terms());
     let unavailable = "503 temporarily_unavailable issuer_unavailable";
     let jwks_uri = format!("{}/jwks", abroad.idp.issuer());
     let other = json!({"issuer": "http://127.0.0.1:1", "jwks_uri": jwks_uri}).to_string();
@@ -333,13 +331,13 @@ async fn metadata_that_lies_is_refused_and_failures_are_remembered_shortly() {
 #[tokio::test]
 async fn an_issuer_that_is_away_is_used_for_the_cache_time_and_no_longer() {
     let mut abroad = Abroad::new(SubjectScope::Token).await;
-    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.terms())).await, "ok");
     abroad.idp.go_down();
     abroad.world.clock.advance(Duration::from_secs(200));
-    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.terms())).await, "ok");
     abroad.world.clock.advance(Duration::from_secs(101));
     abroad.svid = abroad.world.svid("support-agent").await;
-    let token = abroad.idp.sign(&abroad.claims());
+    let token = abroad.idp.sign(&abroad.terms());
     assert_eq!(abroad.ask(&token).await, "503 temporarily_unavailable issuer_unavailable");
     abroad.idp.come_back();
     abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
@@ -349,7 +347,7 @@ async fn an_issuer_that_is_away_is_used_for_the_cache_time_and_no_longer() {
 #[tokio::test]
 async fn many_at_once_fetch_the_keys_once() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    let tokens: Vec<String> = (0..4).map(|_| abroad.idp.sign(&abroad.claims())).collect();
+    let tokens: Vec<String> = (0..4).map(|_| abroad.idp.sign(&abroad.terms())).collect();
     let [first, second, third, fourth] = &tokens[..] else { panic!("four") };
     let answers = tokio::join!(abroad.ask(first), abroad.ask(second), abroad.ask(third), abroad.ask(fourth));
     assert_eq!([answers.0, answers.1, answers.2, answers.3], ["ok"; 4]);
@@ -359,13 +357,13 @@ async fn many_at_once_fetch_the_keys_once() {
 #[tokio::test]
 async fn a_foreign_token_is_taken_for_an_hour_after_its_issue_however_long_it_lives() {
     let mut abroad = Abroad::new(SubjectScope::Token).await;
-    let mut claims = abroad.claims();
-    claims.exp = claims.iat.plus(Duration::from_hours(24 * 365));
-    let token = abroad.idp.sign(&claims);
+    let mut terms = abroad.terms();
+    terms.expires = terms.issued.plus(Duration::from_hours(24 * 365));
+    let token = abroad.idp.sign(&terms);
     abroad.world.clock.advance(Duration::from_secs(3599));
     abroad.svid = abroad.world.svid("support-agent").await;
     let mandate = payload(&exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap()));
-    assert_eq!(mandate["exp"].as_u64(), Some(claims.iat.secs() + 3600), "nor does a token from it live longer");
+    assert_eq!(mandate["exp"].as_u64(), Some(terms.issued.secs() + 3600), "nor does a token from it live longer");
     abroad.world.clock.advance(Duration::from_secs(1));
     assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_expired");
 }
@@ -373,9 +371,9 @@ async fn a_foreign_token_is_taken_for_an_hour_after_its_issue_however_long_it_li
 #[tokio::test]
 async fn a_cut_on_a_person_of_another_issuer_holds_for_as_long_as_their_token_is_taken() {
     let mut abroad = Abroad::new(SubjectScope::Token).await;
-    let mut claims = abroad.claims();
-    claims.exp = claims.iat.plus(Duration::from_hours(24));
-    let token = abroad.idp.sign(&claims);
+    let mut terms = abroad.terms();
+    terms.expires = terms.issued.plus(Duration::from_hours(24));
+    let token = abroad.idp.sign(&terms);
     abroad.world.cut(CutTarget::Person(Person { iss: abroad.idp.issuer(), sub: "user-7".to_owned() }));
     let mut answers = Vec::new();
     for minutes in [0, 30, 29, 2, 10] {
@@ -444,23 +442,23 @@ async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_token
     ]);
     let svid = world.svid("support-agent").await;
     let mut abroad = Abroad { world, idp, svid };
-    let claims = |abroad: &Abroad| {
-        let mut claims = abroad.claims();
-        claims.subject.sub = "riley".into();
-        abroad.idp.sign(&claims)
+    let signed = |abroad: &Abroad| {
+        let mut terms = abroad.terms();
+        terms.subject.sub = "riley".into();
+        abroad.idp.sign(&terms)
     };
-    let theirs = exposed(&abroad.world.token(&abroad.form(&claims(&abroad)), None).await.unwrap());
+    let theirs = exposed(&abroad.world.token(&abroad.form(&signed(&abroad)), None).await.unwrap());
     let ours = abroad.world.mandate().await;
     let name = |token: &str| (payload(token)["iss"].clone(), payload(token)["sub"].clone());
     assert_ne!(name(&theirs), name(&ours));
     assert_eq!(name(&ours).1, "riley");
-    let again = exposed(&abroad.world.token(&abroad.form(&claims(&abroad)), None).await.unwrap());
+    let again = exposed(&abroad.world.token(&abroad.form(&signed(&abroad)), None).await.unwrap());
     assert_eq!(name(&again), name(&theirs), "stable");
 
     // The record names the person as their issuer does; introspection says what was signed.
     let record = abroad.world.last_record();
-    assert_eq!(record.sub, Some(namesake.id.clone()));
-    let living = |token: &str| abroad.world.engine.living_token(token).map(|token| token.subject);
+    assert_eq!(record.said().sub, Some(&namesake.id));
+    let living = |token: &str| abroad.world.engine.living_token(token).map(|token| token.terms.subject);
     assert_eq!(living(&theirs), Some(namesake.id.clone()));
     assert_eq!(living(&ours).unwrap().sub, "riley");
 
@@ -470,7 +468,7 @@ async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_token
     assert!(living(&ours).is_some());
     abroad.world.clock.advance(Duration::from_secs(120));
     abroad.svid = abroad.world.svid("support-agent").await;
-    let later = exposed(&abroad.world.token(&abroad.form(&claims(&abroad)), None).await.unwrap());
+    let later = exposed(&abroad.world.token(&abroad.form(&signed(&abroad)), None).await.unwrap());
     abroad.world.cut(CutTarget::Person(Person { iss: ISSUER.parse().unwrap(), sub: "riley".to_owned() }));
     assert!(abroad.world.engine.living_token(&later).is_some());
     assert!(abroad.world.engine.living_token(&ours).is_none());
@@ -534,10 +532,10 @@ async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
         ]);
         let svid = world.svid("support-agent").await;
         let abroad = Abroad { world, idp, svid };
-        let mut claims = abroad.claims();
-        claims.iss = name.clone();
-        claims.subject.iss = name.clone();
-        let token = abroad.idp.sign(&claims);
+        let mut terms = abroad.terms();
+        terms.issuer = name.clone();
+        terms.subject.iss = name.clone();
+        let token = abroad.idp.sign(&terms);
         if served {
             assert_eq!(abroad.ask(&token).await, "ok");
             // The authority is replaced: what the old one vouched for is fetched again, and fails.
@@ -568,7 +566,7 @@ async fn the_proxy_of_an_issuer_is_used_but_never_for_one_on_loopback() {
         issuer.proxy = Some(url.clone());
     };
     abroad.world.change(Kind::Issuer, abroad.idp.issuer().as_str(), by_proxy).await;
-    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.claims())).await, "ok");
+    assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.terms())).await, "ok");
     proxy.set_nonblocking(true).unwrap();
     assert_eq!(proxy.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 
@@ -580,8 +578,8 @@ async fn the_proxy_of_an_issuer_is_used_but_never_for_one_on_loopback() {
     let elsewhere = Abroad { world: World::with_entries(vec![Entry::Issuer(issuer)]), ..Abroad::new(SubjectScope::Token).await };
     let svid = elsewhere.world.svid("support-agent").await;
     let elsewhere = Abroad { svid, ..elsewhere };
-    let mut claims = elsewhere.claims();
-    (claims.iss, claims.subject.iss) = (name.clone(), name);
-    assert_eq!(shown(&elsewhere.error(&elsewhere.idp.sign(&claims)).await), "503 temporarily_unavailable issuer_unavailable");
+    let mut terms = elsewhere.terms();
+    (terms.issuer, terms.subject.iss) = (name.clone(), name);
+    assert_eq!(shown(&elsewhere.error(&elsewhere.idp.sign(&terms)).await), "503 temporarily_unavailable issuer_unavailable");
     assert!(asked.join().unwrap());
 }

@@ -27,7 +27,7 @@ async fn a_login_sends_the_browser_back_with_code_state_and_issuer() {
     assert!(!format!("{redirect:?}").contains(&code), "a code is not printed");
     let record = world.last_record();
     assert_eq!((record.kind, record.outcome), (RecordKind::Authorize, Outcome::Permitted));
-    assert_eq!(record.sub.unwrap().sub, "riley");
+    assert_eq!(record.said().sub.unwrap().sub, "riley");
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
         }
         let record = world.last_record();
         assert_eq!((record.outcome, record.reason.as_str()), (Outcome::Refused, "login_failed"));
-        let on = record.sub.as_ref().map(|person| person.sub.as_str());
+        let on = record.said().sub.map(|person| person.sub.as_str());
         assert_eq!(on, exists.then_some(name), "on whom it was tried, if there is such a person");
     }
     answers.dedup();
@@ -144,7 +144,7 @@ async fn a_person_without_the_right_gets_no_code() {
     }
     let refused = Query { outcome: Some(Outcome::Refused), limit: Some(1), ..Query::default() };
     let record = world.records(&refused).pop().unwrap();
-    assert_eq!(record.sub.unwrap().sub, "casey", "a refusal after the login names who it was");
+    assert_eq!(record.said().sub.unwrap().sub, "casey", "a refusal after the login names who it was");
 
     let disable = |entry: &mut Entry| {
         if let Entry::Person(person) = entry {

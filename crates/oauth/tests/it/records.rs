@@ -127,7 +127,7 @@ async fn what_a_token_that_nobody_verified_claims_is_cut_by_what_it_takes_in_a_r
         let body = encode(&[form, pairs(&[("scope", &"\u{2028}".repeat(3000))])].concat());
         assert!(world.engine.token(post(Some(&world_of_known), &body).request()).await.is_err(), "{text:?}");
         let record = newest_refusal(&world);
-        assert_eq!((record.source.as_deref(), record.client.as_deref()), (None, Some("desk-app")), "{text:?}");
+        assert_eq!((record.source.as_deref(), record.said().client), (None, Some("desk-app")), "{text:?}");
         for asked in [record.asked.scope(), record.asked.actor()].into_iter().flatten() {
             assert!(encoded(asked) <= ASKED.1 && encoded(asked) > ASKED.1 - 12, "{text:?}: {} bytes", encoded(asked));
         }

@@ -55,7 +55,7 @@ async fn one_cut_reaches_every_descendant() {
     // Its ancestor lives on.
     assert!(!hop(&world, "support-agent", &person, CRM).await.is_empty());
     let record = world.records(&mandate_audit::Query { kind: Some(mandate_audit::Kind::Revoke), ..Default::default() }).pop().unwrap();
-    assert_eq!(record.jti.unwrap().as_str(), payload(&first)["jti"].as_str().unwrap());
+    assert_eq!(record.said().jti.unwrap().as_str(), payload(&first)["jti"].as_str().unwrap());
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_public_client_revokes_the_tokens_that_were_issued_to_it_and_no_others
     assert_eq!(durable_cuts(&world), 1);
     assert_eq!(world.introspect(&of(&mandate), Some(&world.crm_api())).await.unwrap(), json!({"active": false}), "its descendant too");
     let record = world.last_record();
-    assert_eq!((record.kind, record.client.as_deref()), (mandate_audit::Kind::Revoke, Some("support-app")));
+    assert_eq!((record.kind, record.said().client), (mandate_audit::Kind::Revoke, Some("support-app")));
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ async fn a_stopped_agent_is_a_stranger_again_and_cannot_fill_the_log() {
     }
     let single = refusals(&world);
     assert!(!single.is_empty() && bytes(&single) <= SOURCE_BYTES, "{} bytes", bytes(&single));
-    assert!(single.iter().all(|record| record.client.as_deref() == Some(spiffe_id("support-agent").as_str())), "each names it");
+    assert!(single.iter().all(|record| record.said().client == Some(spiffe_id("support-agent").as_str())), "each names it");
     world.faults.fail(Point::Commit, 0, Fault::Lost);
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request agent_not_active", "nothing is written, so nothing can fail");
 }
@@ -235,7 +235,7 @@ async fn every_refusal_of_a_person_who_logged_in_is_a_record_although_strangers_
         let request = world.engine.authorize(encode(&query).as_bytes(), host(1)).await.unwrap();
         assert!(world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await.is_err());
         let record = refusals(&world).remove(0);
-        assert_eq!((record.reason.as_str(), record.sub.unwrap().sub.as_str()), ("scope_beyond_person", "casey"), "{n}");
+        assert_eq!((record.reason.as_str(), record.said().sub.unwrap().sub.as_str()), ("scope_beyond_person", "casey"), "{n}");
         assert_eq!((record.source, record.sum), (None, None));
     }
     let before = refusals(&world).len();

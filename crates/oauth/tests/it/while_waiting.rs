@@ -33,13 +33,13 @@ impl Waiting {
             Entry::Person(dana),
             Entry::Grant(story::grant("dana", "support-agent", "crm", "read:cases")),
         ]);
-        let mut claims = idp.claims(ISSUER, "read:cases", world.clock.now());
-        claims.subject.sub = "user-7".into();
-        claims.client_id = "portal".parse().unwrap();
-        claims.chain = mandate_core::ActorChain::empty();
-        claims.lineage = mandate_core::Lineage::default();
+        let mut terms = idp.terms(ISSUER, "read:cases", world.clock.now());
+        terms.subject.sub = "user-7".into();
+        terms.client = "portal".parse().unwrap();
+        terms.chain = mandate_core::ActorChain::empty();
+        terms.lineage = mandate_core::Lineage::default();
         let svid = world.svid("support-agent").await;
-        let token = idp.sign(&claims);
+        let token = idp.sign(&terms);
         Self { world, idp, token, svid }
     }
 
@@ -172,10 +172,10 @@ async fn the_agent_is_suspended_and_becomes_active_again() {
 async fn the_jwt_svid_expires() {
     let waiting = Waiting::new().await;
     waiting.world.clock.advance(Duration::from_secs(299));
-    let mut claims = waiting.idp.claims(ISSUER, "read:cases", waiting.world.clock.now());
-    claims.subject.sub = "user-7".into();
-    claims.chain = mandate_core::ActorChain::empty();
-    let waiting = Waiting { token: waiting.idp.sign(&claims), ..waiting };
+    let mut terms = waiting.idp.terms(ISSUER, "read:cases", waiting.world.clock.now());
+    terms.subject.sub = "user-7".into();
+    terms.chain = mandate_core::ActorChain::empty();
+    let waiting = Waiting { token: waiting.idp.sign(&terms), ..waiting };
     let change = async |world: &World| world.clock.advance(Duration::from_secs(1));
     assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, change).await, OUTDATED);
 }
@@ -256,10 +256,10 @@ async fn the_issuers_scopes_come_to_bound_the_result() {
         })
         .await;
     let token = {
-        let mut claims = waiting.idp.claims(ISSUER, "", waiting.world.clock.now());
-        claims.subject.sub = "user-7".into();
-        claims.chain = mandate_core::ActorChain::empty();
-        waiting.idp.sign(&claims)
+        let mut terms = waiting.idp.terms(ISSUER, "", waiting.world.clock.now());
+        terms.subject.sub = "user-7".into();
+        terms.chain = mandate_core::ActorChain::empty();
+        waiting.idp.sign(&terms)
     };
     let waiting = Waiting { token, ..waiting };
     let change = |issuer: &mut TrustedIssuer| issuer.subject_scope = SubjectScope::Token;
@@ -346,7 +346,7 @@ async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
         let answer = waiting.meanwhile(&waiting.by_app(), Some(&waiting.world.desk_app()), change).await;
         assert!(answer.ends_with(reason), "{what}: {answer}");
         let record = waiting.world.last_record();
-        assert_eq!((record.outcome, record.reason.as_str(), &record.jti), (Outcome::Refused, reason, &None), "{what}");
+        assert_eq!((record.outcome, record.reason.as_str(), record.said().jti), (Outcome::Refused, reason, None), "{what}");
     }
 }
 

@@ -127,14 +127,14 @@ grant = [{{ person = "dana", agent = "support-agent", resource = "crm", scopes =
 "#
         ))
         .await;
-    let mut claims = idp.claims(ours, "read:cases", server.clock.now());
-    claims.subject.sub = "user-7".to_owned();
-    claims.client_id = "portal".parse().unwrap();
-    claims.lineage = mandate_core::Lineage::default();
+    let mut terms = idp.terms(ours, "read:cases", server.clock.now());
+    terms.subject.sub = "user-7".to_owned();
+    terms.client = "portal".parse().unwrap();
+    terms.lineage = mandate_core::Lineage::default();
     let actor = mandate_core::Actor { sub: spiffe_id("ops-agent"), iss: theirs, sub_profile: None };
-    claims.chain = mandate_core::ActorChain::new(vec![actor]).unwrap();
+    terms.chain = mandate_core::ActorChain::new(vec![actor]).unwrap();
     let node = server.node().await;
-    let mut form = exchange(&node.svid("support-agent").await.unwrap(), &idp.sign(&claims), CRM, "read:cases");
+    let mut form = exchange(&node.svid("support-agent").await.unwrap(), &idp.sign(&terms), CRM, "read:cases");
     form.retain(|(name, _)| name != "subject_token_type");
     form.push(("subject_token_type".to_owned(), "urn:ietf:params:oauth:token-type:jwt".to_owned()));
     let answer = server.app.token(&form).await;

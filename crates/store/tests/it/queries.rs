@@ -1,7 +1,7 @@
 //! Identifiers are compared exactly, and "which person's request caused this?" is one query.
 
 use mandate_audit::{Kind, Outcome, Query, Record};
-use mandate_core::{Person, Timestamp};
+use mandate_core::{KnownTerms, Person, Timestamp};
 use mandate_store::records;
 
 use crate::world::World;
@@ -12,8 +12,9 @@ const NAMES: [&str; 4] = ["riley", "Riley", "rîley", "riley "];
 fn identifiers_compare_bytewise() {
     let world = World::new();
     for (n, name) in NAMES.iter().enumerate() {
+        let sub = Some(Person { iss: "https://a.example".parse().unwrap(), sub: (*name).to_owned() });
         let record = Record {
-            sub: Some(Person { iss: "https://a.example".parse().unwrap(), sub: (*name).to_owned() }),
+            about: KnownTerms { sub, ..KnownTerms::default() }.into(),
             ..Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(1), Kind::Authorize, Outcome::Permitted, "ok")
         };
         world.log.append_blocking(record, Vec::new()).unwrap();
@@ -22,7 +23,7 @@ fn identifiers_compare_bytewise() {
         let query = Query { person: Some(name.to_owned()), ..Query::default() };
         let found = world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
         assert_eq!(found.len(), 1, "{name:?}");
-        assert_eq!(found[0].record.sub.as_ref().unwrap().sub, name);
+        assert_eq!(found[0].record.said().sub.unwrap().sub, name);
     }
 }
 
@@ -35,7 +36,7 @@ fn which_persons_request_caused_this_is_one_query() {
     let query = Query { jti: Some("t17".parse().unwrap()), ..Query::default() };
     let found = world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].record.sub.as_ref().unwrap().sub, "person1");
+    assert_eq!(found[0].record.said().sub.unwrap().sub, "person1");
     let inner = Query { agent: Some("spiffe://td/agent/b1".into()), limit: Some(3), ..Query::default() };
     let found = world.store.search_blocking("query", |tx| records::query(tx, &inner)).unwrap();
     let ids: Vec<&str> = found.iter().map(|r| r.record.id.as_str()).collect();

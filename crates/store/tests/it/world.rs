@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mandate_audit::{Backend, CheckpointSigner, CheckpointVerifier, Kind, Outcome, Receipt, Record, StartError, Summary};
-use mandate_core::{Actor, ActorChain, Person, Timestamp};
+use mandate_core::{Actor, ActorChain, KnownTerms, Person, Timestamp};
 use mandate_store::records::LogError;
 use mandate_store::{AppendError, Effect, Log, Store, StoreError, records};
 use mandate_testkit::clock::SeededEntropy;
@@ -137,12 +137,14 @@ pub(crate) fn record(n: u64) -> Record {
     let iss: mandate_core::Issuer = "https://m.example".parse().unwrap();
     let actor = |name: String| Actor { sub: format!("spiffe://td/agent/{name}"), iss: iss.clone(), sub_profile: None };
     let chain = vec![actor(format!("a{}", n % 3)), actor(format!("b{}", n % 2))];
-    Record {
+    let known = KnownTerms {
         sub: Some(Person { iss: iss.clone(), sub: format!("person{}", n % 4) }),
         act: ActorChain::new(chain).unwrap(),
         aud: Some(format!("https://api{}.example", n % 2)),
         scope: "read:cases".parse().unwrap(),
         jti: Some(format!("t{n}").parse().unwrap()),
-        ..Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(1000 + n), Kind::Exchange, Outcome::Permitted, "ok")
-    }
+        ..KnownTerms::default()
+    };
+    let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(1000 + n), Kind::Exchange, Outcome::Permitted, "ok");
+    Record { about: known.into(), ..head }
 }

@@ -1,11 +1,16 @@
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::scope::MAX_SCOPES;
-use mandate_core::{Actor, ActorChain, ClientId, InvalidActorChain, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Timestamp, TokenId};
+use mandate_core::{
+    Actor, ActorChain, Audience, Confirmation, Details, InvalidActorChain, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Terms,
+    Timestamp,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AccessToken, Claims, Decoded, Expect, MayAct, Profile, build, encode, foreign_token_id, verify, verify_with_claims};
+use super::{AccessToken, Decoded, Expect, MayAct, Profile, build, encode, foreign_token_id, verify, verify_with_claims};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
 use crate::{Algorithm, KeySet, KeyUse, MAX_TOKEN_LEN, SignError, SignatureMemo, Signer};
@@ -54,113 +59,106 @@ fn foreign(changes: &Value) -> Result<AccessToken, TokenError> {
     check(&KEY.sign_claims("at+jwt", &with(changes)), &KEY.key_set(), Profile::Foreign)
 }
 
-/// What [`full_claims`] borrows.
-struct Said {
-    iss: Issuer,
-    subject: Person,
-    client_id: ClientId,
-    jti: TokenId,
-    scope: ScopeSet,
-    chain: ActorChain,
-    lineage: Lineage,
-    amr: [String; 2],
-    may_act: MayAct,
-}
-
-static SAID: LazyLock<Said> = LazyLock::new(|| {
+fn full_terms() -> Terms {
     let actor = |sub: &str| Actor { sub: sub.into(), iss: ours(), sub_profile: Some(SubjectProfile::AiAgent) };
-    Said {
-        iss: ours(),
-        subject: Person { iss: "https://login.acme.example".parse().unwrap(), sub: "riley@acme".into() },
-        client_id: "spiffe://acme.example/agent/b".parse().unwrap(),
-        jti: "t2".parse().unwrap(),
-        scope: "read:cases".parse().unwrap(),
+    let subject = Person { iss: "https://login.acme.example".parse().unwrap(), sub: "riley@acme".into() };
+    let client = "spiffe://acme.example/agent/b".parse().unwrap();
+    let (scopes, jti) = ("read:cases".parse().unwrap(), "t2".parse().unwrap());
+    Terms {
         chain: ActorChain::new(vec![actor("spiffe://acme.example/agent/b"), actor("spiffe://acme.example/agent/a")]).unwrap(),
         lineage: Lineage {
             parents: vec!["t1".parse().unwrap()],
             grants: vec!["g1".parse().unwrap()],
             clients: vec!["support-app".parse().unwrap()],
         },
-        amr: ["pwd".into(), "otp".into()],
-        may_act: MayAct { sub: "spiffe://acme.example/agent/c".into(), iss: Some(ours()) },
-    }
-});
-
-fn full_claims() -> Claims<'static> {
-    let Said { iss, subject, client_id, jti, scope, chain, lineage, amr, may_act } = &*SAID;
-    Claims {
-        iss,
-        subject,
-        audience: CRM,
-        client_id,
-        jti,
-        iat: at(NOW),
-        exp: at(NOW + 300),
-        scope,
-        chain,
-        lineage,
+        details: serde_json::from_value(json!([{"type": "case", "locations": [CRM], "most": 3}])).unwrap(),
+        cnf: Some(Confirmation::Jkt("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".parse().unwrap())),
         auth_time: Some(at(NOW - 60)),
-        acr: Some("urn:x:2"),
-        amr,
-        may_act: Some(may_act),
+        acr: Some("urn:x:2".into()),
+        amr: vec!["pwd".into(), "otp".into()],
+        ..Terms::new(ours(), subject, client, Audience::one(CRM.into()), scopes, jti, (at(NOW), at(NOW + 300)))
     }
+}
+
+/// Only what every token says.
+fn plain_terms() -> Terms {
+    let Terms { client, audience, jti, .. } = full_terms();
+    let subject = Person { iss: ours(), sub: "riley".into() };
+    Terms::new(ours(), subject, client, audience, ScopeSet::new(), jti, (at(NOW), at(NOW + 300)))
 }
 
 #[test]
 fn what_is_built_verifies_and_says_the_same() {
-    let claims = full_claims();
-    let token = build(&claims, &*KEY).unwrap();
+    let token = build(&full_terms(), &*KEY).unwrap();
     let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
-    assert_eq!(&read.iss, claims.iss);
-    assert_eq!(&read.subject, claims.subject, "sub_id names the person's own issuer");
+    assert_eq!(read, AccessToken { terms: full_terms(), nbf: None, may_act: None });
     assert_eq!(read.require_audience(CRM), Ok(()));
-    assert_eq!((&read.client_id, &read.jti, read.iat, read.exp), (claims.client_id, claims.jti, claims.iat, claims.exp));
-    assert_eq!((&read.scope, &read.chain, &read.lineage), (claims.scope, claims.chain, claims.lineage));
-    assert_eq!((read.auth_time, read.acr.as_deref(), read.may_act.as_ref()), (claims.auth_time, claims.acr, claims.may_act));
-    assert_eq!(read.amr, claims.amr);
     assert_eq!(Decoded::of(&token).unwrap().read().unwrap().issuer(), Ok(ours().as_str()));
-    assert_eq!(read.facts(&ours()).jti.as_str(), "t2");
-    let plain = Claims {
-        subject: &Person { iss: ours(), sub: "riley".into() },
-        chain: &ActorChain::empty(),
-        lineage: &Lineage::default(),
-        scope: &ScopeSet::new(),
-        auth_time: None,
-        acr: None,
-        amr: &[],
-        may_act: None,
-        ..claims
-    };
-    let token = build(&plain, &*KEY).unwrap();
+    let token = build(&plain_terms(), &*KEY).unwrap();
     let expect = Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
     let (read, claims) = verify_with_claims(&token, &expect).unwrap();
     let mut members: Vec<&str> = claims.keys().map(String::as_str).collect();
     members.sort_unstable();
     assert_eq!(members, ["aud", "client_id", "exp", "iat", "iss", "jti", "sub"], "what is empty is left out");
-    assert_eq!(&read.subject, plain.subject);
+    assert_eq!(read.terms, plain_terms());
+}
+
+#[test]
+fn the_payload_of_a_token_without_details_and_key_is_what_it_always_was() {
+    let terms = Terms { details: Details::default(), cnf: None, ..full_terms() };
+    let token = build(&terms, &*KEY).unwrap();
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    assert_eq!(
+        String::from_utf8(payload).unwrap(),
+        concat!(
+            r#"{"iss":"https://m.example","sub":"https://login.acme.example#riley%40acme","#,
+            r#""sub_id":{"format":"iss_sub","iss":"https://login.acme.example","sub":"riley@acme"},"aud":"https://crm.example","#,
+            r#""client_id":"spiffe://acme.example/agent/b","jti":"t2","iat":1700000000,"exp":1700000300,"scope":"read:cases","#,
+            r#""act":{"sub":"spiffe://acme.example/agent/b","iss":"https://m.example","sub_profile":"ai_agent","#,
+            r#""act":{"sub":"spiffe://acme.example/agent/a","iss":"https://m.example","sub_profile":"ai_agent"}},"#,
+            r#""lineage":{"parents":["t1"],"grants":["g1"],"clients":["support-app"]},"#,
+            r#""auth_time":1699999940,"acr":"urn:x:2","amr":["pwd","otp"]}"#
+        )
+    );
 }
 
 #[test]
 fn claims_that_the_verifier_would_refuse_are_not_signed() {
-    let refused = |claims: Claims<'_>| build(&claims, &*KEY).unwrap_err();
+    let refused = |change: fn(&mut Terms)| {
+        let mut terms = full_terms();
+        change(&mut terms);
+        build(&terms, &*KEY).unwrap_err()
+    };
     let bad = |why| SignError::Claims(why);
-    assert_eq!(refused(Claims { exp: at(NOW), ..full_claims() }), bad("exp is not after iat"));
-    assert_eq!(refused(Claims { exp: Timestamp::from_millis(NOW * 1000 + 999), ..full_claims() }), bad("exp is not after iat"));
-    assert_eq!(refused(Claims { audience: "", ..full_claims() }), bad("aud is empty"));
+    assert_eq!(refused(|t| t.expires = at(NOW)), bad("exp is not after iat"));
+    assert_eq!(refused(|t| t.expires = Timestamp::from_millis(NOW * 1000 + 999)), bad("exp is not after iat"));
+    assert_eq!(refused(|t| t.audience = Audience::one(String::new())), bad("aud is empty"));
+    let two = |t: &mut Terms| t.audience = Audience::several(CRM.into(), vec!["https://mail.example".into()]);
+    assert_eq!(refused(two), bad("aud is not exactly one"));
     for sub in ["", "a\nb", &"x".repeat(2049)] {
-        let subject = &Person { iss: ours(), sub: sub.into() };
-        assert_eq!(refused(Claims { subject, ..full_claims() }), bad("sub is empty, oversized or has a control character"));
+        let terms = Terms { subject: Person { iss: ours(), sub: sub.into() }, ..full_terms() };
+        assert_eq!(build(&terms, &*KEY), Err(bad("sub is empty, oversized or has a control character")));
     }
-    let amr = &["x".repeat(MAX_TOKEN_LEN)];
-    assert_eq!(refused(Claims { amr, ..full_claims() }), SignError::TooLarge);
+    let why = bad("a text in aud, act, acr or amr is empty, oversized or has a control character, or amr is too long");
+    assert_eq!(refused(|t| t.audience = Audience::one("a\nb".into())), why);
+    assert_eq!(refused(|t| t.acr = Some(String::new())), why);
+    assert_eq!(refused(|t| t.amr = vec!["x".repeat(2049)]), why);
+    assert_eq!(refused(|t| t.amr = vec!["x".into(); 17]), why);
+    let forging = |t: &mut Terms| {
+        let actor = Actor { sub: "a\nb".into(), iss: ours(), sub_profile: None };
+        t.chain = ActorChain::new(vec![actor]).unwrap();
+    };
+    assert_eq!(refused(forging), why);
+    assert_eq!(refused(|t| t.cnf = Some(Confirmation::Unknown)), bad("cnf names no key"));
+    assert_eq!(refused(|t| t.amr = vec!["x".repeat(2048); 8]), SignError::TooLarge);
 }
 
 #[test]
 fn what_is_encoded_is_signed_and_what_is_not_signed_for_its_size_is_not_encoded() {
     let sized = |length: usize| {
-        let amr = &["x".repeat(length)];
-        let claims = Claims { amr, ..full_claims() };
-        (encode(&claims).is_ok(), build(&claims, &*KEY))
+        let amr = (0..16).map(|n| "x".repeat(length / 16 + usize::from(n < length % 16))).collect();
+        let terms = Terms { amr, ..full_terms() };
+        (encode(&terms).is_ok(), build(&terms, &*KEY))
     };
     // Base64 makes three quarters of it readable.
     let near = MAX_TOKEN_LEN * 3 / 4;
@@ -170,9 +168,9 @@ fn what_is_encoded_is_signed_and_what_is_not_signed_for_its_size_is_not_encoded(
         assert_eq!(fits, built.is_ok(), "{length}");
     }
     let many: ScopeSet = (0..=MAX_SCOPES).map(|n| format!("s{n}").parse().unwrap()).collect();
-    let claims = Claims { scope: &many, ..full_claims() };
-    assert_eq!(encode(&claims), Err(SignError::Claims("there are too many scopes")));
-    assert_eq!(build(&claims, &*KEY), Err(SignError::Claims("there are too many scopes")));
+    let terms = Terms { scopes: many, ..full_terms() };
+    assert_eq!(encode(&terms), Err(SignError::Claims("there are too many scopes")));
+    assert_eq!(build(&terms, &*KEY), Err(SignError::Claims("there are too many scopes")));
 }
 
 struct Broken(Vec<u8>);
@@ -192,7 +190,7 @@ impl Signer for Broken {
 #[test]
 fn a_signer_that_answers_nonsense_yields_no_token() {
     for len in [0, 63, 65, 72] {
-        assert_eq!(build(&full_claims(), &Broken(vec![1; len])), Err(SignError::Length(len)));
+        assert_eq!(build(&full_terms(), &Broken(vec![1; len])), Err(SignError::Length(len)));
     }
 }
 
@@ -274,7 +272,11 @@ fn times_are_checked_against_the_given_time_to_the_millisecond() {
     let fault = TokenError::Claim { claim: "exp", why: "not after iat and nbf" };
     assert_eq!(own(&json!({"exp": NOW})).unwrap_err(), fault);
     assert_eq!(own(&json!({"nbf": NOW + 300})).unwrap_err(), fault);
-    assert_eq!(foreign(&json!({"exp": 1_700_000_300.9, "iat": 1_699_999_999.5})).unwrap().exp, at(NOW + 300), "a fraction is cut");
+    assert_eq!(
+        foreign(&json!({"exp": 1_700_000_300.9, "iat": 1_699_999_999.5})).unwrap().terms.expires,
+        at(NOW + 300),
+        "a fraction is cut"
+    );
 }
 
 #[test]
@@ -385,10 +387,10 @@ fn own_tokens_are_es256_with_a_kid_and_nothing_else_in_the_header() {
 fn foreign_tokens_cannot_speak_our_private_claims() {
     let sub_id = json!({"format": "iss_sub", "iss": "https://other.example", "sub": "riley"});
     let token = foreign(&json!({"sub_id": sub_id, "sub_iss": "x", "lineage": {"parents": ["t1"], "grants": ["g1"]}})).unwrap();
-    assert_eq!(token.subject, Person { iss: ours(), sub: "riley".into() }, "the person is the issuer's own");
-    assert!(token.lineage.is_empty());
+    assert_eq!(token.terms.subject, Person { iss: ours(), sub: "riley".into() }, "the person is the issuer's own");
+    assert!(token.terms.lineage.is_empty());
     let nonsense = foreign(&json!({"sub_id": 7, "lineage": "x"})).unwrap();
-    assert!(nonsense.lineage.is_empty());
+    assert!(nonsense.terms.lineage.is_empty());
     for bad in [json!({"lineage": "x"}), json!({"lineage": {"parents": ["a b"]}})] {
         assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { .. }), "{bad}");
     }
@@ -404,8 +406,8 @@ fn a_person_of_another_issuer_is_named_by_sub_and_sub_id_together() {
     let id = |iss: &str, sub: &str| json!({"format": "iss_sub", "iss": iss, "sub": sub});
     let qualified = "https://other.example#riley";
     let named = own(&json!({"sub": qualified, "sub_id": id("https://other.example", "riley")})).unwrap();
-    assert_eq!(named.subject, other);
-    assert_ne!(own(&json!({})).unwrap().subject, other, "riley of our own directory");
+    assert_eq!(named.terms.subject, other);
+    assert_ne!(own(&json!({})).unwrap().terms.subject, other, "riley of our own directory");
     for bad in [
         json!({"sub": qualified}),
         json!({"sub_id": id("https://other.example", "riley")}),
@@ -425,18 +427,18 @@ fn a_person_of_another_issuer_is_named_by_sub_and_sub_id_together() {
         assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { .. }), "{bad}");
     }
     let wrong = Person { iss: ours(), sub: qualified.into() };
-    let claims = Claims { subject: &wrong, ..full_claims() };
-    assert!(matches!(build(&claims, &*KEY), Err(SignError::Claims(_))), "no person of ours is ever named so");
+    let terms = Terms { subject: wrong, ..full_terms() };
+    assert!(matches!(build(&terms, &*KEY), Err(SignError::Claims(_))), "no person of ours is ever named so");
 }
 
 #[test]
 fn a_foreign_token_id_names_issuer_and_jti_together() {
     let other: Issuer = "https://other.example".parse().unwrap();
-    let id = foreign(&json!({"jti": "trrtna:1f 2"})).unwrap().jti;
+    let id = foreign(&json!({"jti": "trrtna:1f 2"})).unwrap().terms.jti;
     assert_eq!(id, foreign_token_id(&ours(), "trrtna:1f 2").unwrap());
     assert_ne!(id, foreign_token_id(&other, "trrtna:1f 2").unwrap());
     assert!(id.as_str().starts_with("f.") && id.as_str().len() == 45);
-    assert_ne!(foreign(&json!({"jti": "t1"})).unwrap().jti.as_str(), "t1", "it cannot take the id of a token of ours");
+    assert_ne!(foreign(&json!({"jti": "t1"})).unwrap().terms.jti.as_str(), "t1", "it cannot take the id of a token of ours");
     assert!(matches!(own(&json!({"jti": "a b"})).unwrap_err(), TokenError::Claim { claim: "jti", .. }));
 }
 
@@ -452,7 +454,7 @@ fn nested(depth: usize) -> Value {
 
 #[test]
 fn depth_bombs_and_loops_in_act_are_refused() {
-    assert_eq!(own(&json!({"act": nested(16)})).unwrap().chain.depth(), 16);
+    assert_eq!(own(&json!({"act": nested(16)})).unwrap().terms.chain.depth(), 16);
     assert_eq!(own(&json!({"act": nested(17)})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::TooDeep));
     assert_eq!(own(&json!({"act": nested(40)})).unwrap_err(), TokenError::TooDeep, "the parser stops first");
     let a = json!({"sub": "spiffe://td/a", "iss": "https://m.example"});
@@ -463,7 +465,7 @@ fn depth_bombs_and_loops_in_act_are_refused() {
     b["sub"] = json!("spiffe://td/a");
     assert_eq!(own(&json!({"act": b})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::Loop));
     b["iss"] = json!("https://other.example");
-    assert_eq!(own(&json!({"act": b})).unwrap().chain.depth(), 2, "the same sub of another issuer is somebody else");
+    assert_eq!(own(&json!({"act": b})).unwrap().terms.chain.depth(), 2, "the same sub of another issuer is somebody else");
 }
 
 #[test]
@@ -507,16 +509,51 @@ fn cnf_is_handed_on_and_an_empty_scope_is_none() {
     let signed = with(&json!({"cnf": {"jkt": "x"}, "scope": ""}));
     let expect = Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
     let (token, claims) = verify_with_claims(&KEY.sign_claims("at+jwt", &signed), &expect).unwrap();
-    assert_eq!(token.cnf, Some(json!({"jkt": "x"})));
-    assert!(token.scope.is_empty());
+    assert_eq!(token.terms.cnf, Some(Confirmation::Unknown), "it is bound, if not to a thumbprint");
+    assert!(token.terms.scopes.is_empty());
     assert_eq!(Value::Object(claims), signed, "all that was signed");
+}
+
+#[test]
+fn a_token_is_bound_whatever_its_cnf_says() {
+    let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    for (cnf, means) in [
+        (json!({"jkt": jkt}), Confirmation::Jkt(jkt.parse().unwrap())),
+        (json!({"x5t#S256": jkt}), Confirmation::X5tS256(jkt.parse().unwrap())),
+        (json!({"jkt": jkt, "kid": "k"}), Confirmation::Unknown),
+        (json!({"jwk": {"kty": "EC"}}), Confirmation::Unknown),
+        (json!({}), Confirmation::Unknown),
+    ] {
+        assert_eq!(own(&json!({ "cnf": cnf })).unwrap().terms.cnf, Some(means.clone()), "{cnf}");
+        assert_eq!(foreign(&json!({ "cnf": cnf })).unwrap().terms.cnf, Some(means), "{cnf}");
+    }
+    for bad in [json!("x"), json!([]), json!(7)] {
+        assert_eq!(own(&json!({ "cnf": bad })).unwrap_err(), TokenError::Claim { claim: "cnf", why: "not an object" });
+        assert!(foreign(&json!({ "cnf": bad })).is_err());
+    }
+}
+
+#[test]
+fn details_are_read_from_our_own_tokens_alone() {
+    let list = json!([{"type": "case", "most": 3}]);
+    let said = json!({ "authorization_details": list });
+    assert_eq!(serde_json::to_value(own(&said).unwrap().terms.details).unwrap(), list);
+    assert!(foreign(&said).unwrap().terms.details.is_empty(), "another issuer cannot say what is allowed here");
+    for bad in [json!([]), json!({}), json!("x"), json!([7]), json!([{}]), json!([{"type": 7}]), json!([{"type": "a", "n": 1.5}])] {
+        let changes = json!({ "authorization_details": bad });
+        assert!(matches!(own(&changes).unwrap_err(), TokenError::Claim { claim: "authorization_details", .. }), "{bad}");
+        assert!(foreign(&changes).unwrap().terms.details.is_empty());
+    }
+    let twice = with(&said).to_string().replace(r#""most":3"#, r#""most":3,"most":4"#);
+    let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid()}).to_string();
+    assert_eq!(check(&KEY.sign_raw(&header, &twice), &KEY.key_set(), Profile::Own).unwrap_err(), TokenError::DuplicateMember);
 }
 
 #[test]
 fn the_memo_skips_only_the_signature() {
     let (key, memo) = (Es256::new(KeyUse::Signature), SignatureMemo::new(64));
     let keys = key.key_set();
-    let token = build(&full_claims(), &key).unwrap();
+    let token = build(&full_terms(), &key).unwrap();
     let check = |token: &str, keys: &KeySet, secs, issuer: &Issuer| {
         verify(token, &Expect { issuer, keys, now: at(secs), profile: Profile::Own, memo: Some(&memo) }).err()
     };
@@ -537,7 +574,7 @@ fn the_memo_skips_only_the_signature() {
 
 #[test]
 fn errors_and_debug_show_neither_token_nor_signature() {
-    let token = build(&full_claims(), &*KEY).unwrap();
+    let token = build(&full_terms(), &*KEY).unwrap();
     let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
     let parts: Vec<&str> = token.split('.').collect();
     let shown = format!("{read:?} {:?} {:?}", KEY.key_set(), own(&json!({"exp": NOW})));
@@ -546,7 +583,112 @@ fn errors_and_debug_show_neither_token_nor_signature() {
     }
 }
 
-static GOOD: LazyLock<(KeySet, String)> = LazyLock::new(|| (KEY.key_set(), build(&full_claims(), &*KEY).unwrap()));
+static GOOD: LazyLock<(KeySet, String)> = LazyLock::new(|| (KEY.key_set(), build(&full_terms(), &*KEY).unwrap()));
+
+fn any_issuer() -> impl Strategy<Value = Issuer> {
+    prop::sample::select(vec!["https://m.example", "https://login.example", "https://m.example/a", "http://127.0.0.1:1"])
+        .prop_map(|url| url.parse().unwrap())
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    // Without control characters.
+    "\\PC{1,20}"
+}
+
+fn any_id<T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    "[A-Za-z0-9_.-]{1,20}".prop_map(|text| text.parse().unwrap())
+}
+
+prop_compose! {
+    fn any_subject()(ours_is in any::<bool>(), iss in any_issuer(), sub in any_text()) -> Person {
+        let iss = if ours_is { ours() } else { iss };
+        // A name of our own directory has no colon.
+        let sub = if iss == ours() { sub.replace(':', "-") } else { sub };
+        Person { iss, sub }
+    }
+}
+
+fn any_profile() -> impl Strategy<Value = Option<SubjectProfile>> {
+    prop::option::of(prop::sample::select(vec![SubjectProfile::AiAgent, SubjectProfile::Service, SubjectProfile::User]))
+}
+
+prop_compose! {
+    fn any_chain()(actors in prop::collection::vec((any_text(), any_issuer(), any_profile()), 0..6)) -> ActorChain {
+        // The same actor twice is no chain.
+        ActorChain::new(actors.into_iter().map(|(sub, iss, sub_profile)| Actor { sub, iss, sub_profile }).collect()).unwrap_or_default()
+    }
+}
+
+prop_compose! {
+    fn any_lineage()(
+        parents in prop::collection::vec(any_id(), 0..4),
+        grants in prop::collection::vec(any_id(), 0..4),
+        clients in prop::collection::vec(any_id(), 0..4),
+    ) -> Lineage {
+        Lineage { parents, grants, clients }
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let integer = -9_007_199_254_740_991_i64..=9_007_199_254_740_991;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        integer.prop_map(Value::from),
+        any_text().prop_map(Value::from)
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(any_text(), inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+prop_compose! {
+    fn any_details()(objects in prop::collection::vec((any_text(), prop::collection::btree_map(any_text(), any_json(), 0..3)), 0..3)) -> Details {
+        let object = |(name, members): (String, std::collections::BTreeMap<String, Value>)| {
+            let mut members: serde_json::Map<String, Value> = members.into_iter().collect();
+            members.insert("type".into(), name.into());
+            members
+        };
+        // Some are too long.
+        Details::new(objects.into_iter().map(object).collect()).unwrap_or_default()
+    }
+}
+
+fn any_key() -> impl Strategy<Value = Option<Confirmation>> {
+    let key = any::<[u8; 32]>().prop_map(|digest| URL_SAFE_NO_PAD.encode(digest).parse().unwrap());
+    prop::option::of((key, any::<bool>()).prop_map(|(key, dpop)| if dpop { Confirmation::Jkt(key) } else { Confirmation::X5tS256(key) }))
+}
+
+prop_compose! {
+    fn any_terms()(
+        subject in any_subject(),
+        chain in any_chain(),
+        resource in any_text(),
+        scopes in prop::collection::vec("[a-z:]{1,10}", 0..5),
+        details in any_details(),
+        (issued, lives, auth_time) in (NOW - 1000..=NOW, 1001u64..4000, prop::option::of(0..NOW)),
+        (jti, client) in (any_id(), any_id()),
+        lineage in any_lineage(),
+        cnf in any_key(),
+        acr in prop::option::of(any_text()),
+        amr in prop::collection::vec(any_text(), 0..5),
+    ) -> Terms {
+        let (audience, scopes) = (Audience::one(resource), scopes.iter().map(|scope| scope.parse().unwrap()).collect());
+        Terms {
+            chain,
+            details,
+            lineage,
+            cnf,
+            auth_time: auth_time.map(at),
+            acr,
+            amr,
+            ..Terms::new(ours(), subject, client, audience, scopes, jti, (at(issued), at(issued + lives)))
+        }
+    }
+}
 
 proptest! {
     #[test]
@@ -563,9 +705,17 @@ proptest! {
         prop_assert!(check(&changed, keys, Profile::Foreign).is_err());
     }
 
+    /// Whatever is decided, its token says just that, or there is no token.
+    #[test]
+    fn built_signed_and_verified_terms_are_the_same(terms in any_terms()) {
+        let token = build(&terms, &*KEY).unwrap();
+        let read = check(&token, &GOOD.0, Profile::Own).unwrap();
+        prop_assert_eq!(read, AccessToken { terms, nbf: None, may_act: None });
+    }
+
     #[test]
     fn any_signed_claim_of_any_shape_is_read_or_refused_without_panic(
-        claim in prop::sample::select(vec!["iss", "sub", "aud", "client_id", "jti", "iat", "exp", "nbf", "scope", "act", "may_act", "lineage", "cnf", "amr", "sub_id"]),
+        claim in prop::sample::select(vec!["iss", "sub", "aud", "client_id", "jti", "iat", "exp", "nbf", "scope", "act", "may_act", "lineage", "cnf", "amr", "sub_id", "authorization_details"]),
         text in "\\PC{0,20}", number in any::<f64>(), shape in 0..6,
     ) {
         let value = match shape {

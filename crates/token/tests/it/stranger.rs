@@ -4,8 +4,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
-use mandate_core::{ActorChain, Issuer, Lineage, Person, ScopeSet, Timestamp};
-use mandate_token::access_token::{self, Claims, Expect, Profile};
+use mandate_core::{Audience, Issuer, Person, ScopeSet, Terms, Timestamp};
+use mandate_token::access_token::{self, Expect, Profile};
 use mandate_token::{Algorithm, KeySet, KeyUse, PublicJwk, SignError, Signer, jwks_json, jwt_svid};
 use serde_json::{Value, json};
 
@@ -58,26 +58,13 @@ fn a_stranger_reads_our_tokens_with_our_published_keys() {
     let (key, svid_key) = (Key::new(KeyUse::Signature), Key::new(KeyUse::JwtSvid));
     let jwks = jwks_json(std::slice::from_ref(&key.jwk));
     let subject = Person { iss: issuer.clone(), sub: "riley".into() };
-    let scope: ScopeSet = "read:cases".parse().unwrap();
+    let scopes: ScopeSet = "read:cases".parse().unwrap();
     // Half of all raw signatures have the larger s; 32 tokens leave no doubt that normalizing keeps them valid.
     for n in 0..32 {
-        let claims = Claims {
-            iss: &issuer,
-            subject: &subject,
-            audience: "https://crm.example",
-            client_id: &"app".parse().unwrap(),
-            jti: &format!("t{n}").parse().unwrap(),
-            iat: Timestamp::from_secs(NOW),
-            exp: Timestamp::from_secs(NOW + 300),
-            scope: &scope,
-            chain: &ActorChain::empty(),
-            lineage: &Lineage::default(),
-            auth_time: None,
-            acr: None,
-            amr: &[],
-            may_act: None,
-        };
-        let (header, read) = read_by_stranger(&access_token::build(&claims, &key).unwrap(), &jwks, "https://crm.example");
+        let (client, audience) = ("app".parse().unwrap(), Audience::one("https://crm.example".to_owned()));
+        let (jti, times) = (format!("t{n}").parse().unwrap(), (Timestamp::from_secs(NOW), Timestamp::from_secs(NOW + 300)));
+        let terms = Terms::new(issuer.clone(), subject.clone(), client, audience, scopes.clone(), jti, times);
+        let (header, read) = read_by_stranger(&access_token::build(&terms, &key).unwrap(), &jwks, "https://crm.example");
         assert_eq!(header.typ.as_deref(), Some("at+jwt"));
         assert_eq!((&read["sub"], &read["scope"], &read["exp"]), (&json!("riley"), &json!("read:cases"), &json!(NOW + 300)));
     }
@@ -106,6 +93,6 @@ fn we_read_a_strangers_tokens() {
         });
         let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_der(&key.pkcs8)).unwrap();
         let read = access_token::verify(&token, &expect).unwrap();
-        assert_eq!((read.subject.sub.as_str(), &read.subject.iss), ("riley", &issuer), "either form of s is taken");
+        assert_eq!((read.terms.subject.sub.as_str(), &read.terms.subject.iss), ("riley", &issuer), "either form of s is taken");
     }
 }

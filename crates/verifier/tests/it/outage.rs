@@ -79,8 +79,8 @@ async fn bad_key_sets_do_not_replace_good_ones() {
         world.issuer.beat();
         let served = world.issuer.jwks_served();
         let stranger = TestKey::generate();
-        let claims = world.issuer.claims(RESOURCE, "read:cases", world.clock.now());
-        let foreign = claims.signed_by(&stranger);
+        let terms = world.issuer.terms(RESOURCE, "read:cases", world.clock.now());
+        let foreign = stranger.sign_terms(&terms);
         assert_eq!(code(&verify(&world.verifier, &foreign, &patient()).await), "issuer_key_unknown");
         assert_eq!(world.issuer.jwks_served(), served + 1, "it did ask");
         assert_eq!(code(&verify(&world.verifier, &world.token("read:cases"), &patient()).await), "ok");
@@ -232,8 +232,8 @@ async fn a_damaged_or_foreign_cache_file_restores_nothing() {
         )
     };
     let own = issuer.issuer();
-    let claims = issuer.claims(RESOURCE, "read:cases", at);
-    let token = claims.signed_by(&stranger);
+    let terms = issuer.terms(RESOURCE, "read:cases", at);
+    let token = stranger.sign_terms(&terms);
     for (text, expected) in [
         (content(own.as_str(), 1), "ok"),
         (content("https://login.example", 1), "keys_unavailable"),

@@ -29,9 +29,9 @@ async fn each_kind_of_cut_refuses_the_token_and_its_neighbour_goes_on() {
     for target in targets {
         let world = World::new().await;
         let token = world.token("read:cases");
-        let mut other = world.issuer.claims(RESOURCE, "read:cases", now);
+        let mut other = world.issuer.terms(RESOURCE, "read:cases", now);
         other.subject.sub = "sam".into();
-        other.client_id = "another-app".parse().unwrap();
+        other.client = "another-app".parse().unwrap();
         other.chain = chain(&iss, &["another-agent"]);
         other.lineage = mandate_core::Lineage::default();
         let other = world.issuer.sign(&other);
@@ -52,9 +52,9 @@ async fn each_kind_of_cut_refuses_the_token_and_its_neighbour_goes_on() {
 #[tokio::test]
 async fn an_agent_deep_in_the_chain_is_cut_too() {
     let world = World::new().await;
-    let mut claims = world.issuer.claims(RESOURCE, "read:cases", world.clock.now());
-    claims.chain = chain(&world.issuer.issuer(), &["outer", "inner"]);
-    let token = world.issuer.sign(&claims);
+    let mut terms = world.issuer.terms(RESOURCE, "read:cases", world.clock.now());
+    terms.chain = chain(&world.issuer.issuer(), &["outer", "inner"]);
+    let token = world.issuer.sign(&terms);
     world.issuer.cut(CutTarget::Agent("spiffe://acme.example/agent/inner".into()), world.clock.now());
     cuts_known(&world, 1).await;
     assert_eq!(world.outcome(&token).await, "revoked");

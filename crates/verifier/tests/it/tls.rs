@@ -20,9 +20,9 @@ async fn only_the_configured_root_is_trusted() {
         let builder = Verifier::builder(name.clone(), RESOURCE.parse().unwrap()).clock(clock.clone());
         root.into_iter().fold(builder, Builder::trust_root).build()
     };
-    let mut claims = issuer.claims(RESOURCE, "read:cases", clock.now());
-    claims.iss = name.clone();
-    let token = issuer.sign(&claims);
+    let mut terms = issuer.terms(RESOURCE, "read:cases", clock.now());
+    terms.issuer = name.clone();
+    let token = issuer.sign(&terms);
 
     // Also as an editor of another system saves it.
     for pem in [ca.pem(), format!("\u{feff}{}", ca.pem().replace('\n', "\r\n"))] {

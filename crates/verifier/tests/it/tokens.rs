@@ -216,9 +216,9 @@ async fn only_the_outermost_actor_decides() {
     for (agents, expected) in
         [(&["trusted", "rogue"][..], "ok"), (&["rogue", "trusted"][..], "actor_unauthorized"), (&[][..], "actor_unauthorized")]
     {
-        let mut claims = world.issuer.claims(RESOURCE, "read:cases", world.clock.now());
-        claims.chain = chain(&world.issuer.issuer(), agents);
-        let outcome = verify(&world.verifier, &world.issuer.sign(&claims), &route).await;
+        let mut terms = world.issuer.terms(RESOURCE, "read:cases", world.clock.now());
+        terms.chain = chain(&world.issuer.issuer(), agents);
+        let outcome = verify(&world.verifier, &world.issuer.sign(&terms), &route).await;
         assert_eq!(code(&outcome), expected, "{agents:?}");
         if let Err(refusal) = outcome {
             let challenge = refusal.www_authenticate().unwrap();
@@ -306,7 +306,7 @@ async fn a_key_that_is_published_while_the_issuer_answers_may_be_newer_than_its_
     let before = world.issuer.key().jwks();
     world.issuer.serve_jwks(Some(&before));
     world.clock.advance(Duration::from_secs(6));
-    let stranger = world.issuer.claims(RESOURCE, "read:cases", world.clock.now()).signed_by(&TestKey::generate());
+    let stranger = TestKey::generate().sign_terms(&world.issuer.terms(RESOURCE, "read:cases", world.clock.now()));
     let (verifier, asked) = (world.verifier.clone(), world.issuer.jwks_served() + 1);
     world.issuer.hold();
     let asks = tokio::spawn(async move { code(&verify(&verifier, &stranger, &Route::requires("read:cases").unwrap()).await) });

@@ -2,38 +2,32 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::{Actor, ActorChain, Lineage, Person, Timestamp};
-use mandate_delegation::MandateView;
+use mandate_core::{Actor, ActorChain, Audience, Confirmation, Lineage, Person, Terms, Timestamp};
 use serde_json::{Value, json};
 
 use super::{ClaimsLint as L, check_access_token, check_jwt_svid};
 use crate::svid::JwtSvidGrant;
 
 const KID: &str = "k1";
+const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
-fn mandate() -> MandateView {
+fn terms() -> Terms {
     let iss: mandate_core::Issuer = "https://mandate.example".parse().unwrap();
     let agent = Actor { sub: "spiffe://acme.example/agent/a".to_owned(), iss: iss.clone(), sub_profile: None };
-    MandateView {
-        issuer: iss.clone(),
-        subject: Person { iss, sub: "riley".to_owned() },
+    let subject = Person { iss: iss.clone(), sub: "riley".to_owned() };
+    let audience = Audience::one("https://crm.example".to_owned());
+    let scopes = "read:cases write:cases".parse().unwrap();
+    let times = (Timestamp::from_millis(1_000_500), Timestamp::from_secs(1300));
+    Terms {
         chain: ActorChain::new(vec![agent]).unwrap(),
-        resource: "https://crm.example".to_owned(),
-        scopes: ["read:cases", "write:cases"].iter().map(|s| s.parse().unwrap()).collect(),
-        issued: Timestamp::from_millis(1_000_500),
-        expires: Timestamp::from_secs(1300),
-        jti: "t1".parse().unwrap(),
-        client: "app".parse().unwrap(),
         lineage: Lineage {
             parents: vec!["p1".parse().unwrap()],
             grants: vec!["g1".parse().unwrap()],
             clients: vec!["support-app".parse().unwrap()],
         },
         auth_time: Some(Timestamp::from_secs(900)),
-        acr: None,
         amr: vec!["pwd".to_owned()],
-        reservations: Vec::new(),
-        policies: std::sync::Arc::default(),
+        ..Terms::new(iss, subject, "app".parse().unwrap(), audience, scopes, "t1".parse().unwrap(), times)
     }
 }
 
@@ -56,7 +50,7 @@ fn header(typ: &str) -> Value {
 }
 
 fn access_token(claims: &Value) -> Result<(), L> {
-    check_access_token(&message(&header("at+jwt"), claims), KID, &mandate())
+    check_access_token(&message(&header("at+jwt"), claims), KID, &terms())
 }
 
 fn with(mut claims: Value, name: &str, value: Value) -> Value {
@@ -109,6 +103,12 @@ fn refuses_every_claim_that_was_not_decided_so() {
         ("exp", json!(1301), L::Lifetime),
         ("exp", json!(1299), L::Lifetime),
         ("may_act", json!({"sub": "x"}), L::Claims),
+        ("authorization_details", json!([{"type": "case"}]), L::Details),
+        ("authorization_details", json!([]), L::Details),
+        ("authorization_details", json!({"type": "case"}), L::Claims),
+        ("cnf", json!({"jkt": KEY}), L::Confirmation),
+        ("cnf", json!({}), L::Confirmation),
+        ("cnf", json!({"kid": "k1"}), L::Claims),
         ("admin", json!(true), L::Claims),
     ] {
         assert_eq!(access_token(&with(claims(), name, value.clone())), Err(why), "{name}: {value}");
@@ -137,26 +137,28 @@ fn refuses_every_missing_claim() {
 
 #[test]
 fn refuses_a_mandate_that_breaks_the_profile_itself() {
-    let check = |view: &MandateView, claims: &Value| check_access_token(&message(&header("at+jwt"), claims), KID, view);
-    let long = MandateView { expires: Timestamp::from_secs(1000 + 15 * 60 + 1), ..mandate() };
+    let check = |terms: &Terms, claims: &Value| check_access_token(&message(&header("at+jwt"), claims), KID, terms);
+    let long = Terms { expires: Timestamp::from_secs(1000 + 15 * 60 + 1), ..terms() };
     assert_eq!(check(&long, &with(claims(), "exp", json!(1000 + 15 * 60 + 1))), Err(L::Lifetime), "over 15 minutes");
-    let dead = MandateView { expires: Timestamp::from_secs(1000), ..mandate() };
+    let dead = Terms { expires: Timestamp::from_secs(1000), ..terms() };
     assert_eq!(check(&dead, &with(claims(), "exp", json!(1000))), Err(L::Lifetime), "dead on arrival");
-    let nothing = MandateView { scopes: mandate_core::ScopeSet::new(), ..mandate() };
+    let nothing = Terms { scopes: mandate_core::ScopeSet::new(), ..terms() };
     assert_eq!(check(&nothing, &with(claims(), "scope", json!(""))), Err(L::Scope), "no scope");
-    let rootless = MandateView { lineage: Lineage::default(), ..mandate() };
+    let rootless = Terms { lineage: Lineage::default(), ..terms() };
     assert_eq!(check(&rootless, &without(claims(), "lineage")), Err(L::Lineage), "an agent without a parent token");
-    let nowhere = MandateView { resource: String::new(), ..mandate() };
+    let nowhere = Terms { audience: Audience::one(String::new()), ..terms() };
     assert_eq!(check(&nowhere, &with(claims(), "aud", json!(""))), Err(L::Audience), "no audience");
+    let several = Audience::several("https://crm.example".to_owned(), vec!["https://mail.example".to_owned()]);
+    assert_eq!(check(&Terms { audience: several, ..terms() }, &claims()), Err(L::Audience), "two audiences");
 }
 
 #[test]
 fn a_person_s_own_token_lives_an_hour_and_not_longer() {
     let own = |secs: u64| {
         let expires = Timestamp::from_secs(1000).plus(Duration::from_secs(secs));
-        let view = MandateView { chain: ActorChain::empty(), lineage: Lineage::default(), expires, ..mandate() };
+        let own = Terms { chain: ActorChain::empty(), lineage: Lineage::default(), expires, ..terms() };
         let claims = without(without(with(claims(), "exp", json!(1000 + secs)), "act"), "lineage");
-        check_access_token(&message(&header("at+jwt"), &claims), KID, &view)
+        check_access_token(&message(&header("at+jwt"), &claims), KID, &own)
     };
     assert_eq!(own(3600), Ok(()));
     assert_eq!(own(3601), Err(L::Lifetime));
@@ -172,11 +174,37 @@ fn refuses_every_other_header() {
         (json!({"alg": "ES256", "kid": KID}), L::Header),
         (json!({"alg": "ES256", "kid": KID, "typ": "at+jwt", "jku": "https://x"}), L::Header),
     ] {
-        assert_eq!(check_access_token(&message(&header, &claims()), KID, &mandate()), Err(why), "{header}");
+        assert_eq!(check_access_token(&message(&header, &claims()), KID, &terms()), Err(why), "{header}");
     }
     for garbage in [&b""[..], b".", b"a", b"a.b", b"!.!", b"e30.e30"] {
-        assert!(check_access_token(garbage, KID, &mandate()).is_err());
+        assert!(check_access_token(garbage, KID, &terms()).is_err());
     }
+}
+
+#[test]
+fn details_and_key_are_signed_as_they_were_decided_and_in_no_other_way() {
+    let details = json!([{"type": "case", "most": 3}, {"type": "mail"}]);
+    let key = KEY.parse().unwrap();
+    let bound = Terms { details: serde_json::from_value(details.clone()).unwrap(), cnf: Some(Confirmation::Jkt(key)), ..terms() };
+    let said = with(with(claims(), "authorization_details", details), "cnf", json!({"jkt": KEY}));
+    let check = |terms: &Terms, claims: &Value| check_access_token(&message(&header("at+jwt"), claims), KID, terms);
+    assert_eq!(check(&bound, &said), Ok(()));
+    for (name, value, why) in [
+        ("authorization_details", json!([{"type": "case", "most": 4}, {"type": "mail"}]), L::Details),
+        ("authorization_details", json!([{"type": "mail"}, {"type": "case", "most": 3}]), L::Details),
+        ("authorization_details", json!([{"type": "case", "most": 3}]), L::Details),
+        ("authorization_details", json!([]), L::Details),
+        ("cnf", json!({"x5t#S256": KEY}), L::Confirmation),
+        ("cnf", json!({"jkt": KEY, "x5t#S256": KEY}), L::Confirmation),
+        ("cnf", json!({"jkt": "x"}), L::Confirmation),
+        ("cnf", json!({"jkt": KEY, "kid": "k1"}), L::Claims),
+    ] {
+        assert_eq!(check(&bound, &with(said.clone(), name, value.clone())), Err(why), "{name}: {value}");
+    }
+    assert_eq!(check(&bound, &without(said.clone(), "authorization_details")), Err(L::Details));
+    assert_eq!(check(&bound, &without(said.clone(), "cnf")), Err(L::Confirmation));
+    let unknown = Terms { cnf: Some(Confirmation::Unknown), ..bound };
+    assert_eq!(check(&unknown, &with(said, "cnf", json!({}))), Err(L::Confirmation), "a key that nobody can prove");
 }
 
 fn svid() -> (JwtSvidGrant, Value) {

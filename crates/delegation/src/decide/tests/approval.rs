@@ -34,7 +34,7 @@ fn what_needs_an_approval_is_not_left_out_but_what_needs_none_can_be_asked_for_a
         c.extra_policy = Some(OF_AGENTS);
         c.scopes = Some(scopes("read:cases"));
     });
-    assert_eq!(alone.scopes, scopes("read:cases"));
+    assert_eq!(alone.terms.scopes, scopes("read:cases"));
 }
 
 #[test]
@@ -48,9 +48,9 @@ fn an_approval_is_not_asked_for_what_is_refused_anyway() {
     };
     with(everything, R::ScopeBeyondCeiling, |c| c.scopes = Some(scopes("write:opportunities")));
     with(everything, R::NoGrant, |c| c.registry.remove(mandate_core::registry::Kind::Grant, "g1"));
-    with(everything, R::NoLifetime, |c| c.subject.expires = NOW.plus(Duration::from_millis(1)));
+    with(everything, R::NoLifetime, |c| c.subject.terms.expires = NOW.plus(Duration::from_millis(1)));
     with(everything, R::LineageTooLong, |c| {
-        c.subject.lineage.parents = (0..MAX_LINEAGE).map(|n| format!("p{n}").parse().unwrap()).collect();
+        c.subject.terms.lineage.parents = (0..MAX_LINEAGE).map(|n| format!("p{n}").parse().unwrap()).collect();
     });
     let forbidden = r#"@approval("required") permit (principal, action, resource); forbid (principal is Agent, action, resource);"#;
     with(forbidden, R::PolicyDeniesAgent, |_| {});
@@ -61,9 +61,9 @@ fn the_same_request_has_the_same_hash_whenever_and_with_whichever_token_it_is_as
     let (first, _) = needed(|_| {});
     let again = needed(|c| {
         c.now = NOW.plus(Duration::from_secs(600));
-        c.subject.jti = "t5".parse().unwrap();
-        c.subject.issued = NOW.plus(Duration::from_secs(300));
-        c.subject.auth_time = None;
+        c.subject.terms.jti = "t5".parse().unwrap();
+        c.subject.terms.issued = NOW.plus(Duration::from_secs(300));
+        c.subject.terms.auth_time = None;
         c.grant(|g| g.max_uses = Some(9));
     });
     assert_eq!(again.0, first);
@@ -75,9 +75,9 @@ fn whatever_is_approved_is_in_the_hash() {
         |_| {},
         |c| c.scopes = Some(scopes("write:case_comments")),
         |c| c.by_app(&["support-agent"]),
-        |c| c.subject.client = "other-app".parse().unwrap(),
-        |c| c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap(),
-        |c| c.subject.chain = ActorChain::new(vec![Actor { iss: LOGIN.parse().unwrap(), ..act("triage") }]).unwrap(),
+        |c| c.subject.terms.client = "other-app".parse().unwrap(),
+        |c| c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap(),
+        |c| c.subject.terms.chain = ActorChain::new(vec![Actor { iss: LOGIN.parse().unwrap(), ..act("triage") }]).unwrap(),
         |c| {
             let g1 = c.registry.grant(&"g1".parse().unwrap()).unwrap();
             let g2 = Grant { id: "g2".parse().unwrap(), ..Grant::clone(g1) };
@@ -85,12 +85,12 @@ fn whatever_is_approved_is_in_the_hash() {
             c.registry.put(Entry::Grant(g2));
         },
         |c| {
-            c.subject.person.sub = "sam".into();
+            c.subject.terms.subject.sub = "sam".into();
             c.person(|p| p.id.sub = "sam".into());
         },
         |c| {
             c.foreign(SubjectScope::IdentityOnly);
-            c.subject.person.sub = "riley".into();
+            c.subject.terms.subject.sub = "riley".into();
         },
         |c| {
             let everything = allow("helpdesk", "read:cases write:case_comments");
@@ -111,7 +111,7 @@ fn a_persons_own_token_for_a_resource_needs_the_approval_and_one_for_us_asks_at_
         let mut case = Case::new();
         case.extra_policy = Some(OF_PEOPLE);
         let request = super::authorization::login_for(NOW, resource, None);
-        case.facts(|facts| decide(request, facts, NOW)).map(|mandate| mandate.view().scopes.clone())
+        case.facts(|facts| decide(request, facts, NOW)).map(|mandate| mandate.view().terms.scopes.clone())
     };
     assert!(matches!(login(Some(CRM)), Err(Withheld::NeedsApproval(_))));
     assert!(login(None).unwrap().contains(&"read:cases".parse().unwrap()));
@@ -136,11 +136,12 @@ fn the_canonical_form_is_that_of_the_vectors() {
             let mandate_core::Person { iss, sub } = named(actor);
             Actor { sub, iss, sub_profile: None }
         });
-        let view = MandateView {
+        let view = permits(|_| {});
+        let terms = Terms {
             issuer: vector["issuer"].as_str().unwrap().parse().unwrap(),
             subject: named(&vector["subject"]),
             chain: ActorChain::new(chain.collect()).unwrap(),
-            resource: vector["resource"].as_str().unwrap().to_owned(),
+            audience: Audience::one(vector["resource"].as_str().unwrap().to_owned()),
             scopes: texts(&vector["scopes"]).join(" ").parse().unwrap(),
             client: vector["client"].as_str().unwrap().parse().unwrap(),
             lineage: Lineage {
@@ -148,9 +149,24 @@ fn the_canonical_form_is_that_of_the_vectors() {
                 grants: texts(&vector["grants"]).iter().map(|id| id.parse().unwrap()).collect(),
                 clients: texts(&vector["clients"]).iter().map(|id| id.parse().unwrap()).collect(),
             },
-            ..permits(|_| {})
+            ..Terms::clone(&view.terms)
         };
+        let view = MandateView { terms: Arc::new(terms), ..view };
         assert_eq!(base16ct::lower::encode_string(&canonical(&view)), vector["bytes"].as_str().unwrap(), "{}", vector["name"]);
         assert_eq!(RequestHash::of(&view).to_string(), vector["sha256"].as_str().unwrap(), "{}", vector["name"]);
+    }
+}
+
+#[test]
+fn details_are_approved_with_the_rest_and_by_value() {
+    let hash = |details: &str| {
+        let view = permits(|_| {});
+        let terms = Terms { details: serde_json::from_str(details).unwrap(), ..Terms::clone(&view.terms) };
+        RequestHash::of(&MandateView { terms: Arc::new(terms), ..view })
+    };
+    let one = hash(r#"[{"type":"case","most":3}]"#);
+    assert_eq!(one, hash(r#"[ {"most":3, "type":"case"} ]"#), "members have no order");
+    for other in ["[]", r#"[{"type":"case","most":4}]"#, r#"[{"type":"case"}]"#, r#"[{"type":"case","most":3},{"type":"case","most":3}]"#] {
+        assert_ne!(one, hash(other), "{other}");
     }
 }

@@ -26,10 +26,10 @@ pub(super) fn login_for(login: Timestamp, resource: Option<&str>, asked: Option<
 #[test]
 fn a_login_yields_the_persons_own_rights_without_an_actor() {
     let view = authorize(&Case::new(), None, None).unwrap();
-    assert_eq!((view.resource.as_str(), view.chain.is_empty()), (ISSUER, true));
-    assert_eq!(view.scopes, scopes("read:cases write:case_comments write:opportunities"), "never our own administration unasked");
+    assert_eq!((view.terms.audience.sole().unwrap(), view.terms.chain.is_empty()), (ISSUER, true));
+    assert_eq!(view.terms.scopes, scopes("read:cases write:case_comments write:opportunities"), "never our own administration unasked");
     let view = authorize(&Case::new(), Some(CRM), Some("read:cases send:mail")).unwrap();
-    assert_eq!((view.resource.as_str(), view.scopes), (CRM, scopes("read:cases")));
+    assert_eq!((view.terms.audience.sole().unwrap(), &view.terms.scopes), (CRM, &scopes("read:cases")));
 }
 
 /// The case with this list of scopes in the client's entry.
@@ -44,7 +44,7 @@ fn our_own_administration_is_for_clients_whose_entry_lists_it() {
     for asked in [None, Some("mandate:admin")] {
         assert_eq!(authorize(&Case::new(), Some(ISSUER), asked), Err(R::ScopeBeyondClient), "{asked:?}");
         assert_eq!(authorize(&listing("read:cases"), Some(ISSUER), asked), Err(R::ScopeBeyondClient), "{asked:?}");
-        assert_eq!(authorize(&listing("mandate:admin"), Some(ISSUER), asked).unwrap().scopes, scopes("mandate:admin"), "{asked:?}");
+        assert_eq!(authorize(&listing("mandate:admin"), Some(ISSUER), asked).unwrap().terms.scopes, scopes("mandate:admin"), "{asked:?}");
     }
 }
 
@@ -52,9 +52,9 @@ fn our_own_administration_is_for_clients_whose_entry_lists_it() {
 fn a_client_is_given_only_scopes_that_its_entry_lists() {
     let case = listing("read:cases send:mail");
     for resource in [None, Some(CRM)] {
-        assert_eq!(authorize(&case, resource, None).unwrap().scopes, scopes("read:cases"), "{resource:?}");
+        assert_eq!(authorize(&case, resource, None).unwrap().terms.scopes, scopes("read:cases"), "{resource:?}");
         let both = Some("read:cases write:case_comments");
-        assert_eq!(authorize(&case, resource, both).unwrap().scopes, scopes("read:cases"), "{resource:?}");
+        assert_eq!(authorize(&case, resource, both).unwrap().terms.scopes, scopes("read:cases"), "{resource:?}");
         assert_eq!(authorize(&case, resource, Some("write:case_comments")), Err(R::ScopeBeyondClient), "{resource:?}");
         assert_eq!(authorize(&case, resource, Some("send:mail")), Err(R::ScopeBeyondPerson), "{resource:?}");
     }
@@ -67,7 +67,7 @@ fn a_client_is_given_only_scopes_that_its_entry_lists() {
 fn what_is_not_known_is_left_out_and_nothing_else_is_a_mistake() {
     let case = Case::new();
     for resource in [None, Some(CRM)] {
-        assert_eq!(authorize(&case, resource, Some("openid read:cases")).unwrap().scopes, scopes("read:cases"), "{resource:?}");
+        assert_eq!(authorize(&case, resource, Some("openid read:cases")).unwrap().terms.scopes, scopes("read:cases"), "{resource:?}");
         assert_eq!(authorize(&case, resource, Some("openid")), Err(R::ScopeUnknown), "{resource:?}");
     }
 }
@@ -89,9 +89,9 @@ fn a_login_refuses_what_the_person_has_not() {
 #[test]
 fn a_login_yields_an_hour_and_says_when_and_how_the_person_proved_who_they_are() {
     let view = authorize(&Case::new(), None, None).unwrap();
-    assert_eq!((view.issued, view.expires), (NOW, NOW.plus(PERSON_TOKEN_LIFETIME)));
-    assert_eq!((view.auth_time, view.amr), (Some(NOW), vec!["pwd".to_owned()]));
-    assert_eq!((view.client.as_str(), view.lineage.is_empty()), ("support-app", true));
+    assert_eq!((view.terms.issued, view.terms.expires), (NOW, NOW.plus(PERSON_TOKEN_LIFETIME)));
+    assert_eq!((view.terms.auth_time, view.terms.amr.as_slice()), (Some(NOW), ["pwd".to_owned()].as_slice()));
+    assert_eq!((view.terms.client.as_str(), view.terms.lineage.is_empty()), ("support-app", true));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_right_with_a_lifetime_bounds_the_persons_own_token_on_that_resource() {
     let lasts = |secs, resource| {
         let mut case = Case::new();
         case.person(|p| p.may[0].constraints = within(secs));
-        authorize(&case, resource, None).map(|view| view.expires.since(NOW).as_secs())
+        authorize(&case, resource, None).map(|view| view.terms.expires.since(NOW).as_secs())
     };
     assert_eq!(lasts(600, Some(CRM)), Ok(600));
     assert_eq!(lasts(86_400, Some(CRM)), Ok(3600), "never over an hour");
@@ -112,8 +112,8 @@ fn a_right_with_a_lifetime_bounds_the_persons_own_token_on_that_resource() {
 fn what_the_resource_no_longer_has_is_not_given() {
     let mut case = Case::new();
     case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases send:mail", None)));
-    assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases"));
-    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, Some(CRM), None).unwrap().terms.scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, None, None).unwrap().terms.scopes, scopes("read:cases"));
     // Nor because another resource has it, on which the person has no such right.
     case.person(|p| p.may = vec![allow("crm", "read:cases"), allow("helpdesk", "read:cases send:mail")]);
     assert_eq!(authorize(&case, None, Some("send:mail")), Err(R::ScopeBeyondPerson));
@@ -124,8 +124,8 @@ fn a_policy_takes_away_a_part_of_a_login_and_leaves_exactly_the_rest() {
     let mut case = Case::new();
     case.extra_policy =
         Some(r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "write:case_comments" };"#);
-    assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases write:opportunities"));
-    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases write:opportunities"));
+    assert_eq!(authorize(&case, Some(CRM), None).unwrap().terms.scopes, scopes("read:cases write:opportunities"));
+    assert_eq!(authorize(&case, None, None).unwrap().terms.scopes, scopes("read:cases write:opportunities"));
     let by_client = r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.client == "support-app" };"#;
     case.extra_policy = Some(by_client);
     assert_eq!(authorize(&case, Some(CRM), None), Err(R::PolicyDeniesPerson), "policy is told the client");
@@ -145,7 +145,7 @@ fn policies_that_permitted_are_named_once_and_in_order() {
 fn one_resource_that_policy_denies_does_not_deny_the_others() {
     let mut case = Case::new();
     case.extra_policy = Some(r#"forbid (principal is Person, action == Action::"delegate", resource == Resource::"crm");"#);
-    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, None, None).unwrap().terms.scopes, scopes("read:cases"));
 }
 
 #[test]
@@ -153,18 +153,18 @@ fn the_administration_scope_of_an_ordinary_resource_is_not_ours() {
     let mut case = Case::new();
     case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases mandate:admin", None)));
     case.person(|p| p.may = vec![allow("crm", "read:cases mandate:admin")]);
-    assert_eq!(authorize(&case, None, None).unwrap().scopes, scopes("read:cases"));
-    assert_eq!(authorize(&case, None, Some("read:cases mandate:admin")).unwrap().scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, None, None).unwrap().terms.scopes, scopes("read:cases"));
+    assert_eq!(authorize(&case, None, Some("read:cases mandate:admin")).unwrap().terms.scopes, scopes("read:cases"));
     assert_eq!(authorize(&case, None, Some("mandate:admin")), Err(R::ScopeUnknown));
     // At the resource that declares it, it means what that resource says.
-    assert_eq!(authorize(&case, Some(CRM), None).unwrap().scopes, scopes("read:cases mandate:admin"));
+    assert_eq!(authorize(&case, Some(CRM), None).unwrap().terms.scopes, scopes("read:cases mandate:admin"));
     case.registry.put(Entry::Client(Client { scopes: Some(scopes("mandate:admin")), ..support_app(&[]) }));
     assert_eq!(authorize(&case, Some(ISSUER), None), Err(R::ScopeBeyondPerson));
 }
 
 #[test]
 fn a_login_from_before_a_cut_on_the_person_or_client_opens_nothing() {
-    let riley = CutTarget::Person(Case::new().subject.person);
+    let riley = CutTarget::Person(Case::new().subject.terms.subject);
     for target in [riley, CutTarget::Client("support-app".parse().unwrap())] {
         let mut case = Case::new();
         case.cut(target);
@@ -216,13 +216,13 @@ fn with_many(resources: usize, scopes_of: impl Fn(usize) -> String) -> Case {
 #[test]
 fn more_scopes_than_a_token_can_carry_are_refused_and_a_resource_or_some_scopes_are_permitted() {
     let numbered = |of: usize| (0..100).map(|n| format!("s{of}:{n}")).collect::<Vec<_>>().join(" ");
-    assert_eq!(authorize(&with_many(5, numbered), None, None).unwrap().scopes.len(), 500);
+    assert_eq!(authorize(&with_many(5, numbered), None, None).unwrap().terms.scopes.len(), 500);
     let case = with_many(6, numbered);
     assert_eq!(authorize(&case, None, None), Err(R::TooMuchForOneToken), "our own verifier reads no more than 512");
-    assert_eq!(authorize(&case, Some("http://127.0.0.1:9300"), None).unwrap().scopes.len(), 100);
-    assert_eq!(authorize(&case, None, Some("s0:1 s5:99")).unwrap().scopes.len(), 2);
+    assert_eq!(authorize(&case, Some("http://127.0.0.1:9300"), None).unwrap().terms.scopes.len(), 100);
+    assert_eq!(authorize(&case, None, Some("s0:1 s5:99")).unwrap().terms.scopes.len(), 2);
 
     let long = |of: usize| (0..100).map(|n| format!("s{of}:{n}:{}", "x".repeat(80))).collect::<Vec<_>>().join(" ");
     assert_eq!(authorize(&with_many(2, long), None, None), Err(R::TooMuchForOneToken), "16 KiB");
-    assert_eq!(authorize(&with_many(1, long), None, None).unwrap().scopes.len(), 100);
+    assert_eq!(authorize(&with_many(1, long), None, None).unwrap().terms.scopes.len(), 100);
 }

@@ -7,7 +7,7 @@ use super::*;
 type Narrow = fn(&mut Case, &str);
 
 const BOUNDS: [(&str, Narrow); 4] = [
-    ("subject", |c, text| c.subject.scopes = scopes(text)),
+    ("subject", |c, text| c.subject.terms.scopes = scopes(text)),
     ("person", |c, text| c.person(|p| p.may[0].scopes = scopes(text))),
     ("ceiling", |c, text| c.agent("support-agent", |a| a.ceiling[0].scopes = scopes(text))),
     ("grant", |c, text| c.grant(|g| g.scopes = scopes(text))),
@@ -42,7 +42,7 @@ fn each_bound_alone_takes_away_what_it_lacks() {
                 set(c, scope);
                 c.scopes = None;
             });
-            assert_eq!(view.scopes, scopes(scope), "{name}");
+            assert_eq!(view.terms.scopes, scopes(scope), "{name}");
         }
     }
 }
@@ -52,7 +52,7 @@ fn a_right_or_ceiling_on_another_resource_gives_nothing_here() {
     refuses(R::ScopeBeyondPerson, |c| c.person(|p| p.may = vec![allow("helpdesk", "read:cases write:case_comments")]));
     refuses(R::ScopeBeyondCeiling, |c| c.agent("support-agent", |a| a.ceiling = vec![allow("helpdesk", "read:cases write:case_comments")]));
     let two = permits(|c| c.person(|p| p.may = vec![allow("crm", "read:cases"), allow("crm", "write:case_comments")]));
-    assert_eq!(two.scopes, scopes("read:cases write:case_comments"), "two permissions on one resource add up");
+    assert_eq!(two.terms.scopes, scopes("read:cases write:case_comments"), "two permissions on one resource add up");
 }
 
 #[test]
@@ -61,13 +61,13 @@ fn a_policy_takes_away_a_part_and_leaves_exactly_the_rest() {
         r#"forbid (principal is Agent, action == Action::"act", resource) when { context.scope == "write:case_comments" };"#,
         r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "write:case_comments" };"#,
     ] {
-        assert_eq!(permits(|c| c.extra_policy = Some(source)).scopes, scopes("read:cases"), "{source}");
+        assert_eq!(permits(|c| c.extra_policy = Some(source)).terms.scopes, scopes("read:cases"), "{source}");
     }
 }
 
 #[test]
 fn policy_is_told_the_client_the_depth_the_grant_and_the_time() {
-    let chained = |c: &mut Case| c.subject.chain = ActorChain::new(vec![act("triage")]).unwrap();
+    let chained = |c: &mut Case| c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
     for condition in [
         "context.depth == 2",
         r#"context.client == "spiffe://acme.example/agent/support-agent""#,
@@ -88,7 +88,7 @@ fn of_several_grants_the_one_that_covers_the_most_of_those_in_force_is_used() {
     let also = |c: &mut Case, more: Grant| c.registry.put(Entry::Grant(more));
     let narrow = || grant("g0", "support-agent", "crm", "read:cases");
     let wide = || grant("g2", "support-agent", "crm", "read:cases write:case_comments write:opportunities");
-    let used = |view: MandateView| view.lineage.grants[0].as_str().to_owned();
+    let used = |view: MandateView| view.terms.lineage.grants[0].as_str().to_owned();
     assert_eq!(used(permits(|c| also(c, narrow()))), "g1");
     assert_eq!(used(permits(|c| also(c, wide()))), "g1", "more than is wanted is no more");
     let wider = permits(|c| {
@@ -108,7 +108,7 @@ fn of_several_grants_the_one_that_covers_the_most_of_those_in_force_is_used() {
             also(c, narrow());
             c.grant(spoil);
         });
-        assert_eq!((used(view.clone()).as_str(), view.scopes), ("g0", scopes("read:cases")));
+        assert_eq!((used(view.clone()).as_str(), &view.terms.scopes), ("g0", &scopes("read:cases")));
     }
 }
 
@@ -129,10 +129,10 @@ fn a_mandate_that_no_token_can_carry_is_refused() {
         case.person(|person| person.may = vec![allow("crm", &all)]);
         case.agent("support-agent", |agent| agent.ceiling = vec![allow("crm", &all)]);
         case.grant(|grant| grant.scopes = scopes(&all));
-        case.subject.scopes = scopes(&all);
+        case.subject.terms.scopes = scopes(&all);
         case.scopes = asked.map(scopes);
     };
     refuses(R::TooMuchForOneToken, |case| everywhere(case, None));
     refuses(R::TooMuchForOneToken, |case| everywhere(case, Some(&all)));
-    assert_eq!(permits(|case| everywhere(case, Some(&few))).scopes.len(), 100);
+    assert_eq!(permits(|case| everywhere(case, Some(&few))).terms.scopes.len(), 100);
 }

@@ -37,11 +37,11 @@ fn remove(c: &mut Case, kind: Kind, key: &str) {
 }
 
 fn riley(c: &Case) -> CutTarget {
-    CutTarget::Person(c.subject.person.clone())
+    CutTarget::Person(c.subject.terms.subject.clone())
 }
 
 const CHANGES: &[Change] = &[
-    ("it has expired", true, |c| c.subject.expires = NOW),
+    ("it has expired", true, |c| c.subject.terms.expires = NOW),
     ("it is cut", true, |c| c.cut(CutTarget::Token("t0".parse().unwrap()))),
     ("its ancestor is cut", true, |c| c.cut(CutTarget::Token("root".parse().unwrap()))),
     ("its grant is cut", true, |c| c.cut(CutTarget::Grant("g7".parse().unwrap()))),
@@ -79,8 +79,8 @@ const CHANGES: &[Change] = &[
 fn token_with_a_history() -> Case {
     let mut case = Case::new();
     let abroad = Actor { sub: "batch".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
-    case.subject.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
-    case.subject.lineage =
+    case.subject.terms.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
+    case.subject.terms.lineage =
         Lineage { parents: vec!["root".parse().unwrap()], grants: vec!["g7".parse().unwrap()], clients: vec!["portal".parse().unwrap()] };
     case.registry.put(Entry::Grant(grant("g7", "triage", "crm", "read:cases")));
     case.registry.put(Entry::Client(Client { id: "portal".parse().unwrap(), ..support_app(&[]) }));
@@ -89,7 +89,7 @@ fn token_with_a_history() -> Case {
 
 fn asked(case: &Case, asker: Asker) -> Result<(), Dead> {
     let issuer = ISSUER.parse().unwrap();
-    living(&case.subject.issued(&issuer), asker, &case.registry, &case.revocations, case.now).map(|_| ())
+    living(&case.subject.terms, &issuer, asker, &case.registry, &case.revocations, case.now).map(|_| ())
 }
 
 fn all_agree(changes: &[Change], key_bound: bool, living: &Cell<u32>) -> Result<(), TestCaseError> {
@@ -97,7 +97,7 @@ fn all_agree(changes: &[Change], key_bound: bool, living: &Cell<u32>) -> Result<
     for (_, _, change) in changes {
         change(&mut case);
     }
-    case.subject.key_bound = key_bound;
+    case.subject.terms.cnf = key_bound.then_some(Confirmation::Unknown);
     let names: Vec<_> = changes.iter().map(|(name, ..)| name).collect();
 
     let active = asked(&case, Asker::Resource).is_ok();
@@ -131,7 +131,7 @@ fn each_row_of_the_rule_ends_a_token_alone() {
 
 #[test]
 fn an_agent_is_a_client_only_while_it_is_active() {
-    let by_third = |c: &mut Case| c.subject.client = act("third").sub.parse().unwrap();
+    let by_third = |c: &mut Case| c.subject.terms.client = act("third").sub.parse().unwrap();
     permits(by_third);
     refuses(R::SubjectRevoked, |c| {
         by_third(c);
@@ -143,7 +143,7 @@ fn an_agent_is_a_client_only_while_it_is_active() {
 fn names_in_a_token_of_another_issuer_are_not_ours() {
     permits(|c| {
         c.foreign(SubjectScope::IdentityOnly);
-        c.subject.client = "nobody-here".parse().unwrap();
-        c.subject.lineage.grants = Vec::new();
+        c.subject.terms.client = "nobody-here".parse().unwrap();
+        c.subject.terms.lineage.grants = Vec::new();
     });
 }

@@ -9,7 +9,7 @@ fn a_foreign_subject_must_be_addressed_as_configured_and_its_scopes_bound_unless
     let foreign = |subject_scope| {
         move |c: &mut Case| {
             c.foreign(subject_scope);
-            c.subject.scopes = scopes("openid read:cases");
+            c.subject.terms.scopes = scopes("openid read:cases");
         }
     };
     refuses(R::ScopeExceedsSubject, foreign(SubjectScope::Token));
@@ -17,20 +17,20 @@ fn a_foreign_subject_must_be_addressed_as_configured_and_its_scopes_bound_unless
         foreign(SubjectScope::Token)(c);
         c.scopes = None;
     });
-    assert_eq!(view.scopes, scopes("read:cases"));
-    assert_eq!(permits(foreign(SubjectScope::IdentityOnly)).scopes, scopes("read:cases write:case_comments"));
+    assert_eq!(view.terms.scopes, scopes("read:cases"));
+    assert_eq!(permits(foreign(SubjectScope::IdentityOnly)).terms.scopes, scopes("read:cases write:case_comments"));
     refuses(R::SubjectNotForPresenter, |c| {
         foreign(SubjectScope::IdentityOnly)(c);
-        c.subject.audiences = vec![ISSUER.into()];
+        c.subject.terms.audience = audience(&[ISSUER]);
     });
     refuses(R::SubjectNotForPresenter, |c| {
         foreign(SubjectScope::IdentityOnly)(c);
-        c.subject.audiences = vec!["another".into()];
+        c.subject.terms.audience = audience(&["another"]);
         c.by_app(&["support-agent"]);
     });
     let with_others = |c: &mut Case, named: &[&str]| {
         foreign(SubjectScope::IdentityOnly)(c);
-        c.subject.audiences = vec!["account".into(), AUDIENCE.into(), "https://login.acme.example/userinfo".into()];
+        c.subject.terms.audience = audience(&["account", AUDIENCE, "https://login.acme.example/userinfo"]);
         let other_audiences = named.iter().map(|aud| (*aud).to_owned()).collect();
         let issuer = TrustedIssuer { other_audiences, ..trusted_issuer(AUDIENCE, SubjectScope::IdentityOnly) };
         c.registry.put(Entry::Issuer(issuer));
@@ -49,7 +49,7 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     });
     let changed = |c: &mut Case, audience: &str, subject_scope| {
         c.foreign(SubjectScope::IdentityOnly);
-        c.subject.scopes = scopes("read:cases");
+        c.subject.terms.scopes = scopes("read:cases");
         c.registry.put(Entry::Issuer(trusted_issuer(audience, subject_scope)));
     };
     refuses(R::ScopeExceedsSubject, |c| changed(c, AUDIENCE, SubjectScope::Token));
@@ -65,14 +65,14 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
 #[test]
 fn a_token_for_a_resource_is_exchanged_by_the_agent_that_serves_it_if_it_is_ours_and_for_it_alone() {
     let at_helpdesk = |c: &mut Case| {
-        c.subject.client = OTHER_APP.parse().unwrap();
-        c.subject.audiences = vec![HELPDESK.into()];
+        c.subject.terms.client = OTHER_APP.parse().unwrap();
+        c.subject.terms.audience = audience(&[HELPDESK]);
     };
     permits(at_helpdesk);
     for other in [CRM, "https://unknown.example", "not a URI"] {
         refuses(R::SubjectNotForPresenter, |c| {
             at_helpdesk(c);
-            c.subject.audiences.push(other.into());
+            c.subject.terms.audience = audience(&[HELPDESK, other]);
         });
     }
     // Another issuer's token for that resource was not given out by us.
@@ -85,8 +85,8 @@ fn a_token_for_a_resource_is_exchanged_by_the_agent_that_serves_it_if_it_is_ours
 #[test]
 fn may_act_entitles_whom_it_names_to_a_token_of_ours_only() {
     let named = |c: &mut Case, iss: Option<&str>| {
-        c.subject.client = OTHER_APP.parse().unwrap();
-        c.subject.audiences = vec![CRM.into()];
+        c.subject.terms.client = OTHER_APP.parse().unwrap();
+        c.subject.terms.audience = audience(&[CRM]);
         c.subject.may_act = Some(MayAct { sub: act("support-agent").sub, iss: iss.map(|iss| iss.parse().unwrap()) });
     };
     permits(|c| named(c, Some(ISSUER)));
@@ -105,8 +105,8 @@ fn may_act_entitles_whom_it_names_to_a_token_of_ours_only() {
 fn a_foreign_client_of_the_same_name_is_not_the_presenter() {
     refuses(R::SubjectNotForPresenter, |c| {
         c.foreign(SubjectScope::Token);
-        c.subject.audiences = vec!["another".into()];
-        c.subject.client = act("support-agent").sub.parse().unwrap();
+        c.subject.terms.audience = audience(&["another"]);
+        c.subject.terms.client = act("support-agent").sub.parse().unwrap();
     });
 }
 
@@ -115,10 +115,10 @@ fn another_issuer_cannot_say_that_our_agents_have_acted() {
     let abroad = Actor { sub: "batch".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
     let foreign = |c: &mut Case, chain: Vec<Actor>| {
         c.foreign(SubjectScope::Token);
-        c.subject.chain = ActorChain::new(chain).unwrap();
+        c.subject.terms.chain = ActorChain::new(chain).unwrap();
     };
     let view = permits(|c| foreign(c, vec![abroad.clone()]));
-    assert_eq!(view.chain.depth(), 2, "their own actors are kept as history");
+    assert_eq!(view.terms.chain.depth(), 2, "their own actors are kept as history");
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("triage")]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![abroad.clone(), act("triage")]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("support-agent")]));
@@ -126,7 +126,7 @@ fn another_issuer_cannot_say_that_our_agents_have_acted() {
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![third.clone()]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![abroad.clone(), third.clone()]));
     // In a token of ours an actor from elsewhere is history that we wrote down ourselves.
-    permits(|c| c.subject.chain = ActorChain::new(vec![abroad.clone()]).unwrap());
+    permits(|c| c.subject.terms.chain = ActorChain::new(vec![abroad.clone()]).unwrap());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn another_issuer_cannot_name_its_actors_as_ours_are_named() {
     let named = |sub: &str| Actor { sub: sub.into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
     let foreign = |c: &mut Case, chain: Vec<Actor>| {
         c.foreign(SubjectScope::Token);
-        c.subject.chain = ActorChain::new(chain).unwrap();
+        c.subject.terms.chain = ActorChain::new(chain).unwrap();
     };
     let ours = act("triage").sub;
     for sub in [ours.as_str(), "spiffe://acme.example/agent/nobody", "SPIFFE://ACME.example/agent/triage", "spiffe://acme.example"] {
@@ -144,7 +144,7 @@ fn another_issuer_cannot_name_its_actors_as_ours_are_named() {
     permits(|c| foreign(c, vec![named("spiffe://login.example/agent/triage"), named("triage")]));
     // In a token of ours, such a name is not that of our agent either.
     permits(|c| {
-        c.subject.chain = ActorChain::new(vec![named(&ours)]).unwrap();
+        c.subject.terms.chain = ActorChain::new(vec![named(&ours)]).unwrap();
         c.agent("triage", |a| a.state = AgentState::Suspended);
     });
 }

@@ -114,9 +114,9 @@ impl Bounds {
         if let Some(subject_scope) = self.origin {
             case.foreign(subject_scope);
         }
-        case.subject.scopes = set(&self.subject);
-        case.subject.chain = self.chain();
-        case.subject.expires = NOW.plus(Duration::from_secs(self.subject_left));
+        case.subject.terms.scopes = set(&self.subject);
+        case.subject.terms.chain = self.chain();
+        case.subject.terms.expires = NOW.plus(Duration::from_secs(self.subject_left));
         let on_target =
             |words: &BTreeSet<&'static str>, limit| Permission { resource: name.parse().unwrap(), scopes: set(words), constraints: limit };
         case.person(|p| p.may = vec![on_target(&self.may, limit(self.may_limit))]);
@@ -160,16 +160,16 @@ fn is_bounded(bounds: &Bounds, permits: &Cell<u32>) -> Result<(), TestCaseError>
     let case = bounds.case();
     let Ok(view) = case.run() else { return Ok(()) };
     permits.set(permits.get() + 1);
-    prop_assert!(!view.scopes.is_empty());
-    prop_assert_eq!(&view.scopes, &set(&bounds.scopes()));
-    prop_assert_eq!(view.expires, NOW.plus(Duration::from_secs(bounds.seconds())));
-    prop_assert_eq!(&view.subject, &case.subject.person);
-    prop_assert_eq!(view.resource.as_str(), bounds.target().1);
-    prop_assert!(view.chain.depth() <= usize::from(bounds.depth));
-    prop_assert_eq!(&view.chain.outermost().unwrap().sub, &act("support-agent").sub);
+    prop_assert!(!view.terms.scopes.is_empty());
+    prop_assert_eq!(&view.terms.scopes, &set(&bounds.scopes()));
+    prop_assert_eq!(view.terms.expires, NOW.plus(Duration::from_secs(bounds.seconds())));
+    prop_assert_eq!(&view.terms.subject, &case.subject.terms.subject);
+    prop_assert_eq!(view.terms.audience.sole().unwrap(), bounds.target().1);
+    prop_assert!(view.terms.chain.depth() <= usize::from(bounds.depth));
+    prop_assert_eq!(&view.terms.chain.outermost().unwrap().sub, &act("support-agent").sub);
     // The chain only grows, at the outside.
     let before = bounds.chain();
-    let inherited: Vec<&str> = view.chain.iter().skip(view.chain.depth() - before.depth()).map(|a| a.sub.as_str()).collect();
+    let inherited: Vec<&str> = view.terms.chain.iter().skip(view.terms.chain.depth() - before.depth()).map(|a| a.sub.as_str()).collect();
     prop_assert_eq!(inherited, before.iter().map(|a| a.sub.as_str()).collect::<Vec<_>>());
     Ok(())
 }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use mandate_api::admin::ClientSecretRequest;
-use mandate_core::{Actor, ActorChain, Clock as _, Lineage};
+use mandate_core::{Actor, ActorChain, Clock as _, Lineage, Terms};
 use mandate_testkit::app::{ACCESS_TOKEN, CLIENT_SECRET, CRM, EXCHANGE, Form, exchange, form};
-use mandate_testkit::hostile_issuer::{Claims, HostileIssuer};
+use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_token::Signer as _;
-use mandate_token::access_token::MayAct;
 use serde_json::{Value, json};
 
 use super::registry::{SECRET, granted};
@@ -46,17 +45,17 @@ impl Abroad {
         Self { idp, audience }
     }
 
-    fn claims(&self, stage: &Stage) -> Claims {
-        let mut claims = self.idp.claims(&self.audience, "read:cases", stage.server.clock.now());
-        "user-7".clone_into(&mut claims.subject.sub);
-        claims.client_id = "portal".parse().unwrap();
-        claims.chain = ActorChain::empty();
-        claims.lineage = Lineage::default();
-        claims
+    fn terms(&self, stage: &Stage) -> Terms {
+        let mut terms = self.idp.terms(&self.audience, "read:cases", stage.server.clock.now());
+        "user-7".clone_into(&mut terms.subject.sub);
+        terms.client = "portal".parse().unwrap();
+        terms.chain = ActorChain::empty();
+        terms.lineage = Lineage::default();
+        terms
     }
 
     fn token(&self, stage: &Stage) -> String {
-        self.idp.sign(&self.claims(stage))
+        self.idp.sign(&self.terms(stage))
     }
 
     /// A proper token with other claims.
@@ -82,12 +81,15 @@ async fn tokens_of_another_issuer() {
     let abroad = Abroad::trusted(&mut stage, "idp").await;
     let svid = stage.svid("support-agent").await;
     stage.token("A person of another issuer", &at_the_crm(&svid, &abroad.token(&stage))).await;
-    let mut claims = abroad.claims(&stage);
-    claims.chain = actor("their-agent".to_owned(), &abroad.idp.issuer());
-    stage.token("Somebody else's agent has acted before", &at_the_crm(&svid, &abroad.idp.sign(&claims))).await;
-    let named = Some(MayAct { sub: spiffe_id("support-agent"), iss: Some(stage.server.issuer().parse().unwrap()) });
-    let claims = Claims { may_act: named, ..abroad.claims(&stage) };
-    stage.token("may_act names the agent", &at_the_crm(&svid, &abroad.idp.sign(&claims))).await;
+    let acted = Terms { chain: actor("their-agent".to_owned(), &abroad.idp.issuer()), ..abroad.terms(&stage) };
+    stage.token("Somebody else's agent has acted before", &at_the_crm(&svid, &abroad.idp.sign(&acted))).await;
+    let ours = stage.server.issuer().to_owned();
+    let naming = |name: &str| {
+        let named = json!({ "sub": spiffe_id(name), "iss": ours });
+        abroad.changed(&stage, |claims| claims["may_act"] = named)
+    };
+    let (named, another_named) = (naming("support-agent"), naming("ops-agent"));
+    stage.token("may_act names the agent", &at_the_crm(&svid, &named)).await;
 
     let now = stage.server.clock.now().secs();
     let refused = [
@@ -114,19 +116,14 @@ async fn tokens_of_another_issuer() {
         ),
         ("A token without an id", abroad.changed(&stage, |claims| drop(claims.as_object_mut().unwrap().remove("jti")))),
         ("Its own agent by a name of ours", {
-            let mut claims = abroad.claims(&stage);
-            claims.chain = actor(spiffe_id("ops-agent"), &abroad.idp.issuer());
-            abroad.idp.sign(&claims)
+            let chain = actor(spiffe_id("ops-agent"), &abroad.idp.issuer());
+            abroad.idp.sign(&Terms { chain, ..abroad.terms(&stage) })
         }),
         ("An agent of ours", {
-            let mut claims = abroad.claims(&stage);
-            claims.chain = actor(spiffe_id("ops-agent"), &stage.server.issuer().parse().unwrap());
-            abroad.idp.sign(&claims)
+            let chain = actor(spiffe_id("ops-agent"), &stage.server.issuer().parse().unwrap());
+            abroad.idp.sign(&Terms { chain, ..abroad.terms(&stage) })
         }),
-        ("may_act names another agent", {
-            let named = Some(MayAct { sub: spiffe_id("ops-agent"), iss: Some(stage.server.issuer().parse().unwrap()) });
-            abroad.idp.sign(&Claims { may_act: named, ..abroad.claims(&stage) })
-        }),
+        ("may_act names another agent", another_named),
     ];
     for (what, token) in refused {
         stage.token(what, &at_the_crm(&svid, &token)).await;

@@ -7,7 +7,7 @@ use std::thread;
 use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::tree::{Frontier, leaf_hash};
 use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered, Touched};
-use mandate_core::{Actor, ActorChain, GrantId, Issuer, Lineage, Person, RecordId, Timestamp, TokenId};
+use mandate_core::{Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, Timestamp, TokenId};
 use mandate_testkit::clock::SeededEntropy;
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
@@ -97,13 +97,17 @@ prop_compose! {
         touched in prop::option::weighted(0.3, any_touched()),
     ) -> Record {
         let actors = actors.into_iter().map(|(sub, iss)| Actor { sub, iss, sub_profile: None }).collect();
-        Record {
+        let known = KnownTerms {
             sub: person.map(|(iss, sub)| Person { iss, sub }),
             act: ActorChain::new(actors).unwrap_or_default(),
             aud: aud.map(str::to_owned),
             jti: jti_of.map(jti),
             client: client.map(Arc::from),
             lineage: Lineage { grants: grants.into_iter().map(grant).collect(), ..Lineage::default() },
+            ..KnownTerms::default()
+        };
+        Record {
+            about: known.into(),
             by: by.map(|(by, with_token)| if with_token { format!("{by} (token 01)") } else { by }),
             touched: touched.map(Box::new),
             ..Record::new("unnumbered".parse().unwrap(), Timestamp::from_millis(time), kind, outcome, "ok")
@@ -188,13 +192,15 @@ fn settle(store: &Store, size: u64) {
 fn numbered(n: u64) -> Record {
     let iss: Issuer = "https://a.example".parse().unwrap();
     let actor = Actor { sub: format!("agent{}", n % 3), iss: iss.clone(), sub_profile: None };
-    Record {
+    let known = KnownTerms {
         sub: Some(Person { iss, sub: format!("person{}", n % 4) }),
         act: ActorChain::new(vec![actor]).unwrap(),
         aud: Some("https://crm.example".into()),
         jti: Some(format!("t{n}").parse().unwrap()),
-        ..Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok")
-    }
+        ..KnownTerms::default()
+    };
+    let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
+    Record { about: known.into(), ..head }
 }
 
 /// A stopped store with a log of `size` records, all whole chunks of it indexed.

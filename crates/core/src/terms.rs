@@ -1,0 +1,223 @@
+//! What a mandate says, as one value: the decision makes it, the audit record and the token repeat it, and a verified token is
+//! read into it.
+//!
+//! A new term is added in four places. Each names every term, so that the compiler finds it:
+//! 1. this module: the type, [`Terms::said`] and [`Said`];
+//! 2. the parser of tokens: `read` in `token/src/access_token.rs`;
+//! 3. the builder of claims: `Wire::of` in `token/src/access_token/build.rs`;
+//! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`.
+//!
+//! And `canonical` in `delegation/src/approval.rs` must say whether an approval is bound to it.
+
+mod audience;
+mod confirmation;
+mod details;
+mod said;
+
+use std::fmt;
+
+use crate::id::{ClientId, TokenId};
+use crate::lineage::Lineage;
+use crate::revocation::TokenFacts;
+use crate::scope::ScopeSet;
+use crate::subject::{ActorChain, Person};
+use crate::time::Timestamp;
+use crate::uri::Issuer;
+
+pub use audience::Audience;
+pub use confirmation::{Confirmation, InvalidThumbprint, Thumbprint};
+pub use details::{Details, InvalidDetails};
+pub use said::{KnownTerms, Said};
+
+/// One delegation: who, through whom, where, what, until when. A copy of it grants nothing.
+///
+/// Tokens of trusted issuers are read into the same type, so not all that it can say is what a mandate can say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Who issues the token: `iss`.
+    pub issuer: Issuer,
+    /// On whose behalf: `sub`, and `sub_id` if the person belongs to another issuer.
+    pub subject: Person,
+    /// Who acts, outermost first: `act`. Empty for a person's own token.
+    pub chain: ActorChain,
+    /// Where: `aud`. A mandate has exactly one resource.
+    pub audience: Audience,
+    /// What is allowed there: `scope`.
+    pub scopes: ScopeSet,
+    /// What is allowed in detail: `authorization_details` (RFC 9396).
+    pub details: Details,
+    /// From when: `iat`.
+    pub issued: Timestamp,
+    /// Until when: `exp`. From then on the token is not valid.
+    pub expires: Timestamp,
+    /// The token's id: `jti`.
+    pub jti: TokenId,
+    /// To which client: `client_id`.
+    pub client: ClientId,
+    /// From which tokens and grants: `lineage`.
+    pub lineage: Lineage,
+    /// The key that the token is bound to: `cnf` (RFC 7800). With one, the token is worth nothing without proof of that key.
+    pub cnf: Option<Confirmation>,
+    /// When the person last proved who they are: `auth_time` (RFC 9068 §2.2.1). Exchanges do not change it.
+    pub auth_time: Option<Timestamp>,
+    /// How strongly: `acr` (RFC 9068 §2.2.1). Exchanges do not change it.
+    pub acr: Option<String>,
+    /// By which means: `amr` (RFC 9068 §2.2.1). Exchanges do not change it.
+    pub amr: Vec<String>,
+}
+
+/// The name of one term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Term {
+    /// [`Terms::issuer`].
+    Issuer,
+    /// [`Terms::subject`].
+    Subject,
+    /// [`Terms::chain`].
+    Chain,
+    /// [`Terms::audience`].
+    Audience,
+    /// [`Terms::scopes`].
+    Scopes,
+    /// [`Terms::details`].
+    Details,
+    /// [`Terms::issued`].
+    Issued,
+    /// [`Terms::expires`].
+    Expires,
+    /// [`Terms::jti`].
+    Jti,
+    /// [`Terms::client`].
+    Client,
+    /// [`Terms::lineage`].
+    Lineage,
+    /// [`Terms::cnf`].
+    Cnf,
+    /// [`Terms::auth_time`].
+    AuthTime,
+    /// [`Terms::acr`].
+    Acr,
+    /// [`Terms::amr`].
+    Amr,
+}
+
+impl fmt::Display for Term {
+    /// The name of its claim.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Issuer => "iss",
+            Self::Subject => "sub",
+            Self::Chain => "act",
+            Self::Audience => "aud",
+            Self::Scopes => "scope",
+            Self::Details => "authorization_details",
+            Self::Issued => "iat",
+            Self::Expires => "exp",
+            Self::Jti => "jti",
+            Self::Client => "client_id",
+            Self::Lineage => "lineage",
+            Self::Cnf => "cnf",
+            Self::AuthTime => "auth_time",
+            Self::Acr => "acr",
+            Self::Amr => "amr",
+        })
+    }
+}
+
+impl Terms {
+    /// The terms that every token has: a token without actors, ancestors and everything else that may be absent. `times`: when it
+    /// is issued and when it expires.
+    pub fn new(
+        issuer: Issuer,
+        subject: Person,
+        client: ClientId,
+        audience: Audience,
+        scopes: ScopeSet,
+        jti: TokenId,
+        times: (Timestamp, Timestamp),
+    ) -> Self {
+        Self {
+            issuer,
+            subject,
+            chain: ActorChain::empty(),
+            audience,
+            scopes,
+            details: Details::default(),
+            issued: times.0,
+            expires: times.1,
+            jti,
+            client,
+            lineage: Lineage::default(),
+            cnf: None,
+            auth_time: None,
+            acr: None,
+            amr: Vec::new(),
+        }
+    }
+
+    /// What revocation by `ours` needs to know.
+    pub fn facts<'a>(&'a self, ours: &'a Issuer) -> TokenFacts<'a> {
+        TokenFacts {
+            ours,
+            iss: &self.issuer,
+            jti: &self.jti,
+            iat: self.issued,
+            subject: &self.subject,
+            client: &self.client,
+            chain: &self.chain,
+            lineage: &self.lineage,
+        }
+    }
+
+    /// What a record repeats: every term but the issuer, which is that of the whole log, and the time of issue, which is that of
+    /// the record.
+    pub fn said(&self) -> Said<'_> {
+        let Self {
+            issuer: _,
+            subject,
+            chain,
+            audience,
+            scopes,
+            details,
+            issued: _,
+            expires,
+            jti,
+            client,
+            lineage,
+            cnf,
+            auth_time,
+            acr,
+            amr,
+        } = self;
+        Said {
+            sub: Some(subject),
+            act: chain,
+            aud: audience.sole(),
+            scope: scopes,
+            jti: Some(jti),
+            exp: Some(*expires),
+            client: Some(client.as_str()),
+            lineage,
+            details,
+            cnf: cnf.as_ref(),
+            auth_time: *auth_time,
+            acr: acr.as_deref(),
+            amr,
+        }
+    }
+
+    /// The first term in which the two differ; `None` if they are equal.
+    pub fn first_difference(&self, other: &Self) -> Option<Term> {
+        // What `said` leaves out, or has only in part.
+        let rest = [
+            (self.issuer == other.issuer, Term::Issuer),
+            (self.issued == other.issued, Term::Issued),
+            (self.audience == other.audience, Term::Audience),
+        ];
+        let rest = || rest.into_iter().find(|(same, _)| !same).map(|(_, term)| term);
+        self.said().first_difference(&other.said()).or_else(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests;
