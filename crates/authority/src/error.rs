@@ -1,11 +1,12 @@
 //! Why the authority does not sign, grouped by the party at fault.
 
 use mandate_audit::CheckpointError;
-use mandate_core::{Term, Timestamp};
+use mandate_core::Timestamp;
 use mandate_store::StoreError;
 
 use crate::lint::certificate::CertificateLint;
 use crate::lint::claims::ClaimsLint;
+use crate::mismatch::Mismatch;
 
 /// The authority's keys cannot be made or loaded. An operator must solve this.
 #[derive(Debug, thiserror::Error)]
@@ -45,26 +46,6 @@ pub enum RotateError {
     /// Keys could not be made or stored.
     #[error(transparent)]
     Keys(#[from] OpenError),
-}
-
-/// How an audit record differs from what is about to be signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Mismatch {
-    /// It is of another kind of decision.
-    #[error("the record is of another kind")]
-    Kind,
-    /// It is of a refusal.
-    #[error("the record is of a refusal")]
-    Outcome,
-    /// It is of another time than the token's issue.
-    #[error("the record is of another time")]
-    Time,
-    /// It says nothing of a mandate.
-    #[error("the record is not of a mandate")]
-    NoMandate,
-    /// It says another value of this term, or none.
-    #[error("the record says another {0}")]
-    Term(Term),
 }
 
 /// No token was minted. Each of these is a fault of the program: the record differs from the decision, or the token differs

@@ -7,9 +7,10 @@ use mandate_core::Terms;
 use mandate_delegation::Mandate;
 use mandate_token::access_token;
 
-use crate::error::{MintError, Mismatch};
+use crate::error::MintError;
 use crate::jws_key::JwsKey;
 use crate::lint::claims::check_access_token;
+use crate::mismatch::Mismatch;
 
 /// A signed access token. It does not print: any holder of the text can use it.
 #[derive(Clone, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use mandate_audit::{Kind, Outcome, Record};
 use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, SpiffeId, SubjectProfile, Timestamp, TrustDomain};
 
-use crate::error::{CertificateError, Mismatch};
+use crate::error::CertificateError;
+use crate::mismatch::Mismatch;
 use crate::x509::X509_SVID_LIFETIME;
 
 /// One node certificate that is to be issued. It signs nothing by itself: it needs the receipt of its record.

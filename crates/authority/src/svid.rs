@@ -6,8 +6,8 @@ use mandate_audit::{Kind, Outcome, Record};
 use mandate_core::hybrid_clock::shortened;
 use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, Said, SpiffeId, SubjectProfile, Timestamp, TokenId, TrustDomain};
 
-use crate::error::Mismatch;
 use crate::lint::claims::ClaimsLint;
+use crate::mismatch::Mismatch;
 
 /// How long a JWT-SVID lives.
 pub const JWT_SVID_LIFETIME: Duration = Duration::from_mins(5);
