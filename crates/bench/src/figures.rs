@@ -4,17 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::load::CONNECTIONS;
+use crate::load::{CONNECTIONS, Latency};
 use crate::profile::Shares;
 use crate::scale::Size;
 use crate::svid::SvidTimes;
 use crate::verification::Verification;
-
-/// Microseconds.
-pub(crate) struct Latency {
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
-}
 
 /// The server at full load.
 pub(crate) struct Rate {

@@ -9,6 +9,9 @@ use crate::error::BenchError;
 /// library supports on Linux but alpha and ia64.
 const TICK: f64 = 0.01;
 
+/// How often to check whether the server is idle, and how little CPU time it may have used since.
+const REST: (Duration, f64) = (Duration::from_millis(200), 0.02);
+
 /// CPU time in seconds, of all threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CpuTime {
@@ -36,6 +39,21 @@ impl CpuTime {
     /// The CPU time since `before`.
     pub(crate) fn since(self, before: Self) -> Self {
         Self { user: self.user - before.user, system: self.system - before.system }
+    }
+}
+
+/// Waits until a server has done the work that it does after its answers, such as indexing their records. Returns its CPU
+/// time.
+pub(crate) async fn at_rest(pid: u32) -> Result<CpuTime, BenchError> {
+    let (pause, little) = REST;
+    let mut before = CpuTime::of(pid)?;
+    loop {
+        tokio::time::sleep(pause).await;
+        let now = CpuTime::of(pid)?;
+        if now.since(before).total() < little {
+            return Ok(now);
+        }
+        before = now;
     }
 }
 

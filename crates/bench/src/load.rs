@@ -15,8 +15,18 @@ use crate::registry::{RESOURCE, SCOPES};
 /// How many connections send requests at the same time when the server should be busy.
 pub(crate) const CONNECTIONS: usize = 16;
 
+/// How many exchanges one round has: as many as the server's search index adds at once, so that every round includes that
+/// cost once.
+pub(crate) const ROUND: usize = 4096;
+
 /// How many connections there are when requests come at their own pace: enough that none waits for a free one.
 const OPEN_CONNECTIONS: usize = 64;
+
+/// Microseconds.
+pub(crate) struct Latency {
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+}
 
 /// What one run of requests showed.
 pub(crate) struct Outcome {
@@ -42,8 +52,13 @@ impl Outcome {
         self.latencies.len()
     }
 
+    /// The median, and what one in a hundred exceeds.
+    pub(crate) fn latency(&self) -> Latency {
+        Latency { p50_us: self.quantile(0.5), p99_us: self.quantile(0.99) }
+    }
+
     /// The latency that this share of the answers does not exceed, in microseconds.
-    pub(crate) fn quantile(&self, share: f64) -> f64 {
+    fn quantile(&self, share: f64) -> f64 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index into a list")]
         let at = ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(at).copied().unwrap_or(f64::NAN)

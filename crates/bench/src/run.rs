@@ -2,18 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mandate_core::{Entropy as _, SystemEntropy};
 use serde_json::Value;
 
 use crate::crypto::{Key, RawCrypto, median, on_all_cores};
 use crate::error::BenchError;
-use crate::figures::{Figures, Latency, Rate};
+use crate::figures::{Figures, Rate};
 use crate::http::Connection;
 use crate::identity_provider::IdentityProvider;
-use crate::kernel::{CpuTime, resident_mib};
-use crate::load::{self, CONNECTIONS, Outcome, exchange_once};
+use crate::kernel::{CpuTime, at_rest, resident_mib};
+use crate::load::{self, CONNECTIONS, Latency, Outcome, ROUND, exchange_once};
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::profile::Recording;
@@ -24,15 +23,8 @@ use crate::{scale, verification};
 /// How many agents the main server has.
 const AGENTS: usize = 64;
 
-/// How many exchanges one round has: as many as the server's search index adds at once, so that every round includes that
-/// cost once.
-pub(crate) const ROUND: usize = 4096;
-
 /// How many rounds of exchanges are sampled to find out where the CPU time is spent.
 const SAMPLED: usize = 2;
-
-/// How often to check whether the server is idle, and how little CPU time it may have used since.
-const REST: (Duration, f64) = (Duration::from_millis(200), 0.02);
 
 /// How much is measured.
 pub(crate) struct Extent {
@@ -41,8 +33,7 @@ pub(crate) struct Extent {
     exchanges_before_memory: usize,
     svid_rounds: usize,
     verification_rounds: usize,
-    pub(crate) scale_rounds: usize,
-    pub(crate) scale_per_round: usize,
+    scale: scale::Extent,
 }
 
 impl Extent {
@@ -54,8 +45,7 @@ impl Extent {
             exchanges_before_memory: 100_000,
             svid_rounds: 21,
             verification_rounds: 101,
-            scale_rounds: 5,
-            scale_per_round: 1_000,
+            scale: scale::Extent { rounds: 5, per_round: 1_000 },
         }
     }
 
@@ -67,8 +57,7 @@ impl Extent {
             exchanges_before_memory: 15_000,
             svid_rounds: 9,
             verification_rounds: 41,
-            scale_rounds: 3,
-            scale_per_round: 500,
+            scale: scale::Extent { rounds: 3, per_round: 500 },
         }
     }
 }
@@ -121,14 +110,9 @@ impl Done {
             cpu_us: median(&self.cpu_us),
             system_us: median(&self.system_us),
             ratio: median(&self.ratios),
-            latency: latency(&self.outcome),
+            latency: self.outcome.latency(),
         }
     }
-}
-
-/// The median, and what one in a hundred exceeds.
-pub(crate) fn latency(outcome: &Outcome) -> Latency {
-    Latency { p50_us: outcome.quantile(0.5), p99_us: outcome.quantile(0.99) }
 }
 
 impl Target<'_> {
@@ -166,22 +150,7 @@ impl Target<'_> {
         at_rest(self.server.pid()).await?;
         let outcome = load::open(&self.server.authority, &requests, rate, count).await?;
         self.exchanges += outcome.count();
-        Ok(latency(&outcome))
-    }
-}
-
-/// Waits until a server has done the work that it does after its answers, such as indexing their records. Returns its CPU
-/// time.
-pub(crate) async fn at_rest(pid: u32) -> Result<CpuTime, BenchError> {
-    let (pause, little) = REST;
-    let mut before = CpuTime::of(pid)?;
-    loop {
-        tokio::time::sleep(pause).await;
-        let now = CpuTime::of(pid)?;
-        if now.since(before).total() < little {
-            return Ok(now);
-        }
-        before = now;
+        Ok(outcome.latency())
     }
 }
 
@@ -301,7 +270,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     server.process.stop().await?;
 
     say("10, 1,000 and 100,000 agents and grants");
-    let agents = scale::measure(program, extent, root).await?;
+    let agents = scale::measure(program, &extent.scale, root).await?;
 
     Ok(Figures {
         raw_verify_us: raw.verify_us(),

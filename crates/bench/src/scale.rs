@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use crate::crypto::median;
 use crate::error::BenchError;
-use crate::figures::Latency;
 use crate::identity_provider::IdentityProvider;
-use crate::kernel::CpuTime;
-use crate::load::{self, Outcome};
+use crate::kernel::{CpuTime, at_rest};
+use crate::load::{self, Latency, Outcome, ROUND};
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::registry::{self, SCOPES, person};
-use crate::run::{Extent, ROUND, at_rest, latency};
 
 /// The sizes.
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
@@ -25,6 +23,13 @@ const FEW: usize = 2;
 
 /// How long one round at a fixed rate lasts.
 const ROUND_SECONDS: f64 = 1.0;
+
+/// How much is measured of each size.
+pub(crate) struct Extent {
+    pub(crate) rounds: usize,
+    /// How many exchanges a round has with two connections.
+    pub(crate) per_round: usize,
+}
 
 /// One size and the figures of exchanges for it.
 pub(crate) struct Size {
@@ -112,15 +117,15 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
     for agents in SIZES {
         targets.push(prepare(program, root, agents).await?);
     }
-    for _ in 0..extent.scale_rounds {
+    for _ in 0..extent.rounds {
         for target in &mut targets {
-            let outcome = load::closed(&target.server.authority, &target.requests, extent.scale_per_round, FEW).await?;
+            let outcome = load::closed(&target.server.authority, &target.requests, extent.per_round, FEW).await?;
             target.alone.extend(outcome);
             target.full(ROUND).await?;
         }
     }
     let capacity = targets.iter().map(Target::per_second).fold(f64::INFINITY, f64::min);
-    for _ in 0..extent.scale_rounds {
+    for _ in 0..extent.rounds {
         for target in &mut targets {
             let (half, most) = (target.at(capacity * 0.5, ROUND_SECONDS).await?, target.at(capacity * 0.9, ROUND_SECONDS).await?);
             target.half.extend(half);
@@ -133,9 +138,9 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
             agents: target.agents,
             cpu_us: median(&target.cpu_us),
             per_second: target.per_second(),
-            alone: latency(&target.alone),
-            half: latency(&target.half),
-            most: latency(&target.most),
+            alone: target.alone.latency(),
+            half: target.half.latency(),
+            most: target.most.latency(),
         });
         target.server.process.stop().await?;
     }

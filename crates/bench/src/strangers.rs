@@ -18,12 +18,11 @@ use tokio::task::JoinSet;
 use crate::error::BenchError;
 use crate::http::{Connection, post_form};
 use crate::identity_provider::IdentityProvider;
-use crate::kernel::{CpuTime, open_files, resident_mib};
+use crate::kernel::{CpuTime, at_rest, open_files, resident_mib};
 use crate::load;
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::registry::{self, SCOPES, agent, person};
-use crate::run::at_rest;
 
 /// How many agents there are.
 const AGENTS: usize = 16;
