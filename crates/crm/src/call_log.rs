@@ -7,8 +7,8 @@ use axum::response::Response;
 use mandate_verifier::{Person, Refusal};
 use rusqlite::{Transaction, params};
 
+use crate::caller::Caller;
 use crate::database::Database;
-use crate::guard::Caller;
 
 /// The longest path that is kept.
 const MAX_PATH: usize = 200;

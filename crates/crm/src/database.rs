@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use crate::caller::Caller;
 use crate::error::RequestError;
-use crate::guard::Caller;
 
 #[derive(Clone)]
 pub(crate) struct Database(Arc<Mutex<Connection>>);

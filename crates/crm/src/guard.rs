@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -9,9 +10,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use mandate_verifier::{Verified, Verifier};
+use mandate_verifier::{Freshness, Route, Verified, Verifier};
 use subtle::ConstantTimeEq;
 
+use crate::caller::Caller;
 use crate::database::Database;
 use crate::error::CrmError;
 
@@ -44,7 +46,7 @@ impl Protection {
         Ok(match self {
             Self::DangerousSharedKey(key) => methods.route_layer(from_fn_with_state(key.clone(), check_key)),
             // The last layer is the outermost: first the check, then the caller is taken from what it left behind.
-            Self::Mandate(verifier) => methods.route_layer(from_fn(name_caller)).route_layer(verifier.layer(crate::route(scope)?)),
+            Self::Mandate(verifier) => methods.route_layer(from_fn(name_caller)).route_layer(verifier.layer(route(scope)?)),
         })
     }
 
@@ -55,6 +57,14 @@ impl Protection {
             Self::Mandate(verifier) => app.layer(verifier.metadata_layer()),
         }
     }
+}
+
+/// What each operation requires. Reading uses the default; closing deals and sending mail need knowledge of revocations that
+/// is at most 10 seconds old.
+fn route(scope: &str) -> Result<Route, CrmError> {
+    let route = Route::requires(scope).map_err(|_| CrmError::Scope)?;
+    let destructive = matches!(scope, "write:opportunities" | "send:mail");
+    Ok(if destructive { route.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) }) } else { route })
 }
 
 /// The one key of the world before. Does not print; compared in constant time.
@@ -104,41 +114,6 @@ impl fmt::Debug for SharedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedKey(redacted)")
     }
-}
-
-/// Who called, as far as the protection can tell. In the extensions of the request, and of the response for the log.
-#[derive(Clone, Debug)]
-pub(crate) enum Caller {
-    /// A caller with the key.
-    KeyHolder,
-    /// A person, by an agent.
-    Verified(Box<Verified>),
-}
-
-impl Caller {
-    pub(crate) fn verified(&self) -> Option<&Verified> {
-        match self {
-            Self::KeyHolder => None,
-            Self::Verified(verified) => Some(verified),
-        }
-    }
-
-    /// For people.
-    pub(crate) fn label(&self) -> String {
-        match self {
-            Self::KeyHolder => "a holder of the shared key".to_owned(),
-            Self::Verified(verified) => match verified.actor() {
-                Some(actor) => format!("{} for {}", actor.sub, person(verified)),
-                None => person(verified),
-            },
-        }
-    }
-}
-
-/// The person's name, with the issuer that gives it unless that is the token's issuer: two issuers may give the same name.
-fn person(verified: &Verified) -> String {
-    let person = verified.subject();
-    if person.iss == *verified.issuer() { person.sub.clone() } else { person.to_string() }
 }
 
 async fn check_key(State(key): State<SharedKey>, request: Request, next: Next) -> Response {

@@ -16,6 +16,7 @@
 //! `call`: [`inspect`] reads both.
 
 mod call_log;
+mod caller;
 mod database;
 mod error;
 mod evidence;
@@ -24,7 +25,7 @@ mod routes;
 
 use std::path::Path;
 
-use mandate_verifier::{Route, ScopeSet};
+use mandate_verifier::ScopeSet;
 use tokio::net::TcpListener;
 
 pub use error::CrmError;
@@ -39,15 +40,6 @@ pub const SCOPES: [&str; 4] = ["read:cases", "write:case_comments", "write:oppor
 /// [`SCOPES`] as a set, for [`mandate_verifier::Builder::scopes_supported`].
 pub fn scopes() -> ScopeSet {
     SCOPES.iter().filter_map(|scope| scope.parse().ok()).collect()
-}
-
-/// What each operation requires. Reading uses the default; closing deals and sending mail need knowledge of revocations that
-/// is at most 10 seconds old.
-fn route(scope: &str) -> Result<Route, CrmError> {
-    use mandate_verifier::Freshness::FailClosed;
-    let route = Route::requires(scope).map_err(|_| CrmError::Scope)?;
-    let destructive = matches!(scope, "write:opportunities" | "send:mail");
-    Ok(if destructive { route.freshness(FailClosed { max_age: std::time::Duration::from_secs(10) }) } else { route })
 }
 
 /// Serves the CRM until the future is dropped.

@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::call_log::log_call;
+use crate::caller::Caller;
 use crate::database::{Database, cause};
 use crate::error::{CrmError, RequestError};
-use crate::guard::{Caller, Protection};
+use crate::guard::Protection;
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
