@@ -3,8 +3,9 @@
 //! It runs as a separate process, so that the node attests it like any agent. It gets its orders on standard input and
 //! prints one JSON object on standard output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
 use mandate_core::Secret;
 use mandate_core::names::{AssertionType, GrantType, TokenType};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use serde_json::Value;
 
 use super::error::DemoError;
 use super::http::{Http, Reply};
+use crate::command::svid;
+use crate::failure::Fault;
 
 /// What the agent works with.
 #[derive(Deserialize, Serialize)]
@@ -134,6 +137,16 @@ fn describe(order: &Order) -> (String, &'static str) {
     }
 }
 
+/// A JWT-SVID for the issuer alone, by the Workload API, like `mandate svid fetch`; or the text with which the node refused.
+pub(super) async fn fetch_svid(socket: &Path, audience: &str) -> Result<Result<Jwtsvid, String>, DemoError> {
+    let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() };
+    match svid::ask(socket.to_owned(), request).await {
+        Ok(svid) => Ok(Ok(svid)),
+        Err(failure) if failure.fault() == Fault::Refused => Ok(Err(failure.message().to_owned())),
+        Err(failure) => Err(DemoError::Workload(failure.message().to_owned())),
+    }
+}
+
 /// The agent's only way to more authority: to ask for it.
 pub(super) struct Exchange {
     http: Http,
@@ -176,7 +189,7 @@ pub(super) async fn run(orders: Orders) -> Result<Deeds, DemoError> {
         }
         Orders::Mandate { crm, issuer, socket, subject_token, case } => {
             let asked = std::time::Instant::now();
-            let svid = super::fetch_svid(&socket, &issuer).await?.map_err(DemoError::Workload)?;
+            let svid = fetch_svid(&socket, &issuer).await?.map_err(DemoError::Workload)?;
             let svid_ms = asked.elapsed().as_secs_f64() * 1e3;
             let exchange = Exchange::new(&issuer, &crm, Secret::new(svid.svid), Secret::new(subject_token))?;
             let asked = std::time::Instant::now();

@@ -7,6 +7,7 @@ mod login;
 mod report;
 mod stage;
 mod stop;
+mod story;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,73 +15,17 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use mandate_api::admin::{ApplyRequest, AuditQuery, AuditRecord, PasswordRequest};
-use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
 use mandate_api::registry_file;
 use mandate_core::{Entropy, Secret, SystemEntropy};
 use mandate_files::{FileError, Replace};
 
 pub(crate) use error::DemoError;
 
-use crate::failure::Fault;
 use crate::screen::Screen;
 use agent::{Deeds, Orders};
 use report::{Cause, Evidence, Report, Telling, Timings};
 use stage::{Bound, ControlPlane, Crm, Node};
-
-/// The case whose mail hides the orders.
-const CASE: u32 = 3;
-const CLIENT: &str = "support-app";
-const CALLBACK: &str = "http://127.0.0.1:9200/callback";
-const AGENT: &str = "support-agent";
-
-/// The story's registry. The agent is any process of this user that runs this program.
-fn registry(crm: &str, program: &Path, uid: u32) -> String {
-    let program = program.display();
-    format!(
-        r#"[[resource]]
-name   = "crm"
-uri    = "{crm}"
-scopes = ["read:cases", "write:case_comments", "write:opportunities", "send:mail"]
-tools  = [
-  {{ name = "close_opportunity", scope = "write:opportunities", destructive = true }},
-  {{ name = "send_mail", scope = "send:mail", egress = true }},
-]
-
-[[person]]
-name = "riley"
-may  = [{{ resource = "crm", scopes = ["read:cases", "write:case_comments", "write:opportunities", "send:mail"] }}]
-
-[[agent]]
-name      = "{AGENT}"
-owner     = "riley"
-purpose   = "Works on support cases"
-selectors = ["unix:uid:{uid}", "unix:path:{program}"]
-ceiling   = [{{ resource = "crm", scopes = ["read:cases", "write:case_comments"] }}]
-
-[[grant]]
-person   = "riley"
-agent    = "{AGENT}"
-resource = "crm"
-scopes   = ["read:cases", "write:case_comments"]
-expires  = "1h"
-max_uses = 500
-
-[[client]]
-id            = "{CLIENT}"
-redirect_uris = ["{CALLBACK}"]
-"#
-    )
-}
-
-/// A JWT-SVID for the issuer alone, by the Workload API, like `mandate svid fetch`; or the text with which the node refused.
-async fn fetch_svid(socket: &Path, audience: &str) -> Result<Result<Jwtsvid, String>, DemoError> {
-    let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() };
-    match crate::command::svid::ask(socket.to_owned(), request).await {
-        Ok(svid) => Ok(Ok(svid)),
-        Err(failure) if failure.fault() == Fault::Refused => Ok(Err(failure.message().to_owned())),
-        Err(failure) => Err(DemoError::Workload(failure.message().to_owned())),
-    }
-}
+use story::{AGENT, CALLBACK, CASE, CLIENT};
 
 fn random_text(entropy: &dyn Entropy) -> String {
     let mut bytes = [0u8; 24];
@@ -159,7 +104,7 @@ async fn after(root: &Path, entropy: &dyn Entropy, say: &impl Fn(&str)) -> Resul
     let node = Node::start(root, &server).await?;
     let bound: Bound = Crm::bind().await?;
     let program = std::env::current_exe().and_then(std::fs::canonicalize).map_err(|error| DemoError::start("this program", error))?;
-    let text = registry(&bound.url, &program, rustix::process::getuid().as_raw());
+    let text = story::registry(&bound.url, &program, rustix::process::getuid().as_raw());
     let file = registry_file::parse(&text).map_err(|error| DemoError::Registry(error.to_string()))?;
     let began = Instant::now();
     server.admin.apply(&ApplyRequest { entries: file, prune: false, dry_run: false }).await?;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use mandate_core::Secret;
 use serde::Serialize;
 
-use super::agent::Exchange;
+use super::agent::{Exchange, fetch_svid};
 use super::error::DemoError;
 use super::http::Http;
 use super::stage::{self, ControlPlane, Crm, Node};
-use super::{AGENT, CASE, fetch_svid};
+use super::story::{AGENT, CASE};
 
 /// How long a stopped agent may continue before the demo counts that as a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
