@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::alert::{Alert, Heard};
 use crate::credentials::Credentials;
-use crate::error::NodeError;
+use crate::error::{NOT_TLS, NodeError};
 use crate::trust::{Anchor, ServerVerifier, TlsClock, Untrusted};
 
 /// The longest that connecting may take, each of TCP and TLS.
@@ -26,10 +26,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How often an idle connection is pinged, and how long the answer may take. If a server disappears without closing the
 /// connection, that is noticed after at most the sum of both.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-
-/// The message for an address at which the nodes' protocol is not spoken.
-pub(crate) const NOT_TLS: &str =
-    "this address speaks HTTP or something else, not the nodes' protocol; use the address that `mandate serve` prints as `nodes`";
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

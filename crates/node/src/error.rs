@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use mandate_core::Timestamp;
 
-use crate::dial::NOT_TLS;
 use crate::join_token::InvalidJoinToken;
+
+/// The message for an address at which the nodes' protocol is not spoken.
+pub(crate) const NOT_TLS: &str =
+    "this address speaks HTTP or something else, not the nodes' protocol; use the address that `mandate serve` prints as `nodes`";
 
 /// Whose fault it is that a node does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
