@@ -1,64 +1,16 @@
 //! Evaluation: for every scope first the person, then the agent; both must be permitted.
 
+pub(crate) mod ruling;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use cedar_policy::{AuthorizationError, Context, Decision, EntityUid, PolicyId, Request};
-use mandate_core::ScopeSet;
 
 use crate::compile::Policies;
 use crate::facts::{Facts, InternalError, Question, Terms};
-
-/// Proof that policy permitted some of the scopes asked for. Only [`Policies::evaluate`] makes one.
-#[derive(Debug)]
-pub struct Permit {
-    scopes: ScopeSet,
-    policies: Arc<[String]>,
-}
-
-/// Policy permits some of the scopes asked for, once a person has approved that. Only [`Policies::evaluate`] makes one. It is
-/// no [`Permit`], and cannot be made into one.
-#[derive(Debug)]
-pub struct Demand {
-    scopes: ScopeSet,
-    policies: Arc<[String]>,
-    by: Arc<[String]>,
-}
-
-impl Demand {
-    /// The names of the policies that demand the approval, sorted.
-    pub fn by(&self) -> &[String] {
-        &self.by
-    }
-}
-
-/// The answer to a question that is not denied.
-#[derive(Debug)]
-pub enum Ruling {
-    /// Permitted.
-    Permitted(Permit),
-    /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is permitted without: what was
-    /// asked for is never narrowed to what needs none, or a person would not be asked at all.
-    NeedsApproval(Demand),
-}
-
-impl Ruling {
-    /// The scopes that both the person and the agent are permitted, now or after an approval. Never empty, never more than was
-    /// asked for.
-    pub fn scopes(&self) -> &ScopeSet {
-        match self {
-            Self::Permitted(Permit { scopes, .. }) | Self::NeedsApproval(Demand { scopes, .. }) => scopes,
-        }
-    }
-
-    /// The names of the policies that permitted, sorted.
-    pub fn policies(&self) -> &Arc<[String]> {
-        match self {
-            Self::Permitted(Permit { policies, .. }) | Self::NeedsApproval(Demand { policies, .. }) => policies,
-        }
-    }
-}
+use ruling::Ruling;
 
 /// Whose question was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,13 +91,7 @@ impl Policies {
             let (who, policies) = if person_ever { (Denied::Agent, forbidden_agent) } else { (Denied::Person, forbidden_person) };
             return Err(Denial { who, policies: policies.into_iter().collect(), errors: Vec::new() });
         }
-        let by: Arc<[String]> = permitted.intersection(&self.demanding).cloned().collect();
-        let (scopes, policies) = (scopes.into_iter().collect(), permitted.into_iter().collect());
-        Ok(if by.is_empty() {
-            Ruling::Permitted(Permit { scopes, policies })
-        } else {
-            Ruling::NeedsApproval(Demand { scopes, policies, by })
-        })
+        Ok(Ruling::of(scopes.into_iter().collect(), permitted, &self.demanding))
     }
 
     fn ask(&self, terms: &Terms, principal: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {

@@ -16,5 +16,6 @@ mod limits;
 mod memo;
 
 pub use compile::{DEFAULT_POLICY, MAX_POLICY_LEN, Policies, PolicyError, SCHEMA};
-pub use evaluate::{Demand, Denial, Denied, Permit, Ruling};
+pub use evaluate::ruling::{Demand, Permit, Ruling};
+pub use evaluate::{Denial, Denied};
 pub use facts::Question;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, UnitWeighter};
 
-use crate::evaluate::Ruling;
+use crate::evaluate::ruling::Ruling;
 use crate::facts::Fingerprint;
 
 /// How many permits are remembered, some hundred bytes each.
