@@ -13,7 +13,9 @@ use mandate_core::RequestSource;
 use mandate_core::names::ErrorCode;
 use mandate_oauth::{Headers, OAuthError, Request};
 
-use super::{Public, cross_origin, origin};
+use super::cross_origin;
+use super::parts::Public;
+use super::paths::origin;
 use crate::peer::source;
 use crate::places::Guest;
 

@@ -19,7 +19,8 @@ use mandate_oauth::form::Form;
 use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
 use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError, Visitor};
 
-use super::{Public, csrf, page};
+use super::parts::Public;
+use super::{csrf, page};
 use crate::peer::source;
 use crate::places::Guest;
 

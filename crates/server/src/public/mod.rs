@@ -6,6 +6,8 @@ mod feed;
 mod form_endpoints;
 mod login;
 mod page;
+mod parts;
+mod paths;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +19,16 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
-use mandate_authority::Authority;
-use mandate_core::{Clock, Entropy, Secret};
-use mandate_live::Live;
-use mandate_oauth::{Engine, Fault, OAuthError, form, metadata};
+use mandate_core::{Entropy, Secret};
+use mandate_oauth::{form, metadata};
+
+pub(crate) use parts::Public;
 
 use crate::admin;
-use crate::health::Counter;
 use crate::host::Hosts;
-use crate::listener::{Defaults, Shutdown, Site};
+use crate::listener::{Defaults, Site};
 use crate::secret_body::ends_connection;
+use paths::{base_path, metadata_paths};
 
 /// How long a form may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,67 +40,10 @@ pub(crate) fn csrf_key(entropy: &dyn Entropy) -> Secret {
     Secret::new(key)
 }
 
-/// What the public endpoints work with.
-pub(crate) struct Public {
-    pub(crate) engine: Engine,
-    pub(crate) authority: Arc<Authority>,
-    pub(crate) live: Arc<Live>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// Makes the tokens of login forms. A restart makes a new one: forms that were open are shown again.
-    pub(crate) csrf_key: Secret,
-    pub(crate) shutdown: Shutdown,
-    /// Cookies are marked `Secure` when browsers reach us over TLS.
-    pub(crate) secure_cookies: bool,
-    /// Counts the requests for which the queue of slow checks had no place.
-    pub(crate) checks_full: Arc<Counter>,
-}
-
-impl Public {
-    /// Logs an error of an OAuth request. Only one that is the server's own fault is for operators: the others can be caused by
-    /// anybody, and are recorded or counted.
-    fn note(&self, error: &OAuthError) {
-        match error.fault {
-            Fault::Server => tracing::error!(error = %error.error, private = %error.private, "an OAuth request failed"),
-            Fault::Caller => tracing::debug!(error = %error.error, private = %error.private, "an OAuth request was refused"),
-            Fault::Crowd => {
-                self.checks_full.add(1);
-                tracing::debug!(error = %error.error, private = %error.private, "an OAuth request was refused");
-            }
-        }
-    }
-}
-
-/// Where the issuer's paths start: empty, or `/path` for an issuer with a path.
-fn base_path(issuer: &str) -> &str {
-    let after_scheme = issuer.find("://").map_or(issuer, |at| issuer.get(at + 3..).unwrap_or_default());
-    after_scheme.find('/').map_or("", |at| after_scheme.get(at..).unwrap_or_default()).trim_end_matches('/')
-}
-
-/// The issuer without its path. Requests have the whole path, so this and it are the URL that a client used.
-fn origin(issuer: &str) -> &str {
-    let path = base_path(issuer).len();
-    let origin = issuer.trim_end_matches('/');
-    origin.get(..origin.len().saturating_sub(path)).unwrap_or(origin)
-}
-
 /// The public site.
 pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: Defaults) -> Site {
     // A connection alone makes nobody an operator here.
     Site { router: router(public), max_body: (form::MAX_BODY, BODY_TIMEOUT), hosts, defaults }
-}
-
-/// The addresses at which clients look for the metadata of an issuer with this path.
-///
-/// RFC 8414 §3 puts the well-known part between host and path. MCP clients of earlier protocol versions leave the path out.
-/// Other clients put the path in front, as `OpenID` Connect Discovery does.
-fn metadata_paths(base: &str) -> Vec<String> {
-    const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
-    let mut paths =
-        vec![WELL_KNOWN.to_owned(), format!("{WELL_KNOWN}{base}"), format!("{base}{WELL_KNOWN}"), format!("{WELL_KNOWN}{base}/")];
-    paths.sort();
-    paths.dedup();
-    paths
 }
 
 fn router(public: Arc<Public>) -> Router {
@@ -173,33 +118,4 @@ async fn jwks(State(public): State<Arc<Public>>) -> Response {
 
 async fn spiffe_bundle(State(public): State<Arc<Public>>) -> Response {
     cacheable_json(public.authority.jwt_bundle_json().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{base_path, metadata_paths, origin};
-
-    #[test]
-    fn metadata_is_where_every_client_looks_for_it() {
-        assert_eq!(metadata_paths(""), ["/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/"]);
-        assert_eq!(
-            metadata_paths("/tenant/1"),
-            [
-                "/.well-known/oauth-authorization-server",
-                "/.well-known/oauth-authorization-server/tenant/1",
-                "/.well-known/oauth-authorization-server/tenant/1/",
-                "/tenant/1/.well-known/oauth-authorization-server",
-            ]
-        );
-    }
-
-    #[test]
-    fn an_issuers_path_is_where_its_endpoints_are() {
-        assert_eq!(base_path("http://127.0.0.1:8420"), "");
-        assert_eq!(base_path("https://login.example/"), "");
-        assert_eq!(base_path("https://login.example/tenant/1"), "/tenant/1");
-        assert_eq!(origin("http://127.0.0.1:8420"), "http://127.0.0.1:8420");
-        assert_eq!(origin("https://login.example/"), "https://login.example");
-        assert_eq!(origin("https://login.example/tenant/1/"), "https://login.example");
-    }
 }
