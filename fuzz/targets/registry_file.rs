@@ -4,11 +4,11 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mandate_administration::planning::{Defaults, entries_of, plan};
 use mandate_api::admin::RegistryItem;
 use mandate_api::registry_file::{RegistryFile, locate, parse};
 use mandate_core::Timestamp;
 use mandate_core::registry::Registry;
+use mandate_planning::{Defaults, entries_of, plan};
 
 static DEFAULTS: LazyLock<Defaults> = LazyLock::new(|| Defaults {
     trust_domain: "acme.example".parse().unwrap(),

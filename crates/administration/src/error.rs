@@ -4,11 +4,10 @@ use mandate_api::registry_file::Finding;
 use mandate_core::Role;
 use mandate_core::registry::Kind;
 use mandate_identity::IdentityError;
+use mandate_planning::states::StateRefusal;
 use mandate_stops::StopError;
 use mandate_store::records::LogError;
 use mandate_store::{AppendError, StoreError};
-
-use crate::states::StateRefusal;
 
 /// Why a caller may not do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use mandate_api::admin::{RegistryEntry, RegistryItem};
 use mandate_core::MeterId;
 use mandate_core::registry::{Entry, Kind};
+use mandate_planning::is_administration;
 
 use crate::administration::Administration;
 use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
-use crate::own::is_administration;
 use crate::pages::{Listed, Page};
 
 impl Administration {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::admin::{BanResponse, JoinTokenResponse, NodeItem, NodeState};
+use mandate_core::NodeState as StoredState;
+use mandate_planning::states::{NodeAct, State as _};
 use mandate_store::nodes::{self, Node};
 
 use crate::administration::{Administration, recorded, to_the_end};
 use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
 use crate::pages::{Listed, Page};
-use crate::states::{NodeAct, State as _};
 use crate::status::PATIENCE;
 
 impl Administration {
@@ -54,7 +55,7 @@ impl Administration {
     }
 
     /// The state of a node. A ban that is not in the database yet counts.
-    pub(crate) fn node_state(&self, node: &Node) -> nodes::NodeState {
+    pub(crate) fn node_state(&self, node: &Node) -> StoredState {
         let banned = self.stops.has_banned(&node.id).then(|| node.state.after(NodeAct::Ban).ok().flatten());
         banned.flatten().unwrap_or(node.state)
     }
@@ -62,8 +63,8 @@ impl Administration {
     fn item(&self, node: Node) -> NodeItem {
         NodeItem {
             state: match self.node_state(&node) {
-                nodes::NodeState::Joined => NodeState::Joined,
-                nodes::NodeState::Banned => NodeState::Banned,
+                StoredState::Joined => NodeState::Joined,
+                StoredState::Banned => NodeState::Banned,
             },
             name: node.id,
             spiffe_id: node.spiffe_id.to_string(),

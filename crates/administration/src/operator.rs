@@ -8,7 +8,7 @@ use mandate_live::Live;
 use mandate_token::access_token::AccessToken;
 
 use crate::error::Denied;
-use crate::own;
+use crate::roles;
 
 /// A caller whose identity is proven. What it may do is asked for each act.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,6 @@ fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Res
     // The scope in the token is a name that any resource may declare: the right must be one on our administration.
     let named = |role: &Role| token.scopes.iter().any(|scope| scope.as_str() == role.scope());
     // An agent never administrates, no matter which scopes its token names.
-    let has_role = token.chain.is_empty() && own::roles(person).filter(named).any(|role| role.includes(least));
+    let has_role = token.chain.is_empty() && roles::of(person).filter(named).any(|role| role.includes(least));
     if has_role { Ok(()) } else { Err(Denied::Role(least)) }
 }

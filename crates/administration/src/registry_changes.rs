@@ -15,6 +15,8 @@ use mandate_core::registry::{Agent, AgentState, Entry, Kind as EntryKind, Person
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::{cuts_for_change, only_stops};
 use mandate_live::Snapshot;
+use mandate_planning::states::{AgentAct, PersonAct, PersonState, State as _, StateRefusal};
+use mandate_planning::{ADMINISTRATION, Defaults, Plan, PlannedChange, is_administration, plan_and_findings};
 use mandate_policy::{Policies, PolicyError};
 use mandate_stops::Stop;
 use mandate_store::Effect;
@@ -23,11 +25,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::administration::{Administration, recorded, to_the_end, with_cuts};
 use crate::authorization::{IsAct, Permit, act};
 use crate::error::AdministrationError;
-use crate::own::{ADMINISTRATION, is_administration};
-use crate::planning::{Defaults, Plan, PlannedChange, plan_and_findings, usable};
 use crate::policies::{compile, refused_policies};
-use crate::states::{AgentAct, PersonAct, PersonState, State as _, StateRefusal};
 use crate::touches::{touched, touches, touches_beside};
+use crate::usable;
 
 /// The most characters of a summary of changes that a record keeps.
 const MAX_SUMMARY: usize = 8 * 1024;

@@ -7,12 +7,12 @@ use mandate_audit::Kind;
 use mandate_core::registry::{Entry, Grant, Kind as EntryKind};
 use mandate_core::{Clock as _, CutTarget, KnownTerms};
 use mandate_delegation::revocation::cut;
+use mandate_planning::states::{GrantAct, GrantState, State as _};
 use mandate_stops::Stop;
 
 use crate::administration::{Administration, recorded, to_the_end};
 use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
-use crate::states::{GrantAct, GrantState, State as _};
 use crate::touches::{touched, touches_of_cut};
 
 impl Administration {

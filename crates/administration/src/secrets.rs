@@ -6,12 +6,12 @@ use mandate_audit::{Kind, Touch};
 use mandate_core::registry::Kind as EntryKind;
 use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
+use mandate_planning::states::{ClientAct, ClientState, State as _};
 use mandate_store::{Effect, secrets};
 
 use crate::administration::{Administration, blocking, to_the_end, with_cuts};
 use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
-use crate::states::{ClientAct, ClientState, State as _};
 use crate::touches::touched;
 
 impl Administration {

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{NodeGrant, ProvenKey};
 use mandate_core::digest::sha256;
-use mandate_core::{Clock as _, RequestSource, Secret, SpiffeId, Timestamp};
+use mandate_core::{Clock as _, NodeState, RequestSource, Secret, SpiffeId, Timestamp};
 use mandate_stops::{By, Recorded, Stop};
-use mandate_store::nodes::{self, JoinTokenHash, Node, NodeState};
+use mandate_store::nodes::{self, JoinTokenHash, Node};
 use mandate_store::{AppendError, Effect, EffectRefusal, StoreError};
 
 use crate::error::IdentityError;

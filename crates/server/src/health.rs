@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use mandate_api::admin::{DiskSpace, NodeCounts, Severity, StatusProblem, problem_code};
 use mandate_authority::Authority;
-use mandate_core::{Clock, HybridClock, Timestamp};
+use mandate_core::{Clock, HybridClock, NodeState, Timestamp};
 use mandate_identity::{Moment, has_expired};
 use mandate_store::Log;
-use mandate_store::nodes::{Node, NodeState};
+use mandate_store::nodes::Node;
 use parking_lot::Mutex;
 
 type Check = Box<dyn Fn(Timestamp) -> Vec<StatusProblem> + Send + Sync>;
@@ -226,8 +226,8 @@ mod tests {
     use std::time::Duration;
 
     use mandate_api::admin::{DiskSpace, NodeCounts, Severity, StatusProblem};
-    use mandate_core::Timestamp;
-    use mandate_store::nodes::{Node, NodeState};
+    use mandate_core::{NodeState, Timestamp};
+    use mandate_store::nodes::Node;
 
     use super::{Disk, Health, Moment, Tally, count_nodes, low_space, nodes_away, problem};
 

@@ -178,7 +178,7 @@ fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live
     let (entries, meters, cuts) =
         store.read_blocking("load the registry", |tx| Ok((registry::load(tx)?, meters::load(tx)?, cuts::load(tx)?)))?;
     let mut registry = Registry::from_entries(entries);
-    if let Some(own) = mandate_administration::administration(issuer) {
+    if let Some(own) = mandate_planning::administration(issuer) {
         registry.put(Entry::Resource(own));
     }
     let policies = mandate_administration::compile(&registry)?;

@@ -1,11 +1,11 @@
 //! Every change that is written with its audit record, in the record's transaction, or not at all.
 
 use mandate_core::registry::{Entry, Halt, Kind};
-use mandate_core::{ClientId, Cut, PersonName, RecordId, Reservation, Secret, Timestamp, TokenId};
+use mandate_core::{ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, Timestamp, TokenId};
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
-use crate::nodes::{self, JoinTokenHash, Node, NodeState, TokenUse};
+use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
 use crate::refusal::EffectRefusal;
 use crate::registry::RegistryVersion;
 use crate::tx::Tx;

@@ -1,6 +1,6 @@
 //! Nodes, and the single-use tokens by which they join.
 
-use mandate_core::{SpiffeId, Timestamp};
+use mandate_core::{NodeState, SpiffeId, Timestamp};
 
 use crate::error::StoreError;
 use crate::refusal::EffectRefusal;
@@ -9,15 +9,6 @@ use crate::value::values;
 
 /// SHA-256 of a join token. The token itself is never stored.
 pub type JoinTokenHash = [u8; 32];
-
-/// Whether a node may renew and fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeState {
-    /// It may.
-    Joined,
-    /// It may not, no matter which certificate it has.
-    Banned,
-}
 
 /// A joined node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ const ALL: &str = "mandate:viewer mandate:operator mandate:approver mandate:admi
 
 /// A world in which riley has every role, and an app may ask for each.
 fn world() -> World {
-    let own = mandate_administration::administration(&ISSUER.parse().unwrap()).unwrap();
+    let own = mandate_planning::administration(&ISSUER.parse().unwrap()).unwrap();
     let listed = format!("{ALL} read:cases").parse().unwrap();
     let app = mandate_core::registry::Client { scopes: Some(listed), ..story::client("support-app", ClientAuthentication::None, &[]) };
     let may = vec![story::permission("mandate", ALL), story::permission("crm", "read:cases")];

@@ -1,9 +1,9 @@
 //! Changing states: what is in force, what is durable, and what is refused.
 
-use mandate_administration::states::StateRefusal;
 use mandate_administration::{AdministrationError as E, OnAgent, act};
 use mandate_api::admin::{ApplyResponse, RevocationTarget};
 use mandate_core::registry::{AgentState, Entry, Kind};
+use mandate_planning::states::StateRefusal;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::story;
 use mandate_testkit::world::World;

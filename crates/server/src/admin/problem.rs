@@ -6,12 +6,12 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use mandate_administration::states::StateRefusal;
 use mandate_administration::{AdministrationError, Denied};
 use mandate_api::Problem;
 use mandate_api::admin::kind_name;
 use mandate_api::problem::{ADMINISTRATION_ELSEWHERE, PROBLEM_JSON};
 use mandate_api::registry_file::Finding;
+use mandate_planning::states::StateRefusal;
 
 /// Why a request is refused before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

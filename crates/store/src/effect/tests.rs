@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind};
-use mandate_core::{CutTarget, MeterId, Reservation, Secret, Timestamp};
+use mandate_core::{CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
-use crate::nodes::{Node, NodeState};
+use crate::nodes::Node;
 use crate::{Store, cuts, nodes, registry, secrets};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Kind, Policy};
-use mandate_core::{Cut, CutTarget, MeterId, Reservation, Secret, Timestamp};
+use mandate_core::{Cut, CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
 use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
-use mandate_store::nodes::{Node, NodeState};
+use mandate_store::nodes::Node;
 use mandate_store::{EffectRefusal, Store, StoreError, codes, cuts, keys, meta, meters, nodes, registry, replay, secrets};
 use rusqlite::Connection;
 use tempfile::TempDir;

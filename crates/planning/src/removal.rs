@@ -5,7 +5,7 @@ use mandate_core::registry::Entry;
 use crate::states::{AgentAct, GrantAct, GrantState, PersonAct, PersonState, State as _, StateRefusal};
 
 /// Whether an entry may be removed.
-pub(super) fn removal(entry: &Entry) -> Result<(), StateRefusal> {
+pub(crate) fn removal(entry: &Entry) -> Result<(), StateRefusal> {
     match entry {
         Entry::Agent(agent) => agent.state.after(AgentAct::Remove).map(drop),
         Entry::Grant(grant) => GrantState::of(grant).after(GrantAct::Remove).map(drop),
@@ -16,6 +16,6 @@ pub(super) fn removal(entry: &Entry) -> Result<(), StateRefusal> {
 
 /// What stays in the registry permanently: the names of retired agents are never given to other agents, and revoked grants
 /// explain old records.
-pub(super) fn is_history(entry: &Entry) -> bool {
+pub(crate) fn is_history(entry: &Entry) -> bool {
     matches!(removal(entry), Err(StateRefusal::Retired | StateRefusal::Revoked))
 }

@@ -5,9 +5,8 @@ use mandate_api::RegistryFile;
 use mandate_api::registry_file::Finding;
 use mandate_core::registry::{ClientAuthentication, Entry};
 use mandate_oauth::foreign::{check_ca, check_proxy};
+use mandate_planning::Plan;
 use mandate_token::{KeySet, KeyUse};
-
-use super::plan::Plan;
 
 /// Every key set, certificate authority and proxy that would be put into the registry and could never be used.
 pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use mandate_core::NodeState;
 use mandate_core::registry::{AgentState, Client, Grant, Person};
-use mandate_store::nodes::NodeState;
 
 /// A state, as an operator changes it.
 pub trait State: Copy + 'static {

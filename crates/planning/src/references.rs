@@ -9,8 +9,8 @@ use mandate_core::registry::{Agent, Client, Entry, Grant, Kind, Permission, Pers
 use mandate_core::uri::other_spelling;
 use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
 
-use super::entries::{Declared, Defaults};
-use super::removal::is_history;
+use crate::entries::{Declared, Defaults};
+use crate::removal::is_history;
 
 /// The registry as it will be: the declared entries replace existing ones, and removed entries are left out.
 struct After<'a> {
@@ -67,7 +67,7 @@ impl After<'_> {
 }
 
 /// Checks the declared entries, and if something was removed or narrowed, also the entries that stay as they were.
-pub(super) fn check(declared: &[Declared], current: &Registry, removals: &[Entry], defaults: &Defaults) -> Vec<Finding> {
+pub(crate) fn check(declared: &[Declared], current: &Registry, removals: &[Entry], defaults: &Defaults) -> Vec<Finding> {
     let after = After {
         declared: declared.iter().map(|d| ((d.entry.kind(), d.entry.key()), &d.entry)).collect(),
         removed: removals.iter().map(|entry| (entry.kind(), entry.key())).collect(),
@@ -202,7 +202,7 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
 }
 
 /// What is allowed but surely a mistake: a grant of scopes that can never be used, or a grant that has ended.
-pub(super) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
+pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
     let of = |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
     // Only looked for in files that a person can have written; the search is quadratic.
     if declared.len() > 1000 {

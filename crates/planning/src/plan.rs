@@ -8,10 +8,10 @@ use mandate_api::registry_file::Finding;
 use mandate_core::Issuer;
 use mandate_core::registry::{Entry, Kind, Registry};
 
-use super::entries::{self, Defaults};
-use super::references;
-use super::removal::{is_history, removal};
-use crate::own::is_administration;
+use crate::built_in::is_administration;
+use crate::entries::{self, Defaults};
+use crate::references;
+use crate::removal::{is_history, removal};
 
 /// One entry before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub fn plan(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune:
 
 /// The same for a caller that checks more. With any findings, the plan may only be looked at: what is wrong is left out of it,
 /// or corrected.
-pub(crate) fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune: bool) -> (Plan, Vec<Finding>) {
+pub fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune: bool) -> (Plan, Vec<Finding>) {
     let mut findings = file.duplicates();
     let (declared, mut notes) = entries::declare(file, current, defaults, &mut findings);
     let mut removals = Vec::new();

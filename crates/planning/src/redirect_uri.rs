@@ -49,7 +49,7 @@ const TAKEN: [&str; 38] = [
 
 /// Why a redirect URI cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidRedirectUri {
+pub(crate) enum InvalidRedirectUri {
     /// Longer than any identifier here.
     #[error("longer than {MAX_URI_LEN} bytes")]
     TooLong,
@@ -89,7 +89,7 @@ pub(super) enum InvalidRedirectUri {
 }
 
 /// Checks a redirect URI.
-pub(super) fn check(text: &str) -> Result<(), InvalidRedirectUri> {
+pub(crate) fn check(text: &str) -> Result<(), InvalidRedirectUri> {
     use InvalidRedirectUri as E;
     if text.len() > MAX_URI_LEN {
         return Err(E::TooLong);
@@ -138,7 +138,7 @@ fn check_http(text: &str, scheme: &str, rest: &str) -> Result<(), InvalidRedirec
 
 /// The scheme of a redirect URI, if any app could claim it: a scheme without a dot is not derived from a domain name, as
 /// RFC 8252 §7.1 requires.
-pub(super) fn claimable_scheme(text: &str) -> Option<&str> {
+pub(crate) fn claimable_scheme(text: &str) -> Option<&str> {
     let (scheme, _) = split_scheme(text)?;
     (!scheme.contains('.') && !matches!(scheme, "https" | "http")).then_some(scheme)
 }

@@ -1,7 +1,7 @@
 use std::fmt::{Debug, Write as _};
 
+use mandate_core::NodeState;
 use mandate_core::registry::AgentState;
-use mandate_store::nodes::NodeState;
 
 use super::{AgentAct, ClientAct, ClientState, GrantAct, GrantState, NodeAct, PersonAct, PersonState, State, StateRefusal};
 

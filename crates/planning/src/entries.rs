@@ -13,9 +13,9 @@ use mandate_core::registry::{
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonId};
 use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain};
 
-use super::mending::{self, Made, every_finding};
-use super::{redirect_uri, selectors};
+use crate::mending::{self, Made, every_finding};
 use crate::states::{AgentAct, GrantAct, GrantState, State as _};
+use crate::{redirect_uri, selectors};
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
@@ -46,15 +46,15 @@ pub fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName,
 }
 
 /// An entry and its place in the file.
-pub(super) struct Declared {
+pub(crate) struct Declared {
     /// The entry.
-    pub(super) entry: Entry,
+    pub(crate) entry: Entry,
     /// Its JSON pointer.
-    pub(super) pointer: String,
+    pub(crate) pointer: String,
 }
 
 /// Every item as an entry. Mistakes go to `findings`; an item with a mistake is left out.
-pub(super) fn declare(
+pub(crate) fn declare(
     file: &RegistryFile,
     current: &Registry,
     defaults: &Defaults,

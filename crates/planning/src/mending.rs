@@ -9,15 +9,15 @@ use mandate_api::registry_file::{
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
 
-use super::selectors;
+use crate::selectors;
 
 /// The most findings about one entry.
 const MOST: usize = 64;
 
 /// An item as an entry, if one can be made from it, and everything that is wrong with it.
-pub(super) struct Made {
-    pub(super) entry: Option<Entry>,
-    pub(super) findings: Vec<Finding>,
+pub(crate) struct Made {
+    pub(crate) entry: Option<Entry>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl From<Result<Entry, Finding>> for Made {
@@ -30,7 +30,7 @@ impl From<Result<Entry, Finding>> for Made {
 }
 
 /// Makes an entry. `mend` corrects, in a copy, the value at a finding's pointer; false if it cannot.
-pub(super) fn every_finding<T: Clone>(item: &T, make: impl Fn(&T) -> Result<Entry, Finding>, mend: impl Fn(&mut T, &str) -> bool) -> Made {
+pub(crate) fn every_finding<T: Clone>(item: &T, make: impl Fn(&T) -> Result<Entry, Finding>, mend: impl Fn(&mut T, &str) -> bool) -> Made {
     let mut findings: Vec<Finding> = Vec::new();
     let mut copy: Option<T> = None;
     while findings.len() < MOST {
@@ -67,7 +67,7 @@ fn permission(list: &mut [PermissionItem], at: Option<usize>, member: &str) -> b
     true
 }
 
-pub(super) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
+pub(crate) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
     // A selector that is surely right.
     const SELECTOR: &str = "unix:uid:0";
     match parts(pointer) {
@@ -89,7 +89,7 @@ pub(super) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
     true
 }
 
-pub(super) fn person(item: &mut PersonItem, pointer: &str) -> bool {
+pub(crate) fn person(item: &mut PersonItem, pointer: &str) -> bool {
     match parts(pointer) {
         ("sub", ..) => item.sub = None,
         ("may", at, member) => return permission(&mut item.may, at, member),
@@ -98,7 +98,7 @@ pub(super) fn person(item: &mut PersonItem, pointer: &str) -> bool {
     true
 }
 
-pub(super) fn resource(item: &mut ResourceItem, pointer: &str) -> bool {
+pub(crate) fn resource(item: &mut ResourceItem, pointer: &str) -> bool {
     let first = item.scopes.first().cloned();
     match parts(pointer) {
         ("tools", Some(at), member) => match (item.tools.get_mut(at), member, first) {
@@ -113,7 +113,7 @@ pub(super) fn resource(item: &mut ResourceItem, pointer: &str) -> bool {
     true
 }
 
-pub(super) fn client(item: &mut ClientItem, pointer: &str) -> bool {
+pub(crate) fn client(item: &mut ClientItem, pointer: &str) -> bool {
     match parts(pointer) {
         ("redirect_uris", Some(at), _) => match item.redirect_uris.get_mut(at) {
             Some(uri) => *uri = format!("http://127.0.0.1/{at}"),
@@ -129,7 +129,7 @@ pub(super) fn client(item: &mut ClientItem, pointer: &str) -> bool {
     true
 }
 
-pub(super) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
+pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
     // An audience that is surely right.
     const AUDIENCE: &str = "-";
     match parts(pointer) {
@@ -146,7 +146,7 @@ pub(super) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
 }
 
 /// `known` is a scope of the resource that is granted on, if there is one.
-pub(super) fn grant(item: &mut GrantItem, pointer: &str, known: Option<&Scope>) -> bool {
+pub(crate) fn grant(item: &mut GrantItem, pointer: &str, known: Option<&Scope>) -> bool {
     match (parts(pointer).0, known) {
         ("scopes", Some(scope)) => item.scopes = vec![scope.clone()],
         ("max_uses", _) => item.max_uses = None,

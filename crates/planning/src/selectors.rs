@@ -18,7 +18,7 @@ const OVERFLOW: u32 = 65_534;
 const LINKS: [&str; 6] = ["python", "python3", "java", "sh", "awk", "editor"];
 
 /// The selectors of one agent, in the order of the list. Refuses those that no process can show, with the place in the list.
-pub(super) fn check(selectors: &[String]) -> Result<Vec<Selector>, (usize, String)> {
+pub(crate) fn check(selectors: &[String]) -> Result<Vec<Selector>, (usize, String)> {
     let mut all: Vec<Selector> = Vec::with_capacity(selectors.len());
     for (at, text) in selectors.iter().enumerate() {
         let selector = check_one(text).map_err(|why| (at, format!("selector {text:?}: {why}")))?;
@@ -32,7 +32,7 @@ pub(super) fn check(selectors: &[String]) -> Result<Vec<Selector>, (usize, Strin
 }
 
 /// Those of the texts that are selectors.
-pub(super) fn readable(selectors: &[String]) -> Vec<Selector> {
+pub(crate) fn readable(selectors: &[String]) -> Vec<Selector> {
     selectors.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
@@ -57,7 +57,7 @@ fn only_one(one: &Selector, other: &Selector) -> Option<&'static str> {
 }
 
 /// What to say about the selectors of one agent.
-pub(super) fn notes(item: &AgentItem) -> Vec<String> {
+pub(crate) fn notes(item: &AgentItem) -> Vec<String> {
     if item.selectors.is_empty() {
         return vec![format!("agent `{}` has no selectors, so no process will be issued its identity", item.name)];
     }
@@ -88,7 +88,7 @@ fn path_note(path: &str) -> Option<&'static str> {
 
 /// Agents in `items` whose processes all match another agent too, in `items` or among the entries that stay. One note for
 /// each.
-pub(super) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
+pub(crate) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     let declared: HashSet<&AgentName> = items.iter().map(|item| &item.name).collect();
     let lives = |state: AgentState| state != AgentState::Retired;
     let staying = current.agents().filter(|agent| !declared.contains(&agent.name) && lives(agent.state));

@@ -1,0 +1,21 @@
+//! What an operator's change makes of the registry, before anything is done: a registry file as a plan, with every change or every
+//! reason why nothing may change, and the table of states and acts.
+//!
+//! Pure: the file, the registry, the defaults and the time are arguments.
+
+mod built_in;
+mod entries;
+mod mending;
+mod plan;
+mod redirect_uri;
+mod references;
+mod removal;
+mod selectors;
+pub mod states;
+
+pub use built_in::{ADMINISTRATION, administration, is_administration};
+pub use entries::{Defaults, grant_id};
+pub use plan::{Plan, PlannedChange, entries_of, plan, plan_and_findings};
+
+#[cfg(test)]
+mod tests;
