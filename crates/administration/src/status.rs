@@ -14,7 +14,7 @@ use crate::administration::Administration;
 use crate::authorization::{Permit, act};
 
 /// How long a disk may take. What it does not tell in that time is left out.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is running, as far as memory says.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Administration {
         }
     }
 
-    /// What the database says, if it answers within [`PATIENCE`].
+    /// What the database says, if it answers within a second.
     pub async fn stored(self: &Arc<Self>, _: &Permit<act::ReadStatus>) -> Option<Result<Stored, StoreError>> {
         let engine = Arc::clone(self);
         let read = move || {
@@ -82,7 +82,7 @@ impl Administration {
         self.looks.look(PATIENCE, read).await
     }
 
-    /// What `f` finds on the disk, within [`PATIENCE`] and by few threads.
+    /// What `f` finds on the disk, within a second and by few threads.
     pub async fn look<T: Send + 'static>(&self, _: &Permit<act::ReadStatus>, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.looks.look(PATIENCE, f).await
     }

@@ -48,20 +48,13 @@ impl Problem {
         self
     }
 
-    /// With each thing that is wrong with the body.
-    #[must_use]
-    pub fn with_errors(mut self, errors: Vec<Finding>) -> Self {
-        self.errors = errors;
-        self
-    }
-
     /// A registry file that cannot be applied.
     pub fn invalid_registry(errors: Vec<Finding>) -> Self {
         let detail = match errors.as_slice() {
             [one] => one.detail.clone(),
             many => format!("{} errors; nothing was changed", many.len()),
         };
-        Self::new(422, "invalid_registry", "The registry file cannot be applied").with_detail(detail).with_errors(errors)
+        Self { errors, ..Self::new(422, "invalid_registry", "The registry file cannot be applied").with_detail(detail) }
     }
 }
 

@@ -12,9 +12,9 @@ pub struct Backoff {
 
 impl Backoff {
     /// The longest first wait.
-    pub const FIRST: Duration = Duration::from_millis(100);
+    const FIRST: Duration = Duration::from_millis(100);
     /// The longest of all.
-    pub const LONGEST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_secs(5);
 
     /// Starts over.
     #[expect(clippy::new_without_default, reason = "it is a start")]

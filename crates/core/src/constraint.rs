@@ -23,9 +23,4 @@ impl Constraints {
         };
         Self { lifetime }
     }
-
-    /// Whether nothing is limited.
-    pub fn is_empty(&self) -> bool {
-        self.lifetime.is_none()
-    }
 }

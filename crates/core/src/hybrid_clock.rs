@@ -81,11 +81,6 @@ impl HybridClock {
         shown(&state).since(wall)
     }
 
-    /// When something that is issued `now` expires: `lifetime` later by the machine's clock.
-    pub fn expiry(&self, now: Timestamp, lifetime: Duration) -> Timestamp {
-        now.plus(shortened(lifetime, self.behind()))
-    }
-
     /// The last step of the machine's clock since the start, and how many there were.
     pub fn steps(&self) -> (Option<ClockStep>, u64) {
         let (state, _) = self.look();

@@ -130,7 +130,7 @@ text_type!(
     ClientId, "client id", check_client
 );
 text_type!(
-    /// Identifies one grant. Stable under re-application of the same grant: see [`GrantId::of`].
+    /// Identifies one grant. The same grant keeps it when it is applied again.
     GrantId, "grant id", check_id
 );
 text_type!(
@@ -140,10 +140,6 @@ text_type!(
 text_type!(
     /// A token's `jti` (RFC 7519 §4.1.7).
     TokenId, "token id", check_id
-);
-text_type!(
-    /// Identifies an incident.
-    IncidentId, "incident id", check_id
 );
 
 fn time_ordered(now: Timestamp, entropy: &dyn Entropy) -> Arc<str> {

@@ -1,35 +1,35 @@
 //! The vocabulary of Mandate: names, identities, scopes, actor chains, the registry, revocation, time and secrets.
 //!
 //! Pure: no I/O and no async. The two inputs from the outside world, the clock and the entropy source, are traits. Their
-//! system implementations are in [`system`]; only composition roots construct them.
+//! system implementations are [`SystemClock`] and [`SystemEntropy`]; only composition roots construct them.
 
-pub mod backoff;
+mod backoff;
 pub mod constraint;
 pub mod digest;
 pub mod hybrid_clock;
 pub mod id;
-pub mod lineage;
-pub mod meter;
+mod lineage;
+mod meter;
 pub mod names;
 mod node_state;
 pub mod registry;
-pub mod request_source;
+mod request_source;
 pub mod revocation;
 mod role;
 pub mod scope;
-pub mod secret;
+mod secret;
 pub mod selector;
-pub mod socket_path;
-pub mod spiffe;
+mod socket_path;
+mod spiffe;
 pub mod subject;
-pub mod system;
+mod system;
 pub mod terms;
 pub mod time;
 pub mod uri;
 
 pub use backoff::Backoff;
 pub use hybrid_clock::{ClockStep, HybridClock};
-pub use id::{AgentName, ClientId, GrantId, IncidentId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId};
+pub use id::{AgentName, ClientId, GrantId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId};
 pub use lineage::Lineage;
 pub use meter::{MeterId, Reservation};
 pub use node_state::NodeState;
@@ -39,7 +39,7 @@ pub use role::Role;
 pub use scope::{InvalidScope, Scope, ScopeSet, ScopeText};
 pub use secret::Secret;
 pub use selector::{Selector, UnixSelector};
-pub use socket_path::{LONGEST_SOCKET_PATH, SocketPathTooLong, check_socket_path};
+pub use socket_path::{SocketPathTooLong, check_socket_path};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use subject::{Act, ActRef, Actor, ActorChain, InvalidActorChain, Person, SubjectProfile};
 pub use system::{SystemClock, SystemEntropy};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// resource. A bound for untrusted input.
 pub const MAX_SCOPES: usize = 512;
 /// The longest scope token, in bytes.
-pub const MAX_SCOPE_LEN: usize = 128;
+const MAX_SCOPE_LEN: usize = 128;
 
 /// Why a text is not a scope or scope list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum InvalidScope {
     /// A character outside %x21 / %x23-5B / %x5D-7E (RFC 6749 §3.3).
     #[error("a scope is printable ASCII without spaces, quotation marks and backslashes")]
     Character,
-    /// Over [`MAX_SCOPE_LEN`].
+    /// Over 128 characters.
     #[error("a scope of more than 128 characters")]
     TooLong,
     /// Over [`MAX_SCOPES`].

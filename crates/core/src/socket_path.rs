@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The most bytes of a unix socket's path: the size of `sun_path` less the NUL that ends it (unix(7)).
-pub const LONGEST_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+const LONGEST_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// A path that no socket can be bound or reached at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

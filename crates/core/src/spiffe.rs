@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The longest SPIFFE ID that is accepted, in bytes (SPIFFE-ID §2.3).
-pub const MAX_SPIFFE_ID_LEN: usize = 2048;
+const MAX_SPIFFE_ID_LEN: usize = 2048;
 
 /// The longest trust domain name that is accepted, in bytes (SPIFFE-ID §2.3).
-pub const MAX_TRUST_DOMAIN_LEN: usize = 255;
+const MAX_TRUST_DOMAIN_LEN: usize = 255;
 
 /// Why a text is not a SPIFFE ID or trust domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

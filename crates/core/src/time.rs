@@ -194,7 +194,7 @@ impl fmt::Display for Lifetime {
 impl Lifetime {
     /// The longest span that a text may name: 10,000 years, longer than the calendar of RFC 3339. The parser accepts longer spans
     /// only in small units. Without this limit a span could be read in seconds, but not in the form in which it is written, in days.
-    pub const LONGEST: Self = Self(Duration::from_secs(10_000 * YEAR));
+    const LONGEST: Self = Self(Duration::from_secs(10_000 * YEAR));
 }
 
 const YEAR: u64 = 31_557_600;

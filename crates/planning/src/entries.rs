@@ -36,8 +36,8 @@ pub struct Defaults {
 }
 
 /// The id of a grant for which none is given: a digest of its parties, so that the grant is found when it is applied again.
-#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "34 characters of g, - and hex digits are an id by construction")]
-pub fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName, name: Option<&str>) -> GrantId {
+#[expect(clippy::expect_used, reason = "34 characters of g, - and hex digits are an id by construction")]
+pub(crate) fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName, name: Option<&str>) -> GrantId {
     let parts = [person.as_str(), agent.as_str(), resource.as_str(), name.unwrap_or_default()];
     let digest = sha256_of_list(parts.map(str::as_bytes));
     let (half, _) = digest.split_at(16);

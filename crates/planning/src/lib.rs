@@ -14,7 +14,7 @@ mod selectors;
 pub mod states;
 
 pub use built_in::{ADMINISTRATION, administration, is_administration};
-pub use entries::{Defaults, grant_id};
+pub use entries::Defaults;
 pub use plan::{Plan, PlannedChange, entries_of, plan, plan_and_findings};
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl PlannedChange {
 
     /// The members that differ, in alphabetical order, by their names in the registry file. Empty unless the entry exists before
     /// and after. `own` is the issuer of the embedded directory.
-    pub fn differences(&self, own: &Issuer) -> Vec<Difference> {
+    pub(crate) fn differences(&self, own: &Issuer) -> Vec<Difference> {
         let (Some(before), Some(after)) = (&self.before, &self.after) else { return Vec::new() };
         let (before, mut after) = (members(before, own), members(after, own));
         let mut all: Vec<Difference> = Vec::new();

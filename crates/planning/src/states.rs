@@ -63,7 +63,7 @@ pub enum AgentAct {
 
 impl AgentAct {
     /// The act by which somebody who names only the state they wish asks for it. Nobody asks for a release so.
-    pub fn towards(wish: AgentState) -> Self {
+    pub(crate) fn towards(wish: AgentState) -> Self {
         match wish {
             AgentState::Active => Self::Activate,
             AgentState::Suspended => Self::Suspend,

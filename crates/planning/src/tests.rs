@@ -4,7 +4,8 @@ use mandate_api::registry_file::{Expiry, Finding, locate, parse};
 use mandate_core::registry::{AgentState, Entry, Kind, Registry};
 use mandate_core::{Lifetime, Timestamp};
 
-use crate::{Defaults, Plan, PlannedChange, entries_of, grant_id};
+use crate::entries::grant_id;
+use crate::{Defaults, Plan, PlannedChange, entries_of};
 
 /// The example that the documentation shows.
 const EXAMPLE: &str = r#"

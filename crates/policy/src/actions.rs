@@ -114,7 +114,8 @@ impl Actions {
 #[cfg(test)]
 mod tests {
     use super::{Actions, NAMES};
-    use crate::{Policies, SCHEMA};
+    use crate::Policies;
+    use crate::compile::SCHEMA;
     use cedar_policy::Schema;
 
     #[test]

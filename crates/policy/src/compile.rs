@@ -12,10 +12,10 @@ use crate::limits;
 use crate::memo::Memo;
 
 /// The Cedar schema: what policies may speak about.
-pub const SCHEMA: &str = include_str!("schema.cedarschema");
+pub(crate) const SCHEMA: &str = include_str!("schema.cedarschema");
 
 /// The built-in policy. Its determining policies are reported as `built-in/<id>`.
-pub const DEFAULT_POLICY: &str = include_str!("default.cedar");
+const DEFAULT_POLICY: &str = include_str!("default.cedar");
 
 /// The longest policy text that is accepted, in bytes.
 pub const MAX_POLICY_LEN: usize = 64 * 1024;

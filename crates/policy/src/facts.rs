@@ -372,7 +372,7 @@ mod tests {
     /// Requests are built without a schema on the hot path; here the same values are held against it.
     #[test]
     fn the_facts_have_the_shape_that_the_schema_promises() {
-        let schema: Schema = crate::SCHEMA.parse().unwrap();
+        let schema: Schema = crate::compile::SCHEMA.parse().unwrap();
         let words = Vocabulary::new().unwrap();
         let all = Mentioned { all: true, ..Mentioned::default() };
         let iss = "https://mandate.example".parse().unwrap();

@@ -1,9 +1,9 @@
 //! Policy: may this person do it, and may this agent do it for them?
 //!
-//! The rules are Cedar policies: a small built-in set ([`DEFAULT_POLICY`]) and those of the registry, validated strictly
-//! against [`SCHEMA`] before they are accepted. When a token is asked for, for every scope two questions are asked, `delegate` of the person and
-//! `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. What is not configured is not
-//! permitted. A policy with `@approval("required")` permits only what a person has approved.
+//! The rules are Cedar policies: a small built-in set (`default.cedar`) and those of the registry, validated strictly against the
+//! schema (`schema.cedarschema`) before they are accepted. When a token is asked for, for every scope two questions are asked,
+//! `delegate` of the person and `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. What is
+//! not configured is not permitted. A policy with `@approval("required")` permits only what a person has approved.
 //!
 //! Pure: no I/O, no clock, no global state. Permits are remembered by all the facts that they depend on. This is the only
 //! crate that uses Cedar.
@@ -15,7 +15,7 @@ mod facts;
 mod limits;
 mod memo;
 
-pub use compile::{DEFAULT_POLICY, MAX_POLICY_LEN, Policies, PolicyError, SCHEMA};
+pub use compile::{MAX_POLICY_LEN, Policies, PolicyError};
 pub use evaluate::ruling::{Demand, Permit, Ruling};
 pub use evaluate::{Denial, Denied};
 pub use facts::Question;
