@@ -77,5 +77,5 @@ pub use mint::AccessTokenString;
 pub use mismatch::Mismatch;
 pub use node::NodeGrant;
 pub use ring::{PUBLISH_BEFORE_USE, Purpose};
-pub use svid::{JWT_SVID_LIFETIME, JwtSvidGrant, MAX_AUDIENCE_LEN, MAX_AUDIENCES, is_reserved};
-pub use x509::{BACKDATE, CA_LIFETIME, IssuedCertificate, ServerCertificate, ServerName, X509_SVID_LIFETIME};
+pub use svid::{JwtSvidGrant, MAX_AUDIENCE_LEN, MAX_AUDIENCES, is_reserved};
+pub use x509::{IssuedCertificate, ServerCertificate, ServerName};

@@ -1,11 +1,11 @@
 //! The grant for which a node's certificate is signed.
 
 use mandate_audit::{Kind, Outcome, Record};
+use mandate_core::lifetimes::X509_SVID_LIFETIME;
 use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, SpiffeId, SubjectProfile, Timestamp, TrustDomain};
 
 use crate::error::CertificateError;
 use crate::mismatch::Mismatch;
-use crate::x509::X509_SVID_LIFETIME;
 
 /// One node certificate that is to be issued. It signs nothing by itself: it needs the receipt of its record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::Timestamp;
+use mandate_core::lifetimes::{CLOCK_SKEW, JWT_SVID_LIFETIME, PERSON_TOKEN_LIFETIME, X509_SVID_LIFETIME};
 
 use crate::error::OpenError;
 
@@ -23,9 +24,6 @@ pub enum Purpose {
 /// How long a successor is published before it signs: a client with our key set may take this long to fetch it again.
 pub const PUBLISH_BEFORE_USE: Duration = Duration::from_mins(5);
 
-/// Tolerance for clocks that are late, added to the lifetime of what a retired key has signed.
-const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
-
 impl Purpose {
     /// All of them.
     pub const ALL: &'static [Self] = &[Self::AccessToken, Self::JwtSvid, Self::X509];
@@ -39,14 +37,14 @@ impl Purpose {
         }
     }
 
-    /// How long a retired key is kept: the longest lifetime of what it may have signed.
+    /// How long a retired key is kept: the longest lifetime of what it may have signed, by a clock that may be late.
     pub(crate) fn keep_retired(self) -> Duration {
         let longest = match self {
-            Self::AccessToken => crate::lint::claims::MAX_PERSON_TOKEN,
-            Self::JwtSvid => crate::svid::JWT_SVID_LIFETIME,
-            Self::X509 => crate::x509::X509_SVID_LIFETIME,
+            Self::AccessToken => PERSON_TOKEN_LIFETIME,
+            Self::JwtSvid => JWT_SVID_LIFETIME,
+            Self::X509 => X509_SVID_LIFETIME,
         };
-        longest + CLOCK_TOLERANCE
+        longest + CLOCK_SKEW
     }
 
     /// After how long `maintain` replaces the active key.

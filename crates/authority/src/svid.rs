@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome, Record};
 use mandate_core::hybrid_clock::shortened;
+use mandate_core::lifetimes::JWT_SVID_LIFETIME;
 use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, Said, SpiffeId, SubjectProfile, Timestamp, TokenId, TrustDomain};
 
 use crate::lint::claims::ClaimsLint;
 use crate::mismatch::Mismatch;
-
-/// How long a JWT-SVID lives.
-pub const JWT_SVID_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The most audiences that one JWT-SVID may have (JWT-SVID §3.2 recommends one).
 pub const MAX_AUDIENCES: usize = 8;

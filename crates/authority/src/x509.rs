@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use mandate_core::digest::sha256;
+use mandate_core::lifetimes::{CA_LIFETIME, CLOCK_SKEW, X509_SVID_LIFETIME};
 use mandate_core::{Entropy, Secret, SpiffeId, Timestamp, TrustDomain};
 use parking_lot::Mutex;
 use rcgen::{
@@ -21,15 +22,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::certificate_request::ProvenKey;
 use crate::error::{CertificateError, OpenError};
 use crate::lint::certificate::{CertificateLint, Profile, check};
-
-/// How long the signing certificate lives. It is replaced long before (see [`crate::Authority::maintain`]).
-pub const CA_LIFETIME: Duration = Duration::from_hours(2 * 365 * 24);
-
-/// How long an X.509-SVID lives.
-pub const X509_SVID_LIFETIME: Duration = Duration::from_hours(1);
-
-/// How far `notBefore` is set back: a node whose clock is late by at most this time still recognizes its server.
-pub const BACKDATE: Duration = Duration::from_mins(1);
 
 /// An issued certificate in the form that a TLS stack needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +55,7 @@ impl SigningAuthority {
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).map_err(|_| OpenError::KeyGeneration)?;
         let key = parse(document.as_ref())?;
         let params = authority_params(trust_domain, now, entropy)?;
-        let profile = Profile::SigningAuthority { trust_domain, max_lifetime: CA_LIFETIME + BACKDATE, now };
+        let profile = Profile::SigningAuthority { trust_domain, max_lifetime: CA_LIFETIME + CLOCK_SKEW, now };
         let signer = LintedKey::new(&key, profile);
         let issued = params.self_signed(&signer);
         let certificate = signer.outcome(issued)?.der().to_vec();
@@ -107,7 +99,7 @@ impl SigningAuthority {
         entropy: &dyn Entropy,
     ) -> Result<IssuedCertificate, CertificateError> {
         let issuer_params = named(CertificateParams::default(), &id.trust_domain());
-        let profile = Profile::Leaf { id, max_lifetime: X509_SVID_LIFETIME + BACKDATE, now };
+        let profile = Profile::Leaf { id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now };
         let issuer = Issuer::from_params(&issuer_params, LintedKey::new(&self.key, profile));
         let expires = Timestamp::from_secs(now.plus(X509_SVID_LIFETIME).secs());
         let params = leaf_params(id, names, now, expires, entropy)?;
@@ -153,7 +145,8 @@ pub enum ServerName {
 }
 
 fn authority_params(trust_domain: &TrustDomain, now: Timestamp, entropy: &dyn Entropy) -> Result<CertificateParams, CertificateError> {
-    let mut params = named(blank_params(now.minus(BACKDATE), now.plus(CA_LIFETIME), entropy)?, trust_domain);
+    // A node whose clock is late must recognize its server.
+    let mut params = named(blank_params(now.minus(CLOCK_SKEW), now.plus(CA_LIFETIME), entropy)?, trust_domain);
     params.subject_alt_names = vec![uri_name(&trust_domain.id())?];
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -174,7 +167,8 @@ fn leaf_params(
     expires: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<CertificateParams, CertificateError> {
-    let mut params = blank_params(now.minus(BACKDATE), expires, entropy)?;
+    // As above: others judge it by their own clocks.
+    let mut params = blank_params(now.minus(CLOCK_SKEW), expires, entropy)?;
     params.subject_alt_names = vec![uri_name(id)?];
     for name in names {
         params.subject_alt_names.push(match name {

@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod digest;
 pub mod hybrid_clock;
 pub mod id;
+pub mod lifetimes;
 mod lineage;
 mod meter;
 pub mod names;

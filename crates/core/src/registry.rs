@@ -606,12 +606,6 @@ fn forget_index<K: Hash + Eq, V>(index: &mut HashMap<K, Arc<V>>, key: &K, old: &
     }
 }
 
-/// How long an access token for an agent lives unless something narrows it.
-pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_mins(5));
-
-/// The longest an access token for an agent may ever live.
-pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(std::time::Duration::from_mins(15));
-
 #[cfg(test)]
 mod tests {
     use super::{Entry, Kind, Person, Registry, Resource};

@@ -1,18 +1,14 @@
 //! Revocation as cuts: what has been cut, and whether a token is below a cut.
 
-use std::time::Duration;
-
 use rpds::HashTrieMapSync;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, GrantId, TokenId};
+use crate::lifetimes::CLOCK_SKEW;
 use crate::lineage::Lineage;
 use crate::subject::{ActorChain, Person};
 use crate::time::Timestamp;
 use crate::uri::Issuer;
-
-/// How far the clock of another issuer may differ from ours.
-pub const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
 
 /// What a cut is aimed at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,11 +64,11 @@ impl TokenFacts<'_> {
     ///
     /// `iat` has whole seconds, which is too coarse: a person may log in again within the second in which their password was
     /// changed. Our own ids contain the millisecond. Any other token has only `iat`, by a clock that may be
-    /// [`CLOCK_DIFFERENCE`] ahead of ours.
+    /// [`CLOCK_SKEW`] ahead of ours.
     pub fn issued(&self) -> Timestamp {
         match self.jti.made_at() {
             Some(at) if at.secs() == self.iat.secs() => at,
-            _ => self.iat.minus(CLOCK_DIFFERENCE),
+            _ => self.iat.minus(CLOCK_SKEW),
         }
     }
 }

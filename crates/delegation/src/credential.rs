@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
 use mandate_core::{ActorChain, ClientId, CutTarget, Lineage, Person, PersonName, RevocationSet, SpiffeId, Terms, Timestamp, TokenId};
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 
-use crate::decide::PERSON_TOKEN_LIFETIME;
 
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

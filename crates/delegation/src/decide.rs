@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::hybrid_clock::shortened;
-use mandate_core::registry::{
-    Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Ended, Grant, MAX_MANDATE_LIFETIME, Permission, Person, Registry, Resource,
-};
+use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
+use mandate_core::registry::{Agent, AgentState, Client, Ended, Grant, Permission, Person, Registry, Resource};
 use mandate_core::uri::same;
 use mandate_core::{
     Actor, Audience, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri, RevocationSet, ScopeSet,
@@ -24,9 +23,6 @@ use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, Subje
 use crate::liveness::{Asker, enabled, living};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{Refusal, RefusalReason, ScopeBounds};
-
-/// How long a person's own access token lives.
-pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// The most ancestors, grants and clients that a token's lineage may name.
 pub const MAX_LINEAGE: usize = 16;

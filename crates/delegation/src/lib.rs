@@ -16,6 +16,6 @@ pub mod revocation;
 
 pub use approval::{NeedsApproval, RequestHash, Withheld};
 pub use credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
-pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, PERSON_TOKEN_LIFETIME, Request, decide};
+pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, Request, decide};
 pub use mandate::{Mandate, MandateView};
 pub use refusal::{Refusal, RefusalReason, ScopeBounds};

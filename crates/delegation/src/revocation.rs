@@ -6,17 +6,15 @@
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
-use mandate_core::registry::{Agent, AgentState, Client, DEFAULT_MANDATE_LIFETIME, Entry, Grant, MAX_MANDATE_LIFETIME, Permission, Person};
+use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME, VERIFIER_CLOCK_SKEW};
+use mandate_core::registry::{Agent, AgentState, Client, Entry, Grant, Permission, Person};
 use mandate_core::{Cut, CutTarget, Lifetime, Role, ScopeSet, Timestamp, TokenId};
 
-use crate::decide::{PERSON_TOKEN_LIFETIME, limits_on};
+use crate::decide::limits_on;
 
 /// For how long a cut must be remembered: no token of ours is valid longer than a person's token, no token of another
-/// issuer is accepted for longer, and clocks may differ a little.
-pub const CUT_MEMORY: Duration = Duration::from_secs(PERSON_TOKEN_LIFETIME.as_secs() + CLOCK_LAG.as_secs());
-
-/// How far a verifier's clock may be behind.
-const CLOCK_LAG: Duration = Duration::from_mins(5);
+/// issuer is accepted for longer, and the clock of a verifier may be behind.
+pub const CUT_MEMORY: Duration = PERSON_TOKEN_LIFETIME.saturating_add(VERIFIER_CLOCK_SKEW);
 
 /// A cut on `target`, as of `now`.
 pub fn cut(target: CutTarget, now: Timestamp) -> Cut {
@@ -26,7 +24,7 @@ pub fn cut(target: CutTarget, now: Timestamp) -> Cut {
 /// A cut on one token that expires at `expires`. No descendant outlives the token, so the cut need not outlive it either. So
 /// a client that revokes every token that it gets does not fill the memory with cuts for an hour.
 pub fn cut_token(token: TokenId, expires: Timestamp, now: Timestamp) -> Cut {
-    let forget = expires.plus(CLOCK_LAG).min(now.plus(CUT_MEMORY));
+    let forget = expires.plus(VERIFIER_CLOCK_SKEW).min(now.plus(CUT_MEMORY));
     Cut { target: CutTarget::Token(token), at: now, forget }
 }
 

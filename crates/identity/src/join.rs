@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{NodeGrant, ProvenKey};
 use mandate_core::digest::sha256;
+use mandate_core::lifetimes::{JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME};
 use mandate_core::{Clock as _, NodeState, RequestSource, Secret, SpiffeId, Timestamp};
 use mandate_stops::{By, Recorded, Stop};
 use mandate_store::nodes::{self, JoinTokenHash, Node};
@@ -17,12 +18,6 @@ use crate::error::IdentityError;
 use crate::rejoin::Renewable;
 use crate::validity::{Moment, has_expired};
 use crate::{Identity, node_name};
-
-/// How long a join token can be used unless its maker says otherwise.
-pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
-
-/// The longest a join token can be used.
-pub const MAX_JOIN_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// How long a ban waits for the database to say whether there is such a node.
 const PATIENCE: Duration = Duration::from_millis(300);

@@ -5,7 +5,7 @@
 //! server's time. So the server's clock decides too, but by the time of issue: it counts an hour from there. What it has
 //! counted out stays so, also when the machine's clock is set back.
 
-use mandate_authority::X509_SVID_LIFETIME;
+use mandate_core::lifetimes::X509_SVID_LIFETIME;
 use mandate_core::{Clock as _, HybridClock, Timestamp};
 use mandate_store::nodes::Node;
 

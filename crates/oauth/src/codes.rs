@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
+use mandate_core::lifetimes::CODE_LIFETIME;
 use mandate_core::{ClientId, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_store::codes::{self, CodeHash, Redemption};
 use mandate_store::{Effect, Store};
@@ -13,8 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::pkce::Challenge;
 use crate::refusal::Refusal;
 
-/// How long a code lives.
-const LIFETIME: Duration = Duration::from_mins(1);
 /// For how long a second use is noticed: as long as the tokens from the first use may live.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
 
@@ -54,7 +53,7 @@ pub(crate) fn hash(code: &str) -> CodeHash {
 /// Stores a code, in the transaction of its record.
 pub(crate) fn keep(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, Refusal> {
     let payload = serde_json::to_vec(payload).map_err(|error| Refusal::Internal(error.to_string()))?;
-    let (expires, forget) = (now.plus(LIFETIME), now.plus(NOTICED));
+    let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
     Ok(Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget })
 }
 

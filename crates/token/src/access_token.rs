@@ -11,6 +11,7 @@ mod subject;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
+use mandate_core::lifetimes::CLOCK_SKEW;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
 use mandate_core::{Audience, Confirmation, Details, Issuer, Lineage, Person, ScopeSet, Terms, Timestamp, TokenId};
 use serde_json::{Map, Value};
@@ -37,9 +38,9 @@ const MAX_LINEAGE: usize = 64;
 /// Whose token it is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Ours: ES256 in its one form, no header members other than `alg`, `kid` and `typ`, no leeway after `exp`.
+    /// Ours: ES256 in its one form, no header members other than `alg`, `kid` and `typ`, no clock skew at `exp`.
     Own,
-    /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], 60 s of leeway after `exp`. Our claims
+    /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], clock skew is allowed at `exp`. Our claims
     /// `sub_id` and `lineage` mean nothing there and are not read.
     Foreign,
     /// As [`Profile::Foreign`], of an issuer that only identifies the person: `scope` is not read either, and is empty.
@@ -234,11 +235,11 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
     let iss = expect.issuer.clone();
     let (iat, exp) = (claim::required_time(claims, "iat")?, claim::required_time(claims, "exp")?);
     let nbf = claim::time(claims, "nbf")?;
-    let leeway = match expect.profile {
+    let skew = match expect.profile {
         Profile::Own => std::time::Duration::ZERO,
-        Profile::Foreign | Profile::ForeignIdentity => claim::LEEWAY,
+        Profile::Foreign | Profile::ForeignIdentity => CLOCK_SKEW,
     };
-    claim::check_times((Some(iat), nbf, exp), expect.now, leeway)?;
+    claim::check_times((Some(iat), nbf, exp), expect.now, skew)?;
     let sub = claim::required_text(claims, "sub")?;
     let jti = claim::required_text(claims, "jti")?;
     let (jti, subject, lineage, details) = match expect.profile {

@@ -1,12 +1,12 @@
 //! Reading single claims from a JSON object, each with the one form that it may have.
 
+use std::time::Duration;
+
 use mandate_core::Timestamp;
+use mandate_core::lifetimes::CLOCK_SKEW;
 
 use crate::error::TokenError;
 use crate::strict_json::{Json, Object};
-
-/// How far the signer's clock and ours may differ, in checks where leeway cannot make an expired token valid again.
-pub(crate) const LEEWAY: std::time::Duration = mandate_core::revocation::CLOCK_DIFFERENCE;
 
 /// 9999-12-31T23:59:59Z, the end of RFC 3339 time.
 const MAX_SECS: u64 = 253_402_300_799;
@@ -93,19 +93,20 @@ pub(crate) fn sole_audience(audiences: &[String], expected: &str) -> Result<(), 
     }
 }
 
-/// Checks the times of a token. `exp_leeway`: how long after `exp` it is still accepted.
+/// Checks the times of a token. `skew`: the clock skew that is allowed at `exp`, where it lets an expired token count. At `iat` and
+/// `nbf` it cannot do that, and is always allowed.
 pub(crate) fn check_times(
     (iat, nbf, exp): (Option<Timestamp>, Option<Timestamp>, Timestamp),
     now: Timestamp,
-    exp_leeway: std::time::Duration,
+    skew: Duration,
 ) -> Result<(), TokenError> {
     if iat.is_some_and(|iat| exp <= iat) || nbf.is_some_and(|nbf| exp <= nbf) {
         return Err(TokenError::Claim { claim: "exp", why: "not after iat and nbf" });
     }
-    if now >= exp.plus(exp_leeway) {
+    if now >= exp.plus(skew) {
         return Err(TokenError::Expired);
     }
-    let horizon = now.plus(LEEWAY);
+    let horizon = now.plus(CLOCK_SKEW);
     if iat.is_some_and(|iat| iat > horizon) || nbf.is_some_and(|nbf| nbf > horizon) {
         return Err(TokenError::NotYetValid);
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mandate_core::lifetimes::CLOCK_SKEW;
 use mandate_core::{ClientId, Timestamp};
 
 use crate::algorithm::Algorithm;
@@ -13,7 +14,7 @@ use crate::strict_json::{self, Object};
 
 /// How far `exp` may be in the future: replays must be remembered until then. Widely used clients write an hour, by their
 /// own clocks.
-pub const MAX_AHEAD: Duration = Duration::from_mins(61);
+pub const MAX_AHEAD: Duration = Duration::from_hours(1).saturating_add(CLOCK_SKEW);
 
 /// A verified client assertion. The caller refuses a `jti` that the same client has used before.
 #[derive(Clone, Debug, PartialEq, Eq)]

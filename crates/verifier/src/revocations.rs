@@ -9,8 +9,9 @@ use parking_lot::RwLock;
 /// The most cuts that are kept. A cut is forgotten when no valid token can be below it, so real use needs far fewer.
 pub(crate) const MAX_CUTS: usize = 100_000;
 
-/// How far a sign of life may be in the future. If it is further, the clock must have been set back.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+/// How much later another thread may have read the same clock. If a sign of life is further in the future, the clock must have been
+/// set back.
+const BETWEEN_READINGS: Duration = Duration::from_secs(1);
 
 /// The cuts could not be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +65,7 @@ impl Revocations {
     }
 
     fn is_ahead(&self, now: Timestamp) -> bool {
-        self.latest.load(Ordering::Acquire) > now.plus(CLOCK_TOLERANCE).millis()
+        self.latest.load(Ordering::Acquire) > now.plus(BETWEEN_READINGS).millis()
     }
 
     /// Whether the clock was set back. Cuts that were forgotten while it was ahead may be needed again, so nothing counts as known

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mandate_core::revocation::CLOCK_DIFFERENCE;
+use mandate_core::lifetimes::CLOCK_SKEW;
 use mandate_core::{Issuer, ResourceUri, Terms, Timestamp};
 use mandate_token::access_token::{self, Decoded, Expect, Profile};
 use mandate_token::{SignatureMemo, TokenError};
@@ -146,7 +146,7 @@ impl Verifier {
         let Ok(decoded) = Decoded::of(text) else { return false };
         let Ok(token) = decoded.read() else { return false };
         let ours = token.issuer().is_ok_and(|issuer| issuer == self.issuer().as_str());
-        let may_be_new = |issued: Timestamp| issued.plus(CLOCK_DIFFERENCE) >= keys.fetched && issued <= now.plus(CLOCK_DIFFERENCE);
+        let may_be_new = |issued: Timestamp| issued.plus(CLOCK_SKEW) >= keys.fetched && issued <= now.plus(CLOCK_SKEW);
         ours && token.issued().is_ok_and(may_be_new)
     }
 

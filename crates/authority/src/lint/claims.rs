@@ -1,11 +1,10 @@
 //! JWT lint: RFC 9068 §2 for access tokens, SPIFFE JWT-SVID §2 and §3 for JWT-SVIDs.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::registry::MAX_MANDATE_LIFETIME;
+use mandate_core::lifetimes::{JWT_SVID_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
 use mandate_core::{
     ActorChain, ClientId, Confirmation, Details, GrantId, Issuer, Lineage, Person, SubjectProfile, Terms, Timestamp, TokenId,
 };
@@ -13,10 +12,7 @@ use mandate_token::access_token::subject_claim;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::svid::{JWT_SVID_LIFETIME, JwtSvidGrant};
-
-/// The longest time for which a person's own access token may be valid.
-pub(crate) const MAX_PERSON_TOKEN: Duration = Duration::from_hours(1);
+use crate::svid::JwtSvidGrant;
 
 /// The rule that a token breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -304,7 +300,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
         && same_texts(&claims.amr, amr.iter().map(String::as_str));
     require(authenticated, L::Authentication)?;
 
-    let longest = if chain.is_empty() { MAX_PERSON_TOKEN } else { MAX_MANDATE_LIFETIME.0 };
+    let longest = if chain.is_empty() { PERSON_TOKEN_LIFETIME } else { MAX_MANDATE_LIFETIME.0 };
     let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= longest.as_secs());
     let same = claims.iat == iat.secs() && claims.exp == exp.secs();
     require(same && lifetime.is_some(), L::Lifetime)

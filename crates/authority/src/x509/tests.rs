@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use mandate_core::lifetimes::{CA_LIFETIME, CLOCK_SKEW, X509_SVID_LIFETIME};
 use mandate_core::{SpiffeId, Timestamp, TrustDomain};
 use mandate_testkit::clock::{START, SeededEntropy};
 use parking_lot::Mutex;
@@ -10,7 +11,7 @@ use rcgen::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{BACKDATE, CA_LIFETIME, ServerName, SigningAuthority, X509_SVID_LIFETIME, authority_params, leaf_params, named};
+use super::{ServerName, SigningAuthority, authority_params, leaf_params, named};
 use crate::certificate_request::ProvenKey;
 use crate::error::CertificateError;
 use crate::lint::certificate::{CertificateLint as L, Profile, check};
@@ -72,14 +73,14 @@ fn check_leaf(change: impl FnOnce(&mut CertificateParams)) -> Result<(), L> {
     let mut params = leaf();
     change(&mut params);
     let id = node();
-    check(&tbs_of(&params), &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + BACKDATE, now: START })
+    check(&tbs_of(&params), &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START })
 }
 
 fn check_authority(change: impl FnOnce(&mut CertificateParams)) -> Result<(), L> {
     let mut params = authority_params(&domain(), START, &SeededEntropy::default()).unwrap();
     change(&mut params);
     let trust_domain = domain();
-    let profile = Profile::SigningAuthority { trust_domain: &trust_domain, max_lifetime: CA_LIFETIME + BACKDATE, now: START };
+    let profile = Profile::SigningAuthority { trust_domain: &trust_domain, max_lifetime: CA_LIFETIME + CLOCK_SKEW, now: START };
     check(&tbs_of(&params), &profile)
 }
 
@@ -99,7 +100,7 @@ fn a_node_certificate_is_an_x509_svid_signed_by_the_authority() {
         .verify(tbs, &leaf.signature_value.data)
         .unwrap();
     let id = node();
-    assert_eq!(check(tbs, &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + BACKDATE, now: START }), Ok(()));
+    assert_eq!(check(tbs, &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START }), Ok(()));
 }
 
 #[test]
@@ -190,12 +191,12 @@ fn lint_refuses_every_leaf_that_is_no_x509_svid() {
 #[test]
 fn lint_refuses_lifetimes_beyond_the_profile() {
     let leaf = |from: Timestamp, until: Timestamp| {
-        let params = leaf_params(&node(), &[], from.plus(BACKDATE), until, &SeededEntropy::default()).unwrap();
+        let params = leaf_params(&node(), &[], from.plus(CLOCK_SKEW), until, &SeededEntropy::default()).unwrap();
         let id = node();
-        check(&tbs_of(&params), &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + BACKDATE, now: START })
+        check(&tbs_of(&params), &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START })
     };
     let second = Duration::from_secs(1);
-    let (from, until) = (START.minus(BACKDATE), START.plus(X509_SVID_LIFETIME));
+    let (from, until) = (START.minus(CLOCK_SKEW), START.plus(X509_SVID_LIFETIME));
     assert_eq!(leaf(from, until), Ok(()));
     assert_eq!(leaf(from, until.plus(second)), Err(L::Lifetime), "too long");
     assert_eq!(leaf(START.plus(second), until), Err(L::Lifetime), "not valid yet");

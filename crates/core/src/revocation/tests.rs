@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{CLOCK_DIFFERENCE, Cut, CutTarget, RevocationSet, TokenFacts};
+use super::{Cut, CutTarget, RevocationSet, TokenFacts};
+use crate::lifetimes::CLOCK_SKEW;
 use crate::{Actor, ActorChain, ClientId, Entropy, Lineage, Person, Timestamp, TokenId};
 
 struct Zeros;
@@ -122,7 +123,7 @@ fn a_token_by_its_id_is_cut_whenever_it_was_issued() {
 #[test]
 fn a_token_of_another_issuer_is_given_the_difference_of_clocks() {
     let set = only(cut(CutTarget::Person(Token::ours(0).subject), 1_000_900));
-    let room = CLOCK_DIFFERENCE.as_secs();
+    let room = CLOCK_SKEW.as_secs();
     for (iat, below) in [(1000, true), (1000 + room, true), (1001 + room, false)] {
         let foreign = Token::with("f.8Zr9".parse().unwrap(), Timestamp::from_secs(iat));
         assert_eq!(foreign.is_below(&set), below, "{iat}");

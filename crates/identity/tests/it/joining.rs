@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind, Outcome};
+use mandate_core::lifetimes::{JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME};
 use mandate_core::{Clock as _, RequestSource, Secret, Timestamp};
-use mandate_identity::{IdentityError as E, JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME, Presented};
+use mandate_identity::{IdentityError as E, Presented};
 use mandate_stops::Recorded;
 use mandate_store::EffectRefusal;
 use mandate_testkit::clock::START;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use mandate_audit::Kind;
+use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
 use mandate_core::uri::same;
 use mandate_core::{ClientId, CutTarget, Issuer, Person, RequestSource, ResourceUri, Timestamp};
 use mandate_delegation::revocation::{cut, cut_token};
-use mandate_delegation::{Authorization, LoggedInPerson, Mandate, PERSON_TOKEN_LIFETIME};
+use mandate_delegation::{Authorization, LoggedInPerson, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
 

@@ -90,7 +90,7 @@ async fn a_client_assertion_counts_once_and_a_jwt_svid_until_it_expires() {
     for _ in 0..3 {
         assert!(world.token(&form, None).await.is_ok());
     }
-    world.clock.advance(mandate_authority::JWT_SVID_LIFETIME);
+    world.clock.advance(mandate_core::lifetimes::JWT_SVID_LIFETIME);
     assert_eq!(refused(world.token(&form, None).await), "401 invalid_client client_assertion_refused");
 }
 

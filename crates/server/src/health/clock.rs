@@ -9,7 +9,7 @@ use mandate_core::{ClockStep, HybridClock, Lifetime, Timestamp};
 use super::{Health, notice, problem};
 
 /// A clock that is behind by less will catch up soon, and no verifier notices it.
-const TOLERATED: Duration = Duration::from_secs(2);
+const SOON_CAUGHT_UP: Duration = Duration::from_secs(2);
 
 /// For how long a step of the clock is worth mentioning.
 const RECENT: Duration = Duration::from_hours(24);
@@ -22,7 +22,7 @@ pub(crate) fn watch(health: &Health, clock: Arc<HybridClock>) {
 }
 
 fn behind(behind: Duration) -> Option<StatusProblem> {
-    (behind > TOLERATED).then(|| {
+    (behind > SOON_CAUGHT_UP).then(|| {
         let by = Lifetime(Duration::from_secs(behind.as_secs()));
         problem(
             problem_code::CLOCK_BEHIND,

@@ -258,11 +258,11 @@ fn times_are_checked_against_the_given_time_to_the_millisecond() {
     };
     let (iat, nbf, exp) = (NOW * 1000, (NOW + 10) * 1000, (NOW + 300) * 1000);
     for profile in [Profile::Own, Profile::Foreign] {
-        assert_eq!(when(iat - 50_001, profile), Some(TokenError::NotYetValid), "nbf more than the leeway ahead");
+        assert_eq!(when(iat - 50_001, profile), Some(TokenError::NotYetValid), "nbf ahead by more than the clock skew");
         assert_eq!(when(nbf - 60_000, profile), None);
     }
     assert_eq!(when(exp - 1, Profile::Own), None);
-    assert_eq!(when(exp, Profile::Own), Some(TokenError::Expired), "own tokens have no leeway");
+    assert_eq!(when(exp, Profile::Own), Some(TokenError::Expired), "own tokens are allowed no clock skew");
     assert_eq!(when(exp + 59_999, Profile::Foreign), None);
     assert_eq!(when(exp + 60_000, Profile::Foreign), Some(TokenError::Expired));
     assert_eq!(when(u64::MAX, Profile::Foreign), Some(TokenError::Expired));

@@ -1,8 +1,10 @@
 //! A person's own token.
 
+use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
+
 use super::*;
 use crate::credential::LoggedInPerson;
-use crate::decide::{Authorization, PERSON_TOKEN_LIFETIME};
+use crate::decide::Authorization;
 
 fn authorize(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
     authorize_since(case, NOW, resource, asked)
