@@ -13,7 +13,6 @@ use mandate_core::{ActorChain, ClientId, CutTarget, Lineage, Person, PersonName,
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 
-
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectOrigin {
