@@ -37,7 +37,7 @@ pub struct NeedsApproval {
 }
 
 impl NeedsApproval {
-    /// Refuses what no token could say: nobody is to be asked in vain. `by`: the policies that demand it.
+    /// Refuses what no token could say, so that no person is asked about it. `by`: the policies that demand it.
     pub(crate) fn decided(view: &MandateView, by: &[String]) -> Result<Self, RefusalReason> {
         access_token::encode(&view.terms).map_err(|_| RefusalReason::TooMuchForOneToken)?;
         Ok(Self { request: RequestHash::of(view), by: by.into() })

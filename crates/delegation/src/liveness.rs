@@ -1,4 +1,4 @@
-//! Whether a token still counts: one rule, whoever asks.
+//! Whether a token still counts: one rule for all who ask.
 //!
 //! | what the rule asks | subject of an exchange | introspected by its resource | bearer at an endpoint of ours |
 //! |---|---|---|---|
@@ -12,7 +12,7 @@
 //!
 //! Two things differ on purpose:
 //!
-//! - The key of a bound token is proven to whoever is given the token. We cannot see the proof that a resource was given, so an
+//! - The key of a bound token is proven to the party that is given the token. We cannot see the proof that a resource got, so an
 //!   introspected token is active, and its `cnf` tells the resource what to check (RFC 8705 §3.2, RFC 9449 §6.2). Where the
 //!   token is shown to us, a bound token without a proof would become a bearer token, so it is refused. No proof can be shown yet.
 //! - Only the subject of an exchange may be of another issuer. The last three rows are about names that we gave: of a token of

@@ -50,7 +50,7 @@ impl<K: Eq + Hash, T> InTheAir<K, T> {
 }
 
 impl<K: Eq + Hash, T> Drop for InTheAir<K, T> {
-    /// Also if the work panicked. Whoever has seen the end of the work finds none in progress.
+    /// Also if the work panicked. A caller that has seen the end of the work finds none in progress.
     fn drop(&mut self) {
         self.all.lock().remove(&self.key);
         // It is no error if nobody waits for it any longer.

@@ -140,6 +140,6 @@ proptest! {
         requires_more.push(more);
         prop_assert!(!given || shows_all(&shows_more, &required));
         prop_assert!(required.is_empty() || given || !shows_all(&shown, &requires_more));
-        prop_assert!(!shows_all(&shown, &[]), "nobody is given what requires nothing");
+        prop_assert!(!shows_all(&shown, &[]), "no process is given what requires nothing");
     }
 }

@@ -27,7 +27,7 @@ impl Audience {
         self.others.is_empty().then_some(self.first.as_str())
     }
 
-    /// The one that is named first. Whoever decides something by it ignores the others.
+    /// The one that is named first. A decision that looks at it alone ignores the others.
     pub fn first(&self) -> &str {
         &self.first
     }

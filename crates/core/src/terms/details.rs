@@ -44,7 +44,7 @@ pub enum InvalidDetails {
 pub struct Details(Vec<Map<String, Value>>);
 
 impl Details {
-    /// Takes the list, or refuses it. Whoever reads the objects from JSON refuses members of the same name.
+    /// Takes the list, or refuses it. The reader of the JSON has to refuse two members of the same name.
     pub fn new(mut objects: Vec<Map<String, Value>>) -> Result<Self, InvalidDetails> {
         if objects.len() > MAX_DETAILS {
             return Err(InvalidDetails::TooMany);
