@@ -5,19 +5,19 @@ use std::fmt;
 use mandate_audit::{Backend, Leaf, Loaded, Staged, StagedBy};
 use mandate_core::Timestamp;
 
+use crate::driver::LogSession;
 use crate::effect::Effect;
 use crate::error::StoreError;
 use crate::records;
 use crate::refusal::EffectRefusal;
 use crate::seal::Sealer;
-use crate::sqlite::log_connection::LogConnection;
 use crate::tx::Tx;
 
 const EPOCH: Timestamp = Timestamp::from_millis(0);
 
 /// The database as the audit log's sequencer sees it: a connection of its own, one transaction per batch.
 pub struct AuditBackend {
-    log: LogConnection,
+    log: Box<dyn LogSession>,
     sealer: Sealer,
     /// The size of the log with what is staged.
     size: u64,
@@ -36,7 +36,7 @@ impl fmt::Debug for AuditBackend {
 }
 
 impl AuditBackend {
-    pub(crate) fn new(log: LogConnection, sealer: Sealer) -> Self {
+    pub(crate) fn new(log: Box<dyn LogSession>, sealer: Sealer) -> Self {
         Self { log, sealer, size: 0, newest: EPOCH, newest_durable: EPOCH, checkpoint: Vec::new() }
     }
 
@@ -52,8 +52,8 @@ impl AuditBackend {
     }
 
     #[cfg(test)]
-    pub(crate) fn log(&self) -> &LogConnection {
-        &self.log
+    pub(crate) fn log(&self) -> &dyn LogSession {
+        &*self.log
     }
 }
 

@@ -8,6 +8,8 @@
 mod audit_backend;
 pub mod codes;
 pub mod cuts;
+mod directory;
+mod driver;
 mod effect;
 mod error;
 pub mod installation;
@@ -28,17 +30,18 @@ pub mod stops;
 mod store;
 mod tx;
 mod value;
+mod write_trouble;
 
 pub use audit_backend::AuditBackend;
+pub use directory::Holder;
 pub use effect::Effect;
 pub use error::StoreError;
 pub use installation::Installation;
 pub use refusal::EffectRefusal;
-pub use sqlite::directory::Holder;
-pub use sqlite::gate::WriteTrouble;
 pub use sqlite::inspection::Inspection;
 pub use store::Store;
 pub use tx::Tx;
+pub use write_trouble::WriteTrouble;
 
 /// The audit log, whose effects this store makes.
 pub type Log = mandate_audit::Log<Effect>;

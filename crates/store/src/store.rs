@@ -9,16 +9,17 @@ use std::sync::Arc;
 use mandate_core::Entropy;
 
 use crate::audit_backend::AuditBackend;
+use crate::driver::{Driver, LogReader, Work};
 use crate::error::StoreError;
-use crate::sqlite::database::{Database, LogReader};
+use crate::sqlite::database::Database;
 use crate::sqlite::directory;
-use crate::sqlite::gate::WriteTrouble;
 use crate::tx::Tx;
+use crate::write_trouble::WriteTrouble;
 
 /// The database. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    database: Arc<Database>,
+    driver: Arc<dyn Driver>,
     /// Whether each closure runs twice; see `Store::rehearsing`.
     #[cfg(any(test, feature = "rehearsal"))]
     rehearsing: bool,
@@ -35,7 +36,7 @@ impl Store {
     /// As [`Store::open`], for threads without async code.
     pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         Ok(Self {
-            database: Arc::new(Database::open(dir, entropy)?),
+            driver: Arc::new(Database::open(dir, entropy)?),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })
@@ -51,7 +52,7 @@ impl Store {
 
     /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor touches the disk.
     pub fn write_trouble(&self) -> Option<WriteTrouble> {
-        self.database.write_trouble()
+        self.driver.write_trouble()
     }
 
     /// Whether `dir` holds a database. If a database was there and is missing now, the operator must restore it. Blocks.
@@ -75,9 +76,9 @@ impl Store {
     pub fn read_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         #[cfg(any(test, feature = "rehearsal"))]
         if self.rehearsing {
-            drop(self.database.read(&mut rolled_back(&mut f)));
+            drop(self.driver.read(&mut rolled_back(&mut f)));
         }
-        reported("a read failed", name, self.database.read(&mut f))
+        reported("a read failed", name, valued(&mut f, |work| self.driver.read(work)))
     }
 
     /// As [`Store::read`], for queries of the audit log: records are found with what the database has for that, or else all are
@@ -95,9 +96,9 @@ impl Store {
     pub fn search_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         #[cfg(any(test, feature = "rehearsal"))]
         if self.rehearsing {
-            drop(self.database.search(&mut rolled_back(&mut f)));
+            drop(self.driver.search(&mut rolled_back(&mut f)));
         }
-        reported("a search failed", name, self.database.search(&mut f))
+        reported("a search failed", name, valued(&mut f, |work| self.driver.search(work)))
     }
 
     /// Writes data that is not a decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
@@ -120,19 +121,32 @@ impl Store {
     pub fn transact_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         #[cfg(any(test, feature = "rehearsal"))]
         if self.rehearsing {
-            drop(self.database.transact(&mut rolled_back(&mut f)));
+            drop(self.driver.transact(&mut rolled_back(&mut f)));
         }
-        reported("a write failed", name, self.database.transact(&mut f))
+        reported("a write failed", name, valued(&mut f, |work| self.driver.transact(work)))
     }
 
     /// The audit log's side of the store, with its own connection. Only one log at a time may use it. Blocks.
     pub fn audit_backend(&self) -> Result<AuditBackend, StoreError> {
-        Ok(AuditBackend::new(self.database.log_connection()?, self.database.sealer().clone()))
+        Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone()))
     }
 
-    pub(crate) fn log_reader(&self) -> Result<LogReader<'_>, StoreError> {
-        self.database.log_reader()
+    pub(crate) fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {
+        self.driver.log_reader()
     }
+}
+
+/// What the closure returned in the transaction that counted: the last one.
+fn valued<T>(
+    f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+    run: impl FnOnce(&mut Work<'_>) -> Result<(), StoreError>,
+) -> Result<T, StoreError> {
+    let mut value = None;
+    run(&mut |tx| {
+        value = Some(f(tx)?);
+        Ok(())
+    })?;
+    value.ok_or(StoreError::Ending)
 }
 
 /// The closure, as a transaction that conflicts with another runs it: nothing that it writes is kept.

@@ -23,10 +23,17 @@ fn cannot_write(trouble: WriteTrouble) -> StatusProblem {
             let lasts = Lifetime(std::time::Duration::from_secs(lasts.as_secs()));
             format!("the database has not finished a write for {lasts}; until it does, nothing is issued")
         }
+        WriteTrouble::Unreachable => {
+            "the database server could not be reached when the server last tried to write; nothing is issued until it can".to_owned()
+        }
+        WriteTrouble::ReadOnly => {
+            "the database server takes no writes (it is a standby, or set to be read-only); nothing is issued until it does".to_owned()
+        }
     };
     let next = match trouble {
         WriteTrouble::HeldElsewhere => "fuser mandate.db   (in the server's directory: which processes have the database open?)",
         WriteTrouble::Stuck(_) => NEXT,
+        WriteTrouble::Unreachable | WriteTrouble::ReadOnly => "look at the server's log for what the database server answered",
     };
     problem(problem_code::DATABASE, detail, next.to_owned())
 }

@@ -9,17 +9,19 @@ use mandate_core::Entropy;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::driver::{Driver, LogReader, LogSession, Work};
 use crate::error::StoreError;
 use crate::meta;
 use crate::seal::Sealer;
 use crate::sqlite::connection::{self, Use};
 use crate::sqlite::directory;
-use crate::sqlite::gate::{Gate, WriteTrouble};
+use crate::sqlite::gate::Gate;
 use crate::sqlite::journal;
 use crate::sqlite::log_connection::LogConnection;
 use crate::sqlite::migration;
 use crate::sqlite::search::{self, Attached, Indexer};
 use crate::tx::Tx;
+use crate::write_trouble::WriteTrouble;
 
 /// How many idle read connections are kept.
 const IDLE_READERS: usize = 4;
@@ -52,14 +54,13 @@ impl Database {
     /// Opens `dir`, creating what is not there yet, and brings the schema up to date.
     pub(crate) fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let opened = directory::open(dir, entropy.as_ref())?;
-        let refused = |why: &str| StoreError::SealKey { path: opened.seal_key_file.clone(), why: why.to_owned() };
-        let sealer = Sealer::new(&opened.seal_key, entropy).ok_or_else(|| refused("the sealing key is damaged"))?;
+        let sealer = opened.seal_key.sealer(entropy)?;
         if opened.journal_missing {
             return Err(StoreError::JournalMissing(opened.database.clone()));
         }
         let mut writer = connection::open(&opened.database, Use::Write)?;
         // A sealing key has its name only beside a database with something in it.
-        if !opened.first_start && migration::is_empty(&writer)? {
+        if !opened.seal_key.first_start && migration::is_empty(&writer)? {
             return Err(StoreError::JournalMissing(opened.database.clone()));
         }
         migration::run(&mut writer)?;
@@ -81,80 +82,22 @@ impl Database {
             gate: Arc::default(),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
-            lock: Arc::clone(&opened.lock),
+            lock: opened.directory.lock(),
         };
-        database.transact(&mut meta::check_seal).map_err(|e| match e {
-            StoreError::Corrupt(_) => refused("this is not the sealing key of this database; restore the right one from a backup"),
-            other => other,
-        })?;
-        opened.settle()?;
+        database.transact(&mut meta::check_seal).map_err(|error| opened.seal_key.is_anothers(error))?;
+        opened.directory.settle(&opened.seal_key)?;
         Ok(database)
     }
 
-    /// Why nothing can be written now, as far as the last writer noticed.
-    pub(crate) fn write_trouble(&self) -> Option<WriteTrouble> {
-        self.gate.trouble()
-    }
-
-    /// Reads from one consistent snapshot, beside any writer.
-    pub(crate) fn read<T>(&self, f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut conn = self.reader()?;
-        let result = (|| {
-            let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
-            f(&Tx::new(&*tx, &self.sealer))
-        })();
-        let mut readers = self.readers();
-        if readers.len() < IDLE_READERS {
-            readers.push(conn);
-        }
-        result
-    }
-
-    /// As [`Database::read`], with the search index attached. If the index cannot be used, that is reported, and every record is
-    /// read instead. If it is damaged, it is also built again.
-    pub(crate) fn search<T>(&self, f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut reader = self.log_reader()?;
-        match reader.read(&mut *f) {
-            Err(error) if reader.searchable && error.is_damage() => {
-                reader.forgo_index(&error);
-                reader.read(f)
-            }
-            result => result,
-        }
-    }
-
-    /// Writes, in its turn beside the audit log's sequencer.
-    pub(crate) fn transact<T>(&self, f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let turn = self.gate.enter()?;
-        let mut conn = self.writer.lock();
-        conn.busy_timeout(turn.patience())?;
-        let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from);
-        turn.begun(&begun);
-        let tx = begun?;
-        let value = f(&Tx::new(&*tx, &self.sealer))?;
-        tx.commit()?;
-        Ok(value)
-    }
-
     /// A separate connection to the log and its index. Only queries of the log have one: decisions do not depend on the index.
-    pub(crate) fn log_reader(&self) -> Result<LogReader<'_>, StoreError> {
+    fn indexed_reader(&self) -> Result<IndexedReader<'_>, StoreError> {
         let conn = connection::open(&self.file, Use::Read)?;
-        let mut reader = LogReader { conn, searchable: true, database: self };
+        let mut reader = IndexedReader { conn, searchable: true, database: self };
         let usable = search::attach(&reader.conn, &self.search).and_then(|()| reader.read(search::upto));
         if let Err(error) = usable {
             reader.forgo_index(&error);
         }
         Ok(reader)
-    }
-
-    /// The connection of the audit log's sequencer. The directory stays locked for as long as it is there.
-    pub(crate) fn log_connection(&self) -> Result<LogConnection, StoreError> {
-        let conn = connection::open(&self.file, Use::Log)?;
-        Ok(LogConnection::new(conn, Arc::clone(&self.gate), self.indexer.signal(), Arc::clone(&self.lock)))
-    }
-
-    pub(crate) fn sealer(&self) -> &Sealer {
-        &self.sealer
     }
 
     /// An idle read connection, or a new one.
@@ -171,18 +114,75 @@ impl Database {
     }
 }
 
+impl Driver for Database {
+    fn write_trouble(&self) -> Option<WriteTrouble> {
+        self.gate.trouble()
+    }
+
+    fn read(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
+        let mut conn = self.reader()?;
+        let result = (|| {
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            work(&Tx::new(&*tx, &self.sealer))
+        })();
+        let mut readers = self.readers();
+        if readers.len() < IDLE_READERS {
+            readers.push(conn);
+        }
+        result
+    }
+
+    /// As [`Database::read`], with the search index attached. If the index cannot be used, that is reported, and every record is
+    /// read instead. If it is damaged, it is also built again.
+    fn search(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
+        let mut reader = self.indexed_reader()?;
+        match reader.read(&mut *work) {
+            Err(error) if reader.searchable && error.is_damage() => {
+                reader.forgo_index(&error);
+                reader.read(work)
+            }
+            result => result,
+        }
+    }
+
+    /// Writes, in its turn beside the audit log's sequencer.
+    fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
+        let turn = self.gate.enter()?;
+        let mut conn = self.writer.lock();
+        conn.busy_timeout(turn.patience())?;
+        let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from);
+        turn.begun(&begun);
+        let tx = begun?;
+        work(&Tx::new(&*tx, &self.sealer))?;
+        Ok(tx.commit()?)
+    }
+
+    /// A connection of its own. The directory stays locked for as long as it is there.
+    fn log_session(&self) -> Result<Box<dyn LogSession>, StoreError> {
+        let conn = connection::open(&self.file, Use::Log)?;
+        Ok(Box::new(LogConnection::new(conn, Arc::clone(&self.gate), self.indexer.signal(), Arc::clone(&self.lock))))
+    }
+
+    fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {
+        Ok(Box::new(self.indexed_reader()?))
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+}
+
 /// Reads the log in many short transactions, so that none keeps the write-ahead log from being used again.
 #[derive(Debug)]
-pub(crate) struct LogReader<'d> {
+struct IndexedReader<'d> {
     conn: Connection,
     searchable: bool,
     database: &'d Database,
 }
 
-impl LogReader<'_> {
-    /// Reads from one consistent snapshot. The read must be short.
-    pub(crate) fn read<T, E: From<StoreError>>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
+impl IndexedReader<'_> {
+    fn read<T>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
         let sealer = &self.database.sealer;
         f(&if self.searchable { Tx::searching(&*tx, sealer, &Attached) } else { Tx::new(&*tx, sealer) })
     }
@@ -195,5 +195,14 @@ impl LogReader<'_> {
         } else {
             tracing::warn!(%error, "the search index cannot be read for now; this query looks at every record");
         }
+    }
+}
+
+impl LogReader for IndexedReader<'_> {
+    fn snapshot(&mut self, work: &mut dyn FnMut(&Tx<'_>)) -> Result<(), StoreError> {
+        self.read(|tx| {
+            work(tx);
+            Ok(())
+        })
     }
 }

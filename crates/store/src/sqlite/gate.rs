@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::StoreError;
+use crate::write_trouble::WriteTrouble;
 
 /// How long the writer at the front waits for another process that holds the database.
 ///
@@ -38,15 +39,6 @@ pub(crate) struct Gate {
 
 /// Longer than any transaction takes on a disk that answers.
 const STUCK: Duration = Duration::from_secs(2);
-
-/// Why nothing can be written to the database now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteTrouble {
-    /// Another process holds the database.
-    HeldElsewhere,
-    /// A transaction has been waiting for the disk for so long.
-    Stuck(Duration),
-}
 
 /// The right to write, until dropped.
 #[derive(Debug)]

@@ -9,13 +9,14 @@ use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::Dir;
 use rusqlite::Connection;
 
+use crate::directory::{Holder, holder_of, seal_key};
 use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
 use crate::meta;
 use crate::records::{self, PIECE, Verified};
 use crate::seal::Sealer;
 use crate::sqlite::connection::{self, Company};
-use crate::sqlite::directory::{self, Holder};
+use crate::sqlite::directory;
 use crate::sqlite::migration;
 use crate::tx::Tx;
 
@@ -60,12 +61,12 @@ impl Inspection {
 
     /// Who uses a directory.
     pub fn holder(dir: &Path) -> Result<Holder, StoreError> {
-        directory::holder_of(&Dir::open(dir)?)
+        holder_of(&Dir::open(dir)?)
     }
 
     /// The sealing key of a directory, if it has one.
     pub fn seal_key(dir: &Path) -> Result<Option<Secret>, StoreError> {
-        directory::seal_key(&Dir::open(dir)?)
+        seal_key(&Dir::open(dir)?)
     }
 
     /// The version of its schema. Refuses a newer version, and a file that is not a database of ours.

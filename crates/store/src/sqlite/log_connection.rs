@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use crate::driver::LogSession;
 use crate::error::StoreError;
 use crate::sqlite::gate::{Gate, Turn};
 use crate::sqlite::search::Signal;
@@ -27,18 +28,19 @@ impl LogConnection {
     fn run(&self, sql: &str) -> Result<(), StoreError> {
         Statements::execute(&self.conn, sql, &[]).map(drop)
     }
+}
 
-    pub(crate) fn statements(&self) -> &dyn Statements {
+impl LogSession for LogConnection {
+    fn statements(&self) -> &dyn Statements {
         &self.conn
     }
 
-    /// Opens a transaction that reads.
-    pub(crate) fn begin_reading(&self) -> Result<(), StoreError> {
+    fn begin_reading(&mut self) -> Result<(), StoreError> {
         self.run("BEGIN DEFERRED")
     }
 
-    /// Opens a transaction that writes, when it has its turn.
-    pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
+    /// Waits for its turn.
+    fn begin(&mut self) -> Result<(), StoreError> {
         let turn = self.gate.enter()?;
         self.conn.busy_timeout(turn.patience())?;
         let begun = self.run("BEGIN IMMEDIATE");
@@ -48,37 +50,32 @@ impl LogConnection {
         Ok(())
     }
 
-    /// Whether a transaction is open. After some errors `SQLite` has rolled everything back by itself.
-    pub(crate) fn is_open(&self) -> bool {
+    /// After some errors `SQLite` has rolled everything back by itself.
+    fn is_open(&self) -> bool {
         !self.conn.is_autocommit()
     }
 
-    /// Marks the place to which [`LogConnection::undo`] goes back.
-    pub(crate) fn mark(&self) -> Result<(), StoreError> {
+    fn mark(&self) -> Result<(), StoreError> {
         self.run("SAVEPOINT entry")
     }
 
-    /// Keeps what was written since the mark.
-    pub(crate) fn keep(&self) -> Result<(), StoreError> {
+    fn keep(&self) -> Result<(), StoreError> {
         self.run("RELEASE entry")
     }
 
-    /// Undoes what was written since the mark.
-    pub(crate) fn undo(&self) -> Result<(), StoreError> {
+    fn undo(&self) -> Result<(), StoreError> {
         self.run("ROLLBACK TO entry")?;
         self.run("RELEASE entry")
     }
 
-    /// Makes the transaction durable. The log has `size` records then.
-    pub(crate) fn commit(&mut self, size: u64) -> Result<(), StoreError> {
+    fn commit(&mut self, size: u64) -> Result<(), StoreError> {
         self.run("COMMIT")?;
         self.turn = None;
         self.signal.written(size);
         Ok(())
     }
 
-    /// Drops the open transaction, if there is one.
-    pub(crate) fn roll_back(&mut self) {
+    fn roll_back(&mut self) {
         if self.is_open()
             && let Err(error) = self.run("ROLLBACK")
         {
@@ -88,8 +85,8 @@ impl LogConnection {
     }
 
     #[cfg(test)]
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.conn
+    fn sqlite(&self) -> Option<&Connection> {
+        Some(&self.conn)
     }
 }
 

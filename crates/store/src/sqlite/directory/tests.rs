@@ -159,6 +159,6 @@ fn the_sealing_key_gets_its_name_only_when_the_database_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let opened = super::open(dir.path(), &SeededEntropy::new(1)).unwrap();
     assert!(!dir.path().join("seal.key").exists());
-    opened.settle().unwrap();
+    opened.directory.settle(&opened.seal_key).unwrap();
     assert!(dir.path().join("seal.key").exists() && !dir.path().join("seal.key.new").exists());
 }

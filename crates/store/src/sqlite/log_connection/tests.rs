@@ -31,9 +31,9 @@ impl Backend for Filling {
 
     fn begin(&mut self) -> Result<(), StoreError> {
         // The setting belongs to the connection, not to the transaction.
-        let used: u32 = self.inner.log().connection().query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let used: u32 = self.inner.log().sqlite().unwrap().query_row("PRAGMA page_count", [], |row| row.get(0))?;
         let most = if self.full.load(Ordering::SeqCst) { used } else { u32::MAX - 1 };
-        self.inner.log().connection().query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
+        self.inner.log().sqlite().unwrap().query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
         self.inner.begin()
     }
 
@@ -96,7 +96,7 @@ fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let mut backend = store.audit_backend().unwrap();
     let trigger = "CREATE TRIGGER undo BEFORE INSERT ON records WHEN NEW.idx = 1 BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
-    backend.log().connection().execute_batch(trigger).unwrap();
+    backend.log().sqlite().unwrap().execute_batch(trigger).unwrap();
     let signer = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap().0;
     store.transact_blocking("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
     let stage = |backend: &mut AuditBackend, index: u64| {
