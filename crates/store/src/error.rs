@@ -51,6 +51,9 @@ pub enum StoreError {
     /// The directory, or a file in it, is not safe from other users, or cannot be used.
     #[error(transparent)]
     File(#[from] mandate_files::FileError),
+    /// The address of the database cannot be used.
+    #[error("the address of the database: {0}")]
+    Address(#[from] crate::postgres::address::AddressError),
     /// The sealing key is missing, damaged, readable by others, or another database's.
     #[error("{path}: {why}")]
     SealKey {

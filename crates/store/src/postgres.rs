@@ -1,0 +1,3 @@
+//! PostgreSQL: a database of another process, perhaps on another machine.
+
+pub(crate) mod address;
