@@ -59,6 +59,9 @@ pub trait Backend: Sized + Send + 'static {
     /// Why the database failed. Its text is private detail for operators.
     type Error: Error + Send + Sync + 'static;
 
+    /// Whether an error says that another transaction came between, nothing was written, and another try may succeed.
+    fn is_conflict(error: &Self::Error) -> bool;
+
     /// Reads what is durable.
     fn load(&mut self) -> Result<Loaded, Self::Error>;
 

@@ -22,6 +22,9 @@ use crate::verification::{Tampered, check_head};
 /// The most records in one transaction.
 pub const MAX_BATCH: usize = 512;
 
+/// How often a batch is tried that conflicts with other transactions.
+const TRIES: usize = 8;
+
 /// The most records that may wait. If there are more, callers are refused at once, so that they do not fill the memory.
 pub const MAX_WAITING: usize = 16 * 1024;
 
@@ -269,7 +272,16 @@ impl<B: Backend> Sequencer<B> {
 
     /// Writes one batch and answers all its waiters.
     fn write(&mut self, batch: &mut Vec<Job<B::Effect>>) {
-        match self.transaction(batch) {
+        let mut written = self.transaction(batch);
+        for _ in 1..TRIES {
+            if !matches!(written, Err(Failure { conflict: true, .. })) {
+                break;
+            }
+            self.backend.roll_back();
+            self.tree = None;
+            written = self.transaction(batch);
+        }
+        match written {
             Ok((tree, verdicts)) => {
                 self.tree = Some(tree);
                 for (job, verdict) in batch.drain(..).zip(verdicts) {
@@ -280,7 +292,7 @@ impl<B: Backend> Sequencer<B> {
                     });
                 }
             }
-            Err(why) => {
+            Err(Failure { why, .. }) => {
                 self.backend.roll_back();
                 // A commit that failed may yet be on disk. Only reading tells.
                 self.tree = None;
@@ -291,12 +303,12 @@ impl<B: Backend> Sequencer<B> {
         }
     }
 
-    fn transaction(&mut self, batch: &[Job<B::Effect>]) -> Result<(Frontier, VerdictsOf<B>), String> {
+    fn transaction(&mut self, batch: &[Job<B::Effect>]) -> Result<(Frontier, VerdictsOf<B>), Failure> {
         let mut tree = match &self.tree {
             Some(tree) => tree.clone(),
-            None => open_tree(&mut self.backend, &self.signer).map_err(|e| chain(&e))?,
+            None => open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?,
         };
-        self.backend.begin().map_err(|e| chain(&e))?;
+        self.backend.begin().map_err(Failure::of_backend::<B>)?;
         let before = tree.size();
         let mut verdicts = Vec::with_capacity(batch.len());
         for job in batch {
@@ -305,11 +317,11 @@ impl<B: Backend> Sequencer<B> {
                 continue;
             }
             let index = tree.size();
-            let hashes = tree.hashes_of_next(job.hash).map_err(|e| chain(&e))?;
+            let hashes = tree.hashes_of_next(job.hash).map_err(|e| Failure::of(&e))?;
             let leaf = Leaf { index, record: &job.record, bytes: &job.leaf, hashes: &hashes };
-            verdicts.push(match self.backend.stage(leaf, &job.effects).map_err(|e| chain(&e))? {
+            verdicts.push(match self.backend.stage(leaf, &job.effects).map_err(Failure::of_backend::<B>)? {
                 Staged::Kept => {
-                    tree.extend(&hashes).map_err(|e| chain(&e))?;
+                    tree.extend(&hashes).map_err(|e| Failure::of(&e))?;
                     Verdict::Kept(index)
                 }
                 Staged::Refused(refusal) => Verdict::Refused(refusal),
@@ -319,11 +331,29 @@ impl<B: Backend> Sequencer<B> {
             // Every entry refused: there is nothing to keep.
             self.backend.roll_back();
         } else {
-            let root = tree.root().map_err(|e| chain(&e))?;
-            let note = self.signer.sign(tree.size(), root).map_err(|e| chain(&e))?;
-            self.backend.commit(&note).map_err(|e| chain(&e))?;
+            let root = tree.root().map_err(|e| Failure::of(&e))?;
+            let note = self.signer.sign(tree.size(), root).map_err(|e| Failure::of(&e))?;
+            self.backend.commit(&note).map_err(Failure::of_backend::<B>)?;
         }
         Ok((tree, verdicts))
+    }
+}
+
+/// Why a batch was not written.
+struct Failure {
+    /// Private detail for operators.
+    why: String,
+    conflict: bool,
+}
+
+impl Failure {
+    fn of(error: &dyn std::error::Error) -> Self {
+        Self { why: chain(error), conflict: false }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
+    fn of_backend<B: Backend>(error: B::Error) -> Self {
+        Self { why: chain(&error), conflict: B::is_conflict(&error) }
     }
 }
 

@@ -61,6 +61,10 @@ impl Backend for AuditBackend {
     type Effect = Effect;
     type Error = StoreError;
 
+    fn is_conflict(error: &StoreError) -> bool {
+        matches!(error, StoreError::Conflict(_))
+    }
+
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.log.begin_reading()?;
         let tx = self.tx();
@@ -77,7 +81,7 @@ impl Backend for AuditBackend {
     }
 
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Effect]) -> StagedBy<Self> {
-        // Without effects an entry is one statement, which the database undoes by itself when it fails.
+        // Without effects an entry is one statement, of the log's own making: if that fails, the batch fails.
         let several = !effects.is_empty();
         if several {
             self.log.mark()?;
@@ -91,12 +95,10 @@ impl Backend for AuditBackend {
             return Ok(Staged::Kept);
         };
         // If nothing is open any longer, what came next would be written by itself, unsigned.
-        if error.is_environment() || !self.log.is_open() {
+        if !several || error.is_environment() || !self.log.is_open() {
             return Err(error);
         }
-        if several {
-            self.log.undo()?;
-        }
+        self.log.undo()?;
         if let Some(refusal) = error.refusal() {
             return Ok(Staged::Refused(refusal));
         }

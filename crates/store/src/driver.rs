@@ -45,7 +45,7 @@ pub(crate) trait LogSession: Send {
     /// Opens a transaction that writes.
     fn begin(&mut self) -> Result<(), StoreError>;
 
-    /// Whether a transaction is open that can still be committed. After some errors a database has rolled everything back.
+    /// Whether a transaction is open that can go back to its mark. After some errors a database has rolled everything back.
     fn is_open(&self) -> bool;
 
     /// Marks the place to which [`LogSession::undo`] goes back.

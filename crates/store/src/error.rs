@@ -25,6 +25,16 @@ pub enum StoreError {
     /// Another process holds the database.
     #[error("another process holds the database")]
     Busy(#[source] Cause),
+    /// The database server cannot be reached, does not answer in time, or takes no connection of ours. Work continues by itself
+    /// once it does.
+    #[error("the database server cannot be reached")]
+    Unreachable(#[source] Cause),
+    /// The database server takes no writes: it is a standby, or was set to be read-only.
+    #[error("the database server takes no writes")]
+    ReadOnly(#[source] Cause),
+    /// Another transaction came between. Nothing was written; another try may succeed.
+    #[error("the transaction conflicts with others")]
+    Conflict(#[source] Cause),
     /// The content of the database is not what was written to it.
     #[error("the database holds something unreadable: {0}")]
     Corrupt(String),
@@ -75,15 +85,26 @@ pub enum StoreError {
         "{0} is not whole: a server was using it, and mandate.db-wal, which has the newest transactions, is missing or not its own. Restore mandate.db together with mandate.db-wal, or a file of mandate backup with mandate restore"
     )]
     JournalMissing(PathBuf),
-    /// The file is not a database of ours.
-    #[error("the file is not a Mandate database")]
+    /// The file or database is not one of ours.
+    #[error("it is not a Mandate database")]
     Foreign,
 }
 
 impl StoreError {
     /// Whether the environment is at fault, so that every other attempt would fail now too.
     pub fn is_environment(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Io(_) | Self::Busy(_) | Self::Nested | Self::OtherWriter | Self::Ending)
+        matches!(
+            self,
+            Self::Full(_)
+                | Self::Io(_)
+                | Self::Busy(_)
+                | Self::Unreachable(_)
+                | Self::ReadOnly(_)
+                | Self::Conflict(_)
+                | Self::Nested
+                | Self::OtherWriter
+                | Self::Ending
+        )
     }
 
     /// Whether a damaged file is at fault.

@@ -16,16 +16,16 @@ macro_rules! migrations {
 /// `SQLite`'s, in order; the first is number 1.
 pub(crate) const SQLITE: &[&str] = migrations!("sqlite");
 
+/// `PostgreSQL`'s, in order; the first is number 1.
+pub(crate) const POSTGRES: &[&str] = migrations!("postgres");
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use mandate_core::digest::sha256;
 
-    use super::SQLITE;
-
-    /// `PostgreSQL`'s, in order.
-    const POSTGRES: &[&str] = migrations!("postgres");
+    use super::{POSTGRES, SQLITE};
 
     /// SHA-256 of every released migration, for each database. A line here never changes; a new migration adds one.
     const RELEASED: [(&str, &[&str], &[&str]); 2] = [

@@ -1,3 +1,9 @@
-//! PostgreSQL: a database of another process, perhaps on another machine.
+//! The driver of `PostgreSQL`: its connections, and what only it has.
 
 pub(crate) mod address;
+mod connections;
+pub(crate) mod database;
+mod exclusive;
+mod log_session;
+mod migration;
+mod statements;

@@ -11,10 +11,11 @@ use mandate_core::Entropy;
 use crate::audit_backend::AuditBackend;
 use crate::driver::{Driver, LogReader, Work};
 use crate::error::StoreError;
-use crate::sqlite::database::Database;
+use crate::postgres::address::PostgresAddress;
 use crate::sqlite::directory;
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
+use crate::{postgres, sqlite};
 
 /// The database. Clones share it.
 #[derive(Clone, Debug)]
@@ -36,7 +37,23 @@ impl Store {
     /// As [`Store::open`], for threads without async code.
     pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         Ok(Self {
-            driver: Arc::new(Database::open(dir, entropy)?),
+            driver: Arc::new(sqlite::database::Database::open(dir, entropy)?),
+            #[cfg(any(test, feature = "rehearsal"))]
+            rehearsing: false,
+        })
+    }
+
+    /// Opens the database at an address of `PostgreSQL`, and brings the schema up to date. `dir` is created (mode 0700) when
+    /// absent; it has `seal.key`. Only one server at a time uses a database, and only one process a directory.
+    pub async fn connect(dir: &Path, address: &PostgresAddress, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let (dir, address) = (dir.to_owned(), address.clone());
+        may_block(move || Self::connect_blocking(&dir, &address, entropy)).await
+    }
+
+    /// As [`Store::connect`], for threads without async code.
+    pub fn connect_blocking(dir: &Path, address: &PostgresAddress, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        Ok(Self {
+            driver: Arc::new(postgres::database::Database::open(dir, address, entropy)?),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })

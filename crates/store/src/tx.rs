@@ -11,6 +11,15 @@ use crate::record_search::RecordSearch;
 use crate::seal::{Place, Sealer};
 use crate::value::{FromValue, Value};
 
+/// How many rows of an answer are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// All of them, of which there may be one or none.
+    All,
+    /// As many as the caller takes, which may be few of very many.
+    UntilEnough,
+}
+
 /// What a driver does for a transaction. It blocks.
 pub(crate) trait Statements {
     /// Runs a statement; returns how many rows it changed.
@@ -18,7 +27,7 @@ pub(crate) trait Statements {
 
     /// Runs a statement and calls `each` with every row, until it returns false. The database is not asked for the rows after
     /// that.
-    fn query(&self, sql: &str, values: &[Value<'_>], each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError>;
+    fn query(&self, sql: &str, values: &[Value<'_>], rows: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError>;
 }
 
 /// The columns of one row, as a driver has them.
@@ -90,10 +99,20 @@ impl<'c> Tx<'c> {
         &self,
         sql: &str,
         values: &[Value<'_>],
+        each: impl FnMut(&Row<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.rows(sql, values, Rows::UntilEnough, each)
+    }
+
+    fn rows<E: From<StoreError>>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        rows: Rows,
         mut each: impl FnMut(&Row<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
         let mut failed = None;
-        self.statements.query(sql, values, &mut |columns| match each(&Row { sql, columns }) {
+        self.statements.query(sql, values, rows, &mut |columns| match each(&Row { sql, columns }) {
             Ok(more) => more,
             Err(error) => {
                 failed = Some(error);
@@ -103,7 +122,7 @@ impl<'c> Tx<'c> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// The first row, if there is one.
+    /// The first row, if there is one. For statements that answer with few rows.
     pub(crate) fn first<T>(
         &self,
         sql: &str,
@@ -111,7 +130,7 @@ impl<'c> Tx<'c> {
         mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         let mut found = None;
-        self.each(sql, values, |row| {
+        self.rows(sql, values, Rows::All, |row| {
             found = Some(read(row)?);
             Ok::<_, StoreError>(false)
         })?;
@@ -126,7 +145,7 @@ impl<'c> Tx<'c> {
         mut read: impl FnMut(&Row<'_>) -> Result<T, E>,
     ) -> Result<Vec<T>, E> {
         let mut rows = Vec::new();
-        self.each(sql, values, |row| {
+        self.rows(sql, values, Rows::All, |row| {
             rows.push(read(row)?);
             Ok::<_, E>(true)
         })?;

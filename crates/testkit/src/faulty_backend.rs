@@ -26,13 +26,15 @@ impl Point {
     pub const WRITES: [Self; 3] = [Self::Begin, Self::Stage, Self::Commit];
 }
 
-/// How it fails. The caller sees the same error either way.
+/// How it fails. Of the first two the caller sees the same error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing was done.
     Lost,
     /// It was done nevertheless: the answer was lost, not the work.
     Kept,
+    /// Nothing was done, because another transaction came between.
+    Conflict,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +121,7 @@ impl Faults {
         match self.next(point) {
             None => work().map_err(Faulty::Real),
             Some(Fault::Lost) => Err(Faulty::Injected(point)),
+            Some(Fault::Conflict) => Err(Faulty::Conflict(point)),
             Some(Fault::Kept) => {
                 work().map_err(Faulty::Real)?;
                 Err(Faulty::Injected(point))
@@ -134,6 +137,8 @@ pub enum Faulty<E> {
     Real(E),
     /// Made by the test.
     Injected(Point),
+    /// Made by the test: a conflict with another transaction.
+    Conflict(Point),
 }
 
 impl<E: fmt::Display> fmt::Display for Faulty<E> {
@@ -141,6 +146,7 @@ impl<E: fmt::Display> fmt::Display for Faulty<E> {
         match self {
             Self::Real(error) => error.fmt(f),
             Self::Injected(point) => write!(f, "injected at {point:?}"),
+            Self::Conflict(point) => write!(f, "conflict injected at {point:?}"),
         }
     }
 }
@@ -169,6 +175,14 @@ impl<B> FaultyBackend<B> {
 impl<B: Backend> Backend for FaultyBackend<B> {
     type Effect = B::Effect;
     type Error = Faulty<B::Error>;
+
+    fn is_conflict(error: &Self::Error) -> bool {
+        match error {
+            Faulty::Real(error) => B::is_conflict(error),
+            Faulty::Injected(_) => false,
+            Faulty::Conflict(_) => true,
+        }
+    }
 
     fn load(&mut self) -> Result<Loaded, Self::Error> {
         self.faults.run(Point::Load, || self.inner.load())

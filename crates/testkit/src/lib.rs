@@ -3,12 +3,16 @@
 #[cfg(feature = "app")]
 pub mod app;
 pub mod clock;
+#[cfg(feature = "database")]
+pub mod database;
 #[cfg(feature = "faulty-backend")]
 pub mod faulty_backend;
 #[cfg(feature = "held-database")]
 pub mod held_database;
 #[cfg(feature = "hostile-issuer")]
 pub mod hostile_issuer;
+#[cfg(feature = "postgres")]
+pub mod line;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;

@@ -29,11 +29,27 @@ const SYSTEM_USER: &str = "postgres";
 /// A running PostgreSQL server with a Unix socket in a folder that only this test has.
 #[derive(Debug)]
 pub struct Cluster {
-    dir: TempDir,
+    dir: Folder,
     programs: PathBuf,
     settings: Vec<String>,
     server: Option<Server>,
     databases: AtomicU32,
+}
+
+/// The folder of the socket.
+#[derive(Debug)]
+enum Folder {
+    Own(TempDir),
+    AnotherProgram(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(dir) => dir.path(),
+            Self::AnotherProgram(dir) => dir,
+        }
+    }
 }
 
 /// The server's first process, and the thread that waits for its end. The kernel ends the process when that thread ends, which
@@ -87,15 +103,28 @@ impl Cluster {
             .expect("initdb runs");
         assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
         let settings = ["fsync=off", "listen_addresses="].iter().chain(settings).map(ToString::to_string).collect();
-        let mut cluster = Self { dir, programs, settings, server: None, databases: AtomicU32::new(0) };
+        let mut cluster = Self { dir: Folder::Own(dir), programs, settings, server: None, databases: AtomicU32::new(0) };
         cluster.run();
         Some(cluster)
+    }
+
+    /// A server that another test program runs, by the folder of its socket. None if PostgreSQL is not installed.
+    #[must_use]
+    pub fn of_another_program(socket_dir: PathBuf) -> Option<Self> {
+        let dir = Folder::AnotherProgram(socket_dir);
+        Some(Self { dir, programs: programs()?, settings: Vec::new(), server: None, databases: AtomicU32::new(0) })
     }
 
     /// The folder of the socket.
     #[must_use]
     pub fn socket_dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join(format!(".s.PGSQL.{PORT}"))
     }
 
     /// The folder of the data.
@@ -110,6 +139,14 @@ impl Cluster {
         let name = format!("mandate_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
         name
+    }
+
+    /// Makes an empty database of this name, unless it is there.
+    pub fn ensure_database(&self, name: &str) {
+        let there = self.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'"));
+        if there == "0" {
+            self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        }
     }
 
     /// The address of a database, for `--store`.
@@ -130,6 +167,15 @@ impl Cluster {
         String::from_utf8(done.stdout).expect("UTF-8").trim_end().to_owned()
     }
 
+    /// All of a database, as `pg_dump` writes it.
+    pub fn dump(&self, database: &str) -> Vec<u8> {
+        let mut command = Command::new(self.programs.join("pg_dump"));
+        command.args(["--username", USER, "--host"]).arg(self.dir.path()).args(["--port", &PORT.to_string(), database]);
+        let done = command.output().expect("pg_dump runs");
+        assert!(done.status.success(), "pg_dump: {}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    }
+
     fn psql(&self, database: &str, statement: &str) -> std::process::Output {
         Command::new(self.programs.join("psql"))
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--username", USER])
@@ -138,6 +184,25 @@ impl Cluster {
             .args(["--port", &PORT.to_string(), "--dbname", database, "--command", statement])
             .output()
             .expect("psql runs")
+    }
+
+    /// Stops all processes of the server for a while (`SIGSTOP`), until [`Cluster::thaw`].
+    pub fn freeze(&self) {
+        self.signal_all("-STOP");
+    }
+
+    /// Ends [`Cluster::freeze`].
+    pub fn thaw(&self) {
+        self.signal_all("-CONT");
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let pid = self.server.as_ref().expect("a running server").pid.to_string();
+        let children = Command::new("pgrep").args(["--parent", &pid]).output().expect("pgrep runs").stdout;
+        let children = String::from_utf8(children).expect("numbers");
+        // The first process first: it starts no other then.
+        let done = Command::new("kill").arg(signal).arg(&pid).args(children.split_whitespace()).status();
+        assert!(done.expect("kill runs").success());
     }
 
     /// Ends the server at once, as a crash would. Committed transactions stay.

@@ -41,6 +41,10 @@ impl<B: Backend<Effect: Clone>> Backend for RepeatingBackend<B> {
     type Effect = B::Effect;
     type Error = B::Error;
 
+    fn is_conflict(error: &Self::Error) -> bool {
+        B::is_conflict(error)
+    }
+
     fn load(&mut self) -> Result<Loaded, Self::Error> {
         self.inner.load()
     }

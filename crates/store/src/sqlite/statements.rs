@@ -4,7 +4,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, Statement, ToSql};
 
 use crate::error::StoreError;
-use crate::tx::{Columns, Statements};
+use crate::tx::{Columns, Rows, Statements};
 use crate::value::Value;
 
 impl Statements for Connection {
@@ -14,7 +14,7 @@ impl Statements for Connection {
         Ok(statement.raw_execute()?)
     }
 
-    fn query(&self, sql: &str, values: &[Value<'_>], each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
+    fn query(&self, sql: &str, values: &[Value<'_>], _: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
         let mut statement = self.prepare_cached(sql)?;
         bind(&mut statement, values)?;
         let mut rows = statement.raw_query();

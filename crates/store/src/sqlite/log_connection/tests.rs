@@ -25,6 +25,10 @@ impl Backend for Filling {
     type Effect = Effect;
     type Error = StoreError;
 
+    fn is_conflict(error: &StoreError) -> bool {
+        AuditBackend::is_conflict(error)
+    }
+
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.inner.load()
     }

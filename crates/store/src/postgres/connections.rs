@@ -1,0 +1,130 @@
+//! The connections to the server, and waiting for its answers from threads without async code.
+//!
+//! The client library is async. Its connections run on a thread of their own, so that a caller may wait for an answer on any
+//! thread that may block.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use crate::error::StoreError;
+use crate::postgres::address::PostgresAddress;
+
+/// How long an answer may take, when a request waits for it.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long an answer may take at the start and in searches of the log, of which nothing else has to wait.
+pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The most connections that read and do bookkeeping at the same time.
+const MOST: usize = 12;
+
+/// How every session is set up.
+///
+/// A receipt means that a record is on the server's disk, whatever is usual for its role or database. A transaction whose
+/// client has gone away must not keep its locks.
+const SETTINGS: &str = "SET synchronous_commit = 'on'; SET idle_in_transaction_session_timeout = '60s'; SET client_encoding = 'UTF8'; \
+     SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
+
+/// The connections of one store.
+pub(crate) struct Connections {
+    // None only while it is dropped: a runtime must not be dropped where other async code runs.
+    runtime: Option<Runtime>,
+    /// For reads and bookkeeping.
+    shared: Pool,
+    /// For the audit log and what keeps other servers away.
+    own: Pool,
+    address: String,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Connections {
+    /// Connects to nothing yet.
+    pub(crate) fn new(address: &PostgresAddress) -> Result<Self, StoreError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("postgres")
+            .enable_all()
+            .build()
+            .map_err(|e| StoreError::Io(Box::new(e)))?;
+        let (shared, own) = (pool(address, MOST)?, pool(address, OWN)?);
+        Ok(Self { runtime: Some(runtime), shared, own, address: address.to_string() })
+    }
+
+    /// Which database it is, without a password.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A connection for reads and bookkeeping, which is given back when it is dropped.
+    pub(crate) fn shared(&self) -> Result<Object, StoreError> {
+        self.wait(DEADLINE * 2, self.shared.get())
+    }
+
+    /// A connection that is kept.
+    pub(crate) fn own(&self) -> Result<Object, StoreError> {
+        self.wait(DEADLINE * 2, self.own.get())
+    }
+
+    /// Blocks until the server has answered. A connection whose answer did not come in time must not be used again.
+    pub(crate) fn wait<T, E>(&self, deadline: Duration, answer: impl Future<Output = Result<T, E>>) -> Result<T, StoreError>
+    where
+        StoreError: From<E>,
+    {
+        let _timers = self.runtime.as_ref().ok_or(StoreError::Ending)?.enter();
+        match futures_executor::block_on(timeout(deadline, answer)) {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(StoreError::Unreachable(format!("no answer within {} s", deadline.as_secs()).into())),
+        }
+    }
+}
+
+/// The most connections that are kept: the audit log's, and the one that keeps other servers away. A log that is written again
+/// after an error may need one before its last one is closed.
+const OWN: usize = 8;
+
+fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
+    // A connection that was closed is noticed; one that is dead in another way ends with its deadline.
+    let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let mut config = address.config();
+    // A server that vanished without a word is noticed, also while nobody asks it anything.
+    config.connect_timeout(DEADLINE).tcp_user_timeout(DEADLINE * 5).keepalives_idle(DEADLINE * 5);
+    config.keepalives_interval(DEADLINE).keepalives_retries(3);
+    let manager = Manager::from_config(config, address.tls()?, manager);
+    let set_up = Hook::async_fn(|client, _| Box::pin(async move { client.batch_execute(SETTINGS).await.map_err(HookError::Backend) }));
+    let pool = Pool::builder(manager)
+        .max_size(most)
+        .runtime(PoolRuntime::Tokio1)
+        .wait_timeout(Some(DEADLINE))
+        .create_timeout(Some(DEADLINE))
+        .recycle_timeout(Some(DEADLINE))
+        .post_create(set_up)
+        .build();
+    pool.map_err(|e| StoreError::Sql(Box::new(e)))
+}
+
+impl From<PoolError> for StoreError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+            other => Self::Unreachable(Box::new(other)),
+        }
+    }
+}

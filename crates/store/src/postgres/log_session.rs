@@ -1,0 +1,114 @@
+//! The audit log's own connection: one transaction for each batch of records.
+
+use std::sync::Arc;
+
+use deadpool_postgres::Object;
+
+use crate::driver::LogSession;
+use crate::error::StoreError;
+use crate::postgres::connections::DEADLINE;
+use crate::postgres::database::Shared;
+use crate::postgres::statements::{Place, Session, State};
+use crate::tx::{Columns, Rows, Statements};
+use crate::value::Value;
+
+/// The connection on which the sequencer writes. It is made again after it was lost.
+pub(crate) struct LogConnection {
+    shared: Arc<Shared>,
+    client: Option<Object>,
+    open: bool,
+    state: State,
+}
+
+impl LogConnection {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, client: None, open: false, state: State::default() }
+    }
+
+    fn session(&self) -> Result<Session<'_>, StoreError> {
+        let client = self.client.as_ref().ok_or_else(|| StoreError::Unreachable("the connection is lost".into()))?;
+        let connections = &self.shared.connections;
+        Ok(Session { connections, place: Place::Connection(client), deadline: DEADLINE, state: &self.state })
+    }
+
+    /// Runs a statement without parameters.
+    fn run(&self, sql: &str) -> Result<(), StoreError> {
+        let Session { connections, place: _, deadline, state } = self.session()?;
+        let client = self.client.as_ref().ok_or(StoreError::Ending)?;
+        state.note(connections.wait(deadline, client.batch_execute(sql)))
+    }
+
+    fn open(&mut self, begin: &str) -> Result<(), StoreError> {
+        self.roll_back();
+        if self.client.as_ref().is_none_or(|client| client.is_closed()) {
+            self.client = None;
+            self.client = Some(self.shared.connections.own()?);
+        }
+        self.state = State::default();
+        self.run(begin)?;
+        self.open = true;
+        Ok(())
+    }
+}
+
+impl LogSession for LogConnection {
+    fn statements(&self) -> &dyn Statements {
+        self
+    }
+
+    fn begin_reading(&mut self) -> Result<(), StoreError> {
+        self.open("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        shared.writing(|| {
+            shared.exclusive.ensure(&shared.connections)?;
+            self.open("BEGIN ISOLATION LEVEL SERIALIZABLE")
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        self.open && !self.state.is_lost()
+    }
+
+    fn mark(&self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT entry")
+    }
+
+    fn keep(&self) -> Result<(), StoreError> {
+        self.run("RELEASE entry")
+    }
+
+    fn undo(&self) -> Result<(), StoreError> {
+        self.run("ROLLBACK TO entry; RELEASE entry")
+    }
+
+    fn commit(&mut self, _: u64) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        shared.writing(|| self.run("COMMIT"))?;
+        self.open = false;
+        Ok(())
+    }
+
+    fn roll_back(&mut self) {
+        if self.open && !self.state.is_lost() && self.run("ROLLBACK").is_err() {
+            tracing::debug!("roll-back failed; the connection is closed");
+        }
+        self.open = false;
+        if self.state.is_lost() {
+            // What the server still does on it ends with it. It must not be given to others.
+            self.client.take().map(Object::take);
+        }
+    }
+}
+
+impl Statements for LogConnection {
+    fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+        self.shared.noted(self.session()?.execute(sql, values))
+    }
+
+    fn query(&self, sql: &str, values: &[Value<'_>], rows: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
+        self.shared.noted(self.session()?.query(sql, values, rows, each))
+    }
+}

@@ -1,0 +1,105 @@
+//! Brings the schema of a database up to date. A table of its own says which version it has.
+
+use std::error::Error;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row};
+
+use crate::error::StoreError;
+use crate::migrations::POSTGRES;
+use crate::postgres::connections::{Connections, LONG_DEADLINE};
+
+/// The first version of `PostgreSQL` that this is tested with.
+const OLDEST: i32 = 150_000;
+
+/// Marks a database as ours, with the number of its newest migration.
+const SCHEMA: &str = "CREATE TABLE mandate_schema (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL);
+     INSERT INTO mandate_schema (one, version) VALUES (1, 0);";
+
+/// What a database has in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// No table.
+    Nothing,
+    /// Our tables, of this version.
+    Schema(u32),
+}
+
+/// What is in the database. Refuses one that a newer program or another program wrote, and a server that does not fit.
+pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Content, StoreError> {
+    let row = one(
+        connections,
+        client,
+        "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding'), current_setting('fsync')",
+    )?;
+    let (version, encoding, fsync): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if version < OLDEST {
+        let why = format!("the server is PostgreSQL {}; version {} or newer is needed", version / 10_000, OLDEST / 10_000);
+        return Err(unusable(connections, &why));
+    }
+    if encoding != "UTF8" {
+        let why = format!("the database has the encoding {encoding}; make one with ENCODING 'UTF8'");
+        return Err(unusable(connections, &why));
+    }
+    if fsync != "on" {
+        tracing::warn!("the database server runs with fsync = {fsync}: when its machine stops, audit records and revocations can be lost");
+    }
+    let row = one(
+        connections,
+        client,
+        "SELECT count(*) FILTER (WHERE relname = 'mandate_schema'), count(*) FROM pg_class
+         WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')",
+    )?;
+    match (row.try_get::<_, i64>(0)?, row.try_get::<_, i64>(1)?) {
+        (0, 0) => Ok(Content::Nothing),
+        (0, _) => Err(StoreError::Foreign),
+        _ => {
+            let found: i64 = one(connections, client, "SELECT version FROM mandate_schema")?.try_get(0)?;
+            let known = u32::try_from(POSTGRES.len()).unwrap_or(u32::MAX);
+            match u32::try_from(found).unwrap_or(u32::MAX) {
+                found if found > known => Err(StoreError::Newer { found, known }),
+                found => Ok(Content::Schema(found)),
+            }
+        }
+    }
+}
+
+/// Brings a database up to date: each migration in a transaction. Nobody else may do it at the same time.
+pub(crate) fn run(connections: &Connections, client: &mut Client, content: Content) -> Result<(), StoreError> {
+    let found = match content {
+        Content::Nothing => 0,
+        Content::Schema(found) => found,
+    };
+    for (number, sql) in (1i64..).zip(POSTGRES).skip(found as usize) {
+        let done = connections.wait(LONG_DEADLINE * 60, async {
+            let tx = client.transaction().await?;
+            if number == 1 && content == Content::Nothing {
+                tx.batch_execute(SCHEMA).await?;
+            }
+            tx.batch_execute(sql).await?;
+            tx.execute("UPDATE mandate_schema SET version = $1", &[&number]).await?;
+            tx.commit().await
+        });
+        done.map_err(|error| match error {
+            StoreError::Sql(cause) if is_not_permitted(cause.as_ref()) => unusable(
+                connections,
+                "its user may not create tables: make the user the owner of the database (ALTER DATABASE … OWNER TO …)",
+            ),
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+fn is_not_permitted(cause: &(dyn Error + Send + Sync + 'static)) -> bool {
+    let error = cause.downcast_ref::<tokio_postgres::Error>();
+    error.and_then(tokio_postgres::Error::code) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+fn one(connections: &Connections, client: &Client, sql: &str) -> Result<Row, StoreError> {
+    connections.wait(LONG_DEADLINE, client.query_one(sql, &[]))
+}
+
+fn unusable(connections: &Connections, why: &str) -> StoreError {
+    StoreError::Directory { path: connections.address().into(), why: why.to_owned() }
+}

@@ -1,0 +1,192 @@
+//! Statements of repositories, run by `tokio-postgres`.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Transaction};
+use futures_util::{StreamExt as _, pin_mut};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Row, RowStream, Statement};
+
+use crate::error::StoreError;
+use crate::postgres::connections::Connections;
+use crate::tx::{Columns, Rows, Statements};
+use crate::value::Value;
+
+/// How many rows are asked for at a time, where the caller may want only the first of them.
+const PORTION: i32 = 256;
+
+/// Where a statement runs.
+pub(crate) enum Place<'a> {
+    /// In the transaction that the connection has open.
+    Connection(&'a ClientWrapper),
+    /// In this transaction.
+    Transaction(&'a Transaction<'a>),
+}
+
+/// An open transaction.
+pub(crate) struct Session<'a> {
+    pub(crate) connections: &'a Connections,
+    pub(crate) place: Place<'a>,
+    pub(crate) deadline: Duration,
+    /// How it stands.
+    pub(crate) state: &'a State,
+}
+
+/// How a transaction stands.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The server did not answer: the connection cannot be used any longer.
+    lost: Cell<bool>,
+}
+
+impl State {
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.get()
+    }
+
+    /// Notes what an error means for the connection.
+    pub(crate) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if matches!(result, Err(StoreError::Unreachable(_))) {
+            self.lost.set(true);
+        }
+        result
+    }
+}
+
+impl Session<'_> {
+    async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        match self.place {
+            Place::Connection(client) => client.prepare_cached(sql).await,
+            Place::Transaction(tx) => tx.prepare_cached(sql).await,
+        }
+    }
+
+    async fn rows(&self, sql: &str, values: &[Value<'_>]) -> Result<RowStream, tokio_postgres::Error> {
+        let statement = self.prepare(sql).await?;
+        match self.place {
+            Place::Connection(client) => client.query_raw(&statement, values.iter().copied()).await,
+            Place::Transaction(tx) => tx.query_raw(&statement, values.iter().copied()).await,
+        }
+    }
+
+    fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, StoreError> {
+        self.state.note(self.connections.wait(self.deadline, answer))
+    }
+
+    /// Asks for a few rows at a time.
+    fn in_portions(
+        &self,
+        tx: &Transaction<'_>,
+        sql: &str,
+        values: &[Value<'_>],
+        each: &mut dyn FnMut(&dyn Columns) -> bool,
+    ) -> Result<(), StoreError> {
+        let portal = self.wait(async { tx.bind_raw(&self.prepare(sql).await?, values.iter().copied()).await })?;
+        loop {
+            let rows = self.wait(tx.query_portal(&portal, PORTION))?;
+            let last = rows.len() < usize::try_from(PORTION).unwrap_or(usize::MAX);
+            if !rows.iter().all(|row| each(row)) || last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Statements for Session<'_> {
+    fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+        let changed = self.wait(async {
+            let statement = self.prepare(sql).await?;
+            match self.place {
+                Place::Connection(client) => client.execute_raw(&statement, values.iter().copied()).await,
+                Place::Transaction(tx) => tx.execute_raw(&statement, values.iter().copied()).await,
+            }
+        })?;
+        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
+    }
+
+    fn query(&self, sql: &str, values: &[Value<'_>], rows: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
+        if let (Rows::UntilEnough, Place::Transaction(tx)) = (rows, &self.place) {
+            return self.in_portions(tx, sql, values, each);
+        }
+        let answer = self.wait(self.rows(sql, values))?;
+        pin_mut!(answer);
+        while let Some(row) = self.wait(async { answer.next().await.transpose() })? {
+            if !each(&row) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value and a parameter that do not fit: a fault of the program.
+#[derive(Debug, thiserror::Error)]
+#[error("{value} was given for a parameter of type {parameter}")]
+struct WrongType {
+    value: &'static str,
+    parameter: Type,
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match (*self, ty) {
+            (Value::Null, _) => Ok(IsNull::Yes),
+            (Value::Integer(value), &Type::INT8) => value.to_sql(ty, out),
+            (Value::Integer(value), &Type::INT4) => i32::try_from(value)?.to_sql(ty, out),
+            (Value::Text(value), &Type::TEXT) => value.to_sql(ty, out),
+            (Value::Bytes(value), &Type::BYTEA) => value.to_sql(ty, out),
+            _ => Err(Box::new(WrongType { value: self.type_name(), parameter: ty.clone() })),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+impl Columns for Row {
+    fn value(&self, column: usize) -> Result<Value<'_>, StoreError> {
+        let unusable = |what: &str| StoreError::Corrupt(format!("column `{}` holds {what}", Columns::name(self, column)));
+        let ty =
+            self.columns().get(column).map(tokio_postgres::Column::type_).ok_or_else(|| unusable("nothing: there is no such column"))?;
+        let value = match *ty {
+            Type::INT8 => self.try_get::<_, Option<i64>>(column).map(|value| value.map(Value::Integer)),
+            Type::INT4 => self.try_get::<_, Option<i32>>(column).map(|value| value.map(|value| Value::Integer(value.into()))),
+            Type::TEXT => self.try_get::<_, Option<&str>>(column).map(|value| value.map(Value::Text)),
+            Type::BYTEA => self.try_get::<_, Option<&[u8]>>(column).map(|value| value.map(Value::Bytes)),
+            _ => return Err(unusable(&format!("a value of type {ty}"))),
+        };
+        value.map(|value| value.unwrap_or(Value::Null)).map_err(|error| unusable(&error.to_string()))
+    }
+
+    fn name(&self, column: usize) -> &str {
+        self.columns().get(column).map_or("?", tokio_postgres::Column::name)
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    /// By the classes of `PostgreSQL` 15, appendix A.
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(code) = error.code() else {
+            let ours = error.source().is_some_and(|source| source.is::<WrongType>() || source.is::<std::num::TryFromIntError>());
+            return if ours { Self::Sql(Box::new(error)) } else { Self::Unreachable(Box::new(error)) };
+        };
+        match code {
+            &SqlState::DISK_FULL => Self::Full(Box::new(error)),
+            &SqlState::IO_ERROR => Self::Io(Box::new(error)),
+            &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => Self::Conflict(Box::new(error)),
+            &SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly(Box::new(error)),
+            &SqlState::LOCK_NOT_AVAILABLE => Self::Busy(Box::new(error)),
+            &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => Self::Corrupt(error.to_string()),
+            // Connections (08), roles and passwords (28), databases (3D), resources (53), operators (57).
+            code if ["08", "28", "3D", "53", "57"].iter().any(|class| code.code().starts_with(class)) => Self::Unreachable(Box::new(error)),
+            _ => Self::Sql(Box::new(error)),
+        }
+    }
+}
