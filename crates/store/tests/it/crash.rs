@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::database;
 
 use crate::world::{World, found, open, record, start, verify};
 
@@ -38,6 +39,7 @@ fn run_and_kill(dir: &Path, after: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::victim", "--nocapture"])
         .env(DIR, dir)
+        .envs(database::environment())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -84,7 +86,7 @@ fn one_process_at_a_time_uses_a_directory() {
     world.append(0).unwrap();
     let dir = world.stop();
     let first = open(dir.path());
-    let second = mandate_store::Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1)));
+    let second = database::open(dir.path(), Arc::new(SeededEntropy::new(1)));
     assert!(second.unwrap_err().to_string().contains("another process uses this directory"));
     drop(first);
     assert_eq!(verify(&open(dir.path())).unwrap().size, 1);

@@ -53,6 +53,27 @@ fn a_fault_at_any_write_point_refuses_and_the_next_append_works() {
 }
 
 #[test]
+fn a_batch_that_conflicts_with_another_transaction_is_tried_again_and_not_for_ever() {
+    for point in Point::WRITES {
+        let world = World::new();
+        world.faults.fail(point, 0, Fault::Conflict);
+        world.faults.fail(point, 1, Fault::Conflict);
+        assert_eq!(world.append(0).unwrap().index(), 0, "{point:?}");
+        for skip in 0..20 {
+            world.faults.fail(point, skip, Fault::Conflict);
+        }
+        let refused = world.append(1).unwrap_err();
+        assert_eq!(refused, AppendError::Unavailable(format!("conflict injected at {point:?}")));
+        let tries = world.faults.calls(point) - 3;
+        assert!((2..20).contains(&tries), "{tries}");
+        // What is left of the faults ends the next tries.
+        assert_eq!((0..3).find_map(|_| world.append(2).ok()).unwrap().index(), 1, "{point:?}");
+        assert_eq!(world.append(3).unwrap().index(), 2, "{point:?}");
+        assert_eq!(world.verify().unwrap().size, 3);
+    }
+}
+
+#[test]
 fn a_fault_amid_a_batch_refuses_every_waiter_of_it() {
     for (point, skip) in [(Point::Begin, 0), (Point::Stage, 0), (Point::Stage, 1), (Point::Stage, 2), (Point::Commit, 0)] {
         for fault in [Fault::Lost, Fault::Kept] {

@@ -8,8 +8,8 @@ use mandate_audit::sequencer::MAX_BATCH;
 use mandate_core::registry::{AgentState, Halt, Kind};
 use mandate_core::{MeterId, Reservation, Secret, Timestamp};
 use mandate_store::{AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets};
+use mandate_testkit::database;
 use mandate_testkit::faulty_backend::Point;
-use rusqlite::Connection;
 
 use crate::world::{World, record};
 
@@ -109,7 +109,7 @@ fn a_fault_of_one_entry_is_its_own_and_its_detail_stays_private() {
     let world = World::new();
     world.append(0).unwrap();
     let row = "INSERT INTO registry (kind, key, body) VALUES ('agent', 'a', 'the content of a row')";
-    Connection::open(world.dir.path().join("mandate.db")).unwrap().execute(row, []).unwrap();
+    database::edit(world.dir.path(), row, row);
     let broken = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
     let answer = world.log.append_blocking(record(1), vec![broken]).unwrap_err();
     assert_eq!(answer, AppendError::EffectRefused(EffectRefusal::Internal));

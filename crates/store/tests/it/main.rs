@@ -7,6 +7,8 @@ mod faults;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod queries;
 #[cfg(test)]
 mod repositories;

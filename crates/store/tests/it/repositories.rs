@@ -8,7 +8,7 @@ use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::nodes::Node;
 use mandate_store::{EffectRefusal, Store, StoreError, codes, cuts, keys, meta, meters, nodes, registry, replay, secrets};
-use rusqlite::Connection;
+use mandate_testkit::database;
 use tempfile::TempDir;
 
 use crate::world::open;
@@ -75,7 +75,7 @@ fn an_entry_that_was_moved_or_mangled_in_the_file_is_not_loaded() {
     ] {
         let (dir, store) = store();
         store.transact_blocking("put", |tx| registry::put(tx, &agent("a"))).unwrap();
-        Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch(sql).unwrap();
+        database::edit(dir.path(), sql, sql);
         assert!(matches!(store.read_blocking("load", registry::load), Err(StoreError::Corrupt(_))), "{sql}");
     }
 }
@@ -142,10 +142,7 @@ fn secrets_are_sealed_and_leave_with_their_owner() {
     assert_eq!(secret(), None);
     set("$argon2id$third-phc");
     drop(store);
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(!bytes.windows(9).any(|w| w == b"$argon2id"));
-    }
+    assert!(!database::holds(dir.path(), b"$argon2id"));
 }
 
 #[test]
@@ -156,7 +153,7 @@ fn a_sealed_value_moved_to_another_row_does_not_open() {
         store.transact_blocking("set", |tx| secrets::set_password(tx, person, &Secret::new(phc))).unwrap();
     }
     let sql = "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE name = 'mallory') WHERE name = 'riley'";
-    Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch(sql).unwrap();
+    database::edit(dir.path(), sql, sql);
     assert!(matches!(store.read_blocking("get", |tx| secrets::password(tx, &riley)), Err(StoreError::Corrupt(_))));
     assert!(store.read_blocking("get", |tx| secrets::password(tx, &mallory)).unwrap().is_some());
 }
@@ -190,12 +187,10 @@ fn keys_are_sealed_listed_by_purpose_and_moved_through_their_life() {
     store.transact_blocking("remove", |tx| keys::remove(tx, "access", "k1")).unwrap();
     assert_eq!(store.read_blocking("list", |tx| keys::list(tx, "access")).unwrap().len(), 1);
     drop(store);
-    let bytes = std::fs::read(dir.path().join("mandate.db")).unwrap();
-    assert!(!bytes.windows(12).any(|w| w == b"private half"));
+    assert!(!database::holds(dir.path(), b"private half") && database::holds(dir.path(), b"public"));
     // A private half under another purpose would let one key sign what another must.
-    let conn = Connection::open(dir.path().join("mandate.db")).unwrap();
-    conn.execute_batch("UPDATE keys SET purpose = 'access' WHERE purpose = 'svid'").unwrap();
-    drop(conn);
+    let sql = "UPDATE keys SET purpose = 'access' WHERE purpose = 'svid'";
+    database::edit(dir.path(), sql, sql);
     assert!(matches!(open(dir.path()).read_blocking("list", |tx| keys::list(tx, "access")), Err(StoreError::Corrupt(_))));
 }
 

@@ -7,7 +7,7 @@ use mandate_audit::{CheckpointSigner, StartError, Tampered};
 use mandate_store::records::{self, LogError};
 use mandate_store::{Store, StoreError};
 use mandate_testkit::clock::SeededEntropy;
-use rusqlite::Connection;
+use mandate_testkit::database::{self, literal};
 use tempfile::TempDir;
 
 use crate::world::{World, found, open, start, try_open, verifier, verify};
@@ -21,22 +21,27 @@ fn log_of(size: u64) -> TempDir {
 }
 
 fn edit(dir: &Path, sql: &str) {
-    Connection::open(dir.join("mandate.db")).unwrap().execute_batch(sql).unwrap();
+    database::edit(dir, sql, sql);
 }
 
 fn tampered(sql: &str) -> Tampered {
+    tampered_in_either(sql, sql)
+}
+
+fn tampered_in_either(sqlite: &str, postgres: &str) -> Tampered {
     let dir = log_of(9);
-    edit(dir.path(), sql);
+    database::edit(dir.path(), sqlite, postgres);
     match verify(&open(dir.path())) {
         Err(LogError::Tampered(what)) => what,
-        other => panic!("{sql}: {other:?}"),
+        other => panic!("{sqlite}: {other:?}"),
     }
 }
 
 #[test]
 fn an_updated_row_is_named() {
-    let sql = "UPDATE records SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person3', 'person0') AS BLOB) WHERE idx = 3";
-    assert!(matches!(tampered(sql), Tampered::Changed { index: 3 }));
+    let sqlite = "UPDATE records SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person3', 'person0') AS BLOB) WHERE idx = 3";
+    let postgres = "UPDATE records SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), 'person3', 'person0'), 'UTF8') WHERE idx = 3";
+    assert!(matches!(tampered_in_either(sqlite, postgres), Tampered::Changed { index: 3 }));
 }
 
 #[test]
@@ -56,8 +61,9 @@ fn reordered_rows_are_named() {
 
 #[test]
 fn tree_hashes_that_were_changed_are_named() {
-    assert!(matches!(tampered("UPDATE records SET hashes = zeroblob(64) WHERE idx = 3"), Tampered::Changed { index: 3 }));
-    assert!(matches!(tampered("UPDATE records SET hashes = zeroblob(7) WHERE idx = 3"), Tampered::Tree { index: 3 }));
+    let hashes = |len| format!("UPDATE records SET hashes = {} WHERE idx = 3", literal(&vec![0; len]));
+    assert!(matches!(tampered(&hashes(64)), Tampered::Changed { index: 3 }));
+    assert!(matches!(tampered(&hashes(7)), Tampered::Tree { index: 3 }));
 }
 
 #[test]
@@ -78,12 +84,10 @@ fn a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
     let wrong_root = crate::world::signer().sign(9, mandate_audit::tree::leaf_hash(b"x")).unwrap();
     for note in [Some(honest_for_less), Some(forged), Some(wrong_root), Some(b"junk".to_vec()), None] {
         let dir = log_of(9);
-        let conn = Connection::open(dir.path().join("mandate.db")).unwrap();
         match &note {
-            Some(note) => conn.execute("UPDATE checkpoint SET note = ?", [note]).unwrap(),
-            None => conn.execute("DELETE FROM checkpoint", []).unwrap(),
-        };
-        drop(conn);
+            Some(note) => edit(dir.path(), &format!("UPDATE checkpoint SET note = {}", literal(note))),
+            None => edit(dir.path(), "DELETE FROM checkpoint"),
+        }
         let store = open(dir.path());
         assert!(matches!(verify(&store), Err(LogError::Tampered(_))), "{note:?}");
         assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(_))), "{note:?}");
@@ -122,7 +126,8 @@ fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
 #[test]
 fn a_changed_right_edge_is_noticed_at_start() {
     let dir = log_of(8);
-    edit(dir.path(), "UPDATE records SET hashes = zeroblob(length(hashes)) WHERE idx = 7");
+    // The eighth record completes four hashes.
+    edit(dir.path(), &format!("UPDATE records SET hashes = {} WHERE idx = 7", literal(&[0; 4 * 32])));
     let refused = start(open(dir.path()).audit_backend().unwrap());
     assert!(matches!(refused, Err(StartError::Tampered(Tampered::Root { size: 8, .. }))));
 }
@@ -191,12 +196,15 @@ fn a_log_of_another_key_does_not_start() {
 #[test]
 fn a_file_that_is_not_ours_or_newer_than_ours_is_refused() {
     let dir = log_of(1);
-    edit(dir.path(), "PRAGMA user_version = 9999");
+    database::edit(dir.path(), "PRAGMA user_version = 9999", "UPDATE mandate_schema SET version = 9999");
     let again = try_open;
     assert!(matches!(again(dir.path()), Err(StoreError::Newer { found: 9999, .. })));
     let dir = log_of(1);
-    edit(dir.path(), "PRAGMA application_id = 1");
+    database::edit(dir.path(), "PRAGMA application_id = 1", "DROP TABLE mandate_schema");
     assert!(matches!(again(dir.path()), Err(StoreError::Foreign)));
+    if database::is_postgres() {
+        return;
+    }
     let dir = log_of(1);
     std::fs::write(dir.path().join("mandate.db"), "This is a letter, not a database. ".repeat(300)).unwrap();
     assert!(matches!(again(dir.path()), Err(StoreError::Foreign)));

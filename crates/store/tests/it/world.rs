@@ -10,6 +10,7 @@ use mandate_core::{Actor, ActorChain, KnownTerms, Person, Timestamp};
 use mandate_store::records::LogError;
 use mandate_store::{AppendError, Effect, Log, Store, StoreError, records};
 use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::database;
 use mandate_testkit::faulty_backend::{Faults, FaultyBackend};
 use mandate_testkit::repeating_backend::RepeatingBackend;
 use tempfile::TempDir;
@@ -27,7 +28,7 @@ pub(crate) fn verifier() -> CheckpointVerifier {
 /// Other tests start processes. Until such a child executes its own program, it holds everything that its parent has open,
 /// including a released lock.
 pub(crate) fn try_open(dir: &Path) -> Result<Store, StoreError> {
-    let opened = || Store::open_blocking(dir, Arc::new(SeededEntropy::new(7))).map(Store::rehearsing);
+    let opened = || database::open(dir, Arc::new(SeededEntropy::new(7))).map(Store::rehearsing);
     let is_held =
         |result: &Result<Store, StoreError>| matches!(result, Err(StoreError::Directory { why, .. }) if why.contains("another process"));
     let mut result = opened();
