@@ -177,13 +177,16 @@ impl Cluster {
     }
 
     fn psql(&self, database: &str, statement: &str) -> std::process::Output {
-        Command::new(self.programs.join("psql"))
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--username", USER])
-            .args(["--host"])
-            .arg(self.dir.path())
-            .args(["--port", &PORT.to_string(), "--dbname", database, "--command", statement])
-            .output()
-            .expect("psql runs")
+        self.session(database).args(["--command", statement]).output().expect("psql runs")
+    }
+
+    /// A `psql` that is connected to a database, and prints one line for each row, columns separated by `|`.
+    #[must_use]
+    pub fn session(&self, database: &str) -> Command {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--username", USER]);
+        psql.arg("--host").arg(self.dir.path()).args(["--port", &PORT.to_string(), "--dbname", database]);
+        psql
     }
 
     /// Stops all processes of the server for a while (`SIGSTOP`), until [`Cluster::thaw`].

@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::clock::SteppedClock;
+use crate::database;
 use crate::faulty_backend::{Faults, FaultyBackend};
 use crate::held_database::HeldDatabase;
 use crate::hostile_issuer::TestKey;
@@ -170,7 +171,7 @@ impl World {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let issuer: Issuer = ISSUER.parse().expect("an issuer");
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a trust domain");
-        let store = Store::open_blocking(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store").rehearsing();
+        let store = database::open(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store").rehearsing();
         let shared_clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let authority =
             Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&shared_clock), Arc::clone(&entropy));

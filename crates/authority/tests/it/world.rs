@@ -13,8 +13,9 @@ use mandate_delegation::{
     VerifiedSubject, decide,
 };
 use mandate_policy::Policies;
-use mandate_store::{Log, Store};
+use mandate_store::Log;
 use mandate_testkit::clock::{SeededEntropy, SteppedClock};
+use mandate_testkit::database;
 use mandate_token::access_token::{self, AccessToken, Expect, Profile};
 use mandate_token::jwt_svid;
 use tempfile::TempDir;
@@ -108,7 +109,7 @@ impl World {
     }
 
     pub(crate) fn in_dir(dir: TempDir, clock: Arc<SteppedClock>, entropy: Arc<SeededEntropy>) -> Self {
-        let store = Store::open_blocking(dir.path(), Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
+        let store = database::open(dir.path(), Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
         let backend = store.audit_backend().unwrap();
         let clock_dyn = Arc::clone(&clock) as Arc<dyn Clock>;
         let authority = Authority::open(store, domain(), issuer(), clock_dyn, Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();

@@ -26,9 +26,10 @@ const MOST: usize = 12;
 /// How every session is set up.
 ///
 /// A receipt means that a record is on the server's disk, whatever is usual for its role or database. A transaction whose
-/// client has gone away must not keep its locks.
-const SETTINGS: &str = "SET synchronous_commit = 'on'; SET idle_in_transaction_session_timeout = '60s'; SET client_encoding = 'UTF8'; \
-     SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
+/// client has gone away must not keep its locks. While another program holds a table, a request must hear so within two seconds,
+/// and it may wait four times, as in [`crate::sqlite::gate`].
+const SETTINGS: &str = "SET synchronous_commit = 'on'; SET lock_timeout = '400ms'; SET idle_in_transaction_session_timeout = '60s'; \
+     SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
 
 /// The connections of one store.
 pub(crate) struct Connections {

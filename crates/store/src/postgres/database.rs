@@ -21,13 +21,16 @@ use crate::postgres::connections::{Connections, DEADLINE, LONG_DEADLINE};
 use crate::postgres::exclusive::Exclusive;
 use crate::postgres::log_session::LogConnection;
 use crate::postgres::migration::{self, Content};
-use crate::postgres::statements::{Place, Session, State};
+use crate::postgres::statements::{Place, Session, State, trouble_of};
 use crate::seal::Sealer;
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 
 /// How often a transaction is tried that conflicts with others.
 const TRIES: u32 = 8;
+
+/// While another program holds a table, one writer after the other tries, and none waits.
+pub(crate) const IMPATIENT: &str = "SET LOCAL lock_timeout = '20ms'";
 
 /// Longer than a transaction takes with a server that answers.
 const STUCK: Duration = Duration::from_secs(2);
@@ -53,35 +56,34 @@ struct Writers {
 }
 
 impl Shared {
-    /// Runs what a writer waits for, and notes whether the server takes writes.
-    pub(crate) fn writing<T>(&self, f: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Runs what a writer waits for, and notes why it failed.
+    pub(crate) fn waiting<T>(&self, f: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         {
             let mut writers = self.writers.lock();
             writers.waiting = Some(writers.waiting.map_or((Instant::now(), 1), |(since, count)| (since, count + 1)));
         }
         let result = f();
+        self.note(result.as_ref().err().and_then(trouble_of));
         let mut writers = self.writers.lock();
         writers.waiting = writers.waiting.and_then(|(_, count)| (count > 1).then(|| (Instant::now(), count - 1)));
-        // A conflict or a refusal says that the server answers.
-        writers.trouble = result.as_ref().err().and_then(trouble);
         result
     }
 
-    /// Notes why a statement of a writer failed, if that is trouble.
-    pub(crate) fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Some(trouble) = result.as_ref().err().and_then(trouble) {
-            self.writers.lock().trouble = Some(trouble);
+    /// Notes what keeps writers from writing, if something does.
+    pub(crate) fn note(&self, trouble: Option<WriteTrouble>) {
+        if trouble.is_some() {
+            self.writers.lock().trouble = trouble;
         }
-        result
     }
-}
 
-fn trouble(error: &StoreError) -> Option<WriteTrouble> {
-    match error {
-        StoreError::Unreachable(_) => Some(WriteTrouble::Unreachable),
-        StoreError::ReadOnly(_) => Some(WriteTrouble::ReadOnly),
-        StoreError::Busy(_) => Some(WriteTrouble::HeldElsewhere),
-        _ => None,
+    /// Notes that a transaction was committed.
+    pub(crate) fn committed(&self) {
+        self.writers.lock().trouble = None;
+    }
+
+    /// Whether another program held a table when the last writer tried: the next need not wait as long.
+    pub(crate) fn is_held(&self) -> bool {
+        self.writers.lock().trouble == Some(WriteTrouble::HeldElsewhere)
     }
 }
 
@@ -145,10 +147,17 @@ impl Database {
         let result = (|| {
             let begin = client.build_transaction().isolation_level(IsolationLevel::Serializable).start();
             let tx = state.note(connections.wait(DEADLINE, begin))?;
+            if self.shared.is_held() {
+                state.note(connections.wait(DEADLINE, tx.batch_execute(IMPATIENT)))?;
+            }
             work(&Tx::new(&Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state: &state }, &self.sealer))?;
             state.note(connections.wait(DEADLINE, tx.commit()))
         })();
         give_back(client, &state);
+        if result.is_ok() {
+            self.shared.committed();
+        }
+        self.shared.note(state.trouble());
         result
     }
 }
@@ -186,7 +195,7 @@ impl Driver for Database {
 
     fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
         let _outermost = Outermost::enter(&self.shared)?;
-        self.shared.writing(|| {
+        self.shared.waiting(|| {
             self.shared.exclusive.ensure(&self.shared.connections)?;
             let mut tries = 1;
             loop {

@@ -7,7 +7,7 @@ use deadpool_postgres::Object;
 use crate::driver::LogSession;
 use crate::error::StoreError;
 use crate::postgres::connections::DEADLINE;
-use crate::postgres::database::Shared;
+use crate::postgres::database::{IMPATIENT, Shared};
 use crate::postgres::statements::{Place, Session, State};
 use crate::tx::{Columns, Rows, Statements};
 use crate::value::Value;
@@ -62,9 +62,10 @@ impl LogSession for LogConnection {
 
     fn begin(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        shared.writing(|| {
+        shared.waiting(|| {
             shared.exclusive.ensure(&shared.connections)?;
-            self.open("BEGIN ISOLATION LEVEL SERIALIZABLE")
+            self.open("BEGIN ISOLATION LEVEL SERIALIZABLE")?;
+            if shared.is_held() { self.run(IMPATIENT) } else { Ok(()) }
         })
     }
 
@@ -86,7 +87,8 @@ impl LogSession for LogConnection {
 
     fn commit(&mut self, _: u64) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        shared.writing(|| self.run("COMMIT"))?;
+        shared.waiting(|| self.run("COMMIT"))?;
+        shared.committed();
         self.open = false;
         Ok(())
     }
@@ -105,10 +107,14 @@ impl LogSession for LogConnection {
 
 impl Statements for LogConnection {
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError> {
-        self.shared.noted(self.session()?.execute(sql, values))
+        let result = self.session()?.execute(sql, values);
+        self.shared.note(self.state.trouble());
+        result
     }
 
     fn query(&self, sql: &str, values: &[Value<'_>], rows: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
-        self.shared.noted(self.session()?.query(sql, values, rows, each))
+        let result = self.session()?.query(sql, values, rows, each);
+        self.shared.note(self.state.trouble());
+        result
     }
 }

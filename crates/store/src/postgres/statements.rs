@@ -15,6 +15,7 @@ use crate::error::StoreError;
 use crate::postgres::connections::Connections;
 use crate::tx::{Columns, Rows, Statements};
 use crate::value::Value;
+use crate::write_trouble::WriteTrouble;
 
 /// How many rows are asked for at a time, where the caller may want only the first of them.
 const PORTION: i32 = 256;
@@ -41,6 +42,8 @@ pub(crate) struct Session<'a> {
 pub(crate) struct State {
     /// The server did not answer: the connection cannot be used any longer.
     lost: Cell<bool>,
+    /// What kept it from writing.
+    trouble: Cell<Option<WriteTrouble>>,
 }
 
 impl State {
@@ -48,12 +51,27 @@ impl State {
         self.lost.get()
     }
 
-    /// Notes what an error means for the connection.
+    pub(crate) fn trouble(&self) -> Option<WriteTrouble> {
+        self.trouble.get()
+    }
+
+    /// Notes what an error means for the connection and for writers.
     pub(crate) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if matches!(result, Err(StoreError::Unreachable(_))) {
-            self.lost.set(true);
+        if let Err(error) = &result {
+            self.lost.set(self.lost.get() || matches!(error, StoreError::Unreachable(_)));
+            self.trouble.set(trouble_of(error).or(self.trouble.get()));
         }
         result
+    }
+}
+
+/// What an error says about all writers.
+pub(crate) fn trouble_of(error: &StoreError) -> Option<WriteTrouble> {
+    match error {
+        StoreError::Unreachable(_) => Some(WriteTrouble::Unreachable),
+        StoreError::ReadOnly(_) => Some(WriteTrouble::ReadOnly),
+        StoreError::Busy(_) => Some(WriteTrouble::HeldElsewhere),
+        _ => None,
     }
 }
 

@@ -161,9 +161,8 @@ fn a_server_without_free_connections_refuses_reads_and_the_log_goes_on() {
     let Some(world) = World::new(&["max_connections=12", "superuser_reserved_connections=0"]) else { return };
     let sleepers: Vec<_> = (0..12)
         .filter_map(|_| {
-            let mut command = std::process::Command::new("psql");
-            command.args(["--username", "mandate", "--host"]).arg(world.cluster.socket_dir());
-            command.args(["--dbname", &world.database, "--command", "SELECT pg_sleep(8)"]);
+            let mut command = world.cluster.session(&world.database);
+            command.args(["--command", "SELECT pg_sleep(8)"]);
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().ok()
         })
         .collect();
