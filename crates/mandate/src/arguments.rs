@@ -23,7 +23,7 @@ pub(crate) use demo::{Demo, DemoPart};
 pub(crate) use installation::{Backup, Doctor, Restore};
 pub(crate) use login::{Login, Token, TokenShow};
 pub(crate) use node::{JoinToken, Node, NodeBan, NodeList, NodeRun, Svid, SvidFetch};
-pub(crate) use serve::Serve;
+pub(crate) use serve::{Serve, Unread};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -40,6 +40,8 @@ Exit codes:
 
 Environment:
   MANDATE_DIR               the server's directory, instead of ~/.mandate
+  MANDATE_STORE             the PostgreSQL database of the server, instead of mandate.db in its
+                            directory, with MANDATE_STORE_PASSWORD_FILE
   MANDATE_ISSUER            the issuer that login and token show use
   MANDATE_CA_FILE           the certificate authority to trust (PEM), instead of the platform's
   MANDATE_ADMIN_URL         the admin API over TCP, with MANDATE_ADMIN_TOKEN_FILE
@@ -84,7 +86,7 @@ fn without(command: clap::Command, unset: &dyn Fn(&OsStr) -> bool) -> clap::Comm
 pub(crate) enum Command {
     /// Run the server: identities, delegation, administration, audit
     #[command(
-        after_help = "Examples:\n  mandate serve --dir ./data\n  mandate serve --dir /var/lib/mandate --listen 0.0.0.0:443 --issuer https://mandate.acme.example \\\n      --tls-cert cert.pem --tls-key key.pem"
+        after_help = "Examples:\n  mandate serve --dir ./data\n  mandate serve --dir /var/lib/mandate --listen 0.0.0.0:443 --issuer https://mandate.acme.example \\\n      --tls-cert cert.pem --tls-key key.pem\n  mandate serve --dir /var/lib/mandate --store postgres://mandate@db.acme.example/mandate \\\n      --store-password-file /etc/mandate/store.password"
     )]
     Serve(Serve),
     /// Run a node, and let nodes join
@@ -425,6 +427,13 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_the_address_of_the_database_is_not_in_what_is_printed_of_the_arguments() {
+        let arguments = ["mandate", "serve", "--store", "postgres://mandate:hunter2@db.example/log"];
+        let arguments = Arguments::try_parse_from(arguments).unwrap();
+        assert!(!format!("{arguments:?}").contains("hunter2"), "{arguments:?}");
+    }
+
+    #[test]
     fn every_command_says_what_it_is_for() {
         fn walk(command: &clap::Command) {
             for sub in command.get_subcommands() {
@@ -444,6 +453,7 @@ mod tests {
             &["serve", "--tls-cert", "c"][..],
             &["serve", "--tls-key", "k"],
             &["serve", "--behind-tls-proxy"],
+            &["serve", "--store-password-file", "f"],
             &["serve", "--behind-tls-proxy", "--issuer", "https://a.example", "--tls-cert", "c", "--tls-key", "k"],
             &["status", "--admin-url", "https://a.example"],
             &["status", "--admin-url", "http://a.example", "--admin-token-file", "f"],

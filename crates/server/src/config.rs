@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mandate_core::{Entropy, Issuer, TrustDomain};
 use mandate_files::{Dir, FileError, text};
-use mandate_store::Installation;
+use mandate_store::{AddressError, AddressFiles, Installation, PostgresAddress, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// The trust domain of a directory for which no other was given.
@@ -28,11 +28,80 @@ pub enum Transport {
     DangerousBehindTlsProxy,
 }
 
+/// Where the server keeps its data.
+#[derive(Clone, Debug)]
+pub enum StoreAddress {
+    /// In `mandate.db` in the directory.
+    Embedded,
+    /// In a PostgreSQL database. The directory has the sealing key, the reserve for stops and the lock all the same.
+    Postgres(Box<PostgresAddress>),
+}
+
+/// The kind of a store, as the directory remembers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// `mandate.db` in the directory.
+    #[default]
+    Embedded,
+    /// A PostgreSQL database.
+    Postgres,
+}
+
+impl StoreAddress {
+    /// A PostgreSQL database, by the URL `postgres://USER@HOST:PORT/DATABASE`. The password may be in the first line of
+    /// `password_file`, or in `service_file`, which is libpq's file of services. Blocks.
+    ///
+    /// # Errors
+    /// The URL or one of the files cannot be used. The text repeats no password.
+    pub fn postgres(url: &str, password_file: Option<&Path>, service_file: Option<&Path>) -> Result<Self, ConfigError> {
+        let files = AddressFiles { password: password_file, services: service_file };
+        Ok(Self::Postgres(Box::new(PostgresAddress::read(url, files)?)))
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> StoreKind {
+        match self {
+            Self::Embedded => StoreKind::Embedded,
+            Self::Postgres(_) => StoreKind::Postgres,
+        }
+    }
+
+    /// Its name in messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Embedded => "mandate.db".to_owned(),
+            Self::Postgres(address) => address.to_string(),
+        }
+    }
+}
+
+impl StoreKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_embedded(&self) -> bool {
+        *self == Self::Embedded
+    }
+}
+
+/// The kind of store that a directory belongs to. None if no server has used it.
+///
+/// # Errors
+/// The directory or a file in it cannot be read or trusted.
+pub fn store_kind(dir: &Path) -> Result<Option<StoreKind>, ConfigError> {
+    match Remembered::load(dir)? {
+        Some(remembered) => Ok(Some(remembered.store)),
+        // A directory of a lost serve.json: it is written again at the next start.
+        None => Ok(Store::is_there(dir)?.then_some(StoreKind::Embedded)),
+    }
+}
+
 /// The options of `serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where everything is kept.
+    /// Where everything is kept, except what is in another [`Config::store`].
     pub dir: PathBuf,
+    /// The database.
+    pub store: StoreAddress,
     /// The public listener; port 0 takes the port the directory remembers, or any.
     pub listen: SocketAddr,
     /// The listener of the nodes; port 0 likewise.
@@ -79,11 +148,13 @@ pub enum ConfigError {
     },
     /// The database belongs to another installation than the other files of the directory.
     #[error(
-        "{dir}: serve.json names the {what} {remembered}, and mandate.db is of {found}: they are of two servers. Restore the serve.json that belongs to mandate.db, or remove it: it is written again from mandate.db"
+        "{dir}: serve.json names the {what} {remembered}, and {database} is of {found}: they are of two servers. Restore the serve.json that belongs to {database}, or remove it: it is written again from {database}"
     )]
     OtherDatabase {
         /// The directory.
         dir: PathBuf,
+        /// `mandate.db`, or the address of the database.
+        database: String,
         /// `issuer` or `trust domain`.
         what: &'static str,
         /// In `serve.json`.
@@ -116,6 +187,25 @@ pub enum ConfigError {
     /// Nodes could come back after too long a time.
     #[error("--node-rejoin-grace is at most 7d: a node that is away for longer joins with a new token")]
     RejoinGrace,
+    /// The URL of the database, or a file that it needs, cannot be used.
+    #[error("the address of the database (--store): {0}")]
+    Address(#[from] AddressError),
+    /// The directory cannot be looked at.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory belongs to a PostgreSQL database, and none is named: an empty store would be made beside it.
+    #[error(
+        "{0} belongs to a server with a PostgreSQL database, and this start names none: give --store postgres://USER@HOST:PORT/DATABASE or set MANDATE_STORE, as before; to start without the content of that database, use an empty directory"
+    )]
+    StoreNotNamed(PathBuf),
+    /// The directory has a store of its own, and another one is named.
+    #[error(
+        "{0} belongs to a server that keeps its data in the mandate.db of that directory, and this start names a PostgreSQL database: start without --store and MANDATE_STORE, or use an empty directory with the database"
+    )]
+    StoreIsEmbedded(PathBuf),
+    /// The driver is missing.
+    #[error("this version cannot use a PostgreSQL database yet: start without --store and MANDATE_STORE")]
+    NoPostgres,
     /// The database is missing.
     #[error(
         "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start without its content, use an empty directory"
@@ -129,6 +219,9 @@ pub enum ConfigError {
 pub(crate) struct Remembered {
     pub(crate) issuer: Issuer,
     pub(crate) trust_domain: TrustDomain,
+    /// Left out for the embedded store, as by versions that had no other.
+    #[serde(default, skip_serializing_if = "StoreKind::is_embedded")]
+    pub(crate) store: StoreKind,
     pub(crate) port: u16,
     pub(crate) node_port: u16,
     pub(crate) admin_port: u16,
@@ -166,6 +259,20 @@ impl Config {
                 Err(ConfigError::NoIssuer(self.listen))
             }
             Transport::Tls { .. } | Transport::DangerousBehindTlsProxy => Ok(()),
+        }
+    }
+
+    /// Refuses a start with another kind of store than that of the directory, before anything is made. `file` is what the
+    /// directory remembers.
+    pub(crate) fn same_store(&self, file: Option<&Remembered>) -> Result<(), ConfigError> {
+        let before = match file {
+            Some(file) => Some(file.store),
+            None => store_kind(&self.dir)?,
+        };
+        match (before, self.store.kind()) {
+            (Some(StoreKind::Postgres), StoreKind::Embedded) => Err(ConfigError::StoreNotNamed(self.dir.clone())),
+            (Some(StoreKind::Embedded), StoreKind::Postgres) => Err(ConfigError::StoreIsEmbedded(self.dir.clone())),
+            _ => Ok(()),
         }
     }
 
@@ -223,13 +330,6 @@ impl Config {
     }
 }
 
-impl From<Installation> for Remembered {
-    fn from(of: Installation) -> Self {
-        let [port, node_port, admin_port] = of.ports;
-        Self { issuer: of.issuer, trust_domain: of.trust_domain, port, node_port, admin_port }
-    }
-}
-
 impl Remembered {
     /// As the database keeps it.
     pub(crate) fn installation(&self) -> Installation {
@@ -237,12 +337,21 @@ impl Remembered {
         Installation { issuer, trust_domain, ports: [self.port, self.node_port, self.admin_port] }
     }
 
+    /// What a store of this kind says of itself.
+    fn of(installation: Installation, store: StoreKind) -> Self {
+        let [port, node_port, admin_port] = installation.ports;
+        Self { issuer: installation.issuer, trust_domain: installation.trust_domain, store, port, node_port, admin_port }
+    }
+
     /// What is known from `serve.json` and from the database, either of which may be missing.
-    pub(crate) fn known(file: Option<Self>, database: Option<Installation>, dir: &Path) -> Result<Option<Self>, ConfigError> {
-        let (Some(file), Some(database)) = (&file, &database) else { return Ok(file.or(database.map(Self::from))) };
+    pub(crate) fn known(file: Option<Self>, database: Option<Installation>, config: &Config) -> Result<Option<Self>, ConfigError> {
+        let (Some(file), Some(database)) = (&file, &database) else {
+            return Ok(file.or(database.map(|database| Self::of(database, config.store.kind()))));
+        };
         let other = |what, remembered: &str, found: &str| ConfigError::OtherDatabase {
-            dir: dir.to_owned(),
+            dir: config.dir.clone(),
             what,
+            database: config.store.name(),
             remembered: remembered.to_owned(),
             found: found.to_owned(),
         };
@@ -279,12 +388,13 @@ mod tests {
 
     use mandate_core::SystemEntropy;
 
-    use super::{Config, ConfigError, Remembered, Transport};
+    use super::{Config, ConfigError, Remembered, StoreAddress, StoreKind, Transport, store_kind};
 
     fn config(listen: &str, transport: Transport) -> Config {
         let loopback = "127.0.0.1:0".parse().unwrap();
         Config {
             dir: "/nowhere".into(),
+            store: StoreAddress::Embedded,
             listen: listen.parse().unwrap(),
             node_listen: loopback,
             admin_listen: loopback,
@@ -346,6 +456,7 @@ mod tests {
         let before = Remembered {
             issuer: config.issuer_at("127.0.0.1:8420".parse().unwrap()).unwrap(),
             trust_domain: "acme.example".parse().unwrap(),
+            store: StoreKind::Embedded,
             port: 8420,
             node_port: 8421,
             admin_port: 8422,
@@ -372,9 +483,9 @@ mod tests {
 
     #[test]
     fn the_database_says_whose_it_is_and_must_agree_with_the_file_beside_it() {
-        let (file, dir) = (remembered("http://127.0.0.1:8420"), std::path::Path::new("/srv/m"));
+        let (file, embedded) = (remembered("http://127.0.0.1:8420"), config("127.0.0.1:0", Transport::LoopbackHttp));
         let known = |file: Option<&Remembered>, database: Option<&Remembered>| {
-            Remembered::known(file.cloned(), database.map(Remembered::installation), dir)
+            Remembered::known(file.cloned(), database.map(Remembered::installation), &embedded)
         };
         assert_eq!(known(None, None).unwrap(), None);
         assert_eq!(known(Some(&file), None).unwrap(), Some(file.clone()), "a database of an older version");
@@ -388,6 +499,49 @@ mod tests {
         assert!(matches!(known(Some(&renamed), Some(&file)), Err(ConfigError::OtherDatabase { what: "trust domain", .. })));
     }
 
+    fn postgres() -> StoreAddress {
+        StoreAddress::Postgres(Box::new("postgres://mandate@db.example/log".parse().unwrap()))
+    }
+
+    #[test]
+    fn a_directory_keeps_its_kind_of_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |store| Config { dir: dir.path().to_owned(), store, ..config("127.0.0.1:0", Transport::LoopbackHttp) };
+        let started = |store| at(store).same_store(Remembered::load(dir.path()).unwrap().as_ref());
+        assert_eq!(store_kind(dir.path()).unwrap(), None);
+        assert_eq!(store_kind(&dir.path().join("missing")).unwrap(), None);
+        for store in [StoreAddress::Embedded, postgres()] {
+            assert!(started(store).is_ok(), "a new directory takes either");
+        }
+
+        Remembered { store: StoreKind::Postgres, ..remembered("http://127.0.0.1:8420") }.save(dir.path(), &SystemEntropy).unwrap();
+        assert_eq!(store_kind(dir.path()).unwrap(), Some(StoreKind::Postgres));
+        assert!(started(postgres()).is_ok());
+        let refused = started(StoreAddress::Embedded).unwrap_err().to_string();
+        assert!(refused.contains("--store") && refused.contains("MANDATE_STORE"), "{refused}");
+
+        remembered("http://127.0.0.1:8420").save(dir.path(), &SystemEntropy).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("serve.json")).unwrap();
+        assert!(!text.contains("store"), "as a version without PostgreSQL writes and reads it: {text}");
+        assert!(started(StoreAddress::Embedded).is_ok());
+        assert!(matches!(started(postgres()), Err(ConfigError::StoreIsEmbedded(_))));
+
+        std::fs::remove_file(dir.path().join("serve.json")).unwrap();
+        assert!(started(postgres()).is_ok());
+        drop(mandate_store::Store::open_blocking(dir.path(), std::sync::Arc::new(SystemEntropy)).unwrap());
+        assert!(matches!(started(postgres()), Err(ConfigError::StoreIsEmbedded(_))), "mandate.db says so too");
+    }
+
+    #[test]
+    fn a_database_of_another_server_is_named_without_its_password() {
+        let other = Config { store: postgres(), ..config("127.0.0.1:0", Transport::LoopbackHttp) };
+        let (file, database) = (remembered("http://127.0.0.1:1"), remembered("http://127.0.0.1:2").installation());
+        let error = Remembered::known(Some(file), Some(database.clone()), &other).unwrap_err().to_string();
+        assert!(error.contains("postgres://mandate@db.example:5432/log is of http://127.0.0.1:2"), "{error}");
+        let known = Remembered::known(None, Some(database), &other).unwrap().unwrap();
+        assert_eq!(known.store, StoreKind::Postgres, "serve.json is written again with the kind");
+    }
+
     fn tls(listen: &str) -> Config {
         config(listen, Transport::Tls { cert: "c".into(), key: "k".into() })
     }
@@ -396,6 +550,7 @@ mod tests {
         Remembered {
             issuer: issuer.parse().unwrap(),
             trust_domain: "acme.example".parse().unwrap(),
+            store: StoreKind::Embedded,
             port: 8420,
             node_port: 8421,
             admin_port: 8422,

@@ -11,7 +11,7 @@ use mandate_files::{Dir, Exposure, FileError};
 use mandate_store::{Holder, Inspection, StoreError};
 use serde::Serialize;
 
-use crate::config::{Config, Remembered};
+use crate::config::{Config, ConfigError, Remembered, StoreAddress};
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -121,10 +121,16 @@ impl Examination<'_> {
         self.files(dir);
         self.server();
         let file = self.remembered();
-        let sealing_key = self.sealing_key();
+        let embedded = self.store(file.as_ref());
+        let sealing_key = self.sealing_key(!embedded && file.is_some());
+        if !embedded {
+            let inside = ["database", "audit log", "clock"];
+            self.found.extend(inside.map(|check| Finding::could_not_look(check, "is in PostgreSQL; the server checks it when it starts")));
+            return file;
+        }
         let database = self.database(dir, sealing_key.as_ref(), file.is_some(), progress);
         let installation = database.as_ref().and_then(|database| database.installation().ok()).flatten();
-        match Remembered::known(file.clone(), installation, &self.config.dir) {
+        match Remembered::known(file.clone(), installation, self.config) {
             Ok(known) => known,
             Err(error) => {
                 let next = format!("mv {0}/serve.json {0}/serve.json.other   (if mandate.db is the right one)", self.shown);
@@ -182,6 +188,33 @@ impl Examination<'_> {
                 None
             }
         }
+    }
+
+    /// Whether the start names the directory's kind of store, and what the way to a PostgreSQL database needs on this machine.
+    /// Returns whether the store is the embedded one.
+    fn store(&mut self, file: Option<&Remembered>) -> bool {
+        const CHECK: &str = "store";
+        match self.config.same_store(file) {
+            Err(error @ ConfigError::StoreIsEmbedded(_)) => {
+                let next = format!("mandate doctor --dir {}   (without --store and MANDATE_STORE)", self.shown);
+                self.add(Finding::problem(CHECK, error.to_string(), next));
+                return true;
+            }
+            Err(error @ ConfigError::StoreNotNamed(_)) => {
+                let next = format!("mandate doctor --dir {} --store URL   (the database that the server is started with)", self.shown);
+                self.add(Finding::problem(CHECK, error.to_string(), next));
+                return false;
+            }
+            // Any other problem is reported where the file that has it is looked at.
+            Ok(()) | Err(_) => {}
+        }
+        let StoreAddress::Postgres(address) = &self.config.store else { return true };
+        let finding = match address.tls() {
+            Ok(_) => Finding::ok(CHECK, format!("{address}; what it needs on this machine is there")),
+            Err(error) => Finding::problem(CHECK, format!("{address}: {error}"), "mandate serve --help   (the options of the start)"),
+        };
+        self.add(finding);
+        false
     }
 
     /// The installation of the directory, and what this start would make of it.

@@ -52,7 +52,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, Transport};
+pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, StoreAddress, StoreKind, Transport, store_kind};
 pub use descriptors::TooFewFiles;
 pub use error::ServerError;
 pub use tls::{Standing, TlsError, Validity, check as check_tls};
@@ -205,7 +205,8 @@ fn remember(
         (None, Some(before)) => before.trust_domain.clone(),
         (None, None) => config.trust_domain_or_default()?,
     };
-    let now = Remembered { issuer, trust_domain, port: public_at.port(), node_port: node_at.port(), admin_port: admin_at.port() };
+    let [port, node_port, admin_port] = [public_at, node_at, admin_at].map(|at| at.port());
+    let now = Remembered { issuer, trust_domain, store: config.store.kind(), port, node_port, admin_port };
     config.reconcile(before, &now)?;
     // What is known may be known from the database alone.
     if Remembered::load(&config.dir)?.as_ref() != Some(&now) {
@@ -218,12 +219,13 @@ fn remember(
 async fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Result<Option<Remembered>, ServerError> {
     let said = store.read("read whose data it is", |tx| Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?)));
     let (database, of_the_log) = said.await?;
-    let known = Remembered::known(file, database, &config.dir)?;
+    let known = Remembered::known(file, database, config)?;
     // Of a database of an older version, the name of its log says the trust domain.
     let Some(found) = of_the_log else { return Ok(known) };
     match &known {
         Some(Remembered { trust_domain, .. }) if *trust_domain != found => Err(ConfigError::OtherDatabase {
             dir: config.dir.clone(),
+            database: config.store.name(),
             what: "trust domain",
             remembered: trust_domain.to_string(),
             found: found.to_string(),
@@ -244,11 +246,17 @@ fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<t
     })
 }
 
-/// Refuses a directory that was used before and whose database is missing.
-fn has_its_database(dir: &Path, before: Option<&Remembered>) -> Result<(), ServerError> {
-    match before {
-        Some(before) if !Store::is_there(dir)? => Err(ConfigError::DatabaseLost(dir.to_owned(), before.issuer.clone()).into()),
-        _ => Ok(()),
+/// Opens the store that the options name. Refuses a directory that was used before and whose database is missing.
+async fn open_store(config: &Config, before: Option<&Remembered>, entropy: &Arc<dyn Entropy>) -> Result<Store, ServerError> {
+    config.same_store(before)?;
+    Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
+    match (&config.store, before) {
+        (StoreAddress::Embedded, Some(before)) if !Store::is_there(&config.dir)? => {
+            Err(ConfigError::DatabaseLost(config.dir.clone(), before.issuer.clone()).into())
+        }
+        (StoreAddress::Embedded, _) => Ok(Store::open(&config.dir, Arc::clone(entropy)).await?),
+        // The driver's place: Store::connect(&config.dir, address, Arc::clone(entropy)).
+        (StoreAddress::Postgres(_address), _) => Err(ConfigError::NoPostgres.into()),
     }
 }
 
@@ -272,10 +280,8 @@ pub async fn run(
     // Everything that can fail because of the options of this start fails before anything is written: the issuer is kept
     // permanently.
     let (tls, certificate) = load_certificate(&config.transport, wall.as_ref())?.unzip();
-    Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
-    has_its_database(&config.dir, file.as_ref())?;
     // The store before the listeners: its lock says that no other server uses this directory.
-    let store = Store::open(&config.dir, Arc::clone(&entropy)).await?;
+    let store = open_store(&config, file.as_ref(), &entropy).await?;
     let known = whose(&store, file, &config).await?;
     let before = known.as_ref();
     config.check(before)?;
@@ -426,7 +432,7 @@ mod tests {
     use tokio::sync::watch;
     use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-    use super::{Config, ConfigError, Remembered, ServerError, Transport, supervise, whose};
+    use super::{Config, ConfigError, Remembered, ServerError, StoreAddress, StoreKind, Transport, supervise, whose};
 
     /// A task that ends when it is told to, as listeners do, and what tells it.
     fn listener() -> (JoinSet<()>, watch::Sender<bool>) {
@@ -456,6 +462,7 @@ mod tests {
         let any = "127.0.0.1:0".parse().unwrap();
         let config = |trust_domain: Option<&str>| Config {
             dir: dir.path().to_owned(),
+            store: StoreAddress::Embedded,
             listen: any,
             node_listen: any,
             admin_listen: any,
@@ -475,6 +482,7 @@ mod tests {
         let file = |trust_domain: &str| Remembered {
             issuer: "http://127.0.0.1:1".parse().unwrap(),
             trust_domain: trust_domain.parse().unwrap(),
+            store: StoreKind::Embedded,
             port: 1,
             node_port: 2,
             admin_port: 3,

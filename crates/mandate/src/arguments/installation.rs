@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Serve;
+use super::{Serve, Unread};
 use crate::connection::Directory;
 
 pub(super) const BACKUP_EXAMPLES: &str = "Examples:\n  mandate backup /backup/mandate.tar --keys-file /keys/mandate.key\n  mandate backup /backup/mandate.tar --with-keys                 (asks for a passphrase)\n  mandate backup /backup/mandate.tar --passphrase-file /dev/fd/3 3< <(pass show mandate)\n  sudo -u mandate mandate backup --dir /var/lib/mandate /backup/mandate.tar";
@@ -13,6 +13,9 @@ pub(super) const BACKUP_EXAMPLES: &str = "Examples:\n  mandate backup /backup/ma
 pub(crate) struct Backup {
     #[command(flatten)]
     pub(crate) directory: Directory,
+    /// The PostgreSQL database of the server: says by which commands it is backed up, and makes no backup
+    #[arg(long, value_name = "URL", env = "MANDATE_STORE", hide_env_values = true)]
+    pub(crate) store: Option<Unread>,
     /// The file to write
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
@@ -39,6 +42,9 @@ pub(super) const RESTORE_EXAMPLES: &str = "Examples:\n  mandate restore /backup/
 pub(crate) struct Restore {
     #[command(flatten)]
     pub(crate) directory: Directory,
+    /// The PostgreSQL database of the server: says by which commands it is restored, and restores nothing
+    #[arg(long, value_name = "URL", env = "MANDATE_STORE", hide_env_values = true)]
+    pub(crate) store: Option<Unread>,
     /// The backup; `-` is standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
@@ -50,7 +56,7 @@ pub(crate) struct Restore {
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
-pub(super) const DOCTOR_EXAMPLES: &str = "Examples:\n  mandate doctor --dir /var/lib/mandate\n  mandate doctor --dir /var/lib/mandate --listen 0.0.0.0:443 --issuer https://mandate.acme.example \\\n      --tls-cert cert.pem --tls-key key.pem\n  mandate doctor --json   (exit code 5: something is wrong)";
+pub(super) const DOCTOR_EXAMPLES: &str = "Examples:\n  mandate doctor --dir /var/lib/mandate\n  mandate doctor --dir /var/lib/mandate --listen 0.0.0.0:443 --issuer https://mandate.acme.example \\\n      --tls-cert cert.pem --tls-key key.pem\n  mandate doctor --dir /var/lib/mandate --store postgres://mandate@db.acme.example/mandate\n  mandate doctor --json   (exit code 5: something is wrong)";
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {

@@ -1,5 +1,6 @@
 //! The arguments of `mandate serve`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,10 +9,32 @@ use mandate_core::{Issuer, Lifetime, TrustDomain};
 
 use crate::connection::Directory;
 
+/// A text that is read later, where no message repeats it: somebody may have written a password into it.
+#[derive(Clone)]
+pub(crate) struct Unread(pub(crate) String);
+
+impl From<String> for Unread {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unread(redacted)")
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) directory: Directory,
+    /// The PostgreSQL database, as postgres://USER@HOST:PORT/DATABASE [default: mandate.db in DIR]
+    #[arg(long, value_name = "URL", env = "MANDATE_STORE", hide_env_values = true)]
+    pub(crate) store: Option<Unread>,
+    /// The file with the password of the database's user, which nobody else may read
+    #[arg(long, value_name = "FILE", env = "MANDATE_STORE_PASSWORD_FILE", hide_env_values = true, requires = "store")]
+    pub(crate) store_password_file: Option<PathBuf>,
     /// Where to serve people, agents and resource servers; port 0 is any free port, the same one at every start
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     pub(crate) listen: SocketAddr,

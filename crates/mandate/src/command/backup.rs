@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mandate_backup::{Archive, BackupError, KeyPlace, Keys, Manifest, Plan, Restoring, check_passphrase, create};
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy};
 use mandate_files::{Exposure, FileError, NewFile};
+use mandate_server::{StoreKind, store_kind};
 use serde::Serialize;
 
 use crate::arguments::{Backup, Restore};
@@ -48,6 +49,11 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
         }
     }
     let dir = arguments.directory.path()?;
+    if arguments.store.is_some() || is_of_postgres(&dir) {
+        return Err(Failure::usage("the data of this server is in PostgreSQL, whose own programs back it up; no backup is made")
+            .next("pg_dump --format=custom --file FILE --dbname postgres://USER@HOST:PORT/DATABASE   (all of it, at one moment)")
+            .next(format!("cp {}/seal.key KEPT   (once; keep it apart: the database is worth nothing without it)", dir.display())));
+    }
     let again = format!("mandate backup --dir {} {}", dir.display(), arguments.file.display());
     let keys = if arguments.with_keys || arguments.passphrase_file.is_some() {
         let passphrase = match &arguments.passphrase_file {
@@ -104,6 +110,11 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
     })
 }
 
+/// Whether the directory belongs to a server with a PostgreSQL database. What is wrong with it is said later.
+fn is_of_postgres(dir: &Path) -> bool {
+    matches!(store_kind(dir), Ok(Some(StoreKind::Postgres)))
+}
+
 /// Of two files of one name the second would replace the first: the backup its own key.
 fn apart(file: &NewFile, keys_file: &NewFile) -> Result<(), Failure> {
     let same = file.has_the_place_of(keys_file).map_err(|error| Failure::caused(Fault::Failed, NOT_MADE, &error))?;
@@ -143,6 +154,13 @@ fn described(screen: &Screen, manifest: &Manifest) -> String {
 pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failure> {
     input_file::one_standard_input(&[Some(&arguments.file), arguments.passphrase_file.as_deref()])?;
     let dir = arguments.directory.path()?;
+    if arguments.store.is_some() || is_of_postgres(&dir) {
+        let shown = dir.display();
+        return Err(Failure::usage("a server's data in PostgreSQL is restored by PostgreSQL's own programs; nothing is restored")
+            .next("pg_restore --exit-on-error --no-owner --dbname postgres://USER@HOST:PORT/DATABASE FILE   (an empty database)")
+            .next(format!("mkdir -m 700 {shown} && install -m 600 KEPT {shown}/seal.key   (the sealing key of that database)"))
+            .next(format!("mandate serve --dir {shown} --store URL")));
+    }
     let archive =
         Archive::read(BufReader::with_capacity(1 << 20, open(&arguments.file)?)).map_err(|error| not_restored(&error, arguments, &dir))?;
     let from_stdin = arguments.file == Path::new("-");

@@ -1,15 +1,15 @@
 //! `mandate serve`
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mandate_core::{SystemClock, SystemEntropy};
 use mandate_files::FileError;
-use mandate_server::{Config, ConfigError, Ready, ServerError, TlsError, Transport};
+use mandate_server::{Config, ConfigError, Ready, ServerError, StoreAddress, TlsError, Transport};
 use serde::Serialize;
 
-use crate::arguments::Serve;
+use crate::arguments::{Serve, Unread};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 use crate::shutdown::Hangup;
@@ -48,8 +48,13 @@ pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
         (_, _, true) => Transport::DangerousBehindTlsProxy,
         _ => Transport::LoopbackHttp,
     };
+    let store = match &arguments.store {
+        Some(url) => store(url, arguments.store_password_file.as_deref())?,
+        None => StoreAddress::Embedded,
+    };
     Ok(Config {
         dir: arguments.directory.path()?,
+        store,
         listen: arguments.listen,
         node_listen: arguments.node_listen,
         admin_listen: arguments.admin_listen,
@@ -59,6 +64,15 @@ pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
         node_rejoin_grace: arguments.node_rejoin_grace.map(|grace| grace.0).unwrap_or_default(),
         allowed_hosts: arguments.allow_host,
     })
+}
+
+/// The database that a URL names.
+fn store(url: &Unread, password_file: Option<&Path>) -> Result<StoreAddress, Failure> {
+    // Where libpq looks for it.
+    let named = std::env::var_os("PGSERVICEFILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let services = named.or_else(|| Some(std::env::home_dir()?.join(".pg_service.conf")));
+    StoreAddress::postgres(&url.0, password_file, services.as_deref())
+        .map_err(|error| Failure::caused(Fault::Usage, "the server cannot run", &error))
 }
 
 fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
@@ -101,6 +115,12 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
         }
         ServerError::Config(ConfigError::Directory(error)) if error.io().is_some() => {
             failure.next("mandate serve --dir DIR   (a directory that you may write)")
+        }
+        ServerError::Config(ConfigError::StoreNotNamed(_)) => {
+            failure.next(format!("mandate serve --dir {dir} --store URL   (the database that it was started with before)"))
+        }
+        ServerError::Config(ConfigError::StoreIsEmbedded(_)) => {
+            failure.next(format!("mandate serve --dir {dir}   (without --store and MANDATE_STORE)"))
         }
         ServerError::Tls(_) => failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)"),
         ServerError::Store(_) if failure.message().contains("another process") => {

@@ -6,6 +6,7 @@ mod apply;
 mod audit;
 mod completions;
 mod secrets;
+mod store;
 mod usage;
 
 use std::io::Write as _;

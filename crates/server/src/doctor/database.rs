@@ -29,7 +29,8 @@ impl Examination<'_> {
         format!("mandate restore FILE --dir {}.restored   (from a backup)", self.shown)
     }
 
-    pub(super) fn sealing_key(&mut self) -> Option<Secret> {
+    /// The sealing key. `elsewhere`: there is a database that is not in the directory, and it needs the key.
+    pub(super) fn sealing_key(&mut self, elsewhere: bool) -> Option<Secret> {
         match Inspection::seal_key(&self.config.dir) {
             Ok(Some(key)) => {
                 self.add(Finding::ok(SEALING, "seal.key is there, for this user alone"));
@@ -37,10 +38,11 @@ impl Examination<'_> {
             }
             Ok(None) => {
                 match Store::is_there(&self.config.dir) {
-                    Ok(true) => {
-                        let next =
-                            format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file)", self.shown);
-                        self.add(Finding::problem(SEALING, "seal.key is missing, and mandate.db cannot be used without it", next));
+                    Ok(here) if here || elsewhere => {
+                        let (database, kept) =
+                            if here { ("mandate.db", "the file of --keys-file") } else { ("the database", "the copy of it") };
+                        let next = format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is {kept})", self.shown);
+                        self.add(Finding::problem(SEALING, format!("seal.key is missing, and {database} cannot be used without it"), next));
                     }
                     _ => self.add(Finding::ok(SEALING, "there is none yet; the first start makes it")),
                 }

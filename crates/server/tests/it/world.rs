@@ -8,7 +8,7 @@ use mandate_api::admin::{ApplyRequest, AuditQuery, AuditRecord, ClientSecretRequ
 use mandate_api::{AdminClient, Endpoint, registry_file};
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy, Timestamp};
 use mandate_node::NodeError;
-use mandate_server::{Config, Ready, ServerError, Transport};
+use mandate_server::{Config, Ready, ServerError, StoreAddress, Transport};
 use mandate_testkit::app::{self, App, CLIENT_SECRET, CRM, PASSWORD, exchange};
 use mandate_testkit::clock::SteppedClock;
 use tempfile::TempDir;
@@ -50,6 +50,7 @@ impl Server {
         let loopback = "127.0.0.1:0".parse().unwrap();
         Config {
             dir: dir.path().join("server"),
+            store: StoreAddress::Embedded,
             listen: loopback,
             node_listen: loopback,
             admin_listen: loopback,
