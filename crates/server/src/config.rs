@@ -203,9 +203,6 @@ pub enum ConfigError {
         "{0} belongs to a server that keeps its data in the mandate.db of that directory, and this start names a PostgreSQL database: start without --store and MANDATE_STORE, or use an empty directory with the database"
     )]
     StoreIsEmbedded(PathBuf),
-    /// The driver is missing.
-    #[error("this version cannot use a PostgreSQL database yet: start without --store and MANDATE_STORE")]
-    NoPostgres,
     /// The database is missing.
     #[error(
         "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start without its content, use an empty directory"

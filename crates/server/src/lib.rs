@@ -255,8 +255,7 @@ async fn open_store(config: &Config, before: Option<&Remembered>, entropy: &Arc<
             Err(ConfigError::DatabaseLost(config.dir.clone(), before.issuer.clone()).into())
         }
         (StoreAddress::Embedded, _) => Ok(Store::open(&config.dir, Arc::clone(entropy)).await?),
-        // The driver's place: Store::connect(&config.dir, address, Arc::clone(entropy)).
-        (StoreAddress::Postgres(_address), _) => Err(ConfigError::NoPostgres.into()),
+        (StoreAddress::Postgres(address), _) => Ok(Store::connect(&config.dir, address, Arc::clone(entropy)).await?),
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
     let seal_key = directory.seal_key(there, entropy, || {
         unusable(
             &database,
-            "it is missing or empty, though the directory has a sealing key: restore it from a backup; to start without its content, use an empty directory",
+            "it is missing or empty, though the directory has a sealing key: restore it from a backup; to start without its content, use an empty directory; to start with a PostgreSQL database, name it with --store",
         )
     })?;
     if !there {
