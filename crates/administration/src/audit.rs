@@ -2,29 +2,34 @@
 
 use std::io;
 
-use mandate_api::admin::{AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification};
-use mandate_audit::query::operator_of;
+use mandate_api::admin::{AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, VerifiedLog};
+use mandate_audit::query::{InvalidBefore, operator_of};
 use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier, Tampered};
 use mandate_core::Timestamp;
 use mandate_core::time::InvalidTimestamp;
-use mandate_store::records::{self, Found, LogError};
+use mandate_store::Store;
+use mandate_store::records::{self, Answer, Found, LogError, Verified};
 
 use crate::administration::{Administration, blocking};
 use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
+use crate::pages::Listed;
 
 /// How many records a query returns by default.
 const DEFAULT_LIMIT: u32 = 100;
 
 impl Administration {
-    /// Finds records, the newest first.
-    pub async fn records(&self, _: &Permit<act::ReadAudit>, query: AuditQuery) -> Result<Vec<AuditRecord>, AdministrationError> {
+    /// Finds records of all logs, the newest first. With several logs the page also says what to ask for next, as a `before`; with
+    /// one log that is the index of the last record.
+    pub async fn records(&self, _: &Permit<act::ReadAudit>, query: AuditQuery) -> Result<Listed<AuditRecord>, AdministrationError> {
         let query = self.resolve(query)?;
         let store = self.store.clone();
         // To write out thousands of records must not keep the threads that serve requests either.
         blocking(move || {
-            let found = store.search_blocking("query the audit log", |tx| records::query(tx, &query))?;
-            found.iter().map(text).collect()
+            let answer = store.search_blocking("query the audit log", |tx| records::query(tx, &query))?;
+            let Answer { found, next } = answer.ok_or_else(|| AdministrationError::BadRequest(format!("before: {InvalidBefore}")))?;
+            let items = found.iter().map(text).collect::<Result<_, _>>()?;
+            Ok(Listed { items, next: next.map(|before| before.to_string()) })
         })
         .await?
     }
@@ -36,29 +41,32 @@ impl Administration {
         text(&found.ok_or(AdministrationError::NoSuchRecord)?)
     }
 
-    /// Verifies the whole log: every record, the tree, the checkpoint's signature, and that it continues the checkpoint `since`,
-    /// a C2SP signed note.
+    /// Verifies every log: every record, the tree, the checkpoint's signature, and that the log which the checkpoint `since` is of,
+    /// a C2SP signed note, continues it.
     pub async fn verify(&self, _: &Permit<act::ReadAudit>, since: Option<&str>) -> Result<AuditVerification, AdministrationError> {
         let verifier = self.verifier()?;
-        let earlier = since.map(|note| kept(&verifier, note)).transpose()?;
-        let since = earlier.as_ref().map(|earlier| earlier.size);
         let store = self.store.clone();
-        let key = self.authority.checkpoint_vkey().to_owned();
-        let log = blocking(move || records::verify_blocking(&store, &verifier, earlier, |_, _| {})).await??;
-        Ok(AuditVerification {
-            verified: true,
-            size: log.summary.size,
-            root: log.summary.root.to_string(),
-            checkpoint: String::from_utf8_lossy(&log.checkpoint).into_owned(),
-            key,
-            since,
+        let since = since.map(str::to_owned);
+        blocking(move || {
+            let earlier = since.map(|note| kept(&store, &verifier, &note)).transpose()?;
+            let since = earlier.as_ref().map(|earlier| earlier.size);
+            let all = records::verify_blocking(&store, &verifier, earlier.as_slice(), |_, _| {})?;
+            let mut logs: Vec<VerifiedLog> = all.into_iter().map(verified).collect();
+            let own = logs.first().cloned().ok_or_else(|| AdministrationError::AuditBroken("there is no log".to_owned()))?;
+            if logs.len() == 1 {
+                logs.clear();
+            }
+            let VerifiedLog { size, root, checkpoint, key, .. } = own;
+            Ok(AuditVerification { verified: true, size, root, checkpoint, key, since, logs })
         })
+        .await?
     }
 
-    /// The current checkpoint. An auditor keeps it, and later checks the log against it.
+    /// The current checkpoint of the server's own log. An auditor keeps it, and later checks the log against it.
     pub async fn checkpoint(&self, _: &Permit<act::ReadAudit>) -> Result<AuditCheckpoint, AdministrationError> {
         let verifier = self.verifier()?;
-        let note = self.store.read("read the checkpoint", records::checkpoint).await?;
+        let origin = verifier.origin().to_owned();
+        let note = self.store.read("read the checkpoint", move |tx| records::checkpoint(tx, &origin)).await?;
         let note = note.ok_or_else(|| AdministrationError::AuditBroken("there is no checkpoint".to_owned()))?;
         let head = verifier.open(&note).map_err(|error| AdministrationError::AuditBroken(error.to_string()))?;
         Ok(AuditCheckpoint {
@@ -69,7 +77,7 @@ impl Administration {
         })
     }
 
-    /// What writes the whole log as a bundle that anyone can verify offline. It blocks for as long as it writes.
+    /// What writes the server's whole own log as a bundle that anyone can verify offline. It blocks for as long as it writes.
     pub fn export<W: io::Write>(
         &self,
         _: &Permit<act::ReadAudit>,
@@ -137,7 +145,7 @@ impl Administration {
             outcome,
             kind,
             limit: Some(query.limit.unwrap_or(DEFAULT_LIMIT)),
-            before: query.before,
+            before: query.before.map(|text| text.parse().map_err(|error: InvalidBefore| bad("before", error.to_string()))).transpose()?,
         })
     }
 }
@@ -145,7 +153,7 @@ impl Administration {
 fn text(found: &Found) -> Result<AuditRecord, AdministrationError> {
     let record: Result<AuditRecord, _> = serde_json::to_value(&found.record).and_then(serde_json::from_value);
     let record = record.map_err(AdministrationError::internal)?;
-    Ok(AuditRecord { index: Some(found.index), ..record })
+    Ok(AuditRecord { origin: Some(found.origin.to_string()), index: Some(found.index), ..record })
 }
 
 /// Why a text in a query is no time. A `+` that is not encoded is a space there, also the one in front of an offset.
@@ -158,10 +166,25 @@ fn why_no_time(text: &str, error: InvalidTimestamp) -> String {
     }
 }
 
-/// A checkpoint that an auditor kept. If it belongs to another log, that is not the caller's mistake: this log was replaced.
-fn kept(verifier: &CheckpointVerifier, note: &str) -> Result<Checkpoint, AdministrationError> {
-    verifier.open(note.as_bytes()).map_err(|error| match error {
-        CheckpointError::Malformed => AdministrationError::BadRequest("since: this is not a checkpoint".to_owned()),
+fn verified(log: Verified) -> VerifiedLog {
+    let Verified { summary, checkpoint } = log;
+    VerifiedLog {
+        origin: summary.origin,
+        size: summary.size,
+        root: summary.root.to_string(),
+        checkpoint: String::from_utf8_lossy(&checkpoint).into_owned(),
+        key: summary.vkey,
+    }
+}
+
+/// A checkpoint that an auditor kept, of whichever log. If it is of none of them, that is not the caller's mistake: a log was
+/// replaced. Blocks.
+fn kept(store: &Store, own: &CheckpointVerifier, note: &str) -> Result<Checkpoint, AdministrationError> {
+    let no_checkpoint = || AdministrationError::BadRequest("since: this is not a checkpoint".to_owned());
+    let origin = Checkpoint::origin_of(note.as_bytes()).ok_or_else(no_checkpoint)?;
+    let verifier = store.read_blocking("read a key of the audit logs", |tx| Ok(records::verifier(tx, own, &origin)))??;
+    verifier.as_ref().unwrap_or(own).open(note.as_bytes()).map_err(|error| match error {
+        CheckpointError::Malformed => no_checkpoint(),
         other => AdministrationError::AuditBroken(Tampered::Earlier(other).to_string()),
     })
 }

@@ -124,7 +124,9 @@ impl From<LogError> for AdministrationError {
     /// A tampered log has its own answer; everything else is a failure of ours.
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Tampered(tampered) => Self::AuditBroken(tampered.to_string()),
+            LogError::Tampered(_) | LogError::TamperedLog { .. } | LogError::NoKey { .. } | LogError::NotListed { .. } => {
+                Self::AuditBroken(error.to_string())
+            }
             LogError::Store(_) | LogError::Bundle(_) | LogError::Inclusion(_) => Self::Internal(error.to_string()),
         }
     }

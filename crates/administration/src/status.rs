@@ -38,7 +38,7 @@ pub struct Overview {
 /// What the database says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// How many records the audit log has.
+    /// How many records the server's own audit log has.
     pub audit_size: u64,
     /// Every node that has ever joined.
     pub nodes: Vec<Node>,
@@ -73,7 +73,9 @@ impl Administration {
     pub async fn stored(self: &Arc<Self>, _: &Permit<act::ReadStatus>) -> Option<Result<Stored, StoreError>> {
         let engine = Arc::clone(self);
         let read = move || {
-            let (audit_size, mut nodes) = engine.store.read_blocking("read the status", |tx| Ok((records::size(tx)?, nodes::list(tx)?)))?;
+            let origin = engine.authority.audit_origin();
+            let (audit_size, mut nodes) =
+                engine.store.read_blocking("read the status", |tx| Ok((records::size(tx, origin)?, nodes::list(tx)?)))?;
             for node in &mut nodes {
                 node.state = engine.node_state(node);
             }

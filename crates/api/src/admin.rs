@@ -460,7 +460,10 @@ pub struct AuditRecord {
     /// Which changes were written together with the record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<String>,
-    /// Its place in the log: how many records came before it.
+    /// Which log it is in: the origin in that log's checkpoints. Its place is the origin and the index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Its place in that log: how many records came before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
     /// What else the record says of the token, such as `auth_time` and `amr`.
@@ -484,6 +487,27 @@ pub struct AuditSum {
 pub struct AuditVerification {
     /// Always `true`: a log that does not verify is an error.
     pub verified: bool,
+    /// How many records the tree of the server's own log has.
+    pub size: u64,
+    /// The root of the tree, base64.
+    pub root: String,
+    /// The signed checkpoint, a C2SP signed note.
+    pub checkpoint: String,
+    /// The verifier key of the checkpoint, to be kept outside the server.
+    pub key: String,
+    /// The size of the earlier checkpoint that its log continues, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Every log of the database, the server's own first. Absent if there is only that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<VerifiedLog>,
+}
+
+/// One of several logs that were verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VerifiedLog {
+    /// Which: the origin in its checkpoints.
+    pub origin: String,
     /// How many records the tree has.
     pub size: u64,
     /// The root of the tree, base64.
@@ -492,16 +516,13 @@ pub struct AuditVerification {
     pub checkpoint: String,
     /// The verifier key of the checkpoint, to be kept outside the server.
     pub key: String,
-    /// The size of the earlier checkpoint that the log continues, if one was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<u64>,
 }
 
 /// `GET /v1/audit/verify?…`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditVerifyQuery {
-    /// A checkpoint that was kept earlier, a C2SP signed note: the log must continue it.
+    /// A checkpoint that was kept earlier, a C2SP signed note: the log that it is of must continue it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
@@ -559,9 +580,40 @@ pub struct AuditQuery {
     /// At most this many, the newest first: 100 by default, never more than 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Only records before this place in the log: the `index` of the last record of the previous page.
+    /// Only records before this place. With one log it is the `index` of the last record of the previous page. With several
+    /// logs the previous page has a `Link` header with the next page, and this is the `before` in it: a place in each log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<u64>,
+    pub before: Option<String>,
+}
+
+impl AuditQuery {
+    /// As the query of a URL, with its `?`. Empty if everything is asked for.
+    pub fn to_url_query(&self) -> String {
+        let mut text = form_urlencoded::Serializer::new(String::from("?"));
+        let limit = self.limit.map(|limit| limit.to_string());
+        let pairs = [
+            ("agent", &self.agent),
+            ("person", &self.person),
+            ("resource", &self.resource),
+            ("jti", &self.jti),
+            ("since", &self.since),
+            ("until", &self.until),
+            ("outcome", &self.outcome),
+            ("client", &self.client),
+            ("grant", &self.grant),
+            ("by", &self.by),
+            ("kind", &self.kind),
+            ("limit", &limit),
+            ("before", &self.before),
+        ];
+        for (name, value) in pairs {
+            if let Some(value) = value {
+                text.append_pair(name, value);
+            }
+        }
+        let text = text.finish();
+        if text == "?" { String::new() } else { text }
+    }
 }
 
 #[cfg(test)]

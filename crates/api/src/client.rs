@@ -180,32 +180,27 @@ impl AdminClient {
 
     /// Audit records, the newest first.
     pub async fn audit_records(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, ClientError> {
-        let mut text = form_urlencoded::Serializer::new(String::new());
-        let limit = query.limit.map(|limit| limit.to_string());
-        let before = query.before.map(|before| before.to_string());
-        let pairs = [
-            ("agent", &query.agent),
-            ("person", &query.person),
-            ("resource", &query.resource),
-            ("jti", &query.jti),
-            ("since", &query.since),
-            ("until", &query.until),
-            ("outcome", &query.outcome),
-            ("client", &query.client),
-            ("grant", &query.grant),
-            ("by", &query.by),
-            ("kind", &query.kind),
-            ("limit", &limit),
-            ("before", &before),
-        ];
-        for (name, value) in pairs {
-            if let Some(value) = value {
-                text.append_pair(name, value);
+        self.audit_page(query).await.map(|(records, _)| records)
+    }
+
+    /// As [`AdminClient::audit_records`], with the `before` of the next page. None if the page is empty.
+    pub async fn audit_page(&self, query: &AuditQuery) -> Result<(Vec<AuditRecord>, Option<String>), ClientError> {
+        let response = self.send(Method::GET, &format!("{}{}", path::AUDIT_RECORDS, query.to_url_query()), Bytes::new()).await?;
+        let next = next_page(response.headers());
+        let records: Vec<AuditRecord> = self.read(&self.collect(response).await?)?;
+        let Some(last) = records.last() else { return Ok((records, None)) };
+        // With one log, an index says where its last record is, and no header is needed.
+        let before = match next {
+            Some(next) => {
+                let pairs = form_urlencoded::parse(next.trim_start_matches('?').as_bytes());
+                pairs.into_iter().find(|(name, _)| name == "before").map(|(_, place)| place.into_owned())
             }
+            None => last.index.map(|index| index.to_string()),
+        };
+        if before.is_some() && before == query.before {
+            return Err(self.protocol("a page names itself as the next one"));
         }
-        let text = text.finish();
-        let query = if text.is_empty() { String::new() } else { format!("?{text}") };
-        self.get(&format!("{}{query}", path::AUDIT_RECORDS)).await
+        Ok((records, before))
     }
 
     /// One audit record.

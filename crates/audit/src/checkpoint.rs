@@ -52,7 +52,13 @@ impl Checkpoint {
     /// Whether a note has the form of a signed checkpoint. Says nothing about who signed it: see
     /// [`CheckpointVerifier::open`].
     pub fn is_well_formed(note: &[u8]) -> bool {
-        Note::from_bytes(note).is_ok_and(|note| tlog_tiles::Checkpoint::from_bytes(note.text()).is_ok())
+        Self::origin_of(note).is_some()
+    }
+
+    /// Which log a note says that it is of, if it has the form of a signed checkpoint. Says nothing about who signed it.
+    pub fn origin_of(note: &[u8]) -> Option<String> {
+        let note = Note::from_bytes(note).ok()?;
+        tlog_tiles::Checkpoint::from_bytes(note.text()).ok().map(|body| body.origin().to_owned())
     }
 }
 

@@ -1,7 +1,10 @@
 //! Which records are wanted.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
 use mandate_core::{Issuer, Person, Timestamp, TokenId};
-use serde::{Deserialize, Serialize};
 
 use crate::record::{Kind, Outcome, Record};
 use crate::touched::Touched;
@@ -9,8 +12,7 @@ use crate::touched::Touched;
 /// A filter over records. Every member that is given must match; none given matches all.
 ///
 /// Backends answer with the newest records first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// An actor's `sub` (for an agent, its SPIFFE ID), at any place in the chain, or an agent that was touched.
     pub agent: Option<String>,
@@ -40,8 +42,59 @@ pub struct Query {
     pub kind: Option<Kind>,
     /// At most so many.
     pub limit: Option<u32>,
-    /// Only records before this place in the log: where an earlier answer ended.
-    pub before: Option<u64>,
+    /// Only records before this place: where an earlier answer ended.
+    pub before: Option<Before>,
+}
+
+/// Where an answer ended.
+///
+/// As text it is either the index of the last record, `17`, or `1:17,2:0`: the number of each log in the database, and the index
+/// before which its records are still to be given. A log that is not named has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// In the only log of a database: only records with a smaller index.
+    Index(u64),
+    /// In each of several logs, by their numbers in the database.
+    Places(BTreeMap<u64, u64>),
+}
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => index.fmt(f),
+            Self::Places(places) => {
+                for (n, (log, index)) in places.iter().enumerate() {
+                    let comma = if n == 0 { "" } else { "," };
+                    write!(f, "{comma}{log}:{index}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A text says no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected the index of the last record of the page before, or the place that its Link header has")]
+pub struct InvalidBefore;
+
+impl FromStr for Before {
+    type Err = InvalidBefore;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBefore> {
+        let number = |text: &str| text.parse::<u64>().map_err(|_| InvalidBefore);
+        let place = |text: &str| {
+            let (log, index) = text.split_once(':').ok_or(InvalidBefore)?;
+            Ok((number(log)?, number(index)?))
+        };
+        let before = if text.contains(':') {
+            Self::Places(text.split(',').map(place).collect::<Result<_, _>>()?)
+        } else {
+            Self::Index(number(text)?)
+        };
+        // One place has one spelling: no sign, no zeros in front, each log once, in order.
+        if before.to_string() == text { Ok(before) } else { Err(InvalidBefore) }
+    }
 }
 
 impl Query {
@@ -80,4 +133,67 @@ impl Query {
 /// the parenthesis.
 pub fn operator_of(by: &str) -> &str {
     by.split(" (token ").next().unwrap_or(by)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Before, InvalidBefore};
+
+    #[test]
+    fn a_place_has_one_spelling() {
+        let places = |places: &[(u64, u64)]| Before::Places(places.iter().copied().collect());
+        for (text, before) in [
+            ("0", Before::Index(0)),
+            ("17", Before::Index(17)),
+            ("18446744073709551615", Before::Index(u64::MAX)),
+            ("1:17", places(&[(1, 17)])),
+            ("1:17,2:0,10:3", places(&[(1, 17), (2, 0), (10, 3)])),
+        ] {
+            assert_eq!(text.parse(), Ok(before.clone()), "{text}");
+            assert_eq!(before.to_string(), text);
+        }
+        for bad in [
+            "",
+            "x",
+            "+1",
+            "-1",
+            "01",
+            " 1",
+            "1 ",
+            "1.0",
+            "18446744073709551616",
+            "1,2",
+            "1:",
+            ":1",
+            "1:1:1",
+            "1:1,",
+            ",1:1",
+            "1:1,,2:2",
+            "1:1,1:1",
+            "1:1,1:2",
+            "2:1,1:1",
+            "10:1,2:1",
+            "1:01",
+            "+1:1",
+            "1:+1",
+            "1:1, 2:1",
+            "1:1;2:1",
+            "1:18446744073709551616",
+        ] {
+            assert_eq!(bad.parse::<Before>(), Err(InvalidBefore), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_and_any_text_is_read_or_refused(places in prop::collection::btree_map(any::<u64>(), any::<u64>(), 1..5), text in "[0-9:,+ ]{0,12}") {
+            let before = Before::Places(places);
+            prop_assert_eq!(before.to_string().parse(), Ok(before));
+            if let Ok(read) = text.parse::<Before>() {
+                prop_assert_eq!(read.to_string(), text);
+            }
+        }
+    }
 }

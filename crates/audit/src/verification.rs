@@ -114,7 +114,8 @@ impl From<BrokenTree> for Tampered {
 #[derive(Clone, Debug, Default)]
 pub struct TreeVerification {
     frontier: Frontier,
-    earlier: Option<(Checkpoint, Option<Hash>)>,
+    /// Each with the root that the tree had at its size, once it had that size.
+    earlier: Vec<(Checkpoint, Option<Hash>)>,
 }
 
 impl TreeVerification {
@@ -128,7 +129,7 @@ impl TreeVerification {
     #[must_use]
     pub fn continuing(mut self, earlier: Checkpoint) -> Self {
         let root = if earlier.size == 0 { self.frontier.root().ok() } else { None };
-        self.earlier = Some((earlier, root));
+        self.earlier.push((earlier, root));
         self
     }
 
@@ -150,10 +151,10 @@ impl TreeVerification {
         if self.frontier.append(hash)? != stored {
             return Err(Tampered::Tree { index });
         }
-        if let Some((earlier, root)) = &mut self.earlier
-            && earlier.size == self.frontier.size()
-        {
-            *root = Some(self.frontier.root()?);
+        for (earlier, root) in &mut self.earlier {
+            if earlier.size == self.frontier.size() {
+                *root = Some(self.frontier.root()?);
+            }
         }
         Record::from_leaf(leaf).map_err(|source| Tampered::Unreadable { index, source })
     }
@@ -164,9 +165,7 @@ impl TreeVerification {
         let root = self.frontier.root()?;
         let note = checkpoint.ok_or(Tampered::NoCheckpoint { size })?;
         check_head(size, root, &verifier.open(note)?)?;
-        if let Some((earlier, found)) = self.earlier
-            && found != Some(earlier.root)
-        {
+        if let Some((earlier, _)) = self.earlier.iter().find(|(earlier, found)| *found != Some(earlier.root)) {
             return Err(Tampered::History { size: earlier.size });
         }
         Ok(Summary { origin: verifier.origin().to_owned(), size, root, vkey: verifier.vkey().to_owned() })

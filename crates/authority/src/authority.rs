@@ -176,6 +176,11 @@ impl Authority {
         self.checkpoint.clone()
     }
 
+    /// The origin of the audit log whose checkpoints are signed.
+    pub fn audit_origin(&self) -> &str {
+        self.checkpoint.origin()
+    }
+
     /// The verifier key of checkpoints (C2SP signed-note).
     pub fn checkpoint_vkey(&self) -> &str {
         self.checkpoint.verifier().vkey()

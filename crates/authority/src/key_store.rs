@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::CheckpointSigner;
 use mandate_core::{Entropy, Secret, Timestamp, TrustDomain};
-use mandate_store::keys::{self, StoredKey};
+use mandate_store::keys::{self, CHECKPOINT, StoredKey};
 use mandate_store::{Store, StoreError, records};
 use mandate_token::KeyUse;
 
@@ -13,9 +13,6 @@ use crate::jws_key::JwsKey;
 use crate::published::Published;
 use crate::ring::{KeyState, Purpose, Ring, Rotation, Slot};
 use crate::x509::SigningAuthority;
-
-/// The purpose under which the checkpoint key is stored. It is never rotated: its name is the log's.
-const CHECKPOINT: &str = "checkpoint";
 
 /// What is needed to make a key.
 struct Maker<'a> {
@@ -167,11 +164,12 @@ fn open_checkpoint(
         let mut tag = [0u8; 4];
         entropy.fill(&mut tag);
         let origin = format!("{trust_domain}/audit/{:08x}", u32::from_be_bytes(tag));
+        // The key is never rotated: its name is the log's.
         let (signer, private) = CheckpointSigner::generate(&origin, entropy)?;
         let first = signer.found()?;
         let row = StoredKey {
             purpose: CHECKPOINT.to_owned(),
-            kid: origin,
+            kid: origin.clone(),
             state: keys::KeyState::Active,
             created: now,
             until: None,
@@ -182,7 +180,7 @@ fn open_checkpoint(
             if keys::list(tx, CHECKPOINT)?.is_empty() {
                 keys::put(tx, &row)?;
                 // With the key, so that a log without a checkpoint is never a new one.
-                records::found(tx, &first)?;
+                records::found(tx, &origin, &first)?;
             }
             Ok(())
         })?;

@@ -141,7 +141,6 @@ fn facts<'a>(
         (None, Some(file)) => (file.issuer, file.trust_domain),
         (None, None) => return Err(BackupError::Nameless(dir.entry(DATABASE))),
     };
-    let summary = copy.verify_log(progress)?.summary;
-    let audit = AuditHead { size: summary.size, root: summary.root.to_string(), key: summary.vkey };
-    Ok(Facts { version: plan.version, created: plan.now, issuer, trust_domain, schema, audit })
+    let (audit, more_audit) = AuditHead::of_all(copy, progress)?;
+    Ok(Facts { version: plan.version, created: plan.now, issuer, trust_domain, schema, audit, more_audit })
 }

@@ -1,6 +1,9 @@
 //! What a backup says of itself.
 
+use mandate_audit::Tampered;
 use mandate_core::{Issuer, Timestamp, TrustDomain};
+use mandate_store::Inspection;
+use mandate_store::records::{LogError, Verified};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BackupError;
@@ -24,8 +27,11 @@ pub struct Manifest {
     pub trust_domain: TrustDomain,
     /// The version of the database's schema.
     pub schema: u32,
-    /// The audit log in it.
+    /// The audit log in it. Of several the one that was added first.
     pub audit: AuditHead,
+    /// The other audit logs in it, in the order in which they were added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_audit: Vec<AuditHead>,
     /// Where the sealing key is.
     pub sealing_key: KeyPlace,
     /// What else is in the archive, in that order.
@@ -42,6 +48,17 @@ pub struct AuditHead {
     pub root: String,
     /// The key that signs its checkpoints.
     pub key: String,
+}
+
+impl AuditHead {
+    /// The heads of all audit logs of a database, which were verified. The first by itself.
+    pub(crate) fn of_all(database: &Inspection, progress: impl FnMut(u64, u64)) -> Result<(Self, Vec<Self>), BackupError> {
+        let heads = database.verify_logs(progress)?.into_iter();
+        let mut heads =
+            heads.map(|Verified { summary, .. }| Self { size: summary.size, root: summary.root.to_string(), key: summary.vkey });
+        let first = heads.next().ok_or(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))?;
+        Ok((first, heads.collect()))
+    }
 }
 
 /// Where the sealing key of a backup is.
@@ -80,13 +97,14 @@ pub(crate) struct Facts<'a> {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) schema: u32,
     pub(crate) audit: AuditHead,
+    pub(crate) more_audit: Vec<AuditHead>,
 }
 
 impl Manifest {
     pub(crate) fn new(facts: Facts<'_>, sealing_key: KeyPlace, members: Vec<MemberEntry>) -> Self {
-        let Facts { version, created, issuer, trust_domain, schema, audit } = facts;
+        let Facts { version, created, issuer, trust_domain, schema, audit, more_audit } = facts;
         let (format, version) = (FORMAT.to_owned(), version.to_owned());
-        Self { format, version, created, issuer, trust_domain, schema, audit, sealing_key, members }
+        Self { format, version, created, issuer, trust_domain, schema, audit, more_audit, sealing_key, members }
     }
 
     /// Reads it, and refuses members that no backup has.

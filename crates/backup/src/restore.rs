@@ -128,7 +128,6 @@ fn verify(
             return Err(contradicts(REMEMBERED));
         }
     }
-    let summary = database.verify_log(progress)?.summary;
-    let found = AuditHead { size: summary.size, root: summary.root.to_string(), key: summary.vkey };
-    if found == manifest.audit { Ok(()) } else { Err(contradicts("audit log")) }
+    let (audit, more_audit) = AuditHead::of_all(&database, progress)?;
+    if audit == manifest.audit && more_audit == manifest.more_audit { Ok(()) } else { Err(contradicts("audit log")) }
 }

@@ -164,7 +164,8 @@ impl Opened {
         let newest = store.read_blocking("read the newest time", records::newest)?;
         let newest = newest.max(found.newest(newest.max(wall.now()))?);
         let clock = Arc::new(HybridClock::new(Arc::clone(wall), newest));
-        let (log, sequencer) = Log::start(store.audit_backend()?, authority.checkpoint_signer())?;
+        let signer = authority.checkpoint_signer();
+        let (log, sequencer) = Log::start(store.audit_backend(signer.origin())?, signer)?;
         let live = Arc::new(load_live(store, issuer, &clock)?);
         let parts = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&clock) };
         let stops = Arc::new(Stops::start(parts, found)?);

@@ -8,23 +8,26 @@ use mandate_core::Timestamp;
 use crate::driver::LogSession;
 use crate::effect::Effect;
 use crate::error::StoreError;
-use crate::records;
+use crate::log_rows;
+use crate::logs::{self, LogNumber};
 use crate::refusal::EffectRefusal;
 use crate::seal::Sealer;
 use crate::tx::Tx;
 
 const EPOCH: Timestamp = Timestamp::from_millis(0);
 
-/// The database as the audit log's sequencer sees it: a connection of its own, one transaction per batch.
+/// The database as the sequencer of one audit log sees it: a connection of its own, one transaction per batch.
 pub struct AuditBackend {
     log: Box<dyn LogSession>,
     sealer: Sealer,
-    /// The size of the log with what is staged.
-    size: u64,
-    /// The latest time of a record that is staged, if it is later than what is durable.
+    /// Which log it writes, and no other.
+    origin: String,
+    /// The number of that log, once it was read.
+    number: Option<LogNumber>,
+    /// How many records are staged.
+    staged: u64,
+    /// The latest time of a record, also of one that is staged.
     newest: Timestamp,
-    /// The latest time of a durable record.
-    newest_durable: Timestamp,
     /// The checkpoint that was read or written last.
     checkpoint: Vec<u8>,
 }
@@ -36,8 +39,12 @@ impl fmt::Debug for AuditBackend {
 }
 
 impl AuditBackend {
-    pub(crate) fn new(log: Box<dyn LogSession>, sealer: Sealer) -> Self {
-        Self { log, sealer, size: 0, newest: EPOCH, newest_durable: EPOCH, checkpoint: Vec::new() }
+    pub(crate) fn new(log: Box<dyn LogSession>, sealer: Sealer, origin: String) -> Self {
+        Self { log, sealer, origin, number: None, staged: 0, newest: EPOCH, checkpoint: Vec::new() }
+    }
+
+    fn number(&self) -> Result<LogNumber, StoreError> {
+        self.number.ok_or_else(|| StoreError::Corrupt(format!("there is no audit log {:?}", self.origin)))
     }
 
     fn tx(&self) -> Tx<'_> {
@@ -48,7 +55,7 @@ impl AuditBackend {
         let tx = self.tx();
         // Effects first: what refuses most often costs least.
         effects.iter().try_for_each(|effect| effect.apply(&tx))?;
-        records::insert(&tx, leaf)
+        log_rows::insert(&tx, self.number()?, leaf)
     }
 
     #[cfg(test)]
@@ -68,15 +75,16 @@ impl Backend for AuditBackend {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.log.begin_reading()?;
         let tx = self.tx();
-        let loaded = records::load(&tx).and_then(|loaded| Ok((loaded, records::newest(&tx)?)));
+        let loaded = logs::number(&tx, &self.origin).and_then(|number| Ok((number, log_rows::load(&tx, number)?, logs::newest(&tx)?)));
         self.log.roll_back();
-        let (loaded, newest) = loaded?;
-        (self.newest, self.newest_durable) = (newest, newest);
+        let (number, loaded, newest) = loaded?;
+        (self.number, self.newest) = (number, newest);
         self.checkpoint = loaded.checkpoint.clone().unwrap_or_default();
         Ok(loaded)
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
+        self.staged = 0;
         self.log.begin()
     }
 
@@ -90,7 +98,7 @@ impl Backend for AuditBackend {
             if several {
                 self.log.keep()?;
             }
-            self.size = leaf.index + 1;
+            self.staged += 1;
             self.newest = self.newest.max(leaf.record.time);
             return Ok(Staged::Kept);
         };
@@ -109,12 +117,8 @@ impl Backend for AuditBackend {
 
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), StoreError> {
         let tx = self.tx();
-        if self.newest > self.newest_durable {
-            records::put_newest(&tx, self.newest)?;
-        }
-        records::swap_checkpoint(&tx, &self.checkpoint, checkpoint)?;
-        self.log.commit(self.size)?;
-        self.newest_durable = self.newest_durable.max(self.newest);
+        logs::swap_checkpoint(&tx, self.number()?, &self.checkpoint, checkpoint, self.newest)?;
+        self.log.commit(self.staged)?;
         checkpoint.clone_into(&mut self.checkpoint);
         Ok(())
     }

@@ -57,8 +57,8 @@ pub(crate) trait LogSession: Send {
     /// Undoes what was written since the mark.
     fn undo(&self) -> Result<(), StoreError>;
 
-    /// Makes the transaction durable. The log has `size` records then.
-    fn commit(&mut self, size: u64) -> Result<(), StoreError>;
+    /// Makes the transaction durable, with the `records` records in it.
+    fn commit(&mut self, records: u64) -> Result<(), StoreError>;
 
     /// Drops the open transaction, if there is one.
     fn roll_back(&mut self);

@@ -118,7 +118,7 @@ impl StoreError {
     }
 }
 
-/// Why a log cannot be verified or exported.
+/// Why the logs cannot be verified, or a log cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The database cannot be read.
@@ -127,6 +127,26 @@ pub enum LogError {
     /// The log is not what was written.
     #[error(transparent)]
     Tampered(#[from] Tampered),
+    /// One of several logs is not what was written.
+    #[error("the log {origin:?}: {source}")]
+    TamperedLog {
+        /// Which.
+        origin: String,
+        /// What is wrong with it.
+        source: Tampered,
+    },
+    /// Nobody knows the key of a log: the key was removed, or the log was added by somebody else.
+    #[error("the database has no key of the log {origin:?}, so nothing in that log can be verified")]
+    NoKey {
+        /// Which.
+        origin: String,
+    },
+    /// There are records of a log that is not in the list of logs.
+    #[error("the database has records of log number {log}, which is not in its list of logs")]
+    NotListed {
+        /// Its number.
+        log: u64,
+    },
     /// The bundle cannot be written.
     #[error(transparent)]
     Bundle(#[from] BundleError),

@@ -7,6 +7,10 @@ use crate::seal::Place;
 use crate::tx::Tx;
 use crate::value::values;
 
+/// The purpose of the keys that sign checkpoints. The id of such a key is the origin of its log, and its public half is the
+/// verifier key as text.
+pub const CHECKPOINT: &str = "checkpoint";
+
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
@@ -81,6 +85,12 @@ pub fn list(tx: &Tx<'_>, purpose: &str) -> Result<Vec<StoredKey>, StoreError> {
         let (state, created, until) = (KeyState::parse(row.get(1)?)?, row.get(2)?, row.get(3)?);
         Ok(StoredKey { purpose: purpose.to_owned(), kid, state, created, until, public: row.get(4)?, private })
     })
+}
+
+/// Id and public half of all keys of a purpose, by id. They are not sealed: only what they verify shows whose they are.
+pub fn public(tx: &Tx<'_>, purpose: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let sql = "SELECT kid, public FROM keys WHERE purpose = $1 ORDER BY kid";
+    tx.all(sql, values![purpose], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Moves a key on in its life.

@@ -9,6 +9,7 @@ macro_rules! migrations {
             include_str!(concat!("../migrations/", $database, "/0001_initial.sql")),
             include_str!(concat!("../migrations/", $database, "/0002_stops.sql")),
             include_str!(concat!("../migrations/", $database, "/0003_registry_version.sql")),
+            include_str!(concat!("../migrations/", $database, "/0004_log_origins.sql")),
         ]
     };
 }
@@ -36,6 +37,7 @@ mod tests {
                 "bb25bdcf91dec802fd283c59b1de3933189d5e4fb71cee34d87fc108e02bbd7a",
                 "2b2f129bd2a7d54d97450b61d7bc62519aaa2a92d7a80d8e012257b110c04517",
                 "811cd7b9dabe55d9ae1b4ba865f2fbab83d2f1b09018825327d16e96fdf55a48",
+                "3d0a3c9e1d501da0068992045f6ba07434ba70f67e7f7026c018ef1ba5bd2269",
             ],
         ),
         (
@@ -45,6 +47,7 @@ mod tests {
                 "2c8db8c02d9b2d6ac235388b800145e695bb846b0711e36b033c65322179beda",
                 "0e397ed49a3e6c65487a29a63febdc514aabee8be93fd8f2dffbf5a65dbbf8dd",
                 "5dd6d8a5a14d51528a2a163f2f458bf6c619ddcaa2d1d9f564a0cdcd8b987004",
+                "4a83c8ffafd4cfd43c6039ef566c80948f3b7576fe5e454c0ca2a7976bd58f76",
             ],
         ),
     ];
@@ -74,6 +77,8 @@ mod tests {
                 (") STRICT;", ");"),
                 (" PRIMARY KEY AUTOINCREMENT", " NUMBERED"),
                 (" GENERATED ALWAYS AS IDENTITY PRIMARY KEY", " NUMBERED"),
+                ("CAST(substr(note, 1, instr(note, x'0a') - 1) AS TEXT)", "FIRST LINE"),
+                ("split_part(convert_from(note, 'UTF8'), chr(10), 1)", "FIRST LINE"),
             ] {
                 line = line.replace(own, shared);
             }

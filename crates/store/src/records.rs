@@ -1,174 +1,176 @@
-//! The audit log: finding, proving, verifying and exporting records. Only the sequencer writes them.
+//! The audit logs: finding, proving, verifying and exporting records. Only the sequencers write them.
 
+use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::Arc;
 
 use mandate_audit::offline::BundleWriter;
-use mandate_audit::tree::{frontier_indexes, location_of};
-use mandate_audit::{
-    Checkpoint, CheckpointVerifier, Hash, InclusionProof, Leaf, LeafKeys, Loaded, Query, Record, Summary, Tampered, TreeVerification,
-};
-use mandate_core::{RecordId, Timestamp};
+use mandate_audit::query::Before;
+use mandate_audit::{Checkpoint, CheckpointVerifier, InclusionProof, Query, Record, Tampered};
+use mandate_core::RecordId;
 
 pub use crate::error::LogError;
 use crate::error::StoreError;
-use crate::meta;
+use crate::log_rows::{Hashes, PIECE, head, piece, size_of};
+pub use crate::log_verification::Verified;
+use crate::log_verification::{self, Verification};
+use crate::logs::{self, LogNumber};
+pub use crate::logs::{checkpoint, found, newest, verifier};
 use crate::record_search::{self, Wanted};
 use crate::store::Store;
-use crate::tx::{Row, Tx};
-use crate::value::values;
-
-const HASH_LEN: usize = 32;
-
-/// The name in `meta` of the latest time that a record has.
-const NEWEST: &str = "newest-record";
+use crate::tx::Tx;
 
 /// The most records that one query returns.
 pub const MAX_LIMIT: u32 = 10_000;
 
-/// How many records one transaction reads when all are read: a few milliseconds' worth.
+/// Of each of several logs, so many matching records at most wait for those of the others.
 #[cfg(not(test))]
-pub(crate) const PIECE: usize = 256;
-/// Small in tests, so that few records take several.
+const AHEAD: usize = 256;
+/// Small in tests, so that few records are read in several turns.
 #[cfg(test)]
-pub(crate) const PIECE: usize = 8;
+const AHEAD: usize = 3;
 
-/// A record and its place in the log.
+/// A record and its place: which log, and where in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// How many records came before it.
+    /// The origin of the log.
+    pub origin: Arc<str>,
+    /// How many records came before it in that log.
     pub index: u64,
     /// The record.
     pub record: Record,
 }
 
-/// A log that verifies.
+/// The records that match a query.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verified {
-    /// What it is.
-    pub summary: Summary,
-    /// The signed checkpoint.
-    pub checkpoint: Vec<u8>,
+pub struct Answer {
+    /// The newest first.
+    pub found: Vec<Found>,
+    /// What to ask for next, if the answer has as many records as were wanted, and there are several logs. With one log it is
+    /// the index of the last record.
+    pub next: Option<Before>,
 }
 
-pub(crate) fn insert(tx: &Tx<'_>, leaf: Leaf<'_>) -> Result<(), StoreError> {
-    let mut hashes = Vec::with_capacity(leaf.hashes.len() * HASH_LEN);
-    for hash in leaf.hashes {
-        hashes.extend_from_slice(&hash.0);
-    }
-    let sql = "INSERT INTO records (idx, hashes, leaf) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    let inserted = tx.execute(sql, values![leaf.index, &hashes, leaf.bytes])?;
-    if inserted == 1 { Ok(()) } else { Err(StoreError::OtherWriter) }
-}
-
-/// Replaces the checkpoint that the writer read or wrote last. If there is another one, another writer was there.
-pub(crate) fn swap_checkpoint(tx: &Tx<'_>, last: &[u8], next: &[u8]) -> Result<(), StoreError> {
-    let swapped = tx.execute("UPDATE checkpoint SET note = $1 WHERE one = 1 AND note = $2", values![next, last])?;
-    if swapped == 1 { Ok(()) } else { Err(StoreError::OtherWriter) }
-}
-
-/// Remembers the latest time that a record has, in the transaction of that record.
-pub(crate) fn put_newest(tx: &Tx<'_>, at: Timestamp) -> Result<(), StoreError> {
-    meta::put(tx, NEWEST, &at.to_string())
-}
-
-/// The latest time of all records: a clock must not show an earlier one. The epoch for an empty log.
-pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(format!("the time of the newest record: {what}"));
-    if let Some(text) = meta::get(tx, NEWEST)? {
-        return text.parse().map_err(|_| corrupt("not a time"));
-    }
-    // A log of an older version: every record is looked at, once.
-    let mut newest = Timestamp::from_millis(0);
-    tx.each("SELECT leaf FROM records", &[], |row| {
-        newest = newest.max(LeafKeys::of(row.get(0)?).map_err(|e| corrupt(&e.to_string()))?.time);
-        Ok::<_, StoreError>(true)
-    })?;
-    Ok(newest)
-}
-
-/// Stores the first checkpoint, of a log without records, in the transaction that stores the log's key.
-///
-/// If there are records or a checkpoint already, they belong to a key that is lost: they are left as they are, and
-/// [`mandate_audit::Log::start`] refuses them.
-pub fn found(tx: &Tx<'_>, note: &[u8]) -> Result<(), StoreError> {
-    if size(tx)? == 0 {
-        tx.execute("INSERT INTO checkpoint (one, note) VALUES (1, $1) ON CONFLICT DO NOTHING", values![note])?;
-    }
-    Ok(())
-}
-
-pub(crate) fn load(tx: &Tx<'_>) -> Result<Loaded, StoreError> {
-    let size = size(tx)?;
-    let frontier = frontier_indexes(size).into_iter().map(|at| stored_hash(tx, at)).collect::<Result<_, _>>()?;
-    Ok(Loaded { size, frontier, checkpoint: checkpoint(tx)? })
-}
-
-fn stored_hash(tx: &Tx<'_>, stored_index: u64) -> Result<Hash, StoreError> {
-    let (idx, place) = location_of(stored_index);
-    let at = |row: &Row<'_>| Ok(split_hashes(row.get(0)?).and_then(|hashes| hashes.get(place).copied()));
-    let found = tx.first("SELECT hashes FROM records WHERE idx = $1", values![idx], at)?;
-    found.flatten().ok_or_else(|| StoreError::Corrupt(format!("audit record {idx} or its tree hashes are missing")))
-}
-
-fn split_hashes(bytes: &[u8]) -> Option<Vec<Hash>> {
-    let (whole, rest) = bytes.as_chunks::<HASH_LEN>();
-    rest.is_empty().then(|| whole.iter().map(|hash| Hash(*hash)).collect())
-}
-
-/// How many records the log has: one more than the highest index.
-pub fn size(tx: &Tx<'_>) -> Result<u64, StoreError> {
-    let highest: Option<u64> = tx.first("SELECT max(idx) FROM records", &[], |row| row.get(0))?.flatten();
-    Ok(highest.map_or(0, |idx| idx + 1))
-}
-
-/// The latest checkpoint, a signed note. None before the log has a key, or if it was removed.
-pub fn checkpoint(tx: &Tx<'_>) -> Result<Option<Vec<u8>>, StoreError> {
-    tx.first("SELECT note FROM checkpoint WHERE one = 1", &[], |row| row.get(0))
+/// How many records the log with that origin has: one more than the highest index. None if there is no such log.
+pub fn size(tx: &Tx<'_>, origin: &str) -> Result<u64, StoreError> {
+    logs::number(tx, origin)?.map_or(Ok(0), |log| size_of(tx, log))
 }
 
 fn record(leaf: &[u8]) -> Result<Record, StoreError> {
     Record::from_leaf(leaf).map_err(|e| StoreError::Corrupt(format!("an audit record: {e}")))
 }
 
-/// Index and bytes of the record with that id.
-fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+/// The place and the bytes of a record.
+struct Place {
+    log: LogNumber,
+    origin: String,
+    index: u64,
+    leaf: Vec<u8>,
+}
+
+/// The record with that id, in whichever log it is.
+fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
     // A leaf begins with its id. A search that was changed may name any record; only the record says which it is.
     let head = format!("{{\"id\":\"{id}\",");
-    let mut found = None;
-    record_search::candidates(tx, Wanted::Record(id), u64::MAX, &mut |index, leaf| {
-        if leaf.starts_with(head.as_bytes()) {
-            found = Some((index, leaf.to_vec()));
+    for (log, origin) in logs::all(tx)? {
+        let mut found = None;
+        record_search::candidates(tx, log, Wanted::Record(id), u64::MAX, &mut |index, leaf| {
+            if leaf.starts_with(head.as_bytes()) {
+                found = Some((index, leaf.to_vec()));
+            }
+            Ok(found.is_none())
+        })?;
+        if let Some((index, leaf)) = found {
+            return Ok(Some(Place { log, origin, index, leaf }));
         }
-        Ok(found.is_none())
-    })?;
-    Ok(found)
+    }
+    Ok(None)
 }
 
 /// The record with that id.
 pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Found>, StoreError> {
-    find(tx, id)?.map(|(index, leaf)| Ok(Found { index, record: record(&leaf)? })).transpose()
+    find(tx, id)?.map(|place| Ok(Found { origin: place.origin.into(), index: place.index, record: record(&place.leaf)? })).transpose()
 }
 
-/// The records that match, newest first; at most [`MAX_LIMIT`].
-pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Vec<Found>, StoreError> {
-    let limit = query.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT) as usize;
-    let mut found = Vec::new();
-    if limit == 0 {
-        return Ok(found);
+/// The records of one log that match, the newest first, as far as they were read.
+struct Matching {
+    log: LogNumber,
+    origin: Arc<str>,
+    /// What was given: only records before this index are still to come.
+    given: u64,
+    /// What was read: those before this index are not.
+    read: u64,
+    waiting: VecDeque<(u64, Record)>,
+}
+
+impl Matching {
+    /// Reads until `most` records wait, unless some wait already.
+    fn fill(&mut self, tx: &Tx<'_>, query: &Query, needles: &[String], most: usize) -> Result<(), StoreError> {
+        let Self { log, read, waiting, .. } = self;
+        if !waiting.is_empty() || *read == 0 {
+            return Ok(());
+        }
+        record_search::candidates(tx, *log, Wanted::Query(query), *read, &mut |index, leaf| {
+            if !contains_all(leaf, needles) {
+                return Ok(true);
+            }
+            let record = record(leaf)?;
+            // A search that was changed may hide a record, but never shows one that does not match.
+            if query.matches(&record) {
+                waiting.push_back((index, record));
+            }
+            Ok(waiting.len() < most)
+        })?;
+        *read = waiting.back().filter(|_| waiting.len() >= most).map_or(0, |(index, _)| *index);
+        Ok(())
     }
+}
+
+/// The records of all logs that match, the newest first; at most [`MAX_LIMIT`]. None if the query's `before` is no place in these
+/// logs.
+///
+/// In each log the order is that of the indexes. Between logs, the record with the latest time comes first, and of two with one
+/// time that of the log which was added last.
+pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<Answer>, StoreError> {
+    let limit = query.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT) as usize;
+    let logs = logs::all(tx)?;
+    let several = logs.len() > 1;
+    let Some(begin) = places(tx, &logs, query.before.as_ref())? else { return Ok(None) };
+    let mut all: Vec<Matching> = logs
+        .into_iter()
+        .zip(begin)
+        .map(|((log, origin), given)| Matching { log, origin: origin.into(), given, read: given, waiting: VecDeque::new() })
+        .collect();
     let needles = needles(query);
-    record_search::candidates(tx, Wanted::Query(query), query.before.unwrap_or(u64::MAX), &mut |index, leaf| {
-        if !contains_all(leaf, &needles) {
-            return Ok(true);
+    let most = if several { limit.min(AHEAD) } else { limit };
+    let mut found = Vec::new();
+    while found.len() < limit {
+        all.iter_mut().try_for_each(|each| each.fill(tx, query, &needles, most))?;
+        let newest = all.iter_mut().filter(|each| !each.waiting.is_empty());
+        let newest = newest.max_by_key(|each| each.waiting.front().map(|(_, record)| record.time));
+        let Some((each, (index, record))) = newest.and_then(|each| each.waiting.pop_front().map(|next| (each, next))) else { break };
+        each.given = index;
+        found.push(Found { origin: Arc::clone(&each.origin), index, record });
+    }
+    let more = several && limit > 0 && found.len() == limit;
+    let next = more.then(|| Before::Places(all.iter().map(|each| (each.log.0, each.given)).collect()));
+    Ok(Some(Answer { found, next }))
+}
+
+/// For each log, the index before which its records are wanted. None if `before` is no place in these logs.
+fn places(tx: &Tx<'_>, logs: &[(LogNumber, String)], before: Option<&Before>) -> Result<Option<Vec<u64>>, StoreError> {
+    match (before, logs) {
+        (None, [_]) => Ok(Some(vec![u64::MAX])),
+        // What is appended while a caller turns the pages is newer than the first page, in every log.
+        (None, logs) => logs.iter().map(|(log, _)| size_of(tx, *log)).collect::<Result<_, _>>().map(Some),
+        (Some(Before::Index(index)), [_]) => Ok(Some(vec![*index])),
+        (Some(Before::Index(_)), logs) => Ok(logs.is_empty().then(Vec::new)),
+        (Some(Before::Places(places)), logs) => {
+            let known = places.keys().all(|place| logs.iter().any(|(log, _)| log.0 == *place));
+            // A log that is not named was added since.
+            Ok(known.then(|| logs.iter().map(|(log, _)| places.get(&log.0).copied().unwrap_or_default()).collect()))
         }
-        let record = record(leaf)?;
-        // A search that was changed may hide a record, but never shows one that does not match.
-        if query.matches(&record) {
-            found.push(Found { index, record });
-        }
-        Ok(found.len() < limit)
-    })?;
-    Ok(found)
+    }
 }
 
 /// Texts that a record must contain to match, in their JSON form: searching for them is cheaper than parsing the record.
@@ -190,85 +192,44 @@ fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
     std::str::from_utf8(leaf).map_or(true, |leaf| needles.iter().all(|needle| leaf.contains(needle.as_str())))
 }
 
-/// One place of the log: index, leaf bytes and stored hashes.
-pub(crate) type Stored = (u64, Vec<u8>, Vec<Hash>);
-
-/// The next rows from `from` on and before `end`, in order; fewer than [`PIECE`] only at the end.
-pub(crate) fn piece(tx: &Tx<'_>, from: u64, end: u64) -> Result<Vec<Stored>, LogError> {
-    let sql = "SELECT idx, leaf, hashes FROM records WHERE idx >= $1 AND idx < $2 ORDER BY idx LIMIT $3";
-    tx.all(sql, values![from, end, PIECE as u64], |row| {
-        let index = row.get(0)?;
-        let leaf = row.get::<Vec<u8>>(1).map_err(|_| Tampered::Changed { index })?;
-        let hashes = row.get(2).ok().and_then(split_hashes);
-        Ok((index, leaf, hashes.ok_or(Tampered::Tree { index })?))
-    })
+/// Proof that a record is in its log, without the rest of that log. `own` is the key of the server's own log; those of other
+/// logs are in the database.
+pub fn proof(tx: &Tx<'_>, id: &RecordId, own: &CheckpointVerifier) -> Result<Option<InclusionProof>, LogError> {
+    let Some(Place { log, origin, index, leaf }) = find(tx, id)? else { return Ok(None) };
+    let Some(note) = logs::note(tx, log)? else { return Ok(None) };
+    let verifier = logs::verifier(tx, own, &origin)?.ok_or(LogError::NoKey { origin })?;
+    Ok(Some(InclusionProof::build(index, &leaf, &note, &verifier, &Hashes(tx, log))?))
 }
 
-/// What is read: a number of records, and the checkpoint over them. Records that are appended meanwhile are not included.
-pub(crate) struct Head {
-    pub(crate) size: u64,
-    pub(crate) checkpoint: Vec<u8>,
-}
-
-pub(crate) fn head(tx: &Tx<'_>) -> Result<Head, LogError> {
-    let size = size(tx)?;
-    Ok(Head { size, checkpoint: checkpoint(tx)?.ok_or(Tampered::NoCheckpoint { size })? })
-}
-
-struct Hashes<'a, 'c>(&'a Tx<'c>);
-
-impl mandate_audit::inclusion::StoredHashes for Hashes<'_, '_> {
-    fn hash(&self, stored_index: u64) -> Option<Hash> {
-        stored_hash(self.0, stored_index).ok()
-    }
-}
-
-/// Proof that a record is in the log, without the rest of the log.
-pub fn proof(tx: &Tx<'_>, id: &RecordId, verifier: &CheckpointVerifier) -> Result<Option<InclusionProof>, LogError> {
-    let (Some((index, leaf)), Some(note)) = (find(tx, id)?, checkpoint(tx)?) else { return Ok(None) };
-    Ok(Some(InclusionProof::build(index, &leaf, &note, verifier, &Hashes(tx))?))
-}
-
-/// Verifies the whole log: every record's bytes, what is known to find it by, the tree, the checkpoint and its signature.
+/// Verifies every log of the database: every record's bytes, what is known to find it by, the tree, the checkpoint and its
+/// signature. `own` is the key of the server's own log, which must be there; those of other logs are in the database.
 ///
-/// With `earlier`, a checkpoint that was verified before, the log must also continue it. `progress` is told how many of
-/// how many records are done. Blocks for a time that depends on the length of the log; the transactions are short.
+/// A log must also continue each of the `earlier` checkpoints, which were verified before, that has its origin. `progress` is
+/// told how many of how many records are done. Blocks for a time that depends on the length of the logs; the transactions are
+/// short. Returns one for each log, the server's own first, then in the order in which they were added.
 pub fn verify_blocking(
     store: &Store,
-    verifier: &CheckpointVerifier,
-    earlier: Option<Checkpoint>,
+    own: &CheckpointVerifier,
+    earlier: &[Checkpoint],
     mut progress: impl FnMut(u64, u64),
-) -> Result<Verified, LogError> {
+) -> Result<Vec<Verified>, LogError> {
     let mut reader = store.log_reader()?;
-    // What is known first: of a log that was read after it, it names no record that is not there.
-    let (head, mut comparison) = reader.read(|tx| {
-        let comparison = tx.search().map(|search| search.comparison(tx)).transpose()?;
-        Ok::<_, LogError>((head(tx)?, comparison))
-    })?;
-    let mut tree = TreeVerification::new();
-    if let Some(earlier) = earlier {
-        tree = tree.continuing(earlier);
+    let all = reader.read(|tx| log_verification::begin(tx, Some(own), earlier))?;
+    let total = all.iter().map(Verification::size).sum();
+    let (mut verified, mut before) = (Vec::with_capacity(all.len()), 0);
+    for mut log in all {
+        while reader.read(|tx| log.step(tx))? {
+            progress(before + log.done(), total);
+        }
+        before += log.done();
+        progress(before, total);
+        verified.push(reader.read(|tx| log.end(tx))?);
     }
-    let mut more = true;
-    while more {
-        more = reader.read(|tx| {
-            let rows = piece(tx, tree.next_index(), head.size)?;
-            for (index, leaf, hashes) in &rows {
-                tree.push(*index, leaf, hashes)?;
-                comparison.as_mut().map_or(Ok(()), |comparison| comparison.record(tx, *index, leaf))?;
-            }
-            Ok::<_, LogError>(rows.len() == PIECE)
-        })?;
-        progress(tree.next_index(), head.size);
-    }
-    let summary = tree.finish(Some(&head.checkpoint), verifier)?;
-    if let Some(comparison) = comparison {
-        reader.read(|tx| comparison.finish(tx, head.size))?;
-    }
-    Ok(Verified { summary, checkpoint: head.checkpoint })
+    verified.sort_by_key(|log| log.summary.origin != own.origin());
+    Ok(verified)
 }
 
-/// Writes the whole log as a bundle that anyone can verify offline.
+/// Writes the whole log with the verifier's origin as a bundle that anyone can verify offline.
 ///
 /// Blocks until it is written. `out` may be slow: no lock is held while it is written to.
 pub fn export_blocking<W: Write>(
@@ -278,11 +239,14 @@ pub fn export_blocking<W: Write>(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<W, LogError> {
     let mut reader = store.log_reader()?;
-    let head = reader.read(head)?;
+    let (log, head) = reader.read(|tx| {
+        let log = logs::number(tx, verifier.origin())?.ok_or(Tampered::NoCheckpoint { size: 0 })?;
+        Ok::<_, LogError>((log, head(tx, log)?))
+    })?;
     let mut bundle = BundleWriter::begin(out, verifier.vkey(), &head.checkpoint, head.size)?;
     let mut next = 0;
     loop {
-        let rows = reader.read(|tx| piece(tx, next, head.size))?;
+        let rows = reader.read(|tx| piece(tx, log, next, head.size))?;
         for (index, leaf, hashes) in &rows {
             bundle.record(*index, leaf, hashes)?;
             next = index + 1;

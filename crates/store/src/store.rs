@@ -143,9 +143,10 @@ impl Store {
         reported("a write failed", name, valued(&mut f, |work| self.driver.transact(work)))
     }
 
-    /// The audit log's side of the store, with its own connection. Only one log at a time may use it. Blocks.
-    pub fn audit_backend(&self) -> Result<AuditBackend, StoreError> {
-        Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone()))
+    /// What the sequencer of the audit log with that origin writes to, with its own connection. It writes to that log alone. Of
+    /// two for one log, one at a time can write. Blocks.
+    pub fn audit_backend(&self, origin: &str) -> Result<AuditBackend, StoreError> {
+        Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone(), origin.to_owned()))
     }
 
     pub(crate) fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {

@@ -178,8 +178,9 @@ impl World {
         let authority = Arc::new(authority.expect("an authority"));
         let newest = store.read_blocking("newest", records::newest).expect("a time");
         let hybrid = Arc::new(HybridClock::new(shared_clock, newest));
-        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend().expect("a backend")));
-        let (log, _thread) = Log::start(backend, authority.checkpoint_signer()).expect("a log");
+        let signer = authority.checkpoint_signer();
+        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend(signer.origin()).expect("a backend")));
+        let (log, _thread) = Log::start(backend, signer).expect("a log");
 
         store.transact_blocking("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry))).expect("a registry");
         set_secrets(&store, entropy.as_ref());
@@ -458,7 +459,7 @@ impl World {
     /// Audit records, newest first.
     pub fn records(&self, query: &Query) -> Vec<Record> {
         let found = self.store.search_blocking("records", |tx| records::query(tx, query)).expect("records");
-        found.into_iter().map(|found| found.record).collect()
+        found.expect("the place of an earlier answer").found.into_iter().map(|found| found.record).collect()
     }
 }
 

@@ -110,9 +110,9 @@ impl World {
 
     pub(crate) fn in_dir(dir: TempDir, clock: Arc<SteppedClock>, entropy: Arc<SeededEntropy>) -> Self {
         let store = database::open(dir.path(), Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
-        let backend = store.audit_backend().unwrap();
         let clock_dyn = Arc::clone(&clock) as Arc<dyn Clock>;
-        let authority = Authority::open(store, domain(), issuer(), clock_dyn, Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
+        let authority = Authority::open(store.clone(), domain(), issuer(), clock_dyn, Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
+        let backend = store.audit_backend(authority.audit_origin()).unwrap();
         let (log, thread) = Log::start(backend, authority.checkpoint_signer()).unwrap();
         Self { dir, clock, entropy, authority, log, thread, registry: registry(), policies: Policies::compile([]).unwrap() }
     }

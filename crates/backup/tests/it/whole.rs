@@ -41,7 +41,7 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
         for file in names(&dir) {
             assert_eq!(fs::metadata(dir.join(file)).unwrap().mode() & 0o777, 0o600);
         }
-        assert_eq!(Inspection::of_directory(&dir).unwrap().verify_log(|_, _| ()).unwrap().summary.size, 5);
+        assert_eq!(Inspection::of_directory(&dir).unwrap().verify_logs(|_, _| ()).unwrap()[0].summary.size, 5);
         let store = Store::open_blocking(&dir, Arc::new(SystemEntropy)).unwrap();
         assert_eq!(store.read_blocking("keys", |tx| mandate_store::keys::list(tx, "checkpoint")).unwrap().len(), 1, "sealed columns open");
     }

@@ -48,7 +48,7 @@ impl World {
             ports: [1, 2, 3],
         };
         store.transact_blocking("say", |tx| installation::put(tx, &said)).unwrap();
-        let (log, sequencer) = Log::start(store.audit_backend().unwrap(), signer).unwrap();
+        let (log, sequencer) = Log::start(store.audit_backend(signer.origin()).unwrap(), signer).unwrap();
         for n in 0..count {
             log.append_blocking(record(n), vec![]).unwrap();
         }
@@ -137,7 +137,7 @@ fn signer(store: &Store) -> CheckpointSigner {
     store
         .transact_blocking("found", |tx| {
             keys::put(tx, &row)?;
-            records::found(tx, &first)
+            records::found(tx, signer.origin(), &first)
         })
         .unwrap();
     signer

@@ -76,18 +76,17 @@ fn each_page(
     loop {
         let wanted = left.map_or(PAGE, |left| left.min(PAGE));
         query.limit = Some(wanted);
-        let page = admin.call(async |client| client.audit_records(&query).await)?;
+        let (page, next) = admin.call(async |client| client.audit_page(&query).await)?;
         let got = u32::try_from(page.len()).unwrap_or(u32::MAX);
-        let last = page.last().map(|record| record.index);
         each(page)?;
         left = left.map(|left| left.saturating_sub(got));
         if got < wanted || left == Some(0) {
             return Ok(());
         }
-        let Some(Some(index)) = last else {
+        let Some(next) = next else {
             return Err(Failure::failed("the server's answer lacks the index of its records, so the following records cannot be read"));
         };
-        query.before = Some(index);
+        query.before = Some(next);
     }
 }
 
@@ -194,6 +193,7 @@ pub(crate) fn show(arguments: &AuditShow, screen: &Screen) -> Result<(), Failure
         let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut rows = vec![
             ("Record", record.id.clone()),
+            ("Log", shown(&record.origin)),
             ("Index", record.index.map(|index| index.to_string()).unwrap_or_default()),
             ("Time", record.time.clone()),
             ("Kind", record.kind.clone()),

@@ -72,6 +72,12 @@ pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failur
     }
     screen.show(&answer, || {
         let continues = answer.since.map(|size| format!(" It continues the checkpoint of {size} records.")).unwrap_or_default();
+        if !answer.logs.is_empty() {
+            let continues = answer.since.map(|size| format!(" One continues the checkpoint of {size} records.")).unwrap_or_default();
+            let lines = answer.logs.iter().map(|log| format!("{}: {} records, root {}, key {}", log.origin, log.size, log.root, log.key));
+            let head = format!("All {} audit logs verify.{continues}", answer.logs.len());
+            return std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n");
+        }
         format!("The audit log verifies: {} records, root {}.{continues}\nkey: {}", answer.size, answer.root, answer.key)
     })
 }

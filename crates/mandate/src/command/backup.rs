@@ -5,7 +5,7 @@ use std::io::{BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mandate_backup::{Archive, BackupError, KeyPlace, Keys, Manifest, Plan, Restoring, check_passphrase, create};
+use mandate_backup::{Archive, AuditHead, BackupError, KeyPlace, Keys, Manifest, Plan, Restoring, check_passphrase, create};
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy};
 use mandate_files::{Exposure, FileError, NewFile};
 use mandate_server::{StoreKind, store_kind};
@@ -137,6 +137,11 @@ fn beside(file: &Path) -> PathBuf {
     file.with_file_name(name)
 }
 
+/// One line about an audit log that is not the first of a database.
+fn other_log(log: &AuditHead) -> String {
+    format!("{} records, root {}, key {}", log.size, log.root, log.key)
+}
+
 fn described(screen: &Screen, manifest: &Manifest) -> String {
     list(
         screen,
@@ -147,6 +152,7 @@ fn described(screen: &Screen, manifest: &Manifest) -> String {
             ("Audit records", manifest.audit.size.to_string()),
             ("Audit root", manifest.audit.root.clone()),
             ("Audit key", manifest.audit.key.clone()),
+            ("Other audit logs", manifest.more_audit.iter().map(other_log).collect::<Vec<_>>().join("; ")),
         ],
     )
 }

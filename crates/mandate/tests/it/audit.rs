@@ -139,6 +139,41 @@ fn json_is_complete_however_many_pages_it_takes() {
 }
 
 #[test]
+fn pages_of_several_logs_are_asked_for_as_the_page_before_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let linked = "200 OK\r\nlink: <?agent=a&limit=1000&before=1%3A7%2C2%3A1100>; rel=\"next\"";
+    let server = answering(dir.path(), &[(linked, &page(2099, 1100)), ("200 OK", &page(9, 0))]);
+    let ran = mandate(dir.path(), &["audit", "query", "--json", "--agent", "a"], "");
+    assert_eq!((ran.code, ids(&ran.out).len()), (0, 1010), "{}", ran.err);
+    assert!(server.join().unwrap()[1].starts_with("GET /v1/audit/records?agent=a&limit=1000&before=1%3A7%2C2%3A1100 "));
+}
+
+#[test]
+fn a_record_is_shown_with_the_log_that_it_is_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = RECORD.replacen('{', r#"{"origin":"log.example/1","index":7,"#, 1);
+    let _server = answering(dir.path(), &[("200 OK", &record)]);
+    let ran = mandate(dir.path(), &["audit", "show", "r1"], "");
+    let shown: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(shown.contains(&vec!["Log:", "log.example/1"]) && shown.contains(&vec!["Index:", "7"]), "{}", ran.out);
+}
+
+#[test]
+fn each_of_several_logs_that_verify_has_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = |origin: &str, size: u64| serde_json::json!({"origin": origin, "size": size, "root": "AAAA", "checkpoint": "c", "key": format!("{origin}+k")});
+    let mut answer = serde_json::json!({"verified": true, "size": 9, "root": "AAAA", "checkpoint": "c", "key": "a+k"});
+    let one = answer.to_string();
+    answer["logs"] = serde_json::json!([log("a", 9), log("b", 3)]);
+    let _server = answering(dir.path(), &[("200 OK", &one), ("200 OK", &answer.to_string())]);
+    let ran = mandate(dir.path(), &["audit", "verify"], "");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "The audit log verifies: 9 records, root AAAA.\nkey: a+k\n"));
+    let ran = mandate(dir.path(), &["audit", "verify"], "");
+    let expected = "All 2 audit logs verify.\na: 9 records, root AAAA, key a+k\nb: 3 records, root AAAA, key b+k\n";
+    assert_eq!((ran.code, ran.out.as_str()), (0, expected));
+}
+
+#[test]
 fn a_limit_beyond_a_page_is_met_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let server = answering(dir.path(), &[("200 OK", &page(2099, 1100)), ("200 OK", &page(1099, 1000))]);

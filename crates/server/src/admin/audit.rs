@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use mandate_administration::act;
+use mandate_administration::{Listed, act};
 use mandate_api::Problem;
 use mandate_api::admin::{AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, AuditVerifyQuery};
 use mandate_audit::offline::BundleError;
@@ -20,22 +20,34 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 
 use super::authentication::Permitted;
+use super::pages;
 use super::parts::Admin;
 use super::problem::{self, Failed, Named};
 
-/// Finds records, the newest first.
+/// Finds records of all logs, the newest first.
 #[utoipa::path(get, path = "/v1/audit/records", tag = "audit",
-    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID: it acted, or it was changed or revoked"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("client" = Option<String>, Query), ("grant" = Option<String>, Query), ("by" = Option<String>, Query, description = "an operator: a person's name, or `uid:NUMBER`"), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "100 unless it says, never more than 10000"), ("before" = Option<u64>, Query, description = "the `index` of the last record of the page before")),
-    responses((status = 200, body = Vec<AuditRecord>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
+    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID: it acted, or it was changed or revoked"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("client" = Option<String>, Query), ("grant" = Option<String>, Query), ("by" = Option<String>, Query, description = "an operator: a person's name, or `uid:NUMBER`"), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "100 unless it says, never more than 10000"), ("before" = Option<String>, Query, description = "where the page before ended: with one log the `index` of its last record, with several the `before` in its `Link` header, such as `1:17,2:0`")),
+    responses((status = 200, body = Vec<AuditRecord>, headers(("link" = Option<String>, description = "with several logs the next page, if the page is full: `<?before=…>; rel=\"next\"`"))), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn records(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::ReadAudit>,
     query: Result<Query<AuditQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     match query {
-        Ok(Query(query)) => admin.administration.records(&permit, query).await.map(Json).map_err(Failed).into_response(),
+        Ok(Query(query)) => {
+            let listed = admin.administration.records(&permit, query.clone()).await.map_err(Failed);
+            listed.map(|listed| page(query, listed)).into_response()
+        }
         Err(rejection) => problem::unreadable(&rejection.body_text(), rejection.status()),
     }
+}
+
+/// The records as a JSON array. If they say what comes next, the `Link` header has it: the same query with another `before`.
+fn page(mut query: AuditQuery, listed: Listed<AuditRecord>) -> Response {
+    let Listed { items, next } = listed;
+    let more = next.is_some();
+    query.before = next;
+    pages::linked(Json(items).into_response(), more.then(|| query.to_url_query()).as_deref())
 }
 
 /// One record.
@@ -49,7 +61,7 @@ pub(super) async fn record(
     Ok(Json(admin.administration.audit_record(&permit, &id).await?))
 }
 
-/// Verifies the whole log: every record, the tree, the checkpoint's signature, and that it continues an earlier checkpoint.
+/// Verifies every log: every record, the tree, the checkpoint's signature, and that the log of an earlier checkpoint continues it.
 #[utoipa::path(get, path = "/v1/audit/verify", tag = "audit",
     params(("since" = Option<String>, Query, description = "a checkpoint that was kept earlier, a C2SP signed note")),
     responses((status = 200, body = AuditVerification), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
@@ -64,7 +76,7 @@ pub(super) async fn verify(
     }
 }
 
-/// The current checkpoint. An auditor keeps it, and later checks the log against it.
+/// The current checkpoint of the server's own log. An auditor keeps it, and later checks the log against it.
 #[utoipa::path(get, path = "/v1/audit/checkpoint", tag = "audit",
     responses((status = 200, body = AuditCheckpoint), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
 pub(super) async fn checkpoint(
@@ -145,7 +157,7 @@ impl Stream for Bundle {
     }
 }
 
-/// The whole log as a bundle that anyone can verify offline.
+/// The server's whole own log as a bundle that anyone can verify offline.
 #[utoipa::path(get, path = "/v1/audit/export", tag = "audit",
     responses((status = 200, description = "A bundle, one JSON document a line", content_type = "application/x-ndjson"), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn export(State(admin): State<Arc<Admin>>, Permitted(permit): Permitted<act::ReadAudit>) -> Result<Response, Failed> {
@@ -169,7 +181,22 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio_stream::StreamExt as _;
 
-    use super::{Bundle, PIECE, Piece, Pieces};
+    use mandate_administration::Listed;
+    use mandate_api::admin::AuditQuery;
+
+    use super::{Bundle, PIECE, Piece, Pieces, page};
+
+    #[test]
+    fn what_comes_next_is_the_same_query_with_another_place() {
+        let query =
+            AuditQuery { agent: Some("a&b".to_owned()), limit: Some(2), before: Some("1:9,2:9".to_owned()), ..AuditQuery::default() };
+        let link = |next: Option<&str>| {
+            let response = page(query.clone(), Listed { items: Vec::new(), next: next.map(str::to_owned) });
+            response.headers().get("link").map(|link| link.to_str().unwrap().to_owned())
+        };
+        assert_eq!(link(None), None);
+        assert_eq!(link(Some("1:7,2:5")).unwrap(), "<?agent=a%26b&limit=2&before=1%3A7%2C2%3A5>; rel=\"next\"");
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_reader_that_stands_still_is_given_up() {

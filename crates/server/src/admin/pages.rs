@@ -34,10 +34,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 /// does not matter under which address the server is reached.
 pub(super) fn answer<T: Serialize>(asked: &Asked, listed: Listed<T>) -> Response {
     let Listed { items, next } = listed;
-    let mut response = Json(items).into_response();
     let limit = asked.0.limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
-    let link = next.and_then(|cursor| HeaderValue::try_from(format!("<?after={cursor}{limit}>; rel=\"next\"")).ok());
-    if let Some(link) = link {
+    linked(Json(items).into_response(), next.map(|cursor| format!("?after={cursor}{limit}")).as_deref())
+}
+
+/// A page, with the query of the next one, if there is another.
+pub(super) fn linked(mut response: Response, next: Option<&str>) -> Response {
+    if let Some(link) = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok()) {
         response.headers_mut().insert(LINK, link);
     }
     response

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mandate_core::{Secret, Timestamp};
 use mandate_files::{Dir, FileError};
-use mandate_stops::held;
 use mandate_stops::reserve::{FILE, SIZE};
-use mandate_store::records::LogError;
+use mandate_stops::{ReserveError, held};
+use mandate_store::records::{LogError, Verified};
 use mandate_store::{Inspection, Store, StoreError};
 
 use super::{Examination, Finding, State, error_text, store_text};
@@ -165,20 +165,30 @@ impl Examination<'_> {
         });
     }
 
-    /// The stops that wait for the log. The reserve must belong to that log, and to its time.
-    fn reserve(&mut self, dir: &Dir, log: &str, newest: Timestamp) {
+    /// The stops that wait for a log. The reserve must belong to one of the database's logs, and to its time.
+    fn reserve(&mut self, dir: &Dir, logs: &[&str], newest: Timestamp) {
         let move_away = format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
         let path = dir.entry(FILE);
         self.add(match dir.read(FILE, SIZE as u64) {
             Ok(None) => Finding::ok(RESERVE, format!("there is no {FILE}; the server makes it")),
-            Ok(Some(bytes)) => match held(&bytes, log, newest.max(self.now), &path) {
-                Ok(0) => Finding::ok(RESERVE, "nothing waits in it for the audit log".to_owned()),
-                Ok(some) => Finding::ok(
-                    RESERVE,
-                    format!("{some} revocations or suspensions in it; the start puts in force those that the log does not have"),
-                ),
-                Err(error) => Finding::problem(RESERVE, error.to_string(), move_away),
-            },
+            Ok(Some(bytes)) => {
+                // The one whose log it is, or else what is wrong with it.
+                let mut found = Ok(0);
+                for log in logs {
+                    found = held(&bytes, log, newest.max(self.now), &path);
+                    if !matches!(found, Err(ReserveError::Foreign { .. })) {
+                        break;
+                    }
+                }
+                match found {
+                    Ok(0) => Finding::ok(RESERVE, "nothing waits in it for the audit log".to_owned()),
+                    Ok(some) => Finding::ok(
+                        RESERVE,
+                        format!("{some} revocations or suspensions in it; the start puts in force those that the log does not have"),
+                    ),
+                    Err(error) => Finding::problem(RESERVE, error.to_string(), move_away),
+                }
+            }
             Err(error) => {
                 let next = self.mend(&error);
                 Finding::problem(RESERVE, error_text(&error), next)
@@ -188,19 +198,22 @@ impl Examination<'_> {
 
     fn log(&mut self, dir: &Dir, inspection: &Inspection, progress: impl FnMut(u64, u64)) {
         let next = self.restore();
-        let verified = inspection.verify_log(progress);
+        let verified = inspection.verify_logs(progress);
         if let Ok(verified) = &verified {
+            let keys: Vec<&str> = verified.iter().map(|log| log.summary.vkey.as_str()).collect();
             match inspection.newest() {
-                Ok(newest) => self.reserve(dir, &verified.summary.vkey, newest),
+                Ok(newest) => self.reserve(dir, &keys, newest),
                 Err(error) => self.add(Finding::could_not_look(RESERVE, store_text(&error))),
             }
         }
-        self.add(match verified {
-            Ok(verified) => {
-                let (size, root) = (verified.summary.size, verified.summary.root);
-                Finding::ok(LOG, format!("verifies: {size} records, root {root}"))
+        self.add(match verified.as_deref() {
+            Ok([only]) => Finding::ok(LOG, format!("verifies: {} records, root {}", only.summary.size, only.summary.root)),
+            Ok(several) => {
+                let each =
+                    several.iter().map(|Verified { summary: log, .. }| format!("{}: {} records, root {}", log.origin, log.size, log.root));
+                Finding::ok(LOG, format!("all {} verify: {}", several.len(), each.collect::<Vec<_>>().join("; ")))
             }
-            Err(LogError::Store(error)) => Finding::problem(LOG, store_text(&error), next),
+            Err(LogError::Store(error)) => Finding::problem(LOG, store_text(error), next),
             Err(error) => Finding::problem(LOG, format!("the audit log is not what was written: {error}"), next),
         });
     }

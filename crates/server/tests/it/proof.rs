@@ -21,13 +21,24 @@ async fn records_are_paged_by_their_place_in_the_log() {
         let page = server.records(query.clone()).await;
         assert!(page.len() <= 2);
         let Some(last) = page.last() else { break };
-        query.before = last.index;
+        query.before = last.index.map(|index| index.to_string());
         indexes.extend(page.iter().map(|record| record.index.unwrap()));
         // A newer record moves no page.
         act(&server, 1).await;
     }
     assert_eq!(indexes, [4, 3, 2, 1, 0]);
+    for before in ["", "x", "-1", "+1", "01", "1:", "1:1,1:1", "7:1"] {
+        match server.admin.audit_records(&AuditQuery { before: Some(before.to_owned()), ..AuditQuery::default() }).await {
+            Err(ClientError::Refused(problem)) => {
+                assert_eq!(problem.code, "bad_request", "{before:?}");
+                assert!(problem.detail.unwrap().starts_with("before: expected the index"), "{before:?}");
+            }
+            other => panic!("{before:?}: {other:?}"),
+        }
+    }
     let newest = server.newest_record().await;
+    let key = server.admin.status().await.unwrap().audit_key;
+    assert!(key.starts_with(&format!("{}+", newest.origin.unwrap())), "a record says which log it is in");
     assert_eq!(server.admin.audit_record(&newest.id).await.unwrap().index, newest.index);
     server.stop().await;
 }

@@ -53,7 +53,8 @@ fn bytes(records: &[AuditRecord]) -> u64 {
     let leaf = |record: &AuditRecord| {
         assert!(record.policies.is_empty(), "{record:?}");
         // The log leaves an empty list out.
-        serde_json::to_string(&AuditRecord { index: None, ..record.clone() }).unwrap().replace(",\"policies\":[]", "").len() as u64
+        serde_json::to_string(&AuditRecord { origin: None, index: None, ..record.clone() }).unwrap().replace(",\"policies\":[]", "").len()
+            as u64
     };
     records.iter().map(|record| leaf(record) + 128).sum()
 }

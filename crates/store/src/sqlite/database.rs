@@ -93,7 +93,7 @@ impl Database {
     fn indexed_reader(&self) -> Result<IndexedReader<'_>, StoreError> {
         let conn = connection::open(&self.file, Use::Read)?;
         let mut reader = IndexedReader { conn, searchable: true, database: self };
-        let usable = search::attach(&reader.conn, &self.search).and_then(|()| reader.read(search::upto));
+        let usable = search::attach(&reader.conn, &self.search).and_then(|()| reader.read(search::probe));
         if let Err(error) = usable {
             reader.forgo_index(&error);
         }

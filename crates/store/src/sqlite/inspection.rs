@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_audit::{CheckpointVerifier, Tampered, TreeVerification};
+use mandate_audit::Tampered;
 use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::Dir;
 use rusqlite::Connection;
@@ -12,8 +12,9 @@ use rusqlite::Connection;
 use crate::directory::{Holder, holder_of, seal_key};
 use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
+use crate::log_verification::{self, Verification, Verified};
+use crate::logs;
 use crate::meta;
-use crate::records::{self, PIECE, Verified};
 use crate::seal::Sealer;
 use crate::sqlite::connection::{self, Company};
 use crate::sqlite::directory;
@@ -26,6 +27,17 @@ const MOST_FAULTS: u32 = 10;
 /// After so many steps of `SQLite`'s virtual machine a statement looks whether it should end: many times a second.
 const STEPS: i32 = 1_000;
 
+/// The tables of the logs as a database has them that is older than they are: its one log is log 1. They are views of this
+/// connection alone, which come before the database's own tables where a statement names no database.
+const OF_ONE_LOG: &str = "
+CREATE TEMP VIEW logs AS
+    SELECT 1 AS log, CAST(substr(note, 1, instr(note, x'0a') - 1) AS TEXT) AS origin, NULL AS newest, note FROM main.checkpoint;
+CREATE TEMP VIEW records AS SELECT 1 AS log, idx, hashes, leaf FROM main.records;
+";
+
+/// The first version of the schema in which a database has several logs.
+const SEVERAL_LOGS: u32 = 4;
+
 /// A database that is only read. Neither it nor any file beside it is written or made.
 #[derive(Debug)]
 pub struct Inspection {
@@ -36,7 +48,7 @@ impl Inspection {
     /// The database of a server's directory, whether or not a server uses it now. Refuses one without the write-ahead log
     /// that it needs.
     pub fn of_directory(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self { conn: directory::inspect(&Dir::open(dir)?)? })
+        Self::over(directory::inspect(&Dir::open(dir)?)?)
     }
 
     /// As [`Inspection::of_directory`], also for a database whose write-ahead log is lost: the content of the file itself.
@@ -49,7 +61,15 @@ impl Inspection {
 
     /// A file that nobody writes to, and that is a database by itself.
     pub fn of_file(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { conn: connection::inspect(path, Company::None { journal: false })? })
+        Self::over(connection::inspect(path, Company::None { journal: false })?)
+    }
+
+    fn over(conn: Connection) -> Result<Self, StoreError> {
+        // What is damaged or another's is for `schema` to say.
+        if migration::version(&conn).is_ok_and(|version| version < SEVERAL_LOGS) {
+            writing(&conn, || Ok(conn.execute_batch(OF_ONE_LOG)?))?;
+        }
+        Ok(Self { conn })
     }
 
     /// Lets every statement end with an error once `stop` is set.
@@ -88,7 +108,7 @@ impl Inspection {
 
     /// The latest time of a record.
     pub fn newest(&self) -> Result<Timestamp, StoreError> {
-        records::newest(&Tx::without_key(&self.conn))
+        logs::newest(&Tx::without_key(&self.conn))
     }
 
     /// Whether it was sealed with this key.
@@ -99,47 +119,46 @@ impl Inspection {
         }
     }
 
-    /// The verifier key of its audit log. None before the keys are made.
-    pub fn audit_key(&self) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT public FROM keys WHERE purpose = 'checkpoint'";
-        let key: Option<Vec<u8>> = Tx::without_key(&self.conn).first(sql, &[], |row| row.get(0))?;
-        key.map(|bytes| String::from_utf8(bytes).map_err(|_| StoreError::Corrupt("the audit log's key".to_owned()))).transpose()
-    }
-
-    /// Verifies the audit log with the key that the database has: every record, the tree, the checkpoint. The search index is
-    /// left out. `progress` is told how many of how many records are done.
-    pub fn verify_log(&self, mut progress: impl FnMut(u64, u64)) -> Result<Verified, LogError> {
-        let key = self.audit_key()?.ok_or(Tampered::NoCheckpoint { size: 0 })?;
-        let verifier = CheckpointVerifier::new(&key).map_err(Tampered::from)?;
+    /// Verifies every audit log with the key that the database has for it: every record, the tree, the checkpoint. The search
+    /// index is left out. `progress` is told how many of how many records are done. Returns one for each log, at least one, in the
+    /// order in which they were added.
+    pub fn verify_logs(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<Verified>, LogError> {
         let tx = Tx::without_key(&self.conn);
-        let head = {
+        let all = {
             let _one_snapshot = self.conn.unchecked_transaction().map_err(StoreError::from)?;
-            records::head(&tx)?
+            log_verification::begin(&tx, None, &[])?
         };
-        let mut tree = TreeVerification::new();
-        loop {
-            let rows = records::piece(&tx, tree.next_index(), head.size)?;
-            for (index, leaf, hashes) in &rows {
-                tree.push(*index, leaf, hashes)?;
-            }
-            progress(tree.next_index(), head.size);
-            if rows.len() < PIECE {
-                break;
-            }
+        // Even a log without records has a checkpoint, from the time when its key is made.
+        if all.is_empty() {
+            return Err(Tampered::NoCheckpoint { size: 0 }.into());
         }
-        let summary = tree.finish(Some(&head.checkpoint), &verifier)?;
-        Ok(Verified { summary, checkpoint: head.checkpoint })
+        let total = all.iter().map(Verification::size).sum();
+        let (mut verified, mut before) = (Vec::with_capacity(all.len()), 0);
+        for mut log in all {
+            while log.step(&tx)? {
+                progress(before + log.done(), total);
+            }
+            before += log.done();
+            progress(before, total);
+            verified.push(log.end(&tx)?);
+        }
+        Ok(verified)
     }
 
     /// Writes a copy of everything into an empty file. The copy has the state of one moment. A server can write meanwhile without
     /// waiting; these writes are not in the copy. The copy needs no write-ahead log.
     pub fn copy_to(&self, empty: &Path) -> Result<(), StoreError> {
-        // It writes to the other file alone; SQLite counts it as a write all the same.
-        self.conn.execute_batch("PRAGMA query_only = OFF;")?;
-        let copied = self.conn.execute("VACUUM INTO ?", [connection::as_value(empty)]);
-        self.conn.execute_batch("PRAGMA query_only = ON;")?;
-        Ok(copied.map(drop)?)
+        // It writes to the other file alone.
+        writing(&self.conn, || Ok(self.conn.execute("VACUUM INTO ?", [connection::as_value(empty)]).map(drop)?))
     }
+}
+
+/// For a statement that writes nothing to the database, and that `SQLite` counts as a write all the same.
+fn writing(conn: &Connection, f: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    conn.execute_batch("PRAGMA query_only = OFF;")?;
+    let written = f();
+    conn.execute_batch("PRAGMA query_only = ON;")?;
+    written
 }
 
 #[cfg(test)]

@@ -68,10 +68,10 @@ impl LogSession for LogConnection {
         self.run("RELEASE entry")
     }
 
-    fn commit(&mut self, size: u64) -> Result<(), StoreError> {
+    fn commit(&mut self, records: u64) -> Result<(), StoreError> {
         self.run("COMMIT")?;
         self.turn = None;
-        self.signal.written(size);
+        self.signal.written(records);
         Ok(())
     }
 

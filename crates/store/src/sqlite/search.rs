@@ -1,9 +1,10 @@
-//! The search index: which records name which parties. It is a separate file, which is derived from the log and follows it.
+//! The search index: which records name which parties. It is a separate file, which is derived from the logs and follows them.
+//! Each log is indexed by itself, under its number.
 //!
 //! If the index were written in the log's own transactions, every record would touch a page for each person and agent: most
 //! of the cost of a record. So a thread reads what is durable and writes the index in large pieces, without an fsync for
 //! each. Records that are not in the index yet are read one by one, so that a query misses none. Nothing is lost with the
-//! file: when it is missing, damaged or does not belong to the log, it is built again.
+//! file: when it is missing, damaged or does not belong to the logs, it is built again.
 
 mod postings;
 
@@ -18,6 +19,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use crate::error::{LogError, StoreError};
+use crate::logs::{self, LogNumber};
 use crate::record_search::{Comparison, Each, RecordSearch, Wanted, every};
 use crate::sqlite::connection::{self, Use};
 use crate::tx::Tx;
@@ -25,7 +27,7 @@ use crate::value::values;
 
 use postings::{Chunk, Filter, nothing_foreign};
 
-/// How many records are added to the index at once; at most this many are read one by one.
+/// How many records of a log are added to the index at once; at most this many of each log are read one by one.
 #[cfg(not(test))]
 const CHUNK: u64 = 4096;
 /// Small in tests, so that few records are partly in the index and partly not.
@@ -33,11 +35,11 @@ const CHUNK: u64 = 4096;
 const CHUNK: u64 = 16;
 
 /// The version of the index's tables. Another version is not an error: the index is built again.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 const SCHEMA: &str = "
 CREATE TABLE state (
-    one  INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    log  INTEGER NOT NULL PRIMARY KEY,
     upto INTEGER NOT NULL,
     last BLOB    NOT NULL
 ) STRICT;
@@ -73,22 +75,22 @@ fn create(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// Whether the index has this version and belongs to this log: its last record is also in the log.
+/// Whether the index has this version and belongs to these logs: its last record of each is also in that log.
 fn fits(index: &Connection, log: &Connection) -> Result<bool, StoreError> {
     let version: u32 = index.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != VERSION {
         return Ok(false);
     }
-    let Some((upto, last)) = state(index)? else { return Ok(true) };
-    if upto == 0 || !upto.is_multiple_of(CHUNK) {
-        return Ok(false);
-    }
-    let sql = "SELECT hashes FROM records WHERE idx = $1";
-    Ok(Tx::without_key(log).first(sql, values![upto - 1], |row| Ok(row.get::<&[u8]>(0)? == last))? == Some(true))
-}
-
-fn state(index: &Connection) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-    Tx::without_key(index).first("SELECT upto, last FROM state", &[], |row| Ok((row.get(0)?, row.get(1)?)))
+    let mut fits = true;
+    Tx::without_key(index).each("SELECT log, upto, last FROM state", &[], |row| {
+        let (number, upto, last): (LogNumber, u64, &[u8]) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let sql = "SELECT hashes FROM records WHERE log = $1 AND idx = $2";
+        fits = upto > 0
+            && upto.is_multiple_of(CHUNK)
+            && Tx::without_key(log).first(sql, values![number, upto - 1], |row| Ok(row.get::<&[u8]>(0)? == last))? == Some(true);
+        Ok::<_, StoreError>(fits)
+    })?;
+    Ok(fits)
 }
 
 /// Lets a read connection search.
@@ -108,36 +110,42 @@ pub(crate) fn is_spoiled(error: &StoreError, path: &Path) -> bool {
     }
 }
 
-/// How many records, from the first, are in the index. None if it is not attached.
-pub(crate) fn upto(tx: &Tx<'_>) -> Result<u64, StoreError> {
+/// Reads from the index: an error if it cannot be used.
+pub(crate) fn probe(tx: &Tx<'_>) -> Result<(), StoreError> {
+    tx.first("SELECT upto FROM search.state", &[], |row| row.get::<u64>(0)).map(drop)
+}
+
+/// How many records of a log, from the first, are in the index. None if it is not attached.
+pub(crate) fn upto(tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError> {
     if tx.search().is_none() {
         return Ok(0);
     }
-    Ok(tx.first("SELECT upto FROM search.state", &[], |row| row.get(0))?.unwrap_or(0))
+    Ok(tx.first("SELECT upto FROM search.state WHERE log = $1", values![log], |row| row.get(0))?.unwrap_or(0))
 }
 
 /// The index, attached to the connection of a transaction.
 pub(crate) struct Attached;
 
 impl RecordSearch for Attached {
-    fn candidates(&self, tx: &Tx<'_>, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
-        let upto = upto(tx)?;
+    fn candidates(&self, tx: &Tx<'_>, log: LogNumber, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+        let upto = upto(tx, log)?;
         let mut more = true;
         // Those that are not in the index yet come first.
-        every(tx, upto, end, &mut |index, leaf| {
+        every(tx, log, upto, end, &mut |index, leaf| {
             more = each(index, leaf)?;
             Ok(more)
         })?;
-        if more && upto > 0 { Filter::of(wanted).each(tx, end.min(upto), each) } else { Ok(()) }
+        if more && upto > 0 { Filter::of(log, wanted).each(tx, end.min(upto), each) } else { Ok(()) }
     }
 
-    fn comparison(&self, tx: &Tx<'_>) -> Result<Box<dyn Comparison>, StoreError> {
-        Ok(Box::new(Compared { upto: upto(tx)?, chunk: Chunk::new(0), names: 0 }))
+    fn comparison(&self, tx: &Tx<'_>, log: LogNumber) -> Result<Box<dyn Comparison>, StoreError> {
+        Ok(Box::new(Compared { log, upto: upto(tx, log)?, chunk: Chunk::new(log, 0), names: 0 }))
     }
 }
 
-/// The index as far as it was compared with the log.
+/// The index of a log as far as it was compared with that log.
 struct Compared {
+    log: LogNumber,
     upto: u64,
     chunk: Chunk,
     /// How many names the index has of the chunks before.
@@ -153,7 +161,7 @@ impl Comparison for Compared {
         self.chunk.add(index, &keys);
         let next = index + 1;
         if next.is_multiple_of(CHUNK) {
-            self.names += mem::replace(&mut self.chunk, Chunk::new(next)).check(tx)??;
+            self.names += mem::replace(&mut self.chunk, Chunk::new(self.log, next)).check(tx)??;
         }
         Ok(())
     }
@@ -164,31 +172,42 @@ impl Comparison for Compared {
         if !upto.is_multiple_of(CHUNK) || upto > size {
             return Err(Tampered::Index { index: upto, column: "idx" }.into());
         }
-        if upto == 0 { Ok(()) } else { Ok(nothing_foreign(tx, self.names, upto, self::upto(tx)?)??) }
+        if upto == 0 { Ok(()) } else { Ok(nothing_foreign(tx, self.log, self.names, upto, self::upto(tx, self.log)?)??) }
     }
 }
 
 enum Piece {
     Taken,
-    /// There is no complete piece before the log has `wanted` records.
+    /// There is no complete piece of any log before so many more records are written.
     NotYet {
-        wanted: u64,
+        missing: u64,
     },
 }
 
-/// Adds the next piece of the log to the index, if there is a complete one.
-fn take_chunk(log: &Connection, index: &mut Connection) -> Result<Piece, StoreError> {
-    let from = state(index)?.map_or(0, |(upto, _)| upto);
-    let log = Tx::without_key(log);
-    let size: Option<u64> = log.first("SELECT max(idx) + 1 FROM records", &[], |row| row.get(0))?.flatten();
-    if size.unwrap_or(0) < from + CHUNK {
-        return Ok(Piece::NotYet { wanted: from + CHUNK });
+/// Adds the next piece of each log to the index, if there is a complete one.
+fn take_chunks(logs: &Connection, index: &mut Connection) -> Result<Piece, StoreError> {
+    let mut least = CHUNK;
+    for (log, _) in logs::all(&Tx::without_key(logs))? {
+        least = least.min(take_chunk(logs, log, index)?);
+    }
+    Ok(if least == 0 { Piece::Taken } else { Piece::NotYet { missing: least } })
+}
+
+/// As [`take_chunks`], for one log. Returns how many records it lacks for a complete piece: none if one was taken.
+fn take_chunk(logs: &Connection, log: LogNumber, index: &mut Connection) -> Result<u64, StoreError> {
+    let from: u64 = Tx::without_key(&*index).first("SELECT upto FROM state WHERE log = $1", values![log], |row| row.get(0))?.unwrap_or(0);
+    let end = from + CHUNK;
+    let logs = Tx::without_key(logs);
+    let highest: Option<u64> = logs.first("SELECT max(idx) FROM records WHERE log = $1", values![log], |row| row.get(0))?.flatten();
+    let missing = end.saturating_sub(highest.map_or(0, |idx| idx + 1));
+    if missing > 0 {
+        return Ok(missing);
     }
     let tx = index.transaction()?;
     let mut last: Vec<u8> = Vec::new();
-    let mut chunk = Chunk::new(from);
-    let sql = "SELECT idx, leaf, hashes FROM records WHERE idx >= $1 AND idx < $2 ORDER BY idx";
-    log.each(sql, values![from, from + CHUNK], |row| {
+    let mut chunk = Chunk::new(log, from);
+    let sql = "SELECT idx, leaf, hashes FROM records WHERE log = $1 AND idx >= $2 AND idx < $3 ORDER BY idx";
+    logs.each(sql, values![log, from, end], |row| {
         let index = row.get(0)?;
         last = row.get(2)?;
         chunk.add(index, &LeafKeys::of(row.get(1)?).map_err(|e| StoreError::Corrupt(format!("audit record {index}: {e}")))?);
@@ -196,17 +215,17 @@ fn take_chunk(log: &Connection, index: &mut Connection) -> Result<Piece, StoreEr
     })?;
     let written = Tx::without_key(&*tx);
     chunk.write(&written)?;
-    let sql = "INSERT INTO state (one, upto, last) VALUES (1, $1, $2) ON CONFLICT (one) DO UPDATE SET upto = $1, last = $2";
-    written.execute(sql, values![from + CHUNK, &last])?;
+    let sql = "INSERT INTO state (log, upto, last) VALUES ($1, $2, $3) ON CONFLICT (log) DO UPDATE SET upto = $2, last = $3";
+    written.execute(sql, values![log, end, &last])?;
     tx.commit()?;
-    Ok(Piece::Taken)
+    Ok(0)
 }
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// The size of the log, as far as the indexer was told.
-    size: u64,
-    /// The size that it waits for.
+    /// How many records were written to all logs together, as far as the indexer was told.
+    written: u64,
+    /// The number that it waits for.
     wanted: u64,
     rebuild: bool,
     /// Whether an empty index is being made: until that is done, there is no complete index.
@@ -227,11 +246,11 @@ impl Signal {
         self.pending.lock()
     }
 
-    /// The log has so many durable records.
-    pub(crate) fn written(&self, size: u64) {
+    /// So many records were written to a log, and are durable.
+    pub(crate) fn written(&self, records: u64) {
         let mut pending = self.lock();
-        pending.size = size;
-        if size >= pending.wanted {
+        pending.written = pending.written.saturating_add(records);
+        if pending.written >= pending.wanted {
             self.changed.notify_one();
         }
     }
@@ -257,20 +276,14 @@ impl Signal {
         self.lock().rebuilding = false;
     }
 
-    /// Waits until the log has `wanted` records or the index is to be built again; false when it is time to stop.
+    /// Waits until `wanted` records were written in all or the index is to be built again; false when it is time to stop.
     fn wait(&self, wanted: u64) -> bool {
         let mut pending = self.lock();
         pending.wanted = wanted;
-        while pending.size < wanted && !pending.rebuild && !pending.stop {
+        while pending.written < wanted && !pending.rebuild && !pending.stop {
             self.changed.wait(&mut pending);
         }
         !pending.stop
-    }
-
-    /// As [`Signal::wait`], for one complete piece more than there is now.
-    fn wait_for_more(&self) -> bool {
-        let size = self.lock().size;
-        self.wait(size + CHUNK)
     }
 }
 
@@ -282,13 +295,13 @@ pub(crate) struct Indexer {
 }
 
 impl Indexer {
-    /// Starts with the records that are not in the index yet. `log` reads the log; `index` writes the file at `path`.
+    /// Starts with the records that are not in the index yet. `log` reads the logs; `index` writes the file at `path`.
     pub(crate) fn start(log: Connection, index: Connection, path: PathBuf) -> Result<Self, StoreError> {
         let signal = Arc::new(Signal::default());
         let own = Arc::clone(&signal);
         let run = move || {
             let mut index = Some(index);
-            // What the log has from before is not signalled.
+            // What the logs have from before is not signalled.
             let mut goes_on = true;
             while goes_on {
                 if own.begin_rebuild() {
@@ -297,17 +310,19 @@ impl Indexer {
                 }
                 let made = index.take().map_or_else(|| create(&path), Ok);
                 own.rebuilt();
+                // What is written from here on may be read already: at most it is waited for too short a time.
+                let written = own.lock().written;
                 let taken = match made {
-                    Ok(made) => take_chunk(&log, index.insert(made)),
+                    Ok(made) => take_chunks(&log, index.insert(made)),
                     Err(error) => Err(error),
                 };
                 goes_on = match taken {
                     Ok(Piece::Taken) => !own.lock().stop,
-                    Ok(Piece::NotYet { wanted }) => own.wait(wanted),
+                    Ok(Piece::NotYet { missing }) => own.wait(written.saturating_add(missing)),
                     Err(error) => {
                         // Queries look at the records themselves meanwhile.
                         tracing::warn!(%error, "the search index cannot be continued for now");
-                        own.wait_for_more()
+                        own.wait(written.saturating_add(CHUNK))
                     }
                 };
             }

@@ -9,7 +9,7 @@ use std::thread;
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database;
 
-use crate::world::{World, found, open, record, start, verify};
+use crate::world::{ORIGIN, World, found, open, record, start, verify};
 
 const DIR: &str = "MANDATE_TEST_CRASH_DIR";
 
@@ -20,8 +20,8 @@ fn victim() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     let store = open(&dir);
     found(&store);
-    let first = store.read_blocking("size", mandate_store::records::size).unwrap();
-    let (log, _thread) = start(store.audit_backend().unwrap()).unwrap();
+    let first = store.read_blocking("size", |tx| mandate_store::records::size(tx, ORIGIN)).unwrap();
+    let (log, _thread) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
     thread::scope(|scope| {
         for worker in 0..4u64 {
             let log = log.clone();
@@ -71,7 +71,7 @@ fn after_kill_9_every_receipted_record_is_there_and_the_log_goes_on() {
             let found = store.search_blocking("get", |tx| mandate_store::records::get(tx, &id)).unwrap();
             assert!(found.is_some(), "{id} was receipted and is gone");
         }
-        let (log, thread) = start(store.audit_backend().unwrap()).unwrap();
+        let (log, thread) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
         let next = log.append_blocking(record(900_000_000 + size), Vec::new()).unwrap();
         assert_eq!(next.index(), size);
         drop(log);

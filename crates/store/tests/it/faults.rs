@@ -5,7 +5,7 @@ use mandate_core::Secret;
 use mandate_store::{AppendError, Effect, secrets};
 use mandate_testkit::faulty_backend::{Fault, FaultyBackend, Point};
 
-use crate::world::{World, open, record, start};
+use crate::world::{ORIGIN, World, open, record, start};
 
 fn unavailable<T: std::fmt::Debug>(answer: Result<T, AppendError>, point: Point) {
     match answer {
@@ -129,7 +129,7 @@ fn faults_without_end_never_break_the_log() {
 fn a_log_that_cannot_be_read_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let (backend, faults) = FaultyBackend::new(store.audit_backend().unwrap());
+    let (backend, faults) = FaultyBackend::new(store.audit_backend(ORIGIN).unwrap());
     faults.fail(Point::Load, 0, Fault::Lost);
     assert!(matches!(start(backend), Err(StartError::Backend(_))));
 }

@@ -11,7 +11,7 @@ use mandate_store::{AppendError, Effect, EffectRefusal, StoreError, codes, meta,
 use mandate_testkit::database;
 use mandate_testkit::faulty_backend::Point;
 
-use crate::world::{World, record};
+use crate::world::{ORIGIN, World, record};
 
 fn one_use(grant: &str, limit: u64) -> Reservation {
     Reservation { meter: MeterId::GrantUses(grant.parse().unwrap()), amount: 1, limit }
@@ -276,7 +276,7 @@ fn all_that_was_queued_is_answered_before_the_log_ends() {
 fn of_two_writers_of_one_log_the_one_that_does_not_know_of_the_other_writes_nothing() {
     let world = World::new();
     world.append(0).unwrap();
-    let (other, _thread) = crate::world::start(world.store.audit_backend().unwrap()).unwrap();
+    let (other, _thread) = crate::world::start(world.store.audit_backend(ORIGIN).unwrap()).unwrap();
     world.append(1).unwrap();
     let refused = other.append_blocking(record(2), vec![write("two")]);
     assert!(matches!(&refused, Err(AppendError::Unavailable(why)) if why.contains("another writer")), "{refused:?}");

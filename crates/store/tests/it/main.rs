@@ -6,6 +6,7 @@ mod crash;
 mod faults;
 #[cfg(test)]
 mod log;
+mod origins;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use mandate_testkit::postgres::Cluster;
 use mandate_testkit::skipped;
 use tempfile::TempDir;
 
-use crate::world::{found, record, start, verify};
+use crate::world::{ORIGIN, found, record, start, verify};
 
 fn connect(dir: &Path, address: &str) -> Result<Store, StoreError> {
     let address: PostgresAddress = address.parse().unwrap();
@@ -46,7 +46,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let store = connect(dir.path(), &address(&cluster, &database)).unwrap();
         found(&store);
-        let (log, _thread) = start(store.audit_backend().unwrap()).unwrap();
+        let (log, _thread) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
         Some(Self { cluster, database, store, log, dir })
     }
 
@@ -339,7 +339,7 @@ fn a_batch_that_another_transaction_overtakes_is_written_again() {
     let grant = mandate_core::MeterId::GrantUses("g".parse().unwrap());
     // It waits for the row that the other one changes, or finds it changed.
     let reserve = Effect::Reserve(vec![mandate_core::Reservation { meter: grant.clone(), amount: 1, limit: 10 }]);
-    let backend = Overtaken { inner: store.audit_backend().unwrap(), other: Some(Box::new(other)) };
+    let backend = Overtaken { inner: store.audit_backend(ORIGIN).unwrap(), other: Some(Box::new(other)) };
     let (log, _thread) = start(backend).unwrap();
     thread::scope(|scope| {
         let first = scope.spawn(|| log.append_blocking(record(1), vec![halts]));

@@ -21,7 +21,7 @@ fn identifiers_compare_bytewise() {
     }
     for name in NAMES {
         let query = Query { person: Some(name.to_owned()), ..Query::default() };
-        let found = world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
+        let found = world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap().unwrap().found;
         assert_eq!(found.len(), 1, "{name:?}");
         assert_eq!(found[0].record.said().sub.unwrap().sub, name);
     }
@@ -34,11 +34,11 @@ fn which_persons_request_caused_this_is_one_query() {
         world.append(n).unwrap();
     }
     let query = Query { jti: Some("t17".parse().unwrap()), ..Query::default() };
-    let found = world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
+    let found = world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap().unwrap().found;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].record.said().sub.unwrap().sub, "person1");
     let inner = Query { agent: Some("spiffe://td/agent/b1".into()), limit: Some(3), ..Query::default() };
-    let found = world.store.search_blocking("query", |tx| records::query(tx, &inner)).unwrap();
+    let found = world.store.search_blocking("query", |tx| records::query(tx, &inner)).unwrap().unwrap().found;
     let ids: Vec<&str> = found.iter().map(|r| r.record.id.as_str()).collect();
     assert_eq!(ids, ["r49", "r47", "r45"], "an inner actor is found too; the newest come first");
 }

@@ -10,7 +10,7 @@ use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database::{self, literal};
 use tempfile::TempDir;
 
-use crate::world::{World, found, open, start, try_open, verifier, verify};
+use crate::world::{ORIGIN, World, found, open, start, try_open, verifier, verify};
 
 fn log_of(size: u64) -> TempDir {
     let world = World::new();
@@ -72,7 +72,7 @@ fn a_truncated_log_is_noticed_at_start_and_by_verification() {
     edit(dir.path(), "DELETE FROM records WHERE idx > 5");
     let store = open(dir.path());
     assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
-    let refused = start(store.audit_backend().unwrap());
+    let refused = start(store.audit_backend(ORIGIN).unwrap());
     assert!(matches!(refused, Err(StartError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
 }
 
@@ -85,12 +85,12 @@ fn a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
     for note in [Some(honest_for_less), Some(forged), Some(wrong_root), Some(b"junk".to_vec()), None] {
         let dir = log_of(9);
         match &note {
-            Some(note) => edit(dir.path(), &format!("UPDATE checkpoint SET note = {}", literal(note))),
-            None => edit(dir.path(), "DELETE FROM checkpoint"),
+            Some(note) => edit(dir.path(), &format!("UPDATE logs SET note = {}", literal(note))),
+            None => edit(dir.path(), "UPDATE logs SET note = NULL"),
         }
         let store = open(dir.path());
         assert!(matches!(verify(&store), Err(LogError::Tampered(_))), "{note:?}");
-        assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(_))), "{note:?}");
+        assert!(matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(_))), "{note:?}");
     }
 }
 
@@ -98,10 +98,10 @@ fn a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
 fn a_log_that_was_emptied_does_not_pass_for_a_new_one() {
     for size in [0, 9] {
         let dir = log_of(size);
-        edit(dir.path(), "DELETE FROM records; DELETE FROM checkpoint;");
+        edit(dir.path(), "DELETE FROM records; DELETE FROM logs;");
         let store = open(dir.path());
         assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
-        assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+        assert!(matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
         let exported = records::export_blocking(&store, &verifier(), Vec::new(), |_, _| {});
         assert!(matches!(exported, Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))), "and no bundle of it is made");
     }
@@ -110,16 +110,16 @@ fn a_log_that_was_emptied_does_not_pass_for_a_new_one() {
 #[test]
 fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
     let dir = log_of(3);
-    edit(dir.path(), "DELETE FROM checkpoint");
+    edit(dir.path(), "UPDATE logs SET note = NULL");
     let store = open(dir.path());
     found(&store);
-    assert!(matches!(start(store.audit_backend().unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 3 }))));
+    assert!(matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 3 }))));
     drop(store);
     let emptied = log_of(3);
     edit(emptied.path(), "DELETE FROM records");
     let store = open(emptied.path());
     found(&store);
-    let refused = start(store.audit_backend().unwrap());
+    let refused = start(store.audit_backend(ORIGIN).unwrap());
     assert!(matches!(refused, Err(StartError::Tampered(Tampered::Truncated { signed: 3, found: 0 }))));
 }
 
@@ -128,7 +128,7 @@ fn a_changed_right_edge_is_noticed_at_start() {
     let dir = log_of(8);
     // The eighth record completes four hashes.
     edit(dir.path(), &format!("UPDATE records SET hashes = {} WHERE idx = 7", literal(&[0; 4 * 32])));
-    let refused = start(open(dir.path()).audit_backend().unwrap());
+    let refused = start(open(dir.path()).audit_backend(ORIGIN).unwrap());
     assert!(matches!(refused, Err(StartError::Tampered(Tampered::Root { size: 8, .. }))));
 }
 
@@ -137,7 +137,7 @@ fn a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
     let kept = {
         let dir = log_of(4);
         let store = open(dir.path());
-        let note = store.read_blocking("checkpoint", records::checkpoint).unwrap().unwrap();
+        let note = store.read_blocking("checkpoint", |tx| records::checkpoint(tx, ORIGIN)).unwrap().unwrap();
         verifier().open(&note).unwrap()
     };
     let world = World::new();
@@ -145,7 +145,7 @@ fn a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
         world.append(n).unwrap();
     }
     assert!(world.verify().is_ok(), "in itself it is whole");
-    let held = records::verify_blocking(&world.store, &verifier(), Some(kept), |_, _| {});
+    let held = records::verify_blocking(&world.store, &verifier(), &[kept], |_, _| {});
     assert!(matches!(held, Err(LogError::Tampered(Tampered::History { size: 4 }))));
 }
 
@@ -189,7 +189,7 @@ fn a_log_of_another_key_does_not_start() {
     let dir = log_of(3);
     let store = open(dir.path());
     let other = CheckpointSigner::generate("log.example/1", &SeededEntropy::new(666)).unwrap().0;
-    let refused = mandate_audit::Log::start(store.audit_backend().unwrap(), other);
+    let refused = mandate_audit::Log::start(store.audit_backend(ORIGIN).unwrap(), other);
     assert!(matches!(refused, Err(StartError::Tampered(Tampered::Checkpoint(_)))));
 }
 

@@ -15,8 +15,11 @@ use mandate_testkit::faulty_backend::{Faults, FaultyBackend};
 use mandate_testkit::repeating_backend::RepeatingBackend;
 use tempfile::TempDir;
 
+/// The log of these tests.
+pub(crate) const ORIGIN: &str = "log.example/1";
+
 pub(crate) fn signer() -> CheckpointSigner {
-    CheckpointSigner::generate("log.example/1", &SeededEntropy::new(42)).unwrap().0
+    CheckpointSigner::generate(ORIGIN, &SeededEntropy::new(42)).unwrap().0
 }
 
 pub(crate) fn verifier() -> CheckpointVerifier {
@@ -49,7 +52,7 @@ pub(crate) fn open(dir: &Path) -> Store {
 /// The first checkpoint, as the authority stores it with the log's key.
 pub(crate) fn found(store: &Store) {
     let note = signer().found().unwrap();
-    store.transact_blocking("found", |tx| records::found(tx, &note)).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, ORIGIN, &note)).unwrap();
 }
 
 /// A running log over a store in a directory of its own.
@@ -70,7 +73,7 @@ impl World {
 
     fn over(dir: TempDir) -> Self {
         let store = open(dir.path());
-        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend().unwrap()));
+        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend(ORIGIN).unwrap()));
         let (log, thread) = start(backend).unwrap();
         Self { store, log, faults, thread, dir }
     }
@@ -130,7 +133,7 @@ pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log, Joi
 }
 
 pub(crate) fn verify(store: &Store) -> Result<Summary, LogError> {
-    records::verify_blocking(store, &verifier(), None, |_, _| {}).map(|verified| verified.summary)
+    records::verify_blocking(store, &verifier(), &[], |_, _| {}).map(|mut verified| verified.remove(0).summary)
 }
 
 /// A permitted exchange number `n`: person, agents and resource vary with it.

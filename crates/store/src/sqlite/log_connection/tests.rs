@@ -7,6 +7,7 @@ use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Loaded, Log, Outcome,
 use mandate_core::{Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 
+use crate::logs::{self, LogNumber};
 use crate::tx::Tx;
 use crate::{AppendError, AuditBackend, Effect, Store, StoreError, records, secrets};
 
@@ -59,9 +60,9 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let (signer, _) = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap();
-    store.transact_blocking("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap())).unwrap();
     let full = Arc::new(AtomicBool::new(false));
-    let backend = Filling { inner: store.audit_backend().unwrap(), full: Arc::clone(&full) };
+    let backend = Filling { inner: store.audit_backend(signer.origin()).unwrap(), full: Arc::clone(&full) };
     let (log, _thread) = Log::start(backend, signer.clone()).unwrap();
     let effect = || vec![Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash") }];
     for n in 0..10 {
@@ -88,8 +89,8 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     full.store(false, Ordering::SeqCst);
     let receipt = log.append_blocking(record(100), effect()).unwrap();
     assert_eq!(receipt.index(), written, "no restart was needed");
-    let verified = records::verify_blocking(&store, signer.verifier(), None, |_, _| {}).unwrap();
-    assert_eq!(verified.summary.size, written + 1);
+    let verified = records::verify_blocking(&store, signer.verifier(), &[], |_, _| {}).unwrap();
+    assert_eq!(verified[0].summary.size, written + 1);
     assert!(store.read_blocking("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some());
 }
 
@@ -98,21 +99,22 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
 fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
-    let mut backend = store.audit_backend().unwrap();
+    let signer = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap().0;
+    let mut backend = store.audit_backend(signer.origin()).unwrap();
     let trigger = "CREATE TRIGGER undo BEFORE INSERT ON records WHEN NEW.idx = 1 BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
     backend.log().sqlite().unwrap().execute_batch(trigger).unwrap();
-    let signer = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap().0;
-    store.transact_blocking("found", |tx| records::found(tx, &signer.found().unwrap())).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap())).unwrap();
     let stage = |backend: &mut AuditBackend, index: u64| {
         let (record, hash) = (record(index), mandate_audit::Hash([0; 32]));
         let bytes = record.to_leaf().unwrap();
         backend.stage(Leaf { index, record: &record, bytes: &bytes, hashes: &[hash] }, &[])
     };
+    backend.load().unwrap();
     backend.begin().unwrap();
     assert!(stage(&mut backend, 0).is_ok());
     assert!(stage(&mut backend, 1).is_err(), "the batch is over, and not this entry alone");
     backend.roll_back();
-    assert_eq!(store.read_blocking("size", records::size).unwrap(), 0);
+    assert_eq!(store.read_blocking("size", |tx| records::size(tx, signer.origin())).unwrap(), 0);
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn a_commit_of_the_log_and_of_the_store_returns_after_the_disk_has_it() {
     };
     // 2 is FULL: fsync at each commit.
     let durable = (Some(2), Some("wal".to_owned()));
-    let backend = store.audit_backend().unwrap();
+    let backend = store.audit_backend("log.example").unwrap();
     assert_eq!(settings(&Tx::without_key(backend.log().statements())).unwrap(), durable);
     assert_eq!(store.transact_blocking("settings", settings).unwrap(), durable);
 }
@@ -135,11 +137,17 @@ fn a_commit_of_the_log_and_of_the_store_returns_after_the_disk_has_it() {
 fn a_checkpoint_is_replaced_only_by_the_writer_that_read_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
-    let put = |last: &'static [u8], next: &'static [u8]| store.transact_blocking("swap", |tx| records::swap_checkpoint(tx, last, next));
-    assert!(matches!(put(b"", b"one"), Err(StoreError::OtherWriter)), "there is none yet");
-    store.transact_blocking("found", |tx| records::found(tx, b"first")).unwrap();
-    store.transact_blocking("found", |tx| records::found(tx, b"second")).unwrap();
-    put(b"first", b"one").unwrap();
-    assert!(matches!(put(b"first", b"two"), Err(StoreError::OtherWriter)));
-    assert_eq!(store.read_blocking("read", records::checkpoint).unwrap().as_deref(), Some(&b"one"[..]));
+    let put = |log, last: &'static [u8], next: &'static [u8]| {
+        store.transact_blocking("swap", |tx| logs::swap_checkpoint(tx, log, last, next, Timestamp::from_millis(5)))
+    };
+    let (one, other) = (LogNumber(1), LogNumber(2));
+    assert!(matches!(put(one, b"", b"one"), Err(StoreError::OtherWriter)), "there is none yet");
+    store.transact_blocking("found", |tx| records::found(tx, "a", b"first")).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, "a", b"second")).unwrap();
+    put(one, b"first", b"one").unwrap();
+    assert!(matches!(put(one, b"first", b"two"), Err(StoreError::OtherWriter)));
+    assert!(matches!(put(other, b"one", b"two"), Err(StoreError::OtherWriter)), "it is another log's");
+    let read = |origin: &str| store.read_blocking("read", |tx| records::checkpoint(tx, origin)).unwrap();
+    assert_eq!(read("a").as_deref(), Some(&b"one"[..]));
+    assert_eq!(read("b"), None);
 }

@@ -1,4 +1,4 @@
-//! The content of the index: the log in chunks, and for every name in a chunk the places at which it occurs.
+//! The content of the index: each log in chunks, and for every name in a chunk the places at which it occurs.
 //!
 //! This takes a few rows for thousands of records. A row for each record and name would cost more than the records
 //! themselves. Our own ids contain the time at which they were made. They are not stored, because the times of a chunk show
@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use super::CHUNK;
 use crate::error::StoreError;
+use crate::logs::LogNumber;
 use crate::record_search::{Each, Wanted, every};
 use crate::tx::Tx;
 use crate::value::{Value, values};
@@ -19,15 +20,18 @@ use mandate_core::id::made_at;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE chunks (
-    first    INTEGER NOT NULL PRIMARY KEY,
+    log      INTEGER NOT NULL,
+    first    INTEGER NOT NULL,
     earliest INTEGER NOT NULL,
-    latest   INTEGER NOT NULL
-) STRICT;
+    latest   INTEGER NOT NULL,
+    PRIMARY KEY (log, first)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE postings (
     name   TEXT    NOT NULL,
+    log    INTEGER NOT NULL,
     first  INTEGER NOT NULL,
     places BLOB    NOT NULL,
-    PRIMARY KEY (name, first)
+    PRIMARY KEY (name, log, first)
 ) STRICT, WITHOUT ROWID;
 ";
 
@@ -156,6 +160,7 @@ fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
 /// Everything that the index holds about one chunk.
 #[derive(Debug)]
 pub(super) struct Chunk {
+    log: LogNumber,
     first: u64,
     span: Option<(Timestamp, Timestamp)>,
     names: BTreeMap<String, Vec<u16>>,
@@ -163,9 +168,9 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The chunk that begins with record `first`, without a record yet.
-    pub(super) fn new(first: u64) -> Self {
-        Self { first, span: None, names: BTreeMap::new(), scratch: String::new() }
+    /// The chunk of a log that begins with record `first`, without a record yet.
+    pub(super) fn new(log: LogNumber, first: u64) -> Self {
+        Self { log, first, span: None, names: BTreeMap::new(), scratch: String::new() }
     }
 
     /// Adds record `index`, which comes after all records that were added.
@@ -190,24 +195,25 @@ impl Chunk {
     /// Writes it into the index.
     pub(super) fn write(&self, index: &Tx<'_>) -> Result<(), StoreError> {
         let Some((earliest, latest)) = self.span else { return Ok(()) };
-        index.execute("INSERT INTO chunks (first, earliest, latest) VALUES ($1, $2, $3)", values![self.first, earliest, latest])?;
+        let sql = "INSERT INTO chunks (log, first, earliest, latest) VALUES ($1, $2, $3, $4)";
+        index.execute(sql, values![self.log, self.first, earliest, latest])?;
         for (name, places) in &self.names {
-            let sql = "INSERT INTO postings (name, first, places) VALUES ($1, $2, $3)";
-            index.execute(sql, values![name, self.first, &to_bytes(places)])?;
+            let sql = "INSERT INTO postings (name, log, first, places) VALUES ($1, $2, $3, $4)";
+            index.execute(sql, values![name, self.log, self.first, &to_bytes(places)])?;
         }
         Ok(())
     }
 
     /// Whether the index holds exactly this for the chunk, not counting other names. Returns how many names it has.
     pub(super) fn check(&self, tx: &Tx<'_>) -> Result<Result<u64, Tampered>, StoreError> {
-        let sql = "SELECT earliest, latest FROM search.chunks WHERE first = $1";
-        let found = tx.first(sql, values![self.first], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let sql = "SELECT earliest, latest FROM search.chunks WHERE log = $1 AND first = $2";
+        let found = tx.first(sql, values![self.log, self.first], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if found != self.span {
             let column = if found.is_none() { "idx" } else { "time" };
             return Ok(Err(Tampered::Index { index: self.first, column }));
         }
         for (name, places) in &self.names {
-            let found = stored(tx, name, self.first)?;
+            let found = stored(tx, name, self.log, self.first)?;
             if found.as_ref() != Some(places) {
                 let found = found.unwrap_or_default();
                 let differs = |place: &&u16| found.contains(place) != places.contains(place);
@@ -219,22 +225,22 @@ impl Chunk {
     }
 }
 
-/// Whether the index holds nothing except the `names` names that were found in the chunks before `end`. Chunks that were
-/// added since are not checked, but must be before `now`.
-pub(super) fn nothing_foreign(tx: &Tx<'_>, names: u64, end: u64, now: u64) -> Result<Result<(), Tampered>, StoreError> {
-    let count = |sql: &str, end: u64| -> Result<u64, StoreError> { Ok(tx.first(sql, values![end], |row| row.get(0))?.unwrap_or(0)) };
-    if count("SELECT count(*) FROM search.chunks WHERE first < $1", end)? != end / CHUNK
-        || count("SELECT count(*) FROM search.chunks WHERE first >= $1", now)? > 0
+/// Whether the index holds of a log nothing except the `names` names that were found in the chunks before `end`. Chunks that
+/// were added since are not checked, but must be before `now`.
+pub(super) fn nothing_foreign(tx: &Tx<'_>, log: LogNumber, names: u64, end: u64, now: u64) -> Result<Result<(), Tampered>, StoreError> {
+    let count = |sql: &str, end: u64| -> Result<u64, StoreError> { Ok(tx.first(sql, values![log, end], |row| row.get(0))?.unwrap_or(0)) };
+    if count("SELECT count(*) FROM search.chunks WHERE log = $1 AND first < $2", end)? != end / CHUNK
+        || count("SELECT count(*) FROM search.chunks WHERE log = $1 AND first >= $2", now)? > 0
     {
         return Ok(Err(Tampered::Index { index: end, column: "idx" }));
     }
-    if count("SELECT count(*) FROM search.postings WHERE first < $1", end)? == names
-        && count("SELECT count(*) FROM search.postings WHERE first >= $1", now)? == 0
+    if count("SELECT count(*) FROM search.postings WHERE log = $1 AND first < $2", end)? == names
+        && count("SELECT count(*) FROM search.postings WHERE log = $1 AND first >= $2", now)? == 0
     {
         return Ok(Ok(()));
     }
     let mut foreign = Tampered::Index { index: end, column: "idx" };
-    tx.each("SELECT name, first, places FROM search.postings", &[], |row| {
+    tx.each("SELECT name, first, places FROM search.postings WHERE log = $1", values![log], |row| {
         let (name, first): (&str, u64) = (row.get(0)?, row.get(1)?);
         let index = first + u64::from(from_bytes(row.get(2)?).and_then(|places| places.first().copied()).unwrap_or_default());
         let has = |leaf: &[u8]| {
@@ -244,7 +250,8 @@ pub(super) fn nothing_foreign(tx: &Tx<'_>, names: u64, end: u64, now: u64) -> Re
             }
             has
         };
-        let known = tx.first("SELECT leaf FROM records WHERE idx = $1", values![index], |row| Ok(has(row.get(0)?)))?;
+        let sql = "SELECT leaf FROM records WHERE log = $1 AND idx = $2";
+        let known = tx.first(sql, values![log, index], |row| Ok(has(row.get(0)?)))?;
         if known != Some(true) {
             foreign = Tampered::Index { index, column: member_of(name) };
         }
@@ -263,14 +270,15 @@ fn from_bytes(bytes: &[u8]) -> Option<Vec<u16>> {
 }
 
 /// At which places of the chunk a name occurs. Places that cannot be read count as none: only verification reports an error.
-fn stored(tx: &Tx<'_>, name: &str, first: u64) -> Result<Option<Vec<u16>>, StoreError> {
-    let sql = "SELECT places FROM search.postings WHERE name = $1 AND first = $2";
-    Ok(tx.first(sql, values![name, first], |row| Ok(from_bytes(row.get(0)?)))?.flatten())
+fn stored(tx: &Tx<'_>, name: &str, log: LogNumber, first: u64) -> Result<Option<Vec<u16>>, StoreError> {
+    let sql = "SELECT places FROM search.postings WHERE name = $1 AND log = $2 AND first = $3";
+    Ok(tx.first(sql, values![name, log, first], |row| Ok(from_bytes(row.get(0)?)))?.flatten())
 }
 
-/// What the index can say of what is wanted.
-#[derive(Debug, Default)]
+/// What the index can say of what is wanted of a log.
+#[derive(Debug)]
 pub(super) struct Filter {
+    log: LogNumber,
     /// All of these must occur.
     names: Vec<String>,
     /// An id, as the name it has in the index, and when it was made if it is one of ours.
@@ -280,14 +288,17 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn of(wanted: Wanted<'_>) -> Self {
+    pub(super) fn of(log: LogNumber, wanted: Wanted<'_>) -> Self {
         match wanted {
-            Wanted::Record(id) => Self { id: Some((Part::Id.name(id.as_str()), made_at(id.as_str()))), ..Self::default() },
-            Wanted::Query(query) => Self::query(query),
+            Wanted::Record(id) => {
+                let id = Some((Part::Id.name(id.as_str()), made_at(id.as_str())));
+                Self { log, names: Vec::new(), id, since: None, until: None }
+            }
+            Wanted::Query(query) => Self::query(log, query),
         }
     }
 
-    fn query(query: &Query) -> Self {
+    fn query(log: LogNumber, query: &Query) -> Self {
         let outcome = query.outcome.filter(|outcome| *outcome == Outcome::Refused);
         let names = [
             (Part::Actor, query.agent.as_deref()),
@@ -301,6 +312,7 @@ impl Filter {
             (Part::Operator, query.by.as_deref()),
         ];
         Self {
+            log,
             names: names.into_iter().filter_map(|(part, text)| Some(part.name(text?))).collect(),
             id: query.jti.as_ref().map(|jti| (Part::Token.name(jti.as_str()), jti.made_at())),
             since: query.since,
@@ -311,12 +323,12 @@ impl Filter {
     /// The chunks before record `end` that can contain wanted records, the newest first.
     fn chunks(&self, tx: &Tx<'_>, end: u64) -> Result<Vec<Found>, StoreError> {
         let mut sql = "SELECT c.first, c.earliest, c.latest FROM ".to_owned();
-        let mut values: Vec<Value<'_>> = vec![end.into()];
+        let mut values: Vec<Value<'_>> = vec![self.log.into(), end.into()];
         if let Some(name) = self.names.first() {
-            sql.push_str("search.postings p JOIN search.chunks c ON c.first = p.first WHERE p.first < $1");
+            sql.push_str("search.postings p JOIN search.chunks c ON c.log = p.log AND c.first = p.first WHERE p.log = $1 AND p.first < $2");
             and(&mut sql, &mut values, " AND p.name = ", name.into());
         } else {
-            sql.push_str("search.chunks c WHERE c.first < $1");
+            sql.push_str("search.chunks c WHERE c.log = $1 AND c.first < $2");
         }
         if let Some(since) = self.since {
             and(&mut sql, &mut values, " AND c.latest >= ", since.into());
@@ -325,7 +337,12 @@ impl Filter {
             and(&mut sql, &mut values, " AND c.earliest < ", until.into());
         }
         if let Some((name, made)) = &self.id {
-            and(&mut sql, &mut values, " AND (EXISTS (SELECT 1 FROM search.postings WHERE first = c.first AND name = ", name.into());
+            and(
+                &mut sql,
+                &mut values,
+                " AND (EXISTS (SELECT 1 FROM search.postings WHERE log = c.log AND first = c.first AND name = ",
+                name.into(),
+            );
             sql.push(')');
             if let Some(made) = *made {
                 and(&mut sql, &mut values, " OR c.earliest <= ", made.into());
@@ -342,7 +359,7 @@ impl Filter {
         let kept = self.id.as_ref().filter(|(_, made)| !made.is_some_and(|made| chunk.earliest <= made && made <= chunk.latest));
         let mut all: Option<Vec<u16>> = None;
         for name in self.names.iter().chain(kept.map(|(name, _)| name)) {
-            let places = stored(tx, name, chunk.first)?.unwrap_or_default();
+            let places = stored(tx, name, self.log, chunk.first)?.unwrap_or_default();
             all = Some(match all {
                 None => places,
                 Some(mut all) => {
@@ -360,15 +377,15 @@ impl Filter {
         let mut more = true;
         for chunk in self.chunks(tx, end)? {
             match self.places(tx, &chunk)? {
-                None => every(tx, chunk.first, end.min(chunk.first + CHUNK), &mut |index, leaf| {
+                None => every(tx, self.log, chunk.first, end.min(chunk.first + CHUNK), &mut |index, leaf| {
                     more = each(index, leaf)?;
                     Ok(more)
                 })?,
                 Some(places) => {
                     let indexes = places.iter().rev().map(|place| chunk.first + u64::from(*place));
                     for index in indexes.filter(|index| *index < end) {
-                        let sql = "SELECT leaf FROM records WHERE idx = $1";
-                        more = tx.first(sql, values![index], |row| each(index, row.get(0)?))?.unwrap_or(true);
+                        let sql = "SELECT leaf FROM records WHERE log = $1 AND idx = $2";
+                        more = tx.first(sql, values![self.log, index], |row| each(index, row.get(0)?))?.unwrap_or(true);
                         if !more {
                             break;
                         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread;
 
 use mandate_audit::offline::{Known, verify_bundle};
+use mandate_audit::query::Before;
 use mandate_audit::tree::{Frontier, leaf_hash};
 use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered, Touched};
-use mandate_core::{Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, Timestamp, TokenId};
+use mandate_core::{Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, Secret, Timestamp, TokenId};
 use mandate_testkit::clock::SeededEntropy;
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
@@ -16,7 +17,11 @@ use tempfile::TempDir;
 use super::{CHUNK, Signal, is_spoiled, upto};
 use crate::Store;
 use crate::error::StoreError;
+use crate::keys::{self, StoredKey};
+use crate::logs::LogNumber;
 use crate::records::{self, Found, LogError};
+
+mod several_logs;
 
 // Few values, so that filters hit; they differ by case and by accents that collations would fold.
 const NAMES: [&str; 5] = ["riley", "Riley", "rîley", "riley ", "\"\\\n\u{7f}/"];
@@ -149,13 +154,18 @@ prop_compose! {
             outcome,
             kind,
             limit,
-            before,
+            before: before.map(Before::Index),
         }
     }
 }
 
+const ORIGIN: &str = "log.example";
+
+/// The number of that log.
+const LOG: LogNumber = LogNumber(1);
+
 fn signer() -> CheckpointSigner {
-    CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap().0
+    CheckpointSigner::generate(ORIGIN, &SeededEntropy::new(2)).unwrap().0
 }
 
 fn open(dir: &Path) -> Store {
@@ -164,8 +174,28 @@ fn open(dir: &Path) -> Store {
 
 /// Writes a whole log in one batch, and waits until all whole pieces of it are in the index.
 fn fill(store: &Store, all: &[Record]) {
-    store.transact_blocking("found", |tx| records::found(tx, &signer().found().unwrap())).unwrap();
-    let mut backend = store.audit_backend().unwrap();
+    fill_log(store, LOG, &signer(), all);
+}
+
+/// As [`fill`], for the log with that number.
+fn fill_log(store: &Store, number: LogNumber, signer: &CheckpointSigner, all: &[Record]) {
+    let key = StoredKey {
+        purpose: keys::CHECKPOINT.to_owned(),
+        kid: signer.origin().to_owned(),
+        state: keys::KeyState::Active,
+        created: Timestamp::from_millis(0),
+        until: None,
+        public: signer.verifier().vkey().as_bytes().to_vec(),
+        private: Secret::new("unused"),
+    };
+    let first = signer.found().unwrap();
+    store
+        .transact_blocking("found", |tx| {
+            keys::put(tx, &key)?;
+            records::found(tx, signer.origin(), &first)
+        })
+        .unwrap();
+    let mut backend = store.audit_backend(signer.origin()).unwrap();
     backend.load().unwrap();
     let mut tree = Frontier::new();
     backend.begin().unwrap();
@@ -174,17 +204,22 @@ fn fill(store: &Store, all: &[Record]) {
         let hashes = tree.append(leaf_hash(&bytes)).unwrap();
         backend.stage(Leaf { index, record, bytes: &bytes, hashes: &hashes }, &[]).unwrap();
     }
-    backend.commit(&signer().sign(tree.size(), tree.root().unwrap()).unwrap()).unwrap();
-    settle(store, tree.size());
+    backend.commit(&signer.sign(tree.size(), tree.root().unwrap()).unwrap()).unwrap();
+    settle_log(store, number, tree.size());
 }
 
 fn indexed(store: &Store) -> u64 {
-    store.search_blocking("upto", upto).unwrap()
+    store.search_blocking("upto", |tx| upto(tx, LOG)).unwrap()
 }
 
 /// Waits until the index has all whole chunks of `size` records.
 fn settle(store: &Store, size: u64) {
-    while indexed(store) < size / CHUNK * CHUNK {
+    settle_log(store, LOG, size);
+}
+
+/// As [`settle`], for the log with that number.
+fn settle_log(store: &Store, number: LogNumber, size: u64) {
+    while store.search_blocking("upto", |tx| upto(tx, number)).unwrap() < size / CHUNK * CHUNK {
         thread::yield_now();
     }
 }
@@ -211,11 +246,11 @@ fn log_of(size: u64) -> TempDir {
 }
 
 fn verify(store: &Store) -> Result<u64, LogError> {
-    records::verify_blocking(store, signer().verifier(), None, |_, _| {}).map(|verified| verified.summary.size)
+    records::verify_blocking(store, signer().verifier(), &[], |_, _| {}).map(|verified| verified[0].summary.size)
 }
 
 fn ids(store: &Store, query: &Query) -> Vec<String> {
-    let found = store.search_blocking("query", |tx| records::query(tx, query)).unwrap();
+    let found = store.search_blocking("query", |tx| records::query(tx, query)).unwrap().unwrap().found;
     found.iter().map(|found| found.record.id.as_str().to_owned()).collect()
 }
 
@@ -241,16 +276,19 @@ proptest! {
         fill(&store, &all);
         for query in queries {
             let limit = query.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap());
-            let before = query.before.unwrap_or(size);
+            let before = match query.before {
+                Some(Before::Index(before)) => before,
+                _ => size,
+            };
             let numbered: Vec<(u64, &Record)> = (0..).zip(&all).collect();
             let naive: Vec<Found> = numbered
                 .into_iter()
                 .rev()
                 .filter(|(index, record)| *index < before && query.matches(record))
                 .take(limit)
-                .map(|(index, record)| Found { index, record: record.clone() })
+                .map(|(index, record)| Found { origin: ORIGIN.into(), index, record: record.clone() })
                 .collect();
-            let found = store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
+            let found = store.search_blocking("query", |tx| records::query(tx, &query)).unwrap().unwrap().found;
             prop_assert_eq!(found, naive, "{:?}", query);
         }
         for record in &all {
@@ -265,15 +303,20 @@ proptest! {
 /// Makes the index claim the whole log, though it holds 32 records of it.
 fn claim_all_40(index: &Path) {
     let log = Connection::open(index.with_file_name("mandate.db")).unwrap();
-    let last: Vec<u8> = log.query_row("SELECT hashes FROM records WHERE idx = 39", [], |row| row.get(0)).unwrap();
+    let last: Vec<u8> = log.query_row("SELECT hashes FROM records WHERE log = 1 AND idx = 39", [], |row| row.get(0)).unwrap();
     Connection::open(index).unwrap().execute("UPDATE state SET upto = 40, last = ?", [last]).unwrap();
 }
 
 #[test]
 fn an_index_that_claims_more_than_it_holds_is_named() {
-    for (upto, extra) in
-        [(33, ""), (40, ""), (47, ""), (48, ""), (48, "INSERT INTO chunks (first, earliest, latest) VALUES (32, 0, 99999)"), (16, "")]
-    {
+    for (upto, extra) in [
+        (33, ""),
+        (40, ""),
+        (47, ""),
+        (48, ""),
+        (48, "INSERT INTO chunks (log, first, earliest, latest) VALUES (1, 32, 0, 99999)"),
+        (16, ""),
+    ] {
         let dir = log_of(40);
         let store = open(dir.path());
         let index = Connection::open(dir.path().join("search.db")).unwrap();
@@ -350,7 +393,7 @@ fn an_index_that_hides_or_invents_a_record_is_named() {
         (0, "time", sql("UPDATE chunks SET earliest = 1 WHERE first = 0")),
         (0, "time", sql("UPDATE chunks SET latest = 1 WHERE first = 0")),
         (3, "kind", lacks_3("kexchange")),
-        (3, "outcome", sql("INSERT INTO postings (name, first, places) VALUES ('orefused', 0, x'0003')")),
+        (3, "outcome", sql("INSERT INTO postings (name, log, first, places) VALUES ('orefused', 1, 0, x'0003')")),
         (3, "sub", lacks_3("sperson3")),
         (3, "sub", Box::new(places_of("sperson0", |places| places.splice(2..2, [0, 3]).for_each(drop)))),
         (0, "sub", Box::new(places_of("sperson0", |places| places.truncate(1)))),
@@ -358,11 +401,11 @@ fn an_index_that_hides_or_invents_a_record_is_named() {
         (3, "aud", lacks_3("rhttps://crm.example")),
         (3, "jti", sql("UPDATE postings SET places = x'' WHERE name = 'jt3'")),
         (3, "act", lacks_3("aagent0")),
-        (3, "act", sql("INSERT INTO postings (name, first, places) VALUES ('ainnocent', 0, x'0003')")),
+        (3, "act", sql("INSERT INTO postings (name, log, first, places) VALUES ('ainnocent', 1, 0, x'0003')")),
         (16, "idx", sql("DELETE FROM chunks WHERE first = 16")),
-        (32, "idx", sql("INSERT INTO chunks (first, earliest, latest) VALUES (7, 0, 0)")),
-        (999, "idx", sql("INSERT INTO postings (name, first, places) VALUES ('?', 999, x'0000')")),
-        (32, "idx", sql("INSERT INTO chunks (first, earliest, latest) VALUES (992, 0, 0)")),
+        (32, "idx", sql("INSERT INTO chunks (log, first, earliest, latest) VALUES (1, 7, 0, 0)")),
+        (999, "idx", sql("INSERT INTO postings (name, log, first, places) VALUES ('?', 1, 999, x'0000')")),
+        (32, "idx", sql("INSERT INTO chunks (log, first, earliest, latest) VALUES (1, 992, 0, 0)")),
     ] {
         let dir = log_of(40);
         change(&Connection::open(dir.path().join("search.db")).unwrap());
@@ -383,9 +426,9 @@ fn pages_follow_one_another_without_a_gap_across_the_end_of_the_index() {
     let mut query = Query { limit: Some(7), ..Query::default() };
     let mut indexes = Vec::new();
     loop {
-        let page = store.search_blocking("query", |tx| records::query(tx, &query)).unwrap();
+        let page = store.search_blocking("query", |tx| records::query(tx, &query)).unwrap().unwrap().found;
         let Some(last) = page.last() else { break };
-        query.before = Some(last.index);
+        query.before = Some(Before::Index(last.index));
         indexes.extend(page.iter().map(|found| found.index));
     }
     assert_eq!(indexes, (0..40).rev().collect::<Vec<_>>());
@@ -414,7 +457,7 @@ fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_an
     // More reads at once than connections are kept: some are new.
     thread::scope(|scope| {
         for _ in 0..16 {
-            scope.spawn(|| assert_eq!(store.read_blocking("size", records::size).unwrap(), 40));
+            scope.spawn(|| assert_eq!(store.read_blocking("size", |tx| records::size(tx, ORIGIN)).unwrap(), 40));
         }
     });
     let query = Query { person: Some("person1".into()), limit: Some(4), ..Query::default() };
@@ -458,21 +501,21 @@ fn an_index_that_a_newer_record_was_taken_into_meanwhile_is_no_false_alarm() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let all: Vec<Record> = (0..4 * CHUNK).map(numbered).collect();
-    store.transact_blocking("found", |tx| records::found(tx, &signer().found().unwrap())).unwrap();
-    let (log, _thread) = mandate_audit::Log::start(store.audit_backend().unwrap(), signer()).unwrap();
+    store.transact_blocking("found", |tx| records::found(tx, ORIGIN, &signer().found().unwrap())).unwrap();
+    let (log, _thread) = mandate_audit::Log::start(store.audit_backend(ORIGIN).unwrap(), signer()).unwrap();
     let mut rest = all.into_iter();
     for record in rest.by_ref().take(usize::try_from(CHUNK).unwrap()) {
         log.append_blocking(record, Vec::new()).unwrap();
     }
     settle(&store, CHUNK);
     // The log grows, and its index with it, after verification has begun.
-    let verified = records::verify_blocking(&store, signer().verifier(), None, |_, _| {
+    let verified = records::verify_blocking(&store, signer().verifier(), &[], |_, _| {
         for record in rest.by_ref() {
             log.append_blocking(record, Vec::new()).unwrap();
         }
         settle(&store, 4 * CHUNK);
     });
-    assert_eq!(verified.unwrap().summary.size, CHUNK);
+    assert_eq!(verified.unwrap()[0].summary.size, CHUNK);
     assert_eq!(verify(&store).unwrap(), 4 * CHUNK);
 }
 
@@ -485,7 +528,7 @@ fn a_log_of_any_number_of_pieces_is_exported_and_verified_whole() {
         let signer = signer();
         let known = Known { vkey: Some(signer.verifier().vkey()), since: None };
         let summary = verify_bundle(bundle.as_slice(), known, |_, _| {}).unwrap();
-        assert_eq!(summary, records::verify_blocking(&store, signer.verifier(), None, |_, _| {}).unwrap().summary);
+        assert_eq!(summary, records::verify_blocking(&store, signer.verifier(), &[], |_, _| {}).unwrap()[0].summary);
         assert_eq!(summary.size, size);
     }
 }
@@ -493,7 +536,10 @@ fn a_log_of_any_number_of_pieces_is_exported_and_verified_whole() {
 #[test]
 fn a_gap_wider_than_a_piece_is_named_by_its_first_record() {
     let dir = log_of(40);
-    Connection::open(dir.path().join("mandate.db")).unwrap().execute_batch("DELETE FROM records WHERE idx BETWEEN 3 AND 30").unwrap();
+    Connection::open(dir.path().join("mandate.db"))
+        .unwrap()
+        .execute_batch("DELETE FROM records WHERE log = 1 AND idx BETWEEN 3 AND 30")
+        .unwrap();
     let store = open(dir.path());
     assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::Missing { index: 3, found: 31 }))));
 }

@@ -1,0 +1,112 @@
+//! Verifying every log of a database, each in short transactions.
+
+use std::collections::BTreeSet;
+
+use mandate_audit::{Checkpoint, CheckpointVerifier, Summary, Tampered, TreeVerification};
+
+use crate::error::LogError;
+use crate::log_rows::{self, Head, PIECE};
+use crate::logs::{self, LogNumber};
+use crate::record_search::Comparison;
+use crate::tx::Tx;
+
+/// A log that verifies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// What it is.
+    pub summary: Summary,
+    /// The signed checkpoint.
+    pub checkpoint: Vec<u8>,
+}
+
+/// Which log an error is about. Where there is only one, nothing needs to be said.
+#[derive(Debug)]
+struct Name(Option<String>);
+
+impl Name {
+    fn on(&self, tampered: Tampered) -> LogError {
+        match &self.0 {
+            None => tampered.into(),
+            Some(origin) => LogError::TamperedLog { origin: origin.clone(), source: tampered },
+        }
+    }
+
+    /// As [`Name::on`], for whatever went wrong.
+    fn in_log(&self, error: LogError) -> LogError {
+        if let LogError::Tampered(tampered) = error { self.on(tampered) } else { error }
+    }
+}
+
+/// One log, as far as it is verified.
+pub(crate) struct Verification {
+    name: Name,
+    log: LogNumber,
+    head: Head,
+    verifier: CheckpointVerifier,
+    tree: TreeVerification,
+    comparison: Option<Box<dyn Comparison>>,
+}
+
+/// Begins with every log of the database. `own` is the key of the server's own log; the others' keys are in the database. A log
+/// that has a key, or one of the `earlier` checkpoints, and is not there was removed.
+pub(crate) fn begin(tx: &Tx<'_>, own: Option<&CheckpointVerifier>, earlier: &[Checkpoint]) -> Result<Vec<Verification>, LogError> {
+    let mut keys = logs::verifiers(tx)?;
+    keys.extend(own.map(|own| (own.origin().to_owned(), own.clone())));
+    let listed = logs::all(tx)?;
+    let mut origins: BTreeSet<&str> = listed.iter().map(|(_, origin)| origin.as_str()).collect();
+    origins.extend(keys.keys().map(String::as_str).chain(earlier.iter().map(|earlier| earlier.origin.as_str())));
+    let name = |origin: &str| Name((origins.len() > 1).then(|| origin.to_owned()));
+    if let Some(missing) = origins.iter().find(|origin| !listed.iter().any(|(_, listed)| listed == *origin)) {
+        return Err(name(missing).on(Tampered::NoCheckpoint { size: 0 }));
+    }
+    if let Some(log) = logs::with_records(tx)?.into_iter().find(|log| !listed.iter().any(|(listed, _)| listed == log)) {
+        return Err(LogError::NotListed { log: log.0 });
+    }
+    let verification = |(log, origin): &(LogNumber, String)| {
+        let name = name(origin);
+        let verifier = keys.get(origin).cloned().ok_or_else(|| LogError::NoKey { origin: origin.clone() })?;
+        // What the search knows first: of a log that was read after it, it names no record that is not there.
+        let comparison = tx.search().map(|search| search.comparison(tx, *log)).transpose()?;
+        let head = log_rows::head(tx, *log).map_err(|error| name.in_log(error))?;
+        let tree =
+            earlier.iter().filter(|earlier| earlier.origin == *origin).cloned().fold(TreeVerification::new(), TreeVerification::continuing);
+        Ok(Verification { name, log: *log, head, verifier, tree, comparison })
+    };
+    listed.iter().map(verification).collect()
+}
+
+impl Verification {
+    /// How many records it will have looked at.
+    pub(crate) fn size(&self) -> u64 {
+        self.head.size
+    }
+
+    /// How many records it has looked at.
+    pub(crate) fn done(&self) -> u64 {
+        self.tree.next_index()
+    }
+
+    /// Looks at the next records. False if these were the last.
+    pub(crate) fn step(&mut self, tx: &Tx<'_>) -> Result<bool, LogError> {
+        let Self { name, log, head, tree, comparison, .. } = self;
+        let mut step = || {
+            let rows = log_rows::piece(tx, *log, tree.next_index(), head.size)?;
+            for (index, leaf, hashes) in &rows {
+                tree.push(*index, leaf, hashes)?;
+                comparison.as_mut().map_or(Ok(()), |comparison| comparison.record(tx, *index, leaf))?;
+            }
+            Ok::<_, LogError>(rows.len() == PIECE)
+        };
+        step().map_err(|error| name.in_log(error))
+    }
+
+    /// After the last record: compares the tree with the checkpoint.
+    pub(crate) fn end(self, tx: &Tx<'_>) -> Result<Verified, LogError> {
+        let Self { name, head, verifier, tree, comparison, .. } = self;
+        let summary = tree.finish(Some(&head.checkpoint), &verifier).map_err(|tampered| name.on(tampered))?;
+        if let Some(comparison) = comparison {
+            comparison.finish(tx, head.size).map_err(|error| name.in_log(error))?;
+        }
+        Ok(Verified { summary, checkpoint: head.checkpoint })
+    }
+}
