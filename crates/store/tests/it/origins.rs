@@ -12,6 +12,7 @@ use mandate_store::keys::{self, KeyState, StoredKey};
 use mandate_store::records::{self, Answer, LogError};
 use mandate_store::{Inspection, Log, Store};
 use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::database;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -72,7 +73,7 @@ fn two_logs() -> TempDir {
     for n in 0..18 {
         writers[n % 2].append(record(n as u64));
     }
-    writers.map(Writer::end);
+    writers.into_iter().for_each(Writer::end);
     drop(store);
     dir
 }
@@ -82,7 +83,7 @@ fn signer(origin: &str) -> CheckpointSigner {
 }
 
 fn edit(dir: &Path, sql: &str) {
-    Connection::open(dir.join("mandate.db")).unwrap().execute_batch(sql).unwrap();
+    database::edit(dir, sql, sql);
 }
 
 fn sizes(store: &Store, own: &str) -> Result<Vec<(String, u64)>, LogError> {
@@ -131,7 +132,7 @@ fn two_logs_are_written_at_the_same_time_and_both_verify() {
     let both = |first: &str, second: &str| vec![(first.to_owned(), EACH + 1), (second.to_owned(), EACH + 1)];
     assert_eq!(sizes(&store, ONE).unwrap(), both(ONE, TWO));
     assert_eq!(sizes(&store, TWO).unwrap(), both(TWO, ONE), "the server's own comes first");
-    writers.map(Writer::end);
+    writers.into_iter().for_each(Writer::end);
     drop(store);
     let store = open(dir.path());
     let writer = Writer::of(&store, &signer(TWO));
@@ -252,13 +253,20 @@ fn with_one_log_there_are_no_places_but_its_indexes() {
 }
 
 /// What verification finds in two logs after `sql`, in a server and beside it.
+/// The file of the database, without a server. There is none with PostgreSQL.
+fn inspect(dir: &Path) -> Option<Inspection> {
+    (!database::is_postgres()).then(|| Inspection::of_directory(dir).unwrap())
+}
+
 fn tampered(sql: &str) -> LogError {
     let dir = two_logs();
     edit(dir.path(), sql);
-    let beside = Inspection::of_directory(dir.path()).unwrap().verify_logs(|_, _| {});
+    let beside = inspect(dir.path()).map(|inspection| inspection.verify_logs(|_, _| {}).unwrap_err());
     let store = open(dir.path());
     let inside = sizes(&store, ONE).unwrap_err();
-    assert_eq!(beside.unwrap_err().to_string(), inside.to_string(), "{sql}");
+    if let Some(beside) = beside {
+        assert_eq!(beside.to_string(), inside.to_string(), "{sql}");
+    }
     inside
 }
 
@@ -271,7 +279,11 @@ fn tampered_log(sql: &str) -> (String, Tampered) {
 
 #[test]
 fn what_was_done_to_the_second_log_is_found_and_named() {
-    let leaf = "UPDATE records SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person3', 'person0') AS BLOB) WHERE log = 2 AND idx = 3";
+    let leaf = if database::is_postgres() {
+        "UPDATE records SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), 'person3', 'person0'), 'UTF8') WHERE log = 2 AND idx = 3"
+    } else {
+        "UPDATE records SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person3', 'person0') AS BLOB) WHERE log = 2 AND idx = 3"
+    };
     let (origin, found) = tampered_log(leaf);
     assert!(origin == TWO && matches!(found, Tampered::Changed { index: 3 }), "{origin} {found}");
     let (origin, found) = tampered_log("DELETE FROM records WHERE log = 2 AND idx > 5");
@@ -326,9 +338,7 @@ fn each_log_is_held_against_the_earlier_checkpoints_of_its_origin() {
     drop(store);
     // The second log as a shorter one that its key signed: whole in itself.
     let emptied = signer(TWO).found().unwrap();
-    let conn = Connection::open(dir.path().join("mandate.db")).unwrap();
-    conn.execute("UPDATE logs SET note = ? WHERE log = 2", [emptied]).unwrap();
-    drop(conn);
+    edit(dir.path(), &format!("UPDATE logs SET note = {} WHERE log = 2", database::literal(&emptied)));
     edit(dir.path(), "DELETE FROM records WHERE log = 2");
     let store = open(dir.path());
     assert_eq!(sizes(&store, ONE).unwrap(), [(ONE.to_owned(), 9), (TWO.to_owned(), 0)]);
@@ -394,8 +404,26 @@ fn an_origin_may_have_any_characters_that_a_key_may_have() {
     assert_eq!(paged(&store, 4, &Query::default(), || {}).len() as u64, expected.values().sum::<u64>());
 }
 
+/// What version 3 of the schema had of the first log, from the tables of this version in the schema or file `now`.
+const OF_VERSION_3: &str = "INSERT INTO meta SELECT * FROM now.meta;
+     INSERT INTO keys SELECT * FROM now.keys;
+     INSERT INTO records SELECT idx, hashes, leaf FROM now.records WHERE log = 1;
+     INSERT INTO checkpoint SELECT 1, note FROM now.logs WHERE log = 1 AND note IS NOT NULL;";
+
 /// Makes the database what version 3 of the schema had of its first log.
 fn as_of_version_3(dir: &Path) {
+    if database::is_postgres() {
+        let sql = [
+            "ALTER SCHEMA public RENAME TO now; CREATE SCHEMA public;",
+            include_str!("../../migrations/postgres/0001_initial.sql"),
+            include_str!("../../migrations/postgres/0002_stops.sql"),
+            include_str!("../../migrations/postgres/0003_registry_version.sql"),
+            OF_VERSION_3,
+            "CREATE TABLE mandate_schema AS SELECT * FROM now.mandate_schema; UPDATE mandate_schema SET version = 3;",
+            "DROP SCHEMA now CASCADE;",
+        ];
+        return database::edit(dir, "", &sql.concat());
+    }
     let (now, old) = (dir.join("mandate.db"), dir.join("old.db"));
     let conn = Connection::open(&old).unwrap();
     for sql in [
@@ -406,15 +434,8 @@ fn as_of_version_3(dir: &Path) {
         conn.execute_batch(sql).unwrap();
     }
     conn.execute("ATTACH ? AS now", [now.to_str().unwrap()]).unwrap();
-    conn.execute_batch(&format!(
-        "INSERT INTO meta SELECT * FROM now.meta;
-         INSERT INTO keys SELECT * FROM now.keys;
-         INSERT INTO records SELECT idx, hashes, leaf FROM now.records WHERE log = 1;
-         INSERT INTO checkpoint SELECT 1, note FROM now.logs WHERE log = 1 AND note IS NOT NULL;
-         PRAGMA application_id = {}; PRAGMA user_version = 3;",
-        0x4d64_7431
-    ))
-    .unwrap();
+    conn.execute_batch(OF_VERSION_3).unwrap();
+    conn.execute_batch(&format!("PRAGMA application_id = {}; PRAGMA user_version = 3;", 0x4d64_7431)).unwrap();
     drop(conn);
     for file in ["mandate.db-wal", "mandate.db-shm"] {
         let _ = std::fs::remove_file(dir.join(file));
@@ -440,22 +461,20 @@ fn old(size: u64, sql: &str) -> TempDir {
 
 #[test]
 fn a_database_from_before_there_were_several_logs_is_verified_opened_and_continued() {
-    let remembered = "INSERT INTO meta (name, value) VALUES ('newest-record', CAST('1970-01-01T00:16:48.000Z' AS BLOB))";
-    for (size, sql) in [(9, remembered), (9, ""), (0, "")] {
+    let remembered = database::literal(b"1970-01-01T00:16:48.000Z");
+    let remembered = format!("INSERT INTO meta (name, value) VALUES ('newest-record', {remembered})");
+    for (size, sql) in [(9, remembered.as_str()), (9, ""), (0, "")] {
         let dir = old(size, sql);
-        let inspection = Inspection::of_directory(dir.path()).unwrap();
-        let verified = inspection.verify_logs(|_, _| {}).unwrap();
-        assert_eq!(
-            (inspection.schema().unwrap(), verified.len(), verified[0].summary.size),
-            (3, 1, size),
-            "before it is brought up to date"
-        );
-        let newest = if size == 0 { Timestamp::from_millis(0) } else { record(size - 1).time };
-        assert_eq!(inspection.newest().unwrap(), newest);
-        let copy = dir.path().join("copy.db");
-        inspection.copy_to(&copy).unwrap();
-        assert_eq!(Inspection::of_file(&copy).unwrap().verify_logs(|_, _| {}).unwrap(), verified);
-        drop(inspection);
+        let newest = Timestamp::from_secs(if size == 0 { 0 } else { 1000 + size - 1 });
+        if let Some(inspection) = inspect(dir.path()) {
+            let verified = inspection.verify_logs(|_, _| {}).unwrap();
+            let found = (inspection.schema().unwrap(), verified.len(), verified[0].summary.size);
+            assert_eq!(found, (3, 1, size), "before it is brought up to date");
+            assert_eq!(inspection.newest().unwrap(), newest);
+            let copy = dir.path().join("copy.db");
+            inspection.copy_to(&copy).unwrap();
+            assert_eq!(Inspection::of_file(&copy).unwrap().verify_logs(|_, _| {}).unwrap(), verified);
+        }
         let store = open(dir.path());
         assert_eq!(sizes(&store, ONE).unwrap(), [(ONE.to_owned(), size)]);
         assert_eq!(store.read_blocking("newest", records::newest).unwrap(), newest);
@@ -475,7 +494,7 @@ fn a_database_from_before_there_were_several_logs_is_verified_opened_and_continu
 fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
     let refused = |sql: &str, size: u64| {
         let dir = old(size, sql);
-        assert!(Inspection::of_directory(dir.path()).unwrap().verify_logs(|_, _| {}).is_err(), "{sql}");
+        assert!(inspect(dir.path()).is_none_or(|inspection| inspection.verify_logs(|_, _| {}).is_err()), "{sql}");
         let store = open(dir.path());
         // With the key that there is, or with a new one if it is lost.
         let key = add(&store, ONE);
@@ -489,7 +508,8 @@ fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
     assert!(matches!(refused("DELETE FROM checkpoint", 9), Tampered::NoCheckpoint { size: 9 }));
     assert!(matches!(refused("DELETE FROM checkpoint", 0), Tampered::NoCheckpoint { size: 0 }));
     assert!(matches!(refused("DELETE FROM checkpoint; DELETE FROM keys", 9), Tampered::NoCheckpoint { size: 0 }));
-    assert!(matches!(refused("UPDATE checkpoint SET note = x'6a756e6b'", 9), Tampered::NoCheckpoint { size: 0 }));
+    let junk = format!("UPDATE checkpoint SET note = {}", database::literal(b"junk"));
+    assert!(matches!(refused(&junk, 9), Tampered::NoCheckpoint { size: 0 }));
     assert!(matches!(refused("DELETE FROM records WHERE idx > 5", 9), Tampered::Truncated { signed: 9, found: 6 }));
     let dir = old(9, "UPDATE checkpoint SET note = x'ff0aff'");
     let store = open(dir.path());
