@@ -1,5 +1,6 @@
 //! The embedded database: one `SQLite` file in a directory, its locks, its journal and its search index.
 
+pub(crate) mod backfill;
 pub(crate) mod connection;
 pub(crate) mod database;
 pub(crate) mod directory;

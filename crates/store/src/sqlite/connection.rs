@@ -24,6 +24,8 @@ pub(crate) enum Use {
     Write,
     /// The audit log's transactions: the right edge, and the pages of grants, codes and assertions in use.
     Log,
+    /// The thread that moves pages from the write-ahead log into the file.
+    Backfill,
     /// The search index: a page or so per person and agent that occurs.
     Index,
 }
@@ -32,7 +34,7 @@ impl Use {
     /// The most memory that a connection keeps pages in, in KiB.
     fn cache(self) -> u32 {
         match self {
-            Self::Read | Self::Write => 1_000,
+            Self::Read | Self::Write | Self::Backfill => 1_000,
             Self::Log => 4_000,
             Self::Index => 6_000,
         }
@@ -57,15 +59,16 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
          PRAGMA foreign_keys = ON;
          PRAGMA trusted_schema = OFF;
          PRAGMA temp_store = MEMORY;
-         PRAGMA wal_autocheckpoint = 500;
+         PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864;",
     )?;
     conn.execute_batch(&format!("PRAGMA cache_size = -{};", what_for.cache()))?;
     match what_for {
         Use::Read => conn.execute_batch("PRAGMA query_only = ON;")?,
         // A commit of what can be derived again need not wait for the disk; the file stays whole across a crash.
-        Use::Index => conn.execute_batch("PRAGMA synchronous = NORMAL;")?,
-        Use::Write | Use::Log => {}
+        // Its own thread is the only one that waits when it moves its pages.
+        Use::Index => conn.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 500;")?,
+        Use::Write | Use::Log | Use::Backfill => {}
     }
     Ok(conn)
 }

@@ -13,6 +13,7 @@ use crate::driver::{Driver, LogReader, LogSession, Work};
 use crate::error::StoreError;
 use crate::meta;
 use crate::seal::Sealer;
+use crate::sqlite::backfill::Backfill;
 use crate::sqlite::connection::{self, Use};
 use crate::sqlite::directory;
 use crate::sqlite::gate::Gate;
@@ -32,6 +33,7 @@ pub(crate) struct Database {
     file: PathBuf,
     sealer: Sealer,
     gate: Arc<Gate>,
+    backfill: Backfill,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     search: PathBuf,
@@ -41,6 +43,8 @@ pub(crate) struct Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        // Nobody else may move pages while the last ones are.
+        self.backfill.end();
         let writer = self.writer.get_mut();
         // Another process that reads keeps the write-ahead log for as long as it does, which does no harm.
         let ended = writer.busy_timeout(Duration::ZERO).map_err(StoreError::from).and_then(|()| journal::end(writer));
@@ -72,6 +76,9 @@ impl Database {
             }
             begun => begun?,
         }
+        let gate = Arc::<Gate>::default();
+        let backfill = Backfill::start(connection::open(&opened.database, Use::Backfill)?, Arc::clone(&gate))?;
+        backfill.follow(&mut writer)?;
         let search = search::open(&opened.search, &writer)?;
         let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search, opened.search.clone())?;
         let database = Self {
@@ -79,7 +86,8 @@ impl Database {
             search: opened.search.clone(),
             indexer,
             sealer,
-            gate: Arc::default(),
+            gate,
+            backfill,
             writer: Mutex::new(writer),
             readers: Mutex::default(),
             lock: opened.directory.lock(),
@@ -159,7 +167,8 @@ impl Driver for Database {
 
     /// A connection of its own. The directory stays locked for as long as it is there.
     fn log_session(&self) -> Result<Box<dyn LogSession>, StoreError> {
-        let conn = connection::open(&self.file, Use::Log)?;
+        let mut conn = connection::open(&self.file, Use::Log)?;
+        self.backfill.follow(&mut conn)?;
         Ok(Box::new(LogConnection::new(conn, Arc::clone(&self.gate), self.indexer.signal(), Arc::clone(&self.lock))))
     }
 

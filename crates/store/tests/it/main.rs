@@ -5,6 +5,8 @@ mod crash;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod log;
 mod origins;
 #[cfg(test)]

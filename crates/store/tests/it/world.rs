@@ -66,7 +66,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_dir(tempfile::tempdir().unwrap())
+    }
+
+    /// As [`World::new`], in an empty directory.
+    pub(crate) fn in_dir(dir: TempDir) -> Self {
         found(&open(dir.path()));
         Self::over(dir)
     }
