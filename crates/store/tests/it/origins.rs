@@ -511,6 +511,9 @@ fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
     let junk = format!("UPDATE checkpoint SET note = {}", database::literal(b"junk"));
     assert!(matches!(refused(&junk, 9), Tampered::NoCheckpoint { size: 0 }));
     assert!(matches!(refused("DELETE FROM records WHERE idx > 5", 9), Tampered::Truncated { signed: 9, found: 6 }));
+    if database::is_postgres() {
+        return;
+    }
     let dir = old(9, "UPDATE checkpoint SET note = x'ff0aff'");
     let store = open(dir.path());
     assert!(sizes(&store, ONE).is_err(), "an origin that is no text");
