@@ -1,7 +1,9 @@
 //! The registry: what an operator has declared. Plain validated values and an immutable, indexed snapshot of them.
 
 mod halt;
+mod narrowing;
 mod standing;
+mod version;
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -22,6 +24,7 @@ use crate::uri::{Issuer, ResourceUri, other_spelling, same};
 
 pub use halt::Halt;
 pub use standing::Ended;
+pub use version::RegistryVersion;
 
 /// The default limit on the depth of an actor chain.
 pub const DEFAULT_CHAIN_DEPTH: u8 = 3;

@@ -386,3 +386,69 @@ fn beside_policies_that_may_read_rights_fewer_rights_are_no_stop_and_states_stil
     assert!(!grant_with(Grant { scopes: "read".parse().unwrap(), ..grant() }));
     assert!(!only_takes(&Entry::Client(client()), Some(&Entry::Client(Client { agents: Vec::new(), ..client() })), true));
 }
+
+/// Each of `from`, `to` and `now` is one of `all`.
+fn narrowings(all: &[Entry]) {
+    let mut narrowed = 0;
+    for (from, to) in all.iter().flat_map(|from| all.iter().map(move |to| (from, to))) {
+        if !only_takes(from, Some(to), false) {
+            continue;
+        }
+        assert_eq!(from.clone().narrowed(from, to), *to);
+        for now in all {
+            let after = now.clone().narrowed(from, to);
+            assert!(only_takes(now, Some(&after), false), "{now:?}\nfrom {from:?}\nto {to:?}\ngave {after:?}");
+            assert_eq!(after.clone().narrowed(from, to), after, "twice is once: {now:?}\nfrom {from:?}\nto {to:?}");
+            narrowed += usize::from(after != *now);
+        }
+    }
+    assert!(narrowed > all.len(), "{narrowed}");
+}
+
+#[test]
+fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_nothing_was() {
+    let lists = || {
+        let scopes = ["read", "write", "read write"];
+        let one = scopes.iter().map(|scopes| vec![permission("crm", scopes)]);
+        let two = scopes.iter().map(|scopes| vec![permission("crm", scopes), permission("mail", "send")]);
+        let limited =
+            scopes.iter().map(|scopes| vec![Permission { constraints: within(5), ..permission("crm", scopes) }, permission("crm", "read")]);
+        one.chain(two).chain(limited).chain([Vec::new()]).collect::<Vec<_>>()
+    };
+    let states = [(AgentState::Active, 3), (AgentState::Suspended, 1), (AgentState::Retired, 2)];
+    let agents = lists().into_iter().flat_map(|ceiling| {
+        states.map(|(state, chain_depth)| Entry::Agent(Agent { ceiling: ceiling.clone(), state, chain_depth, ..agent() }))
+    });
+    narrowings(&agents.collect::<Vec<_>>());
+    let people =
+        lists().into_iter().flat_map(|may| [true, false].map(|disabled| Entry::Person(Person { may: may.clone(), disabled, ..person() })));
+    narrowings(&people.collect::<Vec<_>>());
+    let ends = [(None, None), (Some(NOW), None), (Some(NOW.plus(Duration::from_mins(1))), Some(Lifetime(Duration::from_mins(1))))];
+    let grants = ["read", "write", "read write"].into_iter().flat_map(|scopes| {
+        ends.into_iter().flat_map(move |(expires, span)| {
+            [(None, false), (Some(1), true), (Some(2), false)].map(|(max_uses, revoked)| {
+                Entry::Grant(Grant { scopes: scopes.parse().unwrap(), expires, span, max_uses, revoked, ..grant() })
+            })
+        })
+    });
+    narrowings(&grants.collect::<Vec<_>>());
+    let asks = [None, Some(""), Some("read:cases"), Some("write:cases"), Some("read:cases mandate:admin")];
+    let agents = [&[][..], &["helper"], &["other"], &["helper", "other"]];
+    let clients = asks.into_iter().flat_map(|scopes| {
+        let scopes = scopes.map(|text| text.split_whitespace().map(|scope| scope.parse().unwrap()).collect::<ScopeSet>());
+        agents.map(|agents| {
+            Entry::Client(Client { scopes: scopes.clone(), agents: agents.iter().map(|name| name.parse().unwrap()).collect(), ..client() })
+        })
+    });
+    narrowings(&clients.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_change_that_came_between_stays_apart_from_what_the_narrowing_takes() {
+    let from = agent();
+    let to = Agent { ceiling: vec![permission("crm", "read")], chain_depth: 1, ..agent() };
+    let now =
+        Agent { purpose: "Helps more".into(), ceiling: vec![permission("crm", "read write list"), permission("mail", "send")], ..agent() };
+    let after = Agent { ceiling: vec![permission("crm", "read list")], chain_depth: 1, ..now.clone() };
+    assert_eq!(Entry::Agent(now).narrowed(&Entry::Agent(from), &Entry::Agent(to)), Entry::Agent(after));
+}
