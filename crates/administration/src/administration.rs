@@ -10,7 +10,6 @@ use mandate_identity::Identity;
 use mandate_live::{Live, Snapshot};
 use mandate_stops::{By, Looks, Pending, Stop, Stops};
 use mandate_store::{Effect, Log, Store};
-use tokio::sync::Mutex;
 
 use crate::error::AdministrationError;
 
@@ -54,8 +53,6 @@ pub struct Administration {
     pub(crate) clock: Arc<HybridClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) looks: Looks,
-    /// One change of the registry at a time: each is planned against the result of the one before.
-    pub(crate) changes: Mutex<()>,
 }
 
 impl std::fmt::Debug for Administration {
@@ -68,8 +65,8 @@ impl Administration {
     /// An engine of these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { live, store, log, stops, authority, identity, trust_domain, clock, entropy } = parts;
-        let (looks, changes) = (Looks::new(LOOKS), Mutex::new(()));
-        Self { live, store, log, stops, authority, identity, trust_domain, clock, entropy, looks, changes }
+        let looks = Looks::new(LOOKS);
+        Self { live, store, log, stops, authority, identity, trust_domain, clock, entropy, looks }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

@@ -7,7 +7,7 @@ use mandate_identity::IdentityError;
 use mandate_planning::states::StateRefusal;
 use mandate_stops::StopError;
 use mandate_store::records::LogError;
-use mandate_store::{AppendError, StoreError};
+use mandate_store::{AppendError, EffectRefusal, StoreError};
 
 /// Why a caller may not do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,9 @@ pub enum AdministrationError {
         /// Why not.
         refusal: StateRefusal,
     },
+    /// Others changed the registry each time that this was planned, or a change of theirs is being written and does not end.
+    /// Nothing was done, and it can be tried again.
+    Overtaken,
     /// The change was refused when its record was written, or must wait; the text says why.
     Conflict(String),
     /// The audit log cannot be written. Private detail.
@@ -106,13 +109,17 @@ impl From<StoreError> for AdministrationError {
 
 impl From<StopError> for AdministrationError {
     fn from(error: StopError) -> Self {
-        Self::internal(error)
+        match error {
+            StopError::Overtaken(_) => Self::Overtaken,
+            StopError::Record(_) | StopError::Form(_) | StopError::TooManyWait => Self::internal(error),
+        }
     }
 }
 
 impl From<AppendError> for AdministrationError {
     fn from(error: AppendError) -> Self {
         match error {
+            AppendError::EffectRefused(EffectRefusal::RegistryChanged) => Self::Overtaken,
             AppendError::EffectRefused(refusal) => Self::Conflict(refusal.code().to_owned()),
             AppendError::GuardFailed => Self::Conflict(OPERATOR_REVOKED.to_owned()),
             AppendError::Unavailable(why) | AppendError::Invalid(why) => Self::AuditUnavailable(why),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Kind, Outcome, Receipt, Record};
 use mandate_core::{Clock as _, RecordId};
+use mandate_live::Claim;
 use mandate_store::{AppendError, Effect};
 
 use crate::administration::Administration;
@@ -27,10 +28,23 @@ impl Administration {
         record: Record,
         effects: Vec<Effect>,
     ) -> Result<Receipt, AdministrationError> {
+        self.append_claimed(permit, record, effects, None).await
+    }
+
+    /// As [`Administration::append`], for a change of the registry: only if the edition that it was planned from is in force.
+    pub(crate) async fn append_claimed<A: IsAct>(
+        &self,
+        permit: &Permit<A>,
+        record: Record,
+        effects: Vec<Effect>,
+        claim: Option<&Arc<Claim>>,
+    ) -> Result<Receipt, AdministrationError> {
         self.record_stops().await?;
         let (by, live, clock) = (permit.by().clone(), Arc::clone(&self.live), Arc::clone(&self.clock));
-        let permitted = Box::new(move || by.may(A::ACT.least(), &live, clock.now()).is_ok());
-        match self.log.append_while(record, effects, permitted).await {
+        let asked = claim.map(Arc::clone);
+        let guard = move || by.may(A::ACT.least(), &live, clock.now()).is_ok() && asked.as_ref().is_none_or(|claim| claim.take());
+        match self.log.append_while(record, effects, Box::new(guard)).await {
+            Err(AppendError::GuardFailed) if claim.is_some_and(|claim| claim.is_overtaken()) => Err(AdministrationError::Overtaken),
             Err(AppendError::GuardFailed) => {
                 self.confirm(permit).await?;
                 Err(AdministrationError::Conflict(OPERATOR_REVOKED.to_owned()))

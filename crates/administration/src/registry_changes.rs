@@ -1,7 +1,9 @@
 //! Changes of the registry: planned against the snapshot in force, recorded, then in force.
 //!
-//! Changes are made one at a time, except stops: suspending an agent, disabling a person or revoking a grant does not wait for
-//! other changes. Such a stop changes nothing else in its entry, and a change that was planned before it does not lift it.
+//! Operators need not wait for each other. A change names the edition of the registry from which it was planned. If others changed
+//! the registry meanwhile, it is not made, but planned again from what they left. Suspending an agent, disabling a person or
+//! revoking a grant is in conflict with nothing: it changes nothing else in its entry, and a change that was planned before it
+//! does not lift it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -13,8 +15,8 @@ use mandate_api::registry_file::Finding;
 use mandate_audit::{Kind, Record, Touch};
 use mandate_core::registry::{Agent, AgentState, Entry, Kind as EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
-use mandate_delegation::revocation::{cuts_for_change, only_stops};
-use mandate_live::Snapshot;
+use mandate_delegation::revocation::cuts_for_change;
+use mandate_live::{Claim, Edition, Snapshot};
 use mandate_planning::states::{AgentAct, PersonAct, PersonState, State as _, StateRefusal};
 use mandate_planning::{ADMINISTRATION, Defaults, Plan, PlannedChange, is_administration, plan_and_findings};
 use mandate_policy::{Policies, PolicyError};
@@ -32,8 +34,8 @@ use crate::usable;
 /// The most characters of a summary of changes that a record keeps.
 const MAX_SUMMARY: usize = 8 * 1024;
 
-/// The most entries of a request that is planned before it waits for other changes, to see whether it only stops.
-const SMALL: usize = 64;
+/// How often something is planned before the operator is told to try again.
+pub(crate) const TRIES: usize = 16;
 
 /// A change that can be made.
 struct Planned {
@@ -45,13 +47,10 @@ struct Planned {
     response: ApplyResponse,
 }
 
-impl Planned {
-    /// Whether all that it does is to stop agents, people or grants.
-    fn only_stops(&self) -> bool {
-        let stops =
-            |change: &PlannedChange| change.before.as_ref().zip(change.after.as_ref()).is_some_and(|(old, new)| only_stops(old, new));
-        !self.plan.is_empty() && self.plan.changes.iter().all(stops)
-    }
+/// A change that is durable and not yet in force.
+struct Written {
+    claim: Arc<Claim>,
+    cuts: Vec<Cut>,
 }
 
 /// The acts that change the state of an agent.
@@ -91,8 +90,7 @@ impl Administration {
                 engine.confirm(&permit).await?;
                 return plan(&engine.snapshot(), engine.clock.now()).map(|planned| planned.response);
             }
-            let small = !request.prune && request.entries.entries() <= SMALL;
-            engine.change(&permit, small, plan).await
+            engine.change(&permit, plan).await
         })
         .await
     }
@@ -143,49 +141,75 @@ impl Administration {
                 let plan = Plan { changes, unchanged: usize::from(same), notes: Vec::new() };
                 Ok(engine.planned(plan, snapshot, None, false))
             };
-            engine.change(&permit, true, plan).await
+            engine.change(&permit, plan).await
         })
         .await
     }
 
+    /// Plans a change from the registry in force and makes it: at once as a stop if it gives nothing, otherwise recorded first. What
+    /// was overtaken by others is planned again.
     async fn change<A: IsAct>(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<A>,
-        small: bool,
         plan: impl Fn(&Snapshot, Timestamp) -> Result<Planned, AdministrationError>,
     ) -> Result<ApplyResponse, AdministrationError> {
-        if small {
+        for _ in 0..TRIES {
             self.confirm(permit).await?;
             let (now, snapshot) = (self.clock.now(), self.snapshot());
-            // What cannot be planned now may be possible after the changes that are on their way.
-            if let Ok(planned) = plan(&snapshot, now)
-                && planned.only_stops()
-                && let Some(stop) = self.stop_of(permit, &planned, &snapshot, now)
-            {
-                let taken = self.begin(stop)?.recorded().await;
-                return Ok(ApplyResponse { recorded: recorded(taken.recorded), ..planned.response });
+            let planned = plan(&snapshot, now)?;
+            if planned.plan.is_empty() {
+                return Ok(planned.response);
+            }
+            if let Some(stop) = self.stop_of(permit, &planned, &snapshot, now) {
+                match self.begin(stop) {
+                    Ok(pending) => return Ok(ApplyResponse { recorded: recorded(pending.recorded().await.recorded), ..planned.response }),
+                    Err(AdministrationError::Overtaken) => self.wait_for_others(snapshot.edition).await?,
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
+            let record = self.record_of_changes(permit, &planned);
+            match self.write(permit, record, &planned.plan, now, snapshot.edition).await {
+                Ok(written) => {
+                    self.put_in_force(written, planned.plan, planned.policies);
+                    return Ok(planned.response);
+                }
+                Err(AdministrationError::Overtaken) => self.follow_others(snapshot.edition).await?,
+                Err(error) => return Err(error),
             }
         }
-        let one_at_a_time = self.changes.lock().await;
-        self.confirm(permit).await?;
-        let (now, snapshot) = (self.clock.now(), self.snapshot());
-        let planned = plan(&snapshot, now)?;
-        if planned.plan.is_empty() {
-            return Ok(planned.response);
+        Err(AdministrationError::Overtaken)
+    }
+
+    /// Records a change and makes it durable, as the next one after the edition that it was planned from.
+    async fn write<A: IsAct>(
+        self: &Arc<Self>,
+        permit: &Permit<A>,
+        record: Record,
+        plan: &Plan,
+        now: Timestamp,
+        planned: Edition,
+    ) -> Result<Written, AdministrationError> {
+        let cuts = cuts_of(plan, now);
+        let advance = Effect::AdvanceRegistry { planned_from: Some(planned.version) };
+        let effects = std::iter::once(advance).chain(plan.changes.iter().filter_map(effect_of));
+        let claim = Arc::new(Claim::new(Arc::clone(&self.live), planned));
+        match self.append_claimed(permit, record, with_cuts(effects, &cuts), Some(&claim)).await {
+            Ok(_) => Ok(Written { claim, cuts }),
+            Err(error) => {
+                // A log that answers with an error may have kept the record.
+                if matches!(error, AdministrationError::AuditUnavailable(_)) && claim.is_taken() {
+                    self.find_out(claim);
+                }
+                Err(error)
+            }
         }
-        if let Some(stop) = self.stop_of(permit, &planned, &snapshot, now) {
-            let pending = self.begin(stop)?;
-            // What comes next need not wait for the record.
-            drop(one_at_a_time);
-            return Ok(ApplyResponse { recorded: recorded(pending.recorded().await.recorded), ..planned.response });
-        }
-        let cuts = cuts_of(&planned.plan, now);
-        let record = self.record_of_changes(permit, &planned);
-        let effects = planned.plan.changes.iter().filter_map(effect_of);
-        self.append(permit, record, with_cuts(effects, &cuts)).await?;
-        self.live.change_registry(planned.policies, |registry| make(&planned.plan.changes, registry));
+    }
+
+    /// Puts a change in force that is durable.
+    fn put_in_force(&self, Written { claim, cuts }: Written, plan: Plan, policies: Option<Policies>) {
+        claim.put_in_force(policies, |registry| make(&plan.changes, registry));
         self.live.cut(cuts, self.clock.as_ref());
-        Ok(planned.response)
     }
 
     /// What a registry file changes, and the policies after it.
@@ -230,7 +254,7 @@ impl Administration {
     fn stop_of<A: IsAct>(&self, permit: &Permit<A>, planned: &Planned, snapshot: &Snapshot, now: Timestamp) -> Option<Stop> {
         let changes = planned.plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
         let cuts = cuts_of(&planned.plan, now);
-        Stop::of_changes(self.record_of_changes(permit, planned), changes, cuts, &snapshot.registry)
+        Stop::of_changes(self.record_of_changes(permit, planned), changes, cuts, snapshot)
     }
 
     fn record_of_changes<A: IsAct>(&self, permit: &Permit<A>, Planned { plan, registry, .. }: &Planned) -> Record {
@@ -319,58 +343,4 @@ fn summary(changes: &[PlannedChange], own: &Issuer) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use mandate_audit::{Kind as RecordKind, Outcome, Record};
-    use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, Registry};
-    use mandate_core::{Clock as _, RecordId, SystemEntropy};
-    use mandate_store::{Effect, registry};
-    use mandate_testkit::world::World;
-
-    use super::{PlannedChange, effect_of, make};
-
-    fn agent(state: AgentState, purpose: &str) -> Entry {
-        Entry::Agent(Agent {
-            name: "a".parse().unwrap(),
-            owner: "olga".parse().unwrap(),
-            purpose: purpose.to_owned(),
-            spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
-            selectors: Vec::new(),
-            ceiling: Vec::new(),
-            chain_depth: 1,
-            state,
-        })
-    }
-
-    async fn write(world: &World, effect: Effect) {
-        let now = world.clock.now();
-        let record = Record::new(RecordId::generate(now, &SystemEntropy), now, RecordKind::Registry, Outcome::Permitted, "ok");
-        world.log.append(record, vec![effect]).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_and_in_the_database() {
-        let world = World::story();
-        let (before, after) = (agent(AgentState::Active, "one"), agent(AgentState::Active, "two"));
-        let change = PlannedChange { before: Some(before.clone()), after: Some(after) };
-        let halt = Halt::Agent(AgentState::Suspended);
-        let stop = || Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt };
-        for stop_first in [true, false] {
-            let mut memory = Registry::from_entries([before.clone()]);
-            write(&world, Effect::AddEntry(Box::new(before.clone()))).await;
-            let stopped = |memory: &mut Registry| memory.put(memory.get(Kind::Agent, "a").unwrap().stopped(Some(halt)));
-            if stop_first {
-                stopped(&mut memory);
-                write(&world, stop()).await;
-            }
-            make(std::slice::from_ref(&change), &mut memory);
-            write(&world, effect_of(&change).unwrap()).await;
-            if !stop_first {
-                stopped(&mut memory);
-                write(&world, stop()).await;
-            }
-            let expected = Some(agent(AgentState::Suspended, "two"));
-            assert_eq!(memory.get(Kind::Agent, "a"), expected, "{stop_first}");
-            assert_eq!(world.store.read_blocking("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(), expected, "{stop_first}");
-        }
-    }
-}
+mod tests;

@@ -64,7 +64,7 @@ impl Administration {
         let stop = match closed {
             Some((open, closed)) => {
                 let (open, closed) = (Entry::Grant(open), Entry::Grant(closed));
-                let stop = Stop::of_changes(record, [(Some(&open), Some(&closed))], vec![cut.clone()], registry);
+                let stop = Stop::of_changes(record, [(Some(&open), Some(&closed))], vec![cut.clone()], &snapshot);
                 stop.ok_or_else(|| AdministrationError::Internal("a grant that is revoked gives nothing".to_owned()))?
             }
             None => Stop::of_cuts(record, vec![cut.clone()]),

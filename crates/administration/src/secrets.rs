@@ -6,12 +6,14 @@ use mandate_audit::{Kind, Touch};
 use mandate_core::registry::Kind as EntryKind;
 use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
+use mandate_live::Snapshot;
 use mandate_planning::states::{ClientAct, ClientState, State as _};
 use mandate_store::{Effect, secrets};
 
 use crate::administration::{Administration, blocking, to_the_end, with_cuts};
 use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
+use crate::registry_changes::TRIES;
 use crate::touches::touched;
 
 impl Administration {
@@ -29,10 +31,17 @@ impl Administration {
     async fn set_password_now(&self, permit: &Permit<act::SetPassword>, name: &str, password: Secret) -> Result<(), AdministrationError> {
         check_secret(&password, 8, "Password")?;
         let phc = self.hash(password).await?;
-        // From here on the person cannot be removed: the password would stay behind for the next person with that name.
-        let _one_at_a_time = self.changes.lock().await;
+        self.keep_planned(|snapshot| self.keep_password(permit, name, phc.clone(), snapshot)).await
+    }
+
+    async fn keep_password(
+        &self,
+        permit: &Permit<act::SetPassword>,
+        name: &str,
+        phc: Secret,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<(), AdministrationError> {
         self.confirm(permit).await?;
-        let snapshot = self.snapshot();
         let unknown = || AdministrationError::NotFound { kind: EntryKind::Person, name: name.to_owned() };
         let person = name.parse().ok().and_then(|name| snapshot.registry.person(&name)).ok_or_else(unknown)?;
         if person.id.iss != *self.live.issuer() {
@@ -45,7 +54,8 @@ impl Administration {
         let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
         record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
-        let set = Effect::SetPassword { person: person.name.clone(), phc };
+        // If the person is removed meanwhile, the password must not stay behind for the next one with that name.
+        let set = Effect::SetPassword { person: person.name.clone(), phc, planned_from: snapshot.edition.version };
         self.append(permit, record, with_cuts([set], &cuts)).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
@@ -70,9 +80,17 @@ impl Administration {
     ) -> Result<(), AdministrationError> {
         check_secret(&secret, 16, "Client secret")?;
         let phc = self.hash(secret).await?;
-        let _one_at_a_time = self.changes.lock().await;
+        self.keep_planned(|snapshot| self.keep_client_secret(permit, id, phc.clone(), snapshot)).await
+    }
+
+    async fn keep_client_secret(
+        &self,
+        permit: &Permit<act::SetClientSecret>,
+        id: &str,
+        phc: Secret,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<(), AdministrationError> {
         self.confirm(permit).await?;
-        let snapshot = self.snapshot();
         let unknown = || AdministrationError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
         let owner = client.id.clone();
@@ -86,10 +104,27 @@ impl Administration {
         let cuts: Vec<Cut> = replaces.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
-        let set = Effect::SetClientSecret { client: client.id.clone(), phc };
+        let set = Effect::SetClientSecret { client: client.id.clone(), phc, planned_from: snapshot.edition.version };
         self.append(permit, record, with_cuts([set], &cuts)).await?;
         self.live.cut(cuts, self.clock.as_ref());
         Ok(())
+    }
+
+    /// Keeps a secret for an entry of the registry in force. If others changed the registry meanwhile, the entry is looked up
+    /// again.
+    async fn keep_planned<F: Future<Output = Result<(), AdministrationError>>>(
+        &self,
+        keep: impl Fn(Arc<Snapshot>) -> F,
+    ) -> Result<(), AdministrationError> {
+        for _ in 0..TRIES {
+            let snapshot = self.snapshot();
+            let planned = snapshot.edition;
+            match keep(snapshot).await {
+                Err(AdministrationError::Overtaken) => self.follow_others(planned).await?,
+                kept => return kept,
+            }
+        }
+        Err(AdministrationError::Overtaken)
     }
 
     /// argon2id takes tens of milliseconds, so it must not run on the threads that serve requests.

@@ -4,4 +4,4 @@
 
 mod live;
 
-pub use live::{Live, NumberedCut, Snapshot};
+pub use live::{Claim, Edition, FeedCut, FeedPlace, Live, Overtaken, Snapshot};

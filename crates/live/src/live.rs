@@ -2,13 +2,18 @@
 //!
 //! The hot path takes no lock for the snapshot. A change that gives authority is swapped in after it is durable. A change
 //! that takes authority away is swapped in at once. Both wake the subscribers.
+//!
+//! A snapshot knows which [`Edition`] of the registry it shows. What is planned from it names that edition, and is planned
+//! again if there is a newer one: the database compares the version, and [`Claim`] and [`Live::narrow`] compare what the
+//! database cannot know yet, the stops that are in force and not recorded.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use mandate_core::registry::Registry;
+use mandate_core::registry::{Registry, RegistryVersion};
 use mandate_core::{Clock as _, Cut, CutTarget, HybridClock, Issuer, MeterId, Reservation, RevocationSet, Timestamp};
 use mandate_delegation::Facts;
 use mandate_delegation::revocation::CUT_MEMORY;
@@ -28,35 +33,104 @@ pub struct Snapshot {
     pub policies: Arc<Policies>,
     /// The cuts in force.
     pub revocations: Arc<RevocationSet>,
+    /// Which registry it shows.
+    pub edition: Edition,
 }
 
-/// A cut with its place in the feed.
+/// Which registry a snapshot shows: that of a version of the database, with the stops that were in force already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edition {
+    /// The version of the database. Every change up to it is shown, and none after it.
+    pub version: RegistryVersion,
+    /// How many narrowing stops have been put in force by this process. Those that are not recorded yet are not in the version.
+    narrowings: u64,
+}
+
+impl Edition {
+    /// What the database shows at this version, at a start.
+    pub fn of(version: RegistryVersion) -> Self {
+        Self { version, narrowings: 0 }
+    }
+}
+
+/// What was planned was planned from an edition that is no longer in force, or beside a change that is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the registry was changed meanwhile")]
+pub struct Overtaken;
+
+/// The place of a cut in the feed of this process: which process, and how many cuts it had told before, and this one.
+///
+/// A cut is on the feed before it is in the database, so it cannot have the database's number. Another process, as after a
+/// restart, has other places: a reader that knows a place of an earlier process does not take it for one of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedPlace {
+    epoch: u64,
+    count: u64,
+}
+
+impl FeedPlace {
+    /// How many cuts this process has told.
+    pub fn count(self) -> u64 {
+        self.count
+    }
+}
+
+impl fmt::Display for FeedPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.epoch, self.count)
+    }
+}
+
+/// A cut on the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NumberedCut {
-    /// Its number, increasing.
-    pub seq: u64,
+pub struct FeedCut {
+    /// Its place.
+    pub place: FeedPlace,
     /// The cut.
     pub cut: Cut,
+}
+
+/// A narrowing stop that is in force. It changes nothing if it is made again.
+type Narrowing = Arc<dyn Fn(&mut Registry) + Send + Sync>;
+
+/// What only writers of the snapshot need.
+struct Writer {
+    /// The last place that was given.
+    last: FeedPlace,
+    /// How many changes are being written.
+    claims: usize,
+    /// The narrowing stops that came while changes were being written, with their numbers.
+    beside: Vec<(u64, Narrowing)>,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    version: RegistryVersion,
+    claims: usize,
 }
 
 /// The live state: the current [`Snapshot`], the meters, and the subscribers of changes.
 pub struct Live {
     issuer: Issuer,
     snapshot: ArcSwap<Snapshot>,
-    /// Serializes writers of `snapshot`; readers never take it. Holds the number of the last cut.
-    writer: Mutex<u64>,
+    /// Serializes writers of `snapshot`; readers never take it.
+    writer: Mutex<Writer>,
     meters: Mutex<HashMap<MeterId, u64>>,
     generation: watch::Sender<u64>,
-    cuts: broadcast::Sender<NumberedCut>,
+    progress: watch::Sender<Progress>,
+    cuts: broadcast::Sender<FeedCut>,
 }
 
 impl Live {
-    /// Starts from the content of the store.
-    pub fn new(issuer: Issuer, snapshot: Snapshot, meters: HashMap<MeterId, u64>, last_cut: u64) -> Self {
+    /// Starts from the content of the store. `epoch`: random, so that no other process has it.
+    pub fn new(issuer: Issuer, snapshot: Snapshot, meters: HashMap<MeterId, u64>, epoch: u64) -> Self {
+        let last = FeedPlace { epoch, count: 0 };
         Self {
             issuer,
+            progress: watch::Sender::new(Progress { version: snapshot.edition.version, claims: 0 }),
             snapshot: ArcSwap::from_pointee(snapshot),
-            writer: Mutex::new(last_cut),
+            writer: Mutex::new(Writer { last, claims: 0, beside: Vec::new() }),
             meters: Mutex::new(meters),
             generation: watch::Sender::new(0),
             cuts: broadcast::Sender::new(FEED_BACKLOG),
@@ -114,19 +188,79 @@ impl Live {
         *shown = (*shown).max(reservation.used_if_refused());
     }
 
-    /// Changes the registry in force and, if there are new ones, its policies.
-    ///
-    /// A change that gives authority is made here after it is durable, and one that only takes authority away before. So a
-    /// change that gives finds the stops that came after it was planned, and must not lift them.
+    /// Changes the registry in force and, if there are new ones, its policies, without another edition: for stops that only
+    /// halt entries. A change that was planned before keeps them.
     pub fn change_registry(&self, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
-        let _last_cut = self.writer.lock();
+        let _writer = self.writer.lock();
+        let edition = self.snapshot.load().edition;
+        self.swap(edition, policies, change);
+    }
+
+    /// Puts a stop in force that does more than to halt entries. `change` changes nothing if it is made again.
+    ///
+    /// `planned` is the edition from which it was planned, unless it is one that an earlier process left. It is refused if
+    /// there is another one by now. If it `removes` entries, it is refused too while a change is being written, which may
+    /// mention them.
+    pub fn narrow(
+        &self,
+        planned: Option<Edition>,
+        removes: bool,
+        change: impl Fn(&mut Registry) + Send + Sync + 'static,
+    ) -> Result<(), Overtaken> {
+        let mut writer = self.writer.lock();
+        let Edition { version, narrowings } = self.snapshot.load().edition;
+        if planned.is_some_and(|planned| planned != Edition { version, narrowings }) || (removes && writer.claims > 0) {
+            return Err(Overtaken);
+        }
+        let edition = Edition { version, narrowings: narrowings + 1 };
+        self.swap(edition, None, &change);
+        if writer.claims > 0 {
+            writer.beside.push((edition.narrowings, Arc::new(change)));
+        }
+        Ok(())
+    }
+
+    /// Notes that a narrowing stop is recorded and was the next change of the database after version `from`.
+    pub fn narrowing_recorded(&self, from: RegistryVersion) {
+        let _writer = self.writer.lock();
+        let current = self.snapshot.load_full();
+        if current.edition.version == from {
+            let edition = Edition { version: from.next(), ..current.edition };
+            self.snapshot.store(Arc::new(Snapshot { edition, ..Snapshot::clone(&current) }));
+            self.progress.send_modify(|progress| progress.version = edition.version);
+        }
+    }
+
+    /// Puts in force what the database has, if that is newer: its registry at `version`, with the stops that are not recorded.
+    /// Returns whether it was newer.
+    ///
+    /// The caller ensures that no stop was recorded since the database was read.
+    pub fn replace(&self, version: RegistryVersion, registry: Registry, policies: Policies) -> bool {
+        let _writer = self.writer.lock();
+        let current = self.snapshot.load().edition;
+        let newer = current.version < version;
+        if newer {
+            self.swap(Edition { version, ..current }, Some(policies), |in_force| *in_force = registry);
+        }
+        newer
+    }
+
+    /// For those who hold the lock of writers.
+    fn swap(&self, edition: Edition, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
         let current = self.snapshot.load_full();
         let mut registry = Registry::clone(&current.registry);
         change(&mut registry);
         let policies = policies.map_or_else(|| Arc::clone(&current.policies), Arc::new);
         let revocations = Arc::clone(&current.revocations);
-        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), policies, revocations }));
+        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), policies, revocations, edition }));
         self.generation.send_modify(|generation| *generation += 1);
+        self.progress.send_modify(|progress| progress.version = edition.version);
+    }
+
+    /// Waits until there is a newer version than `than`, or no change is being written.
+    pub async fn moved(&self, than: RegistryVersion) {
+        // The sender lives as long as this.
+        let _ = self.progress.subscribe().wait_for(|progress| progress.version > than || progress.claims == 0).await;
     }
 
     /// Puts cuts in force and tells the subscribers.
@@ -137,7 +271,7 @@ impl Live {
         if cuts.is_empty() {
             return cuts;
         }
-        let mut last = self.writer.lock();
+        let mut writer = self.writer.lock();
         // Twice: a decision reads its time before its snapshot. After the first round, no decision gets the previous
         // snapshot any longer, and the time that is then read is not earlier than that of any decision on it.
         for _ in 0..2 {
@@ -157,9 +291,9 @@ impl Live {
             clock.tick();
         }
         for cut in &cuts {
-            *last += 1;
+            writer.last.count += 1;
             // No subscriber is no error.
-            let _ = self.cuts.send(NumberedCut { seq: *last, cut: cut.clone() });
+            let _ = self.cuts.send(FeedCut { place: writer.last, cut: cut.clone() });
         }
         cuts
     }
@@ -172,7 +306,7 @@ impl Live {
     /// Forgets the cuts that no valid token is below, by a clock that can be trusted: if the clock jumped ahead for a moment,
     /// revoked tokens would become valid again.
     pub fn forget(&self, now: Timestamp) {
-        let _last_cut = self.writer.lock();
+        let _writer = self.writer.lock();
         if self.snapshot.load().revocations.iter().any(|cut| cut.forget <= now) {
             self.change(|revocations| revocations.forget_before(now));
         }
@@ -186,16 +320,96 @@ impl Live {
         self.snapshot.store(Arc::new(Snapshot { revocations: Arc::new(revocations), ..Snapshot::clone(&current) }));
     }
 
-    /// The cuts in force with the number of the last one, and a subscription that continues from there without a gap.
-    /// Two subscriptions with the same number have the same cuts, except for cuts that no valid token is below.
-    pub fn subscribe_cuts(&self) -> (u64, Arc<RevocationSet>, broadcast::Receiver<NumberedCut>) {
-        let last = self.writer.lock();
+    /// The cuts in force with the place of the last one, and a subscription that continues from there without a gap.
+    /// Two subscriptions at the same place have the same cuts, except for cuts that no valid token is below.
+    pub fn subscribe_cuts(&self) -> (FeedPlace, Arc<RevocationSet>, broadcast::Receiver<FeedCut>) {
+        let writer = self.writer.lock();
         let receiver = self.cuts.subscribe();
-        (*last, Arc::clone(&self.snapshot.load().revocations), receiver)
+        (writer.last, Arc::clone(&self.snapshot.load().revocations), receiver)
     }
 
     /// Changes with every swap of the registry.
     pub fn subscribe_registry(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+}
+
+/// A change that gives authority, on its way into the database. From [`Claim::take`] until the claim is dropped, it is being
+/// written: whether it is durable is not known.
+pub struct Claim {
+    live: Arc<Live>,
+    planned: Edition,
+    state: Mutex<Claimed>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claimed {
+    NotYet,
+    Taken,
+    Overtaken,
+}
+
+impl Claim {
+    /// For a change that was planned from this edition.
+    pub fn new(live: Arc<Live>, planned: Edition) -> Self {
+        Self { live, planned, state: Mutex::new(Claimed::NotYet) }
+    }
+
+    /// Whether the change may be written: there is no other edition by now. The guard of its record asks this in the
+    /// transaction, possibly more than once. From here on no entry is removed beside it.
+    pub fn take(&self) -> bool {
+        let mut state = self.state.lock();
+        let mut writer = self.live.writer.lock();
+        let current = self.live.snapshot.load().edition == self.planned;
+        match (*state, current) {
+            (Claimed::NotYet, true) => {
+                *state = Claimed::Taken;
+                writer.claims += 1;
+                self.live.progress.send_modify(|progress| progress.claims = writer.claims);
+            }
+            // Asked again, as for a transaction that is made again. A narrowing stop that came since is made after the change.
+            (Claimed::Taken, _) => {}
+            (_, _) => *state = Claimed::Overtaken,
+        }
+        *state == Claimed::Taken
+    }
+
+    /// Whether it was asked and had to refuse.
+    pub fn is_overtaken(&self) -> bool {
+        *self.state.lock() == Claimed::Overtaken
+    }
+
+    /// Whether it was asked and agreed: the change may be durable, whatever the answer was.
+    pub fn is_taken(&self) -> bool {
+        *self.state.lock() == Claimed::Taken
+    }
+
+    /// Puts the change in force, which is durable as the next version after the planned one, and with it its policies, if they
+    /// are others. `change` keeps the halts that it finds; the narrowing stops that came after the plan are made again on top.
+    ///
+    /// If a newer version is in force already, the change is in it.
+    pub fn put_in_force(&self, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
+        let writer = self.live.writer.lock();
+        let current = self.live.snapshot.load().edition;
+        if current.version != self.planned.version {
+            return;
+        }
+        self.live.swap(Edition { version: current.version.next(), ..current }, policies, |registry| {
+            change(registry);
+            writer.beside.iter().filter(|(number, _)| *number > self.planned.narrowings).for_each(|(_, narrow)| narrow(registry));
+        });
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.is_taken() {
+            let mut writer = self.live.writer.lock();
+            writer.claims = writer.claims.saturating_sub(1);
+            if writer.claims == 0 {
+                writer.beside.clear();
+            }
+            self.live.progress.send_modify(|progress| progress.claims = writer.claims);
+        }
     }
 }

@@ -37,17 +37,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mandate_administration::Administration;
+use mandate_administration::{Administration, load_registry};
 use mandate_audit::Log;
 use mandate_authority::Authority;
-use mandate_core::registry::{Entry, Registry};
 use mandate_core::{Clock, Entropy, HybridClock, Issuer, RevocationSet, TrustDomain};
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
-use mandate_live::{Live, Snapshot};
+use mandate_live::{Edition, Live, Snapshot};
 use mandate_oauth::{Engine, Parts};
 use mandate_stops::Stops;
-use mandate_store::{Effect, Installation, Store, cuts, installation, meters, records, registry};
+use mandate_store::{Effect, Installation, Store, cuts, installation, meters, records};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -166,7 +165,7 @@ impl Opened {
         let clock = Arc::new(HybridClock::new(Arc::clone(wall), newest));
         let signer = authority.checkpoint_signer();
         let (log, sequencer) = Log::start(store.audit_backend(signer.origin())?, signer)?;
-        let live = Arc::new(load_live(store, issuer, &clock)?);
+        let live = Arc::new(load_live(store, issuer, &clock, entropy.as_ref())?);
         let parts = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&clock) };
         let stops = Arc::new(Stops::start(parts, found)?);
         Ok(Self { authority: Arc::new(authority), clock, live, log, sequencer, stops })
@@ -174,21 +173,23 @@ impl Opened {
 }
 
 /// Reads everything decisions need from the store.
-fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock) -> Result<Live, ServerError> {
+fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock, entropy: &dyn Entropy) -> Result<Live, ServerError> {
     let now = clock.now();
-    let (entries, meters, cuts) =
-        store.read_blocking("load the registry", |tx| Ok((registry::load(tx)?, meters::load(tx)?, cuts::load(tx)?)))?;
-    let mut registry = Registry::from_entries(entries);
-    if let Some(own) = mandate_planning::administration(issuer) {
-        registry.put(Entry::Resource(own));
-    }
+    let ((version, registry), meters, cuts) =
+        store.read_blocking("load the registry", |tx| Ok((load_registry(tx, issuer)?, meters::load(tx)?, cuts::load(tx)?)))?;
     let policies = mandate_administration::compile(&registry)?;
-    let last = cuts.iter().map(|numbered| numbered.seq).max().unwrap_or(0);
-    let revocations = RevocationSet::restored(cuts.into_iter().map(|numbered| numbered.cut), now);
+    let revocations = RevocationSet::restored(cuts, now);
     // What is issued from here on is later than the cuts.
     clock.tick();
-    let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(revocations) };
-    Ok(Live::new(issuer.clone(), snapshot, meters, last))
+    let snapshot = Snapshot {
+        registry: Arc::new(registry),
+        policies: Arc::new(policies),
+        revocations: Arc::new(revocations),
+        edition: Edition::of(version),
+    };
+    let mut epoch = [0; 8];
+    entropy.fill(&mut epoch);
+    Ok(Live::new(issuer.clone(), snapshot, meters, u64::from_le_bytes(epoch)))
 }
 
 /// Compares the values of this start with those that the directory remembers, and stores them.

@@ -18,4 +18,4 @@ pub use keeper::{By, ReserveState};
 pub use looks::Looks;
 pub use reserve::ReserveError;
 pub use stop::Stop;
-pub use stops::{Found, Parts, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, Taken, held};
+pub use stops::{Found, Loaded, Parts, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, Taken, held};

@@ -2,8 +2,9 @@
 
 use mandate_audit::Record;
 use mandate_core::Cut;
-use mandate_core::registry::{Entry, Halt, Kind, Registry};
+use mandate_core::registry::{Entry, Halt, Kind, Registry, RegistryVersion};
 use mandate_delegation::revocation::{only_stops, only_takes};
+use mandate_live::{Edition, Snapshot};
 use mandate_store::Effect;
 use serde::{Deserialize, Serialize};
 
@@ -11,43 +12,49 @@ use serde::{Deserialize, Serialize};
 ///
 /// It consists of changes that were checked to give nothing. The reserve stores it as bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+// What is not understood must not be passed over: it takes authority away.
+#[serde(deny_unknown_fields)]
 pub struct Stop {
     record: Record,
     /// Entries that change in nothing else, and how far each is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     halted: Vec<(Kind, String, Halt)>,
+    /// Entries that get less, as they were and as they were to be. Whatever they are when this is made, they get no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    put: Vec<Entry>,
+    narrowed: Vec<(Entry, Entry)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     removed: Vec<(Kind, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cuts: Vec<Cut>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     banned_node: Option<String>,
+    /// From which edition it was planned, if another one may make it another stop. Means nothing to a later process.
+    #[serde(skip)]
+    planned: Option<Edition>,
 }
 
 impl Stop {
     /// A stop that cuts issued tokens.
     pub fn of_cuts(record: Record, cuts: Vec<Cut>) -> Self {
-        Self { record, halted: Vec::new(), put: Vec::new(), removed: Vec::new(), cuts, banned_node: None }
+        Self { record, halted: Vec::new(), narrowed: Vec::new(), removed: Vec::new(), cuts, banned_node: None, planned: None }
     }
 
     /// A stop that bans a node.
     pub fn of_node(record: Record, name: String) -> Self {
-        Self { record, halted: Vec::new(), put: Vec::new(), removed: Vec::new(), cuts: Vec::new(), banned_node: Some(name) }
+        Self { banned_node: Some(name), ..Self::of_cuts(record, Vec::new()) }
     }
 
     /// A stop that changes entries of the registry, each from its old to its new value, and cuts issued tokens.
     ///
-    /// None if one of the changes gives something, or might give something, in this `registry`.
+    /// They were planned from this `snapshot`. None if one of them gives something, or might give something, in its registry.
     pub fn of_changes<'e>(
         record: Record,
         changes: impl IntoIterator<Item = (Option<&'e Entry>, Option<&'e Entry>)>,
         cuts: Vec<Cut>,
-        registry: &Registry,
+        snapshot: &Snapshot,
     ) -> Option<Self> {
         let mut stop = Self::of_cuts(record, cuts);
-        let policies = has_policies(registry);
+        let policies = snapshot.registry.policies().next().is_some();
         for (before, after) in changes {
             let before = before?;
             if !only_takes(before, after, policies) {
@@ -57,18 +64,21 @@ impl Stop {
                 (Some(after), Some(halt)) if only_stops(before, after) => {
                     stop.halted.push((before.kind(), before.key().to_owned(), halt));
                 }
-                (Some(after), _) => stop.put.push(after.clone()),
+                (Some(after), _) => stop.narrowed.push((before.clone(), after.clone())),
                 (None, _) => stop.removed.push((before.kind(), before.key().to_owned())),
             }
         }
+        stop.planned = stop.narrows().then_some(snapshot.edition);
         Some(stop)
     }
 
-    /// Whether its changes only take authority away in this registry: the content of the file is not trusted.
-    pub(crate) fn only_takes_from(&self, registry: &Registry) -> bool {
-        let policies = has_policies(registry);
-        let takes = |new: &Entry| registry.get(new.kind(), new.key()).is_some_and(|old| only_takes(&old, Some(new), policies));
-        self.put.iter().all(takes) && self.removed.iter().all(|(kind, _)| *kind != Kind::Policy)
+    /// Whether its changes only take authority away: the content of the file is not trusted.
+    ///
+    /// That holds in every registry, so a change that became durable beside it, in the moment before a crash, does not matter.
+    /// Nor does a policy that came so: the stop was in force before it.
+    pub(crate) fn only_takes(&self) -> bool {
+        self.narrowed.iter().all(|(from, to)| only_takes(from, Some(to), false))
+            && self.removed.iter().all(|(kind, _)| *kind != Kind::Policy)
     }
 
     /// Its record.
@@ -86,38 +96,50 @@ impl Stop {
 
     /// Whether it changes entries, so that no act that gives may be recorded before it.
     pub(crate) fn changes_entries(&self) -> bool {
-        !self.halted.is_empty() || !self.put.is_empty() || !self.removed.is_empty()
+        !self.halted.is_empty() || self.narrows()
     }
 
-    /// Makes its changes to a registry.
+    /// Whether it does more to entries than to halt them, so that the registry has its next version with it.
+    pub(crate) fn narrows(&self) -> bool {
+        !self.narrowed.is_empty() || self.removes()
+    }
+
+    /// Whether it removes entries, which others may mention.
+    pub(crate) fn removes(&self) -> bool {
+        !self.removed.is_empty()
+    }
+
+    pub(crate) fn planned(&self) -> Option<Edition> {
+        self.planned
+    }
+
+    /// Makes its changes to a registry. To make them again changes nothing.
     pub(crate) fn change(&self, registry: &mut Registry) {
         for (kind, key, halt) in &self.halted {
             if let Some(entry) = registry.get(*kind, key) {
                 registry.put(entry.stopped(Some(*halt)));
             }
         }
-        for entry in &self.put {
-            let halt = registry.get(entry.kind(), entry.key()).and_then(|now| now.halt());
-            registry.put(entry.clone().stopped(halt));
+        for (from, to) in &self.narrowed {
+            if let Some(now) = registry.get(from.kind(), from.key()) {
+                registry.put(now.narrowed(from, to));
+            }
         }
         for (kind, key) in &self.removed {
             registry.remove(*kind, key);
         }
     }
 
-    /// Everything that it changes, for the transaction of its record.
-    pub(crate) fn effects(&self) -> Vec<Effect> {
-        let advanced = (!self.put.is_empty() || !self.removed.is_empty()).then_some(Effect::AdvanceRegistry { planned_from: None });
+    /// Everything that it changes, for the transaction of its record. `planned_from`: only as the next change after this version.
+    pub(crate) fn effects(&self, planned_from: Option<RegistryVersion>) -> Vec<Effect> {
+        let advanced = self.narrows().then_some(Effect::AdvanceRegistry { planned_from });
         let halted = self.halted.iter().map(|(kind, key, halt)| Effect::HaltEntry { kind: *kind, key: key.clone(), halt: *halt });
-        let put = self.put.iter().map(|entry| Effect::NarrowEntry(Box::new(entry.clone())));
+        let narrow = |(from, to): &(Entry, Entry)| Effect::NarrowEntry { from: Box::new(from.clone()), to: Box::new(to.clone()) };
+        let narrowed = self.narrowed.iter().map(narrow);
         let removed = self.removed.iter().map(|(kind, key)| Effect::RemoveEntry { kind: *kind, key: key.clone() });
         let cuts = self.cuts.iter().cloned().map(Effect::Cut);
         let banned = self.banned_node.iter().cloned().map(Effect::BanNode);
         let recorded = Effect::RecordStop(self.record.id.clone());
-        std::iter::once(recorded).chain(advanced).chain(halted).chain(put).chain(removed).chain(cuts).chain(banned).collect()
+        std::iter::once(recorded).chain(advanced).chain(halted).chain(narrowed).chain(removed).chain(cuts).chain(banned).collect()
     }
-}
-
-fn has_policies(registry: &Registry) -> bool {
-    registry.policies().next().is_some()
 }

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::{Cut, HybridClock, RecordId, Timestamp};
+use mandate_core::registry::{Registry, RegistryVersion};
+use mandate_core::{Clock as _, Cut, HybridClock, RecordId, Timestamp};
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::{Dir, Exposure};
-use mandate_live::Live;
+use mandate_live::{Live, Overtaken};
+use mandate_policy::Policies;
 use mandate_store::{AppendError, EffectRefusal, Log, Store, StoreError, stops};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::{Deserialize, Serialize};
@@ -90,6 +92,21 @@ pub enum StopError {
     /// Clients revoked more tokens than can wait to be recorded.
     #[error("the audit log cannot be written, and too many revocations of clients wait for it")]
     TooManyWait,
+    /// The registry was changed since the stop was planned, or it removes entries and a change is being written: plan it again.
+    #[error(transparent)]
+    Overtaken(#[from] Overtaken),
+}
+
+/// What the database has of the registry, read in one transaction.
+pub struct Loaded {
+    /// Its version.
+    pub version: RegistryVersion,
+    /// Its entries, and those that are built in.
+    pub registry: Registry,
+    /// Its policies.
+    pub policies: Policies,
+    /// Every cut.
+    pub cuts: Vec<Cut>,
 }
 
 /// The state of stops and of the reserve.
@@ -215,13 +232,14 @@ impl Stops {
                 engine.keeper.free(kept);
                 continue;
             }
-            if !stop.only_takes_from(&engine.live.snapshot().registry) {
+            if !stop.only_takes() {
                 return Err(StartError::Gives(stop.record().id.clone()));
             }
             tracing::warn!(record = %stop.record().id, detail = stop.record().detail, "a stop from before the start is in force again and not yet in the audit log");
-            engine.put_in_force(&stop);
-            let waiting =
-                Waiting { stop: Arc::new(stop), by, kept: Some(kept), keeping: false, state: State::Failed, since: Instant::now() };
+            let stop = Arc::new(stop);
+            // It is planned from no edition, and nothing is being written yet.
+            let _ = engine.put_in_force(&stop);
+            let waiting = Waiting { stop, by, kept: Some(kept), keeping: false, state: State::Failed, since: Instant::now() };
             engine.waiting().push(waiting);
         }
         Ok(engine)
@@ -234,8 +252,8 @@ impl Stops {
 
     /// Takes authority away: in force on return. Its record is on its way, whether or not the caller waits for it.
     ///
-    /// A stop that only halts entries can be planned at any time. One that changes more in an entry replaces it, so the caller
-    /// plans those one at a time, against the registry in force.
+    /// A stop that only halts entries can be planned at any time. One that does more is refused with [`StopError::Overtaken`] if
+    /// the registry in force is not the one from which it was planned.
     pub fn begin(self: &Arc<Self>, stop: Stop, by: By) -> Result<Pending, StopError> {
         // What could never be recorded must not be in force.
         stop.record().to_leaf()?;
@@ -246,7 +264,7 @@ impl Stops {
             return Err(StopError::TooManyWait);
         }
         // In force and known to wait in one step: nothing that gives comes between.
-        let cuts = self.put_in_force(&stop);
+        let cuts = self.put_in_force(&stop)?;
         let place =
             waiting.push(Waiting { stop: Arc::clone(&stop), by, kept: None, keeping: true, state: State::OnItsWay, since: Instant::now() });
         drop(waiting);
@@ -263,15 +281,18 @@ impl Stops {
         serde_json::to_vec(&Content { log: Arc::clone(&self.origin), by, stop })
     }
 
-    fn put_in_force(&self, stop: &Stop) -> Vec<Cut> {
+    fn put_in_force(&self, stop: &Arc<Stop>) -> Result<Vec<Cut>, Overtaken> {
         if let Some(node) = stop.banned_node() {
             self.banned.write().insert(node.to_owned());
             self.bans.send_modify(|bans| *bans += 1);
         }
-        if stop.changes_entries() {
+        if stop.narrows() {
+            let narrowing = Arc::clone(stop);
+            self.live.narrow(stop.planned(), stop.removes(), move |registry| narrowing.change(registry))?;
+        } else if stop.changes_entries() {
             self.live.change_registry(None, |registry| stop.change(registry));
         }
-        self.live.cut(stop.cuts().to_vec(), self.clock.as_ref())
+        Ok(self.live.cut(stop.cuts().to_vec(), self.clock.as_ref()))
     }
 
     /// Into the reserve, then into the log.
@@ -308,8 +329,8 @@ impl Stops {
 
     /// Appends one stop. A stop that the log has already counts as appended: an answer may have been lost.
     async fn append(&self, place: Place, stop: &Stop) -> Result<(), AppendError> {
-        match self.log.append(stop.record().clone(), stop.effects()).await {
-            Ok(_) | Err(AppendError::EffectRefused(EffectRefusal::StopRecorded)) => {}
+        match self.append_in_order(stop).await {
+            Ok(()) | Err(AppendError::EffectRefused(EffectRefusal::StopRecorded)) => {}
             Err(error) => {
                 if let Some(waiting) = self.waiting().get_mut(place) {
                     waiting.state = State::Failed;
@@ -322,6 +343,43 @@ impl Stops {
             self.keeper.free(kept);
         }
         Ok(())
+    }
+
+    /// Appends one stop with its effects. It is written whatever came between. If nothing did, the version in force is known
+    /// afterwards; otherwise [`Stops::catch_up`] finds it.
+    async fn append_in_order(&self, stop: &Stop) -> Result<(), AppendError> {
+        let append = |planned_from| self.log.append(stop.record().clone(), stop.effects(planned_from));
+        if stop.narrows() {
+            let from = self.live.snapshot().edition.version;
+            match append(Some(from)).await {
+                Err(AppendError::EffectRefused(EffectRefusal::RegistryChanged)) => {}
+                appended => {
+                    appended?;
+                    self.live.narrowing_recorded(from);
+                    return Ok(());
+                }
+            }
+        }
+        append(None).await.map(drop)
+    }
+
+    /// Puts in force what the database has, if that is newer than what is in force, and on top the stops that are not recorded.
+    /// That is so when the answer to a change was lost. Returns whether it was newer.
+    ///
+    /// `load` reads the database; it is polled when no stop of entries is being recorded.
+    pub async fn catch_up<E>(&self, load: impl Future<Output = Result<Loaded, E>>) -> Result<bool, E> {
+        let _none_is_recorded = self.recording.lock().await;
+        let Loaded { version, mut registry, policies, cuts } = load.await?;
+        let waiting = self.waiting();
+        waiting.iter().for_each(|(_, waiting)| waiting.stop.change(&mut registry));
+        let newer = self.live.replace(version, registry, policies);
+        drop(waiting);
+        if newer {
+            let (now, in_force) = (self.clock.now(), self.live.snapshot());
+            let is_missing = |cut: &Cut| cut.forget > now && !in_force.revocations.has_cut_since(&cut.target, cut.at);
+            self.live.cut(cuts.into_iter().filter(is_missing).collect(), self.clock.as_ref());
+        }
+        Ok(newer)
     }
 
     /// Records the stops that change entries, in the order in which they were made. An act that gives authority calls this

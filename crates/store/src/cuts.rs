@@ -1,4 +1,4 @@
-//! Revocations, numbered for the feed.
+//! Revocations.
 
 use mandate_core::{Cut, Timestamp};
 
@@ -6,29 +6,18 @@ use crate::error::StoreError;
 use crate::tx::Tx;
 use crate::value::values;
 
-/// A cut and its place in the feed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NumberedCut {
-    /// Grows with every cut, and is never given twice.
-    pub seq: u64,
-    /// The cut.
-    pub cut: Cut,
-}
-
-/// Adds a cut and returns its number.
-pub fn insert(tx: &Tx<'_>, cut: &Cut) -> Result<u64, StoreError> {
+/// Adds a cut. Its number in the table is larger than that of every earlier cut, and says only their order.
+pub fn insert(tx: &Tx<'_>, cut: &Cut) -> Result<(), StoreError> {
     let body = serde_json::to_string(cut).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-    let sql = "INSERT INTO cuts (forget, body) VALUES ($1, $2) RETURNING seq";
-    tx.first(sql, values![cut.forget, &body], |row| row.get(0))?.ok_or_else(|| StoreError::Corrupt("a cut got no number".to_owned()))
+    tx.execute("INSERT INTO cuts (forget, body) VALUES ($1, $2)", values![cut.forget, &body]).map(drop)
 }
 
 /// The cuts that have not been forgotten, in the order in which they were made. No clock is read: with a clock that is wrong
 /// at a start, revoked tokens would become valid again.
-pub fn load(tx: &Tx<'_>) -> Result<Vec<NumberedCut>, StoreError> {
+pub fn load(tx: &Tx<'_>) -> Result<Vec<Cut>, StoreError> {
     tx.all("SELECT seq, body FROM cuts ORDER BY seq", &[], |row| {
-        let seq = row.get(0)?;
-        let cut = serde_json::from_str(row.get(1)?).map_err(|e| StoreError::Corrupt(format!("cut {seq}: {e}")))?;
-        Ok(NumberedCut { seq, cut })
+        let seq: u64 = row.get(0)?;
+        serde_json::from_str(row.get(1)?).map_err(|e| StoreError::Corrupt(format!("cut {seq}: {e}")))
     })
 }
 

@@ -1,13 +1,12 @@
 //! Every change that is written with its audit record, in the record's transaction, or not at all.
 
-use mandate_core::registry::{Entry, Halt, Kind};
+use mandate_core::registry::{Entry, Halt, Kind, RegistryVersion};
 use mandate_core::{ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, Timestamp, TokenId};
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
 use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
 use crate::refusal::EffectRefusal;
-use crate::registry::RegistryVersion;
 use crate::tx::Tx;
 use crate::{cuts, meters, registry, secrets, stops};
 
@@ -80,8 +79,14 @@ pub enum Effect {
         /// How far it was stopped when the change was planned.
         planned_from: Option<Halt>,
     },
-    /// An entry of the registry is narrowed. It stays stopped as far as it is.
-    NarrowEntry(Box<Entry>),
+    /// An entry of the registry is narrowed. What was changed in it since that was planned stays, except for what the narrowing
+    /// takes away. An entry that was removed has nothing left to take.
+    NarrowEntry {
+        /// As it was when the narrowing was planned.
+        from: Box<Entry>,
+        /// As it was to be.
+        to: Box<Entry>,
+    },
     /// An entry of the registry is stopped at least this far. An entry that was removed is stopped.
     HaltEntry {
         /// Its kind.
@@ -106,6 +111,9 @@ pub enum Effect {
         person: PersonName,
         /// The hash, PHC text.
         phc: Secret,
+        /// The version of the registry in which this was the person: it is refused if there is a newer one, in which another may
+        /// have the name.
+        planned_from: RegistryVersion,
     },
     /// A client's secret is set.
     SetClientSecret {
@@ -113,6 +121,9 @@ pub enum Effect {
         client: ClientId,
         /// The hash, PHC text.
         phc: Secret,
+        /// The version of the registry in which this was the client: it is refused if there is a newer one, in which another may
+        /// have the name.
+        planned_from: RegistryVersion,
     },
     /// The record is that of a stop, and is written once.
     RecordStop(
@@ -136,7 +147,7 @@ impl mandate_audit::Effect for Effect {
             Self::AdvanceRegistry { .. } => "advance_registry",
             Self::AddEntry(_) => "add_entry",
             Self::ChangeEntry { .. } => "change_entry",
-            Self::NarrowEntry(_) => "narrow_entry",
+            Self::NarrowEntry { .. } => "narrow_entry",
             Self::HaltEntry { .. } => "halt_entry",
             Self::RemoveEntry { .. } => "remove_entry",
             Self::Cut(_) => "cut",
@@ -177,17 +188,22 @@ impl Effect {
                 let now = registry::get(tx, entry.kind(), entry.key())?;
                 registry::put(tx, &Entry::clone(entry).keeping_a_stop(*planned_from, now.as_ref()))
             }
-            Self::NarrowEntry(entry) => {
-                let now = registry::get(tx, entry.kind(), entry.key())?;
-                registry::put(tx, &Entry::clone(entry).stopped(now.and_then(|now| now.halt())))
+            Self::NarrowEntry { from, to } => {
+                registry::get(tx, from.kind(), from.key())?.map_or(Ok(()), |now| registry::put(tx, &now.narrowed(from, to)))
             }
             Self::HaltEntry { kind, key, halt } => {
                 registry::get(tx, *kind, key)?.map_or(Ok(()), |entry| registry::put(tx, &entry.stopped(Some(*halt))))
             }
             Self::RemoveEntry { kind, key } => registry::remove(tx, *kind, key),
-            Self::Cut(cut) => cuts::insert(tx, cut).map(drop),
-            Self::SetPassword { person, phc } => secrets::set_password(tx, person, phc),
-            Self::SetClientSecret { client, phc } => secrets::set_client_secret(tx, client, phc),
+            Self::Cut(cut) => cuts::insert(tx, cut),
+            Self::SetPassword { person, phc, planned_from } => {
+                registry::still_at(tx, *planned_from)?;
+                secrets::set_password(tx, person, phc)
+            }
+            Self::SetClientSecret { client, phc, planned_from } => {
+                registry::still_at(tx, *planned_from)?;
+                secrets::set_client_secret(tx, client, phc)
+            }
             Self::RecordStop(id) => stops::insert(tx, id),
         }
     }

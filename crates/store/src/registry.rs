@@ -1,6 +1,6 @@
 //! The registry.
 
-use mandate_core::registry::{Entry, Kind};
+use mandate_core::registry::{Entry, Kind, RegistryVersion};
 
 use crate::error::StoreError;
 use crate::refusal::EffectRefusal;
@@ -8,32 +8,25 @@ use crate::secrets;
 use crate::tx::Tx;
 use crate::value::values;
 
-/// How often the registry was changed. A change is planned from one version, and is refused if there is a newer one when it is
-/// written: it was checked against entries that may be others now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RegistryVersion(u64);
-
-impl RegistryVersion {
-    /// The version after one more change.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
 /// The version of the registry.
 pub fn version(tx: &Tx<'_>) -> Result<RegistryVersion, StoreError> {
     let version = tx.first("SELECT version FROM registry_version", &[], |row| row.get(0))?;
-    version.map(RegistryVersion).ok_or_else(|| StoreError::Corrupt("the registry has no version".to_owned()))
+    version.map(RegistryVersion::from_number).ok_or_else(|| StoreError::Corrupt("the registry has no version".to_owned()))
 }
 
 /// Counts one change of the registry: that was planned from a version, if it was planned from one.
 pub(crate) fn advance(tx: &Tx<'_>, planned_from: Option<RegistryVersion>) -> Result<(), StoreError> {
     let changed = match planned_from {
-        Some(RegistryVersion(from)) => tx.execute("UPDATE registry_version SET version = version + 1 WHERE version = $1", values![from])?,
+        Some(from) => tx.execute("UPDATE registry_version SET version = version + 1 WHERE version = $1", values![from.number()])?,
         None => tx.execute("UPDATE registry_version SET version = version + 1", &[])?,
     };
     if changed == 1 { Ok(()) } else { Err(EffectRefusal::RegistryChanged.into()) }
+}
+
+/// Refuses if the registry has another version, and lets nobody else change it in this transaction.
+pub(crate) fn still_at(tx: &Tx<'_>, at: RegistryVersion) -> Result<(), StoreError> {
+    let same = tx.execute("UPDATE registry_version SET version = version WHERE version = $1", values![at.number()])?;
+    if same == 1 { Ok(()) } else { Err(EffectRefusal::RegistryChanged.into()) }
 }
 
 fn kind_name(kind: Kind) -> &'static str {

@@ -42,7 +42,7 @@ struct State {
     calls: HashMap<Point, u64>,
     faults: HashMap<(Point, u64), Fault>,
     broken: Option<Point>,
-    held: bool,
+    held: Option<Point>,
     standing: bool,
 }
 
@@ -81,7 +81,12 @@ impl Faults {
 
     /// Stops the backend at its next transaction until [`Faults::release`].
     pub fn hold(&self) {
-        self.state().held = true;
+        self.hold_at(Point::Begin);
+    }
+
+    /// Stops the backend before its next call to `point` until [`Faults::release`].
+    pub fn hold_at(&self, point: Point) {
+        self.state().held = Some(point);
     }
 
     /// Waits until the backend has paused. Needs a record on its way, otherwise it never begins a transaction.
@@ -94,13 +99,13 @@ impl Faults {
 
     /// Lets it continue.
     pub fn release(&self) {
-        self.state().held = false;
+        self.state().held = None;
         self.shared.1.notify_all();
     }
 
-    fn wait_while_held(&self) {
+    fn wait_while_held(&self, at: Point) {
         let mut state = self.state();
-        while state.held {
+        while state.held == Some(at) {
             state.standing = true;
             self.shared.1.notify_all();
             self.shared.1.wait(&mut state);
@@ -118,6 +123,7 @@ impl Faults {
     }
 
     fn run<T, E>(&self, point: Point, work: impl FnOnce() -> Result<T, E>) -> Result<T, Faulty<E>> {
+        self.wait_while_held(point);
         match self.next(point) {
             None => work().map_err(Faulty::Real),
             Some(Fault::Lost) => Err(Faulty::Injected(point)),
@@ -189,7 +195,6 @@ impl<B: Backend> Backend for FaultyBackend<B> {
     }
 
     fn begin(&mut self) -> Result<(), Self::Error> {
-        self.faults.wait_while_held();
         self.faults.run(Point::Begin, || self.inner.begin())
     }
 

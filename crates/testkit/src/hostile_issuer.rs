@@ -255,6 +255,11 @@ impl HostileIssuer {
         self.desk.lock().feeds_opened
     }
 
+    /// Gives the ids of its feed again, from the first.
+    pub fn count_from_zero(&self) {
+        self.desk.lock().next_id = 0;
+    }
+
     /// Publishes a cut, now and to clients that connect later.
     pub fn cut(&self, target: CutTarget, at: Timestamp) {
         let mut desk = self.desk.lock();

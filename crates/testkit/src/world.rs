@@ -24,7 +24,7 @@ use mandate_core::{
 use mandate_delegation::revocation::cut;
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
-use mandate_live::{Live, Snapshot};
+use mandate_live::{Edition, Live, Snapshot};
 use mandate_oauth::{Engine, Headers, OAuthError, Parts, Request, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
@@ -185,7 +185,12 @@ impl World {
         store.transact_blocking("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry))).expect("a registry");
         set_secrets(&store, entropy.as_ref());
         let (registry, policies) = loaded(&store);
-        let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(RevocationSet::new()) };
+        let snapshot = Snapshot {
+            registry: Arc::new(registry),
+            policies: Arc::new(policies),
+            revocations: Arc::new(RevocationSet::new()),
+            edition: Edition::default(),
+        };
         let live = Arc::new(Live::new(issuer, snapshot, HashMap::new(), 0));
         let reserve = Dir::open(&dir.path().join("state")).expect("a directory");
         let found = Stops::look(reserve, authority.checkpoint_vkey()).expect("a reserve");

@@ -84,7 +84,7 @@ fn set_secret(world: &World, id: &str, secret: &str) {
     let made = cut(target.clone(), world.clock.now());
     let write = |tx: &mandate_store::Tx<'_>| {
         secrets::set_client_secret(tx, &id.parse().unwrap(), &phc)?;
-        cuts::insert(tx, &made).map(drop)
+        cuts::insert(tx, &made)
     };
     world.store.transact_blocking("secret", write).unwrap();
     world.cut(target);
@@ -96,7 +96,7 @@ fn set_password(world: &World, name: &str, password: &str) {
     let made = cut(target.clone(), world.clock.now());
     let write = |tx: &mandate_store::Tx<'_>| {
         secrets::set_password(tx, &name.parse().unwrap(), &phc)?;
-        cuts::insert(tx, &made).map(drop)
+        cuts::insert(tx, &made)
     };
     world.store.transact_blocking("password", write).unwrap();
     world.cut(target);

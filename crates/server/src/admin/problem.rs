@@ -114,6 +114,9 @@ fn response(error: &AdministrationError) -> Response {
                 StateRefusal::NotContained => conflict(&detail),
             }
         }
+        AdministrationError::Overtaken => {
+            conflict("others are changing the registry, so that this could not be planned; nothing was changed: try again")
+        }
         AdministrationError::Conflict(code) => conflict(code),
         AdministrationError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");

@@ -1,5 +1,8 @@
 //! The revocation feed as server-sent events: all cuts in force, then `ready`, then each new cut as it happens.
 //!
+//! The ids of its events are places in the feed of this process, and differ from those of every other process. A feed always begins with
+//! all cuts in force, so a reader never has to say which it knows: a `Last-Event-ID` is ignored.
+//!
 //! It holds ids, no secrets: a client that may ask for our keys may know what is revoked. A feed stays open for as long as its
 //! reader likes, so there are fewer of them than connections. The cuts in force are written once, and all feeds share the
 //! bytes: a reader that does not read costs only its connection, until its time is over.
@@ -17,7 +20,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
 use mandate_core::{Cut, RevocationSet};
-use mandate_live::Live;
+use mandate_live::{FeedPlace, Live};
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -48,17 +51,17 @@ pub(super) struct Feeds {
 /// bytes that they have in common.
 #[derive(Default)]
 struct InForce {
-    /// The number of the last cut, and all of them.
+    /// How many cuts were told up to the last of them, and all of them.
     last: u64,
     cuts: Arc<RevocationSet>,
     pieces: Arc<[Bytes]>,
 }
 
 impl InForce {
-    /// Continues to the cuts in force at number `last`. False: one of them cannot be written.
-    fn follow(&mut self, last: u64, cuts: Arc<RevocationSet>) -> Option<()> {
+    /// Continues to the cuts in force at place `last`. None: one of them cannot be written.
+    fn follow(&mut self, last: FeedPlace, cuts: Arc<RevocationSet>) -> Option<()> {
         // Another reader has come this far, or further, which does no harm: a cut that is told twice is one cut.
-        if last <= self.last && !self.pieces.is_empty() {
+        if last.count() <= self.last && !self.pieces.is_empty() {
             return Some(());
         }
         let new = cuts.iter().filter(|cut| self.cuts.get(&cut.target) != Some(*cut));
@@ -75,7 +78,7 @@ impl InForce {
             let later = later.iter().chain([&added]).flat_map(|piece| piece.iter().copied()).collect();
             self.pieces.iter().take(1).cloned().chain([later]).collect()
         };
-        (self.last, self.cuts) = (last, cuts);
+        (self.last, self.cuts) = (last.count(), cuts);
         Some(())
     }
 }
@@ -85,20 +88,20 @@ impl Feeds {
         Self { live, shutdown, in_force: Mutex::default() }
     }
 
-    /// The events of `cuts`, which are the cuts in force at number `last`, and possibly of later ones.
-    fn written(&self, last: u64, cuts: Arc<RevocationSet>) -> Option<Arc<[Bytes]>> {
+    /// The events of `cuts`, which are the cuts in force at place `last`, and possibly of later ones.
+    fn written(&self, last: FeedPlace, cuts: Arc<RevocationSet>) -> Option<Arc<[Bytes]>> {
         let mut in_force = self.in_force.lock();
         in_force.follow(last, cuts)?;
         Some(Arc::clone(&in_force.pieces))
     }
 }
 
-fn events<'c>(seq: u64, cuts: impl Iterator<Item = &'c Cut>) -> Option<Bytes> {
+fn events<'c>(place: FeedPlace, cuts: impl Iterator<Item = &'c Cut>) -> Option<Bytes> {
     let mut text = String::new();
     for cut in cuts {
         // Its JSON has no line breaks.
         let json = serde_json::to_string(cut).ok()?;
-        write!(text, "event: cut\nid: {seq}\ndata: {json}\n\n").ok()?;
+        write!(text, "event: cut\nid: {place}\ndata: {json}\n\n").ok()?;
     }
     // Up to half of its memory would be kept for nothing.
     Some(Bytes::from(text.into_boxed_str().into_boxed_bytes()))
@@ -129,7 +132,7 @@ pub(super) async fn revocations(State(feeds): State<Arc<Feeds>>, Extension(guest
         let bytes = match received {
             None => Bytes::from_static(b": beat\n\n"),
             // A cut that could not be written must not be passed over: the verifier starts over.
-            Some(Ok(numbered)) => events(numbered.seq, std::iter::once(&numbered.cut))?,
+            Some(Ok(told)) => events(told.place, std::iter::once(&told.cut))?,
             // Too slow to be told everything: end, so that it starts over from all cuts in force.
             Some(Err(RecvError::Lagged(_))) => {
                 guest.is_cut_off();
@@ -160,7 +163,7 @@ mod tests {
     use mandate_core::registry::Registry;
     use mandate_core::{Clock, CutTarget, HybridClock, RequestSource, RevocationSet, Timestamp};
     use mandate_delegation::revocation::cut;
-    use mandate_live::{Live, Snapshot};
+    use mandate_live::{Edition, Live, Snapshot};
     use mandate_testkit::clock::SteppedClock;
     use tokio::sync::watch;
 
@@ -182,7 +185,8 @@ mod tests {
             let registry = Registry::from_entries(Vec::new());
             let policies = mandate_administration::compile(&registry).unwrap();
             let revocations = Arc::new(RevocationSet::new());
-            let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations };
+            let snapshot =
+                Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations, edition: Edition::default() };
             let live = Arc::new(Live::new("https://m.example".parse().unwrap(), snapshot, HashMap::new(), 0));
             let (stop, shutdown) = watch::channel(false);
             let places = Places::new(100, 1, at_most);
@@ -241,7 +245,10 @@ mod tests {
         let one = in_force(world.open().await.into_body()).await;
         let same = in_force(world.open().await.into_body()).await;
         assert_eq!(one[0].as_ptr(), same[0].as_ptr());
-        assert!(String::from_utf8_lossy(&one[0]).starts_with("event: cut\nid: 1\ndata: {\"target\":{\"kind\":\"token\",\"id\":\"t1\"}"));
+        assert!(
+            String::from_utf8_lossy(&one[0])
+                .starts_with("event: cut\nid: 0000000000000000-1\ndata: {\"target\":{\"kind\":\"token\",\"id\":\"t1\"}")
+        );
         world.put("t2");
         let later = in_force(world.open().await.into_body()).await;
         assert_eq!((cuts(&one), cuts(&later)), (1, 2));
@@ -254,7 +261,7 @@ mod tests {
         world.put("t1");
         let mut feed = world.open().await.into_body().into_data_stream();
         world.put("t2");
-        for (n, part) in ["t1", "event: ready\nid: 1\ndata: 1\n\n", "t2"].into_iter().enumerate() {
+        for (n, part) in ["t1", "event: ready\nid: 0000000000000000-1\ndata: 0000000000000000-1\n\n", "t2"].into_iter().enumerate() {
             let piece = feed.next().await.unwrap().unwrap();
             assert!(String::from_utf8_lossy(&piece).contains(part), "{n}: {piece:?}");
         }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use mandate_api::admin::{RevocationRequest, RevocationTarget};
+use mandate_testkit::app::CRM;
+use mandate_verifier::Verifier;
 use serde_json::Value;
 
 use crate::world::{LONG, Server};
@@ -67,6 +69,60 @@ async fn a_feed_is_all_cuts_in_force_then_ready_then_each_new_one() {
     for feed in [&mut early, &mut late] {
         assert_eq!(data(&feed.next().await), serde_json::to_value(&second).unwrap());
     }
+    server.stop().await;
+}
+
+/// The process that an event names, and the count of cuts.
+fn place(event: &str) -> (String, u64) {
+    let id = event.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    let (process, count) = id.split_once('-').unwrap();
+    (process.to_owned(), count.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_the_feed_has_other_ids_and_begins_with_all_cuts_whatever_a_reader_says_it_knows() {
+    let server = Server::story().await;
+    let mut feed = Feed::open(&server).await;
+    assert!(feed.next().await.contains("event: ready"));
+    server.admin.revoke(&revoke_client("support-app")).await.unwrap();
+    let told = place(&feed.next().await);
+    assert_eq!(told.1, 1);
+    drop(feed);
+    let server = server.restart().await;
+    // As a browser does, which resumes by itself.
+    let last = format!("{}-{}", told.0, told.1);
+    let response = server.app.http.get(server.url("/revocations")).header("last-event-id", last).send().await.unwrap();
+    let mut feed = Feed { response, text: String::new() };
+    let again = feed.next().await;
+    assert!(again.contains("support-app"), "{again}");
+    assert_ne!(place(&again).0, told.0, "another process counts by itself");
+    assert!(feed.next().await.contains("event: ready"));
+    drop(feed);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifier_misses_no_cut_over_a_restart_of_the_server() {
+    // The restarted server has the address of the first one, from its directory.
+    let server = Server::story().await;
+    let issuer = server.ready.issuer.clone();
+    let verifier = Verifier::builder(issuer, CRM.parse().unwrap()).clock(server.clock.clone()).build().unwrap();
+    tokio::time::timeout(LONG, verifier.ready()).await.unwrap();
+    let mut status = verifier.status();
+    let mut known = async |cuts: usize| {
+        tokio::time::timeout(LONG, status.wait_for(|status| status.feed_synced && status.cuts == cuts)).await.unwrap().unwrap();
+    };
+    server.admin.revoke(&revoke_client("support-app")).await.unwrap();
+    known(1).await;
+    let server = server.restart().await;
+    // The first that this process tells: another cut at the place that the verifier knows from the earlier process.
+    server.admin.revoke(&revoke_client("desk-app")).await.unwrap();
+    known(2).await;
+    let server = server.restart().await;
+    let agent = RevocationRequest { target: RevocationTarget::Agent("support-agent".parse().unwrap()) };
+    server.admin.revoke(&agent).await.unwrap();
+    known(3).await;
+    drop(verifier);
     server.stop().await;
 }
 

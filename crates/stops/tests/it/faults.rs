@@ -264,3 +264,17 @@ async fn wait_until(holds: impl Fn() -> bool) {
     }
     panic!("it never came to hold");
 }
+
+#[tokio::test]
+async fn a_stop_that_was_planned_from_another_registry_is_planned_again_and_a_halt_is_not() {
+    let world = World::story();
+    let narrowed = || changed(&world, |agent| agent.chain_depth = 0).unwrap();
+    let (first, second, halt) = (narrowed(), narrowed(), suspended(&world));
+    take(&world, first).await;
+    let refused = world.stops.begin(second, By::Operator).err();
+    assert!(matches!(refused, Some(StopError::Overtaken(_))), "{refused:?}");
+    assert_eq!(take(&world, halt).await.recorded, Recorded::Log);
+    assert_eq!((agent(&world).state, agent(&world).chain_depth), (AgentState::Suspended, 0));
+    let narrowed = changed(&world, |agent| agent.ceiling.clear()).unwrap();
+    assert_eq!(take(&world, narrowed).await.recorded, Recorded::Log);
+}

@@ -6,17 +6,18 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{AgentState, Entry, Halt};
+use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, Policy};
 use mandate_core::{Clock as _, CutTarget, RevocationSet, Timestamp};
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::Dir;
-use mandate_live::{Live, Snapshot};
+use mandate_live::{Edition, Live, Snapshot};
 use mandate_stops::reserve::{BLOCK, FILE, MAGIC, Reserve, SIZE, frames};
 use mandate_stops::{Found, Parts, Recorded, ReserveError, StartError, Stops, held};
+use mandate_store::Effect;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
 
-use crate::world::{AGENT, changed, cut_token, recorded, reserve, suspended, take};
+use crate::world::{AGENT, agent, changed, cut_token, record, recorded, reserve, suspended, take};
 
 fn look(world: &World) -> Result<Found, ReserveError> {
     Stops::look(Dir::open(&world.state_dir()).unwrap(), world.authority.checkpoint_vkey())
@@ -26,7 +27,13 @@ fn look(world: &World) -> Result<Found, ReserveError> {
 fn restarted(world: &World) -> (Arc<Live>, Arc<Stops>) {
     let found = look(world).unwrap();
     let (registry, policies) = world.stored();
-    let snapshot = Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations: Arc::new(RevocationSet::new()) };
+    let version = world.store.read_blocking("version", mandate_store::registry::version).unwrap();
+    let snapshot = Snapshot {
+        registry: Arc::new(registry),
+        policies: Arc::new(policies),
+        revocations: Arc::new(RevocationSet::new()),
+        edition: Edition::of(version),
+    };
     let live = Arc::new(Live::new(world.live.issuer().clone(), snapshot, HashMap::new(), 0));
     let parts = Parts { live: Arc::clone(&live), log: world.log.clone(), store: world.store.clone(), clock: Arc::clone(&world.hybrid) };
     (live, Arc::new(Stops::start(parts, found).unwrap()))
@@ -131,10 +138,11 @@ fn start_error(world: &World) -> StartError {
 
 #[tokio::test]
 async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
-    let forgeries: [fn(&mut serde_json::Value); 4] = [
-        |content| content["stop"]["put"][0]["value"]["ceiling"][0]["scopes"] = serde_json::json!(["read:cases", "send:mail"]),
-        |content| content["stop"]["put"][0]["value"]["selectors"] = serde_json::json!(["unix:uid:0"]),
-        |content| content["stop"]["put"][0]["value"]["name"] = "a-new-agent".into(),
+    let forgeries: [fn(&mut serde_json::Value); 5] = [
+        |content| content["stop"]["narrowed"][0][0]["value"]["name"] = "another-agent".into(),
+        |content| content["stop"]["narrowed"][0][1]["value"]["ceiling"][0]["scopes"] = serde_json::json!(["read:cases", "send:mail"]),
+        |content| content["stop"]["narrowed"][0][1]["value"]["selectors"] = serde_json::json!(["unix:uid:0"]),
+        |content| content["stop"]["narrowed"][0][1]["value"]["name"] = "a-new-agent".into(),
         |content| content["stop"]["removed"] = serde_json::json!([["policy", "no-mail"]]),
     ];
     for forgery in forgeries {
@@ -149,6 +157,53 @@ async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
         assert!(error.to_string().contains("stops.reserve does not fit the database"), "{error}");
         assert_eq!(world.live.snapshot().registry.entries().len(), before.len());
     }
+}
+
+/// A change that became durable beside a narrowing stop, and a crash before the stop did.
+#[tokio::test]
+async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_server_from_starting() {
+    let policy = Policy { name: "none".parse().unwrap(), source: "forbid(principal, action, resource) when { false };".to_owned() };
+    let change = |to: Agent| Effect::ChangeEntry { entry: Box::new(Entry::Agent(to)), planned_from: Some(Halt::Agent(AgentState::Active)) };
+    let world = World::story();
+    let before = agent(&world);
+    let wider = Agent { chain_depth: 9, purpose: "another purpose".to_owned(), ..before.clone() };
+    let less = Agent { ceiling: before.ceiling[..1].to_vec(), purpose: "another purpose".to_owned(), ..before.clone() };
+    let beside = [
+        (vec![change(wider.clone())], Some(Agent { chain_depth: 0, ..wider })),
+        (vec![change(less.clone())], Some(Agent { chain_depth: 0, ..less })),
+        (vec![Effect::AddEntry(Box::new(Entry::Policy(policy)))], Some(Agent { chain_depth: 0, ..before })),
+        (vec![Effect::RemoveEntry { kind: Kind::Agent, key: AGENT.to_owned() }], None),
+    ];
+    for (effects, expected) in beside {
+        let world = World::story();
+        let narrowed = changed(&world, |agent| agent.chain_depth = 0).unwrap();
+        world.faults.break_down(Point::Commit);
+        assert_eq!(take(&world, narrowed).await.recorded, Recorded::Reserve);
+        world.faults.mend();
+        let effects = std::iter::once(Effect::AdvanceRegistry { planned_from: None }).chain(effects).collect();
+        world.log.append(record(&world, mandate_audit::Kind::Admin, "a change"), effects).await.unwrap();
+
+        let (live, stops) = restarted(&world);
+        let in_memory = |live: &Live| live.snapshot().registry.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent));
+        assert_eq!(in_memory(&live), expected);
+        stops.retry().await;
+        assert_eq!(world.stored().0.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent)), expected);
+        assert_eq!(stops.standing().reserved, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_of_an_earlier_form_in_the_reserve_is_not_passed_over() {
+    let world = World::story();
+    world.faults.break_down(Point::Commit);
+    take(&world, changed(&world, |agent| agent.chain_depth = 0).unwrap()).await;
+    forge(&world, |content| {
+        let stop = content["stop"].as_object_mut().unwrap();
+        let narrowed = stop.remove("narrowed").unwrap();
+        stop.insert("put".to_owned(), serde_json::json!([narrowed[0][1]]));
+    });
+    let error = look(&world).err().unwrap();
+    assert!(matches!(error, ReserveError::Unreadable { .. }), "{error}");
 }
 
 #[tokio::test]

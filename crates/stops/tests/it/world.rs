@@ -31,7 +31,7 @@ pub(crate) fn changed(world: &World, change: impl FnOnce(&mut Agent)) -> Option<
     change(&mut after);
     let (before, after) = (Entry::Agent(before), Entry::Agent(after));
     let cuts = cuts_for_change(&before, Some(&after), world.hybrid.now());
-    Stop::of_changes(record(world, Kind::Registry, "a change"), [(Some(&before), Some(&after))], cuts, &world.live.snapshot().registry)
+    Stop::of_changes(record(world, Kind::Registry, "a change"), [(Some(&before), Some(&after))], cuts, &world.live.snapshot())
 }
 
 pub(crate) fn suspended(world: &World) -> Stop {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind};
+use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, RegistryVersion};
 use mandate_core::{CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 use tempfile::TempDir;
@@ -169,10 +169,19 @@ fn a_change_keeps_a_stop_that_came_after_its_plan_and_a_narrowed_entry_stays_sto
     world.makes(&halt(AgentState::Suspended));
     world.makes(&change(AgentState::Active, AgentState::Active));
     assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Suspended, "changed")));
-    world.makes(&Effect::NarrowEntry(Box::new(agent(AgentState::Active, "narrowed"))));
-    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Suspended, "narrowed")));
+    let deep = |depth, state| match agent(state, "changed") {
+        Entry::Agent(agent) => Entry::Agent(Agent { chain_depth: depth, ..agent }),
+        other => other,
+    };
+    let active = AgentState::Active;
+    let narrow = || Effect::NarrowEntry { from: Box::new(agent(active, "before")), to: Box::new(deep(0, active)) };
+    world.makes(&narrow());
+    assert_eq!(world.entry(Kind::Agent, "a"), Some(deep(0, AgentState::Suspended)), "what was changed since stays, and it stays stopped");
     world.makes(&change(AgentState::Active, AgentState::Suspended));
     assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Active, "changed")), "it was planned to be active again");
+    world.makes(&Effect::RemoveEntry { kind: Kind::Agent, key: "a".to_owned() });
+    world.makes(&narrow());
+    assert_eq!(world.entry(Kind::Agent, "a"), None, "what was removed does not come back");
 }
 
 #[test]
@@ -201,13 +210,30 @@ fn a_person_that_is_removed_takes_the_password_along() {
     let world = World::new();
     let olga = "olga".parse().unwrap();
     let has_password = || world.store.read_blocking("password", |tx| secrets::password(tx, &olga)).unwrap().is_some();
-    world.makes(&Effect::SetPassword { person: olga.clone(), phc: Secret::new("a hash") });
+    world.makes(&Effect::SetPassword { person: olga.clone(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() });
     assert!(has_password());
     world.makes(&Effect::RemoveEntry { kind: Kind::Person, key: "olga".to_owned() });
     assert!(!has_password());
-    world.makes(&Effect::SetClientSecret { client: "app".parse().unwrap(), phc: Secret::new("a hash") });
+    let set = |planned_from| Effect::SetClientSecret { client: "app".parse().unwrap(), phc: Secret::new("a hash"), planned_from };
+    world.makes(&set(RegistryVersion::default()));
     let secret = world.store.read_blocking("secret", |tx| secrets::client_secret(tx, &"app".parse().unwrap())).unwrap();
     assert_eq!(secret, Some(Secret::new("a hash")));
+}
+
+#[test]
+fn a_secret_for_an_entry_that_may_be_another_by_now_is_refused() {
+    let world = World::new();
+    let (phc, first) = (|| Secret::new("a hash"), RegistryVersion::default());
+    let password = |planned_from| Effect::SetPassword { person: "olga".parse().unwrap(), phc: phc(), planned_from };
+    let secret = |planned_from| Effect::SetClientSecret { client: "app".parse().unwrap(), phc: phc(), planned_from };
+    world.makes(&Effect::AdvanceRegistry { planned_from: None });
+    for planned_from in [first, first.next().next()] {
+        world.refuses(&password(planned_from), Refusal::RegistryChanged);
+        world.refuses(&secret(planned_from), Refusal::RegistryChanged);
+    }
+    world.makes(&password(first.next()));
+    world.makes(&secret(first.next()));
+    assert_eq!(world.store.read_blocking("version", registry::version).unwrap(), first.next(), "a secret is no change of the registry");
 }
 
 #[test]
@@ -218,6 +244,6 @@ fn a_stop_is_recorded_once_and_a_cut_is_kept() {
     world.refuses(&stop, Refusal::StopRecorded);
     let cut = mandate_core::Cut { target: CutTarget::Token("t1".parse().unwrap()), at: NOW, forget: LATER };
     world.makes(&Effect::Cut(cut.clone()));
-    let kept: Vec<_> = world.store.read_blocking("cuts", cuts::load).unwrap().into_iter().map(|numbered| numbered.cut).collect();
+    let kept: Vec<_> = world.store.read_blocking("cuts", cuts::load).unwrap();
     assert_eq!(kept, [cut]);
 }

@@ -2,6 +2,7 @@
 
 use mandate_audit::StartError;
 use mandate_core::Secret;
+use mandate_core::registry::RegistryVersion;
 use mandate_store::{AppendError, Effect, secrets};
 use mandate_testkit::faulty_backend::{Fault, FaultyBackend, Point};
 
@@ -20,7 +21,8 @@ fn check(point: Point, fault: Fault, at: u64) {
     for n in 0..at {
         world.append(n).unwrap();
     }
-    let effect = Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash") };
+    let effect =
+        Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() };
     world.faults.fail(point, 0, fault);
     unavailable(world.log.append_blocking(record(at), vec![effect]), point);
     let kept = point == Point::Commit && fault == Fault::Kept;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use mandate_audit::sequencer::MAX_BATCH;
-use mandate_core::registry::{AgentState, Halt, Kind};
+use mandate_core::registry::{AgentState, Halt, Kind, RegistryVersion};
 use mandate_core::{MeterId, Reservation, Secret, Timestamp};
 use mandate_store::{AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets};
 use mandate_testkit::database;
@@ -28,7 +28,7 @@ fn refuse() -> Effect {
 
 /// An effect that can be seen.
 fn write(person: &str) -> Effect {
-    Effect::SetPassword { person: person.parse().unwrap(), phc: Secret::new("a hash") }
+    Effect::SetPassword { person: person.parse().unwrap(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() }
 }
 
 fn is_written(world: &World, person: &str) -> bool {

@@ -132,6 +132,25 @@ async fn a_lost_feed_is_opened_again_and_catches_up() {
 }
 
 #[tokio::test]
+async fn a_feed_whose_ids_were_given_before_misses_nothing() {
+    let mut world = World::new().await;
+    let token = world.token("read:cases");
+    let mut status = world.verifier.status();
+    world.issuer.cut(CutTarget::Token("another-token".parse().unwrap()), world.clock.now());
+    cuts_known(&world, 1).await;
+    world.issuer.go_down();
+    soon(status.wait_for(|status| !status.feed_synced)).await.unwrap();
+    // The next cut has the id of the one that is known.
+    world.issuer.count_from_zero();
+    world.issuer.come_back();
+    soon(status.wait_for(|status| status.feed_synced)).await.unwrap();
+    world.issuer.count_from_zero();
+    world.issuer.cut(CutTarget::Grant("grant-1".parse().unwrap()), world.clock.now());
+    cuts_known(&world, 2).await;
+    assert_eq!(world.outcome(&token).await, "revoked");
+}
+
+#[tokio::test]
 async fn a_feed_that_hangs_is_given_up_and_opened_again() {
     let world = World::with(|builder| builder.feed_silence(Duration::from_millis(50))).await;
     let opened = world.issuer.feeds_opened();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Loaded, Log, Outcome, Record, StagedBy};
+use mandate_core::registry::RegistryVersion;
 use mandate_core::{Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 
@@ -64,7 +65,9 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let full = Arc::new(AtomicBool::new(false));
     let backend = Filling { inner: store.audit_backend(signer.origin()).unwrap(), full: Arc::clone(&full) };
     let (log, _thread) = Log::start(backend, signer.clone()).unwrap();
-    let effect = || vec![Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash") }];
+    let effect = || {
+        vec![Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() }]
+    };
     for n in 0..10 {
         log.append_blocking(record(n), Vec::new()).unwrap();
     }

@@ -1,0 +1,78 @@
+//! Reading the registry from the database: at a start, and when the database has more than what is in force.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use mandate_core::Issuer;
+use mandate_core::registry::{Entry, Registry, RegistryVersion};
+use mandate_live::{Claim, Edition};
+use mandate_stops::Loaded;
+use mandate_store::{StoreError, Tx, cuts, registry};
+use tokio::time::{sleep, timeout};
+
+use crate::administration::Administration;
+use crate::error::AdministrationError;
+use crate::policies::compile;
+
+/// For how long something that was overtaken waits for a change that is being written.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it takes until the database is asked again what became of a change.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The registry of the database with what is built in, and its version.
+pub fn load_registry(tx: &Tx<'_>, issuer: &Issuer) -> Result<(RegistryVersion, Registry), StoreError> {
+    let mut loaded = Registry::from_entries(registry::load(tx)?);
+    if let Some(own) = mandate_planning::administration(issuer) {
+        loaded.put(Entry::Resource(own));
+    }
+    Ok((registry::version(tx)?, loaded))
+}
+
+impl Administration {
+    /// Waits until there may be another edition than the one from which something was planned, which was overtaken, while a
+    /// change is being written. That change may not end.
+    pub(crate) async fn wait_for_others(&self, planned: Edition) -> Result<(), AdministrationError> {
+        if self.snapshot().edition != planned {
+            return Ok(());
+        }
+        timeout(PATIENCE, self.live.moved(planned.version)).await.map_err(|_| AdministrationError::Overtaken)
+    }
+
+    /// As [`Administration::wait_for_others`], for something that the database refused because it has a newer version. If that
+    /// comes into force by nobody, the answer to a change was lost, and the database is read.
+    pub(crate) async fn follow_others(&self, planned: Edition) -> Result<(), AdministrationError> {
+        self.wait_for_others(planned).await?;
+        if self.snapshot().edition == planned { self.catch_up().await } else { Ok(()) }
+    }
+
+    /// Puts in force what the database has, if that is newer.
+    pub(crate) async fn catch_up(&self) -> Result<(), AdministrationError> {
+        let issuer = self.live.issuer().clone();
+        let load = async {
+            let read = move |tx: &Tx<'_>| Ok((load_registry(tx, &issuer)?, cuts::load(tx)?));
+            let ((version, registry), cuts) = self.store.read("read the registry again", read).await?;
+            let policies = compile(&registry).map_err(AdministrationError::internal)?;
+            Ok::<_, AdministrationError>(Loaded { version, registry, policies, cuts })
+        };
+        self.stops.catch_up(load).await.map(drop)
+    }
+
+    /// Finds out whether a change became durable whose answer says nothing about that. Until it is known, its claim stands.
+    pub(crate) fn find_out(self: &Arc<Self>, claim: Arc<Claim>) {
+        async fn found_out(engine: &Weak<Administration>) -> bool {
+            match engine.upgrade() {
+                Some(engine) => engine.catch_up().await.is_ok(),
+                // The server ends. The next start reads the database.
+                None => true,
+            }
+        }
+        let engine = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while !found_out(&engine).await {
+                sleep(ASK_AGAIN).await;
+            }
+            drop(claim);
+        });
+    }
+}

@@ -1,0 +1,268 @@
+//! Every order of the steps of changes and stops beside each other: memory and database are the same in the end.
+
+use std::sync::Arc;
+
+use mandate_audit::{Kind as RecordKind, Outcome, Record};
+use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, Registry};
+use mandate_core::{Clock as _, Entropy, RecordId, SystemEntropy};
+use mandate_files::own_user;
+use mandate_identity::Identity;
+use mandate_planning::Plan;
+use mandate_stops::{Pending, Stop};
+use mandate_store::{Effect, registry};
+use mandate_testkit::story::{self, TRUST_DOMAIN};
+use mandate_testkit::world::World;
+
+use super::{PlannedChange, Written, effect_of, make};
+use crate::administration::{Administration, Parts};
+use crate::authorization::{Permit, act};
+use crate::error::AdministrationError;
+use crate::operator::Operator;
+
+fn agent(state: AgentState, purpose: &str) -> Entry {
+    Entry::Agent(Agent {
+        name: "a".parse().unwrap(),
+        owner: "olga".parse().unwrap(),
+        purpose: purpose.to_owned(),
+        spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
+        selectors: Vec::new(),
+        ceiling: Vec::new(),
+        chain_depth: 1,
+        state,
+    })
+}
+
+fn record(world: &World) -> Record {
+    let now = world.hybrid.now();
+    Record::new(RecordId::generate(now, &SystemEntropy), now, RecordKind::Registry, Outcome::Permitted, "ok")
+}
+
+async fn write(world: &World, effect: Effect) {
+    world.log.append(record(world), vec![effect]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_and_in_the_database() {
+    let world = World::story();
+    let (before, after) = (agent(AgentState::Active, "one"), agent(AgentState::Active, "two"));
+    let change = PlannedChange { before: Some(before.clone()), after: Some(after) };
+    let halt = Halt::Agent(AgentState::Suspended);
+    let stop = || Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt };
+    for stop_first in [true, false] {
+        let mut memory = Registry::from_entries([before.clone()]);
+        write(&world, Effect::AddEntry(Box::new(before.clone()))).await;
+        let stopped = |memory: &mut Registry| memory.put(memory.get(Kind::Agent, "a").unwrap().stopped(Some(halt)));
+        if stop_first {
+            stopped(&mut memory);
+            write(&world, stop()).await;
+        }
+        make(std::slice::from_ref(&change), &mut memory);
+        write(&world, effect_of(&change).unwrap()).await;
+        if !stop_first {
+            stopped(&mut memory);
+            write(&world, stop()).await;
+        }
+        let expected = Some(agent(AgentState::Suspended, "two"));
+        assert_eq!(memory.get(Kind::Agent, "a"), expected, "{stop_first}");
+        assert_eq!(world.store.read_blocking("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(), expected, "{stop_first}");
+    }
+}
+
+/// The engine under test over the world's parts.
+fn engine(world: &World) -> Arc<Administration> {
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let (live, store, log) = (Arc::clone(&world.live), world.store.clone(), world.log.clone());
+    let (stops, authority, clock) = (Arc::clone(&world.stops), Arc::clone(&world.authority), Arc::clone(&world.hybrid));
+    let identity = Arc::new(Identity::new(mandate_identity::Parts {
+        authority: Arc::clone(&authority),
+        log: log.clone(),
+        stops: Arc::clone(&stops),
+        live: Arc::clone(&live),
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    }));
+    let trust_domain = TRUST_DOMAIN.parse().unwrap();
+    Arc::new(Administration::new(Parts { live, store, log, stops, authority, identity, trust_domain, clock, entropy }))
+}
+
+/// Who acts on the agent of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Actor {
+    /// Changes its purpose, and adds a grant that names it.
+    Purpose,
+    /// Lets it into deeper chains.
+    Deeper,
+    /// Suspends it.
+    Halt,
+    /// Takes its ceiling.
+    Narrow,
+    /// Removes it, and what names it.
+    Remove,
+}
+
+/// How far an actor is.
+enum Progress {
+    Nothing,
+    Planned(Plan, mandate_live::Edition),
+    Durable(Plan, Written),
+    Begun(Pending),
+    Done,
+    Refused,
+}
+
+struct Round {
+    engine: Arc<Administration>,
+    permit: Permit<act::ApplyRegistry>,
+    name: String,
+}
+
+impl Round {
+    fn agent_in(&self, registry: &Registry) -> Option<Agent> {
+        registry.agent(&self.name.parse().unwrap()).map(|agent| Agent::clone(agent))
+    }
+
+    fn grant(&self) -> Entry {
+        Entry::Grant(story::grant("riley", &self.name, "crm", "read:cases"))
+    }
+
+    /// One more step.
+    async fn step(&self, actor: Actor, progress: Progress) -> Progress {
+        match (actor, progress) {
+            (Actor::Purpose | Actor::Deeper, Progress::Nothing) => {
+                let snapshot = self.engine.snapshot();
+                let Some(before) = self.agent_in(&snapshot.registry) else { return Progress::Refused };
+                let after = match actor {
+                    Actor::Purpose => Agent { purpose: "another".to_owned(), ..before.clone() },
+                    _ => Agent { chain_depth: 9, ..before.clone() },
+                };
+                let mut changes = vec![PlannedChange { before: Some(Entry::Agent(before)), after: Some(Entry::Agent(after)) }];
+                if actor == Actor::Purpose {
+                    changes.push(PlannedChange { before: None, after: Some(self.grant()) });
+                }
+                Progress::Planned(Plan { changes, ..Plan::default() }, snapshot.edition)
+            }
+            (_, Progress::Planned(plan, edition)) => {
+                let record = self.engine.record(RecordKind::Registry, &self.permit, "a change".to_owned());
+                match self.engine.write(&self.permit, record, &plan, self.engine.clock.now(), edition).await {
+                    Ok(written) => Progress::Durable(plan, written),
+                    Err(AdministrationError::Overtaken) => Progress::Refused,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            (_, Progress::Durable(plan, written)) => {
+                self.engine.put_in_force(written, plan, None);
+                Progress::Done
+            }
+            (_, Progress::Nothing) => self.begin(actor),
+            (_, Progress::Begun(pending)) => {
+                assert_eq!(pending.recorded().await.recorded, mandate_stops::Recorded::Log);
+                Progress::Done
+            }
+            (_, over) => over,
+        }
+    }
+
+    fn begin(&self, actor: Actor) -> Progress {
+        let snapshot = self.engine.snapshot();
+        let Some(before) = self.agent_in(&snapshot.registry) else { return Progress::Refused };
+        let after = match actor {
+            Actor::Halt => Some(Agent { state: AgentState::Suspended, ..before.clone() }),
+            Actor::Narrow => Some(Agent { ceiling: Vec::new(), ..before.clone() }),
+            _ => None,
+        };
+        let mut changes = vec![(Some(Entry::Agent(before)), after.map(Entry::Agent))];
+        let grant = self.grant();
+        if actor == Actor::Remove && snapshot.registry.get(Kind::Grant, grant.key()).is_some() {
+            changes.push((Some(grant), None));
+        }
+        let record = self.engine.record(RecordKind::Registry, &self.permit, "a stop".to_owned());
+        let stop = Stop::of_changes(record, changes.iter().map(|(a, b)| (a.as_ref(), b.as_ref())), Vec::new(), &snapshot).unwrap();
+        match self.engine.begin(stop) {
+            Ok(pending) => Progress::Begun(pending),
+            Err(AdministrationError::Overtaken) => Progress::Refused,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// Every order of the steps of these actors, each of which has three at most.
+fn orders(left: &[u32]) -> Vec<Vec<usize>> {
+    if left.iter().all(|left| *left == 0) {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for actor in (0..left.len()).filter(|actor| left[*actor] > 0) {
+        let mut rest = left.to_vec();
+        rest[actor] -= 1;
+        all.extend(orders(&rest).into_iter().map(|rest| std::iter::once(actor).chain(rest).collect::<Vec<_>>()));
+    }
+    all
+}
+
+fn sorted(registry: &Registry) -> Vec<Entry> {
+    let mut entries = registry.entries();
+    entries.retain(|entry| entry.key() != "mandate");
+    entries.sort_by(|a, b| (a.kind(), a.key()).cmp(&(b.kind(), b.key())));
+    entries
+}
+
+#[tokio::test]
+async fn in_every_order_of_their_steps_changes_and_stops_leave_the_same_in_memory_and_in_the_database() {
+    use Actor::{Deeper, Halt, Narrow, Purpose, Remove};
+    let world = World::story();
+    let engine = engine(&world);
+    let operator = Operator::of_user(own_user().unwrap()).unwrap();
+    let casts: [&[Actor]; 9] = [
+        &[Purpose, Deeper],
+        &[Purpose, Remove],
+        &[Purpose, Narrow],
+        &[Narrow, Remove],
+        &[Halt, Remove],
+        &[Narrow, Narrow],
+        &[Purpose, Halt, Narrow],
+        &[Purpose, Halt, Remove],
+        &[Purpose, Narrow, Remove],
+    ];
+    let (mut rounds, mut done, mut refused) = (0, 0, 0);
+    for cast in casts {
+        let steps: Vec<u32> = cast.iter().map(|actor| if matches!(actor, Purpose | Deeper) { 3 } else { 2 }).collect();
+        for order in orders(&steps) {
+            let name = format!("agent-{rounds}");
+            rounds += 1;
+            // What an earlier round left for a change to find is found here.
+            engine.catch_up().await.unwrap();
+            world.apply(Entry::Agent(story::agent(&name, vec![story::permission("crm", "read:cases")]))).await;
+            let round = Round { engine: Arc::clone(&engine), permit: engine.permit(&operator).await.unwrap(), name };
+            let mut progress: Vec<Progress> = cast.iter().map(|_| Progress::Nothing).collect();
+            for actor in &order {
+                let before = std::mem::replace(&mut progress[*actor], Progress::Done);
+                progress[*actor] = round.step(cast[*actor], before).await;
+            }
+            let what = format!("{cast:?} in {order:?}");
+            let (memory, database) = (world.live.snapshot(), world.stored().0);
+            assert_eq!(sorted(&memory.registry), sorted(&database), "{what}");
+            let version = world.store.read_blocking("version", registry::version).unwrap();
+            assert!(memory.edition.version <= version, "{what}");
+
+            let was_done = |actor: Actor| {
+                let mut all = cast.iter().zip(&progress).filter(|(of, _)| **of == actor);
+                all.any(|(_, progress)| matches!(progress, Progress::Done))
+            };
+            let agent = round.agent_in(&database);
+            assert_eq!(agent.is_none(), was_done(Remove), "{what}");
+            let has_grant = database.get(Kind::Grant, round.grant().key()).is_some();
+            assert_eq!(has_grant, was_done(Purpose) && agent.is_some(), "{what}: no grant names an agent that is gone");
+            if let Some(agent) = agent {
+                assert_eq!(agent.purpose == "another", was_done(Purpose), "{what}");
+                assert_eq!(agent.chain_depth == 9, was_done(Deeper), "{what}");
+                assert_eq!(agent.state == AgentState::Suspended, was_done(Halt), "{what}");
+                assert_eq!(agent.ceiling.is_empty(), was_done(Narrow), "{what}");
+            }
+            done += progress.iter().filter(|progress| matches!(progress, Progress::Done)).count();
+            refused += progress.iter().filter(|progress| matches!(progress, Progress::Refused)).count();
+        }
+    }
+    assert_eq!(rounds, 20 + 10 + 10 + 6 + 6 + 6 + 210 + 210 + 210);
+    assert!(done > rounds && refused > 100, "{done} done and {refused} refused");
+}
