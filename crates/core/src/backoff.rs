@@ -4,25 +4,26 @@ use std::time::Duration;
 
 use crate::time::Entropy;
 
-/// Waits that double up to a limit, at least half of each random: those who lost the same server do not all come back at once.
+/// Waiting times that double up to a limit. Half of each is random, so that clients that lost the same server at the same time do
+/// not all return at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
-    /// The longest first wait.
+    /// The upper bound of the first wait.
     const FIRST: Duration = Duration::from_millis(100);
-    /// The longest of all.
+    /// The upper bound of every wait.
     const LONGEST: Duration = Duration::from_secs(5);
 
-    /// Starts over.
+    /// A backoff at its beginning: the next wait is a first wait.
     #[expect(clippy::new_without_default, reason = "it is a start")]
     pub fn new() -> Self {
         Self { next: Self::FIRST }
     }
 
-    /// The next wait: between half of the present length and the whole.
+    /// The next wait: between half of its upper bound and all of it.
     pub fn wait(&mut self, entropy: &dyn Entropy) -> Duration {
         let wait = self.next.mul_f64(0.5 + 0.5 * entropy.fraction());
         self.next = (self.next * 2).min(Self::LONGEST);

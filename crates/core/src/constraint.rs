@@ -1,14 +1,14 @@
-//! Constraints: what a ceiling or grant limits besides scopes. They only ever narrow.
+//! Constraints: what a ceiling or grant limits besides scopes. A constraint can only narrow.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Lifetime;
 
-/// Limits that travel with a ceiling or a grant. The constraint of a mandate is the intersection of all that apply.
+/// The limits of a ceiling or a grant. The constraints of a mandate are the intersection of all that apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Constraints {
-    /// The longest a token under this may live. Absent: the authority's own limit alone.
+    /// The longest time for which a token under this may be valid. Absent: only the authority's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Lifetime>,
 }

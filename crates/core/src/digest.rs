@@ -1,8 +1,8 @@
-//! SHA-256 (FIPS 180-4), computed by `aws-lc-rs` as everything cryptographic is.
+//! SHA-256 (FIPS 180-4), computed by `aws-lc-rs`, like all other cryptography here.
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// A digest in the making.
+/// A SHA-256 that is being computed, piece by piece.
 #[derive(Clone)]
 pub struct Sha256(Context);
 

@@ -59,18 +59,19 @@ impl HybridClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Whole after each statement: a panic elsewhere does not spoil it.
+        // The state is consistent after each statement, also if a thread panics while it holds the lock.
         self.state.lock()
     }
 
-    /// Moves on: everything after this is later than everything before.
+    /// Moves the clock forward by a millisecond and returns the new time: every later time is later than every time before the call.
     pub fn tick(&self) -> Timestamp {
         let (mut state, _) = self.look();
         state.last = state.last.saturating_add(1000);
         shown(&state)
     }
 
-    /// The machine's clock. For times that others compare with their own clocks, and that order nothing: X.509 certificates.
+    /// The machine's clock. Only for times that others compare with their own clocks, and by which nothing is ordered: those of X.509
+    /// certificates.
     pub fn wall(&self) -> Timestamp {
         self.wall.now()
     }

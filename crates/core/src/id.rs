@@ -57,12 +57,12 @@ macro_rules! text_type {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The text of it.
+            /// The name or identifier as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The text of it, shared.
+            /// The same text without a copy.
             pub fn shared(&self) -> Arc<str> {
                 Arc::clone(&self.0)
             }
@@ -122,7 +122,7 @@ text_type!(
     PersonName, "person name", check_name
 );
 text_type!(
-    /// The name of a policy.
+    /// The name of a policy, unique in the registry; records name the policies that decided.
     PolicyName, "policy name", check_name
 );
 text_type!(
@@ -130,11 +130,11 @@ text_type!(
     ClientId, "client id", check_client
 );
 text_type!(
-    /// Identifies one grant. The same grant keeps it when it is applied again.
+    /// The id of a grant. It stays the same when the grant is applied again.
     GrantId, "grant id", check_id
 );
 text_type!(
-    /// Identifies one audit record.
+    /// The id of an audit record: a UUID version 7.
     RecordId, "record id", check_id
 );
 text_type!(

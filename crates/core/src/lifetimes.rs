@@ -7,33 +7,34 @@ use crate::time::Lifetime;
 /// How far the clocks of two machines may differ: RFC 7519 §4.1.4 and §4.1.5 allow for a clock skew of a few minutes at most.
 pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// How far the clock of a verifier may be behind for cuts to work there. More than [`CLOCK_SKEW`]: a cut that is forgotten too
-/// early revives tokens.
+/// How far the clock of a verifier may be behind for cuts to work there. More than [`CLOCK_SKEW`]: if a cut
+/// is forgotten too early, tokens become valid again.
 pub const VERIFIER_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// How long a person's own access token lives: one hour at most (RFC 6750 §5.3).
+/// How long a person's own access token is valid: one hour at most (RFC 6750 §5.3).
 pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
-/// How long an access token for an agent lives unless something narrows it.
+/// How long an access token for an agent is valid if no ceiling or grant says otherwise.
 pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(5));
 
-/// The longest an access token for an agent may ever live. Far below the hour of RFC 6750 §5.3, because nobody watches its use.
+/// The longest time for which an access token for an agent may be valid. Far below the hour of RFC 6750 §5.3, because no person
+/// watches what an agent does with it.
 pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(15));
 
-/// How long an authorization code lives: 10 minutes at most (RFC 6749 §4.1.2).
+/// How long an authorization code is valid: 10 minutes at most (RFC 6749 §4.1.2).
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 
-/// How long a JWT-SVID lives: as short as possible (SPIFFE JWT-SVID §3.3).
+/// How long a JWT-SVID is valid: as short as possible (SPIFFE JWT-SVID §3.3).
 pub const JWT_SVID_LIFETIME: Duration = Duration::from_mins(5);
 
-/// How long an X.509-SVID lives.
+/// How long an X.509-SVID is valid: the certificate of a node or of the server's own listener.
 pub const X509_SVID_LIFETIME: Duration = Duration::from_hours(1);
 
-/// How long the certificate of the signing authority lives. It is replaced long before.
+/// How long the certificate of the signing authority is valid. Its key is replaced long before it expires.
 pub const CA_LIFETIME: Duration = Duration::from_hours(2 * 365 * 24);
 
-/// How long a join token can be used unless its maker says otherwise.
+/// How long a join token can be used if its operator gives no time.
 pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 
-/// The longest a join token can be used.
+/// The longest time that an operator may give a join token.
 pub const MAX_JOIN_TOKEN_LIFETIME: Duration = Duration::from_hours(24);

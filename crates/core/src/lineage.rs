@@ -1,4 +1,4 @@
-//! Lineage: from which tokens and grants a token descends. It makes revocation one cut instead of a walk.
+//! Lineage: from which tokens and grants a token descends. With it, a revocation is one cut instead of a search for descendants.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::id::{ClientId, GrantId, TokenId};
 
 /// The `lineage` claim of an access token.
 ///
-/// A token is dead when its own `jti` or any of `parents` has been revoked, or any of `grants` or `clients` since it was
+/// A token is revoked when its own `jti` or any of `parents` has been revoked, or any of `grants` or `clients` since it was
 /// issued. Because each token carries its whole ancestry (bounded by the chain depth), cutting one ancestor refuses every
 /// descendant at the cost of one entry, however many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +18,8 @@ pub struct Lineage {
     /// Every grant that this token and its ancestors depend on, nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<GrantId>,
-    /// Every client that an ancestor was issued to, nearest first. An agent that was the client is in `act` already, and not
-    /// here.
+    /// Every client that an ancestor was issued to, nearest first. An agent that was the client is in `act`
+    /// and is not repeated here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientId>,
 }

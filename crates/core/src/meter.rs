@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::id::GrantId;
 
-/// What is counted. A count is kept when what it counts for is removed, and never goes back.
+/// What is counted. A count never decreases, and is kept when the entry that it belongs to is removed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MeterId {
     /// The mandates that were issued under a grant.
@@ -19,15 +19,15 @@ impl fmt::Display for MeterId {
     }
 }
 
-/// What is taken from one meter when a record is written. All reservations of a record are taken, or none, and then the
-/// record is not written.
+/// What is taken from one meter when a record is written. Either all reservations of a record are taken, or none of them is and
+/// the record is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// From which meter.
+    /// The meter that counts it.
     pub meter: MeterId,
-    /// How much.
+    /// How much is added to the count.
     pub amount: u64,
-    /// How far the meter may go in all.
+    /// The highest value that the meter may have afterwards.
     pub limit: u64,
 }
 
@@ -37,7 +37,7 @@ impl Reservation {
         used.checked_add(self.amount).is_some_and(|sum| sum <= self.limit)
     }
 
-    /// What the meter shows at least, if it could not be taken.
+    /// The lowest value that the meter can have if this was refused.
     pub fn used_if_refused(&self) -> u64 {
         self.limit.saturating_sub(self.amount).saturating_add(1).min(self.limit)
     }

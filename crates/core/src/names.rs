@@ -1,7 +1,7 @@
-//! The names that OAuth gives to things, each in one place, and only those that are spoken here.
+//! The names that OAuth defines, each written once, and only those that are used here.
 //!
 //! A test compares them with the dated copies of the registries in `crates/core/registries/`: a name that is misspelt, or that
-//! nobody has defined, is found there. Of the registry of parameters there is no copy: each of these has the section that defines it.
+//! no standard defines, fails the test. There is no copy of the registry of parameters: each one cites its section.
 
 macro_rules! names {
     ($(#[$doc:meta])* $set:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
@@ -10,15 +10,15 @@ macro_rules! names {
         pub enum $set { $($(#[$of_one])* $one,)+ }
 
         impl $set {
-            /// All of them, in their order.
+            /// All values, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$one,)+];
 
-            /// As it is sent.
+            /// The name as it is sent.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$one => $name,)+ }
             }
 
-            /// The one of exactly this name.
+            /// The value with exactly this name, compared bytewise.
             pub fn named(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.as_str() == name)
             }
@@ -126,11 +126,11 @@ names! {
 }
 
 names! {
-    /// What introspection says beside the claims of the token (RFC 7662 §2.2).
+    /// The members of an introspection answer that are not claims of the token (RFC 7662 §2.2).
     IntrospectionMember {
         /// Whether the token counts.
         Active = "active",
-        /// How it is used.
+        /// How the token is used: `Bearer`.
         TokenType = "token_type",
     }
 }

@@ -3,8 +3,8 @@
 /// Whether a node may renew and fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// It may.
+    /// It has joined: it may do both.
     Joined,
-    /// It may not, no matter which certificate it has.
+    /// An operator has banned it: it may do neither, with any certificate.
     Banned,
 }

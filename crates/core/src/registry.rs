@@ -32,9 +32,9 @@ pub const DEFAULT_CHAIN_DEPTH: u8 = 3;
 /// One operation of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
-    /// Its name, unique within the resource.
+    /// Its name, unique within the resource: 1 to 128 characters.
     pub name: String,
-    /// The scope it needs.
+    /// The scope that a call of it needs: one of the resource's.
     pub scope: Scope,
     /// It deletes or changes what cannot be restored.
     pub destructive: bool,
@@ -53,7 +53,7 @@ pub struct Resource {
     pub uri: ResourceUri,
     /// The scopes it understands.
     pub scopes: ScopeSet,
-    /// Its tools.
+    /// Its operations, as far as policies distinguish them.
     pub tools: Vec<Tool>,
     /// The agent that serves this resource, if an agent does. That agent may exchange, as the next hop, a token that
     /// was addressed to it.
@@ -65,30 +65,30 @@ pub struct Resource {
 /// Scopes (and limits) on one resource: the unit of a ceiling and of a person's rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permission {
-    /// On which resource.
+    /// The resource that the scopes belong to.
     pub resource: ResourceName,
-    /// Which scopes.
+    /// The scopes that are permitted there.
     pub scopes: ScopeSet,
-    /// Within which limits.
+    /// The limits of tokens under this permission.
     pub constraints: Constraints,
 }
 
-/// Whether an agent may act. The greater a state is, the further the agent is from acting again.
+/// Whether an agent may act. Of two states, the greater one is the stronger stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// It may act.
     Active,
-    /// Stopped by its owner; may become active again.
+    /// Stopped; an operator can activate it.
     Suspended,
-    /// Stopped by incident response; only closing the incident makes it active again.
+    /// Stopped because of an incident. It cannot be activated before it is released, which makes it suspended.
     Contained,
     /// Stopped permanently; its name and SPIFFE ID are never given to another agent.
     Retired,
 }
 
 impl AgentState {
-    /// Its name in files and on the wire.
+    /// The name of the state in registry files, records and the admin API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -102,17 +102,17 @@ impl AgentState {
 /// A registered agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
-    /// Its name.
+    /// Its name in the registry.
     pub name: AgentName,
-    /// The person who answers for it.
+    /// The person who is responsible for it.
     pub owner: PersonName,
-    /// What it is for.
+    /// What it is for, on one line, for people: 1 to 1024 characters.
     pub purpose: String,
-    /// Its identity.
+    /// Its identity in tokens, unique in the registry.
     pub spiffe_id: SpiffeId,
-    /// What a process must show, all of them, to be issued the identity. None: no process is.
+    /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets it.
     pub selectors: Vec<Selector>,
-    /// The most it may ever be given. Nothing listed is nothing.
+    /// The most that it can get, from any person. Empty: nothing.
     pub ceiling: Vec<Permission>,
     /// The deepest chain in which it may be the outermost actor.
     pub chain_depth: u8,
@@ -127,7 +127,7 @@ pub struct Person {
     pub name: PersonName,
     /// Issuer and subject. For the embedded directory: our own issuer and the name.
     pub id: PersonId,
-    /// What the person may do, and so at most delegate.
+    /// What the person may do. They cannot delegate more than that.
     pub may: Vec<Permission>,
     /// A disabled person cannot log in, and no agent can act for them.
     pub disabled: bool,
@@ -137,7 +137,7 @@ pub struct Person {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "method")]
 pub enum ClientAuthentication {
-    /// A public client: nothing but PKCE.
+    /// A public client: it proves nothing, and its codes are protected by PKCE.
     None,
     /// `client_secret_basic` (RFC 6749 §2.3.1). The secret's argon2id hash is kept by the store, beside the registry.
     ClientSecretBasic,
@@ -145,7 +145,7 @@ pub enum ClientAuthentication {
     ClientSecretPost,
     /// `private_key_jwt` (RFC 7523 §2.2) with these keys, a JWK Set as JSON text.
     PrivateKeyJwt {
-        /// The JWK Set.
+        /// The client's public keys: a JWK Set (RFC 7517 §5) as JSON text.
         jwks: String,
         /// What the `aud` of its assertions must be.
         #[serde(default)]
@@ -184,9 +184,9 @@ pub enum AssertionAudience {
 /// An OAuth client that is not an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
-    /// Its id.
+    /// Its `client_id`, unique in the registry.
     pub id: ClientId,
-    /// Where the browser may be sent back to; compared exactly, the port exempt on loopback IP literals.
+    /// The redirect URIs to which the browser may be sent back, compared as text; on loopback hosts any port matches.
     pub redirect_uris: Vec<String>,
     /// How it authenticates.
     pub authentication: ClientAuthentication,
@@ -222,11 +222,11 @@ pub enum SubjectScope {
 /// An identity provider of another organization whose access tokens are accepted as subject tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIssuer {
-    /// Its issuer identifier.
+    /// Its issuer identifier, compared bytewise with `iss`.
     pub url: Issuer,
-    /// What its tokens must be addressed to.
+    /// The `aud` that its tokens must have.
     pub audience: String,
-    /// Whether its scopes limit the delegation.
+    /// Whether the scopes of its tokens limit the delegation.
     pub subject_scope: SubjectScope,
     /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these audiences can
     /// use it here.
@@ -243,19 +243,19 @@ pub struct TrustedIssuer {
 /// A person's standing permission for an agent on a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Its id.
+    /// Its id, unique in the registry; tokens name it in `lineage`.
     pub id: GrantId,
-    /// Who grants.
+    /// The person who grants.
     pub person: PersonName,
-    /// To which agent.
+    /// The agent that gets the permission.
     pub agent: AgentName,
-    /// On which resource.
+    /// The resource that it is for.
     pub resource: ResourceName,
-    /// Which scopes.
+    /// The scopes that are granted.
     pub scopes: ScopeSet,
-    /// Within which limits.
+    /// The limits of tokens under this grant.
     pub constraints: Constraints,
-    /// Until when; absent: until revoked.
+    /// The first moment at which it is no longer in force; absent: it ends only when it is revoked.
     pub expires: Option<Timestamp>,
     /// The span from which `expires` was made, if one was declared: the same span again does not move the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -269,9 +269,9 @@ pub struct Grant {
 /// One Cedar policy text. All policies of the registry are evaluated together with the built-in ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// Its name.
+    /// Its name, by which records and errors refer to it.
     pub name: PolicyName,
-    /// Cedar source.
+    /// Its Cedar text: one or more statements.
     pub source: String,
 }
 
@@ -316,7 +316,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Its kind.
+    /// The kind of the entry.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Resource(_) => Kind::Resource,
@@ -329,7 +329,7 @@ impl Entry {
         }
     }
 
-    /// Its key, unique within its kind.
+    /// The key of the entry, unique within its kind: its name, id or URL.
     pub fn key(&self) -> &str {
         match self {
             Self::Resource(x) => x.name.as_str(),
@@ -523,46 +523,47 @@ impl Registry {
 
     /// All grants of a person to an agent on a resource.
     pub fn grants_between(&self, person: &PersonName, agent: &AgentName, resource: &ResourceName) -> &[Arc<Grant>] {
-        // The key is built per call: three short strings, no index by reference is worth the types it needs.
+        // The key is built for each call. It has three short strings; an index by references would need more types than that is worth.
         self.grants_by_parties.get(&(person.clone(), agent.clone(), resource.clone())).map_or(&[], Vec::as_slice)
     }
 
-    /// All resources, in no order.
+    /// All resources, in no particular order.
     pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.resources.values()
     }
 
-    /// All people, in no order.
+    /// All people, in no particular order.
     pub fn people(&self) -> impl Iterator<Item = &Arc<Person>> {
         self.people.values()
     }
 
-    /// All agents, in no order.
+    /// All agents, in no particular order.
     pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.agents.values()
     }
 
-    /// All clients, in no order.
+    /// All clients, in no particular order.
     pub fn clients(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.clients.values()
     }
 
-    /// All trusted issuers, in no order.
+    /// All trusted issuers, in no particular order.
     pub fn issuers(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
         self.issuers.values()
     }
 
-    /// All grants, in no order.
+    /// All grants, in no particular order.
     pub fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
         self.grants.values()
     }
 
-    /// All policies, in no order.
+    /// All policies, in no particular order.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.values()
     }
 
-    /// The first `most` entries of a kind whose key is greater than `after`, by key, bytewise. No key is empty.
+    /// The first `most` entries of a kind whose key is greater than `after`, ordered by key, bytewise. An empty `after` is before
+    /// every key.
     pub fn page(&self, kind: Kind, after: &str, most: usize) -> Vec<Entry> {
         let mut keys = self.keys(kind);
         keys.retain(|key| *key > after);
@@ -601,8 +602,8 @@ impl Registry {
     }
 }
 
-/// Removes a deleted entry from an index, unless another entry has its place there: two entries may exchange identifiers in
-/// one change.
+/// Removes a deleted entry from an index, unless the index has another entry under this key: two entries may exchange identifiers
+/// in one change.
 fn forget_index<K: Hash + Eq, V>(index: &mut HashMap<K, Arc<V>>, key: &K, old: &Arc<V>) {
     if index.get(key).is_some_and(|now| Arc::ptr_eq(now, old)) {
         index.remove(key);

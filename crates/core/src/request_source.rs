@@ -13,9 +13,9 @@ pub enum RequestSource {
     Network(IpAddr),
     /// A local process of this user, by a unix socket.
     User(u32),
-    /// A person who has proven who they are, and is not permitted what they ask. All of these are one source.
+    /// A person who has proven who they are, and may not do what they ask for. All such people are one source.
     Known,
-    /// Not known, or one of more sources than are distinguished.
+    /// An unknown source, or one beyond the number of sources that are distinguished.
     Other,
 }
 

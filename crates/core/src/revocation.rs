@@ -1,4 +1,4 @@
-//! Revocation as cuts: what has been cut, and whether a token is below a cut.
+//! Revocation as cuts: what has been cut, and whether a token is *below* a cut, that is, refused because of it.
 
 use rpds::HashTrieMapSync;
 use serde::{Deserialize, Serialize};
@@ -31,9 +31,9 @@ pub enum CutTarget {
 pub struct Cut {
     /// What is cut.
     pub target: CutTarget,
-    /// Tokens [issued](TokenFacts::issued) not after this millisecond are dead.
+    /// Tokens [issued](TokenFacts::issued) at or before this millisecond are revoked.
     pub at: Timestamp,
-    /// From when on no token issued before `at` can be valid, so that the cut may be forgotten.
+    /// The time from which no token issued before `at` can be valid, so that the cut may be forgotten.
     pub forget: Timestamp,
 }
 
@@ -130,33 +130,33 @@ impl RevocationSet {
         self.cuts.is_empty()
     }
 
-    /// Whether exactly this is cut.
+    /// Whether there is a cut on exactly this target.
     pub fn contains(&self, target: &CutTarget) -> bool {
         self.cuts.contains_key(target)
     }
 
-    /// The cut on exactly this, if it is in force.
+    /// The cut on exactly this target, if there is one.
     pub fn get(&self, target: &CutTarget) -> Option<&Cut> {
         self.cuts.get(target)
     }
 
-    /// All cuts, in no order.
+    /// All cuts, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Cut> {
         self.cuts.values()
     }
 
-    /// The cut that a token is below, if any.
+    /// The cut that refuses the token, if there is one.
     pub fn find(&self, token: &TokenFacts<'_>) -> Option<&Cut> {
         if self.cuts.is_empty() {
             return None;
         }
         let own = std::iter::once(CutTarget::Token(token.jti.clone()));
         let parents = token.lineage.parents.iter().cloned().map(CutTarget::Token);
-        // A cut token is dead for good: its id is never used again, so `iat` does not matter.
+        // A cut on a token is permanent: its id is never used again, so `iat` does not matter.
         let by_id = own.chain(parents).find_map(|target| self.cuts.get(&target));
         by_id.or_else(|| {
             let issued = token.issued();
-            // Everything else may be allowed again, perhaps in narrower form under the same name.
+            // Every other target may be allowed again later under the same name, perhaps with less.
             let grants = token.lineage.grants.iter().cloned().map(CutTarget::Grant);
             let agents = token.chain.iter().filter(|actor| actor.iss == *token.ours).map(|actor| CutTarget::Agent(actor.sub.clone()));
             let person = std::iter::once(CutTarget::Person(token.subject.clone()));

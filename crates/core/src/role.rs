@@ -9,7 +9,7 @@ pub enum Role {
     Operator,
     /// Answers requests for approval. Reads too.
     Approver,
-    /// Gives authority: changes the registry, secrets, join tokens and keys, and lets act again what was stopped. Includes
+    /// Gives authority: changes the registry, secrets, join tokens and keys, and starts again what was stopped. Includes
     /// all other roles.
     Admin,
 }
@@ -18,7 +18,7 @@ impl Role {
     /// Every role, from the least to the greatest.
     pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
 
-    /// Its name.
+    /// The name of the role, as in `mandate:<name>`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -43,7 +43,7 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.scope() == scope)
     }
 
-    /// Whether who has this role may do what needs `least`.
+    /// Whether an operator with this role may do what requires the role `least`.
     pub const fn includes(self, least: Self) -> bool {
         match (self, least) {
             (Self::Admin, _)

@@ -36,7 +36,7 @@ pub enum InvalidScope {
 pub struct Scope(Arc<str>);
 
 impl Scope {
-    /// The token.
+    /// The scope token (RFC 6749 §3.3) as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

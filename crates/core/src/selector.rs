@@ -71,8 +71,8 @@ pub enum InvalidSelector {
     Path,
 }
 
-/// Whether a process that shows `shown` is given what requires `required`: it shows all of that. What requires nothing is given
-/// to no process, because every process would show it.
+/// Whether a process that shows `shown` gets an identity that requires `required`: it must show all of them. An empty `required`
+/// matches no process, because otherwise it would match every process.
 pub fn shows_all(shown: &[Selector], required: &[Selector]) -> bool {
     !required.is_empty() && required.iter().all(|selector| shown.contains(selector))
 }
@@ -135,7 +135,7 @@ fn number(text: &str) -> Result<u32, InvalidSelector> {
 }
 
 impl ProgramPath {
-    /// The longest path, in bytes, so that the whole selector is not too long.
+    /// The longest path, in bytes: the whole selector may have [`MAX_SELECTOR_LEN`] bytes.
     const MAX_LEN: usize = MAX_SELECTOR_LEN - "unix:path:".len();
 
     /// The path.

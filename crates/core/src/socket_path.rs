@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// The most bytes of a unix socket's path: the size of `sun_path` less the NUL that ends it (unix(7)).
 const LONGEST_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// A path that no socket can be bound or reached at.
+/// A path that is too long for a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the socket's path {path:?} has {length} bytes, and that of a unix socket has at most {LONGEST_SOCKET_PATH}; choose a shorter one")]
 pub struct SocketPathTooLong {

@@ -75,13 +75,13 @@ pub enum InvalidActorChain {
 }
 
 impl ActorChain {
-    /// No actor: the subject acts itself.
+    /// The chain without actors: the subject acts itself.
     #[must_use]
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Outermost first. Refuses loops and hostile sizes.
+    /// The chain of these actors, outermost first. Loops and sizes beyond the limits are refused.
     pub fn new(actors: Vec<Actor>) -> Result<Self, InvalidActorChain> {
         check(&actors)?;
         // The empty chain takes no memory; one made of an empty list would.
@@ -131,7 +131,7 @@ impl ActorChain {
     }
 }
 
-/// Refuses loops and hostile sizes.
+/// Refuses loops and sizes beyond the limits.
 fn check(actors: &[Actor]) -> Result<(), InvalidActorChain> {
     if actors.len() > MAX_PARSED_DEPTH {
         return Err(InvalidActorChain::TooDeep);
@@ -177,7 +177,7 @@ impl Serialize for ActRef<'_> {
 
 /// The `act` claim: an actor and, nested, the one that acted before it (RFC 8693 §4.1).
 ///
-/// Unknown members are refused: `exp`, `aud` and the like have no meaning inside `act`. If an authority copied members that it
+/// Unknown members are refused: `exp`, `aud` and similar claims have no meaning inside `act`. If an authority copied members that it
 /// does not know, a caller could forge the history of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Act {

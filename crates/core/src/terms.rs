@@ -31,7 +31,7 @@ pub use said::{KnownTerms, Said};
 
 /// One delegation: who, through whom, where, what, until when. A copy of it grants nothing.
 ///
-/// Tokens of trusted issuers are read into the same type, so not all that it can say is what a mandate can say.
+/// Tokens of trusted issuers are read into the same type, so it can say more than a mandate can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// Who issues the token: `iss`.
@@ -56,13 +56,13 @@ pub struct Terms {
     pub client: ClientId,
     /// From which tokens and grants: `lineage`.
     pub lineage: Lineage,
-    /// The key that the token is bound to: `cnf` (RFC 7800). With one, the token is worth nothing without proof of that key.
+    /// The key that the token is bound to: `cnf` (RFC 7800). A token with `cnf` is accepted only with a proof of that key.
     pub cnf: Option<Confirmation>,
     /// When the person last proved who they are: `auth_time` (RFC 9068 §2.2.1). Exchanges do not change it.
     pub auth_time: Option<Timestamp>,
-    /// How strongly: `acr` (RFC 9068 §2.2.1). Exchanges do not change it.
+    /// How strong that proof was: `acr` (RFC 9068 §2.2.1). Exchanges do not change it.
     pub acr: Option<String>,
-    /// By which means: `amr` (RFC 9068 §2.2.1). Exchanges do not change it.
+    /// By which methods: `amr` (RFC 9068 §2.2.1). Exchanges do not change it.
     pub amr: Vec<String>,
 }
 
@@ -155,7 +155,7 @@ impl Terms {
         }
     }
 
-    /// What revocation by `ours` needs to know.
+    /// The facts that revocation needs; `ours` is the issuer whose cuts the token is checked against.
     pub fn facts<'a>(&'a self, ours: &'a Issuer) -> TokenFacts<'a> {
         TokenFacts {
             ours,
@@ -169,8 +169,8 @@ impl Terms {
         }
     }
 
-    /// What a record repeats: every term but the issuer, which is that of the whole log, and the time of issue, which is that of
-    /// the record.
+    /// What a record repeats: every term except the issuer, because the whole log has the same one, and the time of issue, because
+    /// it is the time of the record.
     pub fn said(&self) -> Said<'_> {
         let Self {
             issuer: _,

@@ -81,7 +81,7 @@ pub enum InvalidTimestamp {
     /// Not a date and a time as RFC 3339 §5.6 writes them, or one that does not exist.
     #[error("not a time as RFC 3339 writes it, such as 2027-01-31T00:00:00Z or 2027-01-31T01:00:00+01:00")]
     Malformed,
-    /// A date and a time of no known place. Which instant it is depends on where it is read.
+    /// A date and a time without an offset from UTC: different readers would take it for different instants.
     #[error("a time without an offset: add Z for UTC, or an offset such as +01:00")]
     NoOffset,
     /// A day alone.
@@ -101,8 +101,8 @@ impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The parser also takes other forms of ISO 8601 and the names of time zones: it answers what they are, RFC 3339
-        // does not have them.
+        // The parser also accepts other forms of ISO 8601 and names of time zones, which RFC 3339 does not have. So the form of
+        // the text is checked, too.
         let text = at_most_nanoseconds(text);
         let pieces = temporal::DateTimeParser::new().parse_pieces(text.as_ref()).map_err(|_| InvalidTimestamp::Malformed)?;
         let (date, time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
@@ -204,13 +204,13 @@ const YEAR: u64 = 31_557_600;
 #[error("not a span of time such as 90s, 5m, 1h 30m or 30d, of at most 10000 years")]
 pub struct InvalidLifetime;
 
-/// Numbers with units, such as `1h 30m` or `2 weeks`. A day is 24 hours, a month 30.44 days and a year 365.25 days: if you
-/// mean a date, write a date.
+/// Numbers with units, such as `1h 30m` or `2 weeks`. A day is 24 hours, a month 30.44 days and a year 365.25 days. For an
+/// exact end, use a date.
 impl FromStr for Lifetime {
     type Err = InvalidLifetime;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // "1h ago" and "-1h" are spans too, and no lives. "01:00:00" is one that is easily taken for a time of day.
+        // "1h ago" and "-1h" are spans, but no lifetimes. "01:00:00" is a span that is easily read as a time of day.
         let span = friendly::SpanParser::new().parse_span(text).ok().filter(|span| !span.is_negative() && !text.contains(':'));
         let span = span.ok_or(InvalidLifetime)?;
         let whole: [(u64, i64); 7] = [
@@ -254,7 +254,7 @@ pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// The time since a fixed moment, by a counter that runs evenly and that nobody can set.
+    /// The time since a fixed moment, by a counter that runs evenly and cannot be set.
     fn steady(&self) -> Duration;
 }
 

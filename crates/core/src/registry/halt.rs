@@ -1,26 +1,26 @@
-//! Whether an entry is stopped, apart from everything else that it says.
+//! Whether an entry is stopped, separate from the rest of its content.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AgentState, Entry};
 
-/// How far an entry is stopped. Of two values for one entry, the greater is the further from acting again.
+/// How far an entry is stopped. Of two values for one entry, the greater one is the stronger stop.
 ///
 /// A stop and a change of the same entry can be made at the same time. Each then keeps what the other has done: the stop
 /// changes nothing else in the entry, and the change does not lift a stop that it has not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Halt {
-    /// Of an agent.
+    /// The state of an agent.
     Agent(AgentState),
-    /// Of a person: whether they are disabled.
+    /// Whether a person is disabled.
     Person(bool),
-    /// Of a grant: whether it is revoked.
+    /// Whether a grant is revoked.
     Grant(bool),
 }
 
 impl Entry {
-    /// How far it is stopped; `None` for kinds that are only there or not.
+    /// How far it is stopped; `None` for kinds of entries that have no state.
     pub fn halt(&self) -> Option<Halt> {
         match self {
             Self::Agent(agent) => Some(Halt::Agent(agent.state)),
@@ -49,8 +49,8 @@ impl Entry {
         self
     }
 
-    /// This entry as the new value of an entry that was stopped as far as `then` when the change was planned, and that is `now`
-    /// by now: if it was stopped meanwhile, it stays stopped.
+    /// This entry as the new value of another one. `then`: how far that one was stopped when the change was planned. `now`: its
+    /// present value. If it was stopped in between, the new value is stopped as well.
     #[must_use]
     pub fn keeping_a_stop(self, then: Option<Halt>, now: Option<&Self>) -> Self {
         let current = now.and_then(Self::halt);

@@ -1,4 +1,4 @@
-//! Whether an entry counts at a given moment.
+//! Whether a grant is in force, and an agent active, at a given moment.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::time::Timestamp;
 pub enum Ended {
     /// It was revoked.
     Revoked,
-    /// Its time is over.
+    /// Its end has passed.
     Expired,
 }
 
 impl Grant {
-    /// Why it is not in force at `now`, if it is not. This does not count its uses.
+    /// Why it is not in force at `now`; `None` if it is. Its uses are not considered.
     pub fn ended(&self, now: Timestamp) -> Option<Ended> {
         if self.revoked {
             return Some(Ended::Revoked);

@@ -22,17 +22,17 @@ impl Audience {
         Self { first, others }
     }
 
-    /// The one, if there are no others.
+    /// The resource, if it is the only one.
     pub fn sole(&self) -> Option<&str> {
         self.others.is_empty().then_some(self.first.as_str())
     }
 
-    /// The one that is named first. A decision that looks at it alone ignores the others.
+    /// The resource that is named first. A decision that uses only this one ignores the others.
     pub fn first(&self) -> &str {
         &self.first
     }
 
-    /// Each of them.
+    /// All of them, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         iter::once(self.first.as_str()).chain(self.others.iter().map(String::as_str))
     }

@@ -26,7 +26,7 @@ pub struct InvalidThumbprint;
 pub struct Thumbprint(String);
 
 impl Thumbprint {
-    /// The text of it.
+    /// The 43 characters of base64url.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -57,7 +57,7 @@ pub enum Confirmation {
     Jkt(Thumbprint),
     /// `x5t#S256`: the certificate of the holder's TLS connection (RFC 8705 §3.1).
     X5tS256(Thumbprint),
-    /// Something that is not understood here. The token is bound all the same, and nobody can prove to what. Never issued.
+    /// Something that is not understood here. The token is still bound, and no key can be proven for it. Never issued.
     Unknown,
 }
 

@@ -40,9 +40,9 @@ pub struct KnownTerms {
     pub cnf: Option<Confirmation>,
     /// When the person last proved who they are.
     pub auth_time: Option<Timestamp>,
-    /// How strongly.
+    /// How strong that proof was.
     pub acr: Option<String>,
-    /// By which means.
+    /// By which methods.
     pub amr: Vec<String>,
 }
 
@@ -175,7 +175,7 @@ impl Serialize for Said<'_> {
     }
 }
 
-/// Every member may be absent: it is empty then.
+/// Every member may be absent, and is then read as empty.
 #[derive(Deserialize)]
 struct Wire {
     #[serde(default)]
