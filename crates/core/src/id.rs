@@ -164,7 +164,7 @@ impl TokenId {
     }
 
     /// The millisecond in which [`TokenId::generate`] made it. `None` for an id of any other form, such as that of a
-    /// foreign token.
+    /// token of another issuer.
     pub fn made_at(&self) -> Option<Timestamp> {
         made_at(&self.0)
     }

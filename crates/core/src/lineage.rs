@@ -12,7 +12,7 @@ use crate::id::{ClientId, GrantId, TokenId};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// The `jti` of every ancestor token, nearest first. Tokens of foreign issuers appear as `<issuer>#<jti>` digests.
+    /// The `jti` of every ancestor token, nearest first. Tokens of other issuers appear as `<issuer>#<jti>` digests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<TokenId>,
     /// Every grant that this token and its ancestors depend on, nearest first.

@@ -208,7 +208,7 @@ impl Client {
     }
 }
 
-/// Whether the scopes of a foreign issuer's token limit what may be delegated from it.
+/// Whether the scopes of another issuer's token limit what may be delegated from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectScope {

@@ -1,6 +1,6 @@
 //! OAuth access tokens as JWT (RFC 9068), with the actor chain of RFC 8693 §4.1.
 //!
-//! A person of a foreign issuer who is the subject of one of our own tokens has a `sub` that no person of ours can have
+//! A person of another issuer who is the subject of one of our own tokens has a `sub` that no person of ours can have
 //! ([`subject_claim`]), and `sub_id` (RFC 9493) says how their own issuer names them. The private claim `lineage` says
 //! from which tokens and grants a token descends.
 
@@ -35,15 +35,15 @@ pub const TYPE: &str = "at+jwt";
 /// The most ids in each list of a lineage: far above what the chain depth allows.
 const MAX_LINEAGE: usize = 64;
 
-/// Whose token it is meant to be.
+/// Which kind of issuer a token must come from, and so which rules it must follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Ours: ES256 in its one form, no header members other than `alg`, `kid` and `typ`, no clock skew at `exp`.
+    /// This server: ES256 in the one accepted form, no header members other than `alg`, `kid` and `typ`, no clock skew at `exp`.
     Own,
-    /// That of a trusted foreign issuer: any algorithm of [`Algorithm`], clock skew is allowed at `exp`. Our claims
+    /// Another issuer that is trusted: any algorithm of [`Algorithm`], clock skew is allowed at `exp`. Our claims
     /// `sub_id` and `lineage` mean nothing there and are not read.
     Foreign,
-    /// As [`Profile::Foreign`], of an issuer that only identifies the person: `scope` is not read either, and is empty.
+    /// As [`Profile::Foreign`], for an issuer that only identifies the person: `scope` is not read either, and is empty.
     ForeignIdentity,
 }
 
@@ -67,19 +67,19 @@ pub struct Expect<'a> {
     pub keys: &'a KeySet,
     /// The time of the check.
     pub now: Timestamp,
-    /// Whose token it is meant to be.
+    /// The rules for tokens of this issuer.
     pub profile: Profile,
-    /// Where verified signatures are remembered, if anywhere.
+    /// Where verified signatures are remembered; `None`: nowhere.
     pub memo: Option<&'a SignatureMemo>,
 }
 
-/// A verified access token. Nothing is decided yet about its audience: see [`AccessToken::require_audience`].
+/// A verified access token. Its audience is not checked yet: see [`AccessToken::require_audience`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
-    /// What it says. In foreign tokens `jti` is [`foreign_token_id`], so that no issuer can name another's token; there are no
-    /// `details` and no `lineage`, no matter what they claim.
+    /// What it says. In tokens of other issuers `jti` is [`foreign_token_id`], so that no issuer can name another's token;
+    /// `details` and `lineage` are empty, no matter what such a token claims.
     pub terms: Terms,
-    /// `nbf`.
+    /// `nbf`: before this time the token is not valid.
     pub nbf: Option<Timestamp>,
     /// The only party that may become its next actor (RFC 8693 §4.4). Our own tokens do not say it: who may act next is decided
     /// from the registry at the next exchange.
@@ -93,7 +93,7 @@ impl AccessToken {
     }
 }
 
-/// The id under which a foreign token is known here: `f.` and the base64url SHA-256 of `<issuer>#<jti>`.
+/// The id under which a token of another issuer is known here: `f.` and the base64url SHA-256 of `<issuer>#<jti>`.
 pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenError> {
     let mut text = [issuer.as_str(), "#", jti].concat();
     let digest = sha256(text.as_bytes());
@@ -103,7 +103,7 @@ pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenErro
     text.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
 }
 
-/// A foreign token, decoded and not yet read.
+/// A token of another issuer, decoded and not yet read.
 pub struct Decoded<'t> {
     text: &'t str,
     compact: Compact<'t>,
@@ -111,7 +111,7 @@ pub struct Decoded<'t> {
 }
 
 impl<'t> Decoded<'t> {
-    /// Decodes it, strictly.
+    /// Decodes a compact JWS (RFC 7515 §7.1), and refuses one that is not of type `at+jwt`.
     pub fn of(token: &'t str) -> Result<Self, TokenError> {
         let compact = Compact::parse(token, OtherMembers::Ignore)?;
         check_type(&compact, Profile::Foreign)?;
@@ -125,8 +125,8 @@ impl<'t> Decoded<'t> {
     }
 }
 
-/// A token of which nothing is verified yet: its content may only be used to choose the keys to verify it with, and how it is
-/// refused without them.
+/// A token of which nothing is verified yet. Its content may only be used to choose the keys that verify it, and to choose the
+/// error if there are no keys.
 pub struct Unverified<'d> {
     text: &'d str,
     compact: &'d Compact<'d>,
@@ -164,14 +164,14 @@ impl Unverified<'_> {
 }
 
 impl std::fmt::Debug for Decoded<'_> {
-    /// Nothing that it says: it may be anybody's.
+    /// Prints no content, because nothing in it is verified.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Decoded").finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Unverified<'_> {
-    /// Nothing that it says: it may be anybody's.
+    /// Prints no content, because nothing in it is verified.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Unverified").finish_non_exhaustive()
     }
@@ -280,7 +280,7 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
 }
 
 fn audience(claims: &Object<'_>) -> Result<Audience, TokenError> {
-    // Nearly always one text, which needs no list.
+    // Nearly always one text: then no list is made.
     if let Some(one @ Json::Text(_)) = claims.get("aud") {
         return Ok(Audience::one(claim::checked_text(one, "aud")?.to_owned()));
     }
@@ -292,14 +292,14 @@ fn audience(claims: &Object<'_>) -> Result<Audience, TokenError> {
 fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
     match claims.get("scope") {
         None => Ok(ScopeSet::new()),
-        // Several servers write an empty text for "no scope".
+        // Some servers write an empty text if there is no scope.
         Some(Json::Text(text)) if text.is_empty() => Ok(ScopeSet::new()),
         Some(Json::Text(text)) => text.parse().map_err(|_| TokenError::Claim { claim: "scope", why: "not a list of scopes" }),
         Some(_) => Err(TokenError::Claim { claim: "scope", why: "not a text" }),
     }
 }
 
-/// RFC 7800 §3.1. What is not understood still binds the token.
+/// RFC 7800 §3.1. A `cnf` that is not understood still binds the token.
 fn confirmation(claims: &Object<'_>) -> Result<Option<Confirmation>, TokenError> {
     match claims.get("cnf") {
         None => Ok(None),

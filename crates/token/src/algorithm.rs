@@ -29,11 +29,11 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm of a JWT-SVID (JWT-SVID §2.1), which is every algorithm there is here.
+    /// Every algorithm of a JWT-SVID (JWT-SVID §2.1): these are all that are supported.
     pub const ALL: &'static [Self] =
         &[Self::Es256, Self::Es384, Self::Es512, Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512];
 
-    /// The `alg` value.
+    /// The value of `alg` (RFC 7518 §3.1).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",

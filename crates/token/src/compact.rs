@@ -17,9 +17,9 @@ pub const MAX_TOKEN_LEN: usize = 16 * 1024;
 /// Which header members besides `alg`, `kid` and `typ` are tolerated. None is ever used.
 #[derive(Clone, Copy)]
 pub(crate) enum OtherMembers {
-    /// None: we know what the signer writes (our own tokens; JWT-SVID §2).
+    /// No others are accepted: we know what the signer writes (our own tokens; JWT-SVID §2).
     Refuse,
-    /// Those that mean nothing here, such as `x5t` (RFC 7515 §4: unknown members are ignored).
+    /// Members without a meaning here, such as `x5t`, are ignored (RFC 7515 §4).
     Ignore,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Compact<'a> {
 pub(crate) enum EcdsaForm {
     /// The one with the smaller s, which [`crate::sign`] writes.
     LowOnly,
-    /// Either: foreign signers do not normalize.
+    /// Either: other issuers do not normalize.
     Either,
 }
 

@@ -46,13 +46,13 @@ pub enum TokenError {
     /// A claim is not of its required form.
     #[error("the claim {claim:?} is not acceptable: {why}")]
     Claim {
-        /// Which claim.
+        /// The name of the claim.
         claim: &'static str,
         /// What is wrong with it.
         why: &'static str,
     },
     /// `iss` is not the expected issuer.
-    #[error("issued by somebody else than expected")]
+    #[error("issued by another issuer than expected")]
     Issuer,
     /// `aud` is not exactly the expected audience, or does not contain it where that is enough.
     #[error("meant for another audience")]

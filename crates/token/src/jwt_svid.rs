@@ -16,15 +16,15 @@ use crate::strict_json::{self, Json, Object};
 /// A verified JWT-SVID.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JwtSvid {
-    /// `sub`.
+    /// `sub`: the workload.
     pub spiffe_id: SpiffeId,
     /// `aud`, one or more.
     pub audiences: Vec<String>,
     /// `exp`: from then on the JWT-SVID is not valid.
     pub exp: Timestamp,
-    /// `iat`.
+    /// `iat`: when it was issued.
     pub iat: Option<Timestamp>,
-    /// `jti`.
+    /// `jti`, unique per issuer if it is there.
     pub jti: Option<String>,
 }
 
@@ -109,7 +109,7 @@ fn read(claims: &Object<'_>, trust_domain: &TrustDomain, now: Timestamp) -> Resu
     let exp = claim::required_time(claims, "exp")?;
     let iat = claim::time(claims, "iat")?;
     claim::check_times((iat, claim::time(claims, "nbf")?, exp), now, std::time::Duration::ZERO)?;
-    // An identity says who somebody is, never for whom it acts. One that does would let its holder write history.
+    // An identity says who an agent is, never for whom it acts. With these claims, its holder could invent a chain of actors.
     claim::refuse(claims, &["act", "may_act", "events"])?;
     let audiences = claim::audiences(claims)?;
     let jti = claim::text(claims, "jti")?.map(str::to_owned);
@@ -119,15 +119,15 @@ fn read(claims: &Object<'_>, trust_domain: &TrustDomain, now: Timestamp) -> Resu
 /// The content of a JWT-SVID of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// `sub`.
+    /// `sub`: the agent.
     pub spiffe_id: SpiffeId,
-    /// `aud`, at least one.
+    /// `aud`: 1 to 16.
     pub audiences: Vec<String>,
     /// `iat`, cut to whole seconds.
     pub iat: Timestamp,
     /// `exp`, cut to whole seconds.
     pub exp: Timestamp,
-    /// `jti`.
+    /// `jti`: the audit record of the JWT-SVID has it too.
     pub jti: TokenId,
 }
 

@@ -28,9 +28,9 @@ const MAX_KEY_ID: usize = 512;
 /// What a key is for: the `use` of its JWK (RFC 7517 §4.2, SPIFFE JWT-SVID §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyUse {
-    /// `sig`, or no `use` at all: tokens of OAuth and its relatives.
+    /// `sig`, or no `use`: access tokens and client assertions.
     Signature,
-    /// `jwt-svid`: JWT-SVIDs of a trust domain, never anything else.
+    /// `jwt-svid`: only JWT-SVIDs of a trust domain.
     JwtSvid,
 }
 
@@ -85,9 +85,9 @@ struct Key {
     purpose: KeyUse,
     algorithm: Option<Algorithm>,
     material: Material,
-    /// Of the material alone.
+    /// SHA-256 of key type and key material. Not the thumbprint of RFC 7638.
     thumbprint: [u8; 32],
-    /// Of all that matters.
+    /// SHA-256 of everything that decides which tokens it verifies.
     digest: [u8; 32],
 }
 
@@ -180,7 +180,7 @@ impl KeySet {
         self.keys.iter().filter_map(|key| key.id.as_deref())
     }
 
-    /// SHA-256 over all that matters of all usable keys. Two sets with the same fingerprint verify the same tokens.
+    /// SHA-256 over everything that matters in all usable keys. Two sets with the same fingerprint verify the same tokens.
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }

@@ -32,11 +32,12 @@ impl Mark {
 }
 
 impl SignatureMemo {
-    /// A memo of at most about `capacity` signatures (about 120 bytes each), of which those in use are kept.
+    /// A memo of at most about `capacity` signatures (about 120 bytes each), of which those that are used are kept.
     #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "options with both capacities are complete")]
     pub fn new(capacity: usize) -> Self {
         let mut options = OptionsBuilder::new();
-        // A half for what has been used again. In the other half, nothing new has to give way before as many have come after it.
+        // Half of the memo is for entries that were used again. In the other half, a new entry is dropped only after as many newer
+        // entries have been added as fit there.
         options.hot_allocation(0.5);
         options.shards(SHARDS).estimated_items_capacity(capacity).weight_capacity(capacity as u64);
         let options = options.build().expect("both capacities");

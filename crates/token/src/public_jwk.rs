@@ -29,7 +29,7 @@ impl PublicJwk {
         Ok(Self { kty: "EC", crv: "P-256", kid: thumbprint_of(&x, &y), x, y, key_use: key_use.name(), alg: Algorithm::Es256.name() })
     }
 
-    /// The `kid`.
+    /// The `kid`: the RFC 7638 thumbprint.
     pub fn key_id(&self) -> &str {
         &self.kid
     }

@@ -12,7 +12,7 @@ use crate::ecdsa_scalar;
 
 /// A private key that is held elsewhere.
 pub trait Signer: Send + Sync {
-    /// What it signs with.
+    /// The algorithm of its signatures.
     fn algorithm(&self) -> Algorithm;
 
     /// The `kid` under which its public key is published.
@@ -31,10 +31,10 @@ pub enum SignError {
     /// The signer answered with bytes that are no signature of its algorithm.
     #[error("the signer answered with {0} bytes, which is no signature of its algorithm")]
     Length(usize),
-    /// The claims contradict themselves. Such a token would be refused by its own verifier.
+    /// The claims contradict each other: the verifier would refuse such a token.
     #[error("the claims are not fit to be signed: {0}")]
     Claims(&'static str),
-    /// Longer than any verifier here would read.
+    /// The token would be longer than [`crate::MAX_TOKEN_LEN`].
     #[error("the token would be longer than 16384 bytes")]
     TooLarge,
 }

@@ -1,4 +1,4 @@
-//! JSON as a security decision needs it: with only one meaning. Duplicate members and deep nesting are refused.
+//! JSON with only one meaning, as a security decision needs it. Duplicate members and deep nesting are refused.
 //!
 //! Texts are borrowed from the input unless they have escapes: a token is read once or twice for each request, and little
 //! of it is kept.

@@ -29,7 +29,7 @@ pub(super) fn chain(act: Option<&Json<'_>>, usual: &Issuer) -> Result<ActorChain
         actors.push(actor);
         next = inner;
     }
-    // Refuses depth and loops; how many there can be at all is bounded by the depth to which JSON is read.
+    // Refuses depth and loops. The depth to which JSON is read bounds the length of this list.
     Ok(ActorChain::new(actors)?)
 }
 
@@ -43,7 +43,8 @@ fn one<'v>(value: &'v Json<'v>, usual: &Issuer) -> Result<(Actor, Option<&'v Jso
             "iss" => iss = Some(issuer(value, usual, "act")?),
             "sub_profile" => sub_profile = Some(SubjectProfile::deserialize(value.to_value()).map_err(|_| fault("unknown sub_profile"))?),
             "act" => inner = Some(value),
-            // `exp`, `aud` and the like have no meaning here, and history is not ours to copy unread (RFC 8693 §4.1).
+            // `exp`, `aud` and similar claims have no meaning here. Members that are not understood must not be copied into the
+            // history of a token of ours (RFC 8693 §4.1).
             _ => return Err(fault(UNKNOWN)),
         }
     }

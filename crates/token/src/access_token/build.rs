@@ -12,7 +12,7 @@ use super::{MAX_LINEAGE, TYPE};
 use crate::claim;
 use crate::sign::{self, Payload, SignError, Signer};
 
-/// What is empty is left out. Times are cut to whole seconds.
+/// The claims as they are written. Empty values are left out. Times are cut to whole seconds.
 #[derive(Serialize)]
 struct Wire<'a> {
     iss: &'a Issuer,
@@ -43,7 +43,7 @@ struct Wire<'a> {
 }
 
 impl<'a> Wire<'a> {
-    /// Refuses what our own verifier would refuse, and what a token of ours never says.
+    /// Refuses terms that our own verifier would refuse, and terms that a token of ours never has.
     fn of(terms: &'a Terms) -> Result<Self, SignError> {
         let refused = |why| Err(SignError::Claims(why));
         let Terms {
@@ -110,7 +110,8 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// The payload of an access token of ours. A decision must know that there can be such a token before it is recorded.
+/// The payload of an access token of ours. It is made before the decision is recorded, so that no decision is recorded for which
+/// there can be no token.
 ///
 /// # Errors
 /// [`SignError::Claims`] for terms that our own verifier would refuse, [`SignError::TooLarge`] if it would not read the token.

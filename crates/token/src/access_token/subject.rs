@@ -71,7 +71,7 @@ impl<'p> SubjectId<'p> {
 
 /// The person that a token of `ours` names.
 pub(super) fn person(claims: &Object<'_>, ours: &Issuer) -> Result<Person, TokenError> {
-    // An earlier form said the bare `sub` and, apart from it, the issuer: read as today's it would name somebody else.
+    // An earlier form had the bare `sub` and, separately, the issuer: read as today's form it would name another person.
     if claims.contains("sub_iss") {
         return Err(TokenError::Claim { claim: "sub_iss", why: "an earlier form of naming people" });
     }
