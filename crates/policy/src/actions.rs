@@ -15,9 +15,9 @@ pub(crate) const NAMES: &str = "delegate, act, call, administer, approve and rel
 pub(crate) struct ActionPolicies {
     /// The action.
     pub(crate) action: EntityUid,
-    /// The kinds of those who may do it.
+    /// The entity types that the action's principals may have.
     principals: Vec<EntityTypeName>,
-    /// All of them.
+    /// Every policy that can apply to the action.
     pub(crate) full: PolicySet,
     /// The policies that decide whether it is permitted. The built-in permits contain all built-in limits. So if there are no
     /// other permits, the built-in forbids only explain a denial, and are left out.
@@ -70,7 +70,7 @@ impl ActionPolicies {
 /// The sets of all actions of the schema.
 #[derive(Debug)]
 pub(crate) struct Actions {
-    /// May the person do this, and so have it done for them?
+    /// May the person do this, and so let an agent do it for them?
     pub(crate) delegate: ActionPolicies,
     /// May the agent do this for that person?
     pub(crate) act: ActionPolicies,

@@ -11,7 +11,7 @@ use crate::facts::{InternalError, Mentioned, Vocabulary};
 use crate::limits;
 use crate::memo::Memo;
 
-/// The Cedar schema: what policies may speak about.
+/// The Cedar schema: the entities, attributes and actions that policies may use.
 pub(crate) const SCHEMA: &str = include_str!("schema.cedarschema");
 
 /// The built-in policy. Its determining policies are reported as `built-in/<id>`.
@@ -56,9 +56,9 @@ impl Policies {
     /// statements of a longer one are `name#1`, `name#2` and so on, or `name#<id>` where a statement has an `@id`.
     ///
     /// # Errors
-    /// The first policy that does not parse, is too long or too deeply nested, is a template, has the name of another,
-    /// or is not valid in strict mode; an `@approval` that is not `@approval("required")` of a permit. A policy that can never apply counts as not valid: its author believes that it
-    /// protects something.
+    /// The first policy that does not parse, is too long or too deeply nested, is a template, has the name of another, or is not
+    /// valid in strict mode; an `@approval` that is not `@approval("required")` of a permit. A policy that can never apply counts as
+    /// not valid, because its author believes that it protects something.
     pub fn compile<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
         Self::build(extra, Err)
     }
@@ -74,7 +74,7 @@ impl Policies {
         all
     }
 
-    /// `refuse` decides whether an error of a policy ends it.
+    /// `refuse` gets each error of a policy, and decides whether it ends the compilation.
     fn build<'a>(
         extra: impl IntoIterator<Item = (&'a str, &'a str)>,
         mut refuse: impl FnMut(PolicyError) -> Result<(), PolicyError>,

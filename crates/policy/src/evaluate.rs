@@ -12,7 +12,7 @@ use crate::compile::Policies;
 use crate::facts::{Facts, InternalError, Question, Terms};
 use ruling::Ruling;
 
-/// Whose question was denied.
+/// Which of the two questions was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// The person is not permitted any of the scopes.
@@ -30,15 +30,15 @@ impl fmt::Display for Denied {
     }
 }
 
-/// Policy denied.
+/// The policies permit no scope to the person and to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("policy denies {who}: forbidden by [{}], failed [{}]", .policies.join(", "), .errors.join("; "))]
 pub struct Denial {
-    /// Whose question was denied.
+    /// Which of the two questions was denied.
     pub who: Denied,
     /// The names of the policies that forbade, sorted. Empty if nothing permitted.
     pub policies: Vec<String>,
-    /// Policies that could not be evaluated, each as `name: message`. Any one of them is a denial of everything asked.
+    /// Policies that could not be evaluated, each as `name: message`. A single one denies everything that was asked.
     pub errors: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ impl Policies {
             .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
         let decide = |set| {
             let response = self.authorizer.is_authorized(&request, set, &terms.entities);
-            // Cedar ignores a policy that fails. A forbid that is ignored is a hole, so here a failure is a denial.
+            // Cedar ignores a policy that fails. An ignored forbid would permit what it forbids, so here a failure is a denial.
             let errors: Vec<String> = response.diagnostics().errors().map(describe).collect();
             if errors.is_empty() { Ok(response) } else { Err(failed(errors)) }
         };

@@ -11,16 +11,17 @@ use mandate_core::registry::{Agent, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ResourceName, Scope, ScopeSet, Timestamp};
 use serde_json::{Map, Value as Json};
 
-/// What is asked when a token is asked for, of the actions `delegate` and `act`: whether these scopes on this resource are permitted to the person and to the agent.
+/// The question for a requested token, about the actions `delegate` and `act`: which of these scopes on this resource the person and
+/// the agent are permitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// For whom.
+    /// The person for whom the token is.
     pub person: &'a Person,
-    /// By whom. `None` when the person acts without an agent; then only the person must be permitted.
+    /// The agent that will act. `None` when the person acts without an agent; then only the person must be permitted.
     pub agent: Option<&'a Agent>,
-    /// On which resource.
+    /// The resource that the token is for.
     pub resource: &'a Resource,
-    /// Which scopes are asked for.
+    /// The scopes that are asked for.
     pub scopes: &'a ScopeSet,
     /// The grant in use. A grant between other parties, expired at `now` or revoked counts as none.
     pub grant: Option<&'a Grant>,
@@ -28,11 +29,11 @@ pub struct Question<'a> {
     pub client: &'a str,
     /// How many actors the resulting chain will have.
     pub depth: u8,
-    /// When.
+    /// The time of the decision.
     pub now: Timestamp,
 }
 
-/// Cedar refused a value that we made. The answer is a denial.
+/// Cedar refused a value that this crate made. The answer is a denial.
 #[derive(Debug)]
 pub(crate) struct InternalError(pub(crate) String);
 
@@ -57,7 +58,7 @@ impl Vocabulary {
     }
 }
 
-/// The attributes that some policy mentions. Only those are made, because every token needs a decision, which must be cheap.
+/// The attributes that some policy mentions. Only those are computed, because every token needs a decision, which must be cheap.
 #[derive(Debug, Default)]
 pub(crate) struct Mentioned {
     names: BTreeSet<String>,

@@ -1,7 +1,7 @@
 //! Policy: may this person do it, and may this agent do it for them?
 //!
 //! The rules are Cedar policies: a small built-in set (`default.cedar`) and those of the registry, validated strictly against the
-//! schema (`schema.cedarschema`) before they are accepted. When a token is asked for, for every scope two questions are asked,
+//! schema (`schema.cedarschema`) before they are accepted. For every scope of a requested token, two questions are asked,
 //! `delegate` of the person and `act` of the agent; both must be permitted. A policy that fails to evaluate is a denial. What is
 //! not configured is not permitted. A policy with `@approval("required")` permits only what a person has approved.
 //!

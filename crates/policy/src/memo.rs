@@ -16,7 +16,7 @@ const CAPACITY: usize = 4096;
 /// How many locks the memo has. By default it would ask the machine for the number of its processors.
 const SHARDS: usize = 16;
 
-/// A bounded memo of permits, of one compiled set of policies; those in use are kept. Denials are not remembered: they are
+/// A bounded memo of permits, of one compiled set of policies. Permits that are used again are kept. Denials are not remembered: they are
 /// rare, and a caller that asks for what is denied must not push out what is permitted.
 pub(crate) struct Memo(Cache<Fingerprint, Arc<Ruling>, UnitWeighter, RandomState>);
 
@@ -24,7 +24,8 @@ impl Default for Memo {
     #[expect(clippy::expect_used, reason = "options with both capacities are complete")]
     fn default() -> Self {
         let mut options = OptionsBuilder::new();
-        // A half for what has been used again. In the other half, nothing new has to give way before as many have come after it.
+        // Half of the memo is for entries that were used again. In the other half, a new entry is dropped only after as many newer
+        // entries have been added as fit there.
         options.hot_allocation(0.5);
         options.shards(SHARDS).estimated_items_capacity(CAPACITY).weight_capacity(CAPACITY as u64);
         let options = options.build().expect("both capacities");
@@ -49,7 +50,7 @@ impl Memo {
 }
 
 impl fmt::Debug for Memo {
-    /// Nothing of what was asked.
+    /// Prints no questions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memo").finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! What policy answers when it does not deny.
+//! The answer of the policies when they do not deny.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ impl Demand {
 pub enum Ruling {
     /// Permitted.
     Permitted(Permit),
-    /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is permitted without: what was
-    /// asked for is never narrowed to what needs none, or a person would not be asked at all.
+    /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is permitted without it: the
+    /// request is never narrowed to the scopes that need none, because then no person would be asked.
     NeedsApproval(Demand),
 }
 
