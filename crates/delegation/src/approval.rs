@@ -1,4 +1,4 @@
-//! The third outcome of a decision: a policy permits it once a person has approved it.
+//! The third outcome of a decision: a policy permits the request only after a person has approved it.
 //!
 //! An approval is of one request: of who gets what, for whom, where. It is bound to the [`RequestHash`]. The same request asked
 //! again has the same hash, and a request that differs in anything that the approving person saw has another.
@@ -37,13 +37,13 @@ pub struct NeedsApproval {
 }
 
 impl NeedsApproval {
-    /// Refuses what no token could say, so that no person is asked about it. `by`: the policies that demand it.
+    /// Refuses a request for which there could be no token, so that no person is asked about it. `by`: the policies that demand it.
     pub(crate) fn decided(view: &MandateView, by: &[String]) -> Result<Self, RefusalReason> {
         access_token::encode(&view.terms).map_err(|_| RefusalReason::TooMuchForOneToken)?;
         Ok(Self { request: RequestHash::of(view), by: by.into() })
     }
 
-    /// What an approval must be bound to.
+    /// The hash of the request: an approval must be bound to it.
     pub fn request(&self) -> RequestHash {
         self.request
     }
@@ -57,9 +57,9 @@ impl NeedsApproval {
 /// Why [`crate::decide`] gives no mandate.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Withheld {
-    /// It may not be.
+    /// It is refused.
     Refusal(Refusal),
-    /// It may be, once a person has approved it.
+    /// A person must approve it first.
     NeedsApproval(NeedsApproval),
 }
 
@@ -97,7 +97,8 @@ impl fmt::Debug for RequestHash {
     }
 }
 
-/// What is hashed. The pattern names every field: a new one compiles only after somebody decided whether it is approved.
+/// The bytes that are hashed. The pattern names every field: with a new field, this does not compile until it says whether an
+/// approval is bound to the field.
 pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
     let MandateView { terms, reservations: _, policies: _ } = view;
     let Terms {
@@ -127,7 +128,7 @@ pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
         bytes.text(actor.iss.as_str());
         bytes.text(&actor.sub);
     }
-    // There is exactly one, or nothing is decided.
+    // A decision has exactly one resource.
     bytes.text(audience.sole().unwrap_or_default());
     bytes.list(scopes.len());
     scopes.iter().for_each(|scope| bytes.text(scope.as_str()));
@@ -136,7 +137,7 @@ pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
     lineage.clients.iter().for_each(|client| bytes.text(client.as_str()));
     bytes.list(lineage.grants.len());
     lineage.grants.iter().for_each(|grant| bytes.text(grant.as_str()));
-    // Last, and only where there are some: all before it has its length, so no two requests have the same bytes.
+    // Last, and only if there are details. Everything before has a length, so no two requests have the same bytes.
     if !details.is_empty() {
         let texts = details.texts();
         bytes.list(texts.len());

@@ -37,7 +37,7 @@ impl VerifiedSubject {
     }
 
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is the digest of
-    /// issuer and `jti` that `mandate-token` makes, so that no foreign issuer can name one of our tokens.
+    /// issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our tokens.
     ///
     /// Here it is valid for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`, even if its `exp` is later: cuts are remembered
     /// for as long as our own tokens are valid, and a token must not outlive a cut that it is below.
@@ -47,7 +47,7 @@ impl VerifiedSubject {
         Self { origin: SubjectOrigin::Foreign(issuer), terms: Terms { lineage: Lineage::default(), expires, ..terms }, may_act }
     }
 
-    /// The person on whose behalf.
+    /// The person for whom the exchange is made.
     pub fn person(&self) -> &Person {
         &self.terms.subject
     }
@@ -65,7 +65,7 @@ impl VerifiedSubject {
         }
     }
 
-    /// Its id; for a foreign token a digest of issuer and `jti`.
+    /// Its id; for a token of another issuer, a digest of issuer and `jti`.
     pub fn jti(&self) -> &TokenId {
         &self.terms.jti
     }
@@ -95,7 +95,7 @@ impl VerifiedActor {
         Self { spiffe_id: svid.spiffe_id, at, expires: svid.exp }
     }
 
-    /// Its identity.
+    /// The actor's SPIFFE ID.
     pub fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }
@@ -109,7 +109,7 @@ impl VerifiedActor {
     }
 }
 
-/// A registered client as it was when it authenticated, and the time of that. For a public client: when it named itself.
+/// A registered client as it was when it authenticated, and the time of its authentication. For a public client: of its request.
 ///
 /// Requests wait for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret may be replaced.
 /// So only [`ProvenClient::confirmed`] returns the client, after a check against the state that the decision uses.
@@ -126,7 +126,7 @@ impl ProvenClient {
         Self { client, at }
     }
 
-    /// Its id.
+    /// The client's id.
     pub fn id(&self) -> &ClientId {
         &self.client.id
     }
@@ -181,7 +181,7 @@ impl LoggedInPerson {
         Self { name, at }
     }
 
-    /// Who.
+    /// The person's name in the registry.
     pub fn name(&self) -> &PersonName {
         &self.name
     }

@@ -27,7 +27,7 @@ use crate::refusal::{Refusal, RefusalReason, ScopeBounds};
 /// The most ancestors, grants and clients that a token's lineage may name.
 pub const MAX_LINEAGE: usize = 16;
 
-/// What is asked.
+/// The request to decide.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a request is made once and moved once; a box would cost an allocation on the hot path")]
 pub enum Request {
@@ -42,55 +42,55 @@ pub enum Request {
 pub struct Exchange {
     /// The client that presents the tokens.
     pub client: AuthenticatedClient,
-    /// On whose behalf.
+    /// The token of the person for whom the agent will act.
     pub subject: VerifiedSubject,
-    /// Who will act, if an actor token was sent.
+    /// The agent of the actor token, if one was sent.
     pub actor: Option<VerifiedActor>,
-    /// Where.
+    /// The resource that the new token is for.
     pub resource: ResourceUri,
-    /// What; absent: everything that is permitted.
+    /// The scopes that are asked for; absent: everything that is permitted.
     pub scopes: Option<ScopeSet>,
-    /// The id of the token to be.
+    /// The `jti` of the new token.
     pub jti: TokenId,
 }
 
 /// A person who has logged in for a client.
 #[derive(Clone, Debug)]
 pub struct Authorization {
-    /// The client.
+    /// The client for which the person has logged in.
     pub client: ProvenClient,
-    /// The person.
+    /// The person, whose password was checked.
     pub person: LoggedInPerson,
-    /// Where; absent: the token is addressed to us, to be exchanged.
+    /// The resource that the token is for; absent: the token is addressed to us, to be exchanged.
     pub resource: Option<ResourceUri>,
-    /// What; absent: everything that is permitted.
+    /// The scopes that are asked for; absent: everything that is permitted.
     pub scopes: Option<ScopeSet>,
-    /// The id of the token to be.
+    /// The `jti` of the new token.
     pub jti: TokenId,
 }
 
 /// What is known at the time of the decision: one immutable snapshot.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// Our issuer.
+    /// Our issuer identifier.
     pub issuer: &'a Issuer,
-    /// What is registered.
+    /// The registry.
     pub registry: &'a Registry,
     /// The compiled policies.
     pub policies: &'a Policies,
-    /// What has been cut.
+    /// The cuts in force.
     pub revocations: &'a RevocationSet,
-    /// How much was taken from a meter.
+    /// The count of a meter: how much of it is used up.
     pub used: &'a dyn Fn(&MeterId) -> u64,
     /// How far the machine's clock is behind the time of the decision. The lifetime of the token is shorter by this.
     pub behind: Duration,
 }
 
-/// Decides.
+/// Decides a request at the time `now`.
 ///
 /// # Errors
-/// A [`Refusal`] with the first reason found. There is no partial permission: scopes are intersected, everything else
-/// either holds or refuses. Or [`NeedsApproval`], if nothing refuses and a policy demands that a person approves it.
+/// A [`Refusal`] with the first reason found. Only scopes can be permitted in part: they are intersected. Every other
+/// check passes or refuses the whole request. Or [`NeedsApproval`], if nothing refuses and a policy demands that a person approves it.
 pub fn decide(request: Request, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     match request {
         Request::Exchange(exchange) => decide_exchange(exchange, facts, now),
@@ -251,8 +251,8 @@ fn resource_of(target: &Resource) -> Audience {
     Audience::one(target.uri.as_str().to_owned())
 }
 
-/// Invariant 5 for a login: a code is worth nothing if, since the login, the password was replaced, the person or client was
-/// cut, or the client was removed. It is also worth nothing if the name in the registry now belongs to a person of another
+/// Invariant 5 for a login: a code is refused if, since the login, the password was replaced, the person or client was
+/// cut, or the client was removed. It is also refused if the name in the registry now belongs to a person of another
 /// issuer.
 fn login_is_alive(person: &Person, client: &ProvenClient, at: Timestamp, facts: &Facts<'_>) -> Result<(), RefusalReason> {
     let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
@@ -277,7 +277,7 @@ fn proofs_still_stand(
 fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<VerifiedSubject, RefusalReason> {
     if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
-        // Its keys came from servers that others vouched for, or by another way.
+        // Its keys were fetched from servers with certificates of other authorities, or through another proxy.
         if now.ca != issuer.ca || now.proxy != issuer.proxy {
             return Err(RefusalReason::ProofOutdated);
         }
@@ -360,8 +360,8 @@ fn no_actor_of_ours_is_theirs(subject: &VerifiedSubject, issuer: &Issuer) -> Res
 }
 
 /// Another issuer may only name its own actors. A statement about actors of a third issuer is unverified, and our signature
-/// would make it look verified. Nor may it name its actors as ours are named: many readers of `act` compare `sub` and nothing
-/// else. `agent` has proven an identity of our trust domain.
+/// would make it look verified. It must not give its actors names of our form either: many readers of `act` compare `sub` and
+/// nothing else. `agent` has proven an identity of our trust domain.
 fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), RefusalReason> {
     if subject.origin == SubjectOrigin::Own {
         return Ok(());
@@ -521,7 +521,7 @@ fn own_lifetime(person: &Person, target: &Resource) -> Duration {
 }
 
 fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, RefusalReason> {
-    // `exp` is whole seconds; a token of less than one second would be dead on arrival.
+    // `exp` is whole seconds; a token of less than one second would have expired when it arrives.
     if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
 }
 

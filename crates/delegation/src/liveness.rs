@@ -1,4 +1,4 @@
-//! Whether a token still counts: one rule for all who ask.
+//! Whether a token still *counts*, that is, is neither expired, revoked nor otherwise worthless: one rule for all who ask.
 //!
 //! | what the rule asks | subject of an exchange | introspected by its resource | bearer at an endpoint of ours |
 //! |---|---|---|---|
@@ -19,7 +19,7 @@
 //!   another issuer they ask nothing. Its actors are history that `decide` checks, and its clients and grants are not ours.
 //!
 //! A client that revokes its own token (RFC 7009) asks only for the cut: a token that does not count for another reason may
-//! count again. A cut is the only answer that lasts.
+//! count again. Only a cut is permanent.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub enum Asker {
 pub enum Dead {
     /// It has expired.
     Expired,
-    /// It is below a cut.
+    /// It is revoked: a cut in force refuses it.
     Cut,
     /// It is bound to a key that was not proven. It may count for someone who proves the key.
     KeyNotProven,

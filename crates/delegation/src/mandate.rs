@@ -45,14 +45,14 @@ pub struct MandateView {
 }
 
 impl Mandate {
-    /// Refuses what no token can say. The record is written before the token is signed, so it must be known here.
+    /// Refuses terms for which there can be no token. This must be known here, because the record is written before the signature.
     pub(crate) fn decided(view: MandateView) -> Result<Self, RefusalReason> {
-        // What else there is to refuse in claims, `decide` has refused.
+        // `decide` has already refused everything else that claims must not say.
         let payload = access_token::encode(&view.terms).map_err(|_| RefusalReason::TooMuchForOneToken)?;
         Ok(Self { view, payload })
     }
 
-    /// What it says.
+    /// The terms and how they came about, as a copy that grants nothing.
     pub fn view(&self) -> &MandateView {
         &self.view
     }

@@ -6,7 +6,7 @@ use mandate_core::{InvalidActorChain, ScopeSet};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
-    /// Why.
+    /// The first reason that was found.
     pub reason: RefusalReason,
     /// The policies that decided, by name.
     pub policies: Vec<String>,
@@ -58,7 +58,7 @@ pub enum RefusalReason {
     #[error("the person is disabled")]
     PersonDisabled,
     /// The subject token, an ancestor of it, or one of its parties has been revoked; or the login of a code has.
-    #[error("the subject token or login hangs below a revocation")]
+    #[error("the subject token, a token that it descends from, one of its parties or the login is revoked")]
     SubjectRevoked,
     /// The subject token has expired.
     #[error("the subject token has expired")]

@@ -51,8 +51,8 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
         (Entry::Grant(old), _) => Some(CutTarget::Grant(old.id.clone())),
         (Entry::Client(old), Some(Entry::Client(new))) => less_trusted(old, new).then(|| CutTarget::Client(old.id.clone())),
         (Entry::Client(old), _) => Some(CutTarget::Client(old.id.clone())),
-        // A resource that is gone has no server that would ask; an issuer or policy that is gone stops the next
-        // decision, and what it permitted lives on for minutes only.
+        // A removed resource has no server that would ask. A removed issuer or policy already changes the next decision, and
+        // tokens that it permitted expire within minutes.
         (Entry::Resource(_) | Entry::Issuer(_) | Entry::Policy(_), _) => None,
     };
     target.map(|target| cut(target, now)).into_iter().collect()
@@ -119,7 +119,7 @@ fn fewer(old: &[Permission], new: &[Permission]) -> bool {
     })
 }
 
-/// Whether a limit is unchanged or stricter. None is no limit.
+/// Whether a limit is unchanged or stricter. `None` means no limit.
 fn no_more<T: Ord>(old: Option<T>, new: Option<T>) -> bool {
     match (old, new) {
         (None, _) => true,
@@ -137,7 +137,7 @@ fn narrower(old: &[Permission], new: &[Permission], times: Times) -> bool {
     })
 }
 
-/// How long a token may live.
+/// How long tokens of one kind may be valid.
 #[derive(Clone, Copy)]
 struct Times {
     /// Without any limit.
@@ -158,7 +158,7 @@ impl Times {
     }
 }
 
-/// Whether a grant ends sooner than it did, and while a mandate under it may still be alive.
+/// Whether a grant ends earlier than before, at a time at which a mandate under it may still be valid.
 fn ends_sooner(old: &Grant, new: &Grant, now: Timestamp) -> bool {
     let longest = now.plus(MAX_MANDATE_LIFETIME.0);
     let end = |grant: &Grant| grant.expires.map_or(longest, |expires| expires.min(longest));
@@ -169,8 +169,8 @@ fn names_a_role(scopes: &ScopeSet) -> bool {
     scopes.iter().any(|scope| Role::of_scope(scope.as_str()).is_some())
 }
 
-/// Whether a client lost an agent or a scope, or authenticates by other means than before: tokens that were obtained with
-/// the old means end with them.
+/// Whether a client lost an agent or a scope, or authenticates by another method or key than before: tokens that were
+/// obtained with the old one are revoked with it.
 fn less_trusted(old: &Client, new: &Client) -> bool {
     let lost_scopes = match (&old.scopes, &new.scopes) {
         (_, None) => old.scopes.as_ref().is_some_and(names_a_role),
