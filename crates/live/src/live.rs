@@ -27,7 +27,7 @@ const FEED_BACKLOG: usize = 1024;
 /// One immutable state of everything that decisions read, except the meters.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// The registry.
+    /// The entries of the registry.
     pub registry: Arc<Registry>,
     /// The compiled policies.
     pub policies: Arc<Policies>,
@@ -162,7 +162,7 @@ impl Live {
         })
     }
 
-    /// How much was taken from a meter.
+    /// The count of a meter: how much of it is used up.
     pub fn used(&self, meter: &MeterId) -> u64 {
         self.meters.lock().get(meter).copied().unwrap_or(0)
     }
@@ -292,13 +292,13 @@ impl Live {
         }
         for cut in &cuts {
             writer.last.count += 1;
-            // No subscriber is no error.
+            // It is not an error if there is no subscriber.
             let _ = self.cuts.send(FeedCut { place: writer.last, cut: cut.clone() });
         }
         cuts
     }
 
-    /// For those who hold the lock of writers.
+    /// Only for callers that hold the lock of writers.
     fn insert(&self, cuts: &[Cut]) {
         self.change(|revocations| cuts.iter().cloned().for_each(|cut| revocations.insert(cut)));
     }
@@ -312,7 +312,7 @@ impl Live {
         }
     }
 
-    /// For those who hold the lock of writers.
+    /// Only for callers that hold the lock of writers.
     fn change(&self, change: impl FnOnce(&mut RevocationSet)) {
         let current = self.snapshot.load_full();
         let mut revocations = RevocationSet::clone(&current.revocations);
@@ -328,7 +328,7 @@ impl Live {
         (writer.last, Arc::clone(&self.snapshot.load().revocations), receiver)
     }
 
-    /// Changes with every swap of the registry.
+    /// A value that changes with every swap of the registry.
     pub fn subscribe_registry(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
