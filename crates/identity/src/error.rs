@@ -43,11 +43,11 @@ pub enum IdentityError {
     /// The process does not show all of the agent's selectors.
     #[error("the process does not show all of the agent's selectors")]
     NotEntitled,
-    // Ours.
+    // The server.
     /// The audit log cannot be written.
     #[error("the audit log cannot be written: {0}")]
     AuditUnavailable(String),
-    /// Something of ours failed.
+    /// A part of the server failed.
     #[error("internal: {0}")]
     Internal(String),
 }

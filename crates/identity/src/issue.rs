@@ -14,20 +14,20 @@ use crate::join::Presented;
 /// One identity and what a process must show to be given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeEntry {
-    /// The identity.
+    /// The SPIFFE ID of the agent.
     pub spiffe_id: SpiffeId,
-    /// All of them must be shown.
+    /// The selectors that a process must show, all of them; at least one.
     pub selectors: Vec<Selector>,
-    /// The agent's name.
+    /// The agent's name in the registry.
     pub name: AgentName,
 }
 
-/// A JWT-SVID.
+/// A JWT-SVID that was issued. `Debug` does not print the token.
 #[derive(Clone)]
 pub struct IssuedSvid {
-    /// The token.
+    /// The token: a compact JWS.
     pub svid: String,
-    /// When it expires.
+    /// Its `exp`: the first moment at which it is no longer valid.
     pub expires: Timestamp,
 }
 
@@ -60,8 +60,8 @@ impl Identity {
         Ok(entries)
     }
 
-    /// Issues a JWT-SVID for a process of `node` that showed `selectors`. The entitlement is decided with the present state, not
-    /// with what the node was told earlier; the record is durable before the signature.
+    /// Issues a JWT-SVID for a process of `node` that showed `selectors`. The entitlement is decided with the present registry,
+    /// which may be newer than what the node knows. The record is durable before the signature.
     pub async fn issue_jwt_svid(
         &self,
         node: &Presented,
@@ -71,12 +71,12 @@ impl Identity {
     ) -> Result<IssuedSvid, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
-        // Which node vouched for the process.
+        // The node that attested the process.
         let client = Some(node.spiffe_id.shared());
         record.about = KnownTerms { client: client.clone(), ..KnownTerms::default() }.into();
         let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
         if let Err(error) = self.joined_node(node).await {
-            // A certificate that counts for nothing makes its holder a stranger.
+            // The holder of a certificate that is not valid is a stranger.
             return self.refuse(record, Some(RequestSource::Other), what, error).await;
         }
         if let Err(error) = self.entitled(agent, selectors) {
@@ -90,7 +90,7 @@ impl Identity {
         };
         record.about = KnownTerms { client, ..grant.known(self.authority.issuer()) }.into();
         let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
-        // What was stopped while the record was written gets nothing.
+        // A node that was banned while the record was written gets nothing.
         self.still_joined(&node.spiffe_id)?;
         self.entitled(agent, selectors)?;
         let svid = self.authority.sign_jwt_svid(&grant, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! How a node joins: it gets its first certificate for a single-use token, and each later one for the certificate before.
+//! How a node joins: it gets its first certificate for a single-use token, and each later one for the certificate before it.
 
 use std::fmt;
 use std::time::Duration;
@@ -54,9 +54,9 @@ impl fmt::Debug for JoinToken {
 pub struct NodeCertificate {
     /// DER certificates, leaf first.
     pub chain: Vec<Vec<u8>>,
-    /// Whose.
+    /// The SPIFFE ID of the node.
     pub spiffe_id: SpiffeId,
-    /// `notAfter`.
+    /// Its `notAfter`: the first moment at which it is no longer valid.
     pub expires: Timestamp,
 }
 
@@ -65,7 +65,7 @@ pub struct NodeCertificate {
 /// A connection may outlive the certificate, so the certificate is checked again at every call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presented {
-    /// Whose it is.
+    /// The SPIFFE ID that it names.
     pub spiffe_id: SpiffeId,
     /// Its `notAfter`: the first moment at which it is no longer valid.
     pub expires: Timestamp,

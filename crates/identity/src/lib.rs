@@ -33,17 +33,17 @@ pub use validity::{Moment, has_expired};
 /// How many bans may wait for the database at the same time.
 const LOOKS: usize = 4;
 
-/// The parts of the engine.
+/// What the engine is made of.
 pub struct Parts {
-    /// Who signs.
+    /// Signs certificates and JWT-SVIDs.
     pub authority: Arc<Authority>,
-    /// Where everything is recorded.
+    /// The audit log, in which everything is recorded.
     pub log: Log,
-    /// Bans nodes.
+    /// The engine for acts that take authority away: it bans nodes.
     pub stops: Arc<Stops>,
-    /// The live registry.
+    /// The snapshot in force, with the registry.
     pub live: Arc<Live>,
-    /// Nodes and join tokens.
+    /// The database, with nodes and join tokens.
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,

@@ -34,7 +34,7 @@ impl Identity {
     /// The node that shows this certificate, if it may have a new one.
     ///
     /// An expired certificate counts only if it is the newest that was issued to the node. An older one is a copy from a backup
-    /// or of a thief. After a node has joined again, its certificate from before is an older one too.
+    /// or a stolen one. After a node has joined again, its certificate from before is an older one too.
     pub(crate) async fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
         match self.joined_node(shown).await {
             Ok(node) => {
