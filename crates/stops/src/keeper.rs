@@ -37,7 +37,7 @@ pub struct ReserveState {
     pub broken: Option<String>,
 }
 
-/// Where a stop is in the reserve, and whose it is.
+/// Where a stop is in the reserve, and who made it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     slot: Slot,
@@ -45,7 +45,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// A frame that an earlier process left.
+    /// The place of a frame that an earlier process left.
     pub(crate) fn found(slot: Slot, by: By) -> Self {
         Self { slot, by }
     }
@@ -77,7 +77,7 @@ pub(crate) struct Keeper {
 struct Desk {
     dir: Dir,
     reserve: Option<Reserve>,
-    /// What is to be kept: an operator does not wait for what clients asked before.
+    /// The stops to be kept. Those of operators do not wait for those of clients that came earlier.
     of_operators: VecDeque<Keep>,
     of_clients: VecDeque<Keep>,
     by_clients: usize,
@@ -108,7 +108,7 @@ impl Keeper {
 
     /// Gives back the place of a stop that is in the audit log.
     pub(crate) fn free(&self, kept: Kept) {
-        // Without its thread, nothing more is given out either.
+        // If the thread has ended, no places are given out any more, so nothing is lost.
         let _ = self.asks.send(Ask::Free(kept));
     }
 
@@ -220,7 +220,7 @@ impl Desk {
         let failed = synced.err().map(|error| error.to_string());
         for (kept, answer) in written {
             let Some(why) = &failed else {
-                // The stop stands, whether or not somebody still waits for this.
+                // The stop is in force, whether or not its caller still waits for this answer.
                 let _ = answer.send(Ok(kept));
                 continue;
             };

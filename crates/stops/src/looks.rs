@@ -16,8 +16,8 @@ impl Looks {
         Self(Arc::new(Semaphore::new(most)))
     }
 
-    /// What `f` finds on a thread that may block, if it finds it in time. One that does not answer keeps its place until it does:
-    /// a disk that hangs must not take a thread for each request.
+    /// The result of `f`, on a thread that may block, or `None` if it takes longer than `patience`. A call that does not return keeps
+    /// its thread until it does: a disk that hangs must not take a thread for each request.
     pub async fn look<T: Send + 'static>(&self, patience: Duration, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let looking = async {
             // Waits for its turn: more requests at once than places do not mean that the disk hangs.

@@ -19,7 +19,7 @@ pub(crate) struct Waiting {
     pub(crate) kept: Option<Kept>,
     /// Whether the reserve was asked to keep it, and has not answered yet.
     pub(crate) keeping: bool,
-    /// Whether its own task is working on it, or has tried without success.
+    /// Whether its own task is still working on it, or has failed.
     pub(crate) state: State,
     pub(crate) since: Instant,
 }

@@ -71,9 +71,9 @@ pub enum ReserveError {
         #[source]
         source: serde_json::Error,
     },
-    /// A stop in it is of a time that cannot be: the file was manipulated, or a clock was far ahead when it was written.
+    /// A stop in it has an impossible time: the file was manipulated, or a clock was far ahead when it was written.
     #[error(
-        "{path}: it holds {record} of {time}, weeks after everything in the audit log and after this machine's clock (the later is {known}). Set the clock right; or put back the database and the {FILE} of one moment; or move {FILE} away, start, and stop again who must stay stopped",
+        "{path}: it holds {record} of {time}, weeks after everything in the audit log and after this machine's clock (the later is {known}). Set the clock right; or put back the database and the {FILE} of one moment; or move {FILE} away, start, and repeat the stops that must stay in force",
         path = path.display()
     )]
     Ahead {
@@ -108,13 +108,13 @@ impl Slot {
     }
 }
 
-/// A frame that was found.
+/// A complete frame that the file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     number: u64,
-    /// Its place.
+    /// The blocks that it takes.
     pub slot: Slot,
-    /// Its content.
+    /// The bytes that were written.
     pub content: Vec<u8>,
 }
 
@@ -152,7 +152,7 @@ impl Reserve {
         if about.len() >= SIZE as u64 && about.blocks() * 512 >= SIZE as u64 {
             return Ok(());
         }
-        // A new file, or one with holes: copied as a sparse one, say. What is written takes up space, zeros too.
+        // A new file, or one with holes, for example because it was copied as a sparse file. Written zeros take up space, too.
         let mut bytes = Vec::with_capacity(SIZE);
         (&self.file).seek(SeekFrom::Start(0)).and_then(|_| (&self.file).take(SIZE as u64).read_to_end(&mut bytes)).map_err(fail)?;
         bytes.resize(SIZE, 0);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     record: Record,
-    /// Entries that change in nothing else, and how far each is stopped.
+    /// Entries of which only the state changes, and how far each is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     halted: Vec<(Kind, String, Halt)>,
     /// Entries that get less, as they were and as they were to be. Whatever they are when this is made, they get no more.
@@ -46,7 +46,7 @@ impl Stop {
 
     /// A stop that changes entries of the registry, each from its old to its new value, and cuts issued tokens.
     ///
-    /// They were planned from this `snapshot`. None if one of them gives something, or might give something, in its registry.
+    /// They were planned from this `snapshot`. `None` if one of the changes gives authority, or might give it, in its registry.
     pub fn of_changes<'e>(
         record: Record,
         changes: impl IntoIterator<Item = (Option<&'e Entry>, Option<&'e Entry>)>,

@@ -50,11 +50,11 @@ const MAX_AHEAD: Duration = Duration::from_hours(30 * 24);
 
 /// What the engine is made of.
 pub struct Parts {
-    /// What decisions read.
+    /// The snapshot in force, which decisions read.
     pub live: Arc<Live>,
-    /// Where every stop is recorded in the end.
+    /// The audit log, in which every stop is recorded in the end.
     pub log: Log,
-    /// The database of the log.
+    /// The database that the log is in.
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
@@ -118,7 +118,7 @@ pub struct Standing {
     pub reserved: usize,
     /// When the oldest of all these was made.
     pub oldest: Option<Timestamp>,
-    /// How the reserve is.
+    /// How full the reserve is, and whether it can be used.
     pub reserve: ReserveState,
 }
 
@@ -152,8 +152,8 @@ impl Found {
     }
 }
 
-/// Refuses a stop of a time that cannot be: the clock would start there, and whatever is recorded from then on would keep
-/// it there for good.
+/// Refuses a stop with an impossible time: the clock would start there, and everything that is recorded from then on would keep
+/// it there permanently.
 ///
 /// Everything that was issued has a record in the log, and what is cut is cut as of the start. So a stop can be later than
 /// both the log and the clock only if the clock was set in the meantime.
@@ -246,7 +246,7 @@ impl Stops {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Queue> {
-        // A queue, whole after each statement.
+        // The queue is consistent after each statement, also if a thread panics while it holds the lock.
         self.waiting.lock()
     }
 
@@ -255,7 +255,7 @@ impl Stops {
     /// A stop that only halts entries can be planned at any time. One that does more is refused with [`StopError::Overtaken`] if
     /// the registry in force is not the one from which it was planned.
     pub fn begin(self: &Arc<Self>, stop: Stop, by: By) -> Result<Pending, StopError> {
-        // What could never be recorded must not be in force.
+        // A stop that can never be recorded must not be in force.
         stop.record().to_leaf()?;
         let content = self.content(&stop, by).map_err(StopError::Form)?;
         let stop = Arc::new(stop);
@@ -263,7 +263,7 @@ impl Stops {
         if by == By::Client && waiting.of_clients() >= MAX_WAITING_OF_CLIENTS {
             return Err(StopError::TooManyWait);
         }
-        // In force and known to wait in one step: nothing that gives comes between.
+        // In force and in the queue in one step: no change that gives authority comes between.
         let cuts = self.put_in_force(&stop)?;
         let place =
             waiting.push(Waiting { stop: Arc::clone(&stop), by, kept: None, keeping: true, state: State::OnItsWay, since: Instant::now() });
@@ -321,7 +321,7 @@ impl Stops {
         });
         match (unkept, kept) {
             (Some(unkept), kept) => *unkept = kept.ok(),
-            // It is in the log already.
+            // The log has it already: its place in the reserve is not needed.
             (None, Ok(kept)) => self.keeper.free(kept),
             (None, Err(_)) => {}
         }
@@ -395,7 +395,7 @@ impl Stops {
         }
         let _one_at_a_time = self.recording.lock().await;
         for (place, stop) in changes() {
-            // One that cannot be recorded keeps those behind it: they must not be overtaken.
+            // If one cannot be recorded, the later ones wait: the order must stay.
             self.append(place, &stop).await?;
         }
         Ok(())
@@ -413,7 +413,7 @@ impl Stops {
             (outside, failed.map(|(place, waiting)| (place, Arc::clone(&waiting.stop))).collect::<VecDeque<_>>())
         };
         let waited = !failed.is_empty() || !outside.is_empty();
-        // A reserve that was full or broken may have room again. Neither it nor the log waits for the other.
+        // A reserve that was full or broken may have room again. The reserve and the log do not wait for each other.
         let contents =
             outside.into_iter().filter_map(|(place, stop, by)| self.content(&stop, by).ok().map(|content| (place, stop, content, by)));
         let keeping: Vec<_> = contents.map(|(place, stop, content, by)| self.begin_keeping(place, stop, content, by)).collect();
@@ -487,7 +487,7 @@ impl Pending {
     pub async fn recorded(self) -> Taken {
         let Self { engine, place, cuts, mut recording } = self;
         let begun = Instant::now();
-        // It continues even if nobody waits for it any longer.
+        // The recording continues even if its caller has stopped waiting.
         let in_time = timeout(LOG_PATIENCE, &mut recording).await;
         if in_time.is_err() && engine.where_is(place) == Recorded::NotYet {
             let _ = timeout(LONGEST_PATIENCE.saturating_sub(begun.elapsed()), recording).await;
@@ -507,7 +507,7 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
     /// The reserve holds something that would give authority: the file was manipulated, or the database is an older one.
     #[error(
-        "{FILE} does not fit the database: what it holds as {0} would give authority. Put back the database and the {FILE} of one moment; or move {FILE} away, start, and stop again who must stay stopped"
+        "{FILE} does not fit the database: what it holds as {0} would give authority. Put back the database and the {FILE} of one moment; or move {FILE} away, start, and repeat the stops that must stay in force"
     )]
     Gives(
         /// The id of its record.

@@ -60,7 +60,7 @@ async fn a_stop_of_a_time_that_cannot_be_keeps_the_server_from_starting_until_it
 
     let Err((dir, error)) = Server::start_again(dir, Arc::clone(&clock)).await else { panic!("it started") };
     assert!(matches!(error, ServerError::Reserve(_)), "{error}");
-    assert!(error.to_string().contains("stop again who must stay stopped"), "{error}");
+    assert!(error.to_string().contains("repeat the stops that must stay in force"), "{error}");
     std::fs::rename(config.dir.join(FILE), config.dir.join("moved")).unwrap();
     let server = Server::start_again(dir, clock).await.map_err(|(_, error)| error).unwrap();
     assert!(server.clock.now() < years_later);
