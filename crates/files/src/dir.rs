@@ -22,9 +22,9 @@ use crate::walk::{Goal, permissions, walk};
 /// The modes of directories that are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Making {
-    /// Of those on the way that are missing; the umask may take more away.
+    /// The mode of missing directories above it; the umask may remove more permissions.
     pub above: u32,
-    /// Of the directory itself, exactly.
+    /// The exact mode of the directory itself.
     pub mode: u32,
 }
 
@@ -77,7 +77,7 @@ impl Dir {
 
     fn at(path: &Path, goal: Goal) -> Result<Self, FileError> {
         let walked = walk(path, goal)?;
-        // What was passed through cannot be synced; and what was judged is opened again from itself.
+        // A descriptor for passing through cannot be synced. The checked directory is opened again by its own descriptor.
         let fd = listable(&walked.dir, &walked.real)?;
         if let Goal::Made { mode, .. } = goal
             && walked.made
@@ -97,7 +97,7 @@ impl Dir {
         Ok((Self { fd: Arc::new(fd), path: walked.real, passable: walked.passable }, name))
     }
 
-    /// Refuses the directory if others may write to it. `right` is the mode that it should have.
+    /// Refuses the directory if others may write to it. `right` is the mode that the error proposes.
     fn hold(&self, right: u32) -> Result<(), FileError> {
         let stat = fstat(&self.fd).map_err(io("look at", &self.path))?;
         judge::held(&stat, &self.path, own_user(), right)
@@ -158,7 +158,7 @@ impl Dir {
 
     fn open_with(&self, name: &OsStr, flags: OFlags, exposure: Exposure) -> Result<Option<File>, FileError> {
         let path = self.entry(name);
-        // A pipe would keep us waiting for its other end.
+        // Opening a pipe would wait for its other end.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => fd,

@@ -39,13 +39,13 @@ pub enum FileError {
     /// It is a symbolic link where only the file itself is accepted.
     #[error("{path} is a symbolic link, which is not followed here: remove it, or name the file that is meant")]
     Link {
-        /// Which.
+        /// The path, as it was named.
         path: PathBuf,
     },
-    /// It is not of the kind that is needed.
+    /// It is a file where a directory is needed, or the reverse, or neither.
     #[error("{path} is not a {wanted}")]
     Kind {
-        /// Which.
+        /// The path, as it was named.
         path: PathBuf,
         /// `directory` or `regular file`.
         wanted: &'static str,
@@ -53,19 +53,19 @@ pub enum FileError {
     /// A file of that name is there already.
     #[error("{path} exists already")]
     Exists {
-        /// Which.
+        /// The path, as it was named.
         path: PathBuf,
     },
     /// A directory that should be new is not empty.
     #[error("{path} is not empty")]
     NotEmpty {
-        /// Which.
+        /// The path, as it was named.
         path: PathBuf,
     },
     /// It is larger than its content can be.
     #[error("{path} is larger than {limit} bytes")]
     TooLarge {
-        /// Which.
+        /// The path, as it was named.
         path: PathBuf,
         /// The most that is read.
         limit: u64,
@@ -73,7 +73,7 @@ pub enum FileError {
     /// It does not contain a valid text.
     #[error("{path}: {source}")]
     Text {
-        /// Which.
+        /// The path, as it was named.
         path: PathBuf,
         /// What is wrong with it.
         #[source]

@@ -9,16 +9,16 @@ use crate::error::FileError;
 /// Only the owner of an entry, or of the directory, may remove or rename it (`S_ISVTX`).
 const STICKY: u32 = 0o1000;
 
-/// What others may do with a file that is read.
+/// What other users may do with a file that this program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
-    /// Nothing.
+    /// Nothing: the file is a secret.
     Private,
     /// Nothing, except that the group of a file that belongs to root may read it (0640). Keys of certificates are stored in this
     /// way for the group `ssl-cert`, in Kubernetes volumes with an `fsGroup`, and in systemd's credentials. Only root decides
     /// who is in that group.
     PrivateOrRootsGroup,
-    /// Read it.
+    /// Read it, and not write it.
     Readable,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Only root and we can be trusted not to put something else there.
+/// Refuses another owner than root and this user, because the owner could replace the content.
 pub(crate) fn owner(stat: &Stat, path: &Path, us: Option<u32>) -> Result<(), FileError> {
     if stat.st_uid == 0 || us == Some(stat.st_uid) {
         return Ok(());
@@ -39,7 +39,7 @@ pub(crate) fn owner(stat: &Stat, path: &Path, us: Option<u32>) -> Result<(), Fil
     Err(FileError::Owner { path: path.to_owned(), owner: stat.st_uid, us })
 }
 
-/// A directory that is passed on the way to another.
+/// Checks a directory on the way to another one.
 pub(crate) fn passed(stat: &Stat, path: &Path, us: Option<u32>) -> Result<(), FileError> {
     owner(stat, path, us)?;
     let mode = mode(stat);
@@ -55,7 +55,7 @@ fn no_writing(mode: u32) -> &'static str {
     if mode & 0o002 == 0 { "g-w" } else { "go-w" }
 }
 
-/// A directory with only our entries: others may not even add one.
+/// Checks a directory to which nobody else may add entries.
 pub(crate) fn held(stat: &Stat, path: &Path, us: Option<u32>, right: u32) -> Result<(), FileError> {
     owner(stat, path, us)?;
     let mode = mode(stat);
@@ -65,7 +65,7 @@ pub(crate) fn held(stat: &Stat, path: &Path, us: Option<u32>, right: u32) -> Res
     Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: format!("{right:o}") })
 }
 
-/// A file that is read.
+/// Checks a file that is read.
 pub(crate) fn file(stat: &Stat, path: &Path, us: Option<u32>, exposure: Exposure) -> Result<(), FileError> {
     if kind(stat) != FileType::RegularFile {
         return Err(FileError::Kind { path: path.to_owned(), wanted: "regular file" });

@@ -7,7 +7,7 @@
 //! with their final mode, and then renamed. Existing files are opened without following links and checked by their
 //! descriptor.
 //!
-//! [`text`] reads text in the forms that people have: with a byte order mark, with line ends of other systems.
+//! [`text`] reads text with or without a byte order mark, and with the line ends of any system.
 
 #[cfg(unix)]
 mod dir;

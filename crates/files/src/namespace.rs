@@ -17,7 +17,7 @@ pub fn has_unmapped_users() -> bool {
     unmapped_in(Path::new("/proc"))
 }
 
-/// The user that this process acts as. `None`: its number may stand for others, too, so nothing is its own by that number.
+/// The user that this process acts as. `None`: its number may stand for others, too, so the number does not show what belongs to it.
 ///
 /// A user without a number here has the one that stands for all of those, and an image may run its service as a user of that
 /// number (`nobody`). In the machine's own namespace every user has a number, and `nobody` is a user as any other.
@@ -46,7 +46,7 @@ fn own_in(proc: &Path, us: u32) -> Option<u32> {
 }
 
 fn maps_everybody(map: &str) -> bool {
-    // Inside, outside, how many: the machine's own namespace maps all there are to themselves.
+    // The number inside, the number outside, how many: the machine's own namespace maps every number to itself.
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 

@@ -15,7 +15,7 @@ use crate::walk::permissions;
 /// in it unless it is committed. It contains only files.
 #[derive(Debug)]
 pub struct NewDir {
-    /// What holds it.
+    /// The directory that it is in.
     above: Dir,
     temporary: OsString,
     dir: Dir,
@@ -67,9 +67,9 @@ impl NewDir {
         &self.dir
     }
 
-    /// Gives the directory its name, and makes that durable. Nothing that was created there meanwhile is replaced, but an empty
-    /// directory where the file system cannot tell the two apart. If an empty directory was there from the start, the files move
-    /// into it, with `last_ones` at the end and in that order.
+    /// Gives the directory its name, and makes that durable. Nothing that was created there meanwhile is replaced, except an
+    /// empty directory on a file system that cannot rename without replacing. If an empty directory was there from the start, the
+    /// files move into it, with `last_ones` at the end and in that order.
     pub fn commit(self, last_ones: &[&str]) -> Result<(), FileError> {
         self.commit_by(last_ones, |above, from, to| renameat_with(above.fd(), from, above.fd(), to, RenameFlags::NOREPLACE))
     }

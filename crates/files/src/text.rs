@@ -1,4 +1,4 @@
-//! Text in the forms that people have.
+//! Text as people's programs write it.
 //!
 //! Editors and shells of other systems put a byte order mark in front (U+FEFF, Unicode §23.8), and end lines with CR LF.
 //! Neither is part of the text: a password with an invisible character in front would never match.
@@ -18,10 +18,10 @@ pub enum TextError {
     /// It begins with a byte order mark of UTF-16 or UTF-32.
     #[error("it is UTF-16 or UTF-32 text; save it as UTF-8")]
     Wide,
-    /// Some bytes are no text.
+    /// Some bytes are not UTF-8.
     #[error("it is not UTF-8 text")]
     NotUtf8,
-    /// Nothing is there.
+    /// The secret has no characters: its line is empty.
     #[error("it is empty")]
     Empty,
     /// It is longer than any valid text of its kind.

@@ -41,7 +41,7 @@ pub(crate) enum Goal {
 /// The end of the way.
 #[derive(Debug)]
 pub(crate) struct Walked {
-    /// The directory, to look further from.
+    /// The directory: further steps begin there.
     pub(crate) dir: OwnedFd,
     /// Its path without links.
     pub(crate) real: PathBuf,
@@ -183,7 +183,7 @@ fn walked(way: Way, name: Option<OsString>) -> Walked {
 
 fn make(way: &Way, name: &OsStr, there: &Path, mode: u32) -> Result<(), FileError> {
     match mkdirat(&way.at, name, permissions(mode)) {
-        // Somebody was faster; whose it is, the next step judges.
+        // Another process has made it meanwhile. The next step checks its owner.
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(io("make", there)(error)),
     }
