@@ -1,8 +1,8 @@
 //! Work that is done once for all who ask for it at the same time.
 //!
 //! The work is a task of its own. So it runs to its end, and leaves its result where it belongs, even if every caller stops
-//! waiting: a caller that asks and hangs up gets no more work done than one that waits, and spoils it for nobody. Failures are
-//! shared like results. Nothing is remembered here once the work has ended.
+//! waiting: a caller that disconnects causes no more work than one that waits, and does not end the work for others. Failures
+//! are shared like results. Nothing is remembered here once the work has ended.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,10 +50,10 @@ impl<K: Eq + Hash, T> InTheAir<K, T> {
 }
 
 impl<K: Eq + Hash, T> Drop for InTheAir<K, T> {
-    /// Also if the work panicked. A caller that has seen the end of the work finds none in progress.
+    /// Runs also if the work panicked. A caller that has seen the end of the work finds no work in progress.
     fn drop(&mut self) {
         self.all.lock().remove(&self.key);
-        // It is no error if nobody waits for it any longer.
+        // It is not an error if no caller waits for it any longer.
         self.sender.send_replace(self.result.take());
     }
 }
@@ -64,7 +64,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> SingleFlig
         self.in_the_air.lock().get(key).map(|landing| Flight { landing: landing.clone(), is_new: false })
     }
 
-    /// The work in progress for `key`, or the work that `start` makes, on the runtime of the caller.
+    /// Joins the work in progress for `key`, or starts the work that `start` returns, on the runtime of the caller.
     ///
     /// `start` looks once more at where the work leaves its result: work that has ended since the caller looked has left it
     /// there. It may answer with that, or with the reason why nothing can be started. It runs under a lock.
@@ -100,7 +100,7 @@ impl<K, T> Default for SingleFlight<K, T> {
 }
 
 impl<K, T> Clone for SingleFlight<K, T> {
-    /// Of the same work.
+    /// A handle for the same work.
     fn clone(&self) -> Self {
         Self { in_the_air: Arc::clone(&self.in_the_air) }
     }
