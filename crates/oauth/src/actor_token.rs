@@ -15,7 +15,7 @@ const TOKEN: Optional = Optional(Parameter::ActorToken);
 const TYPE: With = With { parameter: Parameter::ActorTokenType, other: TOKEN };
 pub(crate) const PARAMETERS: &[Row] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
 
-/// The token; nothing is verified yet.
+/// The actor token as it was sent, with its type checked. Nothing in it is verified yet.
 pub(crate) fn sent<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
     match TYPE.read(form)? {
         None => Ok(None),
@@ -43,7 +43,7 @@ pub(crate) fn verify(
     }
 }
 
-/// Who the token claims to be, unverified: for the record of a refusal.
+/// The `sub` that the token claims, unverified: for the record of a refusal.
 pub(crate) fn claimed(form: &Form<'_>) -> Option<String> {
     TOKEN.read(form).map(|token| crate::claimed::subject(token).unwrap_or_else(|| "(unreadable)".to_owned()))
 }

@@ -19,7 +19,7 @@ const OWN_COUNTS: usize = 65_536;
 /// The most counts that sources share while all of those are taken, 24 bytes each.
 const SHARED_COUNTS: u16 = 16_384;
 
-/// Who attempts. Neither the name nor the browser needs to exist.
+/// Where an attempt comes from. Neither the name nor the browser needs to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
     /// A login with this name, from an unknown browser.
@@ -73,7 +73,7 @@ impl Count {
 
     fn withdraw(&mut self, attempt: Attempt) {
         self.attempts = self.attempts.saturating_sub(1);
-        // Unless there was another meanwhile, whose pause it is now.
+        // Only if there was no later attempt: then the pause belongs to that one.
         if self.last == attempt.at {
             self.last = attempt.before;
         }
@@ -159,7 +159,7 @@ impl Attempts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        // A panic elsewhere leaves plain counters behind, which are still valid.
+        // If a thread panics while it holds the lock, the counters are still valid.
         self.counts.lock()
     }
 
@@ -184,7 +184,7 @@ impl Attempts {
         if !has_room {
             return counts.shared.entry(shared(&key)).or_insert(Count::none(now)).begin(now);
         }
-        // What it did while it had no count of its own is not forgiven.
+        // Attempts from before it had a separate count still count.
         let mut count = counts.shared.get(&shared(&key)).copied().unwrap_or(Count::none(now));
         let begun = count.begin(now);
         counts.own.insert(key, count);

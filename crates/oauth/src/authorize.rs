@@ -46,12 +46,12 @@ impl AuthorizationRequest {
         &self.back.redirect_uri
     }
 
-    /// For which resource; none: for tokens to be exchanged here.
+    /// The resource that the token is for; `None`: the token is for this server, to be exchanged.
     pub fn resource(&self) -> Option<&ResourceUri> {
         self.resource.as_ref()
     }
 
-    /// The scopes asked for; none: all that the person has.
+    /// The scopes that are asked for; `None`: all that the person has.
     pub fn scopes(&self) -> Option<&ScopeSet> {
         self.scopes.as_ref()
     }
@@ -70,7 +70,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// A checked way back to the client.
+/// A client and its checked redirect URI: errors may be sent there.
 #[derive(Clone, Debug)]
 pub(crate) struct Back {
     pub(crate) client: Arc<Client>,
@@ -91,7 +91,7 @@ impl Back {
 
     /// The redirect that tells the client of a refusal.
     pub(crate) fn with_error(&self, issuer: &Issuer, error: &OAuthError) -> String {
-        // RFC 6749 §4.1.2.1 has no invalid_grant; what the person may not have is access_denied there.
+        // RFC 6749 §4.1.2.1 has no invalid_grant; there it is access_denied.
         let code = if error.error == ErrorCode::InvalidGrant { ErrorCode::AccessDenied } else { error.error };
         self.to(issuer, &[("error", code.as_str()), ("error_description", &error.description)])
     }
@@ -166,7 +166,7 @@ impl Engine {
     }
 }
 
-/// Client and redirect URI. Until both are correct, there is no way back.
+/// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI.
 fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
     let id = Required(Parameter::ClientId).read(form)?;
     let client = id.parse().ok().and_then(|id: ClientId| registry.client(&id)).ok_or(Refusal::Unacceptable(Parameter::ClientId))?;

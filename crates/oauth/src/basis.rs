@@ -1,4 +1,4 @@
-//! What every part reads: the snapshot in force, the time, randomness. And the one way to a decision.
+//! What every part reads: the snapshot in force, the time, randomness. And the only call of `decide`.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RecordId, Timestamp
 use mandate_delegation::{Mandate, Request, Withheld, decide};
 use mandate_live::{Live, Snapshot};
 
-/// The snapshot in force, the time, and randomness. A clone is the same.
+/// The snapshot in force, the time, and randomness. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Basis {
     pub(crate) live: Arc<Live>,

@@ -15,12 +15,12 @@ fn claimed(token: &str) -> Option<Claimed> {
     serde_json::from_slice(&payload).ok()
 }
 
-/// Its `sub`.
+/// The `sub` that the token claims.
 pub(crate) fn subject(token: &str) -> Option<String> {
     claimed(token)?.sub
 }
 
-/// Its `iss`.
+/// The `iss` that the token claims.
 pub(crate) fn issuer(token: &str) -> Option<String> {
     claimed(token)?.iss
 }

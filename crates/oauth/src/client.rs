@@ -122,7 +122,7 @@ impl Clients {
             trail.client = Some(caller.shared_name());
             // An agent that is not active counts as a stranger: it must not fill the log.
             if caller.is_active(&snapshot.registry) {
-                // The first time counts.
+                // If it is set already, it keeps its first value.
                 if let Some(proven) = request.proven {
                     let _ = proven.set(caller.shared_name());
                 }
@@ -140,7 +140,7 @@ impl Clients {
         snapshot: &Snapshot,
         trail: &mut Trail,
     ) -> Result<AuthenticatedClient, Refusal> {
-        // Naming oneself is no authentication here.
+        // A public client is not authenticated: it only names itself.
         self.authenticate_active(request, form, snapshot, trail).await?.confidential("").map_err(|_| Refusal::ClientMissing)
     }
 
@@ -193,7 +193,7 @@ impl Clients {
         match remembered.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Refusal::ClientAssertionReplayed),
-            // What keeps the assertion from being remembered keeps records from being written.
+            // If the assertion cannot be stored, records cannot be written either.
             Err(error) if error.is_environment() => {
                 tracing::error!(%error, "a client assertion could not be remembered and is refused");
                 Err(Refusal::AuditUnavailable)

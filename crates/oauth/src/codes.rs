@@ -1,4 +1,4 @@
-//! Authorization codes: 60 seconds, one use, bound to everything.
+//! Authorization codes: valid for 60 seconds and one use, bound to client, redirect URI, challenge and resource.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::pkce::Challenge;
 use crate::refusal::Refusal;
 
-/// For how long a second use is noticed: as long as the tokens from the first use may live.
+/// For how long a second use is noticed: as long as the tokens from the first use may be valid.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
 
 /// The content of a code. It is sealed in the store; the code itself is stored only as a hash.

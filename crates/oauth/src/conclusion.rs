@@ -69,10 +69,10 @@ pub(crate) struct Conclusion {
 }
 
 impl Conclusion {
-    /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is not durable, and
-    /// what a mandate uses up is taken in the transaction of its record: two cannot both take the last.
+    /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is not durable. What
+    /// a mandate uses up is taken in the transaction of its record: of two mandates, only one can take the last use.
     ///
-    /// `issued`: what the answer says the token is, where its grant has the caller told.
+    /// `issued`: the `issued_token_type` of the answer, for grants that have one.
     pub(crate) async fn conclude(
         &self,
         trail: Trail,

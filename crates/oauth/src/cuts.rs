@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use crate::revokers::{Cause, Revokers};
 use crate::trail::{Recorder, Trail};
 
-/// A cut that counts for its cause.
+/// A cut that is counted towards the bound of its cause.
 pub(crate) struct Counted {
     cause: Cause,
     token: TokenId,

@@ -1,4 +1,4 @@
-//! The engine: its parts, put together. What it answers is in a file for each endpoint.
+//! The engine and its parts. Each endpoint has its own file.
 
 use std::sync::Arc;
 
@@ -23,17 +23,17 @@ use crate::trail::Recorder;
 
 /// The parts of an engine.
 pub struct Parts {
-    /// The live registry, policies, revocations; it also knows our issuer.
+    /// The snapshot in force: registry, policies, cuts. It also has our issuer.
     pub live: Arc<Live>,
     /// The trust domain of our agents.
     pub trust_domain: TrustDomain,
-    /// Who signs.
+    /// Signs access tokens.
     pub authority: Arc<Authority>,
-    /// Where every outcome is recorded.
+    /// The audit log, in which every outcome is recorded.
     pub log: Log,
     /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
-    /// Codes, secrets, replay memory.
+    /// The database, with codes, secrets and used client assertions.
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,

@@ -1,4 +1,4 @@
-//! Keys of trusted foreign issuers: a cache per issuer, one fetch at a time per issuer, everything bounded.
+//! Keys of other issuers that are trusted: a cache and at most one fetch at a time for each issuer, everything bounded.
 //!
 //! Keys of one issuer never verify tokens of another: the cache is indexed by issuer. A set is used for [`TTL`]. Then it is
 //! fetched again, or the token is refused. A replaced set is dropped, so a key that was rotated out never comes back.
@@ -68,7 +68,7 @@ struct State {
     failed: Option<(FetchError, Timestamp)>,
 }
 
-// Nothing is left half done under its lock, also by a panic.
+// The state is consistent whenever its lock is free, also after a panic.
 type Slot = Arc<Mutex<State>>;
 
 /// The cache.
@@ -76,7 +76,7 @@ type Slot = Arc<Mutex<State>>;
 pub struct ForeignKeys {
     clients: Clients,
     slots: Mutex<HashMap<Issuer, Slot>>,
-    /// By another way, the answer may be another.
+    /// Separate for each way, because another way may have another result.
     fetches: SingleFlight<(Issuer, Way), Outcome>,
 }
 
@@ -139,14 +139,14 @@ impl ForeignKeys {
     fn slot(&self, issuer: &Issuer) -> Slot {
         let mut slots = self.slots.lock();
         if !slots.contains_key(issuer) && slots.len() >= MAX_ISSUERS {
-            // Only issuers of the registry come here. More than this have been registered over time: start over.
+            // Only issuers of the registry get here. More than this have been registered over time: forget all of them.
             slots.clear();
         }
         Arc::clone(slots.entry(issuer.clone()).or_default())
     }
 }
 
-/// A failure of just now, which is remembered.
+/// The answer to a caller whose own fetch has failed; the failure is remembered from now on.
 fn failed_now(error: FetchError) -> Unavailable {
     Unavailable { error, retry_after: FAILURE_TTL }
 }

@@ -22,7 +22,7 @@ use crate::wire::OAuthError;
 pub enum Introspection {
     /// The token is valid and concerns the caller: its signed claims.
     Active(Map<String, Value>),
-    /// Anything else. Nothing more is said (RFC 7662 §2.2).
+    /// Every other case. The answer says no more than that (RFC 7662 §2.2).
     Inactive,
 }
 

@@ -3,7 +3,7 @@
 //! There are no HTTP types: a request is method, URL, headers and body as text and bytes, an answer is a value with a status.
 //! Every way to a token has the same steps: parse, authenticate the client, verify the subject, verify the actor, gather facts,
 //! `decide`, record, mint. Each outcome, refusals included, has a durable record before the caller gets the answer. If the
-//! record cannot be written, there is no outcome.
+//! record cannot be written, the answer is an error, and nothing is issued.
 //!
 //! # Layers
 //!

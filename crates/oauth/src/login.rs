@@ -50,7 +50,7 @@ pub enum LoginRefusal {
     Wrong(OAuthError),
     /// Too many attempts: the next one is accepted after this time.
     Paused(Duration, OAuthError),
-    /// The person is who they say, but may not have this: send the browser back with the error.
+    /// The person is authenticated, but may not get what is asked for: send the browser back with the error.
     Redirect {
         /// The `Location`, for a 303.
         location: String,
@@ -112,7 +112,7 @@ impl Engine {
     /// Refuses a login form with an OAuth parameter in it. The authorization request is in the query: a parameter in the form
     /// would be ignored, or read by somebody else. A refusal is recorded.
     pub async fn check_login_form(&self, request: &AuthorizationRequest, form: &Form<'_>) -> Result<(), OAuthError> {
-        // The password is the person's here, not the parameter of RFC 6749 §4.3.2.
+        // Here it is the person's password, and not the parameter of RFC 6749 §4.3.2.
         let Some(name) = form.oauth_parameter_besides(&[Parameter::Password]) else { return Ok(()) };
         let trail = self.login_trail(request, self.basis.now());
         Err(self.recorder.refuse(trail, Refusal::InLoginForm(name)).await)

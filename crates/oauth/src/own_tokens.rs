@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::basis::Basis;
 
-/// How many verified signatures are remembered; 48 bytes each.
+/// How many verified signatures are remembered; about 120 bytes each.
 const MEMO_CAPACITY: usize = 32 * 1024;
 
 /// Verifies what we signed.

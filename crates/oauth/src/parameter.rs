@@ -1,4 +1,4 @@
-//! What a grant or an endpoint says of its parameters, and how each is read by what is said of it.
+//! How grants and endpoints declare their parameters, and how a declared parameter is read.
 
 use mandate_core::names::Parameter;
 
@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 /// One parameter of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which.
+    /// The name of the parameter.
     pub parameter: Parameter,
     /// Whether it must be there.
     pub presence: Presence,
@@ -21,9 +21,9 @@ pub struct Row {
 pub enum Presence {
     /// Always.
     Required,
-    /// It need not be there, or only for some clients or values of other parameters.
+    /// It may be missing, or is required only for some clients or values of other parameters.
     Optional,
-    /// If, and only if, that one is.
+    /// It must be there if that parameter is there, and only then.
     With(Parameter),
 }
 

@@ -152,7 +152,7 @@ impl Checker {
         if matched {
             let mut recent = self.recent.lock();
             if recent.len() >= capacity && !recent.contains_key(id) {
-                // The one that has not come for the longest gives way.
+                // The client that was not seen for the longest time is forgotten.
                 let longest = recent.iter().min_by_key(|(_, (_, until))| *until).map(|(id, _)| id.clone());
                 longest.map(|id| recent.remove(&id));
             }

@@ -3,8 +3,8 @@
 //! Each waiting request is in a lane, which is in a group, which is in a wider group: for example, a name in a network in a
 //! site. Groups take turns, and so do the groups and lanes in a group. When no place is free, a newcomer takes the newest
 //! place of the party that has the most, if that party then still has as many places as the newcomer's. If all parties have
-//! one place, a newcomer whose party has none takes the place of the one that had the most turns lately: those who come
-//! again and again cannot keep out those who come seldom.
+//! one place, a newcomer whose party has none takes the place of the party that had the most turns lately: parties that send
+//! many requests cannot keep out those that send few.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Lane {
     }
 }
 
-/// There is no place.
+/// There is no free place, and no request that must give its place to this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -104,7 +104,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves whole entries behind.
+        // If a thread panics while it holds the lock, every entry is still complete.
         self.state.lock()
     }
 

@@ -7,7 +7,7 @@ const LOOPBACK: [&str; 3] = ["http://127.0.0.1", "http://[::1]", "http://localho
 
 /// Whether a requested redirect URI is one of the registered ones.
 ///
-/// Compared as text, never parsed and normalized: two parsers may read a URI differently, but a text comparison has only one
+/// Compared as text, never parsed and normalized: two parsers may read a URI differently, but a comparison of texts has only one
 /// result.
 pub fn is_registered(requested: &str, registered: &[String]) -> bool {
     registered.iter().any(|known| known == requested || same_but_for_port(known, requested))

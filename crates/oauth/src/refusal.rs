@@ -173,7 +173,7 @@ pub enum Refusal {
     /// A policy demands that a person approves the request, of which this is the hash.
     #[error("refused: a policy demands an approval of the request {1}")]
     ApprovalRequired(Presented, String),
-    // Ourselves.
+    // The server.
     /// The record of the outcome could not be written, so there is no outcome.
     #[error("the audit log is not available")]
     AuditUnavailable,
@@ -186,7 +186,7 @@ pub enum Refusal {
     /// The keys of a trusted issuer could not be fetched.
     #[error("keys of a trusted issuer: {error}")]
     IssuerUnavailable {
-        /// Why.
+        /// The error of the fetch.
         error: FetchError,
         /// In how many seconds the answer may be different.
         retry_after: u64,
@@ -217,13 +217,13 @@ pub enum RefusalClass {
     Credential(Presented),
     /// The target is missing, malformed or unknown.
     Target,
-    /// The scope is malformed, or more than may be had.
+    /// The scope is malformed, or exceeds what can be given.
     Scope,
     /// The person declined, or is not authenticated.
     Person,
     /// The decision is a refusal, for another reason than target or scope.
     Decision(Presented),
-    /// There are too many at present.
+    /// A limit is reached at the moment.
     Quota(Quota),
     /// The server, or something that it needs, failed.
     Ours {
@@ -232,7 +232,7 @@ pub enum RefusalClass {
     },
 }
 
-/// What authority is asked for with. The standards have different errors for them.
+/// What is presented to obtain authority. The standards have different errors for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presented {
     /// The tokens of an exchange (RFC 8693 §2.2.2).
@@ -254,7 +254,7 @@ pub enum Unsupported {
     RequestUri,
 }
 
-/// Of what there are too many.
+/// The limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
     /// Attempts to log in.
@@ -265,7 +265,7 @@ pub enum Quota {
     Revocations,
 }
 
-/// Worth trying again at once.
+/// For `Retry-After`, in seconds: the next try may succeed at once.
 const SOON: u64 = 1;
 
 impl Refusal {

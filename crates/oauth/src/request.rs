@@ -32,7 +32,7 @@ impl<'a> Request<'a> {
 
     /// The parameters, which belong in the body.
     pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
-        // RFC 6749 §3.2: parameters are sent in the body. One beside it would be ignored, or read by somebody else.
+        // RFC 6749 §3.2: parameters are sent in the body. A parameter in the query would be ignored, or would be read by another program.
         if let Some(query) = self.query()
             && let Some(name) = Form::parse(query.as_bytes())?.oauth_parameter()
         {

@@ -41,7 +41,7 @@ impl Engine {
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate_active(request, &form, &snapshot, trail).await?;
         let token = TOKEN.read(&form)?;
-        // The hint is a hint (RFC 7009 §2.1); there is one kind of token.
+        // `token_type_hint` may be ignored (RFC 7009 §2.1): there is one kind of token.
         let Ok(token) = self.tokens.access_token(token, trail.now) else { return Ok(None) };
         let token = token.terms;
         trail.sub = Some(token.subject.clone());
@@ -50,7 +50,7 @@ impl Engine {
         if token.client.as_str() != caller.name() {
             return Err(Refusal::NotYourToken);
         }
-        // Below a cut it is dead, and so is what descends from it, for as long as it would have lived.
+        // A token below a cut is revoked, with everything that descends from it, until all of them have expired.
         if self.basis.snapshot().revocations.find(&token.facts(self.issuer())).is_some() {
             trail.note = Some(format!("the token {} is revoked already", token.jti));
             return Ok(None);

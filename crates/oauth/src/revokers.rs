@@ -12,9 +12,9 @@ use std::time::Duration;
 use mandate_core::{PersonName, Timestamp, TokenId};
 use parking_lot::{Mutex, MutexGuard};
 
-/// How many cuts on single tokens an agent may have in force. Its tokens live for minutes.
+/// How many cuts on single tokens an agent may have in force. Its tokens are valid for minutes.
 const AGENT_CUTS: usize = 2_000;
-/// How many an app may have. People's tokens live for an hour, and many people log out in an hour.
+/// How many an app may have. People's tokens are valid for an hour, and many people log out in an hour.
 const APP_CUTS: usize = 20_000;
 /// How many the used authorization codes of a person may have. A correct client never uses a code twice.
 const CODE_CUTS: usize = 32;

@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 const SCOPE: Optional = Optional(Parameter::Scope);
 pub(crate) const PARAMETERS: &[Row] = &[SCOPE.row()];
 
-/// The scopes; none: whatever may be had.
+/// The scopes that are asked for; `None`: all that can be given.
 pub(crate) fn asked(form: &Form<'_>) -> Result<Option<ScopeSet>, Refusal> {
     SCOPE.read(form).map(|text| text.parse().map_err(Refusal::ScopeMalformed)).transpose()
 }

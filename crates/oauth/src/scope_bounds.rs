@@ -39,7 +39,7 @@ fn written(bounds: &ScopeBounds, of_person: &str, person: impl Fn(&ScopeSet) -> 
     text
 }
 
-/// A set in a few words. Scopes have no character that an `error_description` may not have (RFC 6749 §3.3, §5.2).
+/// A set as text, shortened if it is long. Scopes have no character that an `error_description` may not have (RFC 6749 §3.3, §5.2).
 fn shown(set: &ScopeSet) -> String {
     if set.is_empty() {
         return "nothing".to_owned();

@@ -78,8 +78,8 @@ impl SubjectTokens {
         self.own.access_token(token, now).map(VerifiedSubject::own)
     }
 
-    /// An unknown key may have been published after the keys were fetched. If the keys were fetched after this token arrived,
-    /// that is not possible.
+    /// An unknown key may have been published after the keys were fetched. This is not possible if they were fetched after the
+    /// token arrived.
     async fn of_another(&self, token: &Unverified<'_>, issuer: &TrustedIssuer, now: Timestamp) -> Result<AccessToken, Refusal> {
         let verify = |keys: &KeySet| token.verify(issuer, keys, now, Some(self.own.memo()));
         let found = self.foreign.keys(issuer, now).await?;

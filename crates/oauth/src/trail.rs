@@ -112,7 +112,7 @@ impl Recorder {
     }
 }
 
-/// What an error of the log means when no effect could have refused.
+/// The refusal for an error of the log, for records whose effects cannot be refused.
 pub(crate) fn unrecorded(error: &AppendError) -> Refusal {
     tracing::error!(%error, "an outcome could not be recorded and is refused");
     match error {

@@ -20,9 +20,9 @@ pub struct OAuthError {
     pub description: String,
     /// For our own log; never sent.
     pub private: String,
-    /// The `WWW-Authenticate` header, where one is due.
+    /// The `WWW-Authenticate` header, for answers that must have one.
     pub www_authenticate: Option<String>,
-    /// The `Retry-After` header in seconds, where one is due.
+    /// The `Retry-After` header in seconds, for answers that have one.
     pub retry_after: Option<u64>,
     /// Whose fault it is, for our own log; never sent.
     pub fault: Fault,
@@ -33,7 +33,7 @@ pub struct OAuthError {
 pub enum Fault {
     /// The caller's.
     Caller,
-    /// That of all who want something slow at the same time: anybody can cause it.
+    /// Too many requests for something slow at the same time: anybody can cause that.
     Crowd,
     /// The server's, or that of something that it needs.
     Server,

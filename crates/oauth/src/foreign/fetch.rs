@@ -14,9 +14,9 @@ use url::Url;
 
 use super::Outcome;
 
-/// The longest one document may take, from connecting to the last byte.
+/// The longest time for one document, from connecting to the last byte.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest all of them may take.
+/// The longest time for all documents of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest document, in bytes.
 const MAX_DOCUMENT: usize = 128 * 1024;
@@ -69,8 +69,8 @@ pub enum FetchError {
         /// What is wrong with it.
         why: String,
     },
-    /// The fetch was given up.
-    #[error("the fetch was given up")]
+    /// The fetch was cancelled, because the server is stopping or the task panicked.
+    #[error("the fetch was cancelled")]
     Aborted,
 }
 
@@ -93,7 +93,7 @@ impl Clients {
     /// The client for `issuer`, as its registry entry says.
     pub(super) fn of(&self, issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
         if ca.is_some() || proxy.is_some() || is_plain(issuer) {
-            // Made for each fetch: the entry may have changed, and it is minutes between two.
+            // A new client for each fetch: the entry may have changed, and there are minutes between two fetches.
             return client(issuer, ca, proxy);
         }
         if let Some(client) = self.direct.get() {
@@ -117,7 +117,7 @@ fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqw
     if let Some(pem) = ca {
         builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(fault)?);
     } else if is_plain(issuer) {
-        // Without TLS no authority is asked: a machine without any will do.
+        // Without TLS, the machine needs no certificate authorities.
         builder = builder.tls_certs_only([]);
     }
     if let Some(proxy) = proxy.filter(|_| !is_local(issuer)) {

@@ -29,12 +29,12 @@ use crate::wire::OAuthError;
 
 const CODE: Required = Required(Parameter::Code);
 const REDIRECT_URI: Required = Required(Parameter::RedirectUri);
-/// Required too, but what is said when it is missing is a matter of PKCE.
+/// Required too, but PKCE has its own error if it is missing.
 const CODE_VERIFIER: Required = Required(Parameter::CodeVerifier);
 const RESOURCE: Optional = Optional(Parameter::Resource);
 
-/// A code was consented for a person's client, not for an actor: an actor token here would be ignored, or would change what was
-/// consented. So the parties of an exchange are refused by this grant's having no such parameters.
+/// A person consents to a code for their client, not for an actor: an actor token here would be ignored, or would change what the
+/// person consented to. This grant has no parameters for the parties of an exchange, so they are refused.
 pub(super) static GRANT: Grant = Grant {
     name: GrantType::AuthorizationCode,
     parameters: &[&[CODE.row(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()]],
@@ -73,7 +73,7 @@ impl CodeGrant {
             Ok(decided) => decided,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        // Used up in the transaction of the record: of two at once, one is refused there.
+        // The code is used up in the transaction of the record: of two requests at once, one is refused there.
         let jti = mandate.view().terms.jti.clone();
         let redeem = Effect::RedeemCode { hash, token: jti, at: now };
         match self.conclusion.conclude(trail, mandate, vec![redeem], None).await {
@@ -100,7 +100,7 @@ impl CodeGrant {
         trail.known();
         // A client secret may have waited for its turn to be checked.
         let snapshot = self.basis.snapshot();
-        // A redirect URI that was taken off the list since may be in other hands.
+        // A redirect URI that was removed from the list since may now belong to someone else.
         let registered = client.confirmed(&snapshot.registry, &snapshot.revocations);
         if registered.is_some_and(|client| !is_registered(&payload.redirect_uri, &client.redirect_uris)) {
             return Err(Refusal::CodeRedirect);

@@ -118,8 +118,8 @@ impl ExchangeGrant {
         let verify = |token| actor_token::verify(token, form, &caller, &self.tokens, self.basis.issuer(), now);
         let actor = actor.map(verify).transpose()?;
 
-        // Time went by and the snapshot may have changed while foreign keys were fetched: decide now on what is true now.
-        // The time first: a cut is later than every decision on a snapshot without it.
+        // The snapshot may have changed while another issuer's keys were fetched: decide on the present one, at the present time.
+        // The time is read first, because a cut is later than every decision on a snapshot without it.
         trail.now = self.basis.now();
         let (now, snapshot) = (trail.now, self.basis.snapshot());
         let jti = self.basis.token_id(now);

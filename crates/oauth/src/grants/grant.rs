@@ -23,7 +23,7 @@ pub struct Grant {
     pub(super) name: GrantType,
     /// Its parameters, beside `grant_type` and those of client authentication.
     pub(super) parameters: &'static [&'static [Row]],
-    /// Makes what runs it, of the parts that it needs.
+    /// Makes the value that runs it, from the parts that it needs.
     pub(super) with: fn(&Parts) -> Box<dyn Run>,
 }
 
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Grant {
     }
 }
 
-/// What grants have in common. A part that only one of them needs is its own.
+/// The parts that grants share. A part that only one grant needs is not here.
 pub(crate) struct Parts {
     pub(crate) basis: Basis,
     pub(crate) recorder: Recorder,

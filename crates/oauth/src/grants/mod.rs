@@ -1,4 +1,4 @@
-//! The table of grant types. What is offered, what is refused and what is said about it follow from it.
+//! The table of grant types. It decides which grants and parameters are offered, which are refused, and what the errors say.
 
 mod code;
 mod exchange;

@@ -175,7 +175,7 @@ impl What {
 
 const ACTOR_TOKEN_HINT: &str = " An actor token is a JWT-SVID of this trust domain.";
 
-/// Why a token is refused, what it has, and if that is clear, what it should have.
+/// The sentence for a refused token: why, what the token has, and what it should have if that is known.
 fn refused(what: What, error: &TokenError) -> String {
     use TokenError as E;
     let expected: Cow<'_, str> = match error {
