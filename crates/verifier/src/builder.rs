@@ -19,7 +19,7 @@ use crate::metadata::ResourceMetadata;
 use crate::shared::{Intervals, Shared, Status};
 use crate::verifier::{Inner, Verifier};
 
-/// Why a verifier cannot be built. Every one is a mistake of the configuration, found before the first request.
+/// Why a verifier cannot be built. Each of these is a mistake in the configuration, and is found before the first request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -104,14 +104,14 @@ impl Builder {
     /// Trusts this CA (PEM, one certificate) for connections to the issuer, instead of those of the system. May be
     /// called more than once.
     ///
-    /// Read it from a file that only the service's user and root may change: who can change it can answer for the issuer.
+    /// Read it from a file that only the service's user and root may change: a user who can change it can pretend to be the issuer.
     pub fn trust_root(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.trust_roots.push(pem.into());
         self
     }
 
     /// Reaches the issuer through this proxy, such as `http://proxy.acme.example:3128`. Default: none. `HTTP_PROXY` and similar
-    /// variables are ignored, because the environment must not decide which server answers for the issuer. An issuer on loopback
+    /// variables are ignored, because the environment must not decide which server is believed to be the issuer. An issuer on loopback
     /// is always reached directly.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(url.into());

@@ -35,9 +35,9 @@ pub enum CacheFileError {
     /// It cannot be read.
     #[error("the cache file {path} cannot be read")]
     Unreadable {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -157,7 +157,7 @@ fn write(path: &Path, content: &[u8], _: &dyn Entropy) -> io::Result<()> {
 
 fn snapshot(shared: &Shared) -> Option<Vec<u8>> {
     let keys = shared.keys.last_good()?;
-    // The contact before the cuts: the cuts are then at least those that were known at that time.
+    // The time of the contact is read first, so that the cuts are at least those that were known at that time.
     let contact = shared.revocations.last_contact();
     let content = Content {
         version: VERSION,
@@ -170,7 +170,7 @@ fn snapshot(shared: &Shared) -> Option<Vec<u8>> {
     serde_json::to_vec(&content).ok()
 }
 
-/// Keeps the file up to date for as long as the verifier lives.
+/// Keeps the file up to date until the verifier is dropped.
 pub(crate) async fn keep(shared: &Shared, path: &Path) {
     let mut status = shared.status.subscribe();
     loop {

@@ -50,7 +50,7 @@ impl<'a> Presented<'a> {
         if self.more_than_one {
             return Err(Reason::Malformed("more than one Authorization header"));
         }
-        // RFC 6750 §2.3 is gone in OAuth 2.1: a token in a URL ends in logs and referrers.
+        // OAuth 2.1 has removed RFC 6750 §2.3: a token in a URL gets into logs and `Referer` headers.
         if self.token_in_query {
             return Err(Reason::Malformed("an access token in the query string"));
         }
@@ -84,7 +84,7 @@ impl<'a> From<Option<&'a str>> for Presented<'a> {
 }
 
 fn query_has_token(query: &str) -> bool {
-    // Percent-decoded as a framework would, so that `access%5Ftoken=` is no way around.
+    // Percent-decoded as a framework would, so that `access%5Ftoken=` is found, too.
     url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 

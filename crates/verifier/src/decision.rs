@@ -1,4 +1,4 @@
-//! One structured line per decision.
+//! One structured log event for each decision.
 
 use mandate_core::Terms;
 

@@ -1,9 +1,9 @@
 //! Following the issuer's revocation feed.
 //!
-//! Every connection starts with all cuts in force, then `ready`, then live cuts; a comment every few seconds shows that the
+//! Every connection starts with all cuts in force, then `ready`, then each new cut; a comment every few seconds shows that the
 //! connection works. The feed is always read from its beginning, never resumed by `Last-Event-ID`. There are few cuts in
 //! force, because cuts are kept no longer than tokens are valid. A resumed feed would miss cuts if the issuer was restored
-//! from a backup and gives numbers again.
+//! from a backup and uses numbers a second time.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ enum FeedError {
     Broken(reqwest::Error),
     #[error("the feed is not an event stream: {0}")]
     Stream(#[from] SseError),
-    // What cannot be understood cannot be enforced, so it must not pass for "known".
+    // A cut that is not understood cannot be enforced, so it must not count as known.
     #[error("a cut that is not understood: {0}")]
     Cut(serde_json::Error),
     #[error(transparent)]
@@ -36,7 +36,7 @@ enum FeedError {
     ClockSetBack,
 }
 
-/// Follows the feed for as long as the verifier lives.
+/// Follows the feed until the verifier is dropped.
 pub(crate) async fn follow(shared: &Shared) {
     let mut backoff = Backoff::new();
     loop {
@@ -63,7 +63,7 @@ async fn follow_once(shared: &Shared) -> Result<std::convert::Infallible, FeedEr
             Ok(Err(error)) => return Err(FeedError::Broken(error)),
             Err(_) => return Err(FeedError::Silent(silence)),
         };
-        // Everything is asked for again: cuts that were forgotten while the clock was ahead may hit tokens that live.
+        // All cuts are fetched again: cuts that were forgotten while the clock was ahead may refuse tokens that are valid.
         if shared.revocations.clock_was_set_back(shared.clock.now()) {
             return Err(FeedError::ClockSetBack);
         }
@@ -77,7 +77,7 @@ async fn follow_once(shared: &Shared) -> Result<std::convert::Infallible, FeedEr
                     shared.update(|status| status.cuts = count);
                 }
                 "ready" => ready = true,
-                // A later server may say more; what it says besides cuts does not revoke anything.
+                // A newer server may send other events. They revoke nothing.
                 _ => {}
             }
         }

@@ -26,7 +26,7 @@ pub(crate) enum FetchError {
     Unreachable { url: String, detail: String },
     #[error("{url} answered with status {status}")]
     Status { url: String, status: u16 },
-    #[error("{0} answers with something else than an event stream")]
+    #[error("{0} does not answer with an event stream")]
     NotAStream(String),
     #[error("{url} is larger than {limit} bytes")]
     TooLarge { url: String, limit: usize },
@@ -56,7 +56,7 @@ struct Document {
     body: Vec<u8>,
 }
 
-/// The way to one issuer.
+/// The HTTP client for one issuer.
 #[derive(Clone, Debug)]
 pub(crate) struct IssuerClient {
     http: reqwest::Client,
@@ -66,7 +66,7 @@ pub(crate) struct IssuerClient {
 impl IssuerClient {
     /// `proxy` is not used for an issuer on loopback.
     pub(crate) fn new(issuer: Issuer, roots: Vec<reqwest::Certificate>, proxy: Option<reqwest::Proxy>) -> Result<Self, reqwest::Error> {
-        // An environment variable must not decide which server answers for the issuer.
+        // An environment variable must not decide which server is believed to be the issuer.
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
         let mut builder = reqwest::Client::builder()
             .no_proxy()

@@ -22,11 +22,11 @@ pub(crate) struct Keys {
 /// The result of a refresh.
 #[derive(Debug)]
 pub(crate) enum Refreshed {
-    /// The issuer's present keys are in place; it was asked for them after this caller had come.
+    /// The issuer's present keys are in use. They were fetched after the request of this caller arrived.
     Fetched,
-    /// They are in place; the issuer was asked for them before.
+    /// The issuer's keys are in use. They were fetched before that.
     Recent,
-    /// The last good keys stay.
+    /// The keys could not be fetched: the last good ones stay in use.
     Failed,
 }
 
@@ -53,7 +53,7 @@ impl KeyCache {
         self.last_good().filter(|keys| now.since(keys.fetched) <= max_age)
     }
 
-    /// Whether a fetch ended within `interval`. One in the future was before the clock was set back: it says nothing.
+    /// Whether a fetch ended within `interval`. A time in the future is from before the clock was set back, and does not count.
     pub(crate) fn was_tried(&self, now: Timestamp, interval: Duration) -> bool {
         self.tried.lock().is_some_and(|at| at <= now && now.since(at) < interval)
     }

@@ -80,7 +80,7 @@ where
                 return Ok(document.response());
             }
             let (mut parts, body) = request.into_parts();
-            // A Verified that somebody further out put there is not ours to trust.
+            // A `Verified` that an outer layer has put there is not trusted.
             parts.extensions.remove::<crate::Verified>();
             match checker.verify(Presented::from_parts(&parts), &route).await {
                 Ok(verified) => {

@@ -66,10 +66,10 @@
 //! | … and its revocation feed with it | after 15 seconds each route refuses with 503, unless it says otherwise: [`Freshness`] |
 //! | the API restarts while the issuer is down | as above with [`Builder::cache_file`]; without it, 503 until the issuer is back |
 //! | the issuer rotates its keys | for an unknown key id the keys are fetched again: by one request, at most every 5 seconds |
-//! | … and cannot be asked for them | tokens that may have a newer key are refused with 503, not 401 |
-//! | the API's clock is set back | knowledge of revocations counts as stale until the next sign of life |
+//! | … and its keys cannot be fetched | tokens that may have a newer key are refused with 503, not 401 |
+//! | the API's clock is set back | knowledge of revocations counts as stale until something arrives from the feed |
 //!
-//! A 503 has `Retry-After` and no challenge: nobody has to log in again because the issuer cannot be reached.
+//! A 503 has `Retry-After` and no challenge, so that no client starts a new login because the issuer cannot be reached.
 //!
 //! # Logs
 //!
@@ -80,7 +80,7 @@
 //! # Another language or framework
 //!
 //! Any JWT library can check these tokens; the list above contains every check. The feed is
-//! `GET {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then live cuts, and
+//! `GET {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then each new cut, and
 //! a comment every few seconds.
 
 mod builder;

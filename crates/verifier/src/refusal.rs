@@ -101,7 +101,7 @@ impl Answer {
         Self { status: 401, error: Some(ErrorCode::InvalidToken), hint_scope: true, description }
     }
 
-    // RFC 6750 has no code for "cannot tell". A 401 would send every client to log in again.
+    // RFC 6750 has no code for a token that cannot be checked. A 401 would make every client log in again.
     fn unavailable(description: &str) -> Self {
         Self { status: 503, error: Some(ErrorCode::TemporarilyUnavailable), hint_scope: false, description: description.to_owned() }
     }
@@ -111,9 +111,9 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// For whom the request was made.
+    /// The person for whom the request was made.
     pub subject: Person,
-    /// Who made it.
+    /// The current actor that made it; `None`: the person by a client of their own.
     pub actor: Option<Actor>,
     /// The token's id.
     pub jti: TokenId,
@@ -161,12 +161,12 @@ impl Refusal {
         Self { reason, attempt, status, www_authenticate, body: body.to_string() }
     }
 
-    /// Why.
+    /// The reason of the refusal.
     pub fn reason(&self) -> &Reason {
         &self.reason
     }
 
-    /// Who was refused, if the token was genuine; unverified claims are never told.
+    /// Who was refused, if the token was genuine; `None` if nothing in it was verified.
     pub fn attempt(&self) -> Option<&Attempt> {
         self.attempt.as_deref()
     }

@@ -9,8 +9,8 @@ use parking_lot::RwLock;
 /// The most cuts that are kept. A cut is forgotten when no valid token can be below it, so real use needs far fewer.
 pub(crate) const MAX_CUTS: usize = 100_000;
 
-/// How much later another thread may have read the same clock. If a sign of life is further in the future, the clock must have been
-/// set back.
+/// How much later another thread may have read the same clock. If the time of a contact is further in the future, the clock must have
+/// been set back.
 const BETWEEN_READINGS: Duration = Duration::from_secs(1);
 
 /// The cuts could not be added.
@@ -38,7 +38,7 @@ impl Revocations {
     /// Adds a cut, in force at once; returns how many there are. A cut is never taken back: it ends by itself.
     pub(crate) fn insert(&self, cut: Cut, now: Timestamp) -> Result<usize, TooManyCuts> {
         let mut set = self.set.write();
-        // What is known already needs no room, and what is over gives its room back first.
+        // A known cut needs no room, and ended cuts are removed first.
         if set.len() >= MAX_CUTS && !set.contains(&cut.target) {
             self.latest.fetch_max(now.millis(), Ordering::AcqRel);
             set.forget_before(now);
@@ -89,7 +89,7 @@ impl Revocations {
 
     /// Whether every cut was known within `max_age` before `now`.
     pub(crate) fn is_fresh(&self, now: Timestamp, max_age: Duration) -> bool {
-        // A clock that was set back would make an old sign of life look new for as long as it was set back.
+        // After the clock was set back, an old contact would look recent.
         !self.is_ahead(now) && self.last_contact().is_some_and(|at| now.since(at) <= max_age)
     }
 

@@ -10,10 +10,10 @@ pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(15);
 /// What happens when the revocation feed is silent, so that the verifier may have missed the revocation of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Refuse with 503 when the last sign of life of the feed is older than `max_age`. The default, with
+    /// Refuse with 503 when nothing has arrived from the feed for longer than `max_age`. The default, with
     /// [`DEFAULT_MAX_AGE`].
     FailClosed {
-        /// The oldest acceptable sign of life. The issuer sends one every 5 seconds. With less than 10 seconds, requests would
+        /// The longest accepted silence. The issuer sends a heartbeat every 5 seconds. With less than 10 seconds, requests would
         /// sometimes be refused although nothing is wrong.
         max_age: Duration,
     },

@@ -9,7 +9,7 @@ pub(crate) const MAX_EVENT: usize = 64 * 1024;
 /// One item of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// A comment line: a sign of life.
+    /// A comment line: the feed's heartbeat.
     Comment,
     /// An event.
     Event {
@@ -40,7 +40,7 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
-    /// Feeds one chunk; the items that it completed are appended to `out`.
+    /// Reads one chunk; the items that it completed are appended to `out`.
     pub(crate) fn push(&mut self, chunk: &[u8], out: &mut Vec<Item>) -> Result<(), SseError> {
         for &byte in chunk {
             // CR LF, LF and CR each end a line.
@@ -92,7 +92,7 @@ impl Parser {
     fn dispatch(&mut self, out: &mut Vec<Item>) {
         let kind = std::mem::take(&mut self.kind);
         let data = std::mem::take(&mut self.data);
-        // A browser drops an event without data; here a bare `event: ready` means what it says.
+        // A browser drops an event without data. Here `event: ready` alone is an event, too.
         if std::mem::take(&mut self.has_data) || !kind.is_empty() {
             let kind = if kind.is_empty() { "message".to_owned() } else { kind };
             out.push(Item::Event { kind, data });

@@ -79,7 +79,7 @@ impl Verified {
         self.terms.issued
     }
 
-    /// When the token ends.
+    /// When the token expires: from this time on it is not valid.
     pub fn expires(&self) -> Timestamp {
         self.terms.expires
     }
