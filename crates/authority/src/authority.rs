@@ -135,8 +135,8 @@ impl Authority {
         self.keys.load().x509.published().map(|slot| slot.key.certificate().to_vec()).collect()
     }
 
-    /// SHA-256 of the signing certificate's `SubjectPublicKeyInfo`, in lower-case hex: how a node that has nothing yet
-    /// recognizes this authority.
+    /// SHA-256 of the signing certificate's `SubjectPublicKeyInfo`, in lower-case hex. By this a node that has not joined yet
+    /// recognizes the authority.
     pub fn ca_pin(&self) -> String {
         self.keys.load().x509.active().key.pin().to_owned()
     }
@@ -186,8 +186,8 @@ impl Authority {
         self.checkpoint.verifier().vkey()
     }
 
-    /// The waiting key of a purpose signs from now on. The previous key is published until everything that it signed has
-    /// expired. A new key is made and published, and waits.
+    /// Makes the waiting key of a purpose the signing one. The previous key stays published until everything that it signed has
+    /// expired. A new waiting key is made and published.
     pub fn rotate(&self, purpose: Purpose, now: Timestamp) -> Result<(), RotateError> {
         let _one_at_a_time = self.rotation.lock();
         let current = self.keys.load_full();

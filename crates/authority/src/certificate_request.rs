@@ -7,7 +7,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256};
 use x509_parser::prelude::FromDer;
 
-/// The largest signing request that is looked at, in bytes. One for a P-256 key has about 250.
+/// The largest signing request that is parsed, in bytes. One for a P-256 key has about 250.
 pub const MAX_REQUEST_LEN: usize = 4096;
 
 /// Why a certificate signing request is refused. All of them are the sender's fault.
@@ -39,7 +39,7 @@ impl ProvenKey {
         &self.point
     }
 
-    /// Verifies a request's own signature. Its subject, names and all other requests are ignored: the authority decides the
+    /// Verifies a request's own signature. Its subject, names and everything else that it asks for are ignored: the authority decides the
     /// content of a certificate, never the requester.
     pub fn from_request(der: &[u8]) -> Result<Self, InvalidRequest> {
         if der.len() > MAX_REQUEST_LEN {

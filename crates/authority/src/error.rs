@@ -40,7 +40,7 @@ pub enum RotateError {
     /// The next key has not been published for long enough: a client with a cached key set would refuse its tokens.
     #[error("the next key was published too recently; it can be used from {ready}")]
     TooSoon {
-        /// When it can.
+        /// The first moment at which it can.
         ready: Timestamp,
     },
     /// Keys could not be made or stored.

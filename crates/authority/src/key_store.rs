@@ -179,7 +179,7 @@ fn open_checkpoint(
         store.transact_blocking("authority.first_checkpoint_key", |tx| {
             if keys::list(tx, CHECKPOINT)?.is_empty() {
                 keys::put(tx, &row)?;
-                // With the key, so that a log without a checkpoint is never a new one.
+                // In the transaction of the key, so that a log that has lost its checkpoint is never taken for a new one.
                 records::found(tx, &origin, &first)?;
             }
             Ok(())

@@ -14,10 +14,10 @@ pub enum Mismatch {
     /// It is of another time than the token's issue.
     #[error("the record is of another time")]
     Time,
-    /// It says nothing of a mandate.
+    /// It is a record without the terms of a mandate.
     #[error("the record is not of a mandate")]
     NoMandate,
-    /// It says another value of this term, or none.
+    /// It has another value of this term, or none.
     #[error("the record says another {0}")]
     Term(Term),
 }

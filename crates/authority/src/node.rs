@@ -26,17 +26,17 @@ impl NodeGrant {
         Ok(Self { spiffe_id, issued: now, expires: Timestamp::from_secs(now.plus(X509_SVID_LIFETIME).secs()) })
     }
 
-    /// Whose identity.
+    /// The SPIFFE ID of the node.
     pub fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }
 
-    /// From when.
+    /// The time of issue.
     pub fn issued(&self) -> Timestamp {
         self.issued
     }
 
-    /// `notAfter`.
+    /// `notAfter`: one hour after the issue.
     pub fn expires(&self) -> Timestamp {
         self.expires
     }

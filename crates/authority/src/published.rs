@@ -65,7 +65,8 @@ impl Published {
     }
 }
 
-/// How often a federated party should ask again, in seconds: a new key is published for this time before it signs.
+/// `spiffe_refresh_hint`: after how many seconds a reader of the bundle should fetch it again. A new key is published for this time
+/// before it signs.
 const REFRESH_HINT: u64 = PUBLISH_BEFORE_USE.as_secs();
 
 /// A number that increases with every change of the ring (SPIFFE Trust Domain and Bundle §4.1.1). It is computed from the

@@ -21,7 +21,7 @@ pub enum Purpose {
     X509,
 }
 
-/// How long a successor is published before it signs: a client with our key set may take this long to fetch it again.
+/// How long a waiting key is published before it signs. Clients may keep an older key set for this time.
 pub const PUBLISH_BEFORE_USE: Duration = Duration::from_mins(5);
 
 impl Purpose {
@@ -37,7 +37,7 @@ impl Purpose {
         }
     }
 
-    /// How long a retired key is kept: the longest lifetime of what it may have signed, by a clock that may be late.
+    /// How long a retired key is kept: the longest lifetime of what it may have signed, plus the clock skew.
     pub(crate) fn keep_retired(self) -> Duration {
         let longest = match self {
             Self::AccessToken => PERSON_TOKEN_LIFETIME,
@@ -64,7 +64,7 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// Where a key is in its life.
+/// What a key is used for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyState {
     /// Published, signs nothing yet.
@@ -101,7 +101,7 @@ pub(crate) struct Rotation<K> {
     pub(crate) ring: Ring<K>,
     /// Keys whose state changed.
     pub(crate) changed: Vec<(String, KeyState)>,
-    /// Keys that are gone.
+    /// Keys that were removed.
     pub(crate) removed: Vec<String>,
 }
 
@@ -138,7 +138,7 @@ impl<K> Ring<K> {
     /// From when on the waiting key may sign. `None`: no key waits.
     pub(crate) fn ready(&self) -> Option<Timestamp> {
         let published = self.standby.as_ref()?.published;
-        // The first pair is published together, so nobody ever saw a key set without it.
+        // The first two keys are published together, so no key set without the waiting one was ever published.
         let first_pair = self.retired.is_empty() && published <= self.active.published;
         Some(if first_pair { published } else { published.plus(PUBLISH_BEFORE_USE) })
     }

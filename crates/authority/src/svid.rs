@@ -48,33 +48,34 @@ impl JwtSvidGrant {
         Ok(Self { spiffe_id, audiences, jti, issued: now, expires: now.plus(JWT_SVID_LIFETIME) })
     }
 
-    /// The same, issued while the machine's clock is behind by this time: it expires by the machine's time.
+    /// The same, issued while the machine's clock is behind by this time: its lifetime is shorter by this, but at least
+    /// a minute.
     #[must_use]
     pub fn behind(self, behind: Duration) -> Self {
         Self { expires: self.issued.plus(shortened(JWT_SVID_LIFETIME, behind)), ..self }
     }
 
-    /// Whose identity.
+    /// The SPIFFE ID of the agent.
     pub fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }
 
-    /// To whom it may be shown.
+    /// Its `aud`: the parties to which it may be shown, 1 to 8.
     pub fn audiences(&self) -> &[String] {
         &self.audiences
     }
 
-    /// Its id.
+    /// Its `jti`.
     pub fn jti(&self) -> &TokenId {
         &self.jti
     }
 
-    /// `iat`.
+    /// Its `iat`.
     pub fn issued(&self) -> Timestamp {
         self.issued
     }
 
-    /// `exp`.
+    /// Its `exp`.
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
@@ -101,7 +102,7 @@ impl JwtSvidGrant {
             return Err(Mismatch::Outcome);
         }
         let (known, said) = (self.known(issuer), record.said());
-        // The client is the node that vouched for the process, which is not in the document.
+        // The client in the record is the node that attested the process. The JWT-SVID does not name it.
         let due = Said { client: said.client, ..known.said() };
         due.first_difference(&said).map_or(Ok(()), |term| Err(Mismatch::Term(term)))
     }

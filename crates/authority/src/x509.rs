@@ -145,7 +145,7 @@ pub enum ServerName {
 }
 
 fn authority_params(trust_domain: &TrustDomain, now: Timestamp, entropy: &dyn Entropy) -> Result<CertificateParams, CertificateError> {
-    // A node whose clock is late must recognize its server.
+    // Valid from before its issue: a node whose clock is behind by the clock skew must recognize its server.
     let mut params = named(blank_params(now.minus(CLOCK_SKEW), now.plus(CA_LIFETIME), entropy)?, trust_domain);
     params.subject_alt_names = vec![uri_name(&trust_domain.id())?];
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -167,7 +167,7 @@ fn leaf_params(
     expires: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<CertificateParams, CertificateError> {
-    // As above: others judge it by their own clocks.
+    // Valid from before its issue, too: others check it by their own clocks.
     let mut params = blank_params(now.minus(CLOCK_SKEW), expires, entropy)?;
     params.subject_alt_names = vec![uri_name(id)?];
     for name in names {

@@ -7,23 +7,23 @@ use x509_parser::certificate::TbsCertificate;
 use x509_parser::extensions::{GeneralName, KeyUsage, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
-/// What a certificate has to be.
+/// The rules that a certificate must follow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Profile<'a> {
     /// The signing certificate of a trust domain.
     SigningAuthority {
-        /// Whose.
+        /// The trust domain that it signs for.
         trust_domain: &'a TrustDomain,
-        /// The longest it may live.
+        /// The longest time for which it may be valid.
         max_lifetime: Duration,
         /// The current time.
         now: Timestamp,
     },
     /// An X.509-SVID.
     Leaf {
-        /// For whom.
+        /// The SPIFFE ID that it must name.
         id: &'a SpiffeId,
-        /// The longest it may be valid, including the back-dating.
+        /// The longest time for which it may be valid, including the clock skew before its issue.
         max_lifetime: Duration,
         /// The current time.
         now: Timestamp,

@@ -65,7 +65,7 @@ pub enum ClaimsLint {
     /// `auth_time`, `acr` or `amr` is not what was decided.
     #[error("the authentication claims are not what was decided")]
     Authentication,
-    /// `iat` or `exp` is not what was decided, or the token would live too long.
+    /// `iat` or `exp` is not what was decided, or the token would be valid for too long.
     #[error("the lifetime is not as decided, or too long")]
     Lifetime,
     /// The subject is not an identity that may have this kind of token.
