@@ -46,14 +46,14 @@ struct State {
     ended: bool,
 }
 
-/// How a connection is used. The first in this order is the first to give its place to another.
+/// How a connection is used. In this order, the first is the first to lose its place to another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Use {
     /// It has no open call.
     Rests,
-    /// Its client does not take an answer.
+    /// An answer waits, because its client does not read it.
     Stalls,
-    /// It has an open call for which the client waits, or a stream that waits for news.
+    /// It has an open call for which the client waits, or a stream that waits for changes.
     Works,
 }
 
@@ -61,12 +61,12 @@ pub(crate) enum Use {
 pub(crate) struct Activity {
     state: Mutex<State>,
     waker: AtomicWaker,
-    /// Held by the call whose request is being read.
+    /// One permit, which the call has whose request is being read.
     reading: Arc<Semaphore>,
 }
 
-/// A call, until the last part of it is dropped. It is open from when its request has arrived as a whole: a client that sends
-/// half a request does not keep its place by that.
+/// A call, until the last part of it is dropped. It is open once its whole request has arrived: a client that sends half a request
+/// does not keep its place by it.
 pub(crate) struct Call {
     activity: Arc<Activity>,
     id: u64,
@@ -81,7 +81,7 @@ impl Activity {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is complete when the lock is let go, also by a panic.
+        // The state is consistent whenever the lock is free, also after a panic.
         self.state.lock()
     }
 
@@ -98,7 +98,7 @@ impl Activity {
         Arc::clone(&self.reading).acquire_owned().await.ok()
     }
 
-    /// How it is used, and since when: one that works, since it was connected.
+    /// How it is used, and since when. A connection that works counts from when it was connected.
     pub(crate) fn used(&self) -> (Use, Instant) {
         let state = self.state();
         if state.calls.is_empty() {
@@ -143,7 +143,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let mut state = self.activity.state();
-        // One that was never open was no use of the connection.
+        // A call that was never open does not count as a use of the connection.
         if state.calls.remove(&self.id).is_some() {
             state.since = Instant::now();
         }
@@ -199,7 +199,7 @@ pub(crate) struct Asked<B> {
 }
 
 impl<B: Body> Asked<B> {
-    /// Arrives from now on. No other request of the connection is read while it holds `reading`.
+    /// A body that begins to arrive. No other request of the connection is read while it holds `reading`.
     pub(crate) fn new(body: B, call: Arc<Call>, reading: Option<OwnedSemaphorePermit>) -> Self {
         let mut asked = Self { body, call, reading };
         asked.check_end();
@@ -244,7 +244,7 @@ pub(crate) struct Answer<B> {
 }
 
 impl<B> Answer<B> {
-    /// From now on it waits to be read.
+    /// An answer that the client has not read yet.
     pub(crate) fn new(body: B, call: Arc<Call>) -> Self {
         call.answered(Some(Instant::now()));
         Self { body, call }

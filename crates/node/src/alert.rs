@@ -1,8 +1,7 @@
-//! Hears the TLS alert by which a server refuses a node's certificate.
+//! Detects the TLS alert by which a server refuses a node's certificate.
 //!
 //! With TLS 1.3 the server judges the client's certificate after the client's handshake is complete (RFC 8446 §2), so the alert
-//! comes when the client reads, or waits unread when a write fails. HTTP/2 passes neither on in a form that could be told from a
-//! connection that breaks.
+//! comes when the client reads, or is still unread when a write fails. HTTP/2 reports both like a broken connection.
 
 use std::io;
 use std::pin::Pin;
@@ -42,7 +41,7 @@ impl Alert {
     }
 }
 
-/// A TLS connection whose alert is heard.
+/// A TLS connection that records the alert of its server.
 pub(crate) struct Heard<I> {
     io: I,
     alert: Alert,
@@ -55,8 +54,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Heard<I> {
         Self { io, alert, failed: None }
     }
 
-    /// A write. One that fails is told only once everything is read that the server said before it closed the connection. The
-    /// kernel tells of the failed write at once, and of what can be read a moment later.
+    /// A write. The failure of a write is returned only after everything was read that the server sent before it closed the
+    /// connection. The kernel reports the failed write at once, and the bytes to read a moment later.
     fn written<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,7 +13,7 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// How many users are distinguished. All further ones share one allowance.
 const MOST_USERS: usize = 4096;
 
-/// When the allowance of each user will be whole again. Who is not in it has a whole one.
+/// When the allowance of each user will be complete again. A user who is not in it has the complete allowance.
 #[derive(Default)]
 pub(crate) struct Arrivals {
     whole: HashMap<Option<u32>, Instant>,

@@ -18,7 +18,7 @@ pub(crate) struct Caller {
 }
 
 /// A caller that attestors look at. It was alive, the same, and running the program with which it connected when this was made.
-/// What they find counts only if [`Inspection::finish`] sees that all of this still holds.
+/// Their selectors count only if [`Inspection::finish`] finds that all of this is still true.
 pub(crate) struct Inspection<'a> {
     caller: &'a Caller,
     program: Option<FileId>,
@@ -124,7 +124,7 @@ impl Inspection<'_> {
         self.program
     }
 
-    /// The process with what was found of it. That belongs to this process only if it was the same one all along.
+    /// The process with its selectors. They belong to this process only if it was the same one during the whole inspection.
     pub(crate) fn finish(self, selectors: Vec<Selector>) -> Result<AttestedProcess, NotAttested> {
         self.caller.check()?;
         Ok(AttestedProcess { selectors, pid: self.pid(), born: self.caller.process.born(), program: self.program })

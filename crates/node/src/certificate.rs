@@ -1,4 +1,4 @@
-//! What this node reads from a certificate: its holder, when it is valid, which key it certifies.
+//! What this node reads from a certificate: its holder, its validity, and the key that it certifies.
 
 use mandate_core::{SpiffeId, Timestamp};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};

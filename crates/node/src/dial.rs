@@ -39,7 +39,7 @@ pub(crate) enum DialError {
     /// The server does not accept this node's certificate.
     #[error("the server does not accept this node's certificate: {0}")]
     Refused(String),
-    /// Another server answers.
+    /// The server at the address is not the expected one.
     #[error("{0}")]
     Untrusted(String),
     /// The answer is not TLS: mostly this is the port of another listener of the same server.
@@ -53,11 +53,11 @@ pub(crate) struct Dialled {
     pub(crate) channel: Channel,
     /// Who the server is.
     pub(crate) server: SpiffeId,
-    /// What the server says if it does not accept our certificate. It may do so after this connection is made.
+    /// The alert of the server if it does not accept our certificate, which may come after this connection is made.
     pub(crate) alert: Alert,
 }
 
-/// Where the server is, and what is needed to speak to it.
+/// The server's address, and what is needed to connect to it.
 pub(crate) struct Dialer {
     address: String,
     name: ServerName<'static>,
@@ -77,7 +77,7 @@ impl Dialer {
         Ok(Self { address: address.to_owned(), name, clock, provider: Arc::new(aws_lc_rs::default_provider()) })
     }
 
-    /// The address.
+    /// The address: `host:port`.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -95,7 +95,7 @@ impl Dialer {
             timeout(CONNECT, connector.connect(self.name.clone(), tcp)).await.map_err(|_| late())?.map_err(|error| refusal(&error))?;
         let server = verifier.server().cloned().ok_or_else(|| DialError::Untrusted("it proved nothing".to_owned()))?;
         // The channel gets this one connection. When it breaks, calls fail and the session above dials again, so that
-        // every connection is verified with the credentials of the moment.
+        // every connection is verified with the present credentials.
         let alert = Alert::default();
         let only = Mutex::new(Some(TokioIo::new(Heard::new(tls, alert.clone()))));
         let once = tower::service_fn(move |_: Uri| {
@@ -138,7 +138,7 @@ fn refusal(error: &io::Error) -> DialError {
         },
         Some(rustls::Error::InvalidMessage(_)) => DialError::NotTls,
         Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
-            DialError::Unreachable("its certificate is not valid yet; is this machine's clock late?".to_owned())
+            DialError::Unreachable("its certificate is not valid yet; is this machine's clock behind?".to_owned())
         }
         Some(rustls::Error::InvalidCertificate(why)) => DialError::Untrusted(format!("its certificate is not valid: {why}")),
         _ => DialError::Unreachable(error.to_string()),

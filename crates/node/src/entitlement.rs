@@ -36,8 +36,8 @@ pub(crate) struct Entitlements {
     digest_only: bool,
 }
 
-/// The rarest kind of selector gives the shortest list. A digest is only known after the file has been read, and what other
-/// attestors show is only known after that.
+/// Entries are indexed by their rarest kind of selector, because that gives the shortest list. A digest is known only after the file
+/// has been read, and the selectors of other attestors are known only after that.
 fn rank(selector: &Selector) -> u8 {
     match selector {
         Selector::Unix(UnixSelector::Path(_)) => 0,
@@ -53,7 +53,7 @@ fn is_digest(selector: &Selector) -> bool {
 }
 
 impl Entitlements {
-    /// Takes the entries of a pushed state.
+    /// Builds the index for the entries of a pushed state.
     ///
     /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector that none
     /// of its attestors shows, or no selector at all, which would entitle every process on the machine.

@@ -111,7 +111,7 @@ pub enum NodeError {
         "/proc is not that of this node's process namespace, so callers cannot be looked at; mount it for this namespace (mount -t proc proc /proc, or unshare --mount-proc), or run the node in the machine's own namespace"
     )]
     ProcessNamespace,
-    /// Nobody could connect to a socket with such a path.
+    /// The socket's path is too long: no client could connect to it.
     #[error("{0} with --socket, such as /run/mandate/workload.sock")]
     SocketPath(#[from] mandate_core::SocketPathTooLong),
     /// A key or certificate request could not be made.
@@ -129,7 +129,8 @@ impl NodeError {
             Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } | Self::NotForNodes { .. } | Self::SocketPath(_) => {
                 Fault::Usage
             }
-            // A place that may not be used stays so until somebody acts; what the system refuses, as on a full disk, may pass.
+            // A directory with unsafe owners or modes stays so until an operator acts. An error of the system, such as a full disk, may
+            // end by itself.
             Self::Unsafe(error) if error.io().is_none() => Fault::Usage,
             Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => Fault::Refused,
             Self::File { .. }

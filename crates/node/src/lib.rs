@@ -3,8 +3,8 @@
 //! It asks the kernel about a local process (user, group, program and its digest), and gives the process the JWT-SVID of the
 //! agent that it is, over the SPIFFE Workload API on a unix socket. It holds its own certificate and the SVIDs that it has
 //! given out; it has no signing key and no database. The server believes what a node says about its processes: an attacker
-//! who takes a node over can claim any selectors, and with them the identity of any active agent, until the node is banned
-//! or its certificate expires.
+//! who takes a node over can claim any selectors, and with them the identity of any active agent, until the node is banned:
+//! the node's certificate can be renewed while it is valid.
 //!
 //! The server pushes every change of registrations and keys over one connection; nothing is polled. While the server
 //! cannot be reached, SVIDs that have not expired are still served.
@@ -70,12 +70,12 @@ use workload_api::WorkloadApi;
 /// The largest request that is accepted: a token of 16 KiB and an audience, with some reserve.
 const LARGEST_REQUEST: usize = 24 << 10;
 
-/// How many calls one connection may have open. Of these one request is read at a time, so connections cannot fill the memory with
-/// requests that never end.
+/// How many calls one connection may have open. Only one request of a connection is read at a time, so connections cannot fill the
+/// memory with requests that never end.
 const MOST_CALLS: u32 = 64;
 
-/// How many bytes of all calls of a connection, and of a call, wait to be read. Requests that wait for their turn must not use up
-/// what the one that is being read needs.
+/// How many unread bytes a connection may have in all its calls, and in one call. Requests that wait for their turn must not use up
+/// the window of the request that is being read.
 const CONNECTION_WINDOW: u32 = 64 << 10;
 const STREAM_WINDOW: u32 = CONNECTION_WINDOW / MOST_CALLS;
 
@@ -148,7 +148,7 @@ where
         () = shutdown => Ok(()),
         ended = served.join_next() => Err(NodeError::Listener(format!("{ended:?}"))),
     };
-    // Streams end with a word; then the listener has nothing left to wait for.
+    // Streams end with the status `UNAVAILABLE`; then the listener has nothing more to wait for.
     views.send_modify(|view| view.link = Link::Down(Waiting::Stopping));
     let _ = stop.send(());
     let _ = tokio::time::timeout(FAREWELL, served.join_next()).await;

@@ -24,7 +24,7 @@ use crate::places::{Limits, Place, Places};
 use crate::process::NotAttested;
 use crate::throttle::Throttle;
 
-/// How long the listener pauses after accepting failed, which mostly means that there are no file descriptors left.
+/// How long the listener pauses after a connection could not be accepted, mostly because there are no free file descriptors.
 const REST: Duration = Duration::from_millis(50);
 
 /// Whether it has been logged that processes are hidden.
@@ -52,7 +52,7 @@ enum Crowded {
     TooMany,
 }
 
-/// Lets connections in.
+/// Decides which arriving connections are accepted.
 struct Door {
     places: Places,
     arrivals: Arrivals,
@@ -83,7 +83,7 @@ pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream
 
 impl Door {
     fn admit(&mut self, stream: UnixStream) -> Option<Connection> {
-        // First, because it costs little: to inspect a process costs many times as much as to connect.
+        // First, because this check is cheap: inspecting a process costs many times as much as connecting.
         let uid = stream.peer_cred().ok()?.uid();
         if !self.places.is_operator(uid) && !self.arrivals.admits(uid, Instant::now()) {
             if let Some(left_out) = self.crowded.admits(uid, Crowded::TooOften, Instant::now()) {
@@ -152,7 +152,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Connection<I> {
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        // A client that does not read stops HTTP/2 from reading, too, and its time passes all the same.
+        // A client that does not read its answers stops HTTP/2 from reading, too. Its time limit still applies.
         if written.is_pending() && self.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -198,7 +198,7 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Peer>().cloned();
         let call = peer.as_ref().map(|peer| peer.activity.call());
-        // The one that is ready is called.
+        // The service that was polled ready is the one to call.
         let another = self.0.clone();
         let mut ready = std::mem::replace(&mut self.0, another);
         async move {

@@ -15,18 +15,18 @@ use crate::throttle::Throttle;
 /// How many entries are named.
 const MOST: usize = 3;
 
-/// Those who ask alike without success: by their program, and the registered identity that they ask for. A process can invent any
-/// number of identities, so all who ask for one that is not registered count as one.
+/// Callers with the same message: those with the same program that ask for the same registered identity. A process can invent any
+/// number of identities, so all identities that are not registered count as one.
 type Askers = (Option<Box<str>>, Option<SpiffeId>);
 
-/// What has been told.
+/// Which messages were logged already.
 #[derive(Default)]
 pub(crate) struct Mismatches {
     said: Throttle<u32, Askers>,
 }
 
 impl Mismatches {
-    /// Tells that nothing matches this caller, once a minute for each user, program and identity.
+    /// Logs that no agent's selectors match this caller: once a minute for each user, program and identity.
     pub(crate) fn tell(&self, caller: &Caller, attested: &AttestedProcess, entitlements: &Entitlements, asked: Option<&SpiffeId>) {
         let program = attested.selectors().iter().find_map(path);
         let askers = (program.map(Into::into), asked.filter(|asked| entitlements.names(asked)).cloned());

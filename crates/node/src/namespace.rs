@@ -14,7 +14,7 @@ pub(crate) struct Overflow {
 const NONE: u32 = u32::MAX;
 
 impl Overflow {
-    /// As this machine is set up now.
+    /// The numbers of this machine at the moment.
     pub(crate) fn read() -> Self {
         let (uid, gid) = mandate_files::overflow_ids();
         Self { uid, gid }

@@ -58,7 +58,7 @@ struct Taken {
 #[derive(Clone)]
 pub(crate) struct Places {
     limits: Limits,
-    /// The node's own user, if it can be told apart from others.
+    /// The node's own user, if its number identifies it.
     own: Option<u32>,
     taken: Arc<Mutex<Taken>>,
 }
@@ -70,13 +70,13 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// All are free. `own` is the user that the node runs as, if it can be told apart from others.
+    /// Places that are all free. `own` is the user that the node runs as, if its number identifies it.
     pub(crate) fn new(limits: Limits, own: Option<u32>) -> Self {
         Self { limits, own, taken: Arc::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        // Every change is complete when the lock is let go, also by a panic.
+        // The state is consistent whenever the lock is free, also after a panic.
         self.taken.lock()
     }
 
@@ -125,8 +125,8 @@ impl Taken {
     ///
     /// A connection that rests is ended if its user has more than `uid` has. Others are ended only where none rests: a client must
     /// not keep its place by never taking an answer, or by a stream that it does not need. Then its user has at least as many
-    /// left as `uid` gets, unless `uid` has none: that would be kept out by very many users with one connection each. First of
-    /// all come those of the user with the most connections, and of these the one that has been so for longest.
+    /// left as `uid` gets, unless `uid` has none: otherwise very many users with one connection each would exclude it. The first to be
+    /// ended are those of the user with the most connections, and of these the one that has been in its state for longest.
     fn make_room(&mut self, uid: u32, may_lose: impl Fn(u32) -> bool) -> Option<()> {
         let mine = self.count(uid);
         let rank = |(id, held): (&u64, &Held)| {

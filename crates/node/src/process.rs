@@ -86,7 +86,7 @@ fn parse_stat(stat: &[u8]) -> Option<Born> {
 pub(crate) struct Process {
     pid: u32,
     born: Born,
-    // The start time has a resolution of 10 ms. A process descriptor has no such gap: it names one process for good.
+    // The start time has a resolution of 10 ms. A process descriptor has no such gap: it always names the same process.
     descriptor: Option<OwnedFd>,
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn raise_descriptor_limit() -> usize {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit on open files stays as it is");
     }
-    // No limit is a number, too.
+    // If there is no limit, the answer is the largest number.
     getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 

@@ -97,7 +97,7 @@ impl Digests {
                 return known;
             }
             if let Some(reading) = self.readings.in_the_air(&file) {
-                // Read for another process: should that one be gone, this one can still show its program.
+                // The file is being read for another process. If that fails because the process exits, it is read for this one.
                 if let Some(digest) = reading.landed().await.flatten() {
                     return Some(digest);
                 }
@@ -152,7 +152,7 @@ impl Digests {
     fn remember(&self, file: FileId, digest: Option<Digest>) {
         let mut known = self.known.lock();
         if known.len() >= REMEMBERED {
-            // Which one goes hardly matters: a machine runs few programs, and reading one again is cheap.
+            // Any of them can be dropped: a machine runs few programs, and reading one again is cheap.
             if let Some(any) = known.keys().next().copied() {
                 known.remove(&any);
             }

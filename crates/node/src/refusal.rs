@@ -42,7 +42,7 @@ pub(crate) enum Refusal {
     NotReady(Waiting),
     /// The server issued nothing, and the caller is not at fault.
     NotIssued,
-    /// A profile that this node does not serve.
+    /// The call belongs to a profile that this node does not serve.
     Profile(&'static str),
 }
 

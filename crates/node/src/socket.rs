@@ -45,7 +45,7 @@ impl Socket {
         check_vacant(path)?;
         let bound = (|| {
             let listener = UnixListener::bind(&temporary)?;
-            // As many as the kernel lets wait (net.core.somaxconn): where one waits no longer, a client is refused.
+            // As many waiting connections as the kernel allows (net.core.somaxconn): beyond that, clients are refused.
             rustix::net::listen(&listener, i32::from(u16::MAX))?;
             fs::set_permissions(&temporary, Permissions::from_mode(0o777))?;
             let metadata = fs::symlink_metadata(&temporary)?;

@@ -21,7 +21,7 @@ const PER_IDENTITY: usize = 128;
 /// What is asked for: an identity, for a set of audiences.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Wanted {
-    /// Whose.
+    /// The identity.
     pub(crate) spiffe_id: SpiffeId,
     audiences: Arc<[String]>,
 }
@@ -35,7 +35,7 @@ impl Wanted {
         Self { spiffe_id, audiences: audiences.into() }
     }
 
-    /// For whom.
+    /// Its audiences, sorted, each once.
     pub(crate) fn audiences(&self) -> &[String] {
         &self.audiences
     }
@@ -44,7 +44,7 @@ impl Wanted {
 /// An issued JWT-SVID.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Svid {
-    /// Whose it is.
+    /// The identity that it proves.
     pub(crate) spiffe_id: SpiffeId,
     token: String,
     key_id: Option<String>,
@@ -75,12 +75,12 @@ impl Svid {
         now < self.expires
     }
 
-    /// When to get another one: at half of its life.
+    /// When to get another one: at half of its lifetime.
     fn renewal(&self) -> Timestamp {
         self.obtained.plus(self.expires.since(self.obtained) / 2)
     }
 
-    /// Whether it is in the first half of its life.
+    /// Whether it is in the first half of its lifetime.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
         self.is_good(now) && now < self.renewal()
     }
@@ -100,7 +100,7 @@ struct Slot {
     holder: AttestedProcess,
 }
 
-/// The SVIDs.
+/// The cached SVIDs.
 #[derive(Default)]
 pub(crate) struct SvidCache {
     slots: HashMap<Wanted, Slot>,

@@ -42,13 +42,13 @@ pub(crate) struct Svids {
 }
 
 impl Svids {
-    /// None yet.
+    /// An empty cache.
     pub(crate) fn new(views: watch::Receiver<View>, clock: Arc<dyn Clock>) -> Self {
         Self { views, clock, cache: Mutex::default(), requests: SingleFlight::default() }
     }
 
     fn cache(&self) -> MutexGuard<'_, SvidCache> {
-        // Every change of the cache is complete when the lock is let go, also by a panic.
+        // The cache is consistent whenever the lock is free, also after a panic.
         self.cache.lock()
     }
 
@@ -117,7 +117,7 @@ impl Svids {
         let expires = u64::try_from(response.expires_at).map_or(asked, Timestamp::from_secs);
         // A workload must never be handed something that its own client library then refuses as empty or expired.
         if response.svid.is_empty() || expires <= self.clock.now() {
-            tracing::warn!(spiffe_id = %wanted.spiffe_id, %expires, "the server issued a JWT-SVID that is empty or has expired; are the clocks apart?");
+            tracing::warn!(spiffe_id = %wanted.spiffe_id, %expires, "the server issued a JWT-SVID that is empty or has expired; do the clocks of this machine and the server differ?");
             return Err(Refusal::NotIssued);
         }
         Ok(Arc::new(Svid::new(wanted.spiffe_id.clone(), response.svid, asked, expires)))

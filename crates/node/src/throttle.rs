@@ -27,11 +27,11 @@ struct Said<O, K> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Judged {
-    /// It is to be logged, with the number of times that it was left out.
+    /// Log it, with the number of times that it was left out.
     Say(u64),
-    /// It is left out, as the same message was logged.
+    /// Leave it out, because the same message was logged.
     Leave,
-    /// It is left out, as there are too many others: so many had no room, which is to be logged.
+    /// Leave it out, because there are too many others. Log that this many had no room.
     NoRoom(u64),
 }
 

@@ -15,7 +15,7 @@ use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore,
 use crate::certificate::{Certificate, UnusableCertificate};
 use crate::join_token::SpkiPin;
 
-/// The path of the server's own SPIFFE ID.
+/// The path of the server's own SPIFFE ID, which no agent can have.
 pub(crate) const SERVER_PATH: &str = "/mandate/server";
 
 /// How the server is recognized.
@@ -26,7 +26,7 @@ pub(crate) enum Anchor {
     Pinned(SpkiPin),
     /// Afterwards: the CA certificates that the server sent, and the trust domain that was joined.
     Joined {
-        /// The roots.
+        /// The only root certificates that are accepted.
         ca: Vec<CertificateDer<'static>>,
         /// The trust domain.
         trust_domain: TrustDomain,

@@ -18,7 +18,7 @@ use crate::refusal::{Refusal, Waiting};
 /// (the Java client does); a client that is told "not yet" tries again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The server, reachable.
+/// The client of a server that is connected.
 pub(crate) type Remote = NodeClient<Channel>;
 
 /// One state as the server pushed it.
@@ -36,7 +36,7 @@ pub(crate) struct PushedState {
 }
 
 impl PushedState {
-    /// Takes a pushed state.
+    /// A pushed state, with its entries indexed and its keys parsed.
     pub(crate) fn new(state: NodeState, trust_domain: TrustDomain) -> Result<Self, KeySetError> {
         let keys = KeySet::from_json(&state.jwt_bundle)?.for_use(KeyUse::JwtSvid);
         let entitlements = Entitlements::new(state.entries, &trust_domain);
@@ -44,7 +44,7 @@ impl PushedState {
     }
 }
 
-/// How this node stands with its server.
+/// Whether this node is connected to its server.
 #[derive(Clone)]
 pub(crate) enum Link {
     /// Watching: the known state is the current one.
@@ -53,10 +53,10 @@ pub(crate) enum Link {
     Down(Waiting),
 }
 
-/// Everything that answers depend on.
+/// Everything that the answers of the Workload API depend on.
 #[derive(Clone)]
 pub(crate) struct View {
-    /// How this node stands with its server.
+    /// Whether this node is connected to its server.
     pub(crate) link: Link,
     /// The last state, if there was one.
     pub(crate) state: Option<Arc<PushedState>>,
@@ -100,7 +100,7 @@ pub(crate) async fn settled(views: &watch::Receiver<View>, enough: impl FnMut(&V
     let mut waiting = views.clone();
     match timeout(PATIENCE, waiting.wait_for(enough)).await {
         Ok(Ok(view)) => view.clone(),
-        // Too late, or the node is stopping: the last word counts.
+        // The time is over, or the node is stopping: the last view is used.
         Ok(Err(_)) | Err(_) => views.borrow().clone(),
     }
 }

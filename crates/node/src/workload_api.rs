@@ -108,7 +108,7 @@ impl WorkloadApi {
     }
 
     fn refused(&self, caller: &Caller, call: &'static str, refusal: Refusal) -> Status {
-        // Of a process without identity the log has said more.
+        // For a process without identity, the log already has more.
         if refusal != Refusal::NoIdentity
             && let Some(left_out) = self.refused.admits(caller.uid(), (call, format!("{refusal:?}")), Instant::now())
         {
@@ -132,12 +132,12 @@ impl WorkloadApi {
         for issued in join_all(asked_for).await {
             match issued {
                 Ok(svid) => svids.push(svid),
-                // Withdrawn between the pushed state and the server's answer; the others stand.
+                // The identity was withdrawn after the pushed state. The other identities are still answered.
                 Err(Refusal::NoIdentity) => {}
                 Err(refusal) => return Err(refusal),
             }
         }
-        // The answer goes to the process that was attested, or to nobody; and only what it is still entitled to.
+        // Only the process that was attested gets the answer, and only the identities to which it is still entitled.
         caller.check()?;
         let view = self.views.borrow().clone();
         let entitlements = &view.last_known()?.entitlements;
@@ -155,7 +155,7 @@ impl WorkloadApi {
         let answer = |svid: &Arc<crate::svid_cache::Svid>| Jwtsvid {
             spiffe_id: svid.spiffe_id.to_string(),
             svid: svid.expose_token().to_owned(),
-            // Tells several identities apart (Workload API §5.2.1).
+            // Distinguishes several identities (Workload API §5.2.1).
             hint: entitlements.name_of(&svid.spiffe_id).to_owned(),
         };
         Ok(JwtsvidResponse { svids: svids.iter().map(answer).collect() })

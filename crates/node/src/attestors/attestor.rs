@@ -1,4 +1,4 @@
-//! What every attestor is.
+//! What every attestor can do.
 
 use futures_util::future::BoxFuture;
 use mandate_core::Selector;
@@ -12,7 +12,7 @@ pub(crate) trait Attestor: Send + Sync {
     /// The first part of its selectors, one of [`mandate_core::selector::ATTESTORS`].
     fn name(&self) -> &'static str;
 
-    /// What the process shows now, each selector once. What is costly to find out is left out if no entry depends on it.
+    /// What the process shows now, each selector once. Selectors that are costly to compute are left out if no entry depends on them.
     fn attest<'a>(
         &'a self,
         process: &'a Inspection<'a>,

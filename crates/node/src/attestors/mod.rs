@@ -1,7 +1,7 @@
 //! Attestors: each says, in selectors, what is true of a process. Each has a file here and a page in the book.
 //!
-//! All of them look at the same held process, one after the other, and what they found counts only if that process is then
-//! still the one that connected. If one of them cannot answer, the process is not attested at all.
+//! All of them inspect the same process, one after the other. Their selectors count only if that process is then still the one
+//! that connected. If one of them cannot answer, the process is not attested at all.
 
 mod attestor;
 mod unix;

@@ -1,4 +1,4 @@
-//! What a node asks its server, and how the answers and the faults are told apart.
+//! What a node asks its server, and how answers and faults are classified.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -23,12 +23,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Without a connection, because of this.
+    /// Publishes that there is no connection, and why.
     pub(super) fn stand(&self, waiting: Waiting) {
         self.views.send_modify(|view| view.link = Link::Down(waiting));
     }
 
-    /// The server is not of use at the moment.
+    /// Publishes that the server cannot be reached or used at the moment.
     pub(super) fn lost(&self) {
         // A node that has never heard from the server has not lost it.
         let known = self.views.borrow().state.is_some();

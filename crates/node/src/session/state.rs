@@ -36,7 +36,7 @@ use crate::refusal::Waiting;
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// For how long a server must have closed every connection of a node with an expired certificate before that counts as a
-/// refusal. A server that refuses says so; one without a free place, or one that ends, does not, and is itself again later.
+/// refusal. A server that refuses says so; one without a free place, or one that is stopping, does not, and works again later.
 const SILENCE: Duration = Duration::from_mins(5);
 
 /// How long after the server refused to renew an expired certificate the node asks again.
@@ -64,7 +64,7 @@ pub(super) enum State<C> {
     Returning(Returning),
     /// It has joined and has no connection.
     Connecting(Connecting),
-    /// It takes what the server pushes.
+    /// It receives the states that the server pushes.
     Watching(Watching<C>),
     /// It asks for a new certificate over its connection.
     Renewing(Renewing<C>),
@@ -137,7 +137,7 @@ pub(super) struct Renewal {
 pub(super) enum Unjoined {
     /// Another try may succeed.
     Later(String),
-    /// None will.
+    /// No other try will succeed.
     Never(NodeError),
 }
 
@@ -157,7 +157,7 @@ pub(super) enum Heard {
     State,
     /// It is time to ask for a new certificate.
     RenewalDue,
-    /// It is of no more use.
+    /// The connection has ended.
     Ended(Ended),
 }
 
@@ -171,7 +171,7 @@ pub(super) enum Ended {
     Untrusted(String),
 }
 
-/// What was tried since the server was last of use. A fault that lasts is one line of the log, not one for each attempt.
+/// The attempts since the server was last usable. A lasting fault is one line of the log, not one for each attempt.
 struct Outage {
     backoff: Backoff,
     attempts: u64,
@@ -188,7 +188,7 @@ impl Outage {
         self.backoff.wait(session.entropy.as_ref())
     }
 
-    /// Whether `reason` differs from the one that the log has last been told.
+    /// Whether `reason` differs from the one that was logged last.
     fn is_news(&mut self, reason: &str) -> bool {
         let is_news = self.said != reason;
         if is_news {
