@@ -20,7 +20,7 @@ pub fn administration(issuer: &Issuer) -> Option<Resource> {
     })
 }
 
-/// Whether an entry is that resource, or claims its name or its identifier.
+/// Whether an entry is that resource, or has its name or its identifier.
 pub fn is_administration(entry: &Entry, issuer: &Issuer) -> bool {
     matches!(entry, Entry::Resource(resource) if resource.name.as_str() == ADMINISTRATION || same(resource.uri.as_str(), issuer.as_str()))
 }

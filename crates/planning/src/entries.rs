@@ -310,7 +310,7 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     if item.other_audiences.len() > MAX_OTHER_AUDIENCES {
         return Err(Finding::new("/other_audiences", format!("more than {MAX_OTHER_AUDIENCES} audiences")));
     }
-    // Whether the certificates can be read is checked by the server; that it is no path is told from what every PEM has.
+    // The server checks whether the certificates can be read. Here only a path is refused: it lacks what every PEM text has.
     let ca = item.ca.as_deref().map(|ca| ca.trim_start_matches('\u{feff}').trim());
     if ca.is_some_and(|ca| !ca.contains("-----BEGIN CERTIFICATE-----") || ca.len() > MAX_CA) {
         let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";

@@ -68,11 +68,11 @@ fn permission(list: &mut [PermissionItem], at: Option<usize>, member: &str) -> b
 }
 
 pub(crate) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
-    // A selector that is surely right.
+    // A selector that is always accepted.
     const SELECTOR: &str = "unix:uid:0";
     match parts(pointer) {
         ("selectors", Some(at), _) => {
-            // One that is there and right: another of its own kind would contradict that.
+            // A selector of the list that is accepted: another one of the same kind would contradict it.
             let mut others = item.selectors.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, selector)| selector);
             let right = others.find(|selector| selectors::check(std::slice::from_ref(*selector)).is_ok()).cloned();
             let Some(selector) = item.selectors.get_mut(at) else { return false };
@@ -103,7 +103,7 @@ pub(crate) fn resource(item: &mut ResourceItem, pointer: &str) -> bool {
     match parts(pointer) {
         ("tools", Some(at), member) => match (item.tools.get_mut(at), member, first) {
             (Some(tool), "scope", Some(scope)) => tool.scope = scope,
-            // No name of a tool has a blank in front.
+            // No tool of the file has such a name, because it begins with a space.
             (Some(tool), "name" | "", _) => tool.name = format!(" {at}"),
             _ => return false,
         },
@@ -130,7 +130,7 @@ pub(crate) fn client(item: &mut ClientItem, pointer: &str) -> bool {
 }
 
 pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
-    // An audience that is surely right.
+    // An audience that is always accepted.
     const AUDIENCE: &str = "-";
     match parts(pointer) {
         ("audience", ..) => AUDIENCE.clone_into(&mut item.audience),

@@ -59,7 +59,7 @@ impl PlannedChange {
         all
     }
 
-    /// The names alone.
+    /// The names of the members that differ.
     pub fn fields(&self, own: &Issuer) -> Vec<String> {
         self.differences(own).into_iter().map(|difference| difference.field).collect()
     }
@@ -87,7 +87,7 @@ impl PlannedChange {
 
 /// The members of an entry by their names in the registry file.
 fn members(entry: &Entry, own: &Issuer) -> serde_json::Map<String, serde_json::Value> {
-    // Plain data always becomes an object; should it not, nothing is said of it.
+    // An item is always an object in JSON. If it were not, no member would be reported.
     match serde_json::to_value(RegistryItem::of(entry, own)) {
         Ok(serde_json::Value::Object(mut members)) => {
             members.remove("kind");
@@ -104,7 +104,7 @@ pub struct Plan {
     pub changes: Vec<PlannedChange>,
     /// How many entries of the file already match.
     pub unchanged: usize,
-    /// What the operator should know although it is not an error.
+    /// Sentences about what the file does that may not be intended. They are not errors.
     pub notes: Vec<String>,
 }
 
@@ -135,8 +135,8 @@ pub fn plan(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune:
     if findings.is_empty() { Ok(plan) } else { Err(findings) }
 }
 
-/// The same for a caller that checks more. With any findings, the plan may only be looked at: what is wrong is left out of it,
-/// or corrected.
+/// The same for a caller that checks more. If there are findings, the plan must not be applied: entries with mistakes are left
+/// out of it, or corrected.
 pub fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune: bool) -> (Plan, Vec<Finding>) {
     let mut findings = file.duplicates();
     let (declared, mut notes) = entries::declare(file, current, defaults, &mut findings);

@@ -201,10 +201,10 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is allowed but surely a mistake: a grant of scopes that can never be used, or a grant that has ended.
+/// Notes about what is allowed but probably a mistake: a grant of scopes that can never be used, or a grant that has ended.
 pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
     let of = |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
-    // Only looked for in files that a person can have written; the search is quadratic.
+    // Only for files that a person can have written, because the search is quadratic.
     if declared.len() > 1000 {
         return Vec::new();
     }

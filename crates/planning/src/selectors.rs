@@ -100,7 +100,7 @@ pub(crate) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     let mut known = BySelector::new(&agents);
     let mut notes = Vec::new();
     for (at, (name, selectors)) in agents.iter().enumerate() {
-        // One is enough to make people look.
+        // One note for each agent is enough.
         if declared.contains(name)
             && let Some((other, theirs)) = known.first_overlap(selectors).and_then(|other| agents.get(other))
         {

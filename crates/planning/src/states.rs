@@ -1,7 +1,7 @@
-//! The states of what is administered, and what each act makes of each: a table for each kind, and no I/O.
+//! The states of agents, people, grants, clients and nodes, and the state after each act: a table for each kind, without I/O.
 //!
 //! Every change of a state goes through [`State::after`]: by a registry file, by a call for one entry, and by a revocation.
-//! `states.txt` beside the crate shows the whole table. Resources, issuers and policies have no states: they are there or not.
+//! `states.txt` beside the crate shows the whole table. Resources, issuers and policies have no states: they exist or not.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use mandate_core::registry::{AgentState, Client, Grant, Person};
 
 /// A state, as an operator changes it.
 pub trait State: Copy + 'static {
-    /// What can be done.
+    /// The acts that an operator can ask for.
     type Act: Copy + 'static;
 
     /// The state after `act`, which may be the same one; `None` if the entry is then gone. Or why the act is refused.
@@ -37,8 +37,8 @@ impl fmt::Display for StateRefusal {
         f.write_str(match self {
             Self::Contained => "is contained until it is released",
             Self::NotContained => "is not contained",
-            Self::Retired => "is retired for good; give the new agent another name",
-            Self::Revoked => "is revoked for good; give the new grant another `name`",
+            Self::Retired => "is retired permanently; give the new agent another name",
+            Self::Revoked => "is revoked permanently; give the new grant another `name`",
             Self::NeedsNoSecret => "needs no secret",
         })
     }
@@ -47,9 +47,9 @@ impl fmt::Display for StateRefusal {
 /// What can be done to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentAct {
-    /// Stop it.
+    /// Suspend it: it gets no identity and no token.
     Suspend,
-    /// Stop it because of an incident: nobody makes it act again by mistake.
+    /// Stop it because of an incident: it cannot be activated until it is released.
     Contain,
     /// The incident is over. It stays stopped until it is activated.
     Release,
@@ -62,7 +62,7 @@ pub enum AgentAct {
 }
 
 impl AgentAct {
-    /// The act by which somebody who names only the state they wish asks for it. Nobody asks for a release so.
+    /// The act that is meant by a caller that names only the wanted state, such as a registry file. It is never a release.
     pub(crate) fn towards(wish: AgentState) -> Self {
         match wish {
             AgentState::Active => Self::Activate,
@@ -94,9 +94,9 @@ impl State for AgentState {
 /// Whether a person may log in and be acted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PersonState {
-    /// They may.
+    /// They may log in, and agents may act for them.
     Active,
-    /// They may not.
+    /// Neither is possible.
     Disabled,
 }
 
@@ -110,9 +110,9 @@ impl PersonState {
 /// What can be done to a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PersonAct {
-    /// Stop them.
+    /// Disable them.
     Disable,
-    /// Let them act again.
+    /// Enable them again.
     Enable,
     /// Remove them from the registry.
     Remove,
@@ -133,9 +133,9 @@ impl State for PersonState {
 /// Whether a grant permits anything. A grant that has ended is open: its end can be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantState {
-    /// It does until its end, if it has one.
+    /// It permits something until its end, if it has one.
     Open,
-    /// It never does again.
+    /// It never permits anything again.
     Revoked,
 }
 
@@ -216,7 +216,7 @@ impl State for ClientState {
 /// What an operator can do to a node. A banned node joins again as another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeAct {
-    /// Tell it and issue it nothing from now on.
+    /// Ban it: from now on it gets no information and no identities.
     Ban,
 }
 
