@@ -1,4 +1,4 @@
-//! Every call is a row and a line, also a refused one. The last ten thousand rows are kept: everybody can send calls.
+//! Every call is a row and a line of the log, also a refused one. The last ten thousand rows are kept, because anyone can send calls.
 
 use axum::extract::{Request, State};
 use axum::http::Method;

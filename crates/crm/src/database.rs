@@ -25,7 +25,7 @@ impl Database {
                 transaction.execute_batch(include_str!("schema.sql"))?;
                 transaction.execute_batch(include_str!("seed.sql"))?;
             }
-            // A person is a name and who gives it; the first version kept the name alone.
+            // A person is a name and the issuer that gives it; the first version stored only the name.
             1 => transaction.execute_batch("ALTER TABLE call ADD COLUMN sub_iss TEXT")?,
             _ => {}
         }

@@ -10,9 +10,9 @@ use crate::error::CrmError;
 /// One sales opportunity and, if it was closed, by whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Opportunity {
-    /// Its number.
+    /// The number of the row.
     pub id: i64,
-    /// The customer.
+    /// The customer's name.
     pub customer: String,
     /// What it is worth, in euros.
     pub amount_eur: i64,
@@ -27,7 +27,7 @@ pub struct Opportunity {
 /// One mail that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mail {
-    /// To whom.
+    /// The recipient's address.
     pub to: String,
     /// Its text.
     pub body: String,
@@ -40,7 +40,7 @@ pub struct Mail {
 /// One call, permitted or refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Call {
-    /// When, RFC 3339.
+    /// The time of the call, RFC 3339.
     pub at: String,
     /// The HTTP method.
     pub method: String,
@@ -54,7 +54,7 @@ pub struct Call {
     pub reason: String,
     /// The person for whom it was made, as their issuer names them.
     pub sub: Option<String>,
-    /// That issuer.
+    /// The issuer that names the person.
     pub sub_iss: Option<String>,
     /// The agent that made it.
     pub act: Option<String>,

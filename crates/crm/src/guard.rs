@@ -20,8 +20,8 @@ use crate::error::CrmError;
 /// How the CRM is protected.
 #[derive(Clone, Debug)]
 pub enum Protection {
-    /// The world before: any client with the one key may do everything, and nobody can tell which client it was. It is for
-    /// the demo's comparison; there is no reason to use it elsewhere.
+    /// Without Mandate: any client with the one key may do everything, and no record shows which client it was. Only for the
+    /// comparison in the demo.
     DangerousSharedKey(SharedKey),
     /// Every operation needs a token for this CRM with the operation's scope.
     Mandate(Verifier),
@@ -45,7 +45,7 @@ impl Protection {
     pub(crate) fn protect(&self, scope: &str, methods: MethodRouter<Database>) -> Result<MethodRouter<Database>, CrmError> {
         Ok(match self {
             Self::DangerousSharedKey(key) => methods.route_layer(from_fn_with_state(key.clone(), check_key)),
-            // The last layer is the outermost: first the check, then the caller is taken from what it left behind.
+            // The last layer is the outermost: first the check, then the caller is read from the extensions that it has set.
             Self::Mandate(verifier) => methods.route_layer(from_fn(name_caller)).route_layer(verifier.layer(route(scope)?)),
         })
     }
@@ -67,7 +67,7 @@ fn route(scope: &str) -> Result<Route, CrmError> {
     Ok(if destructive { route.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) }) } else { route })
 }
 
-/// The one key of the world before. Does not print; compared in constant time.
+/// The one key of the CRM without Mandate. Does not print; compared in constant time.
 #[derive(Clone)]
 pub struct SharedKey(Vec<u8>);
 
