@@ -70,7 +70,7 @@ pub(crate) fn write(out: impl Write, manifest: &Manifest, sources: Vec<Source<'_
     builder.finish().and_then(|()| builder.get_mut().flush()).map_err(BackupError::writing)
 }
 
-/// An error of the archive's form is damage; one of the system is not.
+/// An error in the form of the archive is damage; an error of the system is not.
 fn broken(error: io::Error) -> BackupError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => BackupError::Truncated,
@@ -115,7 +115,7 @@ impl<R: Read> Archive<R> {
         Ok(Self { manifest, rest })
     }
 
-    /// What it says of itself.
+    /// The manifest, as the archive has it.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -137,25 +137,29 @@ impl<R: Read> Archive<R> {
             let entry = entries.next().ok_or(BackupError::Truncated)?.map_err(broken)?;
             if !is(&entry, &expected.name) || entry.size() != expected.size {
                 let found = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                return Err(BackupError::Damaged(format!("{} should come, and {found:?} of {} bytes does", expected.name, entry.size())));
+                return Err(BackupError::Damaged(format!(
+                    "{} should be next, but the next member is {found:?} with {} bytes",
+                    expected.name,
+                    entry.size()
+                )));
             }
             let mut measured = Measured::new(entry);
             take(expected, &mut measured)?;
-            // What was not taken counts too.
+            // The bytes that `take` did not read are measured, too.
             io::copy(&mut measured, &mut io::sink()).map_err(broken)?;
             let found = measured.entry(&expected.name);
             if found.size < expected.size {
                 return Err(BackupError::Truncated);
             }
             if found != *expected {
-                return Err(BackupError::Damaged(format!("{} has not the SHA-256 that its manifest says", expected.name)));
+                return Err(BackupError::Damaged(format!("{} does not have the SHA-256 in its manifest", expected.name)));
             }
         }
         match entries.next() {
             None => Ok(manifest),
             Some(Ok(entry)) => {
                 let found = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                Err(BackupError::Damaged(format!("{found:?} is in it, which its manifest does not name")))
+                Err(BackupError::Damaged(format!("it contains {found:?}, which its manifest does not name")))
             }
             Some(Err(error)) => Err(broken(error)),
         }

@@ -20,9 +20,9 @@ use crate::stopping::{Until, until};
 /// Where the sealing key goes.
 #[derive(Clone, Debug)]
 pub enum Keys {
-    /// Not into the backup.
+    /// It is left out of the backup.
     Apart,
-    /// Into it, under this passphrase.
+    /// It goes into the backup, sealed under this passphrase.
     Sealed(Secret),
 }
 
@@ -38,7 +38,7 @@ pub struct Plan<'a> {
     pub version: &'a str,
     /// The time now.
     pub now: Timestamp,
-    /// For salts.
+    /// Randomness for salts.
     pub entropy: Arc<dyn Entropy>,
     /// Set it to end the work, which then fails with [`BackupError::Stopped`].
     pub stop: Arc<AtomicBool>,
@@ -47,7 +47,7 @@ pub struct Plan<'a> {
 /// A backup that was written and verified.
 #[derive(Debug)]
 pub struct Created {
-    /// What it says of itself.
+    /// The manifest of the backup.
     pub manifest: Manifest,
     /// The sealing key, to be kept apart if it is not in the backup.
     pub sealing_key: Secret,
@@ -100,7 +100,7 @@ fn make(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: imp
     out.file().seek(SeekFrom::Start(0)).map_err(BackupError::reading)?;
     let read_again = Archive::read(BufReader::new(Until::new(out.file(), &plan.stop)))?.verify()?;
     if read_again != manifest {
-        return Err(BackupError::Damaged("what was read again is not what was written".to_owned()));
+        return Err(BackupError::Damaged("the bytes that were read again are not those that were written".to_owned()));
     }
     Ok(Created { manifest, sealing_key })
 }

@@ -33,13 +33,15 @@ pub enum BackupError {
     #[error("{0} is missing: without it nobody can use the database")]
     NoSealingKey(PathBuf),
     /// The sealing key is another database's.
-    #[error("the sealing key does not open the database: it belongs to another one")]
+    #[error("the sealing key does not open the database: it is the key of another database")]
     OtherSealingKey,
     /// The database does not contain its installation yet.
-    #[error("{0} does not say whose data it is: start the server of this version once, or give the issuer's directory with its serve.json")]
+    #[error(
+        "{0} does not name its issuer: start the server of this version once with it, or give the directory together with its serve.json"
+    )]
     Nameless(PathBuf),
     /// The file beside the database is another server's.
-    #[error("{0} names another server than the database: remove it, it is written again from the database at the next start")]
+    #[error("{0} names another server than the database: remove it; it is written again from the database at the next start")]
     OtherServer(PathBuf),
     /// The database file is damaged.
     #[error("the database is damaged: {}", .0.join("; "))]
@@ -53,11 +55,11 @@ pub enum BackupError {
     /// Another version made it.
     #[error("this is a backup of format {0:?}, which this program does not know: use the program that made it, or a newer one")]
     Format(String),
-    /// It is not what was written.
+    /// The archive, or something in it, is not what was written.
     #[error("the backup is damaged: {0}. Use another copy of it, or another backup")]
     Damaged(String),
     /// It ends too early.
-    #[error("the backup ends too early: it was not copied whole. Copy it again, or use another backup")]
+    #[error("the backup ends too early: it was not copied completely. Copy it again, or use another backup")]
     Truncated,
     /// The sealing key is not in it and was not given.
     #[error("the sealing key is not in this backup: give the file that holds it")]
@@ -69,9 +71,9 @@ pub enum BackupError {
     #[error("the passphrase is wrong, or the sealing key in the backup is damaged")]
     Passphrase,
     /// The given sealing key is not one.
-    #[error("the file with the sealing key has not 32 bytes: it is not a sealing key")]
+    #[error("the file with the sealing key does not have 32 bytes: it is not a sealing key")]
     NotAKey,
-    /// There is no room for it.
+    /// The disk has not enough free space.
     #[error("the database has {needed} bytes, and {free} are free at {place}")]
     NoSpace {
         /// How many are needed.

@@ -1,4 +1,4 @@
-//! What a backup says of itself.
+//! The manifest: what a backup says about itself.
 
 use mandate_audit::Tampered;
 use mandate_core::{Issuer, Timestamp, TrustDomain};
@@ -12,7 +12,7 @@ use crate::members::{DATABASE, SEALED_KEY, named};
 /// The format that this program writes and reads.
 const FORMAT: &str = "mandate-backup/1";
 
-/// What a backup says of itself.
+/// What a backup says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -21,9 +21,9 @@ pub struct Manifest {
     pub version: String,
     /// When it was made.
     pub created: Timestamp,
-    /// Whose tokens the server issues.
+    /// The issuer identifier of the server.
     pub issuer: Issuer,
-    /// Whose identities it issues.
+    /// The trust domain of the server.
     pub trust_domain: TrustDomain,
     /// The version of the database's schema.
     pub schema: u32,
@@ -42,11 +42,11 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditHead {
-    /// How many records.
+    /// The number of records.
     pub size: u64,
-    /// The root over them.
+    /// The root of their tree, base64.
     pub root: String,
-    /// The key that signs its checkpoints.
+    /// The verifier key of its checkpoints (C2SP signed-note).
     pub key: String,
 }
 

@@ -28,7 +28,7 @@ pub struct Restoring<'a> {
     pub sealing_key: Option<Secret>,
     /// The passphrase, for a backup with it.
     pub passphrase: Option<Secret>,
-    /// For names of files.
+    /// Randomness for the names of new files.
     pub entropy: Arc<dyn Entropy>,
     /// Set it to end the work, which then fails with [`BackupError::Stopped`].
     pub stop: Arc<AtomicBool>,
@@ -37,7 +37,7 @@ pub struct Restoring<'a> {
 /// What was restored.
 #[derive(Debug)]
 pub struct Restored {
-    /// What the backup said of itself.
+    /// The manifest of the backup.
     pub manifest: Manifest,
 }
 
@@ -72,7 +72,7 @@ impl<R: Read> Archive<R> {
             return Err(BackupError::Stopped);
         }
         new.dir().replace(SEAL_KEY, 0o600, sealing_key.expose_secret(), restoring.entropy.as_ref())?;
-        // Where there is a sealing key and no database, a server does not start.
+        // In this order, because a server does not start with a sealing key and no database.
         new.commit(&[SEAL_KEY, DATABASE])?;
         Ok(Restored { manifest })
     }

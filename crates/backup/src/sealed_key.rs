@@ -27,7 +27,7 @@ pub const MIN_PASSPHRASE: usize = 12;
 
 /// The passphrase is too easy to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a passphrase has {MIN_PASSPHRASE} characters at least: an attacker who has the backup can try as many passphrases as they like")]
+#[error("a passphrase has at least {MIN_PASSPHRASE} characters: an attacker who has the backup can try any number of passphrases")]
 pub struct PassphraseTooShort;
 
 /// Refuses a passphrase that is too easy to guess.
