@@ -33,9 +33,9 @@ Exit codes:
      or malformed
   3  refused: the server understood the request and refused it
   4  unreachable: no answer, or a server that accepts connections did not respond for ten seconds
-  5  status --check and doctor alone: something needs attention
-  6  in force, and not yet recorded: nothing can be written, and what takes authority away works all
-     the same
+  5  only from status --check and doctor: something needs attention
+  6  in force, and not yet recorded: a command that takes authority away works although nothing can
+     be written
   130, 143 and others above 128  stopped by a signal: 128 and its number
 
 Environment:
@@ -53,7 +53,7 @@ A variable that is set to nothing counts as not set.
 
 Secrets are read from prompts, standard input and files, never from arguments.";
 
-/// Gives every AI agent an identity of its own, and lets people delegate to it narrowly.
+/// Gives every AI agent its own identity, and lets people delegate narrow rights to it.
 #[derive(Parser, Debug)]
 #[command(name = "mandate", version, about, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_long_help = AFTER_HELP, after_help = "Exit codes and environment: mandate --help", subcommand_required = true)]
@@ -119,7 +119,7 @@ pub(crate) enum Command {
     /// Stop an agent, or let it act again
     #[command(subcommand, after_help = "Examples:\n  mandate agent suspend support-agent\n  mandate agent activate support-agent")]
     Agent(Agent),
-    /// Ask, verify and export the audit log
+    /// Query, verify and export the audit log
     #[command(
         subcommand,
         after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit verify\n  mandate audit export --bundle audit.bundle"
@@ -158,8 +158,8 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Make a server's directory from a backup
     ///
-    /// Everything is verified before the directory gets its name. Everything that was done after the backup was made is undone,
-    /// revocations too.
+    /// Everything is verified before the directory gets its name. Everything that was done after the backup is undone, also
+    /// revocations.
     #[command(after_help = installation::RESTORE_EXAMPLES)]
     Restore(Restore),
     /// Check why a server does not start with its directory, and say what to do
@@ -206,7 +206,7 @@ pub(crate) struct Apply {
 impl Apply {
     /// The registry file, given with or without `-f`.
     pub(crate) fn file(&self) -> &Path {
-        // Clap has seen to it that there is one.
+        // Clap requires one of the two.
         self.file.as_deref().or(self.path.as_deref()).unwrap_or(Path::new("-"))
     }
 }
@@ -271,7 +271,7 @@ pub(crate) enum Person {
 pub(crate) struct PersonState {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Whom
+    /// The person's name
     #[arg(value_name = "NAME")]
     pub(crate) name: PersonName,
 }
@@ -382,7 +382,7 @@ pub(crate) enum Purpose {
 pub(crate) struct KeyRotate {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Only these keys
+    /// Rotate only the keys of this purpose
     #[arg(long, value_enum)]
     pub(crate) purpose: Option<Purpose>,
 }

@@ -98,7 +98,7 @@ pub(crate) struct AuditQuery {
     /// About this resource: its name or URI
     #[arg(long, value_name = "NAME", add = name_completion::of(Kind::Resource))]
     pub(crate) resource: Option<String>,
-    /// About this token
+    /// About this token, or one that descends from it
     #[arg(long, value_name = "JTI")]
     pub(crate) jti: Option<TokenId>,
     /// Not before this time, or this long ago: 2026-11-24T09:00:00Z, 2026-11-24, 1h
@@ -116,10 +116,10 @@ pub(crate) struct AuditQuery {
     /// By this operator: a person's name, or uid:NUMBER as the record has it
     #[arg(long, value_name = "OPERATOR")]
     pub(crate) by: Option<String>,
-    /// Only records about this
+    /// Only records of this kind
     #[arg(long, value_enum)]
     pub(crate) kind: Option<RecordKind>,
-    /// Only these
+    /// Only records with this outcome
     #[arg(long, value_enum)]
     pub(crate) outcome: Option<Outcome>,
     /// At most this many; by default all with --json, otherwise the newest 100

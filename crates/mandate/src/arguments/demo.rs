@@ -12,14 +12,14 @@ pub(crate) struct Demo {
     /// Keep everything in this directory instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// The parts that the demo starts as processes of their own
+    /// The parts that the demo starts as separate processes
     #[command(subcommand)]
     pub(crate) part: Option<DemoPart>,
 }
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum DemoPart {
-    /// The scripted agent: orders on standard input, deeds on standard output
+    /// The scripted agent: instructions on standard input, actions on standard output
     #[command(hide = true)]
     Agent,
     /// Removes the files of a demo that was killed, at the end of standard input

@@ -60,7 +60,7 @@ pub(super) const DOCTOR_EXAMPLES: &str = "Examples:\n  mandate doctor --dir /var
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
-    /// What the server is started with: the same options
+    /// The options with which the server is started
     #[command(flatten)]
     pub(crate) serve: Serve,
 }

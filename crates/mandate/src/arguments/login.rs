@@ -40,7 +40,7 @@ pub(crate) struct Login {
     pub(crate) ca: Option<PathBuf>,
 }
 
-/// A redirect URI to which a code may be sent, because nobody on the way can read it (RFC 8252 §7.3, §8.3).
+/// A redirect URI to which a code may be sent, because it is not sent over a network unencrypted (RFC 8252 §7.3, §8.3).
 fn redirect_uri(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URI: {error}"))?;
     if url.fragment().is_some() {

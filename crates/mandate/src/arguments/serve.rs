@@ -35,7 +35,7 @@ pub(crate) struct Serve {
     /// The file with the password of the database's user, which nobody else may read
     #[arg(long, value_name = "FILE", env = "MANDATE_STORE_PASSWORD_FILE", hide_env_values = true, requires = "store")]
     pub(crate) store_password_file: Option<PathBuf>,
-    /// Where to serve people, agents and resource servers; port 0 is any free port, the same one at every start
+    /// Where to serve people, agents and APIs; port 0 is any free port, and the same one at every later start
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where nodes connect
