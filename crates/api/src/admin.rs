@@ -42,7 +42,7 @@ pub mod path {
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `POST`: rotate signing keys.
     pub const KEYS_ROTATE: &str = "/v1/keys/rotate";
-    /// `GET`: what is running.
+    /// `GET`: what is running, and what needs attention.
     pub const STATUS: &str = "/v1/status";
     /// `GET`: this interface as an `OpenAPI` 3.1 document.
     pub const OPENAPI: &str = "/openapi.json";
@@ -79,12 +79,12 @@ pub fn parse_kind(text: &str) -> Option<Kind> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
-    /// The registry file.
+    /// The content of the registry file.
     pub entries: RegistryFile,
-    /// Remove what the file does not mention.
+    /// Whether entries that the file does not mention are removed.
     #[serde(default)]
     pub prune: bool,
-    /// Return what would change, and change nothing.
+    /// Whether only the plan is returned and nothing is changed.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -107,7 +107,7 @@ pub struct ChangeItem {
     /// The kind of entry.
     #[schema(example = "agent")]
     pub kind: String,
-    /// Its key.
+    /// The name, id or URL of the entry.
     #[schema(example = "support-agent")]
     pub name: String,
     /// For a grant, whose key is not readable for people: person, agent and resource.
@@ -127,7 +127,7 @@ pub struct ChangeItem {
 /// One member of an entry, as the registry file would declare it, before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
-    /// Its name.
+    /// The name of the member.
     #[schema(example = "ceiling")]
     pub field: String,
     /// As it was; absent if it was not declared.
@@ -162,7 +162,7 @@ pub struct ApplyResponse {
     pub changes: Vec<ChangeItem>,
     /// How many entries of the file already match.
     pub unchanged: u64,
-    /// What the operator should know although it is not an error.
+    /// Sentences about what the file does that may not be intended. They are not errors.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Where the change is recorded.
@@ -170,7 +170,7 @@ pub struct ApplyResponse {
     pub recorded: Recorded,
 }
 
-/// One entry of the registry in the words of the registry file.
+/// One entry of the registry, as the registry file writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RegistryItem {
@@ -190,7 +190,7 @@ pub enum RegistryItem {
     Policy(PolicyItem),
 }
 
-/// Which part of a list: `GET /v1/registry/{kind}?…` and `GET /v1/nodes?…`, both optional.
+/// The page of a list to return: `GET /v1/registry/{kind}?…` and `GET /v1/nodes?…`, both optional.
 ///
 /// A list is ordered by key, bytewise. If there are more items than the page has, the answer's `Link` header has the next page
 /// (RFC 8288, `rel="next"`).
@@ -200,7 +200,7 @@ pub struct ListQuery {
     /// At most this many items: 1 to 500, 500 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// The items after those of an earlier page: its opaque cursor, from the `Link` header.
+    /// The opaque cursor from the `Link` header of an earlier page: the items after that page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
@@ -214,7 +214,7 @@ pub struct RegistryEntry {
     /// For a grant: how many mandates were issued under it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u64>,
-    /// Nobody declared it: it is the resource of the server's own administration, and no file removes it.
+    /// Whether it is built in: the resource of the server's own administration, which no file removes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub built_in: bool,
 }
@@ -223,7 +223,7 @@ pub struct RegistryEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinTokenRequest {
-    /// How long it can be used. Absent: the server's default.
+    /// How long it can be used, such as `10m`, at most 24 hours. Absent: 10 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "10m")]
     pub ttl: Option<Lifetime>,
@@ -242,16 +242,16 @@ pub struct JoinTokenResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// It may, while its certificate is valid.
+    /// It has joined: it may do both while its certificate is valid.
     Joined,
-    /// It may not, no matter which certificate it has.
+    /// An operator has banned it: it may do neither, with any certificate.
     Banned,
 }
 
 /// One node that has joined. `GET /v1/nodes` returns a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeItem {
-    /// Its name, which the server gave it.
+    /// The name of the node, which the server chose.
     pub name: String,
     /// Its SPIFFE ID.
     pub spiffe_id: String,
@@ -297,7 +297,7 @@ pub struct PersonStateRequest {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRequest {
-    /// The new password.
+    /// The new password: 8 to 1024 characters.
     pub password: String,
 }
 
@@ -305,7 +305,7 @@ pub struct PasswordRequest {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSecretRequest {
-    /// The new secret.
+    /// The new secret: 16 to 1024 characters.
     pub secret: String,
 }
 
@@ -361,7 +361,7 @@ pub struct RevocationResponse {
     /// The cut, as in the revocation feed.
     #[schema(value_type = Object)]
     pub cut: Cut,
-    /// The audit record of it.
+    /// The id of the audit record of the revocation.
     #[schema(value_type = String)]
     pub record: RecordId,
     /// Where that record is.
@@ -383,49 +383,49 @@ pub struct KeyRotationRequest {
 pub struct KeyItem {
     /// What it signs: `access-token`, `jwt-svid`, …
     pub purpose: String,
-    /// Its key id.
+    /// Its `kid`, as in the published key set.
     pub kid: String,
-    /// `active`, `next` or `retiring`, in the server's words.
+    /// Always `active`: only the keys that sign now are listed.
     pub state: String,
 }
 
 /// The answer to [`KeyRotationRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyRotationResponse {
-    /// Every key of the purposes that were rotated.
+    /// The key that signs now, for each purpose that was rotated.
     pub keys: Vec<KeyItem>,
 }
 
 /// One record of the audit log. `sub`, `act`, `aud`, `scope` and `jti` are written as in the token that they describe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditRecord {
-    /// Its id.
+    /// The record's id, a UUID version 7.
     pub id: String,
-    /// When, RFC 3339 with milliseconds.
+    /// The time of the decision, RFC 3339 with milliseconds.
     pub time: String,
-    /// What kind of decision: `exchange`, `authorize`, `token`, `identity`, `revoke`, `registry`, `node`, `admin`.
+    /// The kind of decision: `exchange`, `authorize`, `token`, `identity`, `revoke`, `registry`, `node`, `admin`.
     pub kind: String,
     /// `permitted` or `refused`.
     #[schema(example = "permitted")]
     pub outcome: String,
     /// `ok`, or the machine-readable reason of the refusal.
     pub reason: String,
-    /// More about the reason.
+    /// A sentence about the decision, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// For whom: the person's `sub`.
+    /// The person: their `sub`.
     pub sub: Option<String>,
     /// The issuer that names the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_iss: Option<String>,
-    /// By whom: the nested `act` claim (RFC 8693 §4.1), outermost actor first.
+    /// The actors: the nested `act` claim (RFC 8693 §4.1), outermost actor first.
     #[schema(value_type = Option<Object>)]
     pub act: Option<Act>,
-    /// At which resource.
+    /// The resource that the decision is about.
     pub aud: Option<String>,
-    /// With which scopes, separated by spaces.
+    /// The scopes that were given, separated by spaces.
     pub scope: Option<String>,
-    /// In which token.
+    /// The `jti` of the token that was issued or revoked.
     pub jti: Option<String>,
     /// When that token expires, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -437,7 +437,7 @@ pub struct AuditRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub lineage: Option<serde_json::Value>,
-    /// The operator who did it.
+    /// The operator: `uid:NUMBER`, or the person and the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// What an operator's act changed, by kind of entry: names, and the identifiers that tokens use.
@@ -448,10 +448,10 @@ pub struct AuditRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub asked: Option<serde_json::Value>,
-    /// Where the request came from, of a stranger that was refused: an address, a network or a local user.
+    /// Where a refused request of a stranger came from: an address, a network or a local user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// For how many refusals of strangers the record stands, where they were more than their quota.
+    /// The refusals of strangers that this record counts, if there were more than the quota of their source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sum: Option<AuditSum>,
     /// The policies that decided.
@@ -474,11 +474,11 @@ pub struct AuditRecord {
 /// Refusals that were counted instead of recorded one by one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditSum {
-    /// How many.
+    /// The number of refusals.
     pub count: u64,
     /// When the first of them was, RFC 3339.
     pub first: String,
-    /// When the last of them was.
+    /// When the last of them was, RFC 3339.
     pub last: String,
 }
 

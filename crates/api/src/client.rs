@@ -31,8 +31,8 @@ const MAX_ANSWER: usize = 256 * 1024 * 1024;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// After this time without an answer the server is asked for a sign of life. To apply a hundred thousand entries or to verify
-/// a long log takes longer than any fixed limit, and a server that does it answers other requests meanwhile.
+/// After this time without an answer, another request checks whether the server answers at all. Applying a hundred thousand entries
+/// or verifying a long log takes longer than any fixed limit, and the server answers other requests meanwhile.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the admin API is.
@@ -40,9 +40,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub enum Endpoint {
     /// The server's unix socket, `DIR/admin.sock`.
     Socket(PathBuf),
-    /// The server's public address, with an access token that has the scope of a role and the issuer as `aud`.
+    /// The admin API over TCP, with an access token that has the scope of a role and the issuer as `aud`.
     Tcp {
-        /// The issuer identifier.
+        /// The URL of the admin API, as `mandate serve` prints it.
         server: Issuer,
         /// The access token.
         token: Secret,
@@ -69,7 +69,7 @@ pub enum ClientError {
         /// Why not.
         source: io::Error,
     },
-    /// The connection broke, or the answer is not from this API.
+    /// The connection broke, or the answer is not one of this API.
     #[error("unexpected answer from {endpoint}: {why}")]
     Protocol {
         /// The address that answered.
@@ -208,7 +208,7 @@ impl AdminClient {
         self.get(&format!("{}/{}", path::AUDIT_RECORDS, escape(id))).await
     }
 
-    /// Lets the server verify its whole log.
+    /// Makes the server verify its whole log.
     pub async fn audit_verify(&self) -> Result<AuditVerification, ClientError> {
         self.get(path::AUDIT_VERIFY).await
     }
@@ -341,7 +341,7 @@ impl AdminClient {
         sender.send_request(request).await.map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Waits for a part of an answer, for as long as the server gives signs of life.
+    /// Waits for a part of an answer, for as long as the server answers other requests.
     async fn patiently<T>(&self, part: impl Future<Output = T>) -> Result<T, ClientError> {
         let mut part = std::pin::pin!(part);
         loop {
@@ -407,7 +407,7 @@ fn unexplained(status: StatusCode) -> Problem {
 /// A key as one path segment: everything except unreserved characters is percent-encoded (RFC 3986 §2.3).
 fn escape(key: &str) -> String {
     const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-    // A segment of dots alone would be taken for a relative step.
+    // A segment of only dots would be read as a relative step.
     let text = percent_encoding::utf8_percent_encode(key, SEGMENT).to_string();
     if text.bytes().all(|b| b == b'.') { text.replace('.', "%2E") } else { text }
 }

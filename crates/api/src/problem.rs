@@ -41,14 +41,14 @@ impl Problem {
         Self { type_: format!("/problems/{code}"), title, status, detail: None, code, errors: Vec::new() }
     }
 
-    /// With what is wrong this time.
+    /// Adds the sentence about what is wrong this time.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// A registry file that cannot be applied.
+    /// The problem of a registry file that cannot be applied, with every finding.
     pub fn invalid_registry(errors: Vec<Finding>) -> Self {
         let detail = match errors.as_slice() {
             [one] => one.detail.clone(),

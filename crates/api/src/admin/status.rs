@@ -1,4 +1,4 @@
-//! `GET /v1/status`: what is running, and what is wrong with it.
+//! `GET /v1/status`: what is running, and what needs attention.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ pub struct Status {
     /// Where nodes connect: `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_server: Option<String>,
-    /// Since when it runs, RFC 3339.
+    /// When the server was started, RFC 3339.
     pub started: String,
     /// How many entries of each kind the registry has.
     pub registry: RegistryCounts,
@@ -28,7 +28,7 @@ pub struct Status {
     pub audit_key: String,
     /// How many cuts are in force.
     pub cuts: u64,
-    /// The signing keys, by name only.
+    /// The key that signs now, for each purpose, by name only.
     #[serde(default)]
     pub keys: Vec<KeyItem>,
     /// How many nodes are in which state. Absent if the database does not answer.
@@ -37,7 +37,7 @@ pub struct Status {
     /// The file system that holds the server's directory. Absent if it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskSpace>,
-    /// What needs attention, the most severe first. Empty: nothing does.
+    /// What needs attention, the most severe first. Empty: nothing.
     #[serde(default)]
     pub problems: Vec<StatusProblem>,
 }
@@ -117,7 +117,7 @@ pub struct NodeCounts {
 pub struct DiskSpace {
     /// What the server may still use.
     pub free: u64,
-    /// All of it.
+    /// The size of the file system.
     pub total: u64,
 }
 

@@ -69,7 +69,7 @@ pub(super) async fn connect(endpoint: &Endpoint, trust: &Trust) -> io::Result<Bo
         }
         Endpoint::Tcp { server, .. } => {
             let authority = authority(server);
-            // An `Issuer` has http on loopback only, so a token never crosses a network in clear.
+            // An `Issuer` has http on loopback only, so a token is never sent over a network unencrypted.
             if server.as_str().starts_with("http://") {
                 let (host, port) = host_and_port(&authority, 80);
                 return Ok(Box::new(TcpStream::connect((host, port)).await?));

@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for Expiry {
                 text.parse().map_err(E::custom)
             }
 
-            // The toml crate hands a date-time without quotes over as a map of one entry.
+            // The toml crate passes a date-time without quotes as a map with one entry.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Expiry, A::Error> {
                 const DATETIME: &str = "$__toml_private_datetime";
                 match map.next_entry::<String, String>()? {

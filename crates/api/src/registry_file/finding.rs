@@ -10,7 +10,7 @@ use super::{GrantItem, RegistryFile};
 /// One reason why a file is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
-    /// Where, as a JSON pointer (RFC 6901) into the file; empty if it is about something outside the file.
+    /// The place, as a JSON pointer (RFC 6901) into the file; empty if it is about something outside the file.
     #[schema(example = "/agent/0/owner")]
     pub pointer: String,
     /// What is wrong, with the name of the entry or value.
@@ -31,7 +31,7 @@ impl RegistryFile {
         resource.len() + person.len() + agent.len() + client.len() + issuer.len() + grant.len() + policy.len()
     }
 
-    /// Entries of one kind with the same name, and the like.
+    /// Findings about entries of one kind with the same name, id or URL.
     pub fn duplicates(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut twice = |kind: &str, what: &str, keys: Vec<String>| {

@@ -1,7 +1,7 @@
 //! The registry file: what an operator declares, as TOML on disk and as JSON on the admin API.
 //!
-//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. What a file changes is planned by the server, in the
-//! crate `administration`: a [`Finding`] is a reason why nothing may change.
+//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. The server plans what a file changes, with the
+//! crate `planning`: a [`Finding`] is a reason why nothing may change.
 
 mod convert;
 mod expiry;
@@ -61,7 +61,7 @@ pub struct ResourceItem {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub scopes: Vec<Scope>,
-    /// Its tools.
+    /// Its operations, as far as policies distinguish them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolItem>,
     /// The agent that serves this resource, if an agent does.
@@ -78,7 +78,7 @@ pub struct ResourceItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolItem {
-    /// Its name, unique within the resource.
+    /// Its name, unique within the resource: 1 to 128 characters.
     pub name: String,
     /// The scope it needs; one of the resource's.
     #[schema(value_type = String)]
@@ -98,13 +98,13 @@ pub struct ToolItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionItem {
-    /// On which resource.
+    /// The name of the resource.
     #[schema(value_type = String)]
     pub resource: ResourceName,
-    /// Which of its scopes.
+    /// The scopes of that resource.
     #[schema(value_type = Vec<String>)]
     pub scopes: Vec<Scope>,
-    /// The longest a token under this may live, such as `5m`.
+    /// The longest time for which a token under this may be valid, such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "5m")]
     pub lifetime: Option<Lifetime>,
@@ -117,7 +117,7 @@ pub struct PersonItem {
     /// The name in the registry, and for the embedded directory the `sub`.
     #[schema(value_type = String, example = "riley")]
     pub name: PersonName,
-    /// What the person may do, and so at most delegate.
+    /// What the person may do. They cannot delegate more than that.
     #[serde(default)]
     pub may: Vec<PermissionItem>,
     /// The trusted issuer that names the person. Absent: the embedded directory.
@@ -136,26 +136,26 @@ pub struct PersonItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentItem {
-    /// Its name.
+    /// Its name in the registry.
     #[schema(value_type = String, example = "support-agent")]
     pub name: AgentName,
-    /// The person who answers for it.
+    /// The name of the person who is responsible for it.
     #[schema(value_type = String)]
     pub owner: PersonName,
-    /// What it is for.
+    /// What it is for, on one line: 1 to 1024 characters.
     pub purpose: String,
-    /// Its identity. Absent: `spiffe://<trust domain>/agent/<name>`.
+    /// Its SPIFFE ID. Absent: `spiffe://<trust domain>/agent/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub spiffe_id: Option<SpiffeId>,
-    /// What a process must show, all of them, to be issued the identity. None: no process ever is.
+    /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets it.
     #[serde(default)]
     #[schema(example = json!(["unix:uid:1000"]))]
     pub selectors: Vec<String>,
     /// It may be issued to processes of any local user. Without it, the selectors must name a user or a group.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dangerous_any_user: bool,
-    /// The most it may ever be given. Nothing listed is nothing.
+    /// The most that it can get, from any person. Empty: nothing.
     #[serde(default)]
     pub ceiling: Vec<PermissionItem>,
     /// The deepest chain in which it may be the outermost actor; 1 to 16. Absent: 3.
@@ -171,7 +171,7 @@ pub struct AgentItem {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthenticationItem {
-    /// A public client: nothing but PKCE.
+    /// A public client: it proves nothing, and its codes are protected by PKCE.
     #[default]
     None,
     /// A secret, which is not in the file, in the `Authorization` header.
@@ -186,11 +186,11 @@ pub enum AuthenticationItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientItem {
-    /// Its id.
+    /// Its `client_id`.
     #[schema(value_type = String, example = "support-app")]
     pub id: ClientId,
-    /// Where the browser may be sent back to; compared exactly, the port exempt on loopback hosts. `https`, `http` on
-    /// loopback, or a private-use scheme of a native app (RFC 8252 §7.1).
+    /// The redirect URIs, compared as text; on loopback hosts any port matches. `https`, `http` on loopback, or a private-use
+    /// scheme of a native app (RFC 8252 §7.1).
     #[serde(default)]
     pub redirect_uris: Vec<String>,
     /// How it authenticates.
@@ -221,7 +221,7 @@ pub struct IssuerItem {
     /// Its issuer identifier.
     #[schema(value_type = String, example = "https://login.acme.example")]
     pub url: Issuer,
-    /// What its tokens must be addressed to.
+    /// The `aud` that its tokens must have.
     pub audience: String,
     /// Whether its tokens' scopes limit what is delegated from them (`token`, the default), or the tokens prove only who the
     /// person is (`identity_only`).
@@ -249,34 +249,35 @@ pub struct GrantItem {
     /// Distinguishes several grants of one person to one agent on one resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its id. Absent: made from person, agent, resource and name, so that it stays the same when applied again.
+    /// The id of the grant. Absent: it is derived from person, agent, resource and name, so it stays the same when the file is
+    /// applied again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub id: Option<GrantId>,
-    /// Who grants.
+    /// The name of the person who grants.
     #[schema(value_type = String)]
     pub person: PersonName,
-    /// To which agent.
+    /// The name of the agent.
     #[schema(value_type = String)]
     pub agent: AgentName,
-    /// On which resource.
+    /// The name of the resource.
     #[schema(value_type = String)]
     pub resource: ResourceName,
-    /// Which of its scopes.
+    /// The scopes of that resource.
     #[schema(value_type = Vec<String>)]
     pub scopes: Vec<Scope>,
-    /// Until when: a time, or a span from the first time it is applied. Absent: until revoked.
+    /// The end: a time, or a span from the first time it is applied. Absent: it ends only when it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2027-01-31T00:00:00Z")]
     pub expires: Option<Expiry>,
     /// How many mandates may be issued under it. Absent: unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u64>,
-    /// The longest a token under this may live, such as `5m`.
+    /// The longest time for which a token under this may be valid, such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "5m")]
     pub lifetime: Option<Lifetime>,
-    /// Revoked permanently. Absent: as it is. Once it is `true`, it stays `true`.
+    /// Whether it is revoked. Absent: as it is. Once it is `true`, it stays `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<bool>,
 }
@@ -285,10 +286,10 @@ pub struct GrantItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyItem {
-    /// Its name.
+    /// Its name, by which records and errors refer to it.
     #[schema(value_type = String)]
     pub name: PolicyName,
-    /// Cedar source.
+    /// Its Cedar text: one or more statements.
     pub source: String,
 }
 

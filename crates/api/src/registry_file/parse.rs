@@ -14,9 +14,9 @@ pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
 pub struct RegistryFileError {
-    /// The line.
+    /// The line, from 1.
     pub line: usize,
-    /// The column.
+    /// The column, in characters, from 1.
     pub column: usize,
     /// What is wrong.
     pub message: String,
@@ -79,7 +79,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
 }
 
-/// The parser's message in the words of someone who writes such a file.
+/// The parser's message, in words for a person who writes such a file.
 fn explain(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("unknown field `") {
         let (word, rest) = rest.split_once('`').unwrap_or((rest, ""));
