@@ -238,7 +238,7 @@ fn not_made(error: &BackupError, dir: &Path) -> Failure {
             as_its_user(failure, file, &format!("mandate backup --dir {shown} FILE   (FILE where that user may write)"))
         }
         BackupError::JournalMissing(_) => {
-            failure.next("the same command with --accept-missing-journal   (only if mandate.db-wal is lost for good)")
+            failure.next("the same command with --accept-missing-journal   (only if mandate.db-wal is lost permanently)")
         }
         BackupError::Faults(_)
         | BackupError::Log(_)

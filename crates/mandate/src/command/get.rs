@@ -46,7 +46,7 @@ pub(crate) fn scopes(list: &[Scope]) -> String {
 /// Permissions, one a line.
 pub(crate) fn permissions(list: &[PermissionItem]) -> String {
     let line = |p: &PermissionItem| {
-        let lifetime = p.lifetime.map(|span| format!(" (tokens live {span} at most)")).unwrap_or_default();
+        let lifetime = p.lifetime.map(|span| format!(" (tokens are valid for {span} at most)")).unwrap_or_default();
         format!("{}: {}{lifetime}", p.resource, scopes(&p.scopes))
     };
     list.iter().map(line).collect::<Vec<_>>().join("\n")
