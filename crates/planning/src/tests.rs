@@ -432,7 +432,7 @@ fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
     let contained = refused(&state(AgentState::Contained), &wish("active"), false).0;
     assert_eq!(contained, "agent `support-agent` is contained until it is released");
     assert!(refused(&state(AgentState::Contained), &wish("suspended"), false).0.contains("contained"));
-    assert!(refused(&state(AgentState::Retired), &wish("active"), false).0.contains("retired for good"));
+    assert!(refused(&state(AgentState::Retired), &wish("active"), false).0.contains("retired permanently"));
     assert!(plan(&state(AgentState::Contained), "", true).unwrap_err()[0].detail.contains("cannot be removed"));
     let kept = plan(&state(AgentState::Retired), "", true).unwrap();
     let removed = |change: &PlannedChange| change.after.is_none() && change.kind() == Some(Kind::Agent);
