@@ -589,7 +589,7 @@ pub struct AuditQuery {
 impl AuditQuery {
     /// As the query of a URL, with its `?`. Empty if everything is asked for.
     pub fn to_url_query(&self) -> String {
-        let mut text = form_urlencoded::Serializer::new(String::from("?"));
+        let mut text = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
         let limit = self.limit.map(|limit| limit.to_string());
         let pairs = [
             ("agent", &self.agent),

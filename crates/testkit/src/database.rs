@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use mandate_core::Entropy;
 use mandate_core::digest::sha256;
-use mandate_store::{PostgresAddress, Store, StoreError};
+use mandate_store::{Store, StoreError};
 
 use crate::postgres::Cluster;
 
@@ -64,15 +64,19 @@ pub fn database_of(dir: &Path) -> String {
     name
 }
 
-/// The address of the database that belongs to a directory.
+/// The address of the database that belongs to a directory, for `--store`.
 #[must_use]
-pub fn address_of(dir: &Path) -> PostgresAddress {
-    cluster().url(&database_of(dir)).parse().expect("an address")
+pub fn url_of(dir: &Path) -> String {
+    cluster().url(&database_of(dir))
 }
 
 /// Opens the store of a directory. Each time the same directory is given, it is the same database.
 pub fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Store, StoreError> {
-    if is_postgres() { Store::connect_blocking(dir, &address_of(dir), entropy) } else { Store::open_blocking(dir, entropy) }
+    if is_postgres() {
+        Store::connect_blocking(dir, &url_of(dir).parse().expect("an address"), entropy)
+    } else {
+        Store::open_blocking(dir, entropy)
+    }
 }
 
 /// Changes the database of a directory behind the back of the program: with `sqlite` or with `postgres`, which do the same.

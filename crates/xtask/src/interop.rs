@@ -17,6 +17,9 @@ const PYTHON_CLIENTS: &str = "crates/testkit/python-clients";
 /// Where the packages of the clients in Python are installed. Tests look for them here.
 const PYTHON_ENVIRONMENT: &str = "target/python-clients";
 
+/// The variable that names the database of tests. `mandate-testkit` reads it.
+const TEST_STORE: &str = "MANDATE_TEST_STORE";
+
 /// The arguments of `cargo xtask interop`.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct InteropArguments {
@@ -30,7 +33,7 @@ pub(crate) struct InteropArguments {
 
 /// Takes every step.
 pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps) {
-    steps.announce(if arguments.no_setup { 2 } else { 4 });
+    steps.announce(if arguments.no_setup { 3 } else { 5 });
     if arguments.no_setup {
         steps.take("programs of others", || Outcome::Skipped("--no-setup".to_owned()));
     } else {
@@ -42,7 +45,21 @@ pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps)
     if let Some(filter) = &arguments.filter {
         cargo.extend(["--", filter]);
     }
-    steps.cargo_test(root, "tests against programs of others", &cargo);
+    steps.cargo_test(root, "tests against programs of others", &cargo, &[]);
+    on_postgres(root, arguments.filter.as_deref(), steps);
+}
+
+/// The tests that keep state, on PostgreSQL. The others have the same result on every database.
+fn on_postgres(root: &Path, filter: Option<&str>, steps: &mut Steps) {
+    const NAME: &str = "tests on PostgreSQL";
+    if !setup::present("pg_ctlcluster") {
+        return steps.take(NAME, || Outcome::Skipped("PostgreSQL is not installed".to_owned()));
+    }
+    let mut cargo = vec!["--workspace", "--test", "it", "--test", "system"];
+    if let Some(filter) = filter {
+        cargo.extend(["--", filter]);
+    }
+    steps.cargo_test(root, NAME, &cargo, &[(TEST_STORE, "postgres".as_ref())]);
 }
 
 fn node_clients(root: &Path) -> Outcome {

@@ -28,6 +28,7 @@ pub(crate) const INTEROP: &[Need] = &[
     Need { program: "npm", arguments: &["--version"], packages: &["npm"], used_by: "the clients in JavaScript" },
     Need { program: "python3", arguments: MAKES_ENVIRONMENTS, packages: &["python3", "python3-venv"], used_by: "the clients in Python" },
     Need { program: "faketime", arguments: &["--version"], packages: &["faketime"], used_by: "the tests of a clock set back" },
+    Need { program: "pg_ctlcluster", arguments: &["--version"], packages: &["postgresql"], used_by: "the tests on PostgreSQL" },
 ];
 
 /// Debian's Python comes without the module that puts pip into an environment.

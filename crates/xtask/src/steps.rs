@@ -87,13 +87,13 @@ const SKIPPED_TESTS: &str = "MANDATE_SKIPPED_TESTS";
 impl Steps {
     /// `cargo test` as a step. Tests that could not be run are counted as skipped, each by its name: a test harness counts
     /// them as passed.
-    pub(crate) fn cargo_test(&mut self, root: &Path, name: &str, arguments: &[&str]) {
+    pub(crate) fn cargo_test(&mut self, root: &Path, name: &str, arguments: &[&str], environment: &[(&str, &Path)]) {
         let skipped = tempfile::NamedTempFile::new();
         self.take(name, || match &skipped {
             Err(error) => Outcome::Failed(format!("a temporary file cannot be made: {error}")),
             Ok(file) => {
                 let arguments = [&["test", "--locked", "--no-fail-fast"], arguments].concat();
-                run_with(root, "cargo", &arguments, &[(SKIPPED_TESTS, file.path())])
+                run_with(root, "cargo", &arguments, &[&[(SKIPPED_TESTS, file.path())], environment].concat())
             }
         });
         if let Ok(file) = &skipped {

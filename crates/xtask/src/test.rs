@@ -51,7 +51,7 @@ pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
         Err(error) => Outcome::Failed(error.to_string()),
     });
     steps.take("lints", || with_component("clippy", || lints(root)));
-    steps.cargo_test(root, "tests", &["--workspace"]);
+    steps.cargo_test(root, "tests", &["--workspace"], &[]);
     fuzz(root, arguments.fuzz_seconds, &targets, steps);
 }
 

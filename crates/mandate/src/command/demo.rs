@@ -11,7 +11,8 @@ use std::time::Duration;
 use mandate_core::{Entropy as _, SystemEntropy};
 use mandate_files::{Dir, Making};
 
-use crate::arguments::{Demo, DemoPart};
+use crate::arguments::{Demo, DemoPart, Unread};
+use crate::command::serve;
 use crate::connection::runtime;
 use crate::core_dumps;
 use crate::demo::{self, DemoError};
@@ -118,7 +119,23 @@ fn agent(screen: &Screen) -> Result<(), Failure> {
     screen.line(&deeds)
 }
 
+/// The options of `mandate serve` that name its database.
+fn store(arguments: &Demo) -> Result<Vec<String>, Failure> {
+    let Some(Unread(url)) = &arguments.store else { return Ok(Vec::new()) };
+    // What is wrong with it is said before anything is started, and a password in it is given to no other process.
+    let file = arguments.store_password_file.as_deref();
+    serve::store(url, file)?;
+    let mut options = vec!["--store".to_owned(), url.clone()];
+    if let Some(file) = file {
+        let name =
+            file.to_str().ok_or_else(|| Failure::usage(format!("{} is not UTF-8; the demo needs a file whose name is", file.display())))?;
+        options.extend(["--store-password-file".to_owned(), name.to_owned()]);
+    }
+    Ok(options)
+}
+
 fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
+    let store = store(arguments)?;
     let root = Root::make(arguments.dir.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
@@ -126,7 +143,7 @@ fn play(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
         let say = |text: &str| screen.remark(text);
         let mut stop = pin!(shutdown::requested(Hangup::Ends));
         let told = tokio::select! {
-            told = demo::play(&root.path, &SystemEntropy, say) => told.map_err(|error| failed(&error))?,
+            told = demo::play(&root.path, &store, &SystemEntropy, say) => told.map_err(|error| failed(&error))?,
             () = &mut stop => return Err(Failure::failed("stopped before the story had ended")),
         };
         let mut shown = if screen.wants_json() { Ok(()) } else { screen.line(&told.text(screen)) };

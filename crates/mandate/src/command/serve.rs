@@ -49,7 +49,7 @@ pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
         _ => Transport::LoopbackHttp,
     };
     let store = match &arguments.store {
-        Some(url) => store(url, arguments.store_password_file.as_deref())?,
+        Some(Unread(url)) => store(url, arguments.store_password_file.as_deref())?,
         None => StoreAddress::Embedded,
     };
     Ok(Config {
@@ -67,11 +67,12 @@ pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
 }
 
 /// The database that a URL names.
-fn store(url: &Unread, password_file: Option<&Path>) -> Result<StoreAddress, Failure> {
+/// The database that the options name.
+pub(crate) fn store(url: &str, password_file: Option<&Path>) -> Result<StoreAddress, Failure> {
     // Where libpq looks for it.
     let named = std::env::var_os("PGSERVICEFILE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let services = named.or_else(|| Some(std::env::home_dir()?.join(".pg_service.conf")));
-    StoreAddress::postgres(&url.0, password_file, services.as_deref())
+    StoreAddress::postgres(url, password_file, services.as_deref())
         .map_err(|error| Failure::caused(Fault::Usage, "the server cannot run", &error))
 }
 

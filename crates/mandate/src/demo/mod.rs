@@ -97,9 +97,9 @@ struct After {
     worked_with: Option<String>,
 }
 
-async fn after(root: &Path, entropy: &dyn Entropy, say: &impl Fn(&str)) -> Result<After, DemoError> {
+async fn after(root: &Path, store: &[String], entropy: &dyn Entropy, say: &impl Fn(&str)) -> Result<After, DemoError> {
     say("     starting a server …");
-    let server = ControlPlane::start(root).await?;
+    let server = ControlPlane::start(root, store).await?;
     say("     a node of this machine joins …");
     let node = Node::start(root, &server).await?;
     let bound: Bound = Crm::bind().await?;
@@ -161,12 +161,12 @@ async fn audit(after: &After) -> Result<(Evidence, Vec<AuditRecord>), DemoError>
     Ok((Evidence { refusals_with_both_names: with_both_names, comment_caused_by: cause, ..Evidence::default() }, refusals))
 }
 
-/// Plays the story twice in `root` and checks the result.
-pub(crate) async fn play(root: &Path, entropy: &dyn Entropy, say: impl Fn(&str)) -> Result<Played, DemoError> {
+/// Plays the story twice in `root` and checks the result. `store` are the options of `mandate serve` that name its database.
+pub(crate) async fn play(root: &Path, store: &[String], entropy: &dyn Entropy, say: impl Fn(&str)) -> Result<Played, DemoError> {
     say("1/3  With one shared key: the agent holds the key of a service account …");
     let before = before(root, entropy).await?;
     say("2/3  With Mandate: the agent has an identity of its own and acts for Riley …");
-    let mut after = after(root, entropy, &say).await?;
+    let mut after = after(root, store, entropy, &say).await?;
     let (mut audit, refusals) = audit(&after).await?;
     after.telling.refused_by_mandate = report::refused_by_mandate(&refusals);
     say("3/3  Stopping the agent, and the audit log …");

@@ -44,10 +44,14 @@ async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) 
     let log_path = dir.join(format!("{what}.log"));
     let log = Dir::open(dir).and_then(|dir| dir.create(format!("{what}.log"), 0o600));
     let log = log.map_err(|error| DemoError::file(&log_path, std::io::Error::other(error)))?;
-    let mut child = Command::new(this_program()?)
+    let mut command = Command::new(this_program()?);
+    // The environment of the user who runs the demo may name the directory and the database of another server.
+    for name in ["MANDATE_DIR", "MANDATE_STORE", "MANDATE_STORE_PASSWORD_FILE"] {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(arguments)
         .arg("--json")
-        .env_remove("MANDATE_DIR")
         .env(shutdown::WITH_STDIN, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -107,13 +111,14 @@ pub(super) struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub(super) async fn start(root: &Path) -> Result<Self, DemoError> {
+    pub(super) async fn start(root: &Path, store: &[String]) -> Result<Self, DemoError> {
         let dir = root.join("server");
         let loopback = "127.0.0.1:0";
-        let arguments = [
+        let dir_text = text_of(&dir);
+        let mut arguments = vec![
             "serve",
             "--dir",
-            &text_of(&dir),
+            &dir_text,
             "--listen",
             loopback,
             "--node-listen",
@@ -123,6 +128,7 @@ impl ControlPlane {
             "--trust-domain",
             "acme.example",
         ];
+        arguments.extend(store.iter().map(String::as_str));
         let role = start("serve", &arguments, root, "").await?;
         let admin = AdminClient::new(Endpoint::Socket(member(&role.ready, "admin_socket")?.into()));
         Ok(Self { issuer: member(&role.ready, "issuer")?, node_server: member(&role.ready, "node_server")?, admin, dir, role })

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mandate_api::admin::{ApplyRequest, JoinTokenRequest, PasswordRequest};
 use mandate_api::{AdminClient, Endpoint, registry_file};
 use mandate_testkit::app::{App, CRM, Form, PASSWORD, exchange, fetch_svid, registry};
+use mandate_testkit::database;
 use serde_json::Value;
 
 /// Longer than any command takes that ends by itself, on a slow machine.
@@ -35,6 +36,12 @@ fn mandate(arguments: &[&str]) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT", MANDATE]).args(arguments);
     apart(&mut command);
+    if let ["serve", rest @ ..] = arguments
+        && database::is_postgres()
+        && let Some(dir) = rest.iter().skip_while(|argument| **argument != "--dir").nth(1)
+    {
+        command.env("MANDATE_STORE", database::url_of(Path::new(dir)));
+    }
     command
 }
 

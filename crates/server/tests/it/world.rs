@@ -11,6 +11,7 @@ use mandate_node::NodeError;
 use mandate_server::{Config, Ready, ServerError, StoreAddress, Transport};
 use mandate_testkit::app::{self, App, CLIENT_SECRET, CRM, PASSWORD, exchange};
 use mandate_testkit::clock::SteppedClock;
+use mandate_testkit::database;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -50,7 +51,11 @@ impl Server {
         let loopback = "127.0.0.1:0".parse().unwrap();
         Config {
             dir: dir.path().join("server"),
-            store: StoreAddress::Embedded,
+            store: if database::is_postgres() {
+                StoreAddress::Postgres(Box::new(database::url_of(&dir.path().join("server")).parse().unwrap()))
+            } else {
+                StoreAddress::Embedded
+            },
             listen: loopback,
             node_listen: loopback,
             admin_listen: loopback,
