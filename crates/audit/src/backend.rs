@@ -68,7 +68,8 @@ pub trait Backend: Sized + Send + 'static {
     /// Opens a transaction that no other writer can interrupt.
     fn begin(&mut self) -> Result<(), Self::Error>;
 
-    /// Puts one record and its effects into the transaction: all of them or none.
+    /// Puts one record and its effects into the transaction: all of them or none. The record itself may be written only by
+    /// [`Backend::commit`].
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> StagedBy<Self>;
 
     /// Replaces the checkpoint that was loaded or committed last and makes the transaction durable. Fails if there is another

@@ -8,7 +8,7 @@ use mandate_core::Timestamp;
 use crate::driver::LogSession;
 use crate::effect::Effect;
 use crate::error::StoreError;
-use crate::log_rows;
+use crate::log_rows::{self, NewRow};
 use crate::logs::{self, LogNumber};
 use crate::refusal::EffectRefusal;
 use crate::seal::Sealer;
@@ -24,8 +24,8 @@ pub struct AuditBackend {
     origin: String,
     /// The number of that log, once it was read.
     number: Option<LogNumber>,
-    /// How many records are staged.
-    staged: u64,
+    /// The records that are staged. They are written with the commit: that takes few statements.
+    staged: Vec<NewRow>,
     /// The latest time of a record, also of one that is staged.
     newest: Timestamp,
     /// The checkpoint that was read or written last.
@@ -40,7 +40,7 @@ impl fmt::Debug for AuditBackend {
 
 impl AuditBackend {
     pub(crate) fn new(log: Box<dyn LogSession>, sealer: Sealer, origin: String) -> Self {
-        Self { log, sealer, origin, number: None, staged: 0, newest: EPOCH, checkpoint: Vec::new() }
+        Self { log, sealer, origin, number: None, staged: Vec::new(), newest: EPOCH, checkpoint: Vec::new() }
     }
 
     fn number(&self) -> Result<LogNumber, StoreError> {
@@ -51,11 +51,28 @@ impl AuditBackend {
         Tx::new(self.log.statements(), &self.sealer)
     }
 
-    fn write(&self, leaf: Leaf<'_>, effects: &[Effect]) -> Result<(), StoreError> {
+    /// Makes the effects of one entry, or none of them and says why.
+    fn make(&self, leaf: Leaf<'_>, effects: &[Effect]) -> Result<Option<EffectRefusal>, StoreError> {
+        if effects.is_empty() {
+            return Ok(None);
+        }
+        self.log.mark()?;
         let tx = self.tx();
-        // Effects first: what refuses most often costs least.
-        effects.iter().try_for_each(|effect| effect.apply(&tx))?;
-        log_rows::insert(&tx, self.number()?, leaf)
+        let Err(error) = effects.iter().try_for_each(|effect| effect.apply(&tx)) else {
+            self.log.keep()?;
+            return Ok(None);
+        };
+        // If nothing is open any longer, what came next would be written by itself, unsigned.
+        if error.is_environment() || !self.log.is_open() {
+            return Err(error);
+        }
+        self.log.undo()?;
+        if let Some(refusal) = error.refusal() {
+            return Ok(Some(refusal));
+        }
+        // One entry's fault must not refuse its neighbours.
+        tracing::error!(record = %leaf.record.id, %error, cause = ?std::error::Error::source(&error), "an effect failed");
+        Ok(Some(EffectRefusal::Internal))
     }
 
     #[cfg(test)]
@@ -84,41 +101,24 @@ impl Backend for AuditBackend {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        self.staged = 0;
+        self.staged.clear();
         self.log.begin()
     }
 
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Effect]) -> StagedBy<Self> {
-        // Without effects an entry is one statement, of the log's own making: if that fails, the batch fails.
-        let several = !effects.is_empty();
-        if several {
-            self.log.mark()?;
-        }
-        let Err(error) = self.write(leaf, effects) else {
-            if several {
-                self.log.keep()?;
-            }
-            self.staged += 1;
-            self.newest = self.newest.max(leaf.record.time);
-            return Ok(Staged::Kept);
-        };
-        // If nothing is open any longer, what came next would be written by itself, unsigned.
-        if !several || error.is_environment() || !self.log.is_open() {
-            return Err(error);
-        }
-        self.log.undo()?;
-        if let Some(refusal) = error.refusal() {
+        if let Some(refusal) = self.make(leaf, effects)? {
             return Ok(Staged::Refused(refusal));
         }
-        // One entry's fault must not refuse its neighbours.
-        tracing::error!(record = %leaf.record.id, %error, cause = ?std::error::Error::source(&error), "an effect failed");
-        Ok(Staged::Refused(EffectRefusal::Internal))
+        self.newest = self.newest.max(leaf.record.time);
+        self.staged.push(leaf.into());
+        Ok(Staged::Kept)
     }
 
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), StoreError> {
-        let tx = self.tx();
-        logs::swap_checkpoint(&tx, self.number()?, &self.checkpoint, checkpoint, self.newest)?;
-        self.log.commit(self.staged)?;
+        let (tx, log) = (self.tx(), self.number()?);
+        log_rows::insert(&tx, log, &self.staged)?;
+        logs::swap_checkpoint(&tx, log, &self.checkpoint, checkpoint, self.newest)?;
+        self.log.commit(self.staged.len() as u64)?;
         checkpoint.clone_into(&mut self.checkpoint);
         Ok(())
     }

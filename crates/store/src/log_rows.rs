@@ -1,5 +1,7 @@
 //! The rows of one log: what its sequencer writes, and what is read of all of it.
 
+use std::fmt::Write as _;
+
 use mandate_audit::tree::{frontier_indexes, location_of};
 use mandate_audit::{Hash, Leaf, Loaded, Tampered};
 
@@ -17,14 +19,47 @@ pub(crate) const PIECE: usize = 256;
 #[cfg(test)]
 pub(crate) const PIECE: usize = 8;
 
-pub(crate) fn insert(tx: &Tx<'_>, log: LogNumber, leaf: Leaf<'_>) -> Result<(), StoreError> {
-    let mut hashes = Vec::with_capacity(leaf.hashes.len() * HASH_LEN);
-    for hash in leaf.hashes {
-        hashes.extend_from_slice(&hash.0);
+/// A record of a batch, as it is stored.
+#[derive(Debug)]
+pub(crate) struct NewRow {
+    index: u64,
+    hashes: Vec<u8>,
+    leaf: Vec<u8>,
+}
+
+impl From<Leaf<'_>> for NewRow {
+    fn from(leaf: Leaf<'_>) -> Self {
+        let mut hashes = Vec::with_capacity(leaf.hashes.len() * HASH_LEN);
+        for hash in leaf.hashes {
+            hashes.extend_from_slice(&hash.0);
+        }
+        Self { index: leaf.index, hashes, leaf: leaf.bytes.to_vec() }
     }
-    let sql = "INSERT INTO records (log, idx, hashes, leaf) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-    let inserted = tx.execute(sql, values![log, leaf.index, &hashes, leaf.bytes])?;
-    if inserted == 1 { Ok(()) } else { Err(StoreError::OtherWriter) }
+}
+
+/// How many rows one statement adds: few statements for a batch of any size, and few different ones.
+const AT_ONCE: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+
+/// Adds the records of a batch. If one is there already, another writer was there.
+pub(crate) fn insert(tx: &Tx<'_>, log: LogNumber, mut rows: &[NewRow]) -> Result<(), StoreError> {
+    for count in AT_ONCE {
+        while let Some((now, rest)) = rows.split_at_checked(count).filter(|_| !rows.is_empty()) {
+            rows = rest;
+            let mut sql = String::from("INSERT INTO records (log, idx, hashes, leaf) VALUES ");
+            let mut values = Vec::with_capacity(4 * count);
+            for (at, NewRow { index, hashes, leaf }) in now.iter().enumerate() {
+                let (comma, first) = (if at == 0 { "" } else { ", " }, 4 * at);
+                // Writing to a String cannot fail.
+                let _ = write!(sql, "{comma}(${}, ${}, ${}, ${})", first + 1, first + 2, first + 3, first + 4);
+                values.extend_from_slice(values![log, *index, hashes, leaf]);
+            }
+            sql.push_str(" ON CONFLICT DO NOTHING");
+            if tx.execute(&sql, &values)? != count {
+                return Err(StoreError::OtherWriter);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The right edge of a log. One that is not there has neither records nor a checkpoint.

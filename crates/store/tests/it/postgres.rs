@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -285,9 +285,12 @@ fn a_transaction_that_conflicts_for_ever_ends_with_an_error() {
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
 }
 
-/// Lets another transaction change what the first try of a batch has read.
+/// Lets another transaction run after the first entry of the second batch. The first batch begins when it may.
 struct Overtaken<B> {
     inner: B,
+    begins: mpsc::Sender<()>,
+    may_begin: mpsc::Receiver<()>,
+    staged: u32,
     other: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -304,13 +307,18 @@ impl<B: Backend> Backend for Overtaken<B> {
     }
 
     fn begin(&mut self) -> Result<(), B::Error> {
+        if self.staged == 0 {
+            self.begins.send(()).unwrap();
+            self.may_begin.recv().unwrap();
+        }
         self.inner.begin()
     }
 
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[B::Effect]) -> StagedBy<Self> {
         let staged = self.inner.stage(leaf, effects)?;
-        if let Some(other) = self.other.take() {
-            other();
+        self.staged += 1;
+        if self.staged == 2 {
+            self.other.take().into_iter().for_each(|other| other());
         }
         Ok(staged)
     }
@@ -337,19 +345,34 @@ fn a_batch_that_another_transaction_overtakes_is_written_again() {
     };
     let halts = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
     let grant = mandate_core::MeterId::GrantUses("g".parse().unwrap());
-    // It waits for the row that the other one changes, or finds it changed.
     let reserve = Effect::Reserve(vec![mandate_core::Reservation { meter: grant.clone(), amount: 1, limit: 10 }]);
-    let backend = Overtaken { inner: store.audit_backend(ORIGIN).unwrap(), other: Some(Box::new(other)) };
+    let ((begins, begun), (begin, may_begin)) = (mpsc::channel(), mpsc::channel());
+    let backend = Overtaken { inner: store.audit_backend(ORIGIN).unwrap(), begins, may_begin, staged: 0, other: Some(Box::new(other)) };
     let (log, _thread) = start(backend).unwrap();
     thread::scope(|scope| {
-        let first = scope.spawn(|| log.append_blocking(record(1), vec![halts]));
-        let second = scope.spawn(|| log.append_blocking(record(2), vec![reserve]));
-        first.join().unwrap().unwrap();
-        second.join().unwrap().unwrap();
+        let append = |n: u64, effects: Vec<Effect>| {
+            scope.spawn({
+                let log = &log;
+                move || log.append_blocking(record(n), effects).unwrap()
+            })
+        };
+        let wait_for = |waiting: usize| {
+            while log.waiting() != waiting {
+                thread::yield_now()
+            }
+        };
+        let alone = append(0, Vec::new());
+        begun.recv().unwrap();
+        let reads = append(1, vec![halts]);
+        wait_for(1);
+        let writes = append(2, vec![reserve]);
+        wait_for(2);
+        begin.send(()).unwrap();
+        [alone, reads, writes].map(|waiter| waiter.join().unwrap())
     });
     let all = store.read_blocking("meters", mandate_store::meters::load).unwrap();
     assert_eq!(all.get(&grant), Some(&3), "nothing of the other one is lost");
-    assert_eq!(verify(&store).unwrap().size, 2);
+    assert_eq!(verify(&store).unwrap().size, 3);
 }
 
 #[test]
