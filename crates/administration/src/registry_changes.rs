@@ -171,7 +171,7 @@ impl Administration {
             let record = self.record_of_changes(permit, &planned);
             match self.write(permit, record, &planned.plan, now, snapshot.edition).await {
                 Ok(written) => {
-                    self.put_in_force(written, planned.plan, planned.policies);
+                    self.put_in_force(written, &planned.plan, planned.policies);
                     return Ok(planned.response);
                 }
                 Err(AdministrationError::Overtaken) => self.follow_others(snapshot.edition).await?,
@@ -207,7 +207,7 @@ impl Administration {
     }
 
     /// Puts a change in force that is durable.
-    fn put_in_force(&self, Written { claim, cuts }: Written, plan: Plan, policies: Option<Policies>) {
+    fn put_in_force(&self, Written { claim, cuts }: Written, plan: &Plan, policies: Option<Policies>) {
         claim.put_in_force(policies, |registry| make(&plan.changes, registry));
         self.live.cut(cuts, self.clock.as_ref());
     }

@@ -14,6 +14,7 @@ mod effect;
 mod error;
 pub mod installation;
 pub mod keys;
+mod log_number;
 mod log_rows;
 mod log_verification;
 mod logs;

@@ -6,7 +6,8 @@ use mandate_audit::tree::{frontier_indexes, location_of};
 use mandate_audit::{Hash, Leaf, Loaded, Tampered};
 
 use crate::error::{LogError, StoreError};
-use crate::logs::{self, LogNumber};
+use crate::log_number::LogNumber;
+use crate::logs;
 use crate::tx::{Row, Tx};
 use crate::value::values;
 

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use mandate_audit::{Checkpoint, CheckpointVerifier, Summary, Tampered, TreeVerification};
 
 use crate::error::LogError;
+use crate::log_number::LogNumber;
 use crate::log_rows::{self, Head, PIECE};
-use crate::logs::{self, LogNumber};
+use crate::logs;
 use crate::record_search::Comparison;
 use crate::tx::Tx;
 

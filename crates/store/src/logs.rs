@@ -7,30 +7,13 @@ use mandate_core::Timestamp;
 
 use crate::error::{LogError, StoreError};
 use crate::keys;
+use crate::log_number::LogNumber;
 use crate::meta;
 use crate::tx::Tx;
-use crate::value::{FromValue, Value, values};
+use crate::value::values;
 
 /// The name in `meta` of the latest time that a record had before `logs` said it.
 const NEWEST: &str = "newest-record";
-
-/// The number of a log in its database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LogNumber(pub(crate) u64);
-
-impl From<LogNumber> for Value<'_> {
-    fn from(log: LogNumber) -> Self {
-        log.0.into()
-    }
-}
-
-impl FromValue<'_> for LogNumber {
-    const TYPE: &'static str = "the number of a log";
-
-    fn from_value(value: Value<'_>) -> Option<Self> {
-        u64::from_value(value).map(Self)
-    }
-}
 
 /// Every log with its origin, in the order of their numbers.
 pub(crate) fn all(tx: &Tx<'_>) -> Result<Vec<(LogNumber, String)>, StoreError> {

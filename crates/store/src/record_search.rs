@@ -4,7 +4,7 @@ use mandate_audit::Query;
 use mandate_core::RecordId;
 
 use crate::error::{LogError, StoreError};
-use crate::logs::LogNumber;
+use crate::log_number::LogNumber;
 use crate::tx::Tx;
 use crate::value::values;
 

@@ -11,10 +11,11 @@ use mandate_core::RecordId;
 
 pub use crate::error::LogError;
 use crate::error::StoreError;
+use crate::log_number::LogNumber;
 use crate::log_rows::{Hashes, PIECE, head, piece, size_of};
 pub use crate::log_verification::Verified;
 use crate::log_verification::{self, Verification};
-use crate::logs::{self, LogNumber};
+use crate::logs;
 pub use crate::logs::{checkpoint, found, newest, verifier};
 use crate::record_search::{self, Wanted};
 use crate::store::Store;

@@ -162,7 +162,7 @@ async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
 /// A change that became durable beside a narrowing stop, and a crash before the stop did.
 #[tokio::test]
 async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_server_from_starting() {
-    let policy = Policy { name: "none".parse().unwrap(), source: "forbid(principal, action, resource) when { false };".to_owned() };
+    let policy = Policy { name: "no-agents".parse().unwrap(), source: "forbid (principal is Agent, action, resource);".to_owned() };
     let change = |to: Agent| Effect::ChangeEntry { entry: Box::new(Entry::Agent(to)), planned_from: Some(Halt::Agent(AgentState::Active)) };
     let world = World::story();
     let before = agent(&world);

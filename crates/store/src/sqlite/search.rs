@@ -19,7 +19,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use crate::error::{LogError, StoreError};
-use crate::logs::{self, LogNumber};
+use crate::log_number::LogNumber;
+use crate::logs;
 use crate::record_search::{Comparison, Each, RecordSearch, Wanted, every};
 use crate::sqlite::connection::{self, Use};
 use crate::tx::Tx;

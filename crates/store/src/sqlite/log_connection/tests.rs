@@ -8,7 +8,8 @@ use mandate_core::registry::RegistryVersion;
 use mandate_core::{Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 
-use crate::logs::{self, LogNumber};
+use crate::log_number::LogNumber;
+use crate::logs;
 use crate::tx::Tx;
 use crate::{AppendError, AuditBackend, Effect, Store, StoreError, records, secrets};
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use super::CHUNK;
 use crate::error::StoreError;
-use crate::logs::LogNumber;
+use crate::log_number::LogNumber;
 use crate::record_search::{Each, Wanted, every};
 use crate::tx::Tx;
 use crate::value::{Value, values};

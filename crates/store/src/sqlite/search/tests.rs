@@ -18,7 +18,7 @@ use super::{CHUNK, Signal, is_spoiled, upto};
 use crate::Store;
 use crate::error::StoreError;
 use crate::keys::{self, StoredKey};
-use crate::logs::LogNumber;
+use crate::log_number::LogNumber;
 use crate::records::{self, Found, LogError};
 
 mod several_logs;

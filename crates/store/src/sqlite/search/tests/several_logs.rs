@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::{any_query, any_record, fill_log, ids, log_of, numbered, open, settle, signer};
-use crate::logs::LogNumber;
+use crate::log_number::LogNumber;
 use crate::records::{self, Found, LogError};
 
 /// The records of several logs in the order of a query: those of each log as they are there, otherwise by time.
