@@ -1,4 +1,4 @@
-//! The number that stands for the origin of a log in tables.
+//! What stands for a log's origin in the other tables.
 
 use crate::value::{FromValue, Value};
 

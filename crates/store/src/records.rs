@@ -52,7 +52,7 @@ pub struct Answer {
     pub next: Option<Before>,
 }
 
-/// How many records the log with that origin has: one more than the highest index. None if there is no such log.
+/// How many records the log with that origin has: one more than the highest index. 0 if there is no such log.
 pub fn size(tx: &Tx<'_>, origin: &str) -> Result<u64, StoreError> {
     logs::number(tx, origin)?.map_or(Ok(0), |log| size_of(tx, log))
 }

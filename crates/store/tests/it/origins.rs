@@ -120,9 +120,9 @@ fn two_logs_are_written_at_the_same_time_and_both_verify() {
         for (n, writer) in (0..).zip(&writers) {
             for thread in 0..2 {
                 scope.spawn(move || {
-                    (0..EACH / 2).for_each(|k| {
+                    for k in 0..EACH / 2 {
                         writer.append(record(1000 * n + 100 * thread + k));
-                    })
+                    }
                 });
             }
         }
@@ -186,9 +186,9 @@ fn in_each_log_the_order_is_that_of_the_log_whatever_the_times_say() {
     let store = open(dir.path());
     for (origin, times) in [(ONE, [5, 1, 9].as_slice()), (TWO, &[4, 6])] {
         let writer = Writer::of(&store, &add(&store, origin));
-        times.iter().for_each(|n| {
+        for n in times {
             writer.append(record(*n));
-        });
+        }
         writer.end();
     }
     let expected = [(ONE, 2), (TWO, 1), (TWO, 0), (ONE, 1), (ONE, 0)].map(|(origin, index)| (origin.to_owned(), index));
@@ -207,9 +207,9 @@ fn what_is_written_while_pages_are_turned_is_on_none_of_them() {
         let mut n = 100;
         let turned = paged(&store, limit, &Query::default(), || {
             n += 1;
-            writers.iter().for_each(|writer| {
+            for writer in &writers {
                 writer.append(record(n));
-            });
+            }
             // A third log that is added meanwhile.
             if n == 102 {
                 let third = Writer::of(&store, &add(&store, "log.example/3"));
