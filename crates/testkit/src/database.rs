@@ -1,7 +1,7 @@
 //! The database of a test: the embedded one, or one of PostgreSQL if the environment asks for that. So the same tests run on
 //! both.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "helpers of tests end the test")]
+#![expect(clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "helpers of tests end the test")]
 
 use std::env;
 use std::ffi::OsString;
@@ -58,8 +58,7 @@ pub fn environment() -> Vec<(&'static str, OsString)> {
 #[must_use]
 pub fn database_of(dir: &Path) -> String {
     let digest = sha256(dir.as_os_str().as_encoded_bytes());
-    let name: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("of_{name}");
+    let name = format!("of_{}", base16ct::lower::encode_string(digest.get(..10).unwrap_or(&digest)));
     cluster().ensure_database(&name);
     name
 }

@@ -1,6 +1,6 @@
 //! PostgreSQL for tests: a server of Debian's package in a folder of its own, which ends with the test program.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "helpers of tests end the test")]
+#![expect(clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "helpers of tests end the test")]
 
 use std::fs;
 use std::io::Write as _;
@@ -160,7 +160,6 @@ impl Cluster {
     ///
     /// # Panics
     /// The server refuses it.
-    #[expect(clippy::must_use_candidate, reason = "most statements are run for their effect")]
     pub fn sql(&self, database: &str, statement: &str) -> String {
         let done = self.psql(database, statement);
         assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));

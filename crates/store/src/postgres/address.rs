@@ -223,7 +223,7 @@ impl fmt::Debug for PostgresAddress {
             .field("url", &format_args!("{self}"))
             .field("protection", &self.protection)
             .field("password", &self.password)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

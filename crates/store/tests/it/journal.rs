@@ -14,15 +14,15 @@ use tempfile::TempDir;
 use crate::world::{ORIGIN, World, open, verify};
 
 /// How many callers append at the same time.
-const CALLERS: u64 = 64;
+const CALLERS: usize = 64;
 
 const MIB: u64 = 1024 * 1024;
 
 /// Appends so many records from the first number on.
 fn append_many(world: &World, first: u64, count: u64) {
     thread::scope(|scope| {
-        for caller in 0..CALLERS {
-            scope.spawn(move || (first + caller..first + count).step_by(CALLERS as usize).for_each(|n| drop(world.append(n).unwrap())));
+        for caller in (0..CALLERS).map(|caller| caller as u64) {
+            scope.spawn(move || (first + caller..first + count).step_by(CALLERS).for_each(|n| drop(world.append(n).unwrap())));
         }
     });
 }
@@ -53,10 +53,10 @@ fn size_of_file_alone(dir: &Path) -> u64 {
 
 #[test]
 fn under_load_the_write_ahead_log_stays_short_and_after_closing_the_file_is_complete() {
+    const COUNT: u64 = 50_000;
     if database::is_postgres() {
         return;
     }
-    const COUNT: u64 = 50_000;
     let world = World::new();
     append_many(&world, 0, COUNT);
     let (long, times) = (length(world.dir.path()), begun_again(world.dir.path()));

@@ -8,6 +8,7 @@ mod faults;
 mod journal;
 #[cfg(test)]
 mod log;
+#[cfg(test)]
 mod origins;
 #[cfg(test)]
 mod postgres;

@@ -34,7 +34,7 @@ struct World {
 
 impl World {
     fn new(settings: &[&str]) -> Option<Self> {
-        Self::over(settings, |cluster, database| cluster.url(database))
+        Self::over(settings, Cluster::url)
     }
 
     fn over(settings: &[&str], address: impl FnOnce(&Cluster, &str) -> String) -> Option<Self> {
@@ -346,7 +346,7 @@ fn a_batch_that_another_transaction_overtakes_is_written_again() {
     let halts = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
     let grant = mandate_core::MeterId::GrantUses("g".parse().unwrap());
     let reserve = Effect::Reserve(vec![mandate_core::Reservation { meter: grant.clone(), amount: 1, limit: 10 }]);
-    let ((begins, begun), (begin, may_begin)) = (mpsc::channel(), mpsc::channel());
+    let ((begins, has_begun), (let_begin, may_begin)) = (mpsc::channel(), mpsc::channel());
     let backend = Overtaken { inner: store.audit_backend(ORIGIN).unwrap(), begins, may_begin, staged: 0, other: Some(Box::new(other)) };
     let (log, _thread) = start(backend).unwrap();
     thread::scope(|scope| {
@@ -358,16 +358,16 @@ fn a_batch_that_another_transaction_overtakes_is_written_again() {
         };
         let wait_for = |waiting: usize| {
             while log.waiting() != waiting {
-                thread::yield_now()
+                thread::yield_now();
             }
         };
         let alone = append(0, Vec::new());
-        begun.recv().unwrap();
+        has_begun.recv().unwrap();
         let reads = append(1, vec![halts]);
         wait_for(1);
         let writes = append(2, vec![reserve]);
         wait_for(2);
-        begin.send(()).unwrap();
+        let_begin.send(()).unwrap();
         [alone, reads, writes].map(|waiter| waiter.join().unwrap())
     });
     let all = store.read_blocking("meters", mandate_store::meters::load).unwrap();
