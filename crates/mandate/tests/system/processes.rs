@@ -31,6 +31,12 @@ pub(crate) type Environment = [(&'static str, String)];
 /// The program as it is shipped.
 pub(crate) const MANDATE: &str = env!("CARGO_BIN_EXE_mandate");
 
+/// Whether servers keep their data in files. In a run on PostgreSQL, tests that damage, fill or copy these files have nothing to
+/// do.
+pub(crate) fn keeps_files() -> bool {
+    !database::is_postgres()
+}
+
 fn mandate(arguments: &[&str]) -> Command {
     // Under nohup(1) this process ignores hangups, and so would its children.
     let mut command = Command::new("env");
