@@ -74,6 +74,9 @@ pub(crate) trait LogSession: Send {
 pub(crate) trait LogReader {
     /// Calls `work` once, with one consistent snapshot. The read must be short.
     fn snapshot(&mut self, work: &mut dyn FnMut(&Tx<'_>)) -> Result<(), StoreError>;
+
+    /// Tells that what the database has to find records with is wrong: it is made anew.
+    fn search_is_wrong(&mut self);
 }
 
 impl dyn LogReader + '_ {

@@ -29,6 +29,8 @@ mod refusal;
 pub mod registry;
 pub mod replay;
 mod seal;
+mod search_follower;
+mod search_rows;
 pub mod secrets;
 mod sqlite;
 pub mod stops;

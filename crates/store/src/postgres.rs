@@ -6,4 +6,6 @@ pub(crate) mod database;
 mod exclusive;
 mod log_session;
 mod migration;
+mod search;
+mod shared;
 mod statements;

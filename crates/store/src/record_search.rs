@@ -23,6 +23,9 @@ pub(crate) type Each<'e> = dyn FnMut(u64, &[u8]) -> Result<bool, StoreError> + '
 /// A faster way to the records that are wanted. What it knows is derived from the log and is never evidence: it may name a
 /// record too many, and only the record itself says whether it is wanted.
 pub(crate) trait RecordSearch {
+    /// How many records of a log, from the first, it knows. It reads the others.
+    fn reach(&self, tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError>;
+
     /// Calls `each` with every record of a log before `end` that may be wanted, the newest first, until it returns false.
     fn candidates(&self, tx: &Tx<'_>, log: LogNumber, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError>;
 
@@ -37,6 +40,17 @@ pub(crate) trait Comparison {
 
     /// After the last of `size` records.
     fn finish(&self, tx: &Tx<'_>, size: u64) -> Result<(), LogError>;
+}
+
+/// How many records of a log, from the first, are found without reading all of them.
+pub(crate) fn reach(tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError> {
+    tx.search().map_or(Ok(0), |search| search.reach(tx, log))
+}
+
+/// An error if what the transaction has to find records cannot be used.
+pub(crate) fn probe(tx: &Tx<'_>) -> Result<(), StoreError> {
+    // Of whichever log.
+    reach(tx, LogNumber(1)).map(drop)
 }
 
 /// Calls `each` with every record of a log from `begin` on and before `end`, the newest first, until it returns false.

@@ -9,6 +9,7 @@ use mandate_audit::query::Before;
 use mandate_audit::{Checkpoint, CheckpointVerifier, InclusionProof, Query, Record, Tampered};
 use mandate_core::RecordId;
 
+use crate::driver::LogReader;
 pub use crate::error::LogError;
 use crate::error::StoreError;
 use crate::log_number::LogNumber;
@@ -91,6 +92,11 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
 /// The record with that id.
 pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Found>, StoreError> {
     find(tx, id)?.map(|place| Ok(Found { origin: place.origin.into(), index: place.index, record: record(&place.leaf)? })).transpose()
+}
+
+/// How many records of the log with that origin, from the first, a search finds without reading all of them.
+pub fn indexed(tx: &Tx<'_>, origin: &str) -> Result<u64, StoreError> {
+    logs::number(tx, origin)?.map_or(Ok(0), |log| record_search::reach(tx, log))
 }
 
 /// The records of one log that match, the newest first, as far as they were read.
@@ -215,6 +221,26 @@ pub fn verify_blocking(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Vec<Verified>, LogError> {
     let mut reader = store.log_reader()?;
+    let answer = verify(&mut *reader, own, earlier, &mut progress);
+    let is_wrong = match &answer {
+        Err(LogError::Tampered(tampered) | LogError::TamperedLog { source: tampered, .. }) => matches!(tampered, Tampered::Index { .. }),
+        // The log's own damage stays. An index is made again for nothing then.
+        Err(LogError::Store(error)) => error.is_damage(),
+        _ => false,
+    };
+    // What is made anew is right. That it was wrong is the answer nevertheless.
+    if is_wrong {
+        reader.search_is_wrong();
+    }
+    answer
+}
+
+fn verify(
+    reader: &mut (dyn LogReader + '_),
+    own: &CheckpointVerifier,
+    earlier: &[Checkpoint],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<Verified>, LogError> {
     let all = reader.read(|tx| log_verification::begin(tx, Some(own), earlier))?;
     let total = all.iter().map(Verification::size).sum();
     let (mut verified, mut before) = (Vec::with_capacity(all.len()), 0);

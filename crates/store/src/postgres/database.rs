@@ -1,15 +1,12 @@
 //! A database of a `PostgreSQL` server, and the directory that belongs to it.
 
-use std::collections::HashSet;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use deadpool_postgres::Object;
 use mandate_core::Entropy;
-use parking_lot::Mutex;
 use tokio_postgres::IsolationLevel;
 
 use crate::directory::{Directory, SEAL_KEY, unusable};
@@ -21,77 +18,26 @@ use crate::postgres::connections::{Connections, DEADLINE, LONG_DEADLINE};
 use crate::postgres::exclusive::Exclusive;
 use crate::postgres::log_session::LogConnection;
 use crate::postgres::migration::{self, Content};
-use crate::postgres::statements::{Place, Session, State, trouble_of};
+use crate::postgres::search::{self, IndexSchema};
+use crate::postgres::shared::{IMPATIENT, Outermost, Shared};
+use crate::postgres::statements::{Place, Session, State};
+use crate::record_search::{self, RecordSearch};
 use crate::seal::Sealer;
+use crate::search_follower::{Follower, Signal};
+use crate::search_rows::SearchRows;
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 
 /// How often a transaction is tried that conflicts with others.
 const TRIES: u32 = 8;
 
-/// While another program holds a table, one writer after the other tries, and none waits.
-pub(crate) const IMPATIENT: &str = "SET LOCAL lock_timeout = '20ms'";
-
-/// Longer than a transaction takes with a server that answers.
-const STUCK: Duration = Duration::from_secs(2);
-
-/// What the log's connection shares with the others.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) connections: Connections,
-    pub(crate) exclusive: Exclusive,
-    writers: Mutex<Writers>,
-    /// The threads that are in a transaction that writes.
-    threads: Mutex<HashSet<ThreadId>>,
-    _lock: Arc<File>,
-}
-
-/// What writers notice.
-#[derive(Debug, Default)]
-struct Writers {
-    /// Since when the oldest of those that wait has waited, and how many wait.
-    waiting: Option<(Instant, usize)>,
-    /// Why the last one failed.
-    trouble: Option<WriteTrouble>,
-}
-
-impl Shared {
-    /// Runs what a writer waits for, and notes why it failed.
-    pub(crate) fn waiting<T>(&self, f: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        {
-            let mut writers = self.writers.lock();
-            writers.waiting = Some(writers.waiting.map_or((Instant::now(), 1), |(since, count)| (since, count + 1)));
-        }
-        let result = f();
-        self.note(result.as_ref().err().and_then(trouble_of));
-        let mut writers = self.writers.lock();
-        writers.waiting = writers.waiting.and_then(|(_, count)| (count > 1).then(|| (Instant::now(), count - 1)));
-        result
-    }
-
-    /// Notes what keeps writers from writing, if something does.
-    pub(crate) fn note(&self, trouble: Option<WriteTrouble>) {
-        if trouble.is_some() {
-            self.writers.lock().trouble = trouble;
-        }
-    }
-
-    /// Notes that a transaction was committed.
-    pub(crate) fn committed(&self) {
-        self.writers.lock().trouble = None;
-    }
-
-    /// Whether another program held a table when the last writer tried: the next need not wait as long.
-    pub(crate) fn is_held(&self) -> bool {
-        self.writers.lock().trouble == Some(WriteTrouble::HeldElsewhere)
-    }
-}
-
 /// One database. While it is open, no other server uses it, and no other process opens the directory.
 #[derive(Debug)]
 pub(crate) struct Database {
     sealer: Sealer,
     shared: Arc<Shared>,
+    /// The thread of the search index, which ends with this.
+    _follower: Follower,
 }
 
 impl Database {
@@ -114,30 +60,49 @@ impl Database {
         })?;
         let sealer = key.sealer(entropy)?;
         migration::run(&connections, &mut client, content)?;
+        let signal = Arc::new(Signal::default());
+        if !search::fits(&connections, &mut client) {
+            signal.rebuild();
+        }
         drop(client);
-        let shared =
-            Arc::new(Shared { connections, exclusive, writers: Mutex::default(), threads: Mutex::default(), _lock: directory.lock() });
-        let database = Self { sealer, shared };
+        let shared = Arc::new(Shared::new(connections, exclusive, Arc::clone(&signal), directory.lock()));
+        let follower = Follower::start(signal, IndexSchema::new(Arc::clone(&shared)))?;
+        let database = Self { sealer, shared, _follower: follower };
         database.transact(&mut meta::check_seal).map_err(|error| key.is_anothers(error))?;
         directory.settle(&key)?;
         Ok(database)
     }
 
-    /// Runs `work` in a transaction that only reads.
-    fn read_only(&self, deadline: Duration, work: &mut Work<'_>) -> Result<(), StoreError> {
-        let mut client = self.shared.connections.shared()?;
+    /// Runs `work` in a transaction that only reads, in which records are found with `search`.
+    fn read_only(&self, deadline: Duration, search: Option<&dyn RecordSearch>, work: &mut Work<'_>) -> Result<(), StoreError> {
+        let connections = &self.shared.connections;
+        let mut client = connections.shared()?;
         let state = State::default();
-        let result = self.in_snapshot(&mut client, &state, deadline, work);
+        let result = (|| {
+            let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
+            let tx = state.note(connections.wait(DEADLINE, begin))?;
+            // Dropped, it is rolled back: there is nothing to keep.
+            let session = Session { connections, place: Place::Transaction(&tx), deadline, state: &state };
+            work(&search.map_or_else(|| Tx::new(&session, &self.sealer), |search| Tx::searching(&session, &self.sealer, search)))
+        })();
         give_back(client, &state);
         result
     }
 
-    fn in_snapshot(&self, client: &mut Object, state: &State, deadline: Duration, work: &mut Work<'_>) -> Result<(), StoreError> {
-        let connections = &self.shared.connections;
-        let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
-        let tx = state.note(connections.wait(DEADLINE, begin))?;
-        // Dropped, it is rolled back: there is nothing to keep.
-        work(&Tx::new(&Session { connections, place: Place::Transaction(&tx), deadline, state }, &self.sealer))
+    /// As [`Database::read_only`], with the search index. If it is damaged, that is reported, it is built again, and every record
+    /// is read instead: in another transaction, because an error ends the one in which it is met.
+    fn read_indexed(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
+        if !self.shared.signal.is_usable() {
+            return self.read_only(LONG_DEADLINE, None, work);
+        }
+        match self.read_only(LONG_DEADLINE, Some(&SearchRows), work) {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%error, "the search index cannot be used; it is built again, and queries look at every record until then");
+                self.shared.signal.rebuild();
+                self.read_only(LONG_DEADLINE, None, work)
+            }
+            result => result,
+        }
     }
 
     fn try_transaction(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
@@ -162,21 +127,6 @@ impl Database {
     }
 }
 
-/// The one transaction of a thread that writes. One inside another could wait for it, and would not be part of it.
-struct Outermost<'s>(&'s Shared);
-
-impl<'s> Outermost<'s> {
-    fn enter(shared: &'s Shared) -> Result<Self, StoreError> {
-        if shared.threads.lock().insert(thread::current().id()) { Ok(Self(shared)) } else { Err(StoreError::Nested) }
-    }
-}
-
-impl Drop for Outermost<'_> {
-    fn drop(&mut self) {
-        self.0.threads.lock().remove(&thread::current().id());
-    }
-}
-
 /// Gives a connection back, or closes it if the server did not answer on it.
 fn give_back(client: Object, state: &State) {
     if state.is_lost() {
@@ -186,11 +136,11 @@ fn give_back(client: Object, state: &State) {
 
 impl Driver for Database {
     fn read(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
-        self.read_only(DEADLINE, work)
+        self.read_only(DEADLINE, None, work)
     }
 
     fn search(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
-        self.read_only(LONG_DEADLINE, work)
+        self.read_indexed(work)
     }
 
     fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
@@ -210,9 +160,7 @@ impl Driver for Database {
     }
 
     fn write_trouble(&self) -> Option<WriteTrouble> {
-        let writers = self.shared.writers.lock();
-        let lasts = writers.waiting.map(|(since, _)| since.elapsed()).filter(|lasts| *lasts > STUCK);
-        lasts.map(WriteTrouble::Stuck).or(writers.trouble)
+        self.shared.write_trouble()
     }
 
     fn log_session(&self) -> Result<Box<dyn LogSession>, StoreError> {
@@ -220,7 +168,12 @@ impl Driver for Database {
     }
 
     fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {
-        Ok(Box::new(self))
+        let mut searchable = false;
+        self.read_indexed(&mut |tx| {
+            searchable = tx.search().is_some();
+            record_search::probe(tx)
+        })?;
+        Ok(Box::new(IndexedReader { database: self, searchable }))
     }
 
     fn sealer(&self) -> &Sealer {
@@ -228,11 +181,23 @@ impl Driver for Database {
     }
 }
 
-impl LogReader for &Database {
+/// Reads the log in many short transactions, with the search index or without it from the first to the last.
+#[derive(Debug)]
+struct IndexedReader<'d> {
+    database: &'d Database,
+    searchable: bool,
+}
+
+impl LogReader for IndexedReader<'_> {
     fn snapshot(&mut self, work: &mut dyn FnMut(&Tx<'_>)) -> Result<(), StoreError> {
-        self.read_only(LONG_DEADLINE, &mut |tx| {
+        let search = self.searchable.then_some(&SearchRows as &dyn RecordSearch);
+        self.database.read_only(LONG_DEADLINE, search, &mut |tx| {
             work(tx);
             Ok(())
         })
+    }
+
+    fn search_is_wrong(&mut self) {
+        self.database.shared.signal.rebuild();
     }
 }

@@ -7,7 +7,7 @@ use deadpool_postgres::Object;
 use crate::driver::LogSession;
 use crate::error::StoreError;
 use crate::postgres::connections::DEADLINE;
-use crate::postgres::database::{IMPATIENT, Shared};
+use crate::postgres::shared::{IMPATIENT, Shared};
 use crate::postgres::statements::{Place, Session, State};
 use crate::tx::{Columns, Rows, Statements};
 use crate::value::Value;
@@ -85,11 +85,12 @@ impl LogSession for LogConnection {
         self.run("ROLLBACK TO entry; RELEASE entry")
     }
 
-    fn commit(&mut self, _: u64) -> Result<(), StoreError> {
+    fn commit(&mut self, records: u64) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         shared.waiting(|| self.run("COMMIT"))?;
         shared.committed();
         self.open = false;
+        self.shared.signal.written(records);
         Ok(())
     }
 

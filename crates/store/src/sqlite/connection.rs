@@ -26,8 +26,6 @@ pub(crate) enum Use {
     Log,
     /// The thread that moves pages from the write-ahead log into the file.
     Backfill,
-    /// The search index: a page or so per person and agent that occurs.
-    Index,
 }
 
 impl Use {
@@ -36,7 +34,6 @@ impl Use {
         match self {
             Self::Read | Self::Write | Self::Backfill => 1_000,
             Self::Log => 4_000,
-            Self::Index => 6_000,
         }
     }
 }
@@ -48,10 +45,8 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(128);
-    if what_for != Use::Index {
-        // `journal` says when the write-ahead log has ended.
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    }
+    // `journal` says when the write-ahead log has ended.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // synchronous=FULL: a commit returns after the fsync of the log. A receipt means that.
     conn.execute_batch(
         "PRAGMA journal_mode = WAL;
@@ -63,14 +58,36 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
          PRAGMA journal_size_limit = 67108864;",
     )?;
     conn.execute_batch(&format!("PRAGMA cache_size = -{};", what_for.cache()))?;
-    match what_for {
-        Use::Read => conn.execute_batch("PRAGMA query_only = ON;")?,
-        // A commit of what can be derived again need not wait for the disk; the file stays whole across a crash.
-        // Its own thread is the only one that waits when it moves its pages.
-        Use::Index => conn.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 500;")?,
-        Use::Write | Use::Log | Use::Backfill => {}
+    if what_for == Use::Read {
+        conn.execute_batch("PRAGMA query_only = ON;")?;
     }
     Ok(conn)
+}
+
+/// Opens a connection that writes the search index, an existing file. It is attached to an empty database in memory, because
+/// statements name it `search`.
+pub(crate) fn open_index(path: &Path) -> Result<Connection, StoreError> {
+    let conn = Connection::open_in_memory_with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    attach_index(&conn, path)?;
+    // A commit of what can be derived again need not wait for the disk; the file stays whole across a crash.
+    conn.execute_batch(
+        "PRAGMA search.journal_mode = WAL;
+         PRAGMA search.synchronous = NORMAL;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 500;
+         PRAGMA search.journal_size_limit = 67108864;
+         PRAGMA search.cache_size = -2000;",
+    )?;
+    Ok(conn)
+}
+
+/// Lets a connection read the search index.
+pub(crate) fn attach_index(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    conn.execute("ATTACH DATABASE ? AS search", [as_value(path)])?;
+    Ok(())
 }
 
 /// Opens a database to look at it. Nothing is written to it, and no file is made beside it.

@@ -12,7 +12,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::driver::{Driver, LogReader, LogSession, Work};
 use crate::error::StoreError;
 use crate::meta;
+use crate::record_search;
 use crate::seal::Sealer;
+use crate::search_follower::{Follower, Signal};
+use crate::search_rows::SearchRows;
 use crate::sqlite::backfill::Backfill;
 use crate::sqlite::connection::{self, Use};
 use crate::sqlite::directory;
@@ -20,7 +23,7 @@ use crate::sqlite::gate::Gate;
 use crate::sqlite::journal;
 use crate::sqlite::log_connection::LogConnection;
 use crate::sqlite::migration;
-use crate::sqlite::search::{self, Attached, Indexer};
+use crate::sqlite::search::{self, IndexFile};
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 
@@ -37,7 +40,7 @@ pub(crate) struct Database {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     search: PathBuf,
-    indexer: Indexer,
+    follower: Follower,
     lock: Arc<File>,
 }
 
@@ -79,12 +82,12 @@ impl Database {
         let gate = Arc::<Gate>::default();
         let backfill = Backfill::start(connection::open(&opened.database, Use::Backfill)?, Arc::clone(&gate))?;
         backfill.follow(&mut writer)?;
-        let search = search::open(&opened.search, &writer)?;
-        let indexer = Indexer::start(connection::open(&opened.database, Use::Read)?, search, opened.search.clone())?;
+        let index = IndexFile::open(&opened.search, &opened.database)?;
+        let follower = Follower::start(Arc::new(Signal::default()), index)?;
         let database = Self {
             file: opened.database.clone(),
             search: opened.search.clone(),
-            indexer,
+            follower,
             sealer,
             gate,
             backfill,
@@ -101,7 +104,7 @@ impl Database {
     fn indexed_reader(&self) -> Result<IndexedReader<'_>, StoreError> {
         let conn = connection::open(&self.file, Use::Read)?;
         let mut reader = IndexedReader { conn, searchable: true, database: self };
-        let usable = search::attach(&reader.conn, &self.search).and_then(|()| reader.read(search::probe));
+        let usable = connection::attach_index(&reader.conn, &self.search).and_then(|()| reader.read(record_search::probe));
         if let Err(error) = usable {
             reader.forgo_index(&error);
         }
@@ -169,7 +172,7 @@ impl Driver for Database {
     fn log_session(&self) -> Result<Box<dyn LogSession>, StoreError> {
         let mut conn = connection::open(&self.file, Use::Log)?;
         self.backfill.follow(&mut conn)?;
-        Ok(Box::new(LogConnection::new(conn, Arc::clone(&self.gate), self.indexer.signal(), Arc::clone(&self.lock))))
+        Ok(Box::new(LogConnection::new(conn, Arc::clone(&self.gate), Arc::clone(self.follower.signal()), Arc::clone(&self.lock))))
     }
 
     fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {
@@ -193,14 +196,14 @@ impl IndexedReader<'_> {
     fn read<T>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
         let sealer = &self.database.sealer;
-        f(&if self.searchable { Tx::searching(&*tx, sealer, &Attached) } else { Tx::new(&*tx, sealer) })
+        f(&if self.searchable { Tx::searching(&*tx, sealer, &SearchRows) } else { Tx::new(&*tx, sealer) })
     }
 
     fn forgo_index(&mut self, error: &StoreError) {
         self.searchable = false;
         if search::is_spoiled(error, &self.database.search) {
             tracing::warn!(%error, "the search index cannot be used; it is built again, and queries look at every record until then");
-            self.database.indexer.signal().rebuild();
+            self.database.follower.signal().rebuild();
         } else {
             tracing::warn!(%error, "the search index cannot be read for now; this query looks at every record");
         }
@@ -213,5 +216,9 @@ impl LogReader for IndexedReader<'_> {
             work(tx);
             Ok(())
         })
+    }
+
+    fn search_is_wrong(&mut self) {
+        self.database.follower.signal().rebuild();
     }
 }

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use crate::driver::LogSession;
 use crate::error::StoreError;
+use crate::search_follower::Signal;
 use crate::sqlite::gate::{Gate, Turn};
-use crate::sqlite::search::Signal;
 use crate::tx::Statements;
 
 /// The connection on which the sequencer writes, and its turn at the gate.

@@ -1,11 +1,24 @@
 use mandate_audit::{CheckpointSigner, Query, Record, Tampered};
 use mandate_testkit::clock::SeededEntropy;
 use proptest::prelude::*;
-use rusqlite::Connection;
 
-use super::{any_query, any_record, fill_log, ids, log_of, numbered, open, settle, signer};
-use crate::log_number::LogNumber;
+use super::{
+    any_query, any_record, append, append_to, edit, eventually, ids, indexed, indexed_of, log_of, numbered, open, settle, settle_log,
+    signer,
+};
+use crate::Store;
 use crate::records::{self, Found, LogError};
+use crate::search_rows::names::Part;
+
+/// Appends records to the log of a signer, and waits until all whole chunks of it are in the index.
+fn fill(store: &Store, signer: &CheckpointSigner, records: &[Record]) {
+    let size = append_to(store, signer, records);
+    settle_log(store, signer.origin(), size);
+}
+
+fn second() -> CheckpointSigner {
+    CheckpointSigner::generate("second", &SeededEntropy::new(2)).unwrap().0
+}
 
 /// The records of several logs in the order of a query: those of each log as they are there, otherwise by time.
 fn merged(mut logs: Vec<Vec<Found>>) -> Vec<Found> {
@@ -31,7 +44,7 @@ proptest! {
         let signers: Vec<_> = (0..all.len()).map(|n| CheckpointSigner::generate(&format!("log/{n}"), &SeededEntropy::new(2)).unwrap().0).collect();
         for (n, (log, signer)) in (0..).zip(all.iter_mut().zip(&signers)) {
             (0..).zip(log.iter_mut()).for_each(|(k, record): (u64, &mut Record)| record.id = format!("r{n}.{k}").parse().unwrap());
-            fill_log(&store, LogNumber(n + 1), signer, log);
+            fill(&store, signer, log);
         }
         for query in queries {
             let matching = |(log, signer): (&Vec<Record>, &CheckpointSigner)| -> Vec<Found> {
@@ -58,29 +71,41 @@ proptest! {
 }
 
 #[test]
-fn an_index_that_hides_a_record_of_the_second_log_is_named_and_the_first_log_is_not() {
+fn an_index_that_hides_a_record_of_the_second_log_is_named_and_built_anew_and_the_first_log_is_not_named() {
     let dir = log_of(40);
     let store = open(dir.path());
-    let second = CheckpointSigner::generate("second", &SeededEntropy::new(2)).unwrap().0;
-    fill_log(&store, LogNumber(2), &second, &(100..140).map(numbered).collect::<Vec<_>>());
+    fill(&store, &second(), &(100..140).map(numbered).collect::<Vec<_>>());
     assert_eq!(records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}).unwrap().len(), 2);
-    Connection::open(dir.path().join("search.db")).unwrap().execute("DELETE FROM postings WHERE name = 'nr103'", []).unwrap();
+    edit(dir.path(), &format!("DELETE FROM search.names WHERE name = {}", Part::ID.digest("r103")));
     match records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}) {
         Err(LogError::TamperedLog { origin, source: Tampered::Index { index: 3, column: "id" } }) => assert_eq!(origin, "second"),
         other => panic!("{other:?}"),
     }
+    eventually(|| records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}).is_ok() && indexed_of(&store, "second") == 32);
+    assert_eq!(indexed(&store), 32);
 }
 
 #[test]
 fn an_index_that_knows_a_log_which_is_not_there_is_built_anew() {
     let dir = log_of(40);
-    let sql = "INSERT INTO state SELECT 2, upto, last FROM state; INSERT INTO chunks SELECT 2, first, earliest, latest FROM chunks";
-    Connection::open(dir.path().join("search.db")).unwrap().execute_batch(sql).unwrap();
+    edit(dir.path(), "INSERT INTO search.chunks SELECT 2, chunk, earliest, latest, last FROM search.chunks");
     let store = open(dir.path());
     settle(&store, 40);
-    let second = CheckpointSigner::generate("second", &SeededEntropy::new(2)).unwrap().0;
-    fill_log(&store, LogNumber(2), &second, &(100..140).map(numbered).collect::<Vec<_>>());
+    fill(&store, &second(), &(100..140).map(numbered).collect::<Vec<_>>());
     let found = ids(&store, &Query { person: Some("person1".into()), limit: Some(3), ..Query::default() });
     assert_eq!(found, ["r137", "r133", "r129"]);
     assert_eq!(records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}).unwrap().len(), 2);
+}
+
+#[test]
+fn every_log_is_followed_whichever_grows() {
+    let dir = log_of(40);
+    let store = open(dir.path());
+    fill(&store, &second(), &(100..110).map(numbered).collect::<Vec<_>>());
+    assert_eq!((indexed(&store), indexed_of(&store, "second")), (32, 0));
+    // Six more make a chunk of the second log, and eight of the first.
+    fill(&store, &second(), &(110..116).map(numbered).collect::<Vec<_>>());
+    assert_eq!((indexed(&store), indexed_of(&store, "second")), (32, 16));
+    settle(&store, append(&store, &(40..48).map(numbered).collect::<Vec<_>>()));
+    assert_eq!((indexed(&store), indexed_of(&store, "second")), (48, 16));
 }

@@ -1,0 +1,139 @@
+//! The schema of the search index: how it is made, and the thread's connection to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use tokio_postgres::IsolationLevel;
+
+use crate::error::StoreError;
+use crate::postgres::connections::{Connections, DEADLINE, LONG_DEADLINE};
+use crate::postgres::shared::Shared;
+use crate::postgres::statements::{Place, Session, State};
+use crate::search_follower;
+use crate::search_rows::{self, VERSION};
+use crate::tx::Tx;
+
+/// Marks the schema as ours. What it has besides is derived from the logs and may be dropped at any time.
+const MARK: &str =
+    "CREATE TABLE IF NOT EXISTS search.mandate_index (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL)";
+
+const TABLES: &str = "
+CREATE TABLE search.chunks (
+    log      BIGINT NOT NULL,
+    chunk    BIGINT NOT NULL,
+    earliest BIGINT NOT NULL,
+    latest   BIGINT NOT NULL,
+    last     BYTEA  NOT NULL,
+    PRIMARY KEY (log, chunk)
+);
+CREATE TABLE search.names (
+    log   BIGINT NOT NULL,
+    chunk BIGINT NOT NULL,
+    name  BIGINT NOT NULL,
+    idx   BIGINT NOT NULL,
+    PRIMARY KEY (log, chunk, name, idx)
+);";
+
+/// What waits for the tables while they are dropped are searches; what the drop waits for are searches, too.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether there is an index of this version that belongs to the logs.
+pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
+    let fits = (|| {
+        if !is_marked(connections, client)? {
+            return Ok(false);
+        }
+        let row = connections.wait(DEADLINE, client.query_one("SELECT version FROM search.mandate_index", &[]))?;
+        if row.try_get::<_, i64>(0)? != i64::from(VERSION) {
+            return Ok(false);
+        }
+        let state = State::default();
+        let tx = connections.wait(DEADLINE, client.transaction())?;
+        let tx = Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state: &state };
+        let tx = Tx::without_key(&tx);
+        search_rows::fits(&tx, &tx)
+    })();
+    match fits {
+        Ok(true) => return true,
+        Ok(false) => tracing::info!("there is no search index of these logs and of this version; it is built"),
+        Err::<_, StoreError>(error) => tracing::warn!(%error, "the search index is unusable; it is built again"),
+    }
+    false
+}
+
+fn is_marked(connections: &Connections, client: &Object) -> Result<bool, StoreError> {
+    let sql = "SELECT to_regclass('search.mandate_index') IS NOT NULL";
+    Ok(connections.wait(DEADLINE, client.query_one(sql, &[]))?.try_get(0)?)
+}
+
+/// The logs and their index, with the connection on which the thread reads the ones and writes the other.
+pub(crate) struct IndexSchema {
+    shared: Arc<Shared>,
+    client: Option<Object>,
+}
+
+impl IndexSchema {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, client: None }
+    }
+
+    /// Runs `work` with the connection, which is closed if the server did not answer on it.
+    fn with<T>(&mut self, work: impl FnOnce(&Connections, &mut Object, &State) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let connections = &self.shared.connections;
+        self.shared.exclusive.ensure(connections)?;
+        let mut client = match self.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => connections.own()?,
+        };
+        let state = State::default();
+        let result = state.note(work(connections, &mut client, &state));
+        if state.is_lost() {
+            drop(Object::take(client));
+        } else {
+            self.client = Some(client);
+        }
+        result
+    }
+}
+
+impl search_follower::Place for IndexSchema {
+    fn create(&mut self) -> Result<(), StoreError> {
+        self.with(|connections, client, _| {
+            let theirs = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('search')";
+            if !is_marked(connections, client)? && connections.wait(DEADLINE, client.query_one(theirs, &[]))?.try_get::<_, i64>(0)? > 0 {
+                return Err(StoreError::Corrupt("the schema `search` of the database is another program's".to_owned()));
+            }
+            connections.wait(LONG_DEADLINE, async {
+                let tx = client.transaction().await?;
+                let settings = format!("SET LOCAL lock_timeout = '{}s'; SET LOCAL synchronous_commit = off", PATIENCE.as_secs());
+                tx.batch_execute(&settings).await?;
+                tx.batch_execute("DROP TABLE IF EXISTS search.names, search.chunks; CREATE SCHEMA IF NOT EXISTS search").await?;
+                tx.batch_execute(MARK).await?;
+                tx.batch_execute(TABLES).await?;
+                let sql = format!("INSERT INTO search.mandate_index (one, version) VALUES (1, {VERSION}) ON CONFLICT (one) DO UPDATE SET version = {VERSION}");
+                tx.batch_execute(&sql).await?;
+                tx.commit().await
+            })
+        })
+    }
+
+    fn take(&mut self) -> Result<u64, StoreError> {
+        self.with(|connections, client, state| {
+            // What a transaction writes here can be derived again: it waits for no disk, and no other transaction for it.
+            let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start();
+            let tx = connections.wait(DEADLINE, begin)?;
+            connections.wait(DEADLINE, tx.batch_execute("SET LOCAL synchronous_commit = off"))?;
+            let missing = {
+                let session = Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state };
+                let tx = Tx::without_key(&session);
+                search_rows::take_chunk(&tx, &tx)?
+            };
+            connections.wait(DEADLINE, tx.commit())?;
+            Ok(missing)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
