@@ -65,6 +65,12 @@ pub(crate) fn thread_seconds() -> f64 {
     Duration::try_from(time).unwrap_or_default().as_secs_f64()
 }
 
+/// The CPU time of this process in seconds, of all its threads.
+pub(crate) fn process_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default().as_secs_f64()
+}
+
 /// The resident memory of a process in MiB.
 pub(crate) fn resident_mib(pid: u32) -> Result<f64, BenchError> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).map_err(BenchError::during("reading resident memory"))?;

@@ -19,6 +19,8 @@ mod profile;
 mod registry;
 mod run;
 mod scale;
+mod search;
+mod story;
 mod strangers;
 mod svid;
 mod verification;
@@ -29,45 +31,65 @@ use std::process::ExitCode;
 use error::BenchError;
 use run::Extent;
 
-const USAGE: &str = "usage: mandate-bench PROGRAM [--strangers] [--quick]";
+const USAGE: &str = "usage: mandate-bench PROGRAM [--search | --strangers] [--quick]";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Exchange,
+    Search,
+    Strangers,
+}
 
 /// What to measure, with which program.
 struct Arguments {
     program: PathBuf,
-    strangers: bool,
+    what: What,
     quick: bool,
 }
 
 fn arguments() -> Option<Arguments> {
-    let (mut program, mut strangers, mut quick) = (None, false, false);
+    let (mut program, mut what, mut quick) = (None, What::Exchange, false);
     for argument in std::env::args_os().skip(1) {
         if argument == "--quick" {
             quick = true;
+        } else if argument == "--search" {
+            what = What::Search;
         } else if argument == "--strangers" {
-            strangers = true;
+            what = What::Strangers;
         } else if program.is_none() {
             program = Some(PathBuf::from(argument));
         } else {
             return None;
         }
     }
-    Some(Arguments { program: program?, strangers, quick })
+    Some(Arguments { program: program?, what, quick })
 }
 
 /// The table and the last line.
 async fn measured(arguments: &Arguments) -> Result<(String, String), BenchError> {
-    let Arguments { program, strangers, quick } = arguments;
-    if !strangers {
-        let extent = if *quick { Extent::quick() } else { Extent::full() };
-        let figures = run::exchange(program, &extent).await?;
-        return Ok((figures.table(), figures.json()));
+    let Arguments { program, what, quick } = arguments;
+    match what {
+        What::Exchange => {
+            let extent = if *quick { Extent::quick() } else { Extent::full() };
+            let figures = run::exchange(program, &extent).await?;
+            Ok((figures.table(), figures.json()))
+        }
+        // Needs no server: the store is in this process.
+        What::Search => {
+            let root = run::directory("search")?;
+            let figures = search::measure(if *quick { search::QUICK } else { search::FULL }, &root)?;
+            let _ = std::fs::remove_dir_all(&root);
+            Ok((figures.table(), figures.json().to_string()))
+        }
+        What::Strangers => {
+            let extent = if *quick { strangers::Extent::quick() } else { strangers::Extent::full() };
+            let root = run::directory("strangers")?;
+            let figures = strangers::measure(program, &extent, &root).await?;
+            // What was measured is kept if it went wrong: the logs say why.
+            let _ = std::fs::remove_dir_all(&root);
+            Ok((figures.table(), figures.json().to_string()))
+        }
     }
-    let extent = if *quick { strangers::Extent::quick() } else { strangers::Extent::full() };
-    let root = run::directory("strangers")?;
-    let figures = strangers::measure(program, &extent, &root).await?;
-    // What was measured is kept if it went wrong: the logs say why.
-    let _ = std::fs::remove_dir_all(&root);
-    Ok((figures.table(), figures.json().to_string()))
 }
 
 fn main() -> ExitCode {

@@ -20,6 +20,12 @@ enum Bench {
         #[arg(long)]
         quick: bool,
     },
+    /// The search index of the audit log: size, time to write, time of queries with it and without it. The last line is one JSON object
+    Search {
+        /// A tenth of the records
+        #[arg(long)]
+        quick: bool,
+    },
     /// What strangers cost: memory of feed readers that read nothing, CPU time of refusals, `agent suspend` under a flood
     Strangers {
         /// Measure less of everything
@@ -50,9 +56,10 @@ fn status(command: &mut Command) -> Result<std::process::ExitStatus, BenchError>
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchError> {
-    let (quick, strangers) = match arguments.what {
-        Bench::Exchange { quick } => (quick, false),
-        Bench::Strangers { quick } => (quick, true),
+    let (quick, option) = match arguments.what {
+        Bench::Exchange { quick } => (quick, None),
+        Bench::Search { quick } => (quick, Some("--search")),
+        Bench::Strangers { quick } => (quick, Some("--strangers")),
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = ["build", "--profile", "dist", "--locked", "-p", "mandate", "-p", "mandate-bench"];
@@ -63,12 +70,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchE
     let folder = target.join("dist");
     let mut command = Command::new(folder.join("mandate-bench"));
     command.arg(folder.join("mandate")).env("CARGO_TARGET_DIR", &target);
-    if strangers {
-        command.arg("--strangers");
-    }
-    if quick {
-        command.arg("--quick");
-    }
+    command.args(option).args(quick.then_some("--quick"));
     Ok(if status(&mut command)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
