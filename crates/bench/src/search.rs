@@ -58,19 +58,19 @@ struct Sort {
 /// Milliseconds of a query, the median of its sort.
 struct Times {
     /// Nothing of the log and of the index is in the memory of the system.
-    cold_ms: f64,
+    cold: f64,
     /// The slowest when cold.
-    most_ms: f64,
-    warm_ms: f64,
+    most: f64,
+    warm: f64,
 }
 
 impl Times {
     fn json(&self) -> Value {
-        json!({ "cold": rounded(self.cold_ms), "cold_max": rounded(self.most_ms), "warm": rounded(self.warm_ms) })
+        json!({ "cold": rounded(self.cold), "cold_max": rounded(self.most), "warm": rounded(self.warm) })
     }
 
     fn cell(&self) -> String {
-        format!("{:.1} ({:.1}) / {:.2}", self.cold_ms, self.most_ms, self.warm_ms)
+        format!("{:.1} ({:.1}) / {:.2}", self.cold, self.most, self.warm)
     }
 }
 
@@ -185,12 +185,12 @@ fn fill(dir: &Path, size: u64) -> Result<Vec<Sort>, BenchError> {
     store.transact_blocking("found", |tx| records::found(tx, ORIGIN, &first)).map_err(BenchError::during("a checkpoint"))?;
     let mut backend = store.audit_backend(ORIGIN).map_err(BenchError::during("opening the log"))?;
     backend.load().map_err(BenchError::during("reading the log"))?;
-    let (mut story, mut tree, mut sample) = (Story::begin()?, Frontier::new(), Vec::new());
+    let (mut writer, mut tree, mut sample) = (Story::begin()?, Frontier::new(), Vec::new());
     let failed = || BenchError::during("writing the log");
     while tree.size() < size {
         backend.begin().map_err(failed())?;
         for _ in 0..PIECE {
-            let (index, record) = (tree.size(), story.record()?);
+            let (index, record) = (tree.size(), writer.record()?);
             let bytes = record.to_leaf().map_err(BenchError::during("a record"))?;
             let hashes = tree.append(leaf_hash(&bytes)).map_err(BenchError::during("the tree"))?;
             backend.stage(Leaf { index, record: &record, bytes: &bytes, hashes: &hashes }, &[]).map_err(failed())?;
@@ -243,8 +243,8 @@ fn of_sort(dir: &Path, sort: &Sort, repeated: usize, run: &Run<'_>) -> Result<(T
             warm.push(began.elapsed().as_secs_f64() * 1e3);
         }
     }
-    let most_ms = cold.iter().copied().fold(0.0, f64::max);
-    Ok((Times { cold_ms: median(&cold), most_ms, warm_ms: median(&warm) }, answers))
+    let most = cold.iter().copied().fold(0.0, f64::max);
+    Ok((Times { cold: median(&cold), most, warm: median(&warm) }, answers))
 }
 
 fn look(wanted: &Wanted, run: &Run<'_>) -> Result<Vec<u64>, BenchError> {
@@ -279,6 +279,6 @@ mod tests {
         assert_eq!(figures.records, 2 * PIECE);
         assert!(figures.index_bytes > 50.0 && figures.index_bytes < figures.log_bytes, "{}", figures.table());
         assert_eq!(figures.json()["query_ms"].as_object().unwrap().len(), 8);
-        assert!(figures.queries.iter().all(|(_, with, without)| with.cold_ms > 0.0 && without.warm_ms > 0.0), "{}", figures.table());
+        assert!(figures.queries.iter().all(|(_, with, without)| with.cold > 0.0 && without.warm > 0.0), "{}", figures.table());
     }
 }

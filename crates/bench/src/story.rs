@@ -112,7 +112,7 @@ impl Story {
     /// The grant of a person to an agent for a resource.
     fn grant(person: u64, agent: u64, resource: u64) -> Result<GrantId, BenchError> {
         let digest = sha256(format!("{person} {agent} {resource}").as_bytes());
-        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let hex = base16ct::lower::encode_string(digest.get(..16).unwrap_or(&digest));
         format!("g-{hex}").parse().map_err(BenchError::during("the id of a grant"))
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 
 use crate::error::StoreError;
@@ -90,7 +91,9 @@ impl Connections {
         StoreError: From<E>,
     {
         let _timers = self.runtime.as_ref().ok_or(StoreError::Ending)?.enter();
-        match futures_executor::block_on(timeout(deadline, answer)) {
+        // Unconstrained: the thread may be in a task of another runtime, whose budget is used up here and is only given back when
+        // that task yields, which it does not before the answer.
+        match futures_executor::block_on(unconstrained(timeout(deadline, answer))) {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(StoreError::Unreachable(format!("no answer within {} s", deadline.as_secs()).into())),
         }
