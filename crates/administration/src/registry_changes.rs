@@ -137,8 +137,10 @@ impl Administration {
                 let before = before.ok_or_else(|| AdministrationError::NotFound { kind, name: name.clone() })?;
                 let after = change(&before).map_err(|refusal| AdministrationError::State { kind, name: name.clone(), refusal })?;
                 let same = after.as_ref() == Some(&before);
-                let changes = if same { Vec::new() } else { vec![PlannedChange { before: Some(before), after }] };
-                let plan = Plan { changes, unchanged: usize::from(same), notes: Vec::new() };
+                // A change that is being written may let it act again. A stop of what is stopped already must come after that.
+                let stops_again = is_stopped(&before) && engine.live.is_being_changed();
+                let changes = if same && !stops_again { Vec::new() } else { vec![PlannedChange { before: Some(before), after }] };
+                let plan = Plan { changes, unchanged: usize::from(same && !stops_again), notes: Vec::new() };
                 Ok(engine.planned(plan, snapshot, None, false))
             };
             engine.change(&permit, plan).await
@@ -283,6 +285,14 @@ fn computing<T>(f: impl FnOnce() -> T) -> T {
 fn of_policy(error: &PolicyError, file: &RegistryFile) -> Finding {
     let at = file.policy.iter().position(|policy| policy.name.as_str() == error.policy);
     Finding { pointer: at.map(|at| format!("/policy/{at}/source")).unwrap_or_default(), detail: error.to_string() }
+}
+
+fn is_stopped(entry: &Entry) -> bool {
+    match entry {
+        Entry::Agent(agent) => agent.state != AgentState::Active,
+        Entry::Person(person) => person.disabled,
+        _ => false,
+    }
 }
 
 fn cuts_of(plan: &Plan, now: Timestamp) -> Vec<Cut> {

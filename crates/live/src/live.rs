@@ -42,7 +42,8 @@ pub struct Snapshot {
 pub struct Edition {
     /// The version of the database. Every change up to it is shown, and none after it.
     pub version: RegistryVersion,
-    /// How many narrowing stops have been put in force by this process. Those that are not recorded yet are not in the version.
+    /// How many stops have been put in force by this process that narrow entries, or that halt some while a change is being
+    /// written. Those that are not recorded yet are not in the version.
     narrowings: u64,
 }
 
@@ -90,8 +91,8 @@ pub struct FeedCut {
     pub cut: Cut,
 }
 
-/// A narrowing stop that is in force. It changes nothing if it is made again.
-type Narrowing = Arc<dyn Fn(&mut Registry) + Send + Sync>;
+/// A stop of entries that is in force. It changes nothing if it is made again.
+type Beside = Arc<dyn Fn(&mut Registry) + Send + Sync>;
 
 /// What only writers of the snapshot need.
 struct Writer {
@@ -99,8 +100,8 @@ struct Writer {
     last: FeedPlace,
     /// How many changes are being written.
     claims: usize,
-    /// The narrowing stops that came while changes were being written, with their numbers.
-    beside: Vec<(u64, Narrowing)>,
+    /// The stops of entries that came while changes were being written, with their numbers.
+    beside: Vec<(u64, Beside)>,
 }
 
 /// What is waited for.
@@ -188,12 +189,31 @@ impl Live {
         *shown = (*shown).max(reservation.used_if_refused());
     }
 
-    /// Changes the registry in force and, if there are new ones, its policies, without another edition: for stops that only
-    /// halt entries. A change that was planned before keeps them.
+    /// Changes the registry in force and, if there are new ones, its policies, without another edition.
     pub fn change_registry(&self, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
         let _writer = self.writer.lock();
         let edition = self.snapshot.load().edition;
         self.swap(edition, policies, change);
+    }
+
+    /// Puts a stop in force that only halts entries. `change` changes nothing if it is made again.
+    ///
+    /// A change that was planned before keeps it. A change that is being written may lift an earlier halt of the same entry; this
+    /// one came after that change, so it is made again on top of it.
+    pub fn halt(&self, change: impl Fn(&mut Registry) + Send + Sync + 'static) {
+        let mut writer = self.writer.lock();
+        let beside = writer.claims > 0;
+        let Edition { version, narrowings } = self.snapshot.load().edition;
+        let edition = Edition { version, narrowings: narrowings + u64::from(beside) };
+        self.swap(edition, None, &change);
+        if beside {
+            writer.beside.push((edition.narrowings, Arc::new(change)));
+        }
+    }
+
+    /// Whether a change is being written, or what became of one is not known.
+    pub fn is_being_changed(&self) -> bool {
+        self.writer.lock().claims > 0
     }
 
     /// Puts a stop in force that does more than to halt entries. `change` changes nothing if it is made again.
@@ -367,7 +387,7 @@ impl Claim {
                 writer.claims += 1;
                 self.live.progress.send_modify(|progress| progress.claims = writer.claims);
             }
-            // Asked again, as for a transaction that is made again. A narrowing stop that came since is made after the change.
+            // Asked again, as for a transaction that is made again. A stop that came since is made after the change.
             (Claimed::Taken, _) => {}
             (_, _) => *state = Claimed::Overtaken,
         }
@@ -385,7 +405,7 @@ impl Claim {
     }
 
     /// Puts the change in force, which is durable as the next version after the planned one, and with it its policies, if they
-    /// are others. `change` keeps the halts that it finds; the narrowing stops that came after the plan are made again on top.
+    /// are others. `change` keeps the halts that it finds; the stops that came while it was written are made again on top.
     ///
     /// If a newer version is in force already, the change is in it.
     pub fn put_in_force(&self, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
@@ -396,7 +416,7 @@ impl Claim {
         }
         self.live.swap(Edition { version: current.version.next(), ..current }, policies, |registry| {
             change(registry);
-            writer.beside.iter().filter(|(number, _)| *number > self.planned.narrowings).for_each(|(_, narrow)| narrow(registry));
+            writer.beside.iter().filter(|(number, _)| *number > self.planned.narrowings).for_each(|(_, stop)| stop(registry));
         });
     }
 }

@@ -290,7 +290,8 @@ impl Stops {
             let narrowing = Arc::clone(stop);
             self.live.narrow(stop.planned(), stop.removes(), move |registry| narrowing.change(registry))?;
         } else if stop.changes_entries() {
-            self.live.change_registry(None, |registry| stop.change(registry));
+            let halt = Arc::clone(stop);
+            self.live.halt(move |registry| halt.change(registry));
         }
         Ok(self.live.cut(stop.cuts().to_vec(), self.clock.as_ref()))
     }

@@ -25,15 +25,15 @@ fn entries(registry: &Registry) -> Vec<Entry> {
 }
 
 #[track_caller]
-fn memory_is_the_database(world: &World) {
+pub(crate) fn memory_is_the_database(world: &World) {
     assert_eq!(entries(&world.live.snapshot().registry), entries(&world.stored().0));
 }
 
-fn agent(world: &World, name: &str) -> Option<Agent> {
+pub(crate) fn agent(world: &World, name: &str) -> Option<Agent> {
     world.live.snapshot().registry.agent(&name.parse().unwrap()).map(|agent| Agent::clone(agent))
 }
 
-async fn apply(engine: &Arc<Administration>, entries: impl IntoIterator<Item = Entry>, prune: bool) -> Result<ApplyResponse, E> {
+pub(crate) async fn apply(engine: &Arc<Administration>, entries: impl IntoIterator<Item = Entry>, prune: bool) -> Result<ApplyResponse, E> {
     let own = story::ISSUER.parse().unwrap();
     let entries = RegistryFile::from_items(entries.into_iter().map(|entry| RegistryItem::of(&entry, &own)));
     let permit = engine.permit::<act::ApplyRegistry>(&World::operator()).await.unwrap();
@@ -41,7 +41,7 @@ async fn apply(engine: &Arc<Administration>, entries: impl IntoIterator<Item = E
 }
 
 /// An operator who applies a file, and goes on by themselves.
-fn operator(
+pub(crate) fn operator(
     world: &World,
     entries: impl IntoIterator<Item = Entry, IntoIter: Send> + Send + 'static,
     prune: bool,
@@ -55,11 +55,11 @@ fn without_the_agent(world: &World, name: &'static str) -> impl Iterator<Item = 
     entries(&world.live.snapshot().registry).into_iter().filter(move |entry| (entry.kind(), entry.key()) != (Kind::Agent, name))
 }
 
-fn is_held(world: &World) {
+pub(crate) fn is_held(world: &World) {
     tokio::task::block_in_place(|| world.faults.wait_until_held());
 }
 
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < LONG, "{what}");
