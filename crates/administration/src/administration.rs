@@ -53,6 +53,9 @@ pub struct Administration {
     pub(crate) clock: Arc<HybridClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) looks: Looks,
+    /// Changes that give authority take turns, so that small changes do not overtake a large file again and again. Only fairness
+    /// depends on it.
+    pub(crate) turns: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Administration {
@@ -66,7 +69,7 @@ impl Administration {
     pub fn new(parts: Parts) -> Self {
         let Parts { live, store, log, stops, authority, identity, trust_domain, clock, entropy } = parts;
         let looks = Looks::new(LOOKS);
-        Self { live, store, log, stops, authority, identity, trust_domain, clock, entropy, looks }
+        Self { live, store, log, stops, authority, identity, trust_domain, clock, entropy, looks, turns: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

@@ -60,8 +60,8 @@ pub enum AdministrationError {
         /// Why not.
         refusal: StateRefusal,
     },
-    /// Others changed the registry each time that this was planned, or a change of theirs is being written and does not end.
-    /// Nothing was done, and it can be tried again.
+    /// Others changed the registry each time that this was planned, or an entry that it changes, or a change of theirs is being
+    /// written and does not end. Nothing was done, and it can be tried again.
     Overtaken,
     /// The change was refused when its record was written, or must wait; the text says why.
     Conflict(String),

@@ -15,7 +15,7 @@ use crate::error::AdministrationError;
 use crate::policies::compile;
 
 /// For how long something that was overtaken waits for a change that is being written.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long it takes until the database is asked again what became of a change.
 const ASK_AGAIN: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
 //! Changes of the registry: planned against the snapshot in force, recorded, then in force.
 //!
-//! Operators need not wait for each other. A change names the edition of the registry from which it was planned. If others changed
-//! the registry meanwhile, it is not made, but planned again from what they left. Suspending an agent, disabling a person or
-//! revoking a grant is in conflict with nothing: it changes nothing else in its entry, and a change that was planned before it
-//! does not lift it.
+//! A change names the edition of the registry from which it was planned. If others changed the registry meanwhile, it is not made,
+//! but planned again from what they left; if they changed an entry that it changes too, the operator must ask again. Suspending an
+//! agent, disabling a person or revoking a grant is in conflict with nothing: it changes nothing else in its entry, and a change
+//! that was planned before it does not lift it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -27,6 +27,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::administration::{Administration, recorded, to_the_end, with_cuts};
 use crate::authorization::{IsAct, Permit, act};
 use crate::error::AdministrationError;
+use crate::loading::PATIENCE;
 use crate::policies::{compile, refused_policies};
 use crate::touches::{touched, touches, touches_beside};
 use crate::usable;
@@ -155,6 +156,8 @@ impl Administration {
         permit: &Permit<A>,
         plan: impl Fn(&Snapshot, Timestamp) -> Result<Planned, AdministrationError>,
     ) -> Result<ApplyResponse, AdministrationError> {
+        let asked = self.snapshot();
+        let mut turn = None;
         for _ in 0..TRIES {
             self.confirm(permit).await?;
             let (now, snapshot) = (self.clock.now(), self.snapshot());
@@ -169,6 +172,18 @@ impl Administration {
                     Err(error) => return Err(error),
                 }
                 continue;
+            }
+            if turn.is_none() {
+                // If it does not get its turn in this time, another change hangs. Then it goes on without one.
+                turn = tokio::time::timeout(PATIENCE, self.turns.lock()).await.ok();
+                if self.snapshot().edition != snapshot.edition {
+                    continue;
+                }
+            }
+            // What others took from an entry since the operator asked must not be given back by planning again.
+            let differs = |(kind, key)| asked.registry.get(kind, key) != snapshot.registry.get(kind, key);
+            if planned.plan.changes.iter().filter_map(|change| Some((change.kind()?, change.key()))).any(differs) {
+                return Err(AdministrationError::Overtaken);
             }
             let record = self.record_of_changes(permit, &planned);
             match self.write(permit, record, &planned.plan, now, snapshot.edition).await {

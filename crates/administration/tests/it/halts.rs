@@ -1,16 +1,16 @@
-//! Stops of entries beside changes that would give back what they take.
+//! Stops of entries beside changes that would give back what they take, and changes that take turns.
 
 use std::sync::Arc;
 
 use mandate_administration::{AdministrationError as E, act};
 use mandate_api::admin::ApplyResponse;
-use mandate_core::registry::{AgentState, Entry};
+use mandate_core::registry::{Agent, AgentState, Entry};
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::story;
 use mandate_testkit::world::World;
 use tokio::task::JoinHandle;
 
-use crate::beside::{agent, apply, is_held, memory_is_the_database};
+use crate::beside::{agent, apply, eventually, is_held, memory_is_the_database, operator};
 
 /// An operator who suspends an agent.
 async fn suspension(world: &World, name: &'static str) -> JoinHandle<Result<ApplyResponse, E>> {
@@ -35,5 +35,65 @@ async fn a_suspension_of_a_suspended_agent_beside_its_activation_that_is_being_w
     // What gives authority is written after the stops that came before it.
     apply(&world.administration, [Entry::Agent(story::agent("other", Vec::new()))], false).await.unwrap();
     assert_eq!(agent(&world, "idle-agent").unwrap().state, AgentState::Suspended);
+    memory_is_the_database(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_that_came_after_a_file_was_sent_is_not_lifted_by_the_file_when_it_is_planned_again() {
+    for narrowed_beside in [false, true] {
+        let world = World::story();
+        let before = agent(&world, "support-agent").unwrap();
+        let other = agent(&world, "idle-agent").unwrap();
+        world.faults.hold();
+        let change = operator(&world, [Entry::Agent(Agent { purpose: "another purpose".to_owned(), ..before })], false);
+        is_held(&world);
+        let halt = suspension(&world, "support-agent").await;
+        eventually("halted", || agent(&world, "support-agent").unwrap().state == AgentState::Suspended).await;
+        let mut narrowing = None;
+        if narrowed_beside {
+            // It makes another edition, from which the file is planned again.
+            let narrower = Agent { chain_depth: other.chain_depth - 1, ..other.clone() };
+            narrowing = Some(operator(&world, [Entry::Agent(narrower)], false));
+            eventually("narrowed", || agent(&world, "idle-agent").unwrap().chain_depth < other.chain_depth).await;
+        }
+        world.faults.release();
+        let changed = change.await.unwrap();
+        assert!(matches!((narrowed_beside, &changed), (false, Ok(_)) | (true, Err(E::Overtaken))), "{narrowed_beside}: {changed:?}");
+        halt.await.unwrap().unwrap();
+        if let Some(narrowing) = narrowing {
+            narrowing.await.unwrap().unwrap();
+        }
+        assert_eq!(agent(&world, "support-agent").unwrap().state, AgentState::Suspended, "{narrowed_beside}");
+        memory_is_the_database(&world);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_large_file_is_applied_beside_operators_who_make_small_changes_all_the_time() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let world = Arc::new(World::story());
+    let (end, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let small = ["support-agent", "idle-agent"].map(|name| {
+        let (world, end, made) = (Arc::clone(&world), Arc::clone(&end), Arc::clone(&made));
+        tokio::spawn(async move {
+            while !end.load(Ordering::Relaxed) {
+                let purpose = format!("purpose {}", made.load(Ordering::Relaxed));
+                let changed = Agent { purpose, ..agent(&world, name).unwrap() };
+                if apply(&world.administration, [Entry::Agent(changed)], false).await.is_ok() {
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        })
+    });
+    eventually("they are at work", || made.load(Ordering::Relaxed) > 10).await;
+    let large = (0..1000).map(|n| Entry::Agent(story::agent(&format!("of-a-large-file-{n}"), Vec::new())));
+    let answer = operator(&world, large.collect::<Vec<_>>(), false).await.unwrap().unwrap();
+    assert_eq!(answer.changes.len(), 1000);
+    let so_far = made.load(Ordering::Relaxed);
+    eventually("they go on", || made.load(Ordering::Relaxed) > so_far).await;
+    end.store(true, Ordering::Relaxed);
+    for operator in small {
+        operator.await.unwrap();
+    }
     memory_is_the_database(&world);
 }

@@ -115,7 +115,7 @@ fn response(error: &AdministrationError) -> Response {
             }
         }
         AdministrationError::Overtaken => {
-            conflict("others are changing the registry, so that this could not be planned; nothing was changed: try again")
+            conflict("others are changing the registry or the same entry, so nothing was changed: look at it, and try again")
         }
         AdministrationError::Conflict(code) => conflict(code),
         AdministrationError::AuditUnavailable(why) => {
