@@ -264,3 +264,41 @@ async fn a_secret_for_an_entry_that_was_removed_meanwhile_is_refused_and_for_one
     set_client_secret(&world, "crm-api").await.unwrap();
     memory_is_the_database(&world);
 }
+
+fn cut_of_a_person(world: &World, name: &str) -> CutTarget {
+    CutTarget::Person(world.live.snapshot().registry.person(&name.parse().unwrap()).unwrap().id.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_first_passwords_that_are_set_at_the_same_time_the_second_cuts_what_was_issued_by_the_first() {
+    let world = Arc::new(World::story());
+    apply(&world.administration, [Entry::Person(story::person("newcomer", Vec::new()))], false).await.unwrap();
+    world.faults.hold();
+    let set = |world: &Arc<World>| {
+        let world = Arc::clone(world);
+        tokio::spawn(async move { set_password(&world, "newcomer").await })
+    };
+    let first = set(&world);
+    is_held(&world);
+    let second = set(&world);
+    eventually("both are on their way", || world.log.waiting() >= 1).await;
+    world.faults.release();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert!(world.live.snapshot().revocations.contains(&cut_of_a_person(&world, "newcomer")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_or_secret_whose_answer_was_lost_cuts_what_was_issued_by_the_old_one() {
+    let world = World::story();
+    let made = world.hybrid.now();
+    world.faults.fail(Point::Commit, 0, Fault::Kept);
+    let answer = set_password(&world, "riley").await;
+    assert!(matches!(answer, Err(E::AuditUnavailable(_))), "{answer:?}");
+    assert!(world.live.snapshot().revocations.has_cut_since(&cut_of_a_person(&world, "riley"), made));
+    world.faults.fail(Point::Commit, 0, Fault::Kept);
+    let answer = set_client_secret(&world, "crm-api").await;
+    assert!(matches!(answer, Err(E::AuditUnavailable(_))), "{answer:?}");
+    let client = CutTarget::Client("crm-api".parse().unwrap());
+    assert!(world.live.snapshot().revocations.has_cut_since(&client, made));
+}
