@@ -219,8 +219,8 @@ impl Live {
     /// Puts a stop in force that does more than to halt entries. `change` changes nothing if it is made again.
     ///
     /// `planned` is the edition from which it was planned, unless it is one that an earlier process left. It is refused if
-    /// there is another one by now. If it `removes` entries, it is refused too while a change is being written, which may
-    /// mention them.
+    /// there is another one by now. If it `removes` entries that others can mention, it is refused too while a change is being
+    /// written, which may mention them.
     pub fn narrow(
         &self,
         planned: Option<Edition>,

@@ -101,12 +101,12 @@ impl Stop {
 
     /// Whether it does more to entries than to halt them, so that the registry has its next version with it.
     pub(crate) fn narrows(&self) -> bool {
-        !self.narrowed.is_empty() || self.removes()
+        !self.narrowed.is_empty() || !self.removed.is_empty()
     }
 
-    /// Whether it removes entries, which others may mention.
-    pub(crate) fn removes(&self) -> bool {
-        !self.removed.is_empty()
+    /// Whether it removes entries that others may mention. No entry mentions a grant.
+    pub(crate) fn removes_what_others_mention(&self) -> bool {
+        self.removed.iter().any(|(kind, _)| *kind != Kind::Grant)
     }
 
     pub(crate) fn planned(&self) -> Option<Edition> {

@@ -92,7 +92,8 @@ pub enum StopError {
     /// Clients revoked more tokens than can wait to be recorded.
     #[error("the audit log cannot be written, and too many revocations of clients wait for it")]
     TooManyWait,
-    /// The registry was changed since the stop was planned, or it removes entries and a change is being written: plan it again.
+    /// The registry was changed since the stop was planned, or it removes entries that others can mention and a change is being
+    /// written: plan it again.
     #[error(transparent)]
     Overtaken(#[from] Overtaken),
 }
@@ -288,7 +289,7 @@ impl Stops {
         }
         if stop.narrows() {
             let narrowing = Arc::clone(stop);
-            self.live.narrow(stop.planned(), stop.removes(), move |registry| narrowing.change(registry))?;
+            self.live.narrow(stop.planned(), stop.removes_what_others_mention(), move |registry| narrowing.change(registry))?;
         } else if stop.changes_entries() {
             let halt = Arc::clone(stop);
             self.live.halt(move |registry| halt.change(registry));

@@ -97,3 +97,22 @@ async fn a_large_file_is_applied_beside_operators_who_make_small_changes_all_the
     }
     memory_is_the_database(&world);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_is_removed_beside_a_change_that_is_being_written() {
+    let world = World::story();
+    let entries = world.live.snapshot().registry.entries();
+    let gone = entries.iter().find(|entry| matches!(entry, Entry::Grant(_))).unwrap().clone();
+    world.faults.hold_at(Point::Commit);
+    let change = operator(&world, [Entry::Agent(story::agent("new-agent", Vec::new()))], false);
+    is_held(&world);
+    let kept: Vec<Entry> = entries.into_iter().filter(|entry| entry.key() != "mandate" && *entry != gone).collect();
+    let removal = operator(&world, kept, true);
+    let is_there = |world: &World| world.live.snapshot().registry.get(gone.kind(), gone.key()).is_some();
+    eventually("no entry mentions a grant: it waits for nothing", || !is_there(&world)).await;
+    world.faults.release();
+    change.await.unwrap().unwrap();
+    removal.await.unwrap().unwrap();
+    assert!(!is_there(&world));
+    memory_is_the_database(&world);
+}
