@@ -22,6 +22,9 @@ pub struct Stop {
     /// Entries that get less, as they were and as they were to be. Whatever they are when this is made, they get no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     narrowed: Vec<(Entry, Entry)>,
+    /// Entries that get less, as an earlier version wrote them: only as they were to be. See [`Stop::in_this_form`].
+    #[serde(default, skip_serializing)]
+    put: Vec<Entry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     removed: Vec<(Kind, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -36,7 +39,8 @@ pub struct Stop {
 impl Stop {
     /// A stop that cuts issued tokens.
     pub fn of_cuts(record: Record, cuts: Vec<Cut>) -> Self {
-        Self { record, halted: Vec::new(), narrowed: Vec::new(), removed: Vec::new(), cuts, banned_node: None, planned: None }
+        let (halted, narrowed, put, removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { record, halted, narrowed, put, removed, cuts, banned_node: None, planned: None }
     }
 
     /// A stop that bans a node.
@@ -70,6 +74,19 @@ impl Stop {
         }
         stop.planned = stop.narrows().then_some(snapshot.edition);
         Some(stop)
+    }
+
+    /// This stop without what only an earlier version writes. What its entries were is taken from the `registry` in force; an
+    /// entry that is gone has nothing left to take.
+    pub(crate) fn in_this_form(mut self, registry: &Registry) -> Self {
+        for to in std::mem::take(&mut self.put) {
+            if let Some(from) = registry.get(to.kind(), to.key()) {
+                // A later stop may be in the registry already. This one does not lift it.
+                let to = to.stopped(from.halt());
+                self.narrowed.push((from, to));
+            }
+        }
+        self
     }
 
     /// Whether its changes only take authority away: the content of the file is not trusted.

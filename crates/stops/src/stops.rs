@@ -233,6 +233,7 @@ impl Stops {
                 engine.keeper.free(kept);
                 continue;
             }
+            let stop = stop.in_this_form(&engine.live.snapshot().registry);
             if !stop.only_takes() {
                 return Err(StartError::Gives(stop.record().id.clone()));
             }

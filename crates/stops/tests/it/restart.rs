@@ -192,16 +192,66 @@ async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_ser
     }
 }
 
-#[tokio::test]
-async fn a_stop_of_an_earlier_form_in_the_reserve_is_not_passed_over() {
+/// A narrowing stop in the reserve of a server that was killed, in the form of an earlier version, which has only the new value.
+async fn narrowed_by_an_earlier_version() -> World {
     let world = World::story();
     world.faults.break_down(Point::Commit);
     take(&world, changed(&world, |agent| agent.chain_depth = 0).unwrap()).await;
     forge(&world, |content| {
         let stop = content["stop"].as_object_mut().unwrap();
         let narrowed = stop.remove("narrowed").unwrap();
-        stop.insert("put".to_owned(), serde_json::json!([narrowed[0][1]]));
+        stop.insert("put".to_owned(), serde_json::json!([narrowed.pointer("/0/1").unwrap()]));
     });
+    world.faults.mend();
+    world
+}
+
+#[tokio::test]
+async fn a_narrowing_that_an_earlier_version_left_is_in_force_again_and_then_recorded() {
+    let world = narrowed_by_an_earlier_version().await;
+    let of_database = || world.stored().0.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent)).unwrap();
+    let before = of_database();
+    let expected = Agent { chain_depth: 0, ..before.clone() };
+    assert_ne!(before, expected);
+    let (live, stops) = restarted(&world);
+    assert_eq!(**live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap(), expected);
+    stops.retry().await;
+    assert_eq!(of_database(), expected);
+    assert_eq!(stops.standing().reserved, 0);
+}
+
+#[tokio::test]
+async fn a_narrowing_that_an_earlier_version_left_lifts_no_halt_and_makes_no_entry() {
+    let agents = [Some(AgentState::Contained), None];
+    for state in agents {
+        let world = narrowed_by_an_earlier_version().await;
+        let halt = |state| Effect::HaltEntry { kind: Kind::Agent, key: AGENT.to_owned(), halt: Halt::Agent(state) };
+        let remove = || Effect::RemoveEntry { kind: Kind::Agent, key: AGENT.to_owned() };
+        let effects = vec![Effect::AdvanceRegistry { planned_from: None }, state.map_or_else(remove, halt)];
+        world.log.append(record(&world, mandate_audit::Kind::Admin, "a change"), effects).await.unwrap();
+        let (live, _) = restarted(&world);
+        let found = live.snapshot().registry.agent(&AGENT.parse().unwrap()).map(|agent| (agent.state, agent.chain_depth));
+        assert_eq!(found, state.map(|state| (state, 0)));
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_left_gives_nothing_and_no_other_form_is_passed_over() {
+    let forgeries: [fn(&mut serde_json::Value); 2] = [
+        |content| content["stop"]["put"][0]["value"]["selectors"] = serde_json::json!(["unix:uid:0"]),
+        |content| content["stop"]["put"][0]["value"]["chain_depth"] = 9.into(),
+    ];
+    for forgery in forgeries {
+        let world = narrowed_by_an_earlier_version().await;
+        // The world's own server has the stop in memory; this one knows only the database.
+        let registry = world.stored().0;
+        world.live.change_registry(None, |in_force| *in_force = registry);
+        forge(&world, forgery);
+        let error = start_error(&world);
+        assert!(matches!(error, StartError::Gives(_)), "{error}");
+    }
+    let world = narrowed_by_an_earlier_version().await;
+    forge(&world, |content| content["stop"]["lessened"] = serde_json::json!([]));
     let error = look(&world).err().unwrap();
     assert!(matches!(error, ReserveError::Unreadable { .. }), "{error}");
 }
