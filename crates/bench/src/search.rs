@@ -55,7 +55,7 @@ struct Sort {
     wanted: Vec<Wanted>,
 }
 
-/// Milliseconds of a query, the median of its sort.
+/// Times of a query in milliseconds, the median of its sort.
 struct Times {
     /// Nothing of the log and of the index is in the memory of the system.
     cold: f64,
@@ -185,12 +185,12 @@ fn fill(dir: &Path, size: u64) -> Result<Vec<Sort>, BenchError> {
     store.transact_blocking("found", |tx| records::found(tx, ORIGIN, &first)).map_err(BenchError::during("a checkpoint"))?;
     let mut backend = store.audit_backend(ORIGIN).map_err(BenchError::during("opening the log"))?;
     backend.load().map_err(BenchError::during("reading the log"))?;
-    let (mut writer, mut tree, mut sample) = (Story::begin()?, Frontier::new(), Vec::new());
+    let (mut source, mut tree, mut sample) = (Story::begin()?, Frontier::new(), Vec::new());
     let failed = || BenchError::during("writing the log");
     while tree.size() < size {
         backend.begin().map_err(failed())?;
         for _ in 0..PIECE {
-            let (index, record) = (tree.size(), writer.record()?);
+            let (index, record) = (tree.size(), source.record()?);
             let bytes = record.to_leaf().map_err(BenchError::during("a record"))?;
             let hashes = tree.append(leaf_hash(&bytes)).map_err(BenchError::during("the tree"))?;
             backend.stage(Leaf { index, record: &record, bytes: &bytes, hashes: &hashes }, &[]).map_err(failed())?;

@@ -1,7 +1,6 @@
 //! The schema of the search index: how it is made, and the thread's connection to it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use deadpool_postgres::Object;
 use tokio_postgres::IsolationLevel;
@@ -35,8 +34,18 @@ CREATE TABLE search.names (
     PRIMARY KEY (log, chunk, name, idx)
 );";
 
-/// What waits for the tables while they are dropped are searches; what the drop waits for are searches, too.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How an empty index is made: in one step, during which searches wait for the tables.
+///
+/// It waits for searches less long than they wait for it, and is tried again: those that begin meanwhile use no index. As a search
+/// does, it locks `chunks` first, so that neither keeps the other from its second table.
+fn creation() -> String {
+    format!(
+        "SET LOCAL lock_timeout = '200ms'; SET LOCAL synchronous_commit = off;
+         CREATE SCHEMA IF NOT EXISTS search; {MARK};
+         DROP TABLE IF EXISTS search.chunks, search.names; {TABLES}
+         INSERT INTO search.mandate_index (one, version) VALUES (1, {VERSION}) ON CONFLICT (one) DO UPDATE SET version = {VERSION};"
+    )
+}
 
 /// Whether there is an index of this version that belongs to the logs.
 pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
@@ -106,13 +115,7 @@ impl search_follower::Place for IndexSchema {
             }
             connections.wait(LONG_DEADLINE, async {
                 let tx = client.transaction().await?;
-                let settings = format!("SET LOCAL lock_timeout = '{}s'; SET LOCAL synchronous_commit = off", PATIENCE.as_secs());
-                tx.batch_execute(&settings).await?;
-                tx.batch_execute("DROP TABLE IF EXISTS search.names, search.chunks; CREATE SCHEMA IF NOT EXISTS search").await?;
-                tx.batch_execute(MARK).await?;
-                tx.batch_execute(TABLES).await?;
-                let sql = format!("INSERT INTO search.mandate_index (one, version) VALUES (1, {VERSION}) ON CONFLICT (one) DO UPDATE SET version = {VERSION}");
-                tx.batch_execute(&sql).await?;
+                tx.batch_execute(&creation()).await?;
                 tx.commit().await
             })
         })
