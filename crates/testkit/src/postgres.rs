@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -34,6 +34,8 @@ pub struct Cluster {
     settings: Vec<String>,
     server: Option<Server>,
     databases: AtomicU32,
+    /// Removes the folder when this program ends: one that is kept for the whole program is never dropped.
+    _sweeper: Option<Child>,
 }
 
 /// The folder of the socket.
@@ -102,8 +104,16 @@ impl Cluster {
             .output()
             .expect("initdb runs");
         assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
+        let sweeper = Command::new("sh")
+            .args(["-c", "trap '' INT TERM HUP; cat; sleep 1; rm -rf \"$0\"; sleep 5; rm -rf \"$0\""])
+            .arg(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("sh runs");
         let settings = ["fsync=off", "listen_addresses="].iter().chain(settings).map(ToString::to_string).collect();
-        let mut cluster = Self { dir: Folder::Own(dir), programs, settings, server: None, databases: AtomicU32::new(0) };
+        let mut cluster =
+            Self { dir: Folder::Own(dir), programs, settings, server: None, databases: AtomicU32::new(0), _sweeper: Some(sweeper) };
         cluster.run();
         Some(cluster)
     }
@@ -112,7 +122,7 @@ impl Cluster {
     #[must_use]
     pub fn of_another_program(socket_dir: PathBuf) -> Option<Self> {
         let dir = Folder::AnotherProgram(socket_dir);
-        Some(Self { dir, programs: programs()?, settings: Vec::new(), server: None, databases: AtomicU32::new(0) })
+        Some(Self { dir, programs: programs()?, settings: Vec::new(), server: None, databases: AtomicU32::new(0), _sweeper: None })
     }
 
     /// The folder of the socket.
