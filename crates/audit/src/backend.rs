@@ -62,6 +62,9 @@ pub trait Backend: Sized + Send + 'static {
     /// Whether an error says that another transaction came between, nothing was written, and another try may succeed.
     fn is_conflict(error: &Self::Error) -> bool;
 
+    /// Whether an error says that this process must not write to the log any longer.
+    fn is_over(error: &Self::Error) -> bool;
+
     /// Reads what is durable.
     fn load(&mut self) -> Result<Loaded, Self::Error>;
 

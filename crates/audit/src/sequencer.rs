@@ -156,7 +156,9 @@ impl<E: Effect> Log<E> {
         let tree = open_tree(&mut backend, &signer)?;
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting) };
+        let root = tree.root().map_err(|e| StartError::Tampered(Tampered::from(e)))?;
+        let heads = vec![(tree.size(), root)];
+        let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting), heads };
         let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || sequencer.run(&queue)).map_err(StartError::Thread)?;
         Ok((Self { jobs, waiting, strangers: Arc::default() }, thread))
     }
@@ -250,6 +252,15 @@ struct Sequencer<B: Backend> {
     // None after an error whose result on disk is unknown: it is read again before the next batch.
     tree: Option<Frontier>,
     waiting: Arc<AtomicUsize>,
+    /// Size and root of what may be durable: the last commit that was seen, and those after it of which no answer came.
+    heads: Vec<(u64, Hash)>,
+}
+
+/// Whether the sequencer can write more batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goes {
+    On,
+    Ends,
 }
 
 impl<B: Backend> Sequencer<B> {
@@ -266,12 +277,14 @@ impl<B: Backend> Sequencer<B> {
             batch.extend(queue.try_iter().take(MAX_BATCH - 1));
             self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
             pacer.begin(Instant::now(), batch.len());
-            self.write(&mut batch);
+            if self.write(&mut batch) == Goes::Ends {
+                return;
+            }
         }
     }
 
     /// Writes one batch and answers all its waiters.
-    fn write(&mut self, batch: &mut Vec<Job<B::Effect>>) {
+    fn write(&mut self, batch: &mut Vec<Job<B::Effect>>) -> Goes {
         let mut written = self.transaction(batch);
         for _ in 1..TRIES {
             if !matches!(written, Err(Failure { conflict: true, .. })) {
@@ -291,14 +304,16 @@ impl<B: Backend> Sequencer<B> {
                         Verdict::GuardFailed => Err(AppendError::GuardFailed),
                     });
                 }
+                Goes::On
             }
-            Err(Failure { why, .. }) => {
+            Err(Failure { why, over, .. }) => {
                 self.backend.roll_back();
                 // A commit that failed may yet be on disk. Only reading tells.
                 self.tree = None;
                 for job in batch.drain(..) {
                     job.waiter.answer(Err(AppendError::Unavailable(why.clone())));
                 }
+                if over { Goes::Ends } else { Goes::On }
             }
         }
     }
@@ -306,7 +321,7 @@ impl<B: Backend> Sequencer<B> {
     fn transaction(&mut self, batch: &[Job<B::Effect>]) -> Result<(Frontier, VerdictsOf<B>), Failure> {
         let mut tree = match &self.tree {
             Some(tree) => tree.clone(),
-            None => open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?,
+            None => self.read_again()?,
         };
         self.backend.begin().map_err(Failure::of_backend::<B>)?;
         let before = tree.size();
@@ -333,9 +348,25 @@ impl<B: Backend> Sequencer<B> {
         } else {
             let root = tree.root().map_err(|e| Failure::of(&e))?;
             let note = self.signer.sign(tree.size(), root).map_err(|e| Failure::of(&e))?;
+            self.heads.push((tree.size(), root));
             self.backend.commit(&note).map_err(Failure::of_backend::<B>)?;
+            self.heads = vec![(tree.size(), root)];
         }
         Ok((tree, verdicts))
+    }
+
+    /// Reads the log after an error. It must be as this process left it, with or without what it did not see committed: in another
+    /// log there are no records that were receipted, or those of another writer.
+    fn read_again(&mut self) -> Result<Frontier, Failure> {
+        let tree = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
+        let head = (tree.size(), tree.root().map_err(|e| Failure::of(&e))?);
+        if self.heads.contains(&head) {
+            return Ok(tree);
+        }
+        let known: Vec<String> = self.heads.iter().map(|(size, _)| size.to_string()).collect();
+        let why =
+            format!("the audit log has {} records and is not the one that this server wrote, with {}", tree.size(), known.join(" or "));
+        Err(Failure { why, conflict: false, over: true })
     }
 }
 
@@ -344,16 +375,18 @@ struct Failure {
     /// Private detail for operators.
     why: String,
     conflict: bool,
+    /// This process must not write to the log any longer.
+    over: bool,
 }
 
 impl Failure {
     fn of(error: &dyn std::error::Error) -> Self {
-        Self { why: chain(error), conflict: false }
+        Self { why: chain(error), conflict: false, over: false }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
     fn of_backend<B: Backend>(error: B::Error) -> Self {
-        Self { why: chain(&error), conflict: B::is_conflict(&error) }
+        Self { why: chain(&error), conflict: B::is_conflict(&error), over: B::is_over(&error) }
     }
 }
 

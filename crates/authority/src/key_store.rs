@@ -248,6 +248,11 @@ fn write<K>(store: &Store, purpose: Purpose, rotation: &Rotation<K>, new: Option
         for kid in &rotation.removed {
             keys::remove(tx, name, kid)?;
         }
-        new.map_or(Ok(()), |row| keys::put(tx, row))
+        let Some(row) = new else { return Ok(()) };
+        // Another key that waits is of a rotation whose answer was lost: this process has never published it.
+        for other in keys::list(tx, name)?.into_iter().filter(|key| key.state == keys::KeyState::Next) {
+            keys::remove(tx, name, &other.kid)?;
+        }
+        keys::put(tx, row)
     })
 }

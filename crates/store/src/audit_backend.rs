@@ -90,6 +90,10 @@ impl Backend for AuditBackend {
         matches!(error, StoreError::Conflict(_))
     }
 
+    fn is_over(error: &StoreError) -> bool {
+        matches!(error, StoreError::Superseded)
+    }
+
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.log.begin_reading()?;
         let tx = self.tx();

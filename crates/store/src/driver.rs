@@ -21,6 +21,10 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// Writes: durable on return, all or nothing, as if no other transaction ran at the same time.
     fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError>;
 
+    /// Returns once no change of the registry is under way of which this process got no answer, so that a read afterwards shows
+    /// what became of it.
+    fn settled(&self) -> Result<(), StoreError>;
+
     /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor waits for the database.
     fn write_trouble(&self) -> Option<WriteTrouble>;
 

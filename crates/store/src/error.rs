@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The database server takes no writes: it is a standby, or was set to be read-only.
     #[error("the database server takes no writes")]
     ReadOnly(#[source] Cause),
+    /// Another server has used the database since this one lost its lock. What it revoked is not known here.
+    #[error("another server has used this database meanwhile: this one must end, and be started again")]
+    Superseded,
     /// Another transaction came between. Nothing was written; another try may succeed.
     #[error("the transaction conflicts with others")]
     Conflict(#[source] Cause),
@@ -101,6 +104,7 @@ impl StoreError {
                 | Self::Unreachable(_)
                 | Self::ReadOnly(_)
                 | Self::Conflict(_)
+                | Self::Superseded
                 | Self::Nested
                 | Self::OtherWriter
                 | Self::Ending

@@ -77,6 +77,13 @@ impl Store {
         directory::is_there(dir)
     }
 
+    /// Returns once no change of the registry is under way of which this process got no answer: a read afterwards shows what became
+    /// of it.
+    pub async fn settled(&self) -> Result<(), StoreError> {
+        let store = self.clone();
+        may_block(move || reported("the state of a lost change cannot be read", "settled", store.driver.settled())).await
+    }
+
     /// Reads from one consistent snapshot, beside any writer.
     ///
     /// `name` says in logs what was read. The closure may run twice.

@@ -190,6 +190,10 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         }
     }
 
+    fn is_over(error: &Self::Error) -> bool {
+        matches!(error, Faulty::Real(error) if B::is_over(error))
+    }
+
     fn load(&mut self) -> Result<Loaded, Self::Error> {
         self.faults.run(Point::Load, || self.inner.load())
     }

@@ -45,6 +45,10 @@ impl<B: Backend<Effect: Clone>> Backend for RepeatingBackend<B> {
         B::is_conflict(error)
     }
 
+    fn is_over(error: &Self::Error) -> bool {
+        B::is_over(error)
+    }
+
     fn load(&mut self) -> Result<Loaded, Self::Error> {
         self.inner.load()
     }

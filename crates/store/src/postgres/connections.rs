@@ -29,8 +29,18 @@ const MOST: usize = 12;
 /// A receipt means that a record is on the server's disk, whatever is usual for its role or database. A transaction whose
 /// client has gone away must not keep its locks. While another program holds a table, a request must hear so within two seconds,
 /// and it may wait four times, as in [`crate::sqlite::gate`].
+///
+/// The server must notice when our machine is lost, and then let go of what its sessions hold. The session that has the lock on
+/// the database is always idle.
 const SETTINGS: &str = "SET synchronous_commit = 'on'; SET lock_timeout = '400ms'; SET idle_in_transaction_session_timeout = '60s'; \
-     SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
+     SET idle_session_timeout = 0; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
+     SET tcp_user_timeout = 10000; SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
+
+/// Ends a statement whose caller has gone. Not every system can notice that.
+const IF_POSSIBLE: &str = "SET client_connection_check_interval = '1s'";
+
+/// The most searches of the log at the same time: they may take long, and logins must not wait for them.
+const SEARCHES: usize = 3;
 
 /// The connections of one store.
 pub(crate) struct Connections {
@@ -38,6 +48,8 @@ pub(crate) struct Connections {
     runtime: Option<Runtime>,
     /// For reads and bookkeeping.
     shared: Pool,
+    /// For searches of the log.
+    searches: Pool,
     /// For the audit log and what keeps other servers away.
     own: Pool,
     address: String,
@@ -66,8 +78,8 @@ impl Connections {
             .enable_all()
             .build()
             .map_err(|e| StoreError::Io(Box::new(e)))?;
-        let (shared, own) = (pool(address, MOST)?, pool(address, OWN)?);
-        Ok(Self { runtime: Some(runtime), shared, own, address: address.to_string() })
+        let (shared, searches, own) = (pool(address, MOST)?, pool(address, SEARCHES)?, pool(address, OWN)?);
+        Ok(Self { runtime: Some(runtime), shared, searches, own, address: address.to_string() })
     }
 
     /// Which database it is, without a password.
@@ -78,6 +90,11 @@ impl Connections {
     /// A connection for reads and bookkeeping, which is given back when it is dropped.
     pub(crate) fn shared(&self) -> Result<Object, StoreError> {
         self.wait(DEADLINE * 2, self.shared.get())
+    }
+
+    /// A connection for a search of the log, which is given back when it is dropped.
+    pub(crate) fn search(&self) -> Result<Object, StoreError> {
+        self.wait(DEADLINE * 2, self.searches.get())
     }
 
     /// A connection that is kept.
@@ -112,7 +129,15 @@ fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
     config.connect_timeout(DEADLINE).tcp_user_timeout(DEADLINE * 5).keepalives_idle(DEADLINE * 5);
     config.keepalives_interval(DEADLINE).keepalives_retries(3);
     let manager = Manager::from_config(config, address.tls()?, manager);
-    let set_up = Hook::async_fn(|client, _| Box::pin(async move { client.batch_execute(SETTINGS).await.map_err(HookError::Backend) }));
+    let set_up = Hook::async_fn(|client, _| {
+        Box::pin(async move {
+            client.batch_execute(SETTINGS).await.map_err(HookError::Backend)?;
+            if client.batch_execute(IF_POSSIBLE).await.is_err() {
+                tracing::debug!("the database server does not notice when a caller has gone");
+            }
+            Ok(())
+        })
+    });
     let pool = Pool::builder(manager)
         .max_size(most)
         .runtime(PoolRuntime::Tokio1)

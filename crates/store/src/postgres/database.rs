@@ -8,6 +8,7 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use mandate_core::Entropy;
 use tokio_postgres::IsolationLevel;
+use tokio_postgres::error::SqlState;
 
 use crate::directory::{Directory, SEAL_KEY, unusable};
 use crate::driver::{Driver, LogReader, LogSession, Work};
@@ -15,12 +16,12 @@ use crate::error::StoreError;
 use crate::meta;
 use crate::postgres::address::PostgresAddress;
 use crate::postgres::connections::{Connections, DEADLINE, LONG_DEADLINE};
-use crate::postgres::exclusive::Exclusive;
+use crate::postgres::exclusive::{Exclusive, Keeper, SERVER};
 use crate::postgres::log_session::LogConnection;
 use crate::postgres::migration::{self, Content};
 use crate::postgres::search::{self, IndexSchema};
 use crate::postgres::shared::{IMPATIENT, Outermost, Shared};
-use crate::postgres::statements::{Place, Session, State};
+use crate::postgres::statements::{Place, Session, State, has_code};
 use crate::record_search::{self, RecordSearch};
 use crate::seal::Sealer;
 use crate::search_follower::{Follower, Signal};
@@ -45,9 +46,10 @@ impl Database {
     pub(crate) fn open(dir: &Path, address: &PostgresAddress, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let directory = Directory::open(dir)?;
         let connections = Connections::new(address)?;
-        let exclusive = Exclusive::default();
-        exclusive.ensure(&connections)?;
+        let exclusive = Exclusive::new(random_name(entropy.as_ref()));
+        exclusive.take(&connections)?;
         let mut client = connections.own()?;
+        refuse_a_pooler(&connections, &client)?;
         let content = migration::content(&connections, &client)?;
         let key = directory.seal_key(content != Content::Nothing, entropy.as_ref(), || {
             unusable(
@@ -69,6 +71,7 @@ impl Database {
         let follower = Follower::start(signal, IndexSchema::new(Arc::clone(&shared)))?;
         let database = Self { sealer, shared, _follower: follower };
         database.transact(&mut meta::check_seal).map_err(|error| key.is_anothers(error))?;
+        database.transact(&mut |tx| meta::put(tx, SERVER, database.shared.exclusive.server()))?;
         directory.settle(&key)?;
         Ok(database)
     }
@@ -76,7 +79,7 @@ impl Database {
     /// Runs `work` in a transaction that only reads, in which records are found with `search`.
     fn read_only(&self, deadline: Duration, search: Option<&dyn RecordSearch>, work: &mut Work<'_>) -> Result<(), StoreError> {
         let connections = &self.shared.connections;
-        let mut client = connections.shared()?;
+        let mut client = if deadline == DEADLINE { connections.shared()? } else { connections.search()? };
         let state = State::default();
         let result = (|| {
             let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
@@ -105,18 +108,19 @@ impl Database {
         }
     }
 
-    fn try_transaction(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
+    fn try_transaction(&self, keeper: Keeper, work: &mut Work<'_>) -> Result<(), StoreError> {
         let connections = &self.shared.connections;
         let mut client = connections.shared()?;
         let state = State::default();
         let result = (|| {
             let begin = client.build_transaction().isolation_level(IsolationLevel::Serializable).start();
-            let tx = state.note(connections.wait(DEADLINE, begin))?;
+            let tx = state.note(connections.wait(DEADLINE, begin).map_err(no_writes))?;
             if self.shared.is_held() {
                 state.note(connections.wait(DEADLINE, tx.batch_execute(IMPATIENT)))?;
             }
             work(&Tx::new(&Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state: &state }, &self.sealer))?;
-            state.note(connections.wait(DEADLINE, tx.commit()))
+            // Dropped after that, it has nothing to roll back.
+            state.note(connections.wait(DEADLINE, tx.batch_execute(&keeper.commit())).map_err(lock_lost))
         })();
         give_back(client, &state);
         if result.is_ok() {
@@ -124,6 +128,46 @@ impl Database {
         }
         self.shared.note(state.trouble());
         result
+    }
+}
+
+fn random_name(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 16];
+    entropy.fill(&mut bytes);
+    base16ct::lower::encode_string(&bytes)
+}
+
+/// A pooler that gives the transactions of several connections one session lets two servers have one lock.
+fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
+    let other = connections.own()?;
+    let pid = |client: &Object| {
+        let row = connections.wait(DEADLINE, client.query_one("SELECT pg_backend_pid()", &[]))?;
+        Ok::<i32, StoreError>(row.try_get(0)?)
+    };
+    if pid(client)? != pid(&other)? {
+        return Ok(());
+    }
+    Err(StoreError::Directory {
+        path: connections.address().into(),
+        why: "a pooler gives two connections one session: let it pool by session, or connect to the server itself".to_owned(),
+    })
+}
+
+/// A standby has no serializable transactions.
+pub(crate) fn no_writes(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Sql(cause) if has_code(cause.as_ref(), &SqlState::FEATURE_NOT_SUPPORTED) => StoreError::ReadOnly(cause),
+        other => other,
+    }
+}
+
+/// The division in [`Keeper::commit`].
+pub(crate) fn lock_lost(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Sql(cause) if has_code(cause.as_ref(), &SqlState::DIVISION_BY_ZERO) => {
+            StoreError::Busy("the lock on the database was lost".into())
+        }
+        other => other,
     }
 }
 
@@ -146,10 +190,10 @@ impl Driver for Database {
     fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
         let _outermost = Outermost::enter(&self.shared)?;
         self.shared.waiting(|| {
-            self.shared.exclusive.ensure(&self.shared.connections)?;
+            let keeper = self.shared.exclusive.ensure(&self.shared.connections)?;
             let mut tries = 1;
             loop {
-                match self.try_transaction(work) {
+                match self.try_transaction(keeper, work) {
                     // The other one is through by now, or soon.
                     Err(StoreError::Conflict(_)) if tries < TRIES => thread::sleep(Duration::from_millis(1 << tries)),
                     result => return result,
@@ -157,6 +201,19 @@ impl Driver for Database {
                 tries += 1;
             }
         })
+    }
+
+    fn settled(&self) -> Result<(), StoreError> {
+        let connections = &self.shared.connections;
+        let mut client = connections.shared()?;
+        let state = State::default();
+        let result = (|| {
+            let tx = state.note(connections.wait(DEADLINE, client.transaction()))?;
+            // Waits for a commit that is under way and whose answer nobody waits for any longer; or fails, if that takes long.
+            state.note(connections.wait(DEADLINE, tx.query("SELECT version FROM registry_version FOR SHARE", &[]))).map(drop)
+        })();
+        give_back(client, &state);
+        result
     }
 
     fn write_trouble(&self) -> Option<WriteTrouble> {

@@ -12,35 +12,114 @@ use crate::postgres::connections::{Connections, DEADLINE};
 /// "Mdt1", as in the header of our `SQLite` files. An advisory lock is of one database.
 const KEY: i64 = 0x4d64_7431;
 
-/// How long a lock may take to become free: the server has not yet noticed that the connection of a process that ended is gone.
+/// How long a start waits for the lock: the server may not have noticed yet that the connection of a process that ended is gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// For how long a failure is the answer to all who ask: a writer must not wait for the attempts of those before it.
+const REST: Duration = Duration::from_secs(1);
+
+/// The name in `meta` of who has used the database last.
+pub(crate) const SERVER: &str = "server";
+
 /// The lock on the database: of a session, so that it ends with the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Exclusive {
-    session: Mutex<Option<Object>>,
+    /// What this process has written as [`SERVER`].
+    server: String,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    session: Option<(Object, Keeper)>,
+    failed: Option<Instant>,
+}
+
+/// The process number of the session that has the lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeper(i32);
+
+impl Keeper {
+    /// The statements that end a transaction that writes: it is committed only if the lock is still held. They fail, too, in a
+    /// transaction in which a statement failed, which `COMMIT` alone would roll back without an error.
+    pub(crate) fn commit(self) -> String {
+        format!(
+            "SELECT 1 / (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = {} AND classid = 0 AND objid = {KEY} \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())); COMMIT",
+            self.0
+        )
+    }
 }
 
 impl Exclusive {
+    /// `server` is a name that no other process has.
+    pub(crate) fn new(server: String) -> Self {
+        Self { server, held: Mutex::default() }
+    }
+
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Takes the lock at a start.
+    pub(crate) fn take(&self, connections: &Connections) -> Result<(), StoreError> {
+        self.held.lock().session = Some(acquire(connections, PATIENCE)?);
+        Ok(())
+    }
+
     /// Makes sure that no other server uses the database. Asks the database only if the lock's connection has ended.
-    pub(crate) fn ensure(&self, connections: &Connections) -> Result<(), StoreError> {
-        let mut session = self.session.lock();
-        if session.as_ref().is_some_and(|session| !session.is_closed()) {
-            return Ok(());
+    pub(crate) fn ensure(&self, connections: &Connections) -> Result<Keeper, StoreError> {
+        let Some(mut held) = self.held.try_lock_for(DEADLINE) else {
+            return Err(StoreError::Unreachable("the lock on the database is being taken again".into()));
+        };
+        if let Some((session, keeper)) = &held.session
+            && !session.is_closed()
+        {
+            return Ok(*keeper);
         }
-        *session = None;
-        let begun = Instant::now();
-        let client = connections.own()?;
-        loop {
-            let row = connections.wait(DEADLINE, client.query_one("SELECT pg_try_advisory_lock($1)", &[&KEY]))?;
-            if row.try_get(0)? {
-                *session = Some(client);
-                return Ok(());
+        held.session = None;
+        if held.failed.is_some_and(|at| at.elapsed() < REST) {
+            return Err(StoreError::Unreachable("the lock on the database could not be taken a moment ago".into()));
+        }
+        match acquire(connections, Duration::ZERO).and_then(|taken| self.unused(connections, taken)) {
+            Ok((session, keeper)) => {
+                *held = Held { session: Some((session, keeper)), failed: None };
+                Ok(keeper)
             }
-            if begun.elapsed() > PATIENCE {
-                return Err(StoreError::Busy("another server uses this database".into()));
+            Err(error) => {
+                held.failed = Some(Instant::now());
+                Err(error)
             }
-            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// While this process did not have the lock, another server may have revoked what is in force here.
+    fn unused(&self, connections: &Connections, (session, keeper): (Object, Keeper)) -> Result<(Object, Keeper), StoreError> {
+        let row = connections.wait(DEADLINE, session.query_opt("SELECT value FROM meta WHERE name = $1", &[&SERVER]))?;
+        let last = row.map(|row| row.try_get::<_, Vec<u8>>(0)).transpose()?;
+        if last.as_deref() == Some(self.server.as_bytes()) {
+            return Ok((session, keeper));
+        }
+        drop(Object::take(session));
+        Err(StoreError::Superseded)
+    }
+}
+
+fn acquire(connections: &Connections, patience: Duration) -> Result<(Object, Keeper), StoreError> {
+    let begun = Instant::now();
+    let client = connections.own()?;
+    loop {
+        let asked = connections.wait(DEADLINE, client.query_one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&KEY]));
+        let answer = asked.and_then(|row| Ok((row.try_get::<_, bool>(0)?, row.try_get::<_, i32>(1)?)));
+        match answer {
+            Ok((true, pid)) => return Ok((client, Keeper(pid))),
+            Ok((false, _)) if begun.elapsed() >= patience => return Err(StoreError::Busy("another server uses this database".into())),
+            Ok((false, _)) => thread::sleep(Duration::from_millis(50)),
+            Err(error) => {
+                // It may get the lock after all: then nobody else must have this connection.
+                drop(Object::take(client));
+                return Err(error);
+            }
         }
     }
 }

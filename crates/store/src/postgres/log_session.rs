@@ -7,6 +7,8 @@ use deadpool_postgres::Object;
 use crate::driver::LogSession;
 use crate::error::StoreError;
 use crate::postgres::connections::DEADLINE;
+use crate::postgres::database::{lock_lost, no_writes};
+use crate::postgres::exclusive::Keeper;
 use crate::postgres::shared::{IMPATIENT, Shared};
 use crate::postgres::statements::{Place, Session, State};
 use crate::tx::{Columns, Rows, Statements};
@@ -17,12 +19,14 @@ pub(crate) struct LogConnection {
     shared: Arc<Shared>,
     client: Option<Object>,
     open: bool,
+    /// The session that has the lock on the database.
+    keeper: Option<Keeper>,
     state: State,
 }
 
 impl LogConnection {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, client: None, open: false, state: State::default() }
+        Self { shared, client: None, open: false, keeper: None, state: State::default() }
     }
 
     fn session(&self) -> Result<Session<'_>, StoreError> {
@@ -63,8 +67,9 @@ impl LogSession for LogConnection {
     fn begin(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         shared.waiting(|| {
-            shared.exclusive.ensure(&shared.connections)?;
-            self.open("BEGIN ISOLATION LEVEL SERIALIZABLE")?;
+            self.keeper = Some(shared.exclusive.ensure(&shared.connections)?);
+            // A receipt is for what is on disk, whatever has been set for the session since.
+            self.open("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synchronous_commit = 'on'").map_err(no_writes)?;
             if shared.is_held() { self.run(IMPATIENT) } else { Ok(()) }
         })
     }
@@ -87,7 +92,8 @@ impl LogSession for LogConnection {
 
     fn commit(&mut self, records: u64) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        shared.waiting(|| self.run("COMMIT"))?;
+        let commit = self.keeper.ok_or(StoreError::Ending)?.commit();
+        shared.waiting(|| self.run(&commit).map_err(lock_lost))?;
         shared.committed();
         self.open = false;
         self.shared.signal.written(records);

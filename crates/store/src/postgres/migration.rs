@@ -1,13 +1,12 @@
 //! Brings the schema of a database up to date. A table of its own says which version it has.
 
-use std::error::Error;
-
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 use crate::error::StoreError;
 use crate::migrations::POSTGRES;
 use crate::postgres::connections::{Connections, LONG_DEADLINE};
+use crate::postgres::statements::has_code;
 
 /// The first version of `PostgreSQL` that this is tested with.
 const OLDEST: i32 = 150_000;
@@ -81,7 +80,7 @@ pub(crate) fn run(connections: &Connections, client: &mut Client, content: Conte
             tx.commit().await
         });
         done.map_err(|error| match error {
-            StoreError::Sql(cause) if is_not_permitted(cause.as_ref()) => unusable(
+            StoreError::Sql(cause) if has_code(cause.as_ref(), &SqlState::INSUFFICIENT_PRIVILEGE) => unusable(
                 connections,
                 "its user may not create tables: make the user the owner of the database (ALTER DATABASE … OWNER TO …)",
             ),
@@ -89,11 +88,6 @@ pub(crate) fn run(connections: &Connections, client: &mut Client, content: Conte
         })?;
     }
     Ok(())
-}
-
-fn is_not_permitted(cause: &(dyn Error + Send + Sync + 'static)) -> bool {
-    let error = cause.downcast_ref::<tokio_postgres::Error>();
-    error.and_then(tokio_postgres::Error::code) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
 fn one(connections: &Connections, client: &Client, sql: &str) -> Result<Row, StoreError> {

@@ -70,9 +70,14 @@ pub(crate) fn trouble_of(error: &StoreError) -> Option<WriteTrouble> {
     match error {
         StoreError::Unreachable(_) => Some(WriteTrouble::Unreachable),
         StoreError::ReadOnly(_) => Some(WriteTrouble::ReadOnly),
-        StoreError::Busy(_) => Some(WriteTrouble::HeldElsewhere),
+        StoreError::Busy(_) | StoreError::Superseded => Some(WriteTrouble::HeldElsewhere),
         _ => None,
     }
+}
+
+/// Whether the server answered with this error.
+pub(crate) fn has_code(cause: &(dyn Error + Send + Sync + 'static), code: &SqlState) -> bool {
+    cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code) == Some(code)
 }
 
 impl Session<'_> {
@@ -132,10 +137,10 @@ impl Statements for Session<'_> {
         }
         let answer = self.wait(self.rows(sql, values))?;
         pin_mut!(answer);
+        // To the end, also if no more rows are wanted: an error may come behind them.
+        let mut wanted = true;
         while let Some(row) = self.wait(async { answer.next().await.transpose() })? {
-            if !each(&row) {
-                break;
-            }
+            wanted = wanted && each(&row);
         }
         Ok(())
     }

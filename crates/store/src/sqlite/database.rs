@@ -126,6 +126,11 @@ impl Database {
 }
 
 impl Driver for Database {
+    /// A commit has an answer.
+    fn settled(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn write_trouble(&self) -> Option<WriteTrouble> {
         self.gate.trouble()
     }

@@ -302,6 +302,10 @@ impl<B: Backend> Backend for Overtaken<B> {
         B::is_conflict(error)
     }
 
+    fn is_over(error: &B::Error) -> bool {
+        B::is_over(error)
+    }
+
     fn load(&mut self) -> Result<mandate_audit::Loaded, B::Error> {
         self.inner.load()
     }

@@ -32,6 +32,10 @@ impl Backend for Filling {
         AuditBackend::is_conflict(error)
     }
 
+    fn is_over(error: &StoreError) -> bool {
+        AuditBackend::is_over(error)
+    }
+
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.inner.load()
     }
