@@ -62,7 +62,8 @@ impl Administration {
     pub(crate) fn find_out(self: &Arc<Self>, claim: Arc<Claim>) {
         async fn found_out(engine: &Weak<Administration>) -> bool {
             match engine.upgrade() {
-                Some(engine) => engine.catch_up().await.is_ok(),
+                // Its commit may still be under way: what is read before it has ended would not show it.
+                Some(engine) => engine.store.settled().await.is_ok() && engine.catch_up().await.is_ok(),
                 // The server ends. The next start reads the database.
                 None => true,
             }
