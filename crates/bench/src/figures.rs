@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::load::{CONNECTIONS, Latency};
 use crate::profile::Shares;
 use crate::scale::Size;
+use crate::store::StoreKind;
 use crate::svid::SvidTimes;
 use crate::verification::Verification;
 
@@ -19,11 +20,16 @@ pub(crate) struct Rate {
     pub(crate) system_us: f64,
     /// CPU time / that of the cryptography alone, measured right before and after it.
     pub(crate) ratio: f64,
+    /// CPU time of the PostgreSQL server for each exchange; none with SQLite.
+    pub(crate) database_us: Option<f64>,
     pub(crate) latency: Latency,
 }
 
 /// Everything. "New": no token was ever seen before. "Reused": an agent shows its SVID and a person's token again.
 pub(crate) struct Figures {
+    pub(crate) store: StoreKind,
+    /// Transactions of PostgreSQL for each exchange, new and reused together; none with SQLite.
+    pub(crate) commits: Option<f64>,
     pub(crate) raw_verify_us: f64,
     pub(crate) raw_sign_us: f64,
     pub(crate) raw_crypto_us: f64,
@@ -77,6 +83,7 @@ impl Figures {
             })
             .collect();
         json!({
+            "store": self.store.name(),
             "exchange_cpu_ratio": rounded(self.new.ratio),
             "exchange_cpu_ratio_warm": rounded(self.reused.ratio),
             "raw_crypto_us": rounded(self.raw_crypto_us),
@@ -85,6 +92,9 @@ impl Figures {
             "raw_verify_us_idle": rounded(self.raw_verify_us_idle),
             "exchange_cpu_us": rounded(self.new.cpu_us),
             "exchange_cpu_us_warm": rounded(self.reused.cpu_us),
+            "database_cpu_us": self.new.database_us.map(rounded),
+            "database_cpu_us_warm": self.reused.database_us.map(rounded),
+            "database_commits": self.commits.map(rounded),
             "exchanges_per_s": rounded(self.new.per_second),
             "exchanges_per_s_warm": rounded(self.reused.per_second),
             "p50_us": rounded(self.half.p50_us),
@@ -126,8 +136,14 @@ impl Figures {
         for (name, rate) in [("every token new", &self.new), ("SVID and person's token reused", &self.reused)] {
             row(&format!("Server CPU per exchange, {name}"), format!("{:>9.1} µs = {:.2} x raw", rate.cpu_us, rate.ratio));
             row("  of it in the kernel", format!("{:>9.1} µs", rate.system_us));
+            if let Some(database_us) = rate.database_us {
+                row("  CPU of PostgreSQL besides", format!("{database_us:>9.1} µs"));
+            }
             row(&format!("  exchanges per second, {CONNECTIONS} connections"), format!("{:>9.0}", rate.per_second));
             row("  p50 / p99 at full load", format!("{:>9.0} / {:.0} µs", rate.latency.p50_us, rate.latency.p99_us));
+        }
+        if let Some(commits) = self.commits {
+            row("Commits of PostgreSQL per exchange", format!("{commits:>9.3}"));
         }
         for (name, latency) in [
             ("50 % load, every token new", &self.half),

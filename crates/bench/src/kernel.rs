@@ -1,6 +1,7 @@
 //! What the kernel knows about a process.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use crate::error::BenchError;
@@ -24,11 +25,27 @@ pub(crate) struct CpuTime {
 impl CpuTime {
     /// The CPU time of a process and of all its threads so far (proc(5): `utime` and `stime`).
     pub(crate) fn of(pid: u32) -> Result<Self, BenchError> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(BenchError::during("reading the server's CPU time"))?;
-        // The program's name is in parentheses and may contain any character.
-        let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
-        Ok(Self { user: ticks(11) * TICK, system: ticks(12) * TICK })
+        read(pid).map(|(own, _)| own).map_err(BenchError::during("reading the server's CPU time"))
+    }
+
+    /// The CPU time so far of a process, of `children` that still run, and of all its children that have ended.
+    pub(crate) fn of_family(parent: u32, children: &[u32]) -> Result<Self, BenchError> {
+        let unreadable = "reading the CPU time of the database's server";
+        let mut all = Self::default();
+        for child in children {
+            match read(*child) {
+                Ok((own, _)) => all = all.and(own),
+                // It has ended since it was listed: the parent, which is read later, knows its time.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(BenchError::during(unreadable)(error)),
+            }
+        }
+        let (own, ended) = read(parent).map_err(BenchError::during(unreadable))?;
+        Ok(all.and(own).and(ended))
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { user: self.user + other.user, system: self.system + other.system }
     }
 
     /// Both together.
@@ -40,6 +57,21 @@ impl CpuTime {
     pub(crate) fn since(self, before: Self) -> Self {
         Self { user: self.user - before.user, system: self.system - before.system }
     }
+}
+
+/// The CPU time of a process, and of those of its children that have ended (proc(5): `utime`, `stime`, `cutime`, `cstime`).
+fn read(pid: u32) -> io::Result<(CpuTime, CpuTime)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name is in parentheses and may contain any character.
+    let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let time = |user, system| CpuTime { user: ticks(user) * TICK, system: ticks(system) * TICK };
+    Ok((time(11, 12), time(13, 14)))
+}
+
+/// A process that ends while its file is open makes reading fail with `ESRCH`.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// Waits until a server has done the work that it does after its answers, such as indexing their records. Returns its CPU

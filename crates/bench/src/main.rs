@@ -20,18 +20,21 @@ mod registry;
 mod run;
 mod scale;
 mod search;
+mod store;
 mod story;
 mod strangers;
 mod svid;
 mod verification;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use error::BenchError;
 use run::Extent;
+use store::StoreKind;
 
-const USAGE: &str = "usage: mandate-bench PROGRAM [--search | --strangers] [--quick]";
+const USAGE: &str = "usage: mandate-bench PROGRAM [--store sqlite|postgres] [--quick]\n       mandate-bench PROGRAM --search|--strangers [--quick]   (SQLite)";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
@@ -45,33 +48,41 @@ struct Arguments {
     program: PathBuf,
     what: What,
     quick: bool,
+    store: StoreKind,
 }
 
-fn arguments() -> Option<Arguments> {
-    let (mut program, mut what, mut quick) = (None, What::Exchange, false);
-    for argument in std::env::args_os().skip(1) {
+/// None if they are not those of the usage.
+fn arguments(given: impl IntoIterator<Item = OsString>) -> Option<Arguments> {
+    let (mut program, mut what, mut quick, mut store) = (None, What::Exchange, false, None);
+    let mut given = given.into_iter();
+    while let Some(argument) = given.next() {
         if argument == "--quick" {
             quick = true;
         } else if argument == "--search" {
             what = What::Search;
         } else if argument == "--strangers" {
             what = What::Strangers;
+        } else if argument == "--store" {
+            store = Some(StoreKind::named(given.next()?.to_str()?)?);
         } else if program.is_none() {
             program = Some(PathBuf::from(argument));
         } else {
             return None;
         }
     }
-    Some(Arguments { program: program?, what, quick })
+    if what != What::Exchange && store.is_some() {
+        return None;
+    }
+    Some(Arguments { program: program?, what, quick, store: store.unwrap_or(StoreKind::Sqlite) })
 }
 
 /// The table and the last line.
 async fn measured(arguments: &Arguments) -> Result<(String, String), BenchError> {
-    let Arguments { program, what, quick } = arguments;
+    let Arguments { program, what, quick, store } = arguments;
     match what {
         What::Exchange => {
             let extent = if *quick { Extent::quick() } else { Extent::full() };
-            let figures = run::exchange(program, &extent).await?;
+            let figures = run::exchange(program, &extent, *store).await?;
             Ok((figures.table(), figures.json()))
         }
         // Needs no server: the store is in this process.
@@ -93,7 +104,7 @@ async fn measured(arguments: &Arguments) -> Result<(String, String), BenchError>
 }
 
 fn main() -> ExitCode {
-    let Some(arguments) = arguments() else {
+    let Some(arguments) = arguments(std::env::args_os().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -113,6 +124,37 @@ fn main() -> ExitCode {
         Err(BenchError(why)) => {
             eprintln!("error: {why}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::arguments;
+    use crate::store::StoreKind;
+
+    fn store(given: &[&str]) -> Option<StoreKind> {
+        arguments(given.iter().map(Into::into)).map(|arguments| arguments.store)
+    }
+
+    #[test]
+    fn the_database_is_sqlite_unless_another_is_named() {
+        assert_eq!(store(&["mandate", "--quick"]), Some(StoreKind::Sqlite));
+        assert_eq!(store(&["mandate", "--store", "sqlite"]), Some(StoreKind::Sqlite));
+        assert_eq!(store(&["mandate", "--store", "postgres", "--quick"]), Some(StoreKind::Postgres));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused() {
+        let refused: [&[&str]; 5] = [
+            &[],
+            &["mandate", "--store"],
+            &["mandate", "--store", "mysql"],
+            &["mandate", "--strangers", "--store", "postgres"],
+            &["a", "b"],
+        ];
+        for given in refused {
+            assert_eq!(store(given), None, "{given:?}");
         }
     }
 }

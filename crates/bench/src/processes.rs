@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::error::BenchError;
+use crate::store::Database;
 
 /// How long a process may take until it is ready.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -36,6 +37,8 @@ impl Process {
             .args(arguments)
             .arg("--json")
             .env_remove("MANDATE_DIR")
+            .env_remove("MANDATE_STORE")
+            .env_remove("MANDATE_STORE_PASSWORD_FILE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -87,11 +90,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it in `root/serve`.
-    pub(crate) async fn start(program: &Path, root: &Path) -> Result<Self, BenchError> {
+    /// Starts it in `root/serve`, with `mandate.db` there or with another database.
+    pub(crate) async fn start(program: &Path, root: &Path, database: Option<&Database>) -> Result<Self, BenchError> {
         let loopback = "127.0.0.1:0";
         let dir = text_of(&root.join("serve"));
-        let arguments = [
+        let mut arguments = vec![
             "serve",
             "--dir",
             &dir,
@@ -104,6 +107,9 @@ impl Server {
             "--trust-domain",
             TRUST_DOMAIN,
         ];
+        if let Some(database) = database {
+            arguments.extend(["--store", &database.url]);
+        }
         let process = Process::start(program, &arguments, &root.join("serve.log"), "").await?;
         let issuer = process.member("issuer")?;
         let authority = issuer.trim_start_matches("http://").to_owned();

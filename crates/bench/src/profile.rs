@@ -58,6 +58,9 @@ fn shares(script: &str) -> Option<Shares> {
     (all > 0).then(|| counts.into_iter().map(|(part, count)| (part, f64::from(count) / f64::from(all))).collect())
 }
 
+/// What reads and writes the database, in the server process.
+const DATABASE: &str = "database: SQLite, or the client of PostgreSQL";
+
 /// The part of the server that a function belongs to.
 fn part(symbol: &str, object: &str) -> &'static str {
     let is = |names: &[&str]| names.iter().any(|name| symbol.contains(name));
@@ -84,11 +87,14 @@ fn part(symbol: &str, object: &str) -> &'static str {
         "allocating and copying"
     } else if is(&["serde", "strict_json", "base64", "itoa", "form_urlencoded", "percent_encoding"]) {
         "JSON, base64 and forms"
+    } else if is(&["postgres"]) {
+        // Before the runtime: the client's name begins with "tokio".
+        DATABASE
     } else if is(&["tokio", "hyper", "axum", "tower", "mio::", "http::", "matchit", "parking_lot", "bytes::"]) {
         "HTTP and runtime"
     } else if is(&["sqlite", "mandate_store"]) || !symbol.contains("::") && !symbol.starts_with('<') && !symbol.starts_with("_R") {
         // SQLite is the only C left; most of its functions are static and carry no prefix.
-        "SQLite"
+        DATABASE
     } else if symbol.contains("mandate_audit") {
         "audit: records and tree"
     } else {
@@ -98,14 +104,22 @@ fn part(symbol: &str, object: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::shares;
+    use super::{DATABASE, shares};
 
     #[test]
     fn adds_up_to_one() {
         let script = "  55 sqlite3VdbeExec (/x/mandate)\n  56 cedar_policy_core::ast::f (/x/mandate)\n  ff copy_user ([kernel.kallsyms])\n  57 balance (/x/mandate)\n\n";
         let shares = shares(script).unwrap();
         assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-9);
-        assert!((shares["SQLite"] - 0.5).abs() < 1e-9);
+        assert!((shares[DATABASE] - 0.5).abs() < 1e-9);
         assert!(super::shares("").is_none());
+    }
+
+    #[test]
+    fn the_client_of_postgresql_is_not_the_runtime() {
+        let script = "  55 tokio_postgres::query::query (/x/mandate)\n  56 tokio::runtime::task::poll (/x/mandate)\n";
+        let shares = shares(script).unwrap();
+        assert!((shares[DATABASE] - 0.5).abs() < 1e-9);
+        assert!((shares["HTTP and runtime"] - 0.5).abs() < 1e-9);
     }
 }

@@ -17,6 +17,7 @@ use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::profile::Recording;
 use crate::registry::{self, SCOPES, person};
+use crate::store::{Database, Store, StoreKind};
 use crate::svid::Workload;
 use crate::{scale, verification};
 
@@ -65,6 +66,7 @@ impl Extent {
 /// A server under load.
 struct Target<'a> {
     server: &'a Server,
+    store: &'a Store,
     link: NodeLink,
     people: IdentityProvider,
     /// Tokens of agents and people that are used again and again, as real ones are.
@@ -80,17 +82,26 @@ struct Done {
     system_us: Vec<f64>,
     /// For each round, its CPU time for an exchange / that of the cryptography, measured right before and after it.
     ratios: Vec<f64>,
+    /// For each round, microseconds of CPU time of the PostgreSQL server for an exchange; empty with SQLite.
+    database_us: Vec<f64>,
 }
 
 impl Done {
     fn nothing() -> Self {
-        Self { outcome: Outcome::none(), cpu_us: Vec::new(), system_us: Vec::new(), ratios: Vec::new() }
+        Self { outcome: Outcome::none(), cpu_us: Vec::new(), system_us: Vec::new(), ratios: Vec::new(), database_us: Vec::new() }
     }
 
-    fn round(outcome: Outcome, cpu: CpuTime) -> Self {
+    fn round(outcome: Outcome, cpu: CpuTime, database: Option<CpuTime>) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
         let count = outcome.count() as f64;
-        Self { outcome, cpu_us: vec![cpu.total() * 1e6 / count], system_us: vec![cpu.system * 1e6 / count], ratios: Vec::new() }
+        let each = |seconds: f64| seconds * 1e6 / count;
+        Self {
+            outcome,
+            cpu_us: vec![each(cpu.total())],
+            system_us: vec![each(cpu.system)],
+            ratios: Vec::new(),
+            database_us: database.map(|cpu| each(cpu.total())).into_iter().collect(),
+        }
     }
 
     /// Adds a round, around which the cryptography of an exchange took `raw_us`.
@@ -99,6 +110,7 @@ impl Done {
         self.ratios.extend(other.cpu_us.iter().map(|cpu_us| cpu_us / raw_us));
         self.cpu_us.extend(other.cpu_us);
         self.system_us.extend(other.system_us);
+        self.database_us.extend(other.database_us);
     }
 
     /// Medians over the rounds, as raw cryptography's are over its samples: other tenants of the machine come and go.
@@ -110,6 +122,7 @@ impl Done {
             cpu_us: median(&self.cpu_us),
             system_us: median(&self.system_us),
             ratio: median(&self.ratios),
+            database_us: (!self.database_us.is_empty()).then(|| median(&self.database_us)),
             latency: self.outcome.latency(),
         }
     }
@@ -128,12 +141,13 @@ impl Target<'_> {
     }
 
     async fn closed(&mut self, requests: &Arc<Vec<Vec<u8>>>, count: usize) -> Result<Done, BenchError> {
-        let before = CpuTime::of(self.server.pid())?;
+        let (before, database_before) = (CpuTime::of(self.server.pid())?, self.store.cpu()?);
         let outcome = load::closed(&self.server.authority, requests, count, CONNECTIONS).await?;
         self.exchanges += outcome.count();
         // What the server does behind its answers belongs to them, and must not run beside what is measured next.
         let cpu = at_rest(self.server.pid()).await?.since(before);
-        Ok(Done::round(outcome, cpu))
+        let database = self.store.cpu()?.zip(database_before).map(|(now, before)| now.since(before));
+        Ok(Done::round(outcome, cpu, database))
     }
 
     async fn closed_reused(&mut self, count: usize) -> Result<Done, BenchError> {
@@ -169,9 +183,9 @@ pub(crate) fn directory(name: &str) -> Result<std::path::PathBuf, BenchError> {
 }
 
 /// Everything.
-pub(crate) async fn exchange(program: &Path, extent: &Extent) -> Result<Figures, BenchError> {
+pub(crate) async fn exchange(program: &Path, extent: &Extent, kind: StoreKind) -> Result<Figures, BenchError> {
     let root = directory("exchange")?;
-    let figures = measure(program, extent, &root).await;
+    let figures = measure(program, extent, &root, kind).await;
     // What was measured is kept if it went wrong: the logs say why.
     if figures.is_ok() {
         let _ = std::fs::remove_dir_all(&root);
@@ -179,22 +193,24 @@ pub(crate) async fn exchange(program: &Path, extent: &Extent) -> Result<Figures,
     figures
 }
 
-async fn starts(program: &Path, root: &Path) -> Result<(Server, f64, f64), BenchError> {
-    let server = Server::start(program, root).await?;
+async fn starts(program: &Path, root: &Path, database: Option<&Database>) -> Result<(Server, f64, f64), BenchError> {
+    let server = Server::start(program, root, database).await?;
     let first = server.process.start_ms;
     let mut server = server;
     let mut again = Vec::new();
     for _ in 0..5 {
         server.process.stop().await?;
-        server = Server::start(program, root).await?;
+        server = Server::start(program, root, database).await?;
         again.push(server.process.start_ms);
     }
     Ok((server, first, median(&again)))
 }
 
-async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures, BenchError> {
+async fn measure(program: &Path, extent: &Extent, root: &Path, kind: StoreKind) -> Result<Figures, BenchError> {
     say("starting the server, the identity provider and a node");
-    let (server, first_start_ms, restart_ms) = starts(program, root).await?;
+    let store = Store::start(kind)?;
+    let database = store.database();
+    let (server, first_start_ms, restart_ms) = starts(program, root, database.as_ref()).await?;
     let people = IdentityProvider::start(SCOPES).await?;
     registry::fill(&server.admin, &people.url, AGENTS).await?;
     let node = Node::start(program, root, &server).await?;
@@ -205,7 +221,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     let link = NodeLink::open(&node.dir, &server.node_address, &server.issuer).await?;
     node.process.stop().await?;
 
-    let mut target = Target { server: &server, link, people, reused: Arc::default(), exchanges: 0 };
+    let mut target = Target { server: &server, store: &store, link, people, reused: Arc::default(), exchanges: 0 };
     target.reused = target.new_requests(AGENTS).await?;
 
     say("tokens for all rounds");
@@ -222,6 +238,7 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     at_rest(server.pid()).await?;
 
     say("exchanges with new and with reused tokens, in turn");
+    let (exchanges_before, commits_before) = (target.exchanges, store.commits(database.as_ref()).await?);
     let key = Arc::new(Key::generate()?);
     let idle = RawCrypto::here(&key)?;
     let mut raw = on_all_cores(&key)?;
@@ -239,6 +256,9 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
         }
     }
     let (new, reused) = (new.rate(), reused.rate());
+    #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
+    let counted = (target.exchanges - exchanges_before) as f64;
+    let commits = store.commits(database.as_ref()).await?.zip(commits_before).map(|(now, before)| (now - before) / counted);
 
     say("latency at half and at nine tenths of the capacity");
     let half = target.at_load(new.per_second, 0.5, extent.load_seconds, true).await?;
@@ -270,9 +290,11 @@ async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures
     server.process.stop().await?;
 
     say("10, 1,000 and 100,000 agents and grants");
-    let agents = scale::measure(program, &extent.scale, root).await?;
+    let agents = scale::measure(program, &extent.scale, root, &store).await?;
 
     Ok(Figures {
+        store: kind,
+        commits,
         raw_verify_us: raw.verify_us(),
         raw_sign_us: raw.sign_us(),
         raw_crypto_us: raw.exchange_us(),

@@ -11,6 +11,7 @@ use crate::load::{self, Latency, Outcome, ROUND};
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::registry::{self, SCOPES, person};
+use crate::store::Store;
 
 /// The sizes.
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
@@ -79,10 +80,10 @@ impl Target {
     }
 }
 
-async fn prepare(program: &Path, root: &Path, agents: usize) -> Result<Target, BenchError> {
+async fn prepare(program: &Path, root: &Path, store: &Store, agents: usize) -> Result<Target, BenchError> {
     let root = root.join(format!("agents-{agents}"));
     std::fs::create_dir_all(&root).map_err(BenchError::during("making a directory"))?;
-    let server = Server::start(program, &root).await?;
+    let server = Server::start(program, &root, store.database().as_ref()).await?;
     // The node is needed for its certificate alone.
     let node = Node::start(program, &root, &server).await?;
     let dir = node.dir.clone();
@@ -112,10 +113,10 @@ async fn prepare(program: &Path, root: &Path, agents: usize) -> Result<Target, B
 }
 
 /// Measures the sizes in turn, so that other work of the machine affects all of them.
-pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Vec<Size>, BenchError> {
+pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path, store: &Store) -> Result<Vec<Size>, BenchError> {
     let mut targets = Vec::new();
     for agents in SIZES {
-        targets.push(prepare(program, root, agents).await?);
+        targets.push(prepare(program, root, store, agents).await?);
     }
     for _ in 0..extent.rounds {
         for target in &mut targets {

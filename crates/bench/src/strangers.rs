@@ -166,7 +166,7 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).map_err(BenchError::during("raising the limit of open files"))?;
 
     say("starting the server, the identity provider and a node");
-    let server = Server::start(program, root).await?;
+    let server = Server::start(program, root, None).await?;
     let mut people = IdentityProvider::start(SCOPES).await?;
     registry::fill(&server.admin, &people.url, AGENTS).await?;
     let node = Node::start(program, root, &server).await?;

@@ -198,6 +198,15 @@ impl Cluster {
         psql
     }
 
+    /// The numbers of all processes of the server. The first one is the parent of the others.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let first = self.server.as_ref().expect("a running server").pid;
+        let children = Command::new("pgrep").args(["--parent", &first.to_string()]).output().expect("pgrep runs").stdout;
+        let children = String::from_utf8(children).expect("numbers");
+        std::iter::once(first).chain(children.split_whitespace().map(|pid| pid.parse().expect("a number"))).collect()
+    }
+
     /// Stops all processes of the server for a while (`SIGSTOP`), until [`Cluster::thaw`].
     pub fn freeze(&self) {
         self.signal_all("-STOP");
@@ -209,11 +218,9 @@ impl Cluster {
     }
 
     fn signal_all(&self, signal: &str) {
-        let pid = self.server.as_ref().expect("a running server").pid.to_string();
-        let children = Command::new("pgrep").args(["--parent", &pid]).output().expect("pgrep runs").stdout;
-        let children = String::from_utf8(children).expect("numbers");
         // The first process first: it starts no other then.
-        let done = Command::new("kill").arg(signal).arg(&pid).args(children.split_whitespace()).status();
+        let all = self.processes().into_iter().map(|pid| pid.to_string());
+        let done = Command::new("kill").arg(signal).args(all).status();
         assert!(done.expect("kill runs").success());
     }
 

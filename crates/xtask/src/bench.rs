@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -19,6 +19,9 @@ enum Bench {
         /// Measure less of everything: a minute instead of several
         #[arg(long)]
         quick: bool,
+        /// The server's database; postgres needs an installed PostgreSQL, and starts a server of its own
+        #[arg(long, value_enum, default_value_t = Store::Sqlite)]
+        store: Store,
     },
     /// The search index of the audit log: size, time to write, time of queries with it and without it. The last line is one JSON object
     Search {
@@ -32,6 +35,23 @@ enum Bench {
         #[arg(long)]
         quick: bool,
     },
+}
+
+/// The database of the server that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Store {
+    Sqlite,
+    Postgres,
+}
+
+impl Store {
+    /// As the load generator calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
 }
 
 /// Why nothing was measured.
@@ -56,10 +76,10 @@ fn status(command: &mut Command) -> Result<std::process::ExitStatus, BenchError>
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchError> {
-    let (quick, option) = match arguments.what {
-        Bench::Exchange { quick } => (quick, None),
-        Bench::Search { quick } => (quick, Some("--search")),
-        Bench::Strangers { quick } => (quick, Some("--strangers")),
+    let (quick, options) = match arguments.what {
+        Bench::Exchange { quick, store } => (quick, vec!["--store", store.name()]),
+        Bench::Search { quick } => (quick, vec!["--search"]),
+        Bench::Strangers { quick } => (quick, vec!["--strangers"]),
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = ["build", "--profile", "dist", "--locked", "-p", "mandate", "-p", "mandate-bench"];
@@ -70,7 +90,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchE
     let folder = target.join("dist");
     let mut command = Command::new(folder.join("mandate-bench"));
     command.arg(folder.join("mandate")).env("CARGO_TARGET_DIR", &target);
-    command.args(option).args(quick.then_some("--quick"));
+    command.args(options).args(quick.then_some("--quick"));
     Ok(if status(&mut command)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
