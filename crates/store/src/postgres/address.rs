@@ -120,6 +120,9 @@ impl PostgresAddress {
             if let (Host::Network(host), false) = (&host, host.is_on_this_machine()) {
                 return Err(AddressError::ClearNetwork { host: host.clone() });
             }
+            if let (Host::Network(host), true) = (&host, password.is_some()) {
+                return Err(AddressError::ClearPassword { host: host.clone() });
+            }
             Protection::OnThisMachine
         } else {
             let pair = match (certificate, key) {

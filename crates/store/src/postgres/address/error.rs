@@ -84,6 +84,14 @@ pub enum AddressError {
         /// The host.
         host: String,
     },
+    /// A password for a loopback address, and no TLS.
+    #[error(
+        "sslmode=disable and a password do not go together on {host}: while the database is down, any user of this machine can listen there and ask for it. Use the Unix socket, or leave sslmode out"
+    )]
+    ClearPassword {
+        /// The host.
+        host: String,
+    },
     /// A parameter of TLS, and no TLS.
     #[error("{name} has no effect {with}: leave it out")]
     NoTls {

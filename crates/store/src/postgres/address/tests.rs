@@ -272,6 +272,19 @@ fn a_service_says_what_the_url_does_not() {
 }
 
 #[test]
+fn a_password_is_not_given_to_a_port_that_any_user_may_listen_on() {
+    let files = Files::new();
+    let password = files.write("password", 0o600, "a-secret");
+    let read = |url: &str| PostgresAddress::read(url, AddressFiles { password: Some(&password), services: None });
+    for host in ["localhost", "127.0.0.1", "[::1]"] {
+        let said = read(&format!("postgres://mandate@{host}/log?sslmode=disable")).unwrap_err().to_string();
+        assert!(said.contains("any user of this machine") && !said.contains("a-secret"), "{said}");
+        assert!(read(&format!("postgres://mandate@{host}/log")).is_ok(), "with TLS");
+    }
+    assert!(read("postgres://mandate@%2Frun%2Fpostgresql/log").is_ok());
+}
+
+#[test]
 fn a_service_file_with_the_password_is_for_this_user_alone() {
     let files = Files::new();
     let text = format!("{SERVICES}[mine]\nhost=db.example\ndbname=log\nuser=mandate\npassword={SECRET}\n");

@@ -241,7 +241,7 @@ async fn a_real_server_is_reached_over_tls_with_a_login_that_is_bound_to_its_cer
     let stranger = read(&format!("postgres://mandate@{ADDRESS}/{database}?sslrootcert={}", other.display()));
     let error = stranger.config().connect(stranger.tls().unwrap()).await.map(drop).unwrap_err();
     assert!(format!("{error:?}").contains("UnknownIssuer"), "{error:?}");
-    let clear = read(&format!("postgres://mandate@{ADDRESS}/{database}?sslmode=disable"));
+    let clear: PostgresAddress = format!("postgres://mandate@{ADDRESS}/{database}?sslmode=disable").parse().unwrap();
     let error = clear.config().connect(clear.tls().unwrap()).await.map(drop).unwrap_err();
     assert!(format!("{error:?}").contains("no encryption"), "{error:?}");
 
