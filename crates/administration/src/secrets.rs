@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Kind, Record, Touch};
+use mandate_audit::{Kind, Touch};
 use mandate_core::registry::Kind as EntryKind;
 use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
 use mandate_live::Snapshot;
 use mandate_planning::states::{ClientAct, ClientState, State as _};
-use mandate_store::Effect;
+use mandate_store::{Effect, secrets};
 
 use crate::administration::{Administration, blocking, to_the_end, with_cuts};
-use crate::authorization::{IsAct, Permit, act};
+use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
 use crate::registry_changes::TRIES;
 use crate::touches::touched;
 
 impl Administration {
-    /// Sets the password of a person of the embedded directory, and revokes their tokens and codes.
+    /// Sets the password of a person of the embedded directory, and revokes tokens from logins with the old one.
     pub async fn set_password(
         self: &Arc<Self>,
         permit: Permit<act::SetPassword>,
@@ -48,16 +48,20 @@ impl Administration {
             let detail = format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss);
             return Err(AdministrationError::BadRequest(detail));
         }
-        // Whether there was another password is known only when this one is written.
-        let cuts = vec![cut(CutTarget::Person(person.id.clone()), self.clock.now())];
+        let owner = person.name.clone();
+        let had_one = self.store.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
+        // The first password opened nothing before it.
+        let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
         record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
         // If the person is removed meanwhile, the password must not stay behind for the next one with that name.
         let set = Effect::SetPassword { person: person.name.clone(), phc, planned_from: snapshot.edition.version };
-        self.keep_secret(permit, record, set, cuts).await
+        self.append(permit, record, with_cuts([set], &cuts)).await?;
+        self.live.cut(cuts, self.clock.as_ref());
+        Ok(())
     }
 
-    /// Sets the secret of a confidential client, and revokes its tokens and codes.
+    /// Sets the secret of a confidential client, and revokes tokens that were obtained with the old one.
     pub async fn set_client_secret(
         self: &Arc<Self>,
         permit: Permit<act::SetClientSecret>,
@@ -89,31 +93,21 @@ impl Administration {
         self.confirm(permit).await?;
         let unknown = || AdministrationError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
-        ClientState::of(client).after(ClientAct::SetSecret).map_err(|refusal| {
+        let owner = client.id.clone();
+        let had_one = self.store.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
+        let state = ClientState::of(client, had_one);
+        state.after(ClientAct::SetSecret).map_err(|refusal| {
             let method = client.authentication.method();
             AdministrationError::BadRequest(format!("client `{id}` {refusal}: its entry has authentication = \"{method}\""))
         })?;
-        let cuts = vec![cut(CutTarget::Client(client.id.clone()), self.clock.now())];
+        let replaces = state == ClientState::SecretSet;
+        let cuts: Vec<Cut> = replaces.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
         let set = Effect::SetClientSecret { client: client.id.clone(), phc, planned_from: snapshot.edition.version };
-        self.keep_secret(permit, record, set, cuts).await
-    }
-
-    /// Records a secret with its cuts, and puts these in force.
-    async fn keep_secret<A: IsAct>(
-        &self,
-        permit: &Permit<A>,
-        record: Record,
-        set: Effect,
-        cuts: Vec<Cut>,
-    ) -> Result<(), AdministrationError> {
-        let kept = self.append(permit, record, with_cuts([set], &cuts)).await.map(drop);
-        // A log that answers with an error may have kept the record, and the cuts with it. If it did not, one login is lost.
-        if matches!(kept, Ok(()) | Err(AdministrationError::AuditUnavailable(_))) {
-            self.live.cut(cuts, self.clock.as_ref());
-        }
-        kept
+        self.append(permit, record, with_cuts([set], &cuts)).await?;
+        self.live.cut(cuts, self.clock.as_ref());
+        Ok(())
     }
 
     /// Keeps a secret for an entry of the registry in force. If others changed the registry meanwhile, the entry is looked up

@@ -170,19 +170,25 @@ impl State for GrantState {
     }
 }
 
-/// Whether a client authenticates by a secret.
+/// Whether a client can authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientState {
     /// It needs no secret: it is public, or has keys.
     WithoutSecret,
-    /// It needs a secret, whether one is set or not.
-    WithSecret,
+    /// It needs a secret that nobody has set.
+    SecretMissing,
+    /// It has its secret.
+    SecretSet,
 }
 
 impl ClientState {
-    /// The state of a client.
-    pub fn of(client: &Client) -> Self {
-        if client.authentication.has_secret() { Self::WithSecret } else { Self::WithoutSecret }
+    /// The state of a client. `has_secret`: the store has one.
+    pub fn of(client: &Client, has_secret: bool) -> Self {
+        match (client.authentication.has_secret(), has_secret) {
+            (false, _) => Self::WithoutSecret,
+            (true, false) => Self::SecretMissing,
+            (true, true) => Self::SecretSet,
+        }
     }
 }
 
@@ -200,9 +206,9 @@ impl State for ClientState {
 
     fn after(self, act: ClientAct) -> Result<Option<Self>, StateRefusal> {
         match (self, act) {
-            (Self::WithSecret, ClientAct::SetSecret) => Ok(Some(Self::WithSecret)),
+            (Self::SecretMissing | Self::SecretSet, ClientAct::SetSecret) => Ok(Some(Self::SecretSet)),
             (Self::WithoutSecret, ClientAct::SetSecret) => Err(StateRefusal::NeedsNoSecret),
-            (Self::WithoutSecret | Self::WithSecret, ClientAct::Remove) => Ok(None),
+            (Self::WithoutSecret | Self::SecretMissing | Self::SecretSet, ClientAct::Remove) => Ok(None),
         }
     }
 }

@@ -9,12 +9,9 @@ use tokio::task::JoinSet;
 
 use crate::processes::Server;
 
-/// How many readers there are, and how many tokens are revoked.
+/// How many readers there are, and how many revocations are in force.
 const READERS: usize = 200;
 const CUTS: usize = 3000;
-
-/// With the cut of the password that the story sets.
-const IN_FORCE: usize = CUTS + 1;
 
 /// As many files as that many feeds need.
 const FILES: usize = 2048;
@@ -70,7 +67,7 @@ async fn readers_that_read_nothing_are_ended_and_one_that_reads_is_told_everythi
     let server = Server::start_with_files(&root.path().join("server"), FILES);
     server.tell_the_story().await;
     revoke(&server).await;
-    assert_eq!(server.admin.status().await.unwrap().cuts, IN_FORCE as u64);
+    assert_eq!(server.admin.status().await.unwrap().cuts, CUTS as u64);
     let public = server.app.issuer.trim_start_matches("http://").to_owned();
     let mut honest = reader(&public);
     let mut readers: Vec<TcpStream> = (0..READERS).map(|_| reader(&public)).collect();
@@ -83,7 +80,7 @@ async fn readers_that_read_nothing_are_ended_and_one_that_reads_is_told_everythi
         assert!(read > 0, "the feed ended");
         text.extend(&buffer[..read]);
     }
-    assert_eq!(String::from_utf8_lossy(&text).matches("event: cut").count(), IN_FORCE);
+    assert_eq!(String::from_utf8_lossy(&text).matches("event: cut").count(), CUTS);
 
     let problem = async || server.admin.status().await.unwrap().problems.iter().any(|problem| problem.code == "feed_readers_cut_off");
     let begun = Instant::now();

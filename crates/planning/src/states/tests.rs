@@ -35,7 +35,7 @@ fn the_whole_table_is_the_committed_one() {
     rows(&mut table, "agent", &AGENTS, &ON_AGENTS);
     rows(&mut table, "person", &[PersonState::Active, PersonState::Disabled], &[PersonAct::Disable, PersonAct::Enable, PersonAct::Remove]);
     rows(&mut table, "grant", &[GrantState::Open, GrantState::Revoked], &[GrantAct::Revoke, GrantAct::Restore, GrantAct::Remove]);
-    let clients = [ClientState::WithoutSecret, ClientState::WithSecret];
+    let clients = [ClientState::WithoutSecret, ClientState::SecretMissing, ClientState::SecretSet];
     rows(&mut table, "client", &clients, &[ClientAct::SetSecret, ClientAct::Remove]);
     rows(&mut table, "node", &[NodeState::Joined, NodeState::Banned], &[NodeAct::Ban]);
     let committed = include_str!("../../states.txt");

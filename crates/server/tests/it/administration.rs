@@ -91,7 +91,7 @@ async fn without_credentials_no_listener_does_anything_and_each_refusal_is_recor
         assert!([401, 403].contains(&answer.status), "{operation:?}: {answer:?}");
     }
     assert_eq!(server.admin.list(Kind::Agent).await.unwrap().len(), before);
-    assert_eq!(server.cuts().await, 0);
+    assert_eq!(server.admin.status().await.unwrap().cuts, 0);
     server.stop().await;
 }
 

@@ -319,14 +319,14 @@ async fn nobody_revokes_or_introspects_anonymously() {
         }
         assert_eq!(as_desk_app(&server, "/revoke", &form(&[("token", token)])).await.error(), "400 invalid_grant", "somebody else's token");
     }
-    assert_eq!(server.cuts().await, 0, "nothing was revoked");
+    assert_eq!(server.admin.status().await.unwrap().cuts, 0, "nothing was revoked");
     assert!(server.audit_size().await >= size + 6, "each refused revocation is recorded");
     // Its own agent may.
     let svid = node.svid("support-agent").await.unwrap();
     let own = form(&[("token", &mandate), ("client_assertion_type", mandate_testkit::app::JWT_SPIFFE), ("client_assertion", &svid)]);
     let answer = Answer::of(server.app.http.post(server.url("/revoke")).form(&own).send().await.unwrap()).await;
     assert_eq!((answer.status, answer.text.as_str()), (200, ""), "{answer:?}");
-    assert_eq!(server.cuts().await, 1);
+    assert_eq!(server.admin.status().await.unwrap().cuts, 1);
     node.stop().await;
     server.stop().await;
 }
@@ -361,6 +361,6 @@ async fn a_code_is_redeemed_once_with_its_own_verifier() {
     assert_eq!(server.app.token(&redeem("made-up")).await.error(), "400 invalid_grant");
     assert_eq!(server.app.token(&redeem(&first)).await.status, 200);
     assert_eq!(server.app.token(&redeem(&first)).await.error(), "400 invalid_grant");
-    assert_eq!(server.cuts().await, 1, "the tokens from the first use are revoked");
+    assert_eq!(server.admin.status().await.unwrap().cuts, 1, "the tokens from the first use are revoked");
     server.stop().await;
 }

@@ -19,9 +19,6 @@ use tokio::task::JoinHandle;
 /// Longer than anything here takes; reached only by a failing test.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// The cuts of the two passwords and the secret that [`Server::story`] sets.
-pub(crate) const CUTS_OF_STORY: u64 = 3;
-
 /// The SPIFFE ID of an agent of the story.
 pub(crate) fn spiffe_id(agent: &str) -> String {
     format!("spiffe://acme.example/agent/{agent}")
@@ -116,11 +113,6 @@ impl Server {
         }
         server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() }).await.unwrap();
         server
-    }
-
-    /// How many cuts were made since the story's own.
-    pub(crate) async fn cuts(&self) -> u64 {
-        self.admin.status().await.unwrap().cuts - CUTS_OF_STORY
     }
 
     pub(crate) async fn apply(&self, text: &str) {
