@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Kind, Touch};
+use mandate_audit::{Kind, Record, Touch};
 use mandate_core::registry::Kind as EntryKind;
 use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
@@ -11,7 +11,7 @@ use mandate_planning::states::{ClientAct, ClientState, State as _};
 use mandate_store::{Effect, secrets};
 
 use crate::administration::{Administration, blocking, to_the_end, with_cuts};
-use crate::authorization::{Permit, act};
+use crate::authorization::{IsAct, Permit, act};
 use crate::error::AdministrationError;
 use crate::registry_changes::TRIES;
 use crate::touches::touched;
@@ -55,10 +55,8 @@ impl Administration {
         let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
         record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
         // If the person is removed meanwhile, the password must not stay behind for the next one with that name.
-        let set = Effect::SetPassword { person: person.name.clone(), phc, planned_from: snapshot.edition.version };
-        self.append(permit, record, with_cuts([set], &cuts)).await?;
-        self.live.cut(cuts, self.clock.as_ref());
-        Ok(())
+        let set = Effect::SetPassword { person: person.name.clone(), phc, replaces: had_one, planned_from: snapshot.edition.version };
+        self.append_with_cuts(permit, record, set, cuts).await
     }
 
     /// Sets the secret of a confidential client, and revokes tokens that were obtained with the old one.
@@ -100,14 +98,27 @@ impl Administration {
             let method = client.authentication.method();
             AdministrationError::BadRequest(format!("client `{id}` {refusal}: its entry has authentication = \"{method}\""))
         })?;
-        let replaces = state == ClientState::SecretSet;
-        let cuts: Vec<Cut> = replaces.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
+        let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
-        let set = Effect::SetClientSecret { client: client.id.clone(), phc, planned_from: snapshot.edition.version };
-        self.append(permit, record, with_cuts([set], &cuts)).await?;
-        self.live.cut(cuts, self.clock.as_ref());
-        Ok(())
+        let set = Effect::SetClientSecret { client: client.id.clone(), phc, replaces: had_one, planned_from: snapshot.edition.version };
+        self.append_with_cuts(permit, record, set, cuts).await
+    }
+
+    /// Records a secret with the cuts of what was issued with the one before.
+    async fn append_with_cuts<A: IsAct>(
+        &self,
+        permit: &Permit<A>,
+        record: Record,
+        set: Effect,
+        cuts: Vec<Cut>,
+    ) -> Result<(), AdministrationError> {
+        let appended = self.append(permit, record, with_cuts([set], &cuts)).await;
+        // If the answer was lost, the secret may be the new one: a cut too many costs a login.
+        if matches!(appended, Ok(_) | Err(AdministrationError::AuditUnavailable(_))) {
+            self.live.cut(cuts, self.clock.as_ref());
+        }
+        appended.map(drop)
     }
 
     /// Keeps a secret for an entry of the registry in force. If others changed the registry meanwhile, the entry is looked up

@@ -111,6 +111,8 @@ pub enum Effect {
         person: PersonName,
         /// The hash, PHC text.
         phc: Secret,
+        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no longer so.
+        replaces: bool,
         /// The version of the registry in which this was the person: it is refused if there is a newer one, in which another may
         /// have the name.
         planned_from: RegistryVersion,
@@ -121,6 +123,8 @@ pub enum Effect {
         client: ClientId,
         /// The hash, PHC text.
         phc: Secret,
+        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no longer so.
+        replaces: bool,
         /// The version of the registry in which this was the client: it is refused if there is a newer one, in which another may
         /// have the name.
         planned_from: RegistryVersion,
@@ -196,17 +200,24 @@ impl Effect {
             }
             Self::RemoveEntry { kind, key } => registry::remove(tx, *kind, key),
             Self::Cut(cut) => cuts::insert(tx, cut),
-            Self::SetPassword { person, phc, planned_from } => {
+            Self::SetPassword { person, phc, replaces, planned_from } => {
                 registry::still_at(tx, *planned_from)?;
+                expected(secrets::password(tx, person)?.is_some(), *replaces)?;
                 secrets::set_password(tx, person, phc)
             }
-            Self::SetClientSecret { client, phc, planned_from } => {
+            Self::SetClientSecret { client, phc, replaces, planned_from } => {
                 registry::still_at(tx, *planned_from)?;
+                expected(secrets::client_secret(tx, client)?.is_some(), *replaces)?;
                 secrets::set_client_secret(tx, client, phc)
             }
             Self::RecordStop(id) => stops::insert(tx, id),
         }
     }
+}
+
+/// Refuses a change that was planned from another state.
+fn expected(found: bool, planned: bool) -> Result<(), StoreError> {
+    if found == planned { Ok(()) } else { Err(EffectRefusal::RegistryChanged.into()) }
 }
 
 fn join(tx: &Tx<'_>, token: &JoinTokenHash, node: &Node) -> Result<(), StoreError> {

@@ -210,11 +210,21 @@ fn a_person_that_is_removed_takes_the_password_along() {
     let world = World::new();
     let olga = "olga".parse().unwrap();
     let has_password = || world.store.read_blocking("password", |tx| secrets::password(tx, &olga)).unwrap().is_some();
-    world.makes(&Effect::SetPassword { person: olga.clone(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() });
+    world.makes(&Effect::SetPassword {
+        person: olga.clone(),
+        phc: Secret::new("a hash"),
+        replaces: false,
+        planned_from: RegistryVersion::default(),
+    });
     assert!(has_password());
     world.makes(&Effect::RemoveEntry { kind: Kind::Person, key: "olga".to_owned() });
     assert!(!has_password());
-    let set = |planned_from| Effect::SetClientSecret { client: "app".parse().unwrap(), phc: Secret::new("a hash"), planned_from };
+    let set = |planned_from| Effect::SetClientSecret {
+        client: "app".parse().unwrap(),
+        phc: Secret::new("a hash"),
+        replaces: false,
+        planned_from,
+    };
     world.makes(&set(RegistryVersion::default()));
     let secret = world.store.read_blocking("secret", |tx| secrets::client_secret(tx, &"app".parse().unwrap())).unwrap();
     assert_eq!(secret, Some(Secret::new("a hash")));
@@ -224,8 +234,8 @@ fn a_person_that_is_removed_takes_the_password_along() {
 fn a_secret_for_an_entry_that_may_be_another_by_now_is_refused() {
     let world = World::new();
     let (phc, first) = (|| Secret::new("a hash"), RegistryVersion::default());
-    let password = |planned_from| Effect::SetPassword { person: "olga".parse().unwrap(), phc: phc(), planned_from };
-    let secret = |planned_from| Effect::SetClientSecret { client: "app".parse().unwrap(), phc: phc(), planned_from };
+    let password = |planned_from| Effect::SetPassword { person: "olga".parse().unwrap(), phc: phc(), replaces: false, planned_from };
+    let secret = |planned_from| Effect::SetClientSecret { client: "app".parse().unwrap(), phc: phc(), replaces: false, planned_from };
     world.makes(&Effect::AdvanceRegistry { planned_from: None });
     for planned_from in [first, first.next().next()] {
         world.refuses(&password(planned_from), Refusal::RegistryChanged);

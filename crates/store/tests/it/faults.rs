@@ -21,8 +21,12 @@ fn check(point: Point, fault: Fault, at: u64) {
     for n in 0..at {
         world.append(n).unwrap();
     }
-    let effect =
-        Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() };
+    let effect = Effect::SetPassword {
+        person: "olga".parse().unwrap(),
+        phc: Secret::new("a hash"),
+        replaces: false,
+        planned_from: RegistryVersion::default(),
+    };
     world.faults.fail(point, 0, fault);
     unavailable(world.log.append_blocking(record(at), vec![effect]), point);
     let kept = point == Point::Commit && fault == Fault::Kept;

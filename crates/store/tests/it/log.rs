@@ -28,7 +28,12 @@ fn refuse() -> Effect {
 
 /// An effect that can be seen.
 fn write(person: &str) -> Effect {
-    Effect::SetPassword { person: person.parse().unwrap(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() }
+    Effect::SetPassword {
+        person: person.parse().unwrap(),
+        phc: Secret::new("a hash"),
+        replaces: false,
+        planned_from: RegistryVersion::default(),
+    }
 }
 
 fn is_written(world: &World, person: &str) -> bool {

@@ -71,7 +71,12 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let backend = Filling { inner: store.audit_backend(signer.origin()).unwrap(), full: Arc::clone(&full) };
     let (log, _thread) = Log::start(backend, signer.clone()).unwrap();
     let effect = || {
-        vec![Effect::SetPassword { person: "olga".parse().unwrap(), phc: Secret::new("a hash"), planned_from: RegistryVersion::default() }]
+        vec![Effect::SetPassword {
+            person: "olga".parse().unwrap(),
+            phc: Secret::new("a hash"),
+            replaces: false,
+            planned_from: RegistryVersion::default(),
+        }]
     };
     for n in 0..10 {
         log.append_blocking(record(n), Vec::new()).unwrap();
