@@ -247,7 +247,7 @@ fn bookkeeping_and_decisions_take_turns_without_deadlock() {
             scope.spawn(move || {
                 let mut n = 0;
                 while stop.load(Ordering::Relaxed) == 0 {
-                    log.append_blocking(record(worker * 1_000_000 + n), vec![write("decision")]).unwrap();
+                    log.append_blocking(record(worker * 1_000_000 + n), vec![write(&format!("decision-{worker}-{n}"))]).unwrap();
                     n += 1;
                 }
             });
