@@ -67,7 +67,6 @@ pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
 }
 
 /// The database that a URL names.
-/// The database that the options name.
 pub(crate) fn store(url: &str, password_file: Option<&Path>) -> Result<StoreAddress, Failure> {
     // Where libpq looks for it.
     let named = std::env::var_os("PGSERVICEFILE").filter(|path| !path.is_empty()).map(PathBuf::from);

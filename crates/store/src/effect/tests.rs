@@ -243,6 +243,9 @@ fn a_secret_for_an_entry_that_may_be_another_by_now_is_refused() {
     }
     world.makes(&password(first.next()));
     world.makes(&secret(first.next()));
+    // They were planned as the first ones, which cut nothing.
+    world.refuses(&password(first.next()), Refusal::RegistryChanged);
+    world.refuses(&secret(first.next()), Refusal::RegistryChanged);
     assert_eq!(world.store.read_blocking("version", registry::version).unwrap(), first.next(), "a secret is no change of the registry");
 }
 
